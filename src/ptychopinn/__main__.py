@@ -1,0 +1,3 @@
+from ptychopinn.cli import main
+
+main()

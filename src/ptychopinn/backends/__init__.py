@@ -1,0 +1,1 @@
+"""Interchangeable implementations of the physics, the networks and their training."""

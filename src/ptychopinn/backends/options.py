@@ -1,0 +1,27 @@
+"""Options of one backend only; framework-free, so that the command line can list them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TorchExecution(BaseModel):
+    """How PyTorch runs on this machine. These do not belong to the model and are not in its bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to compute on")
+    precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
+        "32", description="precision of the convolutions on a GPU; the physics stays in 32 bit"
+    )
+    deterministic: bool = Field(True, description="use deterministic algorithms only")
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
+    num_workers: int = Field(0, ge=0, description="processes that read patterns in the background")
+    logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
+        "csv", description="where the course of the training is recorded"
+    )
+    inference_batch_mib: int = Field(
+        512, ge=16, description="memory in MiB for patterns held at once during inference"
+    )

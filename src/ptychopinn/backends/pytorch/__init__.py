@@ -1,0 +1,1 @@
+"""The PyTorch backend. Importing it imports torch; nothing outside this package does."""

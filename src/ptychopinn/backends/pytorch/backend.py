@@ -1,0 +1,29 @@
+"""The PyTorch backend's two verbs; Lightning is imported only to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptychopinn.backends.base import Progress, TrainingOutcome
+from ptychopinn.backends.options import TorchExecution
+from ptychopinn.backends.pytorch.inference import reconstruct
+from ptychopinn.config import Config
+from ptychopinn.preparation import PreparedScan
+
+__all__ = ["reconstruct", "train"]
+
+
+def train(
+    scans: Sequence[PreparedScan],
+    config: Config,
+    execution: TorchExecution,
+    directory: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> TrainingOutcome:
+    """See :func:`ptychopinn.backends.pytorch.training.train`."""
+    from ptychopinn.backends.pytorch import training
+
+    return training.train(scans, config, execution, directory, resume=resume, progress=progress)

@@ -1,0 +1,253 @@
+"""The two families of networks behind one interface: from a batch of groups to what the losses need.
+
+A *patch* network maps the patterns of small groups to object patches, a *canvas* network maps a sub-scan
+to one object canvas. The trainer sees only :class:`Prediction`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptychopinn.backends.pytorch import canvas as canvas_network
+from ptychopinn.backends.pytorch import physics
+from ptychopinn.backends.pytorch.network import BuiltNetwork
+from ptychopinn.config import Config, ModelConfig
+from ptychopinn.errors import InputError
+from ptychopinn.networks.cnn import padded_size
+from ptychopinn.networks.registry import describe
+from ptychopinn.physics.forward import canvas_for, extract_patches, fourier_shift, split_positions
+from ptychopinn.physics.groups import merge_weight
+from ptychopinn.preparation import PreparedScan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Groups of one scan.
+
+    amplitudes : (B, C, N, N) network input, zero frequency at [N/2, N/2].
+    positions_px : (B, C, 2) float64.  scan : number of the scan.
+    truth : known object in network units: patches (B, C, N, N), or canvases (B, H, W); None if unknown.
+    """
+
+    amplitudes: Tensor
+    positions_px: Tensor
+    scan: int
+    truth: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network makes of a batch.
+
+    modelled : (share, intensities (..., N, N) in FFT order) of each estimate, the last one counts most.
+    measured : (..., N, N) intensities in FFT order, network units.  good : (N, N) 0 or 1, FFT order.
+    images : complex objects (..., H, W), ``weight`` their real, broadcastable weight.
+    truth : what the images should be, or None.
+    """
+
+    modelled: Sequence[tuple[float, Tensor]]
+    measured: Tensor
+    good: Tensor
+    images: Tensor
+    weight: Tensor
+    truth: Tensor | None
+
+
+class Family(nn.Module, ABC):
+    """A network together with the probes and masks of the scans it is trained on."""
+
+    def __init__(self, network: BuiltNetwork, scans: Sequence[PreparedScan], trainable: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = [float(np.sqrt(np.mean(np.abs(s.probe) ** 2))) for s in scans]
+        # Stored relative to the root mean square, so that one learning rate suits every probe.
+        self.probes = nn.ParameterList(
+            nn.Parameter(
+                torch.view_as_real(torch.from_numpy(s.probe / np.float32(rms))),
+                requires_grad=trainable,
+            )
+            for s, rms in zip(scans, self.scale, strict=True)
+        )
+        for number, s in enumerate(scans):
+            good = torch.from_numpy(s.scan.good_pixels.astype(np.float32))
+            self.register_buffer(f"good{number}", physics.to_fft_order(good), persistent=False)
+
+    def probe(self, scan: int) -> Tensor:
+        """(P, N, N) complex probe of a scan in network units."""
+        return torch.view_as_complex(self.probes[scan].contiguous()) * self.scale[scan]
+
+    def good(self, scan: int) -> Tensor:
+        """(N, N) good pixels in FFT order, 1.0 or 0.0."""
+        mask: Tensor = getattr(self, f"good{scan}")
+        return mask
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Prediction:
+        """Run the network and the forward model on a batch."""
+
+    @staticmethod
+    @abstractmethod
+    def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
+        """The known object where the network predicts it, for positions (B, C, 2), network units."""
+
+
+class PatchFamily(Family):
+    """Patch networks such as ``cnn``: a group of C = gridsize^2 patterns gives C patches."""
+
+    def __init__(
+        self, network: BuiltNetwork, scans: Sequence[PreparedScan], trainable: bool, n: int
+    ) -> None:
+        super().__init__(network, scans, trainable)
+        self.n = n
+        self.margin = (padded_size(n) - n) // 2
+
+    def objects(self, amplitudes: Tensor) -> Tensor:
+        """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N)."""
+        m = self.margin
+        x = functional.pad(amplitudes, [m] * 4) if m else amplitudes
+        modulus, phase = self.network(patterns=x)
+        patches = torch.polar(modulus.float(), phase.float())
+        return patches[..., m : m + self.n, m : m + self.n]
+
+    def predict(self, batch: Batch) -> Prediction:
+        probe = self.probe(batch.scan)
+        weight = patch_weight(probe)
+        patches = self.objects(batch.amplitudes)
+        offsets = batch.positions_px - batch.positions_px.mean(dim=1, keepdim=True)
+        modelled = physics.group_intensities(patches, offsets, probe, weight)
+        return Prediction(
+            modelled=[(1.0, modelled)],
+            measured=physics.to_fft_order(batch.amplitudes).square(),
+            good=self.good(batch.scan),
+            images=patches,
+            weight=weight,
+            truth=batch.truth,
+        )
+
+    @staticmethod
+    def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
+        n = scan.scan.N
+        obj = known_object(scan)
+        corner, fraction = split_positions(positions_px.reshape(-1, 2), n)
+        patches = fourier_shift(extract_patches(obj, corner, n), -fraction)
+        return patches.reshape(*positions_px.shape[:-1], n, n).astype(np.complex64)
+
+
+class CanvasFamily(Family):
+    """Canvas networks such as ``unrolled``: each sub-scan of C patterns gives one canvas."""
+
+    def __init__(
+        self,
+        network: BuiltNetwork,
+        scans: Sequence[PreparedScan],
+        trainable: bool,
+        iterate_decay: float = 0.5,
+    ) -> None:
+        super().__init__(network, scans, trainable)
+        self.unrolled = canvas_network.CanvasNetwork(network)
+        self.iterate_decay = iterate_decay
+
+    def predict(self, batch: Batch) -> Prediction:
+        if batch.amplitudes.shape[0] != 1:
+            raise ValueError("a canvas network takes one sub-scan at a time")
+        good, probe = self.good(batch.scan), self.probe(batch.scan)
+        problem, pattern_batch = single_problem(
+            physics.to_fft_order(batch.amplitudes[0]), batch.positions_px[0], probe, good
+        )
+        canvas, _, modelled = self.unrolled(problem)
+        last = canvas_network.modelled_intensity(canvas, pattern_batch)
+        estimates = [*modelled[1:], last]
+        shares = [self.iterate_decay ** (len(estimates) - 1 - k) for k in range(len(estimates))]
+        return Prediction(
+            modelled=list(zip(shares, estimates, strict=True)),
+            measured=pattern_batch.amplitudes.square(),
+            good=good,
+            images=canvas,
+            weight=problem.illumination,
+            truth=None if batch.truth is None else batch.truth[0],
+        )
+
+    @staticmethod
+    def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
+        obj = known_object(scan)
+        (height, width), (top, left) = canvas_for(positions_px[0], scan.scan.N)
+        return obj[None, top : top + height, left : left + width].astype(np.complex64)
+
+
+def known_object(scan: PreparedScan) -> NDArray[Any]:
+    """The object of the scan in network units; InputError when it is not known."""
+    if scan.scan.object is None:
+        raise InputError(
+            f"supervised learning needs scans with a known object, received '{scan.scan.name}' "
+            "without one; use simulated scans, or --mode pinn with realspace_mae_weight 0."
+        )
+    return scan.scan.object / np.complex64(scan.object_scale)
+
+
+def patch_weight(probe: Tensor) -> Tensor:
+    """The merge weight (N, N) of a probe (P, N, N); a constant for the gradient."""
+    weight = merge_weight(probe.detach().cpu().numpy())
+    return torch.from_numpy(weight.astype(np.float32)).to(probe.device)
+
+
+def single_problem(
+    amplitudes: Tensor, positions_px: Tensor, probe: Tensor, good: Tensor
+) -> tuple[canvas_network.CanvasProblem, canvas_network.PatternBatch]:
+    """A canvas problem whose patterns (M, N, N), FFT order, fit into one batch."""
+    n = amplitudes.shape[-1]
+    positions = positions_px.detach().cpu().numpy()
+    shape, origin = canvas_for(positions, n)
+    batch = pattern_batch(amplitudes, positions, probe, shape, origin)
+    problem = canvas_network.CanvasProblem(
+        batches=lambda: [batch],
+        shape=shape,
+        good=good,
+        illumination=canvas_network.probe_illumination([batch], shape),
+        power=(good * amplitudes.square()).sum(),
+    )
+    return problem, batch
+
+
+def pattern_batch(
+    amplitudes: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    shape: tuple[int, int],
+    origin: NDArray[np.int64],
+) -> canvas_network.PatternBatch:
+    """Shift the probe to every position and index the patches on a canvas with this origin."""
+    n = amplitudes.shape[-1]
+    corner, fraction = split_positions(positions_px, n, origin)
+    device = amplitudes.device
+    return canvas_network.PatternBatch(
+        amplitudes=amplitudes,
+        probes=physics.shifted_probes(probe, torch.from_numpy(fraction).to(device)),
+        index=physics.pixel_index(torch.from_numpy(corner).to(device), n, shape[1]),
+    )
+
+
+def build_network(model: ModelConfig, seed: int) -> BuiltNetwork:
+    """The network of the configuration with initial weights that depend on ``seed`` alone."""
+    return BuiltNetwork(describe(model), torch.Generator().manual_seed(seed))
+
+
+def build_family(config: Config, scans: Sequence[PreparedScan]) -> Family:
+    """The family of the configured architecture for these training scans."""
+    network = build_network(config.model, config.training.seed)
+    trainable = config.training.probe_trainable
+    if config.model.architecture == "cnn":
+        return PatchFamily(network, scans, trainable, scans[0].scan.N)
+    return CanvasFamily(network, scans, trainable, config.loss.iterate_decay)
+
+
+def family_class(model: ModelConfig) -> type[Family]:
+    return PatchFamily if model.architecture == "cnn" else CanvasFamily

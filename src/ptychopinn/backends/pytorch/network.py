@@ -1,0 +1,120 @@
+"""Builds a ``torch.nn.Module`` from a backend-neutral network description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptychopinn.networks.spec import Layer, Network
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "swish": functional.silu,
+    "softplus": functional.softplus,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+class BuiltNetwork(nn.Module):
+    """The network ``description`` as a module; inputs and outputs are (batch, channels, H, W).
+
+    Initial weights come from ``generator`` alone, never from torch's global one.
+    """
+
+    def __init__(self, description: Network, generator: torch.Generator) -> None:
+        super().__init__()
+        self.description = description
+        channels = description.channels()
+        self.convolutions = nn.ModuleDict()
+        for layer in description.layers:
+            if layer.kind == "conv":
+                into = channels[layer.inputs[0]]
+                self.convolutions[layer.name] = _convolution(layer, into, generator)
+        self.vectors = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(v)) for name, v in description.vectors.items()}
+        )
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        values = dict(inputs)
+        for layer in self.description.layers:
+            values[layer.name] = self._apply(layer, [values[name] for name in layer.inputs])
+        return tuple(values[name] for name in self.description.outputs)
+
+    def _apply(self, layer: Layer, x: list[Tensor]) -> Tensor:
+        option = layer.options
+        match layer.kind:
+            case "conv":
+                out: Tensor = self.convolutions[layer.name](x[0])
+                return out
+            case "activation":
+                return ACTIVATIONS[option["function"]](x[0])
+            case "max_pool":
+                return functional.max_pool2d(x[0], option["factor"])
+            case "avg_pool":
+                return functional.avg_pool2d(x[0], option["factor"])
+            case "upsample":
+                return functional.interpolate(x[0], scale_factor=option["factor"], mode="nearest")
+            case "add":
+                return torch.stack(x).sum(dim=0)
+            case "concat":
+                return torch.cat(x, dim=1)
+            case "channels":
+                return x[0][:, option["start"] : option["stop"]]
+            case "scale":
+                return x[0] * option["factor"]
+            case "pad":
+                return functional.pad(x[0], [option["pixels"]] * 4, value=option["value"])
+            case "border":
+                w = option["pixels"]
+                frame = torch.ones_like(x[0])
+                frame[..., w:-w, w:-w] = 0
+                return x[0] * frame
+
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
+        """The learned parameters under the names of the description."""
+        named: dict[str, nn.Parameter] = dict(self.vectors.items())
+        for name, layer in self.convolutions.items():
+            named[f"{name}.weight"] = layer.weight
+            named[f"{name}.bias"] = layer.bias
+        return named
+
+    def export_weights(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all parameters as float32 arrays, for the bundle."""
+        return {
+            name: p.detach().cpu().numpy().astype(np.float32, copy=True)
+            for name, p in self.parameters_by_name().items()
+        }
+
+    def import_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take over all parameters; names and shapes must match exactly."""
+        named = self.parameters_by_name()
+        if set(named) != set(weights):
+            raise KeyError(f"parameter names differ: {sorted(set(named) ^ set(weights))}")
+        with torch.no_grad():
+            for name, parameter in named.items():
+                parameter.copy_(torch.from_numpy(np.array(weights[name])))
+
+
+def _convolution(layer: Layer, into: int, generator: torch.Generator) -> nn.Conv2d:
+    option = layer.options
+    conv = nn.utils.skip_init(
+        nn.Conv2d,
+        into,
+        option["filters"],
+        option["kernel"],
+        dilation=option["dilation"],
+        padding=option["dilation"] * (option["kernel"] // 2),
+    )
+    with torch.no_grad():
+        if option["initial"] == "zero":
+            conv.weight.zero_()
+        else:
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
+        conv.bias.fill_(option["bias"])
+    return conv

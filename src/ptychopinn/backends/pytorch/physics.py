@@ -1,0 +1,137 @@
+"""The forward model of :mod:`ptychopinn.physics` in PyTorch: batched, differentiable, any device.
+
+Two choices make it fast without changing the physics:
+
+* Detector arrays are kept in FFT order (zero frequency at [0, 0]) inside the backend, so that no
+  pattern is shifted in the inner loop; :func:`to_fft_order` does it once when the data come in.
+* Sub-pixel positions shift the probe (see :mod:`ptychopinn.physics.forward` for the reason), so a patch
+  is a plain gather from the canvas and its adjoint a scatter-add; the shifted probes are computed once
+  per scan.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ptychopinn.physics.groups import COVERED, FILL
+
+
+def to_fft_order(patterns: Tensor) -> Tensor:
+    """Move the zero frequency of (..., N, N) from [N/2, N/2] to [0, 0]."""
+    return torch.fft.ifftshift(patterns, dim=(-2, -1))
+
+
+def from_fft_order(patterns: Tensor) -> Tensor:
+    """Inverse of :func:`to_fft_order`."""
+    return torch.fft.fftshift(patterns, dim=(-2, -1))
+
+
+def fft(field: Tensor) -> Tensor:
+    """Unitary 2-D DFT of (..., N, N), zero frequency at [0, 0]."""
+    return torch.fft.fft2(field, norm="ortho")
+
+
+def ifft(spectrum: Tensor) -> Tensor:
+    """Inverse and adjoint of :func:`fft`."""
+    return torch.fft.ifft2(spectrum, norm="ortho")
+
+
+def fourier_shift(field: Tensor, shift_px: Tensor) -> Tensor:
+    """Translate ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) = field(u - shift)."""
+    device, real = field.device, field.real.dtype
+    ky = torch.fft.fftfreq(field.shape[-2], device=device, dtype=real)[:, None]
+    kx = torch.fft.fftfreq(field.shape[-1], device=device, dtype=real)[None, :]
+    shift = shift_px.to(real)
+    phase = ky * shift[..., 0, None, None] + kx * shift[..., 1, None, None]
+    ramp = torch.polar(torch.ones_like(phase), -2 * torch.pi * phase)
+    return torch.fft.ifft2(torch.fft.fft2(field) * ramp)
+
+
+def shifted_probes(probe: Tensor, fraction: Tensor) -> Tensor:
+    """Probes (..., P, N, N) moved to the sub-pixel remainders ``fraction`` (..., 2)."""
+    return fourier_shift(probe, fraction[..., None, :])
+
+
+def pixel_index(corner: Tensor, n: int, width: int) -> Tensor:
+    """Flat canvas indices (M, N*N) of the patches whose first pixels are ``corner`` (M, 2)."""
+    u = torch.arange(n, device=corner.device)
+    inside = (u[:, None] * width + u[None, :]).reshape(-1)
+    return (corner[:, 0] * width + corner[:, 1])[:, None] + inside[None, :]
+
+
+def gather(canvas: Tensor, index: Tensor, n: int) -> Tensor:
+    """Patches (M, N, N) of a complex ``canvas`` (H, W) at ``index`` (M, N*N)."""
+    return canvas.reshape(-1).index_select(0, index.reshape(-1)).reshape(-1, n, n)
+
+
+def scatter(patches: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Sum of the patches (M, N, N) on a canvas of zeros (H, W); the adjoint of :func:`gather`."""
+    canvas = torch.zeros(shape[0] * shape[1], dtype=patches.dtype, device=patches.device)
+    return canvas.index_add(0, index.reshape(-1), patches.reshape(-1)).reshape(shape)
+
+
+def far_field(probes: Tensor, patches: Tensor) -> Tensor:
+    """Far fields (M, P, N, N) in FFT order of ``probes`` (M, P, N, N) on ``patches`` (M, N, N)."""
+    return fft(probes * patches[:, None])
+
+
+def intensity(fields: Tensor) -> Tensor:
+    """Expected intensity (M, N, N) of far fields (M, P, N, N): incoherent modes add as intensities."""
+    return (fields.real.square() + fields.imag.square()).sum(dim=1)
+
+
+def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole pixels (B, C, 2) int64 and remainders in [-0.5, 0.5) of group offsets (B, C, 2)."""
+    whole = torch.floor(offsets_px + 0.5)
+    return whole.long(), offsets_px - whole
+
+
+def group_index(whole: Tensor, n: int, reach: int) -> tuple[Tensor, int]:
+    """Flat indices (B*C, N*N) into group canvases laid out one after the other, and their side L."""
+    size = n + 2 * reach
+    first = torch.arange(whole.shape[0], device=whole.device)[:, None] * size * size
+    corner = (whole + reach).reshape(-1, 2)
+    return pixel_index(corner, n, size) + first.expand(whole.shape[:2]).reshape(-1, 1), size
+
+
+def merge(patches: Tensor, offsets_px: Tensor, weight: Tensor, reach: int) -> Tensor:
+    """Merge patches (B, C, N, N) into group canvases (B, L, L); see ptychopinn.physics.groups."""
+    n = patches.shape[-1]
+    whole, fraction = split_offsets(offsets_px)
+    index, size = group_index(whole, n, reach)
+    shape = (patches.shape[0], size * size)
+    shift = fraction.reshape(-1, 2)
+    heavy = (weight * patches).reshape(-1, n, n)
+    above = scatter(fourier_shift(heavy, shift), index, shape)
+    plain = weight.to(patches.dtype).expand(heavy.shape)
+    below = scatter(fourier_shift(plain, shift), index, shape).real
+    covered = below > COVERED * weight.max()
+    merged = above / torch.where(covered, below, torch.ones_like(below))
+    return torch.where(covered, merged, torch.full_like(merged, FILL)).reshape(-1, size, size)
+
+
+def extract(canvas: Tensor, offsets_px: Tensor, n: int, reach: int) -> Tensor:
+    """Cut the patches (B, C, N, N) at the whole-pixel offsets out of group canvases (B, L, L)."""
+    whole, _ = split_offsets(offsets_px)
+    index, _ = group_index(whole, n, reach)
+    return gather(canvas, index, n).reshape(*offsets_px.shape[:2], n, n)
+
+
+def common_patches(patches: Tensor, offsets_px: Tensor, weight: Tensor) -> Tensor:
+    """Patches (B, C, N, N) after merging each group into one object and cutting them out again."""
+    whole, _ = split_offsets(offsets_px)
+    reach = int(whole.abs().max())
+    return extract(merge(patches, offsets_px, weight, reach), offsets_px, patches.shape[-1], reach)
+
+
+def group_intensities(
+    patches: Tensor, offsets_px: Tensor, probe: Tensor, weight: Tensor
+) -> Tensor:
+    """Expected intensities (B, C, N, N), FFT order, of merged patches under ``probe`` (P, N, N)."""
+    n = patches.shape[-1]
+    _, fraction = split_offsets(offsets_px)
+    common = common_patches(patches, offsets_px, weight)
+    shifted = shifted_probes(probe, fraction.reshape(-1, 2))
+    modelled = intensity(far_field(shifted, common.reshape(-1, n, n)))
+    return modelled.reshape(patches.shape)

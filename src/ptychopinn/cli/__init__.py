@@ -1,0 +1,69 @@
+"""The command line. One module per command, imported only when that command runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from ptychopinn.errors import PtychoPINNError
+
+COMMANDS = {
+    "simulate": "Simulate a scan with a known object and save it.",
+    "train": "Train a network on scans, without ground truth, and save the model bundle.",
+    "infer": "Reconstruct a scan with a trained model.",
+    "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
+    "inspect": "Show what a scan, a model bundle or a result contains.",
+    "doctor": "Check the installation and the devices.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists every command without importing it, so that --help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"ptychopinn.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="ptychopinn")
+def app() -> None:
+    """Ptychographic reconstruction with physics-informed neural networks."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line; a known error is one sentence on stderr and its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Like :func:`main`, but return the exit code."""
+    try:
+        result: Any = app.main(args=arguments, prog_name="ptychopinn", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.Abort:
+        click.echo("ptychopinn: stopped by the user.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PtychoPINNError as error:
+        click.echo(f"ptychopinn: {error}", err=True)
+        return error.exit_code
+    return int(result) if isinstance(result, int) else 0

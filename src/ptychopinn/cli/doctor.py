@@ -1,0 +1,239 @@
+"""``ptychopinn doctor``: is this installation usable, and what would make it so?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import click
+
+Status = Literal["ok", "missing", "error", "info"]
+
+PACKAGES = ("ptychopinn", "numpy", "h5py", "torch", "lightning", "tensorflow")
+REMEDIES = {
+    "ptychopinn": "pip install ptychopinn",
+    "numpy": "pip install ptychopinn",
+    "h5py": "pip install ptychopinn",
+    "torch": "pip install 'ptychopinn[pytorch]'",
+    "lightning": "pip install 'ptychopinn[pytorch]'",
+    "tensorflow": "pip install tensorflow",
+}
+# Releases with malicious code in them, recognised by their version, without importing them.
+COMPROMISED = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
+# Largest difference allowed between single and double precision in the self-check.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    name: str
+    status: Status
+    value: str
+    remedy: str = ""
+
+
+@click.command("doctor", short_help="Check the installation and the devices.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(as_json: bool) -> int:
+    """Show versions and devices, and check that the physics computes correctly here.
+
+    Ends with exit code 1 when no backend is usable.
+    """
+    findings, backends = examine()
+    usable = bool(backends)
+    if as_json:
+        import json
+
+        content = {
+            "usable": usable,
+            "backends": backends,
+            "findings": [asdict(finding) for finding in findings],
+        }
+        click.echo(json.dumps(content, indent=2))
+        return 0 if usable else 1
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="ptychopinn doctor", title_justify="left")
+    for title in ("", "state", "found", "remedy"):
+        table.add_column(title)
+    styles = {"ok": "green", "missing": "yellow", "error": "bold red", "info": "cyan"}
+    for finding in findings:
+        table.add_row(
+            Text(finding.name),
+            Text(finding.status, style=styles[finding.status]),
+            Text(finding.value),
+            Text(finding.remedy),
+        )
+    console = Console()
+    console.print(table)
+    if usable:
+        console.print(f"Ready to use with: {', '.join(backends)}.", style="green")
+    else:
+        console.print("No backend is usable; see the remedies above.", style="bold red")
+    return 0 if usable else 1
+
+
+def examine() -> tuple[list[Finding], list[str]]:
+    """All findings, and the names of the usable backends."""
+    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")]
+    packages = [package(name) for name in PACKAGES]
+    findings += packages
+    state = {finding.name: finding.status for finding in packages}
+    if package("pytorch-lightning").status == "error":
+        findings.append(package("pytorch-lightning"))
+        state["lightning"] = "error"
+    findings.append(Finding("CPU cores", "info", str(cores())))
+    findings.append(Finding("memory", "info", memory()))
+    findings.append(check_oracle())
+
+    backends: list[str] = []
+    if state["torch"] == "ok":
+        checks = check_torch()
+        findings += checks
+        if state["lightning"] == "ok" and all(c.status in ("ok", "info") for c in checks):
+            backends.append("pytorch")
+    if state["tensorflow"] == "ok":
+        if importlib.util.find_spec("ptychopinn.backends.tensorflow") is not None:
+            backends.append("tensorflow")
+        else:
+            findings.append(
+                Finding("tensorflow", "info", "not used: this version has no such backend")
+            )
+    return findings, backends
+
+
+def package(name: str) -> Finding:
+    """Version of an installed package, read without importing it."""
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "missing", "not installed", REMEDIES.get(name, ""))
+    if version in COMPROMISED.get(name, ()):
+        return Finding(
+            name,
+            "error",
+            f"{version}, a compromised release that must not be imported",
+            f"pip uninstall -y {name} && pip install '{name}>=2.6.4', then change your passwords "
+            "and tokens",
+        )
+    return Finding(name, "ok", version)
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> str:
+    """Size of the main memory."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return "unknown on this system"
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+
+
+def check_oracle() -> Finding:
+    """Are the FFT unitary and the light conserved by the reference forward model?"""
+    import numpy as np
+
+    from ptychopinn.physics.forward import exit_waves, fft, ifft, intensities
+
+    canvas, probe, positions = _example()
+    waves = exit_waves(canvas, probe, positions)
+    lit = (np.abs(waves) ** 2).sum()
+    counted = intensities(canvas, probe, positions).sum()
+    light = abs(float(counted / lit) - 1)
+    inverse = float(np.abs(ifft(fft(waves)) - waves).max())
+    worst = max(light, inverse)
+    if not worst < 1e-10:
+        return Finding(
+            "physics, NumPy",
+            "error",
+            f"wrong by {worst:.1e}",
+            "pip install --force-reinstall numpy",
+        )
+    return Finding("physics, NumPy", "ok", f"exact to {worst:.0e}")
+
+
+def check_torch() -> list[Finding]:
+    """The devices of PyTorch, each with the forward model compared to the reference."""
+    remedy = "pip install --force-reinstall torch"
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return [Finding("torch", "error", f"cannot be imported: {reason}", remedy)]
+    devices = [("cpu", "CPU")]
+    devices += [(f"cuda:{i}", torch.cuda.get_device_name(i)) for i in range(_cuda_count())]
+    if torch.backends.mps.is_available():
+        devices.append(("mps", "Apple GPU"))
+    findings = []
+    for device, label in devices:
+        name = f"physics, torch {device}"
+        try:
+            worst = _torch_difference(device)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            # The CPU must work; another device may be unable, and is then simply not for use.
+            status: Status = "error" if device == "cpu" else "info"
+            findings.append(Finding(name, status, f"{label}: fails ({reason})", remedy))
+            continue
+        good = worst < TOLERANCE
+        value = f"{label}: agrees to {worst:.0e}" if good else f"{label}: wrong by {worst:.1e}"
+        findings.append(Finding(name, "ok" if good else "error", value, "" if good else remedy))
+    if len(devices) == 1:
+        findings.append(Finding("GPU", "info", "none found by PyTorch; the CPU is used"))
+    return findings
+
+
+def _cuda_count() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _torch_difference(device: str) -> float:
+    """Largest difference of the patterns of PyTorch and of the reference, relative to the peak."""
+    import numpy as np
+    import torch
+
+    from ptychopinn.backends.pytorch import physics
+    from ptychopinn.physics.forward import intensities, split_positions
+
+    canvas, probe, positions = _example()
+    n = probe.shape[-1]
+    corner, fraction = split_positions(positions, n)
+    field = torch.as_tensor(canvas, dtype=torch.complex64, device=device)
+    probes = physics.shifted_probes(
+        torch.as_tensor(probe, dtype=torch.complex64, device=device),
+        torch.as_tensor(fraction, dtype=torch.float32, device=device),
+    )
+    index = physics.pixel_index(torch.as_tensor(corner, device=device), n, canvas.shape[1])
+    far = physics.far_field(probes, physics.gather(field, index, n))
+    found = physics.from_fft_order(physics.intensity(far)).cpu().numpy()
+    expected = intensities(canvas, probe, positions)
+    return float(np.abs(found - expected).max() / expected.max())
+
+
+def _example():  # type: ignore[no-untyped-def]
+    """A small complex object, two probe modes and positions with fractions of a pixel."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    n = 32
+
+    def field(*shape: int):  # type: ignore[no-untyped-def]
+        return generator.normal(size=shape) + 1j * generator.normal(size=shape)
+
+    return field(48, 50), field(2, n, n), np.array([[16.0, 17.0], [20.3, 24.8], [31.4, 30.5]])

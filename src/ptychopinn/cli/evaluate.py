@@ -1,0 +1,100 @@
+"""``ptychopinn evaluate``: score a result against the truth or against the measured patterns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+OUTPUTS = ("evaluation.json", "evaluation.png")
+
+
+@click.command(
+    "evaluate", short_help="Score a reconstruction against the truth or the measured patterns."
+)
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="Scan file that holds the true object: gives NRMSE, PSNR, SSIM and resolution.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Scan file with the measured patterns: tells whether the result explains them.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
+)
+@click.option("--force", is_flag=True, help="Overwrite an earlier evaluation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(
+    result: Path,
+    truth: Path | None,
+    data: Path | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Score RESULT, a reconstruction.h5 or the folder that holds it.
+
+    With --truth it is compared with the known object, after removing what ptychography cannot
+    know: a complex scale, a phase ramp and a shift. With --data the patterns it predicts are
+    compared with the measured ones. Give one of them or both; they may be the same file.
+    """
+    from ptychopinn.errors import InputError
+    from ptychopinn.files import refuse_existing, write_json
+
+    if truth is None and data is None:
+        raise InputError(
+            "evaluate needs something to compare with, received neither --truth nor --data; "
+            "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
+        )
+    from ptychopinn.evaluation import evaluate
+    from ptychopinn.io import load_scan
+    from ptychopinn.result import load_reconstruction
+
+    reconstruction = load_reconstruction(result)
+    folder = output or (result if result.is_dir() else result.parent)
+    refuse_existing(folder, OUTPUTS, force)
+    scans = {path: load_scan(path) for path in {truth, data} if path is not None}
+    evaluation = evaluate(
+        reconstruction,
+        truth=None if truth is None else scans[truth],
+        data=None if data is None else scans[data],
+    )
+    from ptychopinn.report.figures import save_evaluation
+
+    content = evaluation.to_json() | {
+        "result": str(result),
+        "truth": None if truth is None else str(truth),
+        "data": None if data is None else str(data),
+    }
+    write_json(folder / OUTPUTS[0], content)
+    save_evaluation(evaluation, folder / OUTPUTS[1])
+    if as_json:
+        import json
+
+        click.echo(json.dumps(content, indent=2, allow_nan=False))
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"Evaluation of {reconstruction.name}", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for words, value in evaluation.rows():
+        table.add_row(words, value)
+    if evaluation.verdict is not None:
+        style = "bold red" if evaluation.verdict == "poor" else "green"
+        table.add_row("fit of the patterns", Text(evaluation.verdict, style=style))
+    console = Console()
+    console.print(table)
+    for note in evaluation.notes:
+        console.print(f"Note: {note}", markup=False)
+    console.print(f"Written to {folder}: {', '.join(OUTPUTS)}", markup=False, soft_wrap=True)

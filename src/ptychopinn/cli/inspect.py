@@ -1,0 +1,208 @@
+"""``ptychopinn inspect``: what is in a scan, a model bundle or a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptychopinn.cli.scans import Units, open_scan, scan_options
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@scan_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+def command(
+    file: Path, probe: str | None, units: Units | None, photons: float | None, as_json: bool
+) -> None:
+    """Show what FILE contains: a scan, a model bundle (wts.h5.zip) or a result (HDF5)."""
+    kind = _kind(file)
+    if kind != "scan" and (probe, units, photons) != (None, None, None):
+        from ptychopinn.errors import InputError
+
+        raise InputError(
+            f"--probe, --units and --photons are meant for scans, received the {kind} '{file}'; "
+            "leave them out."
+        )
+    if kind == "bundle":
+        content = _bundle(file)
+    elif kind == "result":
+        content = _result(file)
+    else:
+        from ptychopinn.io.summary import summarise
+
+        content = summarise(open_scan(file, probe, units, photons))
+    if as_json:
+        click.echo(json.dumps(content, indent=2, allow_nan=False))
+    else:
+        _show(file, content)
+
+
+def _kind(path: Path) -> str:
+    import zipfile
+
+    import h5py
+
+    from ptychopinn.errors import InputError
+    from ptychopinn.io import FORMATS, identify
+    from ptychopinn.io.base import (
+        ZIP_SIGNATURE,
+        UnknownFormatError,
+        hdf5_format,
+        signature,
+    )
+
+    head = signature(path)
+    if hdf5_format(path) == "":
+        with h5py.File(path, "r") as file:
+            if "object" in file and "probe" in file:
+                return "result"
+    if head.startswith(ZIP_SIGNATURE) and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "manifest.json" in archive.namelist():
+                return "bundle"
+    try:
+        identify(path)
+    except UnknownFormatError as error:
+        scans = "; ".join(known.DESCRIPTION for known in FORMATS)
+        raise InputError(
+            f"a scan [{scans}], a model bundle (wts.h5.zip) or a result (reconstruction.h5 or a "
+            f"ptychodus product) was expected, received '{path}' which is none of them; "
+            "convert it first."
+        ) from error
+    return "scan"
+
+
+def _bundle(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from ptychopinn.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    return {
+        "kind": "bundle",
+        "parameters": int(sum(int(np.prod(w.shape)) for w in bundle.weights.values())),
+        "tensors": len(bundle.weights),
+        "probe": {
+            "modes": len(bundle.probe),
+            "N": bundle.probe.shape[-1],
+            "power": float((np.abs(bundle.probe).astype(np.float64) ** 2).sum()),
+        },
+        "manifest": bundle.manifest.model_dump(mode="json"),
+    }
+
+
+def _result(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from ptychopinn.result import load_reconstruction
+
+    result = load_reconstruction(path)
+    seen = result.weight > 0
+    amplitude = np.abs(result.object[seen])
+    return {
+        "kind": "result",
+        "name": result.name,
+        "object": {
+            "shape": list(result.object.shape),
+            "origin_yx_px": [int(v) for v in result.origin_px],
+            "seen_fraction": float(seen.mean()),
+            "mean_amplitude": float(amplitude.mean()) if amplitude.size else None,
+        },
+        "positions": len(result.positions_px),
+        "probe": {
+            "modes": len(result.probe),
+            "N": result.N,
+            "power": float((np.abs(result.probe).astype(np.float64) ** 2).sum()),
+        },
+        "losses": {
+            "epochs": len(result.losses),
+            "last": float(result.losses[-1]) if len(result.losses) else None,
+        },
+        "pixel_size_m": result.pixel_size_m,
+        "energy_eV": result.energy_eV,
+        "distance_m": result.distance_m,
+        "provenance": dict(result.provenance),
+    }
+
+
+def _show(path: Path, content: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{content['kind']}: {path}", show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = _scan_rows(content) if content["kind"] == "scan" else _flat(content, skip=("kind",))
+    for label, value in rows:
+        table.add_row(Text(label), Text(value))
+    Console().print(table)
+
+
+def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    counts, positions, probe = scan["counts_per_pattern"], scan["positions_px"], scan["probe"]
+    (y0, x0), (y1, x1) = positions["min_yx"], positions["max_yx"]
+    fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
+    mask, obj = scan["mask"], scan["object"]
+    rows = [
+        ("name", scan["name"]),
+        ("patterns", f"{scan['M']} of {scan['N']} x {scan['N']} pixels, {scan['dtype']}"),
+        (
+            "counts per pattern",
+            f"min {counts['min']:.6g}, mean {counts['mean']:.6g}, max {counts['max']:.6g}",
+        ),
+        ("positions (y, x)", f"({y0:.2f}, {x0:.2f}) to ({y1:.2f}, {x1:.2f}) px"),
+        (
+            "step",
+            "one position only"
+            if positions["median_step"] is None
+            else f"{positions['median_step']:.3f} px, median distance to the nearest position",
+        ),
+        (
+            "probe",
+            f"{probe['modes']} mode(s) [{fractions}], {probe['power']:.6g} counts through vacuum",
+        ),
+        ("probe diameter", f"{probe['diameter_px']:.1f} px, circle with 90 % of the power"),
+        (
+            "overlap",
+            "unknown"
+            if scan["overlap"] is None
+            else f"{100 * scan['overlap']:.0f} %, = 1 - step / probe diameter",
+        ),
+        ("mask", "all pixels good" if mask is None else f"{mask['bad_pixels']} bad pixel(s)"),
+        (
+            "object",
+            "none"
+            if obj is None
+            else f"{obj['shape'][0]} x {obj['shape'][1]} px, "
+            f"mean amplitude {obj['mean_amplitude']:.4g}",
+        ),
+    ]
+    for key, unit in (("pixel_size_m", "m"), ("energy_eV", "eV"), ("distance_m", "m")):
+        value = scan[key]
+        rows.append((key.rsplit("_", 1)[0].replace("_", " "), _plain(value, unit)))
+    return rows + [(f"provenance {k}", v) for k, v in _flat(scan["provenance"])]
+
+
+def _plain(value: float | None, unit: str) -> str:
+    return "unknown" if value is None else f"{value:.6g} {unit}"
+
+
+def _flat(
+    content: Mapping[str, Any], prefix: str = "", skip: tuple[str, ...] = ()
+) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if key in skip:
+            continue
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            text = f"{value:.6g}" if isinstance(value, float) else str(value)
+            rows.append((prefix + key, text))
+    return rows

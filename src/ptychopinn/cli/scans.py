@@ -1,0 +1,50 @@
+"""The options that every command which reads a scan shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ptychopinn.scan import Scan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Units = Literal["counts", "amplitude"]
+
+
+def scan_options(function: F) -> F:
+    """Add ``--probe``, ``--units`` and ``--photons``; pass them on to :func:`open_scan`."""
+    function = click.option(
+        "--photons",
+        type=click.FloatRange(min=0, min_open=True),
+        default=None,
+        help="Mean counts per pattern, for files that store normalised amplitudes.",
+    )(function)
+    function = click.option(
+        "--units",
+        type=click.Choice(["counts", "amplitude"]),
+        default=None,
+        help="What the stored patterns are, where the file does not tell.",
+    )(function)
+    return click.option(
+        "--probe",
+        metavar="FILE[:KEY]",
+        default=None,
+        help="Use this probe in place of the one in the scan file.",
+    )(function)
+
+
+def open_scan(
+    path: str | Path,
+    probe: str | None = None,
+    units: Units | None = None,
+    photons: float | None = None,
+) -> Scan:
+    """Read the scan that a command was given; see :func:`ptychopinn.io.load_scan`."""
+    from ptychopinn.io import load_scan
+
+    return load_scan(path, probe=probe, units=units, photons=photons)

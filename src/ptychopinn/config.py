@@ -1,0 +1,264 @@
+"""The one configuration schema: command-line flags, YAML files, documentation and bundle come from it.
+
+Precedence is flag > file > default. Defaults that differ between architectures are listed once, in
+``RECIPES``; they are filled in when the configuration is built, so a stored one is always complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ptychopinn.errors import InputError
+
+M = TypeVar("M", bound=BaseModel)
+
+Architecture = Literal["unrolled", "cnn"]
+
+
+class Section(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Section):
+    """What the network is."""
+
+    architecture: Architecture = Field(
+        "unrolled",
+        description="unrolled: physics steps and a learned correction on the object canvas; "
+        "cnn: the published network from patterns to object patches",
+    )
+    mode: Literal["pinn", "supervised"] = Field(
+        "pinn", description="pinn: learn from the patterns alone; supervised: from known objects"
+    )
+    N: int | None = Field(
+        None, ge=32, le=512, description="cnn: pattern size; taken from the training scan"
+    )
+    gridsize: int = Field(1, ge=1, le=3, description="cnn: gridsize^2 neighbours form one group")
+    n_filters_scale: float = Field(2.0, gt=0, le=8, description="cnn: multiplies all filter counts")
+    amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
+        "sigmoid", description="cnn: activation of the amplitude head"
+    )
+    pad_object: bool = Field(True, description="cnn: the object lives in the central N/2 pixels")
+    probe_big: bool = Field(
+        True, description="cnn: add a low-resolution border around the central N/2 pixels"
+    )
+    iterations: int = Field(8, ge=1, le=64, description="unrolled: number of physics steps")
+    width: int = Field(24, ge=4, le=256, description="unrolled: channels of the correction")
+    levels: int = Field(4, ge=1, le=6, description="unrolled: resolutions of the correction")
+    momentum: float = Field(0.8, ge=0, lt=1, description="unrolled: initial momentum")
+
+
+class DataConfig(Section):
+    """Which patterns are used, and how they are grouped."""
+
+    n_groups: int | None = Field(
+        None,
+        ge=1,
+        description="groups per epoch: groups of gridsize^2 patterns for cnn (default: one per "
+        "pattern), sub-scans for unrolled",
+    )
+    subscan_patterns: int = Field(
+        100, ge=4, description="unrolled: number of neighbouring patterns of a sub-scan"
+    )
+    n_subsample: int | None = Field(
+        None, ge=1, description="use only this many patterns of each scan, chosen at random"
+    )
+    subsample_seed: int | None = Field(
+        None, ge=0, description="seed of that choice; the training seed when not given"
+    )
+    neighbor_count: int = Field(
+        7, ge=1, description="cnn: partners are drawn from this many nearest neighbours"
+    )
+    enable_oversampling: bool = Field(
+        False, description="allow more groups than patterns, each anchor then serves repeatedly"
+    )
+    sequential_sampling: bool = Field(
+        False, description="take the first n_groups anchors in scan order instead of a random choice"
+    )
+    validation_fraction: float = Field(
+        0.1, ge=0, lt=0.9, description="share of the positions held out in one compact region"
+    )
+
+
+class LossConfig(Section):
+    """Weights of the terms of the loss."""
+
+    nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson deviance of the counts")
+    mae_weight: float = Field(0.0, ge=0, description="weight of the mean absolute amplitude error")
+    realspace_weight: float = Field(
+        0.0, ge=0, description="weight of the total variation of the object"
+    )
+    realspace_mae_weight: float = Field(
+        0.0, ge=0, description="weight of the mean absolute error against a known object"
+    )
+    iterate_decay: float = Field(
+        0.5, ge=0, le=1, description="unrolled: weight of each earlier iterate relative to the next"
+    )
+
+    @model_validator(mode="after")
+    def _some_term(self) -> LossConfig:
+        if not (self.nll_weight or self.mae_weight or self.realspace_mae_weight):
+            raise ValueError(
+                "at least one of nll_weight, mae_weight, realspace_mae_weight must be positive"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """How the network is optimised."""
+
+    epochs: int = Field(10, ge=1, description="passes over the groups")
+    batch_size: int = Field(1, ge=1, description="groups (cnn) or sub-scans (unrolled) per step")
+    learning_rate: float = Field(2e-3, gt=0, description="of the Adam optimiser")
+    scheduler: Literal["constant", "plateau", "cosine"] = Field(
+        "cosine", description="course of the learning rate after the warm-up"
+    )
+    warmup_steps: int = Field(20, ge=0, description="steps over which the learning rate rises")
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="plateau: reduction of the rate")
+    plateau_patience: int = Field(2, ge=0, description="plateau: epochs without improvement")
+    early_stopping: int | None = Field(
+        None, ge=1, description="stop after this many epochs without improvement"
+    )
+    gradient_clip_val: float = Field(
+        1.0, ge=0, description="largest norm of the gradient; 0 switches clipping off"
+    )
+    probe_trainable: bool = Field(False, description="refine the probe together with the network")
+    probe_learning_rate: float = Field(
+        1e-3, gt=0, description="learning rate of the probe, relative to its root mean square"
+    )
+    collapse_patience: int = Field(
+        5, ge=1, description="epochs a flat or diverged object is tolerated before training stops"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+
+
+# Defaults of a section that differ from the schema's own (those of `unrolled`).
+RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "unrolled": {"data": {"n_groups": 50}},
+    "cnn": {
+        "training": {
+            "epochs": 50,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "scheduler": "plateau",
+        },
+    },
+}
+
+
+class Config(Section):
+    """Everything that determines a training run, apart from the machine it runs on."""
+
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
+    data: DataConfig = Field(default_factory=lambda: DataConfig())
+    loss: LossConfig = Field(default_factory=lambda: LossConfig())
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        model = values.get("model", {})
+        name = model.architecture if isinstance(model, ModelConfig) else None
+        if isinstance(model, Mapping):
+            name = model.get("architecture", ModelConfig.model_fields["architecture"].default)
+        filled = dict(values)
+        for section, defaults in RECIPES.get(str(name), {}).items():
+            chosen = filled.get(section, {})
+            if isinstance(chosen, Mapping):
+                filled[section] = {**defaults, **chosen}
+        if isinstance(model, Mapping) and model.get("mode") == "supervised":
+            loss = filled.get("loss", {})
+            if isinstance(loss, Mapping):
+                filled["loss"] = {"nll_weight": 0.0, "realspace_mae_weight": 1.0, **loss}
+        return filled
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "loss": LossConfig,
+    "training": TrainingConfig,
+}
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Sort flat ``field: value`` pairs into sections; keys that are sections already are kept.
+
+    Unknown keys stay at the top, where :class:`Config` rejects them.
+    """
+    result: dict[str, Any] = {}
+    for key, value in flat.items():
+        if key in SECTIONS:
+            result[key] = {**result.get(key, {}), **value} if isinstance(value, Mapping) else value
+    for key, value in flat.items():
+        if key in SECTIONS:
+            continue
+        section = next((s for s, schema in SECTIONS.items() if key in schema.model_fields), None)
+        if section is None:
+            result[key] = value
+        else:
+            result.setdefault(section, {})[key] = value
+    return result
+
+
+def validated(schema: type[M], values: Mapping[str, Any]) -> M:
+    """Build the configuration; a bad value is one sentence that names the field.
+
+    Raises
+    ------
+    InputError
+        For an unknown key, a wrong type or a value out of range.
+    """
+    try:
+        return schema(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or schema.__name__
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(schema.model_fields)
+            raise InputError(
+                f"'{field}' is not an option; expected one of {known}; check the spelling."
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"option '{field}' is not valid: {message}, received {first['input']!r}; "
+            "change it (see --help)."
+        ) from error
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON mapping.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, malformed or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(
+            f"the configuration file must be readable, received '{path}': {error.strerror}."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"the configuration file must be YAML or JSON, received '{path}': {reason}."
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(
+            f"the configuration file must hold a mapping of options, received "
+            f"{type(content).__name__} in '{path}'; write 'name: value' lines."
+        )
+    return content

@@ -1,0 +1,223 @@
+"""Does a result explain the measured patterns? Needs no truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.physics.forward import split_positions
+from ptychopinn.physics.losses import deviance_terms, noise_of_amplitude
+from ptychopinn.result import Reconstruction
+from ptychopinn.scan import Scan, check_inside
+
+Verdict = Literal["good", "poor"]
+
+# A larger share of the counts left unexplained beyond the photon noise is a poor fit.
+POOR_EXCESS = 0.05
+
+# Complex values of one batch of exit waves (32 MiB), and bytes of predicted patterns kept between
+# the two passes (else they are computed twice).
+_BATCH_VALUES = 1 << 22
+_KEEP_BYTES = 256 << 20
+# Expected counts are not taken below this in the deviance: single precision takes them for 0.
+_FLOOR_COUNTS = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Misfit:
+    """How a result fits the measured patterns.
+
+    Attributes
+    ----------
+    residual : float
+        ``sum((sqrt(I_model) - sqrt(I_meas))^2) / sum(I_meas)`` over good pixels.
+    expected : float
+        What photon noise alone gives for this model.
+    excess : float
+        ``residual - expected``: 0 at a perfect model.
+    deviance : float
+        Poisson deviance per count.
+    scale : float
+        One factor for all fields, ``sqrt(sum I_meas / sum I_model)``, applied before all of this.
+    verdict : "good" or "poor"
+    per_pattern : (M,) float64
+        The residual of each pattern.
+    positions_px : (M, 2) float64
+        Where those patterns are.
+    measured_mean, model_mean : (N, N) float64
+        Mean patterns; bad pixels are NaN.
+    """
+
+    residual: float
+    expected: float
+    excess: float
+    deviance: float
+    scale: float
+    verdict: Verdict
+    per_pattern: NDArray[np.float64]
+    positions_px: NDArray[np.float64]
+    measured_mean: NDArray[np.float64]
+    model_mean: NDArray[np.float64]
+
+
+def fit_verdict(residual: float, expected: float) -> Verdict:
+    """ "poor" when the residual exceeds the one expected from photon noise by more than 0.05."""
+    return "poor" if not residual - expected <= POOR_EXCESS else "good"
+
+
+def predict(
+    result: Reconstruction, positions_px: NDArray[np.float64] | None = None
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Expected counts of the result in batches: (which patterns, (b, N, N) float32).
+
+    The forward model of :mod:`ptychopinn.physics.forward` in single precision; memory is bounded
+    whatever the number of patterns. ``positions_px`` defaults to those of the result.
+
+    Raises
+    ------
+    InputError
+        When a patch leaves the canvas.
+    """
+    import scipy.fft
+
+    positions = result.positions_px if positions_px is None else positions_px
+    n = result.N
+    on_canvas = positions - result.origin_px
+    check_inside(on_canvas, n, result.object.shape)
+    corner, fraction = split_positions(on_canvas, n)
+    spectrum = scipy.fft.fft2(result.probe)[None]
+    frequency = scipy.fft.fftfreq(n)
+    patches = np.lib.stride_tricks.sliding_window_view(result.object, (n, n))
+    batch = max(1, _BATCH_VALUES // result.probe.size)
+    for start in range(0, len(positions), batch):
+        part = slice(start, min(start + batch, len(positions)))
+        turn_y, turn_x = (
+            np.exp(-2j * np.pi * fraction[part, axis, None] * frequency).astype(np.complex64)
+            for axis in (0, 1)
+        )
+        shifted = scipy.fft.ifft2(
+            spectrum * (turn_y[:, None, :, None] * turn_x[:, None, None, :]),
+            workers=-1,
+            overwrite_x=True,
+        )
+        shifted *= patches[corner[part, 0], corner[part, 1]][:, None]
+        far = scipy.fft.fft2(shifted, norm="ortho", workers=-1, overwrite_x=True)
+        intensity = (far.real**2 + far.imag**2).sum(axis=1)
+        yield part, scipy.fft.fftshift(intensity, axes=(-2, -1))
+
+
+def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | None:
+    """Which patterns of ``data`` the result was made from; None means all, in order.
+
+    With as many positions as patterns they belong together one to one. Otherwise each position of
+    the result must be that of one pattern, to half a pixel.
+
+    Raises
+    ------
+    InputError
+        When the two cannot belong together.
+    """
+    if result.N != data.N:
+        raise InputError(
+            f"result and data must have the same pattern size, received {result.N} and {data.N}; "
+            "evaluate the scan that was reconstructed."
+        )
+    if len(result.positions_px) == data.M:
+        return None
+    from scipy.spatial import cKDTree
+
+    distance, index = cKDTree(data.positions_px).query(result.positions_px)
+    if distance.max() > 0.5:
+        raise InputError(
+            f"each of the {len(result.positions_px)} positions of the result must be one of the "
+            f"{data.M} of the data, received one that is {distance.max():.3g} px away; "
+            "evaluate the scan that was reconstructed."
+        )
+    return np.asarray(index, dtype=np.intp)
+
+
+def misfit(result: Reconstruction, data: Scan) -> Misfit:
+    """Compare the patterns predicted from object, probe and positions with the measured counts.
+
+    Patterns are read and predicted in batches, so that memory is bounded.
+
+    Raises
+    ------
+    InputError
+        When result and data do not belong together, the model is empty or no photon was counted.
+    """
+    chosen = match_patterns(result, data)
+    good = data.good_pixels
+    m = len(result.positions_px)
+
+    def measured(part: slice) -> NDArray[np.float32]:
+        frames = data.diffraction[part if chosen is None else chosen[part]]
+        return frames.astype(np.float32)[:, good]
+
+    # First pass: the global scale. The predicted patterns are kept when there is room for them.
+    keep: list[tuple[slice, NDArray[np.float32]]] | None = (
+        [] if m * int(good.sum()) * 4 <= _KEEP_BYTES else None
+    )
+    model_sum = measured_sum = 0.0
+    for part, frames in predict(result):
+        model = frames[:, good]
+        model_sum += float(model.sum(dtype=np.float64))
+        measured_sum += float(measured(part).sum(dtype=np.float64))
+        if keep is not None:
+            keep.append((part, model))
+    if not measured_sum > 0:
+        raise InputError(
+            "data must hold at least one count on good pixels, received none; check the mask."
+        )
+    if not model_sum > 0:
+        raise InputError(
+            "the result must predict some intensity, received an object or a probe that is zero; "
+            "reconstruct again."
+        )
+    power = measured_sum / model_sum
+
+    def predicted() -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        if keep is not None:
+            yield from keep
+        else:
+            for part, frames in predict(result):
+                yield part, frames[:, good]
+
+    squares, counts = np.zeros(m), np.zeros(m)
+    noise = deviance = 0.0
+    mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
+    for part, model in predicted():
+        model = model * np.float32(power)
+        frames = measured(part)
+        squares[part] = ((np.sqrt(model) - np.sqrt(frames)) ** 2).sum(axis=1, dtype=np.float64)
+        counts[part] = frames.sum(axis=1, dtype=np.float64)
+        noise += float(noise_of_amplitude(model).sum())
+        terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
+        deviance += float(terms.sum(dtype=np.float64))
+        mean_model += model.sum(axis=0, dtype=np.float64)
+        mean_measured += frames.sum(axis=0, dtype=np.float64)
+    residual, expected = float(squares.sum() / measured_sum), noise / measured_sum
+    per_pattern = np.divide(squares, counts, out=np.full(m, np.nan), where=counts > 0)
+    return Misfit(
+        residual=residual,
+        expected=expected,
+        excess=residual - expected,
+        deviance=deviance / measured_sum,
+        scale=float(np.sqrt(power)),
+        verdict=fit_verdict(residual, expected),
+        per_pattern=per_pattern,
+        positions_px=result.positions_px,
+        measured_mean=_as_pattern(mean_measured / m, good),
+        model_mean=_as_pattern(mean_model / m, good),
+    )
+
+
+def _as_pattern(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    pattern = np.full(good.shape, np.nan)
+    pattern[good] = values
+    return pattern

@@ -1,0 +1,196 @@
+"""Reading and writing scans.
+
+Every format is one module that says whether a file is its own (``matches``) and reads it
+(``read``); ``FORMATS`` lists them. Whatever the file stores, a :class:`~ptychopinn.scan.Scan` comes
+out: photon counts, positions (y, x) in object pixels, a probe in sqrt(counts).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.errors import InputError
+from ptychopinn.io import native, npz, tike
+from ptychopinn.io.base import Format, ReadOptions, Units, UnknownFormatError, signature
+from ptychopinn.io.counts import mean_counts, sample_indices
+from ptychopinn.io.native import LazyPatterns
+from ptychopinn.io.probes import read_probe
+from ptychopinn.physics.forward import canvas_for, intensities
+from ptychopinn.physics.scaling import (
+    check_probe_power,
+    global_scale,
+    probe_power,
+    reconcile_probe,
+)
+from ptychopinn.scan import Scan
+
+__all__ = [
+    "FORMATS",
+    "LazyPatterns",
+    "identify",
+    "load_scan",
+    "read_probe",
+    "save_scan",
+]
+
+# In the order in which they are asked: the narrower before the wider.
+FORMATS: tuple[Format, ...] = (native, tike, npz)
+
+# Patterns read to compare a stated probe with the counts, and to scale an object.
+POWER_SAMPLE = 64
+OBJECT_SAMPLE = 16
+
+_log = logging.getLogger("ptychopinn")
+
+
+def identify(path: str | Path) -> str:
+    """The name of the format of a scan file, found from its content.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or of no known format.
+    """
+    return _find(Path(path)).NAME
+
+
+def _find(path: Path) -> Format:
+    signature(path)
+    for candidate in FORMATS:
+        if candidate.matches(path):
+            return candidate
+    known = "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
+    raise UnknownFormatError(
+        f"a scan in one of the formats [{known}] was expected, received '{path}' which is none of "
+        "them; convert it first."
+    )
+
+
+def load_scan(
+    path: str | Path,
+    *,
+    probe: str | None = None,
+    units: Units | None = None,
+    photons: float | None = None,
+) -> Scan:
+    """Read a scan of any supported format.
+
+    Parameters
+    ----------
+    path : the scan file; its format is found from its content
+    probe : ``FILE:KEY`` or ``FILE`` of a probe that takes the place of the one in the file
+    units : "counts" or "amplitude", to state the units of patterns that do not state them
+    photons : mean counts per pattern, needed for normalised amplitudes
+
+    Returns
+    -------
+    The scan. Native files are read lazily. A probe whose units the file does not state is scaled so
+    that its counts through vacuum equal the mean measured counts, and an object in the same file
+    takes up what is left, so that probe times object gives the measured counts; both are logged and
+    kept in ``provenance``.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, damaged, unknown or contradicts itself; the sentence names the
+        remedy.
+    """
+    source = Path(path)
+    given = None if probe is None else read_probe(probe)
+    format_ = _find(source)
+    fields = format_.read(source, ReadOptions(units=units, photons=photons, probe=given))
+    provenance: dict[str, Any] = {
+        **fields.provenance,
+        "file": str(source),
+        "format": format_.NAME,
+    }
+    if probe is not None:
+        provenance["probe_source"] = probe
+    try:
+        scan = Scan(
+            diffraction=fields.diffraction,
+            positions_px=fields.positions_px,
+            probe=fields.probe,
+            object=fields.object,
+            mask=fields.mask,
+            pixel_size_m=fields.pixel_size_m,
+            energy_eV=fields.energy_eV,
+            distance_m=fields.distance_m,
+            name=fields.name,
+            provenance=provenance,
+        )
+        if not fields.probe_in_counts:
+            return _reconciled(scan)
+        sample = sample_indices(scan.M, POWER_SAMPLE)
+        good = scan.good_pixels
+        counts = sum(
+            float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample
+        ) / len(sample)
+        check_probe_power(scan.probe, counts, scan.mask)
+    except InputError as error:
+        if str(source) in str(error):
+            raise
+        raise InputError(f"in '{source}', {error}") from error
+    return scan
+
+
+def _reconciled(scan: Scan) -> Scan:
+    """The scan with its probe scaled to the measured counts, and its object to probe and counts."""
+    counts = mean_counts(scan.diffraction, scan.mask)
+    power = probe_power(scan.probe, scan.mask)
+    probe, factor = reconcile_probe(scan.probe, counts, scan.mask)
+    _log.info(
+        "%s: probe scaled from %.6g to %.6g counts per pattern (amplitude factor %.6g)",
+        scan.name,
+        power,
+        counts,
+        factor,
+    )
+    provenance = {
+        **scan.provenance,
+        "probe_power": {"given": power, "counts": counts, "factor": factor},
+    }
+    obj = scan.object
+    if obj is not None:
+        scale = _object_scale(replace(scan, probe=probe))
+        _log.info(
+            "%s: object scaled by %.6g to agree with the probe and the counts", scan.name, scale
+        )
+        obj = obj * np.float32(scale)
+        provenance["object_scale"] = scale
+    return replace(scan, probe=probe, object=obj, provenance=provenance)
+
+
+def _object_scale(scan: Scan) -> float:
+    """The factor that makes probe times object give the counts measured at sampled positions."""
+    assert scan.object is not None
+    good = scan.good_pixels
+    measured = modelled = 0.0
+    for i in sample_indices(scan.M, OBJECT_SAMPLE):
+        position = scan.positions_px[i : i + 1]
+        measured += float(scan.diffraction[int(i)][good].sum(dtype=np.float64))
+        (height, width), (y, x) = canvas_for(position, scan.N)
+        window = scan.object[y : y + height, x : x + width]
+        modelled += float(intensities(window, scan.probe, position, (y, x))[0][good].sum())
+    return global_scale(measured, modelled)
+
+
+def save_scan(scan: Scan, path: str | Path, *, force: bool = False) -> Path:
+    """Write a scan in the native HDF5 format (``.h5``), pattern by pattern, and return its path.
+
+    A lazy scan is streamed and never has to fit in memory. Whole counts are compressed, without
+    loss.
+
+    Raises
+    ------
+    InputError
+        When the file exists and ``force`` is False, has another suffix or cannot be written.
+    """
+    target = Path(path)
+    native.save(scan, target, force=force)
+    return target

@@ -1,0 +1,163 @@
+"""What every scan format offers, and what its reader hands to ``load_scan``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.scan import PatternArray
+
+Units = Literal["counts", "amplitude"]
+
+ZIP_SIGNATURE = b"PK\x03\x04"
+BZIP2_SIGNATURE = b"BZh"
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+BATCH_BYTES = 32 * 2**20
+
+# What h5py raises for a file that is not what its first bytes promise.
+HDF5_DAMAGE = (OSError, RuntimeError, KeyError)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says about a file that the file itself may not say.
+
+    ``units`` of the stored patterns, ``photons`` as mean counts per pattern, and a ``probe``
+    (P, N, N) that takes the place of the one in the file.
+    """
+
+    units: Units | None = None
+    photons: float | None = None
+    probe: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class ScanFields:
+    """The fields of a :class:`~ptychopinn.scan.Scan` in the package's axes and in counts.
+
+    Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells.
+    """
+
+    diffraction: PatternArray
+    positions_px: NDArray[np.float64]
+    probe: NDArray[Any]
+    probe_in_counts: bool
+    name: str
+    object: NDArray[Any] | None = None
+    mask: NDArray[np.bool_] | None = None
+    pixel_size_m: float | None = None
+    energy_eV: float | None = None
+    distance_m: float | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """A scan format: one module of this package."""
+
+    NAME: str
+    DESCRIPTION: str
+
+    def matches(self, path: Path) -> bool:
+        """Whether the file's content is of this format; cheap."""
+
+    def read(self, path: Path, options: ReadOptions) -> ScanFields:
+        """Read the file; InputError when it breaks the format."""
+
+
+class UnknownFormatError(InputError):
+    """The file is readable, but no scan format recognises it."""
+
+
+def signature(path: Path) -> bytes:
+    """The first eight bytes of a file.
+
+    Raises
+    ------
+    InputError
+        When the path is not a readable file, or the file is empty.
+    """
+    if not path.exists():
+        raise InputError(
+            f"an existing file was expected, received '{path}' which does not exist; "
+            "check the path."
+        )
+    if path.is_dir():
+        raise InputError(f"a file was expected, received the folder '{path}'; name a file in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InputError(
+            f"a readable file was expected, received '{path}': {error.strerror}; check its rights."
+        ) from error
+    if not head:
+        raise InputError(f"a file with content was expected, received '{path}' which is empty.")
+    return head
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    """The error for a file whose container cannot be read to its end."""
+    return InputError(
+        f"a complete file was expected, received '{path}' which is damaged or truncated "
+        f"({' '.join(str(reason).split())}); copy or write it again."
+    )
+
+
+def hdf5_format(path: Path) -> str | None:
+    """The ``format`` attribute of an HDF5 file, "" when it has none, None for any other file.
+
+    Raises
+    ------
+    InputError
+        For an HDF5 file that cannot be opened.
+    """
+    if signature(path) != HDF5_SIGNATURE:
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            value = file.attrs.get("format", "")
+            return value if isinstance(value, str) else ""
+    except HDF5_DAMAGE as error:
+        raise damaged(path, error) from error
+
+
+def batches(patterns: PatternArray, itemsize: int | None = None) -> Iterator[slice]:
+    """Slices of the first axis that hold about ``BATCH_BYTES`` each."""
+    m, n = int(patterns.shape[0]), int(patterns.shape[1])
+    size = max(
+        1, BATCH_BYTES // (n * int(patterns.shape[2]) * (itemsize or patterns.dtype.itemsize))
+    )
+    for start in range(0, m, size):
+        yield slice(start, min(start + size, m))
+
+
+def probe_modes(probe: NDArray[Any], where: str) -> NDArray[Any]:
+    """A probe as modes (P, N, N): leading axes of length 1 are dropped, (N, N) is one mode.
+
+    Raises
+    ------
+    InputError
+        For any other shape, or an array that holds no numbers.
+    """
+    if probe.dtype.kind not in "fciu" or probe.ndim < 2:
+        raise InputError(
+            f"{where} must be a complex array (P, N, N), received shape {probe.shape} of "
+            f"{probe.dtype}; give the probe modes."
+        )
+    shape = probe.shape
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    if len(shape) > 3:
+        raise InputError(
+            f"{where} must hold one set of incoherent modes (P, N, N), received shape "
+            f"{probe.shape}; choose one set and drop the other axes."
+        )
+    return probe.reshape(shape if len(shape) == 3 else (1, *shape))

@@ -1,0 +1,188 @@
+"""Stored numbers to photon counts: the one place where pattern units are converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.base import Units, batches
+from ptychopinn.scan import PatternArray
+
+# Amplitudes below this whose squares are not whole numbers are taken as normalised.
+NORMALISED_BELOW = 10.0
+
+
+def mean_counts(patterns: PatternArray, mask: NDArray[np.bool_] | None = None) -> float:
+    """Mean over the patterns of their counts on the good pixels; read in batches."""
+    total = 0.0
+    for part in batches(patterns, 8):
+        block = patterns[part]
+        total += float((block if mask is None else block[:, mask]).sum(dtype=np.float64))
+    return total / len(patterns)
+
+
+def sample_indices(m: int, size: int) -> NDArray[np.int64]:
+    """At most ``size`` indices spread evenly over ``range(m)``."""
+    return np.unique(np.linspace(0, m - 1, min(m, size)).round().astype(np.int64))
+
+
+def smallest_dtype(largest: float, where: str) -> np.dtype[Any]:
+    """uint16 or uint32, whichever holds ``largest``."""
+    if largest <= np.iinfo(np.uint16).max:
+        return np.dtype(np.uint16)
+    if largest <= np.iinfo(np.uint32).max:
+        return np.dtype(np.uint32)
+    raise InputError(
+        f"{where} must hold counts below 2^32, received {largest:.4g}; "
+        "set saturated or dead pixels to 0 and mark them as bad."
+    )
+
+
+def counts_from_integers(stored: NDArray[Any], where: str) -> NDArray[Any]:
+    """Whole numbers (M, N, N) of any integer type as uint16 or uint32."""
+    if not stored.size:
+        return stored.astype(np.uint16)
+    if stored.min() < 0:
+        raise InputError(
+            f"{where} must hold photon counts >= 0, received {stored.min()}; "
+            "set such pixels to 0 and mark them as bad."
+        )
+    target = smallest_dtype(float(stored.max()), where)
+    return np.ascontiguousarray(stored, dtype=target)
+
+
+def to_counts(
+    stored: NDArray[Any],
+    where: str,
+    *,
+    units: Units | None,
+    photons: float | None,
+    file_photons: float | None = None,
+    mask: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[Any], str]:
+    """Patterns of the NPZ dialects as photon counts.
+
+    Integers are counts. Floats are amplitudes: their squares are counts when these are whole
+    numbers (rounded, as unsigned integers), noise-free counts (float32) when they are not, and
+    relative intensities when in addition the largest amplitude is below 10; those are scaled to
+    ``photons`` or ``file_photons`` counts per pattern on average.
+
+    Returns
+    -------
+    The counts (M, N, N) and a sentence for the provenance.
+
+    Raises
+    ------
+    InputError
+        When the numbers contradict the units, or the photon scale is not known.
+    """
+    if stored.dtype.kind not in "iuf":
+        raise InputError(
+            f"{where} must hold real numbers, received {stored.dtype}; "
+            "store counts as integers or amplitudes as floats."
+        )
+    if stored.dtype.kind in "iu" and units != "amplitude":
+        _refuse_photons(photons, where)
+        return counts_from_integers(stored, where), "stored as counts"
+    if not stored.size:
+        return np.zeros(stored.shape, np.uint16), "empty"
+    look = _Look(stored, where)
+    if units == "counts":
+        if not look.whole:
+            raise InputError(
+                f"{where} must hold whole numbers when its units are counts, received fractional "
+                f"numbers up to {look.largest:.4g}; if these are sqrt(counts), pass "
+                "units='amplitude' (--units amplitude)."
+            )
+        _refuse_photons(photons, where)
+        return stored.astype(smallest_dtype(look.largest, where)), "stored as counts in floats"
+    # sqrt(2), sqrt(3), sqrt(5) ... are not whole: amplitudes that all are whole are counts.
+    if units is None and look.whole and look.largest >= 2:
+        raise InputError(
+            f"{where} must hold amplitudes = sqrt(counts), received whole numbers up to "
+            f"{look.largest:.6g}, which look like counts; if they are, pass units='counts' "
+            "(--units counts)."
+        )
+    if look.squares_whole:
+        _refuse_photons(photons, where)
+        target = smallest_dtype(look.largest**2, where)
+        return _squares(stored, target), "amplitudes squared to whole counts"
+    if look.largest >= NORMALISED_BELOW:
+        _refuse_photons(photons, where)
+        return _squares(stored, np.dtype(np.float32)), "noise-free amplitudes squared to counts"
+    scale = photons if photons is not None else file_photons
+    if scale is None:
+        raise InputError(
+            f"{where} must hold amplitudes = sqrt(counts), received normalised amplitudes up to "
+            f"{look.largest:.4g} that do not tell the number of photons; give the mean counts per "
+            "pattern with photons=... (--photons) or as the key 'nphotons'."
+        )
+    if not (np.isfinite(scale) and scale > 0):
+        raise InputError(
+            f"the mean counts per pattern must be positive, received {scale:.4g}; "
+            "give them with photons=... (--photons)."
+        )
+    squares = _squares(stored, np.dtype(np.float32))
+    mean = mean_counts(squares, mask)
+    if mean == 0:
+        raise InputError(f"{where} must hold some signal, received zeros only; check the file.")
+    for part in batches(squares):
+        squares[part] *= np.float32(scale / mean)
+    return squares, f"normalised amplitudes squared and scaled to {scale:.6g} counts per pattern"
+
+
+def _refuse_photons(photons: float | None, where: str) -> None:
+    if photons is not None:
+        raise InputError(
+            f"photons=... (--photons) is meant for normalised amplitudes, received {photons:.6g} "
+            f"for {where} which states its counts itself; leave it out."
+        )
+
+
+class _Look:
+    """Facts about float patterns, found in one pass: how large, and whether whole numbers."""
+
+    def __init__(self, stored: NDArray[Any], where: str) -> None:
+        self.largest = 0.0
+        self.whole = self.squares_whole = True
+        some = False
+        # A stored amplitude carries a rounding error of its type, float32 at best in practice: its
+        # square can be told from a fraction only where that error is small against 1.
+        eps = max(
+            float(np.finfo(stored.dtype).eps) if stored.dtype.kind == "f" else 0.0,
+            float(np.finfo(np.float32).eps),
+        )
+        for part in batches(stored, 8):
+            block = stored[part].astype(np.float64)
+            low, high = float(block.min()), float(block.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise InputError(
+                    f"{where} must hold finite numbers, received NaN or infinity; "
+                    "mark such pixels as bad and store 0 there."
+                )
+            if low < 0:
+                raise InputError(
+                    f"{where} must hold numbers >= 0, received {low:.4g}; "
+                    "subtract the detector offset and clip at zero."
+                )
+            self.largest = max(self.largest, high)
+            self.whole = self.whole and bool((block == np.rint(block)).all())
+            if self.squares_whole:
+                squares = block**2
+                tolerance = 1e-4 + 2 * eps * squares
+                testable = tolerance < 0.1
+                some = some or bool((testable & (squares > 0)).any())
+                distance = np.abs(squares - np.rint(squares))
+                self.squares_whole = bool((distance[testable] <= tolerance[testable]).all())
+        self.squares_whole = self.squares_whole and (some or self.largest == 0)
+
+
+def _squares(stored: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
+    out = np.empty(stored.shape, dtype=target)
+    for part in batches(stored, 8):
+        squares = stored[part].astype(np.float64) ** 2
+        out[part] = np.rint(squares) if target.kind == "u" else squares
+    return out

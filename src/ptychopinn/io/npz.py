@@ -1,0 +1,201 @@
+"""NPZ scans in the dialects of earlier programs.
+
+===================  ==========================================  =================================
+dialect              patterns                                    remarks
+===================  ==========================================  =================================
+amplitude            ``diff3d`` or ``diffraction`` (M, N, N)     sqrt(counts), or normalised with
+                     float                                       ``nphotons`` counts per pattern
+intensity            ``diffraction`` (N, N, M) integers          counts
+ptychodus export     ``diff3d`` (M, N, N) integers               counts, ``bad_pixels`` True = bad
+===================  ==========================================  =================================
+
+All have ``xcoords`` (columns) and ``ycoords`` (rows), (M,), in object pixels, where patch pixel
+[N/2, N/2] sits, and ``probeGuess`` (N, N) or (P, N, N) of unknown scale; ``objectGuess`` (H, W) is
+optional.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
+from ptychopinn.io.counts import to_counts
+
+NAME = "npz"
+DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"
+
+# Positions in metres are at most centimetres; in pixels a scan extends over several.
+METRES_BELOW = 1e-2
+
+_log = logging.getLogger("ptychopinn.io")
+
+
+def matches(path: Path) -> bool:
+    """Whether the file is a ZIP of arrays; missing keys are reported by :func:`read`."""
+    return is_archive(path)
+
+
+def read(path: Path, options: ReadOptions) -> ScanFields:
+    """Read a scan of any dialect; see the table above."""
+    with Archive(path) as archive:
+        positions = _positions(archive)
+        key = _pattern_key(archive)
+        # Shapes are checked on the headers, before anything large is read.
+        transposed = _is_transposed(archive, key, len(positions))
+        mask = _mask(archive)
+        stored = archive.numbers(key)
+        if transposed:
+            stored = np.moveaxis(stored, -1, 0)
+        file_photons = _scalar(archive, "nphotons")
+        patterns, conversion = to_counts(
+            stored,
+            f"'{key}' in '{path}'",
+            units=options.units,
+            photons=options.photons,
+            file_photons=file_photons,
+            mask=mask if mask is not None and mask.shape == stored.shape[1:] else None,
+        )
+        del stored
+        probe = options.probe
+        if probe is None:
+            probe = probe_modes(archive.numbers("probeGuess"), f"'probeGuess' in '{path}'")
+        provenance: dict[str, Any] = {
+            "patterns": f"'{key}', {conversion}" + (", axes (N, N, M)" if transposed else "")
+        }
+        metadata = _metadata(archive)
+        if metadata is not None:
+            provenance["metadata"] = metadata
+        return ScanFields(
+            diffraction=patterns,
+            positions_px=positions,
+            probe=probe,
+            probe_in_counts=False,
+            name=path.stem,
+            object=_object(archive),
+            mask=mask,
+            provenance=provenance,
+        )
+
+
+def _pattern_key(archive: Archive) -> str:
+    for key in ("diff3d", "diffraction"):
+        if key in archive:
+            return key
+    raise InputError(
+        f"patterns were expected under 'diff3d' or 'diffraction' in '{archive.path}', received "
+        f"{', '.join(archive.keys())}; rename the key of the patterns."
+    )
+
+
+def _positions(archive: Archive) -> NDArray[np.float64]:
+    """Positions (M, 2) as (y, x); refused when they look like metres."""
+    columns = {}
+    for key in ("ycoords", "xcoords"):
+        values = archive.numbers(key)
+        if values.dtype.kind == "c" or values.ndim != 1:
+            raise InputError(
+                f"'{key}' in '{archive.path}' must be real with shape (M,), received "
+                f"{values.dtype} of shape {values.shape}; store one number per pattern."
+            )
+        columns[key] = values.astype(np.float64)
+    y, x = columns["ycoords"], columns["xcoords"]
+    if len(y) != len(x):
+        raise InputError(
+            f"'ycoords' and 'xcoords' in '{archive.path}' must have the same length, received "
+            f"{len(y)} and {len(x)}; store one position per pattern."
+        )
+    positions = np.stack([y, x], axis=1)
+    if len(positions) > 1 and np.abs(positions).max() < METRES_BELOW:
+        raise InputError(
+            f"positions in '{archive.path}' must be in object pixels, received numbers up to "
+            f"{np.abs(positions).max():.3g} only, which look like metres; divide them by the pixel "
+            "size of the object."
+        )
+    return positions
+
+
+def _is_transposed(archive: Archive, key: str, m: int) -> bool:
+    """Whether the axes are (N, N, M), decided by the number of positions ``m``."""
+    shape, dtype = archive.shapes[key], archive.dtypes[key]
+    where = f"'{key}' in '{archive.path}'"
+    if len(shape) != 3:
+        raise InputError(
+            f"{where} must have shape (M, N, N) or (N, N, M), received {shape}; "
+            "store one pattern per position."
+        )
+    upright, transposed = shape[0] == m, shape[2] == m
+    if upright and transposed and shape[0] == shape[1]:
+        # M = N: only the intensity dialect, integers under this name, puts the patterns last.
+        return key == "diffraction" and dtype.kind in "iu"
+    if upright and (shape[1] == shape[2] or not transposed):
+        if shape[1] != shape[2]:
+            raise InputError(
+                f"{where} must hold square patterns, received {shape[1]} x {shape[2]} pixels; "
+                "crop or pad them to a square."
+            )
+        return False
+    if transposed:
+        if shape[0] != shape[1]:
+            raise InputError(
+                f"{where} must hold square patterns, received {shape[0]} x {shape[1]} pixels; "
+                "crop or pad them to a square."
+            )
+        return True
+    raise InputError(
+        f"{where} must hold one pattern per position, received shape {shape} and {m} positions; "
+        "remove the patterns or the positions without partner."
+    )
+
+
+def _mask(archive: Archive) -> NDArray[np.bool_] | None:
+    """Good pixels; the file marks the bad ones."""
+    if "bad_pixels" not in archive:
+        return None
+    bad = archive.numbers("bad_pixels").astype(bool)
+    return ~bad if bad.any() else None
+
+
+def _object(archive: Archive) -> NDArray[Any] | None:
+    if "objectGuess" not in archive:
+        return None
+    obj = archive.numbers("objectGuess")
+    if obj.ndim == 3 and obj.shape[0] == 1:
+        obj = obj[0]
+    if obj.size <= 1 or not obj.any():
+        _log.info(
+            "%s: objectGuess of shape %s is a placeholder and is ignored", archive.path, obj.shape
+        )
+        return None
+    return obj
+
+
+def _scalar(archive: Archive, key: str) -> float | None:
+    if key not in archive:
+        return None
+    value = archive.numbers(key)
+    if value.size != 1 or value.dtype.kind == "c":
+        raise InputError(
+            f"'{key}' in '{archive.path}' must be one real number, received shape {value.shape}; "
+            "store a single number."
+        )
+    return float(value.reshape(()))
+
+
+def _metadata(archive: Archive) -> Any:
+    """``_metadata`` as plain data: a JSON string is parsed, any other string is kept."""
+    if "_metadata" not in archive or archive.dtypes["_metadata"].kind not in "US":
+        return None
+    value = archive.read("_metadata").reshape(-1)
+    text = value[0].decode("utf-8", errors="replace") if value.dtype.kind == "S" else str(value[0])
+    try:
+        return json.loads(text, parse_constant=str)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,106 @@
+"""Probes from other files: ``FILE`` or ``FILE:KEY``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.archive import Archive
+from ptychopinn.io.base import (
+    BZIP2_SIGNATURE,
+    HDF5_DAMAGE,
+    HDF5_SIGNATURE,
+    ZIP_SIGNATURE,
+    damaged,
+    probe_modes,
+    signature,
+)
+
+DEFAULT_KEYS = ("probe", "probeGuess")
+NPY_SIGNATURE = b"\x93NUMPY"
+
+
+def read_probe(source: str) -> NDArray[Any]:
+    """Probe modes (P, N, N), complex, in the scale of the file.
+
+    ``source`` is ``FILE`` or ``FILE:KEY``, with FILE an NPZ, HDF5 (a scan, a result, a ptychodus
+    product) or NPY file. Without KEY, ``probe`` and then ``probeGuess`` is taken. Of a probe
+    (R, P, N, N) in HDF5 the first set of modes is taken: products put the mean probe there and its
+    variations along the scan behind it.
+
+    Raises
+    ------
+    InputError
+        When the file or the key is missing, or the array is not a probe.
+    """
+    path, key = _split(source)
+    head = signature(path)
+    if head.startswith(NPY_SIGNATURE):
+        probe = _read_npy(path, key)
+    elif head == HDF5_SIGNATURE:
+        probe = _read_hdf5(path, key)
+    elif head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
+        with Archive(path) as archive:
+            probe = archive.numbers(key or _default_key(path, archive.keys()))
+    else:
+        raise InputError(
+            f"a probe must come from an NPZ, HDF5 or NPY file, received '{path}'; convert it."
+        )
+    return probe_modes(probe, f"the probe '{source}'").astype(np.complex128)
+
+
+def _split(source: str) -> tuple[Path, str | None]:
+    """FILE and KEY. A file name may itself contain a colon."""
+    if Path(source).exists() or ":" not in source:
+        return Path(source), None
+    name, key = source.rsplit(":", 1)
+    if not name or not key:
+        raise InputError(
+            f"a probe must be named as FILE or FILE:KEY, received '{source}'; give both parts."
+        )
+    return Path(name), key
+
+
+def _default_key(path: Path, keys: list[str]) -> str:
+    for key in DEFAULT_KEYS:
+        if key in keys:
+            return key
+    raise InputError(
+        f"a probe was expected under {' or '.join(DEFAULT_KEYS)} in '{path}', received "
+        f"{', '.join(keys) or 'no keys'}; name it as FILE:KEY."
+    )
+
+
+def _read_npy(path: Path, key: str | None) -> NDArray[Any]:
+    if key is not None:
+        raise InputError(
+            f"an NPY file holds one array without a name, received the key '{key}' for '{path}'; "
+            "give FILE only."
+        )
+    try:
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, error) from error
+    return array
+
+
+def _read_hdf5(path: Path, key: str | None) -> NDArray[Any]:
+    try:
+        with h5py.File(path, "r") as file:
+            name = key or _default_key(path, list(file))
+            stored = file.get(name)
+            if not isinstance(stored, h5py.Dataset):
+                raise InputError(
+                    f"the dataset '{name}' was expected in '{path}', received "
+                    f"{', '.join(file) or 'none'}; name another one as FILE:KEY."
+                )
+            probe: NDArray[Any] = stored[()]
+    except HDF5_DAMAGE as error:
+        raise damaged(path, error) from error
+    probe = np.asarray(probe)
+    return probe[0] if probe.ndim == 4 and len(probe) else probe

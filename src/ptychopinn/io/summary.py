@@ -1,0 +1,91 @@
+"""What a scan contains, as numbers: for ``ptychopinn inspect`` and for records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from ptychopinn.io.base import batches
+from ptychopinn.physics.scaling import probe_power
+from ptychopinn.scan import Scan
+
+ENCLOSED = 0.9
+
+
+def probe_diameter(probe: NDArray[Any], enclosed: float = ENCLOSED) -> float:
+    """Diameter in pixels of the circle round the centre of mass with ``enclosed`` of the power.
+
+    ``probe`` is (P, N, N); the intensities of its modes add.
+    """
+    intensity = (np.abs(probe.astype(np.complex128)) ** 2).sum(axis=0)
+    weight = intensity / intensity.sum()
+    rows, columns = np.indices(weight.shape)
+    radius = np.hypot(rows - (rows * weight).sum(), columns - (columns * weight).sum()).ravel()
+    order = np.argsort(radius)
+    inside = np.searchsorted(np.cumsum(weight.ravel()[order]), enclosed)
+    return 2.0 * float(radius[order][min(int(inside), radius.size - 1)])
+
+
+def median_step(positions_px: NDArray[np.float64]) -> float | None:
+    """Median distance in pixels to the nearest other position; None for a single one."""
+    if len(positions_px) < 2:
+        return None
+    distance, _ = KDTree(positions_px).query(positions_px, k=2)
+    return float(np.median(distance[:, 1]))
+
+
+def summarise(scan: Scan) -> dict[str, Any]:
+    """Plain data about a scan; the patterns are read in batches.
+
+    ``overlap`` is ``1 - step / diameter`` with the median step to the nearest position and the
+    diameter of the circle with 90 % of the probe's power.
+    """
+    sums = np.concatenate(
+        [
+            scan.diffraction[part][:, scan.good_pixels].sum(axis=1, dtype=np.float64)
+            for part in batches(scan.diffraction, 8)
+        ]
+    )
+    step, diameter = median_step(scan.positions_px), probe_diameter(scan.probe)
+    low, high = scan.positions_px.min(axis=0), scan.positions_px.max(axis=0)
+    modes = (np.abs(scan.probe.astype(np.complex128)) ** 2).sum(axis=(1, 2))
+    return {
+        "kind": "scan",
+        "name": scan.name,
+        "M": scan.M,
+        "N": scan.N,
+        "dtype": str(scan.diffraction.dtype),
+        "counts_per_pattern": {
+            "min": float(sums.min()),
+            "mean": float(sums.mean()),
+            "max": float(sums.max()),
+        },
+        "positions_px": {
+            "min_yx": low.tolist(),
+            "max_yx": high.tolist(),
+            "median_step": step,
+        },
+        "probe": {
+            "modes": len(scan.probe),
+            "power": probe_power(scan.probe, scan.mask),
+            "mode_fractions": (modes / modes.sum()).tolist(),
+            "diameter_px": diameter,
+        },
+        "overlap": None if step is None or diameter == 0 else 1 - step / diameter,
+        "mask": None
+        if scan.mask is None
+        else {"bad_pixels": int((~scan.mask).sum()), "good_fraction": float(scan.mask.mean())},
+        "object": None
+        if scan.object is None
+        else {
+            "shape": list(scan.object.shape),
+            "mean_amplitude": float(np.abs(scan.object).mean()),
+        },
+        "pixel_size_m": scan.pixel_size_m,
+        "energy_eV": scan.energy_eV,
+        "distance_m": scan.distance_m,
+        "provenance": dict(scan.provenance),
+    }

@@ -1,0 +1,87 @@
+"""The test scans of tike: NPZ, or NPZ compressed as a whole with bzip2.
+
+``data`` (1, M, N, N) counts with the zero frequency at [0, 0]; ``probe`` (1, 1, 1, P, N, N) of
+unknown scale; ``scan`` (1, M, 2) with [:, 0] the row. tike places a patch by its *minimum corner*,
+here a position is where patch pixel [N/2, N/2] sits: ``r = scan + N/2``. Its far field is, as here,
+the plain FFT of probe times patch, so that real space needs neither shift nor flip.
+"""
+
+from __future__ import annotations
+
+import bz2
+from pathlib import Path
+
+import numpy as np
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.base import (
+    BZIP2_SIGNATURE,
+    ZIP_SIGNATURE,
+    ReadOptions,
+    ScanFields,
+    damaged,
+    probe_modes,
+    signature,
+)
+from ptychopinn.io.counts import to_counts
+
+NAME = "tike"
+DESCRIPTION = "tike NPZ or NPZ.BZ2 with data, scan, probe"
+
+
+def matches(path: Path) -> bool:
+    """Whether the file is an NPZ with ``data`` and ``scan``, or a bzip2 file that holds a ZIP."""
+    if signature(path).startswith(BZIP2_SIGNATURE):
+        try:
+            with bz2.open(path) as file:
+                return file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
+        except (OSError, EOFError) as error:
+            raise damaged(path, error) from error
+    if not is_archive(path):
+        return False
+    with Archive(path) as archive:
+        return "data" in archive and "scan" in archive
+
+
+def read(path: Path, options: ReadOptions) -> ScanFields:
+    """Read the one view (angle) of the file."""
+    if options.units == "amplitude":
+        raise InputError(
+            f"'{path}' is in the tike format, which stores counts, received units='amplitude' "
+            "(--units amplitude); leave that out."
+        )
+    with Archive(path) as archive:
+        data = archive.numbers("data")
+        scan = archive.numbers("scan")
+        if data.ndim == 4 and data.shape[0] == 1:
+            data = data[0]
+        if scan.ndim == 3 and scan.shape[0] == 1:
+            scan = scan[0]
+        where = f"'data' in '{path}'"
+        if data.ndim != 3 or data.shape[1] != data.shape[2]:
+            raise InputError(
+                f"{where} must have shape (1, M, N, N), received {archive.shapes['data']}; "
+                "store one view with square patterns."
+            )
+        if scan.shape != (len(data), 2) or scan.dtype.kind == "c":
+            raise InputError(
+                f"'scan' in '{path}' must be real with shape (1, {len(data)}, 2), received "
+                f"{archive.shapes['scan']} of {scan.dtype}; store one (row, column) per pattern."
+            )
+        patterns, conversion = to_counts(data, where, units="counts", photons=options.photons)
+        del data
+        probe = options.probe
+        if probe is None:
+            probe = probe_modes(archive.numbers("probe"), f"'probe' in '{path}'")
+        return ScanFields(
+            diffraction=np.fft.fftshift(patterns, axes=(1, 2)),
+            positions_px=scan.astype(np.float64) + patterns.shape[-1] / 2,
+            probe=probe,
+            probe_in_counts=False,
+            name=path.name.removesuffix(".bz2").removesuffix(".npz"),
+            provenance={
+                "patterns": f"'data', {conversion}, zero frequency moved from [0, 0] to [N/2, N/2]",
+                "positions": "N/2 added: minimum corner to patch pixel [N/2, N/2]",
+            },
+        )

@@ -1,0 +1,1 @@
+"""Architectures, described once as data; each backend builds them from the same description."""

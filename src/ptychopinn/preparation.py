@@ -1,0 +1,97 @@
+"""From a scan in physical units to what the networks work on; the same for training and inference.
+
+Network units: amplitudes ``x = a * sqrt(counts)`` with ``a = (N/2) / sqrt(mean counts per pattern)``, and
+a probe scaled so that an object of modulus one explains the mean counts. Both make the network blind to
+the photon flux and to the scale of the given probe. The object in physical units is
+``object_scale`` times the one in network units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.physics.scaling import input_scale, probe_power
+from ptychopinn.scan import Scan, check_counts
+
+READ_BYTES = 64 << 20
+
+
+def batch_length(n: int, bytes_per_pixel: int, limit: int = READ_BYTES) -> int:
+    """How many patterns of n x n pixels fit into ``limit`` bytes (at least one)."""
+    return max(1, limit // (n * n * bytes_per_pixel))
+
+
+def slices(m: int, length: int) -> Iterator[slice]:
+    """Consecutive slices of at most ``length`` that cover range(m)."""
+    for start in range(0, m, length):
+        yield slice(start, min(start + length, m))
+
+
+def mean_counts(scan: Scan) -> float:
+    """Mean over the patterns of the counts on good pixels; streamed."""
+    good = scan.good_pixels
+    total = 0.0
+    for part in slices(scan.M, batch_length(scan.N, 8)):
+        total += float(scan.diffraction[part].sum(axis=0, dtype=np.float64)[good].sum())
+    return total / scan.M
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A scan with its scales.
+
+    Attributes
+    ----------
+    scan : Scan
+    counts : mean counts per pattern on good pixels.
+    input_scale : a, unit 1/sqrt(counts).
+    probe : (P, N, N) complex64 in network units.
+    object_scale : physical object = object_scale * network object.
+    """
+
+    scan: Scan
+    counts: float
+    input_scale: float
+    probe: NDArray[np.complex64]
+    object_scale: float
+
+    def amplitudes(self, index: Any) -> NDArray[np.float32]:
+        """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""
+        chosen = np.asarray(index)
+        counts = np.asarray(self.scan.diffraction[chosen.reshape(-1)])
+        if not isinstance(self.scan.diffraction, np.ndarray):
+            check_counts(counts)
+        x = np.sqrt(counts, dtype=np.float32) * np.float32(self.input_scale)
+        x *= self.scan.good_pixels
+        return x.reshape(*chosen.shape, self.scan.N, self.scan.N)
+
+
+def prepare(scan: Scan) -> PreparedScan:
+    """Compute the scales of a scan in one pass over its patterns.
+
+    Raises
+    ------
+    InputError
+        When the patterns hold no counts, or the probe puts none on the good pixels.
+    """
+    counts = mean_counts(scan)
+    a = input_scale(scan.N, counts)
+    power = probe_power(scan.probe, scan.mask)
+    to_network = (scan.N / 2) / np.sqrt(power)
+    return PreparedScan(
+        scan=scan,
+        counts=counts,
+        input_scale=a,
+        probe=(scan.probe.astype(np.complex128) * to_network).astype(np.complex64),
+        object_scale=float(to_network / a),
+    )
+
+
+def with_probe(scan: Scan, probe: NDArray[np.complex64]) -> Scan:
+    """The scan with another probe in sqrt(counts)."""
+    return replace(scan, probe=probe)

@@ -1,0 +1,328 @@
+"""The result of a reconstruction, and its file: a ptychodus product with one group of our own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.files import atomic_path, refuse_existing
+
+RESULT_FILE = "reconstruction.h5"
+GROUP = "ptychopinn"
+FORMAT = "ptychopinn-reconstruction"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One reconstructed object with what is needed to predict the patterns again. Immutable.
+
+    Attributes
+    ----------
+    object : (H, W) complex64
+        The canvas. Its scale is fixed by the unit of the probe.
+    origin_px : (2,) int64
+        Scan position (y, x) of canvas pixel [0, 0]: position r is at canvas index r - origin_px.
+    weight : (H, W) float32
+        How much each pixel was seen; 0 where it never was.
+    probe : (P, N, N) complex64
+        Incoherent modes in sqrt(counts).
+    positions_px : (M, 2) float64
+        (y, x) of every pattern used, in object pixels, where patch pixel [N/2, N/2] sits.
+    pixel_size_m, energy_eV, distance_m : float, optional
+        Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
+    losses : (E,) float64
+        The training or refinement loss after each epoch; may be empty.
+    name : str
+    provenance : mapping
+        Plain JSON data: how the result was made.
+
+    Raises
+    ------
+    InputError
+        When any field breaks the contract above.
+    """
+
+    object: NDArray[np.complex64]
+    origin_px: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    probe: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    pixel_size_m: float | None = None
+    energy_eV: float | None = None
+    distance_m: float | None = None
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    name: str = "reconstruction"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        obj = np.array(self.object, dtype=np.complex64)
+        if obj.ndim != 2 or obj.size == 0:
+            raise InputError(
+                f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
+            )
+        if not np.isfinite(obj).all():
+            raise InputError(
+                "object must be finite, received NaN or infinity; store 1 where it was never seen."
+            )
+        given_origin = np.asarray(self.origin_px)
+        if given_origin.shape != (2,) or (given_origin != np.round(given_origin)).any():
+            raise InputError(
+                "origin_px must be two whole numbers (y, x), received "
+                f"{given_origin.tolist()}; a canvas starts at a whole pixel."
+            )
+        origin = given_origin.astype(np.int64)
+        weight = np.array(self.weight, dtype=np.float32)
+        if weight.shape != obj.shape:
+            raise InputError(
+                f"weight must have the object's shape {obj.shape}, received {weight.shape}; "
+                "give one weight per pixel."
+            )
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise InputError(
+                "weight must be finite and not negative, received one that is not; "
+                "use 0 for pixels that were never seen."
+            )
+        probe = np.array(self.probe, dtype=np.complex64)
+        if probe.ndim == 2:
+            probe = probe[None]
+        if probe.ndim != 3 or probe.size == 0 or probe.shape[1] != probe.shape[2]:
+            raise InputError(
+                f"probe must have shape (P, N, N), received {np.shape(self.probe)}; "
+                "give square modes."
+            )
+        if not np.isfinite(probe).all():
+            raise InputError("probe must be finite, received NaN or infinity; give another probe.")
+        positions = np.array(self.positions_px, dtype=np.float64)
+        if positions.ndim != 2 or positions.shape[1] != 2 or len(positions) == 0:
+            raise InputError(
+                f"positions_px must have shape (M, 2) as (y, x), received {positions.shape}; "
+                "give one position per pattern."
+            )
+        if not np.isfinite(positions).all():
+            raise InputError(
+                "positions_px must be finite, received NaN or infinity; remove those patterns."
+            )
+        for key in ("pixel_size_m", "energy_eV", "distance_m"):
+            value = getattr(self, key)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(
+                    f"{key} must be positive, received {value}; leave it out when unknown."
+                )
+        losses = np.array(self.losses, dtype=np.float64)
+        if losses.ndim != 1:
+            raise InputError(
+                f"losses must have shape (E,), received {losses.shape}; give one per epoch."
+            )
+        try:
+            json.dumps(dict(self.provenance), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"provenance must be plain JSON data, received something that is not: {error}; "
+                "convert arrays and paths to lists and strings."
+            ) from error
+        checked: dict[str, NDArray[Any]] = {
+            "object": obj,
+            "origin_px": origin,
+            "weight": weight,
+            "probe": probe,
+            "positions_px": positions,
+            "losses": losses,
+        }
+        for key, array in checked.items():
+            array.flags.writeable = False
+            object.__setattr__(self, key, array)
+
+    @property
+    def N(self) -> int:
+        """Pattern and patch size in pixels."""
+        return int(self.probe.shape[-1])
+
+    def save(self, path: str | Path, force: bool = False) -> Path:
+        """Write the result as a ptychodus product (HDF5) and return the file's path.
+
+        ``path`` is the file to write, or an existing folder, which gets ``reconstruction.h5``.
+        Metres are ``position_px * pixel_size_m``; when the pixel size is unknown it is written as
+        1.0, so that metres *are* pixels, and the attribute ``pixel_size_known`` of the group
+        ``ptychopinn`` is False. Unknown energy and distance are written as 0.0.
+
+        Raises
+        ------
+        InputError
+            When the file exists and ``force`` is False, or the folder cannot be written to.
+        """
+        target = Path(path)
+        if target.is_dir():
+            target = target / RESULT_FILE
+        refuse_existing(target.parent, [target.name], force)
+        with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
+            self._write(file)
+        return target
+
+    def _write(self, file: h5py.File) -> None:
+        pixel = 1.0 if self.pixel_size_m is None else float(self.pixel_size_m)
+        # Where the middle of the canvas is in metres. Reading back, column
+        # (x_m - center_x_m)/pixel + (W-1)/2 is then exactly x_px - origin_px.
+        center_y, center_x = (self.origin_px + (np.array(self.object.shape) - 1) / 2) * pixel
+        comments = "Reconstructed with PtychoPINN."
+        if self.pixel_size_m is None:
+            comments += " The pixel size is unknown: all lengths in metres are object pixels."
+        file.attrs.update(
+            {
+                "name": self.name,
+                "comments": comments,
+                "detector_object_distance_m": float(self.distance_m or 0.0),
+                "photon_energy_eV": float(self.energy_eV or 0.0),
+                "probe_photon_count": round(float((np.abs(self.probe) ** 2).sum(dtype=np.float64))),
+                "exposure_time_s": 0.0,
+                "mass_attenuation_m2_per_kg": 0.0,
+                "tomography_angle_deg": 0.0,
+                "focus_object_distance_m": 0.0,
+                "tilt_angle_deg": 0.0,
+                "far_field": True,
+            }
+        )
+        layer = file.create_dataset("object", data=self.object[None])
+        layer.attrs.update({"center_x_m": float(center_x), "center_y_m": float(center_y)})
+        probe = file.create_dataset("probe", data=self.probe[None])
+        for dataset in (layer, probe):
+            dataset.attrs.update({"pixel_width_m": pixel, "pixel_height_m": pixel})
+        file["object_layer_spacing_m"] = np.zeros(0)
+        file["probe_position_indexes"] = np.arange(len(self.positions_px), dtype=np.int64)
+        file["probe_position_y_m"] = self.positions_px[:, 0] * pixel
+        file["probe_position_x_m"] = self.positions_px[:, 1] * pixel
+        file["loss_epochs"] = np.arange(1, len(self.losses) + 1, dtype=np.int64)
+        file["loss_values"] = self.losses
+
+        own = file.create_group(GROUP)
+        own.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "pixel_size_known": self.pixel_size_m is not None,
+                "provenance": json.dumps(dict(self.provenance), allow_nan=False),
+            }
+        )
+        own.create_dataset("weight", data=self.weight, compression="lzf")
+        own["origin_px"] = self.origin_px
+        own["positions_px"] = self.positions_px
+
+
+def load_reconstruction(path: str | Path) -> Reconstruction:
+    """Read a result written by :meth:`Reconstruction.save`, or any ptychodus ``product.h5``.
+
+    ``path`` is the file, or a folder holding ``reconstruction.h5``. A product without our group
+    gets ``origin_px = 0`` and positions that index the canvas, and a weight of 1 where the
+    illuminated part of the probe fell and 0 elsewhere.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged, of another kind or of a newer version.
+    """
+    source = Path(path)
+    if source.is_dir():
+        source = source / RESULT_FILE
+    if not source.is_file():
+        raise InputError(
+            f"the result must be a '{RESULT_FILE}' or the folder holding it, received '{path}', "
+            "which does not exist; check the name."
+        )
+    try:
+        with h5py.File(source, "r") as file:
+            return _read(file)
+    except InputError as error:
+        raise InputError(f"'{source}' cannot be used: {error}") from error
+    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = " ".join(str(error).split()).strip("'\".")
+        raise InputError(
+            f"the result must be a complete {RESULT_FILE} or ptychodus product, received "
+            f"'{source}', which cannot be read ({reason}); write it again."
+        ) from error
+
+
+def _read(file: h5py.File) -> Reconstruction:
+    own = file.get(GROUP)
+    if own is not None and int(own.attrs["format_version"]) > FORMAT_VERSION:
+        raise InputError(
+            f"format_version must be at most {FORMAT_VERSION}, received "
+            f"{int(own.attrs['format_version'])}; install a newer ptychopinn."
+        )
+    layer = file["object"]
+    obj = layer[()]
+    if obj.ndim == 3:
+        if len(obj) != 1:
+            raise InputError(
+                f"object must have a single layer, received {len(obj)}; export one layer."
+            )
+        obj = obj[0]
+    probe = file["probe"][()]
+    if probe.ndim == 4:
+        # The first entry of the orthogonal probe relaxation holds the incoherent modes themselves.
+        probe = probe[0]
+    height, width = (float(layer.attrs[f"pixel_{side}_m"]) for side in ("height", "width"))
+    if not np.isclose(height, width, rtol=1e-3):
+        raise InputError(
+            f"object pixels must be square, received {height:.6g} m by {width:.6g} m; "
+            "resample the object."
+        )
+    if own is not None:
+        origin, positions, weight = own["origin_px"][()], own["positions_px"][()], own["weight"][()]
+        known = bool(own.attrs["pixel_size_known"])
+        provenance = json.loads(own.attrs["provenance"])
+    else:
+        origin = np.zeros(2, dtype=np.int64)
+        meters = np.stack([file["probe_position_y_m"][()], file["probe_position_x_m"][()]], axis=1)
+        center = np.array([layer.attrs["center_y_m"], layer.attrs["center_x_m"]], dtype=np.float64)
+        middle = (np.array(obj.shape) - 1) / 2
+        positions = (meters - center) / np.array([height, width]) + middle
+        weight = footprint(positions, probe, obj.shape)
+        known = True
+        provenance = {"format": "ptychodus product"}
+    losses = file["loss_values"][()] if "loss_values" in file else np.zeros(0)
+    energy = file.attrs.get("photon_energy_eV", file.attrs.get("probe_energy_eV", 0.0))
+    return Reconstruction(
+        object=obj,
+        origin_px=origin,
+        weight=weight,
+        probe=probe,
+        positions_px=positions,
+        pixel_size_m=width if known else None,
+        energy_eV=float(energy) or None,
+        distance_m=float(file.attrs["detector_object_distance_m"]) or None,
+        losses=losses,
+        name=_text(file.attrs.get("name", "reconstruction")),
+        provenance=provenance,
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def footprint(
+    positions_px: NDArray[np.float64], probe: NDArray[Any], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """(H, W) map, 1 where the probe (above 1 % of its peak intensity) fell at any position, else 0.
+
+    ``positions_px`` (M, 2) index the canvas; the probe (P, N, N) is placed on whole pixels.
+    """
+    from scipy.signal import fftconvolve
+
+    intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
+    lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
+    hits = np.zeros(shape)
+    nearest = np.floor(positions_px + 0.5).astype(np.int64)
+    inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
+    hits[tuple(nearest[inside].T)] = 1
+    half = probe.shape[-1] // 2
+    sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
+    return (sums > 0.5).astype(np.float32)

@@ -1,0 +1,151 @@
+"""Everything a simulated scan depends on: one frozen schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "file"]
+ProbeKind = Literal["aperture", "gaussian", "file"]
+ScanKind = Literal["raster", "fermat", "random"]
+
+
+class SimulationConfig(BaseModel):
+    """The parameters of a simulated scan; equal parameters give equal bytes.
+
+    Lengths with the suffix ``_px`` are pixels, aberrations are wavelengths at the pupil edge.
+    ``seed`` drives object, positions and noise; the probe depends on the probe parameters and on
+    ``probe_seed`` only, so scans of different objects can share it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    object: ObjectKind = Field("lines", description="What the object is made of.")
+    object_file: Path | None = Field(
+        None,
+        validate_default=True,
+        description="NPY, NPZ or HDF5 file with the object, for --object file: complex values are "
+        "used as they are, a real image is mapped to the amplitude and phase ranges.",
+    )
+    amplitude: tuple[float, float] = Field(
+        (0.55, 1.0), description="Smallest and largest amplitude of the object."
+    )
+    phase: tuple[float, float] = Field(
+        (-1.0, 1.0), description="Smallest and largest phase of the object, in radians."
+    )
+    density: float = Field(
+        1.0, gt=0, le=10, description="Lines or points per area, relative to the usual number."
+    )
+    spectrum_exponent: float = Field(
+        3.0, ge=0, le=6, description="b in the power spectrum 1/k^b of --object grf."
+    )
+    blur_px: float = Field(
+        0.9, ge=0, le=10, description="Gaussian blur of the object (sigma), which limits its band."
+    )
+
+    probe: ProbeKind = Field(
+        "aperture", description="Pupil that forms the probe: a soft-edged disc or a Gaussian."
+    )
+    probe_file: Path | None = Field(
+        None,
+        validate_default=True,
+        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for --probe file.",
+    )
+    modes: int = Field(1, ge=1, le=8, description="Number of mutually incoherent probe modes.")
+    mode_decay: float = Field(
+        0.4, gt=0, lt=1, description="Power of each probe mode relative to the one before."
+    )
+    diameter: float = Field(
+        0.375,
+        gt=0,
+        le=1,
+        description="Pupil diameter as a fraction of the detector width (1/e^2 for a Gaussian).",
+    )
+    central_stop: float = Field(
+        0.0, ge=0, lt=1, description="Central stop of the pupil as a fraction of its diameter."
+    )
+    defocus: float = Field(
+        0.35,
+        ge=-1,
+        le=1,
+        description="Diameter of the defocused spot as a fraction of the patch width; "
+        "the sign is that of the curvature.",
+    )
+    astigmatism: float = Field(
+        0.05, ge=-5, le=5, description="Astigmatism, in wavelengths at the pupil edge."
+    )
+    coma: float = Field(0.2, ge=-5, le=5, description="Coma, in wavelengths at the pupil edge.")
+    probe_seed: int = Field(
+        0, ge=0, description="Seed of the directions of coma, astigmatism and higher probe modes."
+    )
+
+    N: int = Field(64, ge=32, le=512, multiple_of=2, description="Width of a pattern, in pixels.")
+    scan: ScanKind = Field("raster", description="Arrangement of the positions.")
+    patterns: int = Field(900, ge=1, le=1_000_000, description="Number of diffraction patterns.")
+    step_px: float = Field(
+        6.2, gt=0, le=512, description="Scan step: the positions have a mean density of 1/step^2."
+    )
+    jitter_px: float = Field(
+        1.2, ge=0, le=512, description="Largest random displacement from the raster, per axis."
+    )
+    position_error_px: float = Field(
+        0.0, ge=0, le=64, description="Error of the stored positions (sigma per axis)."
+    )
+
+    photons: float = Field(
+        1e5,
+        gt=0,
+        le=1e15,
+        description="Mean counts per pattern, before beam stop, dead pixels and background.",
+    )
+    poisson: bool = Field(True, description="Draw Poisson counts, else store the expected ones.")
+    background: float = Field(0.0, ge=0, le=1e9, description="Mean background counts per pixel.")
+    dead_pixels: float = Field(
+        0.0, ge=0, description="Dead detector pixels: a fraction when below 1, else a number."
+    )
+    beam_stop_px: float = Field(0.0, ge=0, description="Radius of the beam stop; 0 for none.")
+
+    pixel_size_m: float | None = Field(None, gt=0, description="Object pixel in metres.")
+    energy_eV: float | None = Field(None, gt=0, description="Photon energy in electron volts.")
+    distance_m: float | None = Field(
+        None, gt=0, description="Distance from sample to detector in metres."
+    )
+    seed: int = Field(0, ge=0, description="Seed of object, positions, noise and dead pixels.")
+
+    @field_validator("amplitude", "phase")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        low, high = value
+        if low > high:
+            raise ValueError("expected the smaller value first")
+        if info.field_name == "amplitude" and (low < 0 or high == 0):
+            raise ValueError("expected amplitudes that are not negative and not all zero")
+        return value
+
+    @field_validator("object_file")
+    @classmethod
+    def _object_file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return _file_for("object", value, info)
+
+    @field_validator("probe_file")
+    @classmethod
+    def _probe_file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return _file_for("probe", value, info)
+
+    @field_validator("dead_pixels")
+    @classmethod
+    def _whole_number(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError("expected a fraction below 1 or a whole number of pixels")
+        return value
+
+
+def _file_for(noun: str, value: Path | None, info: ValidationInfo) -> Path | None:
+    kind = info.data.get(noun)
+    if kind == "file" and value is None:
+        raise ValueError(f"expected the file to read, since --{noun} is 'file'")
+    if kind not in (None, "file") and value is not None:
+        raise ValueError(f"expected --{noun} file together with it instead of '{kind}'")
+    return value

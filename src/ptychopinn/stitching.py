@@ -1,0 +1,71 @@
+"""Patches onto one canvas: a weighted mean at sub-pixel positions, patterns in any number.
+
+    O(v) = sum_k T[f_k](w O_k)(v - d_k) / sum_k T[f_k](w)(v - d_k)
+
+d_k is the whole-pixel corner of patch k, T a Fourier shift by the remainder f_k. The same w stands above and
+below, so a constant object stays constant. Only the two canvases are kept in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft as scipy_fft
+
+from ptychopinn.physics.forward import canvas_for, split_positions
+from ptychopinn.physics.groups import FILL
+
+# Canvas pixels with less than this share of the weight of one patch count as never seen.
+SEEN = 1e-3
+
+
+class Stitcher:
+    """Accumulates patches of size N at (y, x) positions on a canvas that holds all of them.
+
+    Parameters
+    ----------
+    positions_px : (M, 2) every position that will be added.
+    weight : (N, N) real weight of a patch, zero at its border, largest value one.
+    """
+
+    def __init__(self, positions_px: NDArray[np.float64], weight: NDArray[Any]) -> None:
+        self.n = weight.shape[-1]
+        # One pixel of margin: a patch position may be rounded to the other side.
+        self.shape, self.origin_px = canvas_for(positions_px, self.n, margin=1)
+        self.weight = weight.astype(np.float32)
+        self._spectrum = scipy_fft.fft2(self.weight)
+        size = self.shape[0] * self.shape[1]
+        self._above_re, self._above_im = np.zeros(size), np.zeros(size)
+        self._below = np.zeros(size)
+        u = np.arange(self.n)
+        self._inside = (u[:, None] * self.shape[1] + u[None, :]).reshape(-1)
+
+    def add(self, patches: NDArray[Any], positions_px: NDArray[np.float64]) -> None:
+        """Add complex patches (B, N, N) whose pixel [N/2, N/2] sits at ``positions_px`` (B, 2)."""
+        corner, fraction = split_positions(positions_px, self.n, self.origin_px)
+        k = np.fft.fftfreq(self.n).astype(np.float32)
+        f = fraction.astype(np.float32)
+        ramp_y = np.exp(-2j * np.pi * k * f[:, 0, None]).astype(np.complex64)
+        ramp_x = np.exp(-2j * np.pi * k * f[:, 1, None]).astype(np.complex64)
+        ramp = ramp_y[:, :, None] * ramp_x[:, None, :]
+        heavy = scipy_fft.fft2((self.weight * patches).astype(np.complex64), workers=-1)
+        above = scipy_fft.ifft2(heavy * ramp, workers=-1).reshape(-1)
+        below = scipy_fft.ifft2(self._spectrum * ramp, workers=-1).real.reshape(-1)
+        index = (corner[:, 0] * self.shape[1] + corner[:, 1])[:, None] + self._inside
+        flat, size = index.reshape(-1), self._below.size
+        self._above_re += np.bincount(flat, above.real, minlength=size)
+        self._above_im += np.bincount(flat, above.imag, minlength=size)
+        self._below += np.bincount(flat, below, minlength=size)
+
+    def result(self) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+        """The canvas (H, W), 1 where nothing was seen, and the weight map (H, W), 0 there."""
+        seen = self._below > SEEN
+        below = np.where(seen, self._below, 1)
+        canvas = np.where(seen, (self._above_re + 1j * self._above_im) / below, FILL)
+        weight = np.where(seen, self._below, 0)
+        return (
+            canvas.reshape(self.shape).astype(np.complex64),
+            weight.reshape(self.shape).astype(np.float32),
+        )

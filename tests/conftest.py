@@ -1,0 +1,49 @@
+"""Shared fixtures: example data beside the checkout, and a small scan in the amplitude dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder with the example scans, a sibling of the repository; skips when it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"example data are not there: no folder {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def npz_arrays() -> dict[str, Any]:
+    """A valid scan of 12 patterns with 32 x 32 pixels in the amplitude dialect."""
+    rng = np.random.default_rng(7)
+    n, m = 32, 12
+    y, x = np.indices((n, n)) - n / 2
+    probe = np.exp(-(y**2 + x**2) / 50 + 0.02j * (y**2 + x**2))
+    counts = rng.poisson(30 * np.exp(-(y**2 + x**2) / 60), size=(m, n, n))
+    return {
+        "diff3d": np.sqrt(counts).astype(np.float32),
+        "xcoords": rng.uniform(20, 60, m),
+        "ycoords": rng.uniform(20, 40, m),
+        "probeGuess": probe.astype(np.complex64),
+    }
+
+
+@pytest.fixture
+def write_npz(tmp_path: Path, npz_arrays: dict[str, Any]) -> Callable[..., Path]:
+    """Write the valid scan with changes; a value of None removes the key."""
+
+    def write(**changes: Any) -> Path:
+        arrays = {k: v for k, v in (npz_arrays | changes).items() if v is not None}
+        path = tmp_path / "scan.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return write
