@@ -38,11 +38,11 @@ def main() -> None:
     figure.colorbar(pattern, ax=axes[2].tolist(), label="log10(1 + counts)")
     probes: list[tuple[str, dict[str, Any]]] = [
         ("the default", {}),
-        ("central_stop=0.4", {"central_stop": 0.4}),
-        ("astigmatism=0.5, coma=0", {"astigmatism": 0.5, "coma": 0.0}),
-        ('probe="gaussian", coma=0', {"probe": "gaussian", "coma": 0.0}),
-        ("modes=3: second mode", {"modes": 3}),
-        ("modes=3: third mode", {"modes": 3}),
+        ("central_stop=0.6\ncoma=0", {"central_stop": 0.6, "coma": 0.0}),
+        ("astigmatism=0.5\ncoma=0", {"astigmatism": 0.5, "coma": 0.0}),
+        ('probe="gaussian"\ncoma=0', {"probe": "gaussian", "coma": 0.0}),
+        ("modes=3\nsecond mode", {"modes": 3}),
+        ("modes=3\nthird mode", {"modes": 3}),
     ]
     for column, (title, options) in enumerate(probes):
         probe = simulate(patterns=4, **options).probe

@@ -9,7 +9,7 @@ the photon flux and to the scale of the given probe. The object in physical unit
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -90,8 +90,3 @@ def prepare(scan: Scan) -> PreparedScan:
         probe=(scan.probe.astype(np.complex128) * to_network).astype(np.complex64),
         object_scale=float(to_network / a),
     )
-
-
-def with_probe(scan: Scan, probe: NDArray[np.complex64]) -> Scan:
-    """The scan with another probe in sqrt(counts)."""
-    return replace(scan, probe=probe)

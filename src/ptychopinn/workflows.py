@@ -21,7 +21,8 @@ from ptychopinn.config import Config, validated
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe
-from ptychopinn.preparation import PreparedScan, prepare
+from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.preparation import PreparedScan, mean_counts, prepare
 from ptychopinn.probe_check import ProbeCheck, check_probe
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
@@ -169,13 +170,22 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
 
 def config_of(bundle: Bundle) -> Config:
     """The configuration a bundle was trained with; its weights are checked against it."""
-    from ptychopinn.bundle import check_weights
-    from ptychopinn.config import validated
-
     config = validated(Config, bundle.manifest.config)
     shapes = describe(config.model).parameter_shapes()
     check_weights(bundle.weights, {name: (shape, np.float32) for name, shape in shapes.items()})
     return config
+
+
+def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
+    """The scan with the probe that was refined in training, scaled to the counts of the scan."""
+    if bundle.probe.shape[-1] != scan.N:
+        raise InputError(
+            f"the model refined a probe of N = {bundle.probe.shape[-1]}, received a scan with N = "
+            f"{scan.N}; give the probe of this scan with --probe FILE:KEY."
+        )
+    probe, factor = reconcile_probe(bundle.probe, mean_counts(scan), scan.mask)
+    log.info("using the probe refined in training, scaled by %.4g to the counts of this scan", factor)
+    return replace(scan, probe=probe)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,18 +202,20 @@ def reconstruct(
     scan: Scan,
     *,
     execution: TorchExecution | None = None,
+    keep_probe: bool = False,
 ) -> Reconstruction:
     """Reconstruct every pattern of a scan with a trained model.
 
-    The object is in the units of the scan's probe; one global factor makes the modelled counts equal
-    the measured ones.
+    The object is in the units of the scan's probe; one global factor makes the modelled counts
+    equal the measured ones. When the model refined a probe in training, that one is used, unless
+    ``keep_probe`` is set.
 
     Raises
     ------
     InputError
         When the model does not fit the scan, or its file is not a valid bundle.
     """
-    return reconstruct_with_report(model, scan, execution=execution).result
+    return reconstruct_with_report(model, scan, execution=execution, keep_probe=keep_probe).result
 
 
 def reconstruct_with_report(
@@ -211,14 +223,20 @@ def reconstruct_with_report(
     scan: Scan,
     *,
     execution: TorchExecution | None = None,
+    keep_probe: bool = False,
 ) -> ReconstructionReport:
-    """Like :func:`reconstruct`, with the misfit and the timings."""
+    """Like :func:`reconstruct`, with the misfit and the timings.
+
+    ``keep_probe`` uses the probe of the scan even when the model refined one of its own.
+    """
     if isinstance(model, TrainedModel):
         model = model.bundle
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     config = config_of(bundle)
     backend = get_backend()
     start = time.perf_counter()
+    if config.training.probe_trainable and not keep_probe:
+        scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
     canvas = backend.reconstruct(
         config,

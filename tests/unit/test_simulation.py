@@ -406,6 +406,12 @@ def test_detector_without_good_pixels(wrong: dict[str, Any]) -> None:
         simulate(patterns=4, **wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"background": 5.0, "photons": 1e3}, {"photons": 1e-6}])
+def test_counts_that_the_probe_does_not_explain(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="mainly from the probe"):
+        simulate(patterns=4, **wrong)
+
+
 def test_more_counts_than_32_bits() -> None:
     with pytest.raises(InputError, match="must count less"):
         simulate(patterns=4, photons=1e14)

@@ -85,11 +85,12 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Evaluation of {reconstruction.name}", title_justify="left")
+    title = Text(f"Evaluation of {reconstruction.name}")
+    table = Table(title=title, title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
     for words, value in evaluation.rows():
-        table.add_row(words, value)
+        table.add_row(Text(words), Text(value))
     if evaluation.verdict is not None:
         style = "bold red" if evaluation.verdict == "poor" else "green"
         table.add_row("fit of the patterns", Text(evaluation.verdict, style=style))

@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
@@ -64,7 +65,7 @@ def save_loss_curve(history: Mapping[str, Sequence[tuple[float, float]]], path: 
         raise InputError(
             "a loss curve needs at least one finite value, received none; train for one epoch."
         )
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = _figure((6.4, 4.0))
     axes = figure.add_subplot()
     for number, (name, curve) in enumerate(curves.items()):
         marker = "o" if len(curve) < 25 else ""
@@ -87,7 +88,7 @@ def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
     images, fit = evaluation.images, evaluation.misfit
     with_truth = "truth_amplitude" in images
     rows = (2 if with_truth else 1) + (1 if fit is not None else 0)
-    figure = Figure(figsize=(15.5, 3.9 * rows + 0.6), layout="constrained")
+    figure = _figure((15.5, 3.9 * rows + 0.6))
     banner = None
     if evaluation.verdict == "poor" and fit is not None:
         banner = (
@@ -227,12 +228,12 @@ def _save_map(
     # The picture is about 5 inches on its longer side; colour bar and labels come on top.
     scale = 5.0 / max(height, width)
     size = (max(width * scale, 2.0) + 1.6, max(height * scale, 2.0) + 0.9 + (0.5 if note else 0.0))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _figure(size)
     _title(figure, f"{title} · {result.name}", note)
     axes = figure.add_subplot()
     _show(axes, image, cmap, low, high, unit, extent)
     if note is not None:
-        axes.set_title(_short(f"{title} · {result.name}"), color=INK)
+        axes.set_title(_short(f"{title} · {result.name}"), color=INK, parse_math=False)
     if result.pixel_size_m is None:
         axes.set_xlabel("x [px]")
         axes.set_ylabel("y [px]")
@@ -246,12 +247,13 @@ def _save_map(
 def _title(figure: Figure, title: str, banner: str | None) -> None:
     """The title, below a red banner when there is something to warn about."""
     if banner is None:
-        figure.suptitle(_short(title), fontsize=13, color=INK)
+        figure.suptitle(_short(title), fontsize=13, color=INK, parse_math=False)
         return
     # Bold 11-point letters are about a ninth of an inch wide.
     width = max(int((figure.get_figwidth() - 0.6) * 8.5), 20)
     figure.suptitle(
         fill(banner, width),
+        parse_math=False,
         fontsize=11,
         fontweight="bold",
         color="white",
@@ -273,8 +275,7 @@ def _show(
     extent: tuple[float, float, float, float] | None = None,
 ) -> None:
     """The image with a colour bar of its own height; masked pixels are grey."""
-    colours = (colormaps[cmap] if isinstance(cmap, str) else cmap).copy()
-    colours.set_bad(UNSEEN)
+    colours = (colormaps[cmap] if isinstance(cmap, str) else cmap).with_extremes(bad=UNSEEN)
     shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high, extent=extent)
     bar = _colour_bar(axes, shown)
     ticks = [low, (low + high) / 2, high]
@@ -419,10 +420,12 @@ def _residual_histogram(axes: Axes, evaluation: Evaluation) -> None:
     _plain(axes)
 
 
+def _figure(size: tuple[float, float]) -> Figure:
+    """An empty figure whose parts make room for each other."""
+    return Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+
+
 def _write(figure: Figure, path: str | Path) -> None:
     target = Path(path)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(w_pad=0.08, h_pad=0.08)
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format=target.suffix.lstrip(".") or "png", dpi=DPI)

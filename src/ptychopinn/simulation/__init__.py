@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
+from ptychopinn.physics.scaling import check_probe_power, probe_power
 from ptychopinn.scan import Scan
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
@@ -75,6 +76,8 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
     counts = measure(
         expected, scale, config.background, mask, for_noise if config.poisson else None
     )
+    probe_counts = (np.sqrt(scale) * probe).astype(np.complex64)
+    _check_power(probe_counts, counts, mask)
     provenance: dict[str, Any] = {
         "created_by": f"ptychopinn {_version()}",
         "simulation": config.model_dump(mode="json"),
@@ -85,7 +88,7 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
     return Scan(
         diffraction=counts,
         positions_px=stored,
-        probe=(np.sqrt(scale) * probe).astype(np.complex64),
+        probe=probe_counts,
         object=truth,
         mask=mask,
         pixel_size_m=config.pixel_size_m,
@@ -110,6 +113,21 @@ def _expected(
         total += float(patterns.sum())
         expected[part] = patterns
     return expected, total / len(positions)
+
+
+def _check_power(
+    probe: NDArray[np.complex64], counts: NDArray[Any], mask: NDArray[np.bool_] | None
+) -> None:
+    """Refuse a scan that no reader would take, because its probe does not explain its counts."""
+    mean = float(counts.sum(dtype=np.float64)) / len(counts)  # masked pixels hold 0
+    try:
+        check_probe_power(probe, mean, mask)
+    except InputError as error:
+        raise InputError(
+            f"the counts must come mainly from the probe, received {mean:.4g} counts per pattern "
+            f"and a probe of {probe_power(probe, mask):.4g} counts through vacuum; lower the "
+            "background or raise the photons."
+        ) from error
 
 
 def _configured(config: SimulationConfig | None, overrides: dict[str, Any]) -> SimulationConfig:

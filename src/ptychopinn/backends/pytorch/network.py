@@ -43,10 +43,10 @@ class BuiltNetwork(nn.Module):
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         values = dict(inputs)
         for layer in self.description.layers:
-            values[layer.name] = self._apply(layer, [values[name] for name in layer.inputs])
+            values[layer.name] = self._run(layer, [values[name] for name in layer.inputs])
         return tuple(values[name] for name in self.description.outputs)
 
-    def _apply(self, layer: Layer, x: list[Tensor]) -> Tensor:
+    def _run(self, layer: Layer, x: list[Tensor]) -> Tensor:
         option = layer.options
         match layer.kind:
             case "conv":
@@ -79,9 +79,8 @@ class BuiltNetwork(nn.Module):
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """The learned parameters under the names of the description."""
         named: dict[str, nn.Parameter] = dict(self.vectors.items())
-        for name, layer in self.convolutions.items():
-            named[f"{name}.weight"] = layer.weight
-            named[f"{name}.bias"] = layer.bias
+        for name, layer in self.convolutions.named_parameters():
+            named[name] = layer
         return named
 
     def export_weights(self) -> dict[str, NDArray[np.float32]]:
