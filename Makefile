@@ -1,0 +1,38 @@
+# Two commands for users: `make demo` and `make test`. Both create .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+DEMO_EPOCHS ?= 5
+DEMO_PATTERNS ?= 900
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	mkdir -p $(DEMO)
+	$(BIN)/ptychopinn simulate $(DEMO)/train.h5 --object lines --seed 1 --patterns $(DEMO_PATTERNS)
+	$(BIN)/ptychopinn simulate $(DEMO)/test.h5 --object lines --seed 2 --patterns $(DEMO_PATTERNS)
+	$(BIN)/ptychopinn train $(DEMO)/train.h5 -o $(DEMO)/model --epochs $(DEMO_EPOCHS)
+	$(BIN)/ptychopinn infer $(DEMO)/model $(DEMO)/test.h5 -o $(DEMO)/result
+	$(BIN)/ptychopinn evaluate $(DEMO)/result --truth $(DEMO)/test.h5
+	@echo
+	@echo "Pictures: $(DEMO)/result/reconstructed_phase.png, reconstructed_amplitude.png, evaluation.png"
+	@echo "Numbers:  $(DEMO)/result/evaluation.json, run.json; training: $(DEMO)/model/loss.png"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
