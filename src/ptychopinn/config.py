@@ -1,4 +1,5 @@
-"""The one configuration schema: command-line flags, YAML files, documentation and bundle come from it.
+"""The one configuration schema: command-line flags, YAML files, documentation and bundle come from
+it.
 
 Precedence is flag > file > default. Defaults that differ between architectures are listed once, in
 ``RECIPES``; they are filled in when the configuration is built, so a stored one is always complete.
@@ -80,7 +81,8 @@ class DataConfig(Section):
         False, description="allow more groups than patterns, each anchor then serves repeatedly"
     )
     sequential_sampling: bool = Field(
-        False, description="take the first n_groups anchors in scan order instead of a random choice"
+        False,
+        description="take the first n_groups anchors in scan order instead of a random choice",
     )
     validation_fraction: float = Field(
         0.1, ge=0, lt=0.9, description="share of the positions held out in one compact region"

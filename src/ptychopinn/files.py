@@ -15,7 +15,8 @@ from ptychopinn.errors import InputError
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name in the same folder; rename it to ``path`` only when the block succeeds.
+    """Yield a temporary name in the same folder; rename it to ``path`` only when the block
+    succeeds.
 
     Raises
     ------

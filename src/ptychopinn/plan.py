@@ -1,7 +1,7 @@
 """Which groups of patterns are seen in which epoch: indices only, a pure function of the seed.
 
-Every epoch draws from its own generator, seeded by (seed, epoch), so a resumed run sees exactly the groups
-that an uninterrupted one would have seen.
+Every epoch draws from its own generator, seeded by (seed, epoch), so a resumed run sees exactly
+the groups that an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class GroupPlan:
         for number, (inner, outer) in enumerate(zip(self.training, self.held_out, strict=True)):
             if len(inner) < c:
                 raise InputError(
-                    f"scan {number} must leave at least {c} training patterns for one group, received "
+                    f"scan {number} must leave at least {c} training patterns for one group, "
+                    f"received "
                     f"{len(inner)}; use more patterns or a smaller --gridsize."
                 )
             if 0 < len(outer) < c:
@@ -100,7 +101,9 @@ class GroupPlan:
             return min(self.config.data.subscan_patterns, len(part))
         return self.config.model.gridsize**2
 
-    def _groups(self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator) -> Indices:
+    def _groups(
+        self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator
+    ) -> Indices:
         size = self.group_size(part)
         if self.canvas:
             neighbours = size - 1

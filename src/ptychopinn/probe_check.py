@@ -4,9 +4,9 @@ On one compact cluster of patterns the object is updated by the modulus projecti
 
     v <- m v + sum_k conj(P_k) chi_k / (sum_k |P_k|^2 + 0.02 max),   O <- O + v,
 
-the update of ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 2009) for all patterns at once. With a fitting
-probe the residual falls to a few per cent beyond the photon noise within some twenty steps; with a wrong
-one it stays near 0.1, whatever the object.
+the update of ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 2009) for all patterns at once. With
+a fitting probe the residual falls to a few per cent beyond the photon noise within some twenty
+steps; with a wrong one it stays near 0.1, whatever the object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The central noun: one ptychographic scan, in the units and axes used everywhere in the package."""
+"""The central noun: one ptychographic scan, in the units and axes used everywhere in the
+package."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def check_counts(patterns: NDArray[Any], where: str = "diffraction") -> None:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One scanning coherent-diffraction experiment. Immutable; ``dataclasses.replace`` makes variants.
+    """One scanning coherent-diffraction experiment. Immutable; ``dataclasses.replace`` makes
+    variants.
 
     Attributes
     ----------
@@ -195,7 +197,9 @@ class Scan:
         Only the chosen patterns are read when the scan is lazy.
         """
         chosen = np.arange(self.M)[index]
-        return replace(self, diffraction=self.diffraction[chosen], positions_px=self.positions_px[chosen])
+        return replace(
+            self, diffraction=self.diffraction[chosen], positions_px=self.positions_px[chosen]
+        )
 
 
 def check_inside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...]) -> None:
@@ -206,7 +210,10 @@ def check_inside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...])
         first = int(np.flatnonzero(outside)[0])
         y, x = positions[first]
         raise InputError(
-            f"every patch must lie on the object of shape {tuple(shape)}, received {int(outside.sum())} "
-            f"position(s) outside, the first being number {first} at (y, x) = ({y:.4g}, {x:.4g}) px "
-            f"with N = {n}; check the order (y, x), the origin and the unit (pixels) of the positions."
+            f"every patch must lie on the object of shape {tuple(shape)}, received "
+            f"{int(outside.sum())} "
+            f"position(s) outside, the first being number {first} at (y, x) = ({y:.4g}, {x:.4g}) "
+            f"px "
+            f"with N = {n}; check the order (y, x), the origin and the unit (pixels) of the "
+            f"positions."
         )

@@ -2,8 +2,8 @@
 
     O(v) = sum_k T[f_k](w O_k)(v - d_k) / sum_k T[f_k](w)(v - d_k)
 
-d_k is the whole-pixel corner of patch k, T a Fourier shift by the remainder f_k. The same w stands above and
-below, so a constant object stays constant. Only the two canvases are kept in memory.
+d_k is the whole-pixel corner of patch k, T a Fourier shift by the remainder f_k. The same w stands
+above and below, so a constant object stays constant. Only the two canvases are kept in memory.
 """
 
 from __future__ import annotations

@@ -142,10 +142,10 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
     model = config.model
     if model.architecture != "cnn":
         return config
-    if model.N is not None and model.N != sizes[0]:
+    if model.N is not None and sizes[0] != model.N:
         raise InputError(
-            f"the option N must be the pattern size of the scan, received {model.N} for patterns of "
-            f"{sizes[0]}; leave N out."
+            f"the option N must be the pattern size of the scan, received {model.N} for "
+            f"patterns of {sizes[0]}; leave N out."
         )
     return config.model_copy(update={"model": model.model_copy(update={"N": sizes[0]})})
 
@@ -153,15 +153,18 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
 def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
     result = check_probe(prepared)
     log.info(
-        "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives %.4f",
+        "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives "
+        "%.4f",
         prepared.scan.name,
         result.residual,
         result.expected,
     )
     if not result.fits and refuse and not config.training.probe_trainable:
         raise InputError(
-            f"the probe must fit the data, received one of '{prepared.scan.name}' with which even plain "
-            f"physics steps leave a residual of {result.residual:.3f} where photon noise alone gives "
+            f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
+            f"plain "
+            f"physics steps leave a residual of {result.residual:.3f} where photon noise alone "
+            f"gives "
             f"{result.expected:.3f}; give a better one with --probe FILE:KEY, refine it with "
             "--probe-trainable, or train all the same with --no-probe-check."
         )
@@ -184,7 +187,9 @@ def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
             f"{scan.N}; give the probe of this scan with --probe FILE:KEY."
         )
     probe, factor = reconcile_probe(bundle.probe, mean_counts(scan), scan.mask)
-    log.info("using the probe refined in training, scaled by %.4g to the counts of this scan", factor)
+    log.info(
+        "using the probe refined in training, scaled by %.4g to the counts of this scan", factor
+    )
     return replace(scan, probe=probe)
 
 

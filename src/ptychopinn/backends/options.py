@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TorchExecution(BaseModel):
-    """How PyTorch runs on this machine. These do not belong to the model and are not in its bundle."""
+    """How PyTorch runs on this machine. These do not belong to the model and are not in its
+    bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

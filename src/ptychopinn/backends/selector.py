@@ -23,7 +23,8 @@ def get_backend(name: BackendName = "pytorch", *, training: bool = False) -> Bac
     for package in ("torch", "lightning") if training else ("torch",):
         if find_spec(package) is None:
             raise MissingDependencyError(
-                f"the {name} backend needs the package {package}, received an installation without it; "
+                f"the {name} backend needs the package {package}, received an installation "
+                f"without it; "
                 "run: pip install 'ptychopinn[pytorch]'."
             )
     return cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))

@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Reconstruct every pattern of SCAN with the bundle MODEL and write the result to DIR.
 
-    When the result does not explain the measured patterns, the files are written and marked, and the exit
-    code is 3.
+    When the result does not explain the measured patterns, the files are written and marked, and
+    the exit code is 3.
     """
     import sys
     import time
@@ -80,9 +80,7 @@ def command(
         stage = time.perf_counter()
         note = None
         if fit.verdict == "poor":
-            note = (
-                f"POOR FIT: residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
-            )
+            note = f"POOR FIT: residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
         result.save(output / "reconstruction.h5", force=True)
         save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
         save_phase(result, output / "reconstructed_phase.png", note=note)

@@ -50,9 +50,7 @@ def _option(
         text = f"{text}  [default: {shown}]".strip()
     kind: Any
     if annotation is bool:
-        return click.option(
-            f"{flag}/--no-{flag[2:]}", name, default=None, help=text, is_flag=True
-        )
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text, is_flag=True)
     if typing.get_origin(annotation) is typing.Literal:
         kind = click.Choice([str(a) for a in arguments])
     elif annotation in (int, float, str):

@@ -17,7 +17,9 @@ WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt", CONFIG, "metrics.csv
 
 
 @click.command()
-@click.argument("scans", metavar="SCAN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "scans", metavar="SCAN...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "-o",
     "--output",
@@ -59,8 +61,8 @@ def command(
 ) -> int:
     """Train a network on one or more scans and write DIR/wts.h5.zip.
 
-    The network learns from the diffraction patterns alone. Ctrl-C stops after the current step and saves
-    the best model so far.
+    The network learns from the diffraction patterns alone. Ctrl-C stops after the current step and
+    saves the best model so far.
     """
     from ptychopinn.errors import InputError
     from ptychopinn.files import refuse_existing

@@ -1,11 +1,12 @@
 """The patch network of the PtychoPINN papers: patterns of a group in, object patches out.
 
-An encoder of conv-conv-pool blocks, then one decoder of conv-conv-upsample blocks each for amplitude and
-phase (Hoidn, Mishra, Mehta, Sci. Rep. 13, 22789, 2023). At N = 64 the encoder has s*(32, 64, 128) filters and
-the decoders s*(64, 32), with s the ``n_filters_scale``; each doubling of N adds one level, so the
-encoder always ends with about 8 x 8 pixels. The decoders end at N/2: half the field per side is
-reconstructed at full resolution, which is the oversampling that phase retrieval needs. Around it the
-object is 1, or (``probe_big``) comes from four reserved channels at half the resolution.
+An encoder of conv-conv-pool blocks, then one decoder of conv-conv-upsample blocks each for
+amplitude and phase (Hoidn, Mishra, Mehta, Sci. Rep. 13, 22789, 2023). At N = 64 the encoder has
+s*(32, 64, 128) filters and the decoders s*(64, 32), with s the ``n_filters_scale``; each doubling
+of N adds one level, so the encoder always ends with about 8 x 8 pixels. The decoders end at N/2:
+half the field per side is reconstructed at full resolution, which is the oversampling that phase
+retrieval needs. Around it the object is 1, or (``probe_big``) comes from four reserved channels at
+half the resolution.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.networks.spec import Builder, Network
 
 RESERVED = 4
-# Amplitudes of the sigmoid head lie in (0, 2): in network units the mean modulus of the object is 1.
+# Amplitudes of the sigmoid head lie in (0, 2): in network units the mean modulus of the object is
+# 1.
 SIGMOID_RANGE = 2.0
 # Bias with which each amplitude head starts at modulus 1 (inverse of the activation).
 START_AT_ONE = {"sigmoid": 0.0, "softplus": 0.5413, "swish": 1.2785, "relu": 1.0}

@@ -1,7 +1,7 @@
 """The vocabulary in which an architecture is written down.
 
-A :class:`Network` is a list of named layers, each fed by earlier layers or inputs of the network. A backend
-turns every layer kind into its own operation. Parameter names are ``<layer>.weight`` and
+A :class:`Network` is a list of named layers, each fed by earlier layers or inputs of the network.
+A backend turns every layer kind into its own operation. Parameter names are ``<layer>.weight`` and
 ``<layer>.bias``; convolution weights have the shape (out, in, height, width) in every bundle.
 """
 
@@ -42,9 +42,9 @@ class Layer:
 class Network:
     """A feed-forward network on images (batch, channels, height, width).
 
-    ``inputs`` maps the name of each input to its number of channels, ``outputs`` lists the layers to
-    return, ``vectors`` are further learned parameters with their initial values (step sizes and the like).
-    ``multiple_of`` is what height and width must be divisible by.
+    ``inputs`` maps the name of each input to its number of channels, ``outputs`` lists the layers
+    to return, ``vectors`` are further learned parameters with their initial values (step sizes and
+    the like). ``multiple_of`` is what height and width must be divisible by.
     """
 
     inputs: Mapping[str, int]
@@ -121,7 +121,9 @@ class Builder:
             initial=initial,
             bias=bias,
         )
-        return out if activation is None else self.activation(f"{name}_{activation}", out, activation)
+        return (
+            out if activation is None else self.activation(f"{name}_{activation}", out, activation)
+        )
 
     def activation(self, name: str, x: str, function: str) -> str:
         return self._add(name, "activation", x, function=function)

@@ -1,13 +1,13 @@
 """The canvas network: physics steps over all patterns, alternating with a learned correction.
 
-State: the object canvas O and its velocity v. Each of the K iterations takes the physics direction d
-(modulus projection averaged over all patterns with the illumination as weight, as in the difference-map and
-ePIE family) and a small U-Net on the canvas:
+State: the object canvas O and its velocity v. Each of the K iterations takes the physics direction
+d (modulus projection averaged over all patterns with the illumination as weight, as in the
+difference-map and ePIE family) and a small U-Net on the canvas:
 
     v <- b_k v + a_k d + c_k U(O, d, v, illumination, misfit);   O <- O + v
 
-The steps a, the momenta b and the gains c are learned per iteration, the U-Net is shared by all of them.
-Nothing depends on N, on the canvas size, the probe or the number of patterns.
+The steps a, the momenta b and the gains c are learned per iteration, the U-Net is shared by all of
+them. Nothing depends on N, on the canvas size, the probe or the number of patterns.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From an object to its diffraction patterns, and back (the adjoint).
 
 Sub-pixel positions move the *probe*, never the object: a position r is split into the nearest
-whole pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe is
-moved by f with a Fourier shift. This changes the exit wave only by a common translation, which the
-measured intensity cannot see. The probe fades towards the border of its array, so the periodic
+whole pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe
+is moved by f with a Fourier shift. This changes the exit wave only by a common translation, which
+the measured intensity cannot see. The probe fades towards the border of its array, so the periodic
 wrap-around of a Fourier shift is harmless to it; the object has no such border.
 
     psi_p(u) = P_p(u - f) * O(u - N/2 + round(r)),   I(q) = sum_p abs(F psi_p)^2
@@ -26,7 +26,8 @@ AXES = (-2, -1)
 def split_positions(
     positions_px: Real, n: int, origin_px: Any = (0, 0)
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Whole-pixel patch corners on the canvas, (..., 2) int64, and remainders (..., 2) in [-0.5, 0.5).
+    """Whole-pixel patch corners on the canvas, (..., 2) int64, and remainders (..., 2) in [-0.5,
+    0.5).
 
     ``origin_px`` is the (y, x) position of canvas pixel [0, 0].
     """
@@ -47,7 +48,8 @@ def ifft(spectrum: Complex) -> Complex:
 
 
 def fourier_shift(field: Complex, shift_px: Real) -> Complex:
-    """Translate ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) = field(u - shift).
+    """Translate ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) = field(u -
+    shift).
 
     Periodic and unitary; exact for band-limited fields.
     """
@@ -64,7 +66,8 @@ def _pixel_index(corner: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], 
 
 
 def extract_patches(canvas: Complex, corner: NDArray[np.int64], n: int) -> Complex:
-    """Cut the patches (M, N, N) whose first pixels are ``corner`` (M, 2) out of ``canvas`` (H, W)."""
+    """Cut the patches (M, N, N) whose first pixels are ``corner`` (M, 2) out of ``canvas`` (H,
+    W)."""
     rows, columns = _pixel_index(corner, n)
     return canvas[rows, columns]
 
@@ -76,21 +79,28 @@ def scatter_patches(patches: Complex, corner: NDArray[np.int64], shape: tuple[in
     return canvas
 
 
-def exit_waves(canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)) -> Complex:
-    """Exit waves (M, P, N, N) of ``probe`` (P, N, N) at ``positions_px`` (M, 2) on ``canvas`` (H, W)."""
+def exit_waves(
+    canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)
+) -> Complex:
+    """Exit waves (M, P, N, N) of ``probe`` (P, N, N) at ``positions_px`` (M, 2) on ``canvas`` (H,
+    W)."""
     n = probe.shape[-1]
     corner, fraction = split_positions(positions_px, n, origin_px)
     patches = extract_patches(canvas, corner, n)
     return fourier_shift(probe[None], fraction[:, None]) * patches[:, None]
 
 
-def intensities(canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)) -> Real:
+def intensities(
+    canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)
+) -> Real:
     """Expected counts (M, N, N): incoherent modes add as intensities."""
     waves = fft(exit_waves(canvas, probe, positions_px, origin_px))
     return (np.abs(waves) ** 2).sum(axis=1)
 
 
-def forward_linear(canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)) -> Complex:
+def forward_linear(
+    canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)
+) -> Complex:
     """Far fields (M, P, N, N): the linear map A from the canvas to the detector."""
     return fft(exit_waves(canvas, probe, positions_px, origin_px))
 
@@ -110,7 +120,9 @@ def adjoint_linear(
     return scatter_patches(back, corner, shape)
 
 
-def canvas_for(positions_px: Real, n: int, margin: int = 0) -> tuple[tuple[int, int], NDArray[np.int64]]:
+def canvas_for(
+    positions_px: Real, n: int, margin: int = 0
+) -> tuple[tuple[int, int], NDArray[np.int64]]:
     """Smallest canvas holding every patch: its shape (H, W) and ``origin_px`` (y, x)."""
     corner, _ = split_positions(positions_px, n)
     low = corner.reshape(-1, 2).min(axis=0) - margin

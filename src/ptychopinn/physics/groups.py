@@ -1,13 +1,15 @@
 """Groups of overlapping patches: one common object per group.
 
-A group holds C patches at offsets o_k = r_k - mean(r). Each offset is split into a whole pixel d_k and a
-remainder f_k. *Merge* moves every patch by o_k onto the group canvas and averages with a weight w,
+A group holds C patches at offsets o_k = r_k - mean(r). Each offset is split into a whole pixel d_k
+and a remainder f_k. *Merge* moves every patch by o_k onto the group canvas and averages with a
+weight w,
 
     O(v) = sum_k T[o_k](w O_k) / sum_k T[o_k](w),
 
-T a Fourier shift by f_k followed by whole pixels; the same w stands above and below, so a constant object
-stays constant whatever w is. *Extract* cuts the patch at d_k out of the canvas; what remains, f_k, moves the
-probe, exactly as in :mod:`ptychopinn.physics.forward`. No group sees another group.
+T a Fourier shift by f_k followed by whole pixels; the same w stands above and below, so a constant
+object stays constant whatever w is. *Extract* cuts the patch at d_k out of the canvas; what
+remains, f_k, moves the probe, exactly as in :mod:`ptychopinn.physics.forward`. No group sees
+another group.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ FILL = 1.0
 def merge_weight(probe: NDArray[Any]) -> NDArray[np.float64]:
     """Weight (N, N) of a patch: where the probe is bright, and zero at the border of the array.
 
-    The illumination sum_p |P_p|^2, smoothed by a Gaussian of N/32 pixels so that it can be shifted by
-    fractions of a pixel, times a Hann window, largest value one.
+    The illumination sum_p |P_p|^2, smoothed by a Gaussian of N/32 pixels so that it can be shifted
+    by fractions of a pixel, times a Hann window, largest value one.
     """
     n = probe.shape[-1]
     density = (np.abs(np.asarray(probe, dtype=np.complex128)) ** 2).sum(axis=0)

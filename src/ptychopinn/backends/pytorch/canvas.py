@@ -1,4 +1,5 @@
-"""The canvas network in PyTorch: physics steps over all patterns, alternating with a learned correction."""
+"""The canvas network in PyTorch: physics steps over all patterns, alternating with a learned
+correction."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from torch.nn import functional
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 
-# Share of the strongest illumination added to the weight of a physics step, so that dim pixels at the
-# rim of the scan take small steps instead of amplifying noise.
+# Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
+# the rim of the scan take small steps instead of amplifying noise.
 RIM = 0.02
 
 
@@ -101,8 +102,8 @@ class CanvasNetwork(nn.Module):
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Run all iterations.
 
-        Returns the canvas (H, W), the relative misfit before each step (K), and the modelled intensities
-        (M, N, N) before each step for problems of one batch (empty otherwise).
+        Returns the canvas (H, W), the relative misfit before each step (K), and the modelled
+        intensities (M, N, N) before each step for problems of one batch (empty otherwise).
         """
         shape = problem.shape
         device = problem.illumination.device

@@ -1,7 +1,8 @@
-"""The two families of networks behind one interface: from a batch of groups to what the losses need.
+"""The two families of networks behind one interface: from a batch of groups to what the losses
+need.
 
-A *patch* network maps the patterns of small groups to object patches, a *canvas* network maps a sub-scan
-to one object canvas. The trainer sees only :class:`Prediction`.
+A *patch* network maps the patterns of small groups to object patches, a *canvas* network maps a
+sub-scan to one object canvas. The trainer sees only :class:`Prediction`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from ptychopinn.preparation import PreparedScan
 class Batch:
     """Groups of one scan.
 
-    amplitudes : (B, C, N, N) network input, zero frequency at [N/2, N/2].
-    positions_px : (B, C, 2) float64.  scan : number of the scan.
-    truth : known object in network units: patches (B, C, N, N), or canvases (B, H, W); None if unknown.
+    amplitudes : (B, C, N, N) network input, zero frequency at [N/2, N/2]. positions_px : (B, C, 2)
+    float64.  scan : number of the scan. truth : known object in network units: patches (B, C, N,
+    N), or canvases (B, H, W); None if unknown.
     """
 
     amplitudes: Tensor
@@ -48,9 +49,9 @@ class Batch:
 class Prediction:
     """What a network makes of a batch.
 
-    modelled : (share, intensities (..., N, N) in FFT order) of each estimate, the last one counts most.
-    measured : (..., N, N) intensities in FFT order, network units.  good : (N, N) 0 or 1, FFT order.
-    images : complex objects (..., H, W), ``weight`` their real, broadcastable weight.
+    modelled : (share, intensities (..., N, N) in FFT order) of each estimate, the last one counts
+    most. measured : (..., N, N) intensities in FFT order, network units.  good : (N, N) 0 or 1,
+    FFT order. images : complex objects (..., H, W), ``weight`` their real, broadcastable weight.
     truth : what the images should be, or None.
     """
 
@@ -65,7 +66,9 @@ class Prediction:
 class Family(nn.Module, ABC):
     """A network together with the probes and masks of the scans it is trained on."""
 
-    def __init__(self, network: BuiltNetwork, scans: Sequence[PreparedScan], trainable: bool) -> None:
+    def __init__(
+        self, network: BuiltNetwork, scans: Sequence[PreparedScan], trainable: bool
+    ) -> None:
         super().__init__()
         self.network = network
         self.scale = [float(np.sqrt(np.mean(np.abs(s.probe) ** 2))) for s in scans]
@@ -97,7 +100,8 @@ class Family(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
-        """The known object where the network predicts it, for positions (B, C, 2), network units."""
+        """The known object where the network predicts it, for positions (B, C, 2), network
+        units."""
 
 
 class PatchFamily(Family):

@@ -34,8 +34,8 @@ from ptychopinn.physics.groups import split_offsets
 from ptychopinn.preparation import PreparedScan, batch_length, slices
 from ptychopinn.stitching import Stitcher
 
-# Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, far field,
-# correction (complex64), amplitude, index.
+# Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, far
+# field, correction (complex64), amplitude, index.
 CANVAS_BYTES = 64
 PATCH_BYTES = 4096
 
@@ -68,8 +68,8 @@ def canvas_batches(
 ) -> Callable[[], Iterable[PatternBatch]]:
     """The patterns of a scan in batches, for repeated passes.
 
-    They are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew and
-    holds one batch at a time.
+    They are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew
+    and holds one batch at a time.
     """
     n, modes = scan.scan.N, scan.probe.shape[0]
     per_pattern = n * n * (12 + 8 * modes)
@@ -145,9 +145,7 @@ def _reconstruct_patches(
         places = positions[chosen]
         if size > 1:
             offsets = places - places.mean(axis=1, keepdims=True)
-            patches = physics.common_patches(
-                patches, torch.from_numpy(offsets).to(device), weight
-            )
+            patches = physics.common_patches(patches, torch.from_numpy(offsets).to(device), weight)
             # After the merge patch k sits at the whole-pixel offset from the group's centre.
             places = places - split_offsets(offsets)[1]
         stitcher.add(patches.reshape(-1, n, n).cpu().numpy(), places.reshape(-1, 2))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Intensity below which a pixel counts as dark, relative to the mean of 1/4 (see input_scale). It keeps the
-# gradient of the logarithm finite where the model predicts nothing and a photon arrived.
+# Intensity below which a pixel counts as dark, relative to the mean of 1/4 (see input_scale). It
+# keeps the gradient of the logarithm finite where the model predicts nothing and a photon arrived.
 DARK = 1e-7
 
 
@@ -35,15 +35,12 @@ def amplitude_mae(modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
 
 
 def total_variation(image: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean modulus of the forward differences of complex (..., H, W); weight broadcasts."""
+    """Weighted mean modulus of the forward differences of complex (..., H, W); weight
+    broadcasts."""
     down = image[..., 1:, :-1] - image[..., :-1, :-1]
     right = image[..., :-1, 1:] - image[..., :-1, :-1]
     steps = torch.sqrt(
-        down.real.square()
-        + down.imag.square()
-        + right.real.square()
-        + right.imag.square()
-        + 1e-12
+        down.real.square() + down.imag.square() + right.real.square() + right.imag.square() + 1e-12
     )
     w = weight[..., :-1, :-1].expand_as(steps)
     return (w * steps).sum() / w.sum()

@@ -78,10 +78,7 @@ class BuiltNetwork(nn.Module):
 
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """The learned parameters under the names of the description."""
-        named: dict[str, nn.Parameter] = dict(self.vectors.items())
-        for name, layer in self.convolutions.named_parameters():
-            named[name] = layer
-        return named
+        return {**dict(self.vectors.items()), **dict(self.convolutions.named_parameters())}
 
     def export_weights(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all parameters as float32 arrays, for the bundle."""

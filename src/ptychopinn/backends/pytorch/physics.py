@@ -4,9 +4,10 @@ Two choices make it fast without changing the physics:
 
 * Detector arrays are kept in FFT order (zero frequency at [0, 0]) inside the backend, so that no
   pattern is shifted in the inner loop; :func:`to_fft_order` does it once when the data come in.
-* Sub-pixel positions shift the probe (see :mod:`ptychopinn.physics.forward` for the reason), so a patch
-  is a plain gather from the canvas and its adjoint a scatter-add; the shifted probes are computed once
-  per scan.
+* Sub-pixel positions shift the probe (see :mod:`ptychopinn.physics.forward` for the reason), so a
+  patch
+  is a plain gather from the canvas and its adjoint a scatter-add; the shifted probes are computed
+  once per scan.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def ifft(spectrum: Tensor) -> Tensor:
 
 
 def fourier_shift(field: Tensor, shift_px: Tensor) -> Tensor:
-    """Translate ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) = field(u - shift)."""
+    """Translate ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) = field(u -
+    shift)."""
     device, real = field.device, field.real.dtype
     ky = torch.fft.fftfreq(field.shape[-2], device=device, dtype=real)[:, None]
     kx = torch.fft.fftfreq(field.shape[-1], device=device, dtype=real)[None, :]
@@ -77,7 +79,8 @@ def far_field(probes: Tensor, patches: Tensor) -> Tensor:
 
 
 def intensity(fields: Tensor) -> Tensor:
-    """Expected intensity (M, N, N) of far fields (M, P, N, N): incoherent modes add as intensities."""
+    """Expected intensity (M, N, N) of far fields (M, P, N, N): incoherent modes add as
+    intensities."""
     return (fields.real.square() + fields.imag.square()).sum(dim=1)
 
 
@@ -88,7 +91,8 @@ def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def group_index(whole: Tensor, n: int, reach: int) -> tuple[Tensor, int]:
-    """Flat indices (B*C, N*N) into group canvases laid out one after the other, and their side L."""
+    """Flat indices (B*C, N*N) into group canvases laid out one after the other, and their side
+    L."""
     size = n + 2 * reach
     first = torch.arange(whole.shape[0], device=whole.device)[:, None] * size * size
     corner = (whole + reach).reshape(-1, 2)
@@ -125,9 +129,7 @@ def common_patches(patches: Tensor, offsets_px: Tensor, weight: Tensor) -> Tenso
     return extract(merge(patches, offsets_px, weight, reach), offsets_px, patches.shape[-1], reach)
 
 
-def group_intensities(
-    patches: Tensor, offsets_px: Tensor, probe: Tensor, weight: Tensor
-) -> Tensor:
+def group_intensities(patches: Tensor, offsets_px: Tensor, probe: Tensor, weight: Tensor) -> Tensor:
     """Expected intensities (B, C, N, N), FFT order, of merged patches under ``probe`` (P, N, N)."""
     n = patches.shape[-1]
     _, fraction = split_offsets(offsets_px)

@@ -194,8 +194,8 @@ class PhysicsTraining(lightning.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the schedules that go by steps.
 
-        Lightning would step the plateau schedule after the checkpoint of the epoch is written and not repeat
-        it on resuming, so that one is stepped in :meth:`on_train_epoch_end`.
+        Lightning would step the plateau schedule after the checkpoint of the epoch is written and
+        not repeat it on resuming, so that one is stepped in :meth:`on_train_epoch_end`.
         """
         if self.config.training.scheduler != "plateau":
             scheduler.step()
@@ -205,7 +205,9 @@ class PhysicsTraining(lightning.LightningModule):
             plateau: Any = self.lr_schedulers()
             plateau.step(self.trainer.callback_metrics["val_loss"])
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, closure: Any = None
+    ) -> None:
         """Take a step; during the warm-up at a rate that rises linearly."""
         warmup = self.config.training.warmup_steps
         rates = [group["lr"] for group in optimizer.param_groups]
@@ -401,7 +403,8 @@ def train(
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
-    # A callback of its own: with a monitor, Lightning writes `last` only when the epoch was among the best.
+    # A callback of its own: with a monitor, Lightning writes `last` only when the epoch was among
+    # the best.
     latest = ModelCheckpoint(
         folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
@@ -466,5 +469,3 @@ def outcome(
         history={name: list(points) for name, points in history.items()},
         stopped_by=stopped_by,
     )
-
-

@@ -1,0 +1,45 @@
+"""How many patterns per second does a trained network reconstruct, and in how much memory?
+
+python benchmarks/inference_throughput.py --architecture unrolled
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+import ptychopinn as pp
+from common import Clock, arguments, l9, peak_rss_gib, report
+from ptychopinn.workflows import reconstruct_with_report
+
+
+def main() -> None:
+    o = arguments(__doc__, architecture="unrolled", patterns=900, N=64, repeats=5)
+    scan = l9(2, o.patterns, N=o.N)
+    # The weights do not matter for the speed: one short epoch.
+    config = pp.Config(
+        model={"architecture": o.architecture},
+        data={"n_groups": 4},
+        training={"epochs": 1},
+    )
+    model = pp.train(scan, config)
+    network, total = [], []
+    for _ in range(o.repeats):
+        clock = Clock()
+        done = reconstruct_with_report(model, scan)
+        total.append(clock.read()[0])
+        network.append(done.seconds["network"])
+    row = {
+        "architecture": o.architecture,
+        "N": o.N,
+        "patterns": o.patterns,
+        "network s (median)": median(network),
+        "patterns/s network": o.patterns / median(network),
+        "with misfit s": median(total),
+        "patterns/s in all": o.patterns / median(total),
+        "peak RSS GiB": peak_rss_gib(),
+    }
+    report(f"inference_{o.architecture}_{o.N}", o.out, [row])
+
+
+if __name__ == "__main__":
+    main()
