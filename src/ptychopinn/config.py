@@ -24,7 +24,7 @@ Architecture = Literal["unrolled", "cnn"]
 class Section(BaseModel):
     """Frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -62,8 +62,8 @@ class DataConfig(Section):
     n_groups: int | None = Field(
         None,
         ge=1,
-        description="groups per epoch: groups of gridsize^2 patterns for cnn (default: one per "
-        "pattern), sub-scans for unrolled",
+        description="groups per epoch, all scans together: groups of gridsize^2 patterns for cnn "
+        "(default: one per pattern), sub-scans for unrolled",
     )
     subscan_patterns: int = Field(
         100, ge=4, description="unrolled: number of neighbouring patterns of a sub-scan"
@@ -263,4 +263,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
             f"the configuration file must hold a mapping of options, received "
             f"{type(content).__name__} in '{path}'; write 'name: value' lines."
         )
+    for name in content:
+        if not isinstance(name, str):
+            raise InputError(
+                f"the names of options must be words, received {name!r} in '{path}'; correct it."
+            )
     return content

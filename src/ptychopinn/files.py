@@ -47,10 +47,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def refuse_existing(directory: Path, names: Iterable[str], force: bool) -> None:
-    """Raise InputError when ``directory`` already holds one of ``names`` and ``force`` is False."""
+    """Raise InputError when ``directory`` already holds one of ``names`` and ``force`` is False.
+
+    Also when no such folder can be made.
+    """
     if directory.exists() and not directory.is_dir():
         raise InputError(
             f"the output must be a folder, received the file '{directory}'; choose another name."
+        )
+    parent = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(
+            f"the output must be a folder that can be written to, received '{directory}' in "
+            f"'{parent}', which cannot; choose another place."
         )
     present = [name for name in names if (directory / name).exists()]
     if present and not force:

@@ -119,7 +119,7 @@ class GroupPlan:
         for number, part in enumerate(self.training):
             rng = self._rng(self.config.training.seed, TRAIN, number, epoch)
             wanted = data.n_groups
-            if self.canvas and wanted is not None:
+            if wanted is not None:
                 wanted = max(1, wanted // len(self.training))
             anchors = choose_anchors(
                 len(part),

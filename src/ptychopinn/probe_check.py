@@ -24,21 +24,19 @@ from ptychopinn.physics.forward import (
     scatter_patches,
     split_positions,
 )
-from ptychopinn.physics.losses import noise_of_amplitude
+from ptychopinn.physics.losses import POOR_EXCESS, noise_of_amplitude
 from ptychopinn.preparation import PreparedScan
 
 PATTERNS = 64
 STEPS = 30
 MOMENTUM = 0.7
 RIM = 0.02
-# A larger share of the counts left unexplained beyond the photon noise is blamed on the probe.
-POOR_EXCESS = 0.05
 
 
 @dataclass(frozen=True)
 class ProbeCheck:
     """residual : ``sum((sqrt(I_hat) - sqrt(I))^2) / sum(I)`` after the physics steps.
-    expected : what photon noise alone gives.  fits : whether the difference is below 0.05.
+    expected : what photon noise alone gives.  fits : whether the difference is at most 0.05.
     """
 
     residual: float

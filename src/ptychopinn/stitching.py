@@ -1,8 +1,9 @@
 """Patches onto one canvas: a weighted mean at sub-pixel positions, patterns in any number.
 
-    O(v) = sum_k T[f_k](w O_k)(v - d_k) / sum_k T[f_k](w)(v - d_k)
+    O(v) = sum_k (T[f_k](w) S[f_k](O_k))(v - d_k) / sum_k T[f_k](w)(v - d_k)
 
-d_k is the whole-pixel corner of patch k, T a Fourier shift by the remainder f_k. The same w stands
+d_k is the whole-pixel corner of patch k, T a Fourier shift by the remainder f_k and S the same for
+a patch, which is not periodic (see :mod:`ptychopinn.physics.groups`). The same moved weight stands
 above and below, so a constant object stays constant. Only the two canvases are kept in memory.
 """
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
 from ptychopinn.physics.forward import canvas_for, split_positions
-from ptychopinn.physics.groups import FILL
+from ptychopinn.physics.groups import FILL, taper
 
 # Canvas pixels with less than this share of the weight of one patch count as never seen.
 SEEN = 1e-3
@@ -36,6 +37,7 @@ class Stitcher:
         self.shape, self.origin_px = canvas_for(positions_px, self.n, margin=1)
         self.weight = weight.astype(np.float32)
         self._spectrum = scipy_fft.fft2(self.weight)
+        self._taper = taper(self.n, np.zeros(2)).astype(np.float32)
         size = self.shape[0] * self.shape[1]
         self._above_re, self._above_im = np.zeros(size), np.zeros(size)
         self._below = np.zeros(size)
@@ -50,9 +52,11 @@ class Stitcher:
         ramp_y = np.exp(-2j * np.pi * k * f[:, 0, None]).astype(np.complex64)
         ramp_x = np.exp(-2j * np.pi * k * f[:, 1, None]).astype(np.complex64)
         ramp = ramp_y[:, :, None] * ramp_x[:, None, :]
-        heavy = scipy_fft.fft2((self.weight * patches).astype(np.complex64), workers=-1)
-        above = scipy_fft.ifft2(heavy * ramp, workers=-1).reshape(-1)
-        below = scipy_fft.ifft2(self._spectrum * ramp, workers=-1).real.reshape(-1)
+        tapered = scipy_fft.fft2((self._taper * patches).astype(np.complex64), workers=-1)
+        weight = scipy_fft.ifft2(self._spectrum * ramp, workers=-1).real.clip(min=0)
+        share = weight / taper(self.n, fraction)
+        above = (scipy_fft.ifft2(tapered * ramp, workers=-1) * share).reshape(-1)
+        below = weight.reshape(-1)
         index = (corner[:, 0] * self.shape[1] + corner[:, 1])[:, None] + self._inside
         flat, size = index.reshape(-1), self._below.size
         self._above_re += np.bincount(flat, above.real, minlength=size)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import Progress, Silent
+from ptychopinn.backends.base import Progress, Silent, metrics_at_best
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.selector import get_backend
 from ptychopinn.bundle import Bundle, Manifest, check_weights, load_bundle, save_bundle
@@ -124,7 +124,7 @@ def train(
             "probe_residual_expected": checks[0].expected,
             "scans": [scan.name for scan in chosen],
         },
-        metrics={name: points[-1][1] for name, points in outcome.history.items() if points},
+        metrics=dict(metrics_at_best(outcome.history)),
     )
     bundle = Bundle(manifest, outcome.weights, outcome.probe)
     return TrainedModel(bundle, outcome.history, seconds, outcome.stopped_by)
@@ -269,7 +269,7 @@ def reconstruct_with_report(
         "scan": {"name": scan.name, "patterns": scan.M, "N": scan.N, **dict(scan.provenance)},
         "versions": package_versions(),
         "global_scale": fit.scale,
-        "fit": {"residual": fit.residual, "expected": fit.expected, "verdict": fit.verdict},
+        "fit": fit.summary(),
     }
     result = replace(result, object=result.object * np.complex64(fit.scale), provenance=provenance)
     seconds = {"network": network_s, "misfit": time.perf_counter() - start}

@@ -1,9 +1,10 @@
-"""One adapter per implementation of the physics, all with the same methods, so that one test serves all.
+"""One adapter per implementation of the physics, all with the same methods: one test serves all.
 
-Arrays come in and go out as NumPy arrays in the package's contracts: positions (y, x), detector arrays with
-the zero frequency at [N/2, N/2], losses on photon counts. Whatever an implementation does differently
-inside (FFT order, network units, single precision) is hidden here. A further backend adds one
-:class:`Physics`, one :class:`Networks` and their names in ``PHYSICS`` and ``NETWORKS``.
+Arrays come in and go out as NumPy arrays in the package's contracts: positions (y, x), detector
+arrays with the zero frequency at [N/2, N/2], losses on photon counts. Whatever an implementation
+does differently inside (FFT order, network units, single precision) is hidden here. A further
+backend adds one :class:`Physics`, one :class:`Networks` and their names in ``PHYSICS`` and
+``NETWORKS``.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Weights = Mapping[str, NDArray[np.float32]]
 
-# What the physics steps of the canvas networks add to an intensity before its root is taken, network units.
+# What a physics step of a canvas network adds to an intensity before taking its root.
 FLOOR = 1e-12
 
 
 class Physics(ABC):
-    """The physics of one implementation. ``rtol`` is the relative error that its precision allows."""
+    """The physics of one implementation; ``rtol`` is the relative error of its precision."""
 
     name: str
     rtol: float
@@ -75,7 +76,7 @@ class Physics(ABC):
     def group_intensities(
         self, patches: Array, offsets_px: Array, probe: Array, weight: Array | None = None
     ) -> Array:
-        """Expected counts (B, C, N, N) of merged patches; the merge weight of the probe by default."""
+        """Expected counts (B, C, N, N) of merged patches; ``weight`` as in physics.groups."""
 
     @abstractmethod
     def poisson_deviance(self, model: Array, counts: Array, mask: Array | None = None) -> float: ...
@@ -104,7 +105,7 @@ class Physics(ABC):
         mask: Array,
         origin_px: Any,
     ) -> Array:
-        """dL/d(Re O) + i dL/d(Im O), L the Poisson deviance of the patterns (M, N, N) of a canvas O."""
+        """dL/d(Re O) + i dL/d(Im O), L the Poisson deviance of a canvas O."""
 
     @abstractmethod
     def modulus_step(
@@ -116,8 +117,10 @@ class Physics(ABC):
         mask: Array,
         origin_px: Any,
     ) -> tuple[Array, float]:
-        """Sum of conj(P) chi on the canvas, chi = F^-1(Psi') - psi, Psi' with the measured modulus on
-        good pixels; and the sum over good pixels of the squared amplitude misfit."""
+        """Sum of conj(P) chi on the canvas, and the squared amplitude misfit of good pixels.
+
+        chi = F^-1(Psi') - psi, Psi' with the measured modulus on good pixels.
+        """
 
 
 class Oracle(Physics):
@@ -263,7 +266,7 @@ class TorchPhysics(Physics):
     def _loss(
         self, loss: Callable[..., torch.Tensor], model: Array, counts: Array, mask: Array | None
     ) -> float:
-        # Network units: mean intensity 1/4 (input_scale); every loss is a ratio in which they cancel.
+        # Network units: mean intensity 1/4 (input_scale); they cancel in every loss.
         good = np.ones(model.shape[-2:], dtype=bool) if mask is None else mask
         unit = 0.25 / (counts[..., good].sum(dtype=np.float64) / counts[..., 0, 0].size / good.size)
         ordered = [
@@ -348,8 +351,8 @@ class Networks(ABC):
     def predict(
         self, model: ModelConfig, weights: Weights, scan: PreparedScan, groups: Array
     ) -> Array:
-        """What training sees: modelled network intensities (B, C, N, N) of the last estimate for groups
-        (B, C) of pattern numbers of the scan."""
+        """What training sees: modelled intensities (B, C, N, N), network units, of the last
+        estimate for groups (B, C) of pattern numbers of the scan."""
 
     @abstractmethod
     def reconstruct(
@@ -421,7 +424,7 @@ class TorchNetworks(Networks):
         from ptychopinn.backends.options import TorchExecution
         from ptychopinn.backends.pytorch.backend import reconstruct
 
-        # model_construct: the schema asks for 16 MiB, which holds all patterns of a small test scan.
+        # model_construct: the least the schema allows would hold all patterns of a test scan.
         execution = TorchExecution.model_construct(
             accelerator="cpu", inference_batch_mib=memory_mib
         )

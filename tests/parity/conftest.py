@@ -1,9 +1,26 @@
-"""Every law runs on every implementation; the adapters are stateless, so one of each serves all tests."""
+"""Every law runs on every implementation; adapters keep no state, one of each serves all."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.util import find_spec
+
 import pytest
 from adapters import NETWORKS, PHYSICS, Networks, Physics, need
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Arrays this small are computed faster by one thread, most of all on a busy machine."""
+    if find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", params=PHYSICS)

@@ -33,7 +33,7 @@ def complex_normal(rng: np.random.Generator, *shape: int) -> Array:
 
 
 def gaussian_probe(n: int, sigma: float, count: int = 1, curvature: float = 0.0) -> Array:
-    """Modes (count, n, n) that fade to the border and are band-limited: Gauss times 1, y, x; defocused."""
+    """Modes (count, n, n) that fade to the border: a defocused Gauss times 1, y, x."""
     y, x = np.indices((n, n)) - n / 2
     envelope = np.exp(-(y**2 + x**2) / (2 * sigma**2) + 1j * curvature * (y**2 + x**2))
     return np.stack([envelope, 0.6 * envelope * y / sigma, 0.4j * envelope * x / sigma][:count])
@@ -85,7 +85,7 @@ class Experiment:
 
 @st.composite
 def experiments(draw: st.DrawFn) -> Experiment:
-    """Everything random; origins may be negative, canvases have odd or even sides and spare rows."""
+    """Everything random; negative origins, canvases of odd or even sides with spare rows."""
     n, count, kind = draw(sizes), draw(modes), draw(kinds)
     m, spread = draw(st.integers(1, 6)), draw(st.floats(0, 12))
     centre = draw(st.tuples(st.integers(-500, 500), st.integers(-500, 500)))

@@ -47,7 +47,7 @@ def energy(field: Array) -> float:
     return float((np.abs(field) ** 2).sum())
 
 
-# --- far field -------------------------------------------------------------------------------------
+# --- far field -----------------------------------------------------------------------------------
 
 
 @laws
@@ -130,7 +130,7 @@ def test_moving_positions_and_origin_together_changes_nothing(
     )
 
 
-# --- signs and origins: one lit pixel ---------------------------------------------------------------
+# --- signs and origins: one lit pixel ------------------------------------------------------------
 
 
 @laws
@@ -212,20 +212,17 @@ def test_a_phase_ramp_moves_the_pattern_towards_higher_index(
     assert_same(pattern[0], expected, 10 * implementation.rtol)
 
 
-# --- groups: merge and extract ----------------------------------------------------------------------
+# --- groups: merge and extract -------------------------------------------------------------------
 
 
 def weight_on_canvas(g: Groups, weight: Array) -> Array:
     """Share of the largest weight on the group canvases (B, L, L)."""
-    _, fraction = groups.split_offsets(g.offsets)
-    moved = forward.fourier_shift(
-        np.broadcast_to(weight, (*g.offsets.shape[:2], g.n, g.n)), fraction
-    )
+    whole, fraction = groups.split_offsets(g.offsets)
+    moved = groups.shift_weight(weight, fraction)
     below = np.zeros((len(g.offsets), g.n + 2 * g.reach, g.n + 2 * g.reach))
-    whole, _ = groups.split_offsets(g.offsets)
     for b, c in np.ndindex(*g.offsets.shape[:2]):
         y, x = whole[b, c] + g.reach
-        below[b, y : y + g.n, x : x + g.n] += moved[b, c].real
+        below[b, y : y + g.n, x : x + g.n] += moved[b, c]
     return below / weight.max()
 
 
@@ -234,8 +231,8 @@ def weight_on_canvas(g: Groups, weight: Array) -> Array:
 def test_merging_is_that_of_the_oracle(implementation: Physics, g: Groups) -> None:
     patches = complex_normal(g.rng, *g.offsets.shape[:2], g.n, g.n)
     weight = groups.merge_weight(gaussian_probe(g.n, g.n / 5, 2))
-    # Single precision has no more digits where the weight is a millionth; light is as faint there.
-    seen = weight_on_canvas(g, weight) > 1e-2
+    # Where only rounding errors of the weight are left, single precision cannot say who is meant.
+    seen = weight_on_canvas(g, weight) > (0 if implementation.rtol < 1e-6 else 1e-2)
     merged = implementation.merge(patches, g.offsets, weight, g.reach)
     expected = groups.merge(patches, g.offsets, weight, g.reach)
     assert_same(merged[seen], expected[seen], 30 * implementation.rtol)
@@ -255,16 +252,28 @@ def test_a_constant_object_stays_that_constant_whatever_the_weight(
     )
     share = weight_on_canvas(g, weight)
     merged = implementation.merge(patches, g.offsets, weight, g.reach)
-    seen, unseen = share > 1e-2, np.abs(share) < 1e-12
-    assert_same(merged[seen], np.full(seen.sum(), value), 30 * implementation.rtol)
-    if implementation.rtol < 1e-6:
-        assert np.all(merged[unseen] == groups.FILL)
+    seen = share > 0
+    assert_same(merged[seen], np.full(seen.sum(), value), 10 * implementation.rtol)
+    assert np.all(merged[~seen] == groups.FILL)
+
+
+@laws
+@given(group_offsets(n=st.sampled_from([16, 32])))
+def test_merging_never_amplifies(implementation: Physics, g: Groups) -> None:
+    """Patches of modulus 1, rough as an untrained network may make them: the merged object stays
+    bounded where the weight fades, and the patterns hold no more counts than the probe."""
+    phase = g.rng.uniform(-1, 1, (*g.offsets.shape[:2], g.n, g.n))
+    patches, probe = np.exp(1j * phase), gaussian_probe(g.n, g.n / 7, 2)
+    merged = implementation.merge(patches, g.offsets, groups.merge_weight(probe), g.reach)
+    assert np.abs(merged).max() < 10
+    counts = implementation.group_intensities(patches, g.offsets, probe).sum(axis=(2, 3))
+    assert counts.max() <= 1.2 * energy(probe)
 
 
 @laws
 @given(group_offsets(kind=st.just("integer")))
 def test_extract_cuts_what_merge_put_together(implementation: Physics, g: Groups) -> None:
-    """Whole-pixel offsets, any object: merging patches of one object and cutting them gives them back."""
+    """Whole-pixel offsets, any object: patches of one object, merged and cut, come back."""
     canvas = complex_normal(g.rng, len(g.offsets), g.n + 2 * g.reach, g.n + 2 * g.reach)
     patches = implementation.extract(canvas, g.offsets, g.n, g.reach)
     y, x = (g.offsets[0, 0] + g.reach).astype(int)
@@ -303,9 +312,10 @@ def test_patches_of_a_smooth_object_reproduce_every_pattern_at_any_position(
     patches = np.stack(
         [smooth_object(a, b, np.random.default_rng(seed)) for a, b in zip(y, x, strict=True)]
     )
-    probe = gaussian_probe(g.n, g.n / 10, count, 0.02)
+    probe = gaussian_probe(g.n, g.n / 12, count, 0.02)
     expected = (np.abs(forward.fft(probe * patches[:, :, None])) ** 2).sum(axis=2)
-    assert_same(implementation.group_intensities(patches, g.offsets, probe), expected, 1e-5)
+    modelled = implementation.group_intensities(patches, g.offsets, probe)
+    assert_same(modelled, expected, max(1e-5, implementation.rtol))
 
 
 @laws
@@ -321,7 +331,7 @@ def test_a_group_does_not_see_the_rest_of_the_batch(implementation: Physics, g: 
 
 @pytest.mark.parametrize(("batch", "size"), [(15, 4), (16, 4), (17, 4), (70, 4), (8, 9), (130, 1)])
 def test_a_group_does_not_see_a_large_batch(implementation: Physics, batch: int, size: int) -> None:
-    """Around and beyond 64 patches in all, where a chunked implementation would start to mix them."""
+    """Around and beyond 64 patches, where a chunked implementation would start to mix them."""
     rng = np.random.default_rng(batch)
     n = 16
     offsets = rng.uniform(-5, 5, (batch, size, 2))
@@ -333,7 +343,7 @@ def test_a_group_does_not_see_a_large_batch(implementation: Physics, batch: int,
         assert_same(together[b], alone[0], 10 * implementation.rtol)
 
 
-# --- losses ----------------------------------------------------------------------------------------
+# --- losses --------------------------------------------------------------------------------------
 
 PAIRED = ("poisson_deviance", "amplitude_residual", "amplitude_mae")
 
@@ -341,7 +351,8 @@ PAIRED = ("poisson_deviance", "amplitude_residual", "amplitude_mae")
 def noisy_patterns(seed: int) -> tuple[Array, Array, Array]:
     """Expected and measured counts (3, 16, 16), bright and dark, many zeros; a mask."""
     rng = np.random.default_rng(seed)
-    model = rng.gamma(1.0, 10.0 ** rng.uniform(-1, 3), size=(3, 16, 16)) + 1e-3
+    level = 10.0 ** rng.uniform(-1, 3)
+    model = rng.gamma(2.0, level, size=(3, 16, 16)) + 0.1 * level
     counts = rng.poisson(model).astype(float)
     counts[:, 0, 0] += 1
     mask = rng.random((16, 16)) < 0.8
@@ -410,13 +421,13 @@ def test_image_losses_are_those_of_the_oracle(implementation: Physics, seed: int
     assert implementation.realspace_mae(image, image) == pytest.approx(0, abs=2e-6)
 
 
-# --- gradients and the update of a canvas -------------------------------------------------------------
+# --- gradients and the update of a canvas --------------------------------------------------------
 
 
 def measured(e: Experiment) -> Array:
-    """Counts (M, N, N) of another object than the one of the experiment."""
-    other = e.canvas + 0.5 * complex_normal(e.rng, *e.shape)
-    return forward.intensities(other, e.probe, e.positions, e.origin)
+    """Counts (M, N, N) up to a factor of two off those of the experiment."""
+    counts = forward.intensities(e.canvas, e.probe, e.positions, e.origin)
+    return counts * e.rng.uniform(0.5, 2, counts.shape)
 
 
 def in_network_units(e: Experiment) -> Experiment:
@@ -473,8 +484,8 @@ def test_gradients_agree(implementation: Physics, e: Experiment) -> None:
     e = in_network_units(e)
     problem = (e.canvas, measured(e), e.probe, e.positions, e.mask, e.origin)
     found = implementation.deviance_gradient(*problem)
-    # The floor under intensities of a backend shows where a pixel is nearly dark, hence 1e-3.
-    assert_same(found, Oracle().deviance_gradient(*problem), 1e-3)
+    # Backends put a floor under dark pixels, which is seen in the fifth digit.
+    assert_same(found, Oracle().deviance_gradient(*problem), max(1e-4, 10 * implementation.rtol))
 
 
 @few
@@ -499,7 +510,7 @@ def test_gradients_are_the_slope_of_the_loss(implementation: Physics, e: Experim
     assert slope == pytest.approx(expected, abs=1e-4 * norm)
 
 
-# --- scales: flux and probe ---------------------------------------------------------------------------
+# --- scales: flux and probe ----------------------------------------------------------------------
 
 
 @laws
@@ -539,7 +550,7 @@ def test_the_network_probe_does_not_depend_on_the_scale_of_the_probe(
 @laws
 @given(seeds)
 def test_the_object_scale_leads_back_to_the_measured_counts(seed: int) -> None:
-    """Constant modulus 1 in network units explains the mean counts; in counts it is object_scale."""
+    """Modulus 1 in network units, object_scale in physical ones, explains the mean counts."""
     scan = small_scan(seed, masked=True)
     prepared = prepare(scan)
     shape, origin = forward.canvas_for(scan.positions_px, scan.N)
@@ -566,7 +577,7 @@ def test_bad_pixels_enter_no_statistic(seed: int) -> None:
     assert check_probe(one) == check_probe(two)
 
 
-# --- whole reconstructions ----------------------------------------------------------------------------
+# --- whole reconstructions -----------------------------------------------------------------------
 
 UNROLLED = ModelConfig(architecture="unrolled", iterations=3, width=4, levels=3)
 CNN = {c: ModelConfig(architecture="cnn", N=32, gridsize=c, n_filters_scale=0.1) for c in (1, 2)}
@@ -642,7 +653,8 @@ def test_the_object_scales_with_the_probe_and_nothing_else_changes(
     weights = lively_weights(networks, model)
     one, two = prepare(scan), prepare(replace(scan, probe=scan.probe * np.float32(10.0**decade)))
     a, b = (networks.reconstruct(model, weights, s) for s in (one, two))
-    assert_same(b.object, a.object, 2e-5)
+    well = a.weight > 0.05 * a.weight.max()
+    assert_same(b.object[well], a.object[well], 5e-5)
     assert_same(b.weight, a.weight, 2e-5)
     assert two.object_scale * 10.0**decade == pytest.approx(one.object_scale, rel=1e-6)
 
@@ -656,7 +668,8 @@ def test_the_object_scales_with_the_flux_and_nothing_else_changes(
     brighter = replace(scan, diffraction=np.asarray(scan.diffraction) * np.float32(10.0**decade))
     one, two = prepare(scan), prepare(brighter)
     a, b = (networks.reconstruct(model, weights, s) for s in (one, two))
-    assert_same(b.object, a.object, 2e-5)
+    well = a.weight > 0.05 * a.weight.max()
+    assert_same(b.object[well], a.object[well], 5e-5)
     np.testing.assert_allclose(b.losses, a.losses, rtol=1e-4)
     assert two.object_scale == pytest.approx(one.object_scale * 10.0 ** (decade / 2), rel=1e-6)
 
@@ -713,7 +726,33 @@ def test_the_untrained_canvas_network_is_the_physics_alone(networks: Networks) -
     assert np.array_equal(result.origin_px, origin)
 
 
-# --- stitching ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_a_patch_network_is_its_patches_merged_and_stitched(
+    networks: Networks, gridsize: int
+) -> None:
+    """Network, merge, extract at whole offsets from the centre of the group, stitch there."""
+    scan, model, size = small_scan(9, m=20), CNN[gridsize], gridsize**2
+    prepared, weights = prepare(scan), lively_weights(networks, CNN[gridsize])
+    result = networks.reconstruct(model, weights, prepared)
+    distance = np.linalg.norm(scan.positions_px[:, None] - scan.positions_px, axis=2)
+    chosen = np.argsort(distance, axis=1)[:, :size]
+    modulus, phase = networks.apply(model, weights, {"patterns": prepared.amplitudes(chosen)})
+    centre = scan.positions_px[chosen].mean(axis=1, keepdims=True)
+    offsets = scan.positions_px[chosen] - centre
+    whole = np.floor(offsets + 0.5)
+    weight, reach = groups.merge_weight(prepared.probe), int(np.abs(whole).max())
+    merged = groups.merge(modulus * np.exp(1j * phase), offsets, weight, reach)
+    patches = groups.extract(merged, offsets, scan.N, reach)
+    stitcher = Stitcher(scan.positions_px, weight)
+    stitcher.add(patches.reshape(-1, scan.N, scan.N), (centre + whole).reshape(-1, 2))
+    canvas, seen = stitcher.result()
+    assert np.array_equal(stitcher.origin_px, result.origin_px)
+    assert_same(result.weight, seen, 1e-5)
+    well = seen > 0.05 * seen.max()
+    assert_same(result.object[well], canvas[well], 1e-4)
+
+
+# --- stitching -----------------------------------------------------------------------------------
 
 
 def hann(n: int) -> Array:
@@ -750,7 +789,7 @@ def test_a_fractional_position_is_stitched_the_right_way(seed: int) -> None:
     y = u[:, None] + positions[:, 0, None, None]
     x = u[None, :] + positions[:, 1, None, None]
     patches = smooth_object(y, x, np.random.default_rng(seed))
-    stitcher = Stitcher(positions, hann(n))
+    stitcher = Stitcher(positions, groups.merge_weight(gaussian_probe(n, n / 6)))
     stitcher.add(patches, positions)
     canvas, weight = stitcher.result()
     (height, width), (top, left) = canvas.shape, stitcher.origin_px
@@ -779,6 +818,18 @@ def test_stitching_does_not_depend_on_batches_and_order(seed: int, split: int) -
     assert_same(other_weight, weight, 1e-6)
     well = weight > 0.05
     assert_same(other[well], canvas[well], 1e-5)
+
+
+@laws
+@given(seeds)
+def test_stitching_never_amplifies(seed: int) -> None:
+    """Rough patches of modulus 1 stay bounded where the weight fades."""
+    rng = np.random.default_rng(seed)
+    positions = rng.uniform(-9, 9, (20, 2))
+    weight = groups.merge_weight(gaussian_probe(32, 4.0))
+    stitcher = Stitcher(positions, weight)
+    stitcher.add(np.exp(1j * rng.uniform(-1, 1, (20, 32, 32))), positions)
+    assert np.abs(stitcher.result()[0]).max() < 5
 
 
 @laws

@@ -276,7 +276,27 @@ def test_a_wrong_object_is_a_poor_fit(scan: Scan) -> None:
     assert set(found.images) == {"amplitude", "phase"}
 
 
-def test_verdict_has_one_threshold() -> None:
+def test_a_flat_object_explains_nothing_and_is_a_poor_fit(scan: Scan) -> None:
+    flat, true = make_result(scan, np.ones(SHAPE)), make_result(scan, scan.object)
+    assert misfit(flat, scan).explained == pytest.approx(0, abs=0.05)
+    assert misfit(flat, scan).verdict == "poor"
+    assert misfit(true, scan).explained == pytest.approx(1, abs=0.02)
+    assert misfit(true, scan).verdict == "good"
+
+
+def test_an_empty_object_has_nothing_to_explain(scan: Scan) -> None:
+    empty = replace(scan, object=np.ones(SHAPE))
+    probe_pattern = intensities(np.ones(SHAPE), scan.probe.astype(complex), scan.positions_px)
+    counts = np.random.default_rng(7).poisson(probe_pattern).astype(np.uint32)
+    found = misfit(make_result(empty, np.ones(SHAPE)), replace(empty, diffraction=counts))
+    assert np.isnan(found.explained)
+    assert found.verdict == "good"
+    assert found.summary()["explained"] is None
+
+
+def test_the_verdict_has_two_thresholds() -> None:
+    assert fit_verdict(0.01, 0.005, 0.31) == "good"
+    assert fit_verdict(0.01, 0.005, 0.29) == "poor"
     assert fit_verdict(0.0549, 0.005) == "good"
     assert fit_verdict(0.0551, 0.005) == "poor"
     assert fit_verdict(float("nan"), 0.005) == "poor"

@@ -43,7 +43,7 @@ class TrainingOutcome:
 
     weights : parameters by the names of the network description, float32.
     probe : (P, N, N) complex64 of the first scan, sqrt(counts).
-    history : metric -> (epoch, value) pairs.
+    history : metric -> (epoch, value) pairs, epochs counted from 1; ``val_loss`` chose the weights.
     stopped_by : number of the signal that ended the run early, or None.
     """
 
@@ -51,6 +51,19 @@ class TrainingOutcome:
     probe: NDArray[np.complex64]
     history: Mapping[str, Sequence[tuple[int, float]]]
     stopped_by: int | None
+
+
+def metrics_at_best(history: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, float]:
+    """The metrics of the epoch with the lowest ``val_loss``, and its number as ``epoch``.
+
+    Empty when no epoch was finished.
+    """
+    losses = history.get("val_loss")
+    if not losses:
+        return {}
+    best = min(losses, key=lambda point: point[1])[0]
+    found = {name: dict(points) for name, points in history.items()}
+    return {"epoch": best, **{name: at[best] for name, at in found.items() if best in at}}
 
 
 @dataclass(frozen=True, eq=False)

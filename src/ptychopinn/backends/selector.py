@@ -21,10 +21,17 @@ def get_backend(name: BackendName = "pytorch", *, training: bool = False) -> Bac
         When its packages are not installed.
     """
     for package in ("torch", "lightning") if training else ("torch",):
-        if find_spec(package) is None:
+        if not _installed(package):
             raise MissingDependencyError(
                 f"the {name} backend needs the package {package}, received an installation "
                 f"without it; "
                 "run: pip install 'ptychopinn[pytorch]'."
             )
     return cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:
+        return False

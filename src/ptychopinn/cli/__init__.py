@@ -53,8 +53,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Like :func:`main`, but return the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result: Any = app.main(args=arguments, prog_name="ptychopinn", standalone_mode=False)
+        # The arguments travel in the context, for the record that a command keeps of itself.
+        result: Any = app.main(
+            args=list(given), prog_name="ptychopinn", standalone_mode=False, obj=given
+        )
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.Abort:

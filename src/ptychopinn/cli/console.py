@@ -4,45 +4,107 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ptychopinn.errors import InputError, PtychoPINNError
+
+
+class LogFile:
+    """Keeps the messages until a file is opened, so that a refused command writes nothing."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._held = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+        self._file: logging.FileHandler | None = None
+        logger.addHandler(self._held)
+
+    def open(self, path: Path, append: bool = False) -> None:
+        """Write the messages so far, and all that follow, to ``path``; its folder is made.
+
+        Raises
+        ------
+        InputError
+            When that is not possible.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "
+                "another one."
+            ) from error
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._held.setTarget(self._file)
+        self._held.flush()
+        self._logger.removeHandler(self._held)
+        self._logger.addHandler(self._file)
+
+    def note(self, level: int, message: str) -> None:
+        """A message for the file only."""
+        if self._file is not None:
+            record = self._logger.makeRecord(self._logger.name, level, "", 0, message, (), None)
+            self._file.handle(record)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for handler in (self._held, self._file):
+            if handler is not None:
+                self._logger.removeHandler(handler)
+                handler.close()
+
 
 @contextmanager
-def logging_to(path: Path | None, console: Console, quiet: bool = False) -> Iterator[None]:
-    """Send messages of the package to ``console`` and to the file ``path`` inside the block."""
+def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
+    """Send the messages of the package to ``console`` and to the yielded file inside the block."""
     logger = logging.getLogger("ptychopinn")
     level = logger.level
-    shown = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    shown: logging.Handler
+    if console.is_terminal:
+        shown = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    else:
+        shown = logging.StreamHandler(console.file)
+        shown.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     shown.setLevel(logging.WARNING if quiet else logging.INFO)
-    handlers: list[logging.Handler] = [shown]
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="a", encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        handlers.append(file)
-    for handler in handlers:
-        logger.addHandler(handler)
+    logger.addHandler(shown)
     logger.setLevel(logging.INFO)
+    file = LogFile(logger)
     try:
-        yield
+        yield file
+    except PtychoPINNError as error:
+        # The command line shows it; the file must know too.
+        file.note(logging.ERROR, str(error))
+        raise
     finally:
+        file.close()
+        logger.removeHandler(shown)
+        shown.close()
         logger.setLevel(level)
-        for handler in handlers:
-            logger.removeHandler(handler)
-            handler.close()
 
 
 class ProgressBar:
-    """Draws the training: epoch, step, loss, patterns per second, time left."""
+    """Draws the training: epoch, step, loss, patterns per second, time left.
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    ``start`` is called when the first epoch begins: by then everything has been checked.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        epochs: int,
+        quiet: bool = False,
+        start: Callable[[], None] | None = None,
+    ) -> None:
         self.epochs = epochs
+        self._start = start
         self._log = logging.getLogger(__name__)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -53,6 +115,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=quiet or not console.is_terminal,
         )
         self._task: TaskID | None = None
 
@@ -63,7 +126,14 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def begin(self) -> None:
+        """Call ``start``, once."""
+        start, self._start = self._start, None
+        if start is not None:
+            start()
+
     def epoch(self, number: int, steps: int) -> None:
+        self.begin()
         title = f"epoch {number + 1}/{self.epochs}"
         if self._task is not None:
             self._bar.remove_task(self._task)
@@ -84,3 +154,9 @@ class ProgressBar:
 def stderr() -> Console:
     """The console for messages; results go to standard output."""
     return Console(file=sys.stderr)
+
+
+def command_line() -> list[str]:
+    """The arguments of the running command."""
+    context = click.get_current_context(silent=True)
+    return sys.argv[1:] if context is None or context.obj is None else list(context.obj)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from dataclasses import asdict, dataclass
@@ -13,14 +12,13 @@ import click
 
 Status = Literal["ok", "missing", "error", "info"]
 
-PACKAGES = ("ptychopinn", "numpy", "h5py", "torch", "lightning", "tensorflow")
+PACKAGES = ("ptychopinn", "numpy", "h5py", "torch", "lightning")
 REMEDIES = {
     "ptychopinn": "pip install ptychopinn",
     "numpy": "pip install ptychopinn",
     "h5py": "pip install ptychopinn",
     "torch": "pip install 'ptychopinn[pytorch]'",
     "lightning": "pip install 'ptychopinn[pytorch]'",
-    "tensorflow": "pip install tensorflow",
 }
 # Releases with malicious code in them, recognised by their version, without importing them.
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
@@ -101,13 +99,6 @@ def examine() -> tuple[list[Finding], list[str]]:
         findings += checks
         if state["lightning"] == "ok" and all(c.status in ("ok", "info") for c in checks):
             backends.append("pytorch")
-    if state["tensorflow"] == "ok":
-        if importlib.util.find_spec("ptychopinn.backends.tensorflow") is not None:
-            backends.append("tensorflow")
-        else:
-            findings.append(
-                Finding("tensorflow", "info", "not used: this version has no such backend")
-            )
     return findings, backends
 
 

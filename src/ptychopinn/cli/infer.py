@@ -19,6 +19,8 @@ WRITTEN = (
     "run.json",
     "log.txt",
 )
+# Written by the command evaluate, about the reconstruction that is replaced.
+OUTDATED = ("evaluation.json", "evaluation.png")
 
 
 @click.command()
@@ -52,10 +54,10 @@ def command(
     When the result does not explain the measured patterns, the files are written and marked, and
     the exit code is 3.
     """
-    import sys
     import time
+    from math import isnan
 
-    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.console import command_line, logging_to, stderr
     from ptychopinn.errors import PoorFitError
     from ptychopinn.files import refuse_existing, write_json
 
@@ -70,17 +72,20 @@ def command(
     from ptychopinn.workflows import package_versions, reconstruct_with_report
 
     bundle = load_bundle(model)
-    (output / "log.txt").unlink(missing_ok=True)
-    with logging_to(output / "log.txt", stderr(), quiet):
+    with logging_to(stderr(), quiet) as log_file:
         report = reconstruct_with_report(
             bundle, data, execution=execution, keep_probe=probe is not None
         )
         result, fit = report.result, report.misfit
         seconds.update(report.seconds)
         stage = time.perf_counter()
-        note = None
-        if fit.verdict == "poor":
-            note = f"POOR FIT: residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
+        for name in (*WRITTEN, *OUTDATED):
+            (output / name).unlink(missing_ok=True)
+        log_file.open(output / "log.txt")
+        numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
+        if not isnan(fit.explained):
+            numbers += f", share of the structure explained {fit.explained:.2f}"
+        note = f"POOR FIT: {numbers}" if fit.verdict == "poor" else None
         result.save(output / "reconstruction.h5", force=True)
         save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
         save_phase(result, output / "reconstructed_phase.png", note=note)
@@ -89,7 +94,7 @@ def command(
         write_json(
             output / "run.json",
             {
-                "command": sys.argv[1:],
+                "command": command_line(),
                 "versions": package_versions(),
                 "model": str(model),
                 "scan": str(scan),
@@ -99,23 +104,19 @@ def command(
                 "patterns_per_s_network": data.M / report.seconds["network"],
                 "patterns_per_s_total": data.M / seconds["total"],
                 "global_scale": fit.scale,
-                "fit": {
-                    "residual": fit.residual,
-                    "expected": fit.expected,
-                    "excess": fit.excess,
-                    "deviance": fit.deviance,
-                    "verdict": fit.verdict,
-                },
+                "fit": fit.summary(),
             },
         )
-    click.echo(
-        f"reconstruction: {output / 'reconstruction.h5'} ({data.M} patterns, "
-        f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise {fit.expected:.4f})"
-    )
-    if fit.verdict == "poor":
-        raise PoorFitError(
-            "the reconstruction must explain the measured patterns, received a residual of "
-            f"{fit.residual:.3f} where photon noise alone gives {fit.expected:.3f}: the probe does not "
-            "fit the data or the model was not trained for such scans; the files are marked, give a "
-            "better probe with --probe FILE:KEY or train on this scan."
-        )
+        if not quiet:
+            click.echo(
+                f"reconstruction: {output / 'reconstruction.h5'} ({data.M} patterns, "
+                f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise "
+                f"{fit.expected:.4f})"
+            )
+        if fit.verdict == "poor":
+            raise PoorFitError(
+                "the reconstruction must explain the measured patterns, received a poor fit "
+                f"({numbers}): the probe does not fit the data or the model was not trained for "
+                "such scans; the files are marked, give a better probe with --probe FILE:KEY or "
+                "train on this scan."
+            )

@@ -13,7 +13,10 @@ from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
 
 CONFIG = "config.json"
-WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt", CONFIG, "metrics.csv", "checkpoints")
+LOG = "log.txt"
+RESULTS = ("wts.h5.zip", "loss.png", "run.json")
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS)
 
 
 @click.command()
@@ -35,7 +38,9 @@ WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt", CONFIG, "metrics.csv
     default=None,
     help="YAML or JSON file with any of the options below; flags take precedence.",
 )
-@click.option("--resume", is_flag=True, help="Continue the run in DIR from its last epoch.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
+)
 @click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @click.option(
@@ -62,29 +67,34 @@ def command(
     """Train a network on one or more scans and write DIR/wts.h5.zip.
 
     The network learns from the diffraction patterns alone. Ctrl-C stops after the current step and
-    saves the best model so far.
+    saves the best model so far; --resume goes on from the last finished epoch with the options of
+    the run. Only --epochs, --early-stopping and --collapse-patience may be changed then.
     """
     from ptychopinn.errors import InputError
     from ptychopinn.files import refuse_existing
 
-    values = {} if config_file is None else read_config_file(config_file)
-    if resume and config_file is None:
+    layers = []
+    if resume:
+        if force:
+            raise InputError(
+                "a run is either continued or replaced, received both --resume and --force; "
+                "leave one out."
+            )
         if not (output / CONFIG).exists():
             raise InputError(
-                f"--resume needs the folder of an earlier run, received '{output}' without {CONFIG}; "
-                "start without --resume."
+                f"--resume needs the folder of an earlier run, received '{output}' without "
+                f"{CONFIG}; start without --resume."
             )
-        values = read_config_file(output / CONFIG)
-    merged = nested(values)
-    for section, schema in SECTIONS.items():
-        chosen = given(flags, schema)
-        if chosen:
-            merged[section] = {**merged.get(section, {}), **chosen}
-    config = validated(Config, merged)
+        layers.append(read_config_file(output / CONFIG))
+    if config_file is not None:
+        layers.append(read_config_file(config_file))
+    layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
+    config = validated(Config, merged(*layers))
     execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
     if not resume:
         refuse_existing(output, WRITTEN, force)
     return _run(
+        scans,
         [open_scan(path, probe, units, photons) for path in scans],
         config,
         execution,
@@ -95,7 +105,33 @@ def command(
     )
 
 
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Options, flat or in sections, as sections; later layers take precedence."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in nested(layer).items():
+            earlier = result.get(key)
+            if isinstance(value, dict) and isinstance(earlier, dict):
+                value = {**earlier, **value}
+            # A flag for a section that is not one must not hide that mistake.
+            if value != {} or key not in result:
+                result[key] = value
+    return {key: value for key, value in result.items() if value != {}}
+
+
+def _clear(output: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else."""
+    for name in WRITTEN:
+        (output / name).unlink(missing_ok=True)
+    for event in (output / "tensorboard").glob("events.out.tfevents.*"):
+        event.unlink()
+    for folder in (output / "checkpoints", output / "tensorboard"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def _run(
+    paths: tuple[Path, ...],
     scans: list[Any],
     config: Config,
     execution: TorchExecution,
@@ -105,53 +141,60 @@ def _run(
     quiet: bool,
     probe_check: bool,
 ) -> int:
-    import shutil
-    import sys
-
-    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
+    from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
+    from ptychopinn.errors import TrainingError
     from ptychopinn.files import atomic_path, write_json
     from ptychopinn.report.figures import save_loss_curve
     from ptychopinn.workflows import package_versions, train
 
-    if not resume and output.exists():
-        for name in WRITTEN:
-            earlier = output / name
-            if earlier.is_dir():
-                shutil.rmtree(earlier)
-            else:
-                earlier.unlink(missing_ok=True)
     console = stderr()
-    with logging_to(output / "log.txt", console, quiet):
-        write_json(output / CONFIG, config.model_dump(mode="json"))
-        with ProgressBar(console, config.training.epochs) as bar:
-            model = train(
-                scans,
-                config,
-                directory=output,
-                execution=execution,
-                resume=resume,
-                probe_check=probe_check,
-                progress=bar,
-            )
+    with logging_to(console, quiet) as log_file:
+
+        def start() -> None:
+            # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
+            if not resume:
+                _clear(output)
+            log_file.open(output / LOG, append=resume)
+            write_json(output / CONFIG, config.model_dump(mode="json"))
+
+        with ProgressBar(console, config.training.epochs, quiet, start) as bar:
+            try:
+                model = train(
+                    scans,
+                    config,
+                    directory=output,
+                    execution=execution,
+                    resume=resume,
+                    probe_check=probe_check,
+                    progress=bar,
+                )
+            except TrainingError:
+                for name in RESULTS:
+                    (output / name).unlink(missing_ok=True)
+                raise
+            # A finished run that is resumed has no further epoch.
+            bar.begin()
         model.save(output / "wts.h5.zip", force=True)
         losses = {k: v for k, v in model.history.items() if k in ("train_loss", "val_loss")}
         if any(losses.values()):
             with atomic_path(output / "loss.png") as temporary:
                 save_loss_curve(losses, temporary)
-        metrics = model.bundle.manifest.metrics
         write_json(
             output / "run.json",
             {
-                "command": sys.argv[1:],
+                "command": command_line(),
                 "versions": package_versions(),
-                "config": config.model_dump(mode="json"),
+                "scans": [str(path) for path in paths],
+                "config": model.bundle.manifest.config,
                 "execution": execution.model_dump(mode="json"),
                 "seconds": model.seconds,
+                "epochs": len(model.history.get("val_loss", ())),
                 "statistics": model.bundle.manifest.statistics,
-                "metrics": metrics,
+                "metrics": model.bundle.manifest.metrics,
                 "stopped_by_signal": model.stopped_by,
             },
         )
-    done = "stopped early, best model so far" if model.stopped_by else "model"
-    click.echo(f"{done}: {output / 'wts.h5.zip'} ({model.seconds:.0f} s of training)")
+    if not quiet:
+        done = "stopped early, best model so far" if model.stopped_by else "model"
+        click.echo(f"{done}: {output / 'wts.h5.zip'} ({model.seconds:.0f} s of training)")
     return 128 + model.stopped_by if model.stopped_by else 0

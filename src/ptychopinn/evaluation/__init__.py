@@ -48,6 +48,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "residual": ("residual of the patterns", ".4f"),
     "residual_expected": ("residual expected from noise", ".4f"),
     "residual_excess": ("excess residual", "+.4f"),
+    "explained": ("share of the structure explained", ".3f"),
     "poisson_deviance": ("Poisson deviance per count", ".4f"),
     "model_scale": ("scale of the model fields", ".4f"),
 }
@@ -158,6 +159,8 @@ def evaluate(
         metrics["residual"] = fit.residual
         metrics["residual_expected"] = fit.expected
         metrics["residual_excess"] = fit.excess
+        if np.isfinite(fit.explained):
+            metrics["explained"] = fit.explained
         metrics["poisson_deviance"] = fit.deviance
         metrics["model_scale"] = fit.scale
         if truth is None:

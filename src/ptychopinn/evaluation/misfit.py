@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics.forward import split_positions
-from ptychopinn.physics.losses import deviance_terms, noise_of_amplitude
+from ptychopinn.physics.losses import POOR_EXCESS, deviance_terms, noise_of_amplitude
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan, check_inside
 
 Verdict = Literal["good", "poor"]
 
-# A larger share of the counts left unexplained beyond the photon noise is a poor fit.
-POOR_EXCESS = 0.05
+# A result that explains less of what the object writes into the patterns is a poor fit, whatever its
+# residual. The rule needs something to be explained: more than this share of the counts.
+POOR_EXPLAINED = 0.3
+STRUCTURE = 0.005
 
 # Complex values of one batch of exit waves (32 MiB), and bytes of predicted patterns kept between
 # the two passes (else they are computed twice).
@@ -40,6 +42,9 @@ class Misfit:
         What photon noise alone gives for this model.
     excess : float
         ``residual - expected``: 0 at a perfect model.
+    explained : float
+        ``1 - excess / excess of a flat object``: 0 for an object that does no better than a constant,
+        1 for a perfect one; NaN when the patterns show nothing beyond noise.
     deviance : float
         Poisson deviance per count.
     scale : float
@@ -56,6 +61,7 @@ class Misfit:
     residual: float
     expected: float
     excess: float
+    explained: float
     deviance: float
     scale: float
     verdict: Verdict
@@ -64,10 +70,25 @@ class Misfit:
     measured_mean: NDArray[np.float64]
     model_mean: NDArray[np.float64]
 
+    def summary(self) -> dict[str, float | str | None]:
+        """The numbers as plain JSON data; ``explained`` is None when there is nothing to explain."""
+        return {
+            "residual": self.residual,
+            "expected": self.expected,
+            "excess": self.excess,
+            "explained": self.explained if np.isfinite(self.explained) else None,
+            "deviance": self.deviance,
+            "verdict": self.verdict,
+        }
 
-def fit_verdict(residual: float, expected: float) -> Verdict:
-    """ "poor" when the residual exceeds the one expected from photon noise by more than 0.05."""
-    return "poor" if not residual - expected <= POOR_EXCESS else "good"
+
+def fit_verdict(residual: float, expected: float, explained: float = np.nan) -> Verdict:
+    """Judge a fit.
+
+    "poor" when the residual exceeds the one expected from photon noise by more than 0.05, or when
+    less than 0.3 of the structure is explained (NaN: there is none).
+    """
+    return "poor" if not residual - expected <= POOR_EXCESS or explained < POOR_EXPLAINED else "good"
 
 
 def predict(
@@ -151,6 +172,8 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     InputError
         When result and data do not belong together, the model is empty or no photon was counted.
     """
+    import scipy.fft
+
     chosen = match_patterns(result, data)
     good = data.good_pixels
     m = len(result.positions_px)
@@ -188,13 +211,19 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
             for part, frames in predict(result):
                 yield part, frames[:, good]
 
+    # The pattern of a flat object: the same everywhere, with the measured mean.
+    vacuum = scipy.fft.fft2(result.probe, norm="ortho")
+    flat = scipy.fft.fftshift((vacuum.real**2 + vacuum.imag**2).sum(axis=0))[good]
+    flat_amplitude = np.sqrt(flat * np.float32(measured_sum / m / flat.sum(dtype=np.float64)))
     squares, counts = np.zeros(m), np.zeros(m)
-    noise = deviance = 0.0
+    noise = deviance = flat_squares = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
     for part, model in predicted():
         model = model * np.float32(power)
         frames = measured(part)
-        squares[part] = ((np.sqrt(model) - np.sqrt(frames)) ** 2).sum(axis=1, dtype=np.float64)
+        amplitudes = np.sqrt(frames)
+        squares[part] = ((np.sqrt(model) - amplitudes) ** 2).sum(axis=1, dtype=np.float64)
+        flat_squares += float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64))
         counts[part] = frames.sum(axis=1, dtype=np.float64)
         noise += float(noise_of_amplitude(model).sum())
         terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
@@ -202,14 +231,17 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
         mean_model += model.sum(axis=0, dtype=np.float64)
         mean_measured += frames.sum(axis=0, dtype=np.float64)
     residual, expected = float(squares.sum() / measured_sum), noise / measured_sum
+    structure = flat_squares / measured_sum - expected
+    explained = 1 - (residual - expected) / structure if structure > STRUCTURE else float("nan")
     per_pattern = np.divide(squares, counts, out=np.full(m, np.nan), where=counts > 0)
     return Misfit(
         residual=residual,
         expected=expected,
         excess=residual - expected,
+        explained=explained,
         deviance=deviance / measured_sum,
         scale=float(np.sqrt(power)),
-        verdict=fit_verdict(residual, expected),
+        verdict=fit_verdict(residual, expected, explained),
         per_pattern=per_pattern,
         positions_px=result.positions_px,
         measured_mean=_as_pattern(mean_measured / m, good),

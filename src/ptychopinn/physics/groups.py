@@ -4,12 +4,14 @@ A group holds C patches at offsets o_k = r_k - mean(r). Each offset is split int
 and a remainder f_k. *Merge* moves every patch by o_k onto the group canvas and averages with a
 weight w,
 
-    O(v) = sum_k T[o_k](w O_k) / sum_k T[o_k](w),
+    O(v) = sum_k T[o_k](w) S[o_k](O_k) / sum_k T[o_k](w),
 
-T a Fourier shift by f_k followed by whole pixels; the same w stands above and below, so a constant
-object stays constant whatever w is. *Extract* cuts the patch at d_k out of the canvas; what
-remains, f_k, moves the probe, exactly as in :mod:`ptychopinn.physics.forward`. No group sees
-another group.
+T a Fourier shift by f_k followed by whole pixels, S the same for a patch, which is not periodic
+(see :func:`shift_patches`). The same moved weight, always positive, stands above and below: the
+result is a mean of the moved patches, a constant object stays constant whatever w is, and the
+object stays bounded where the weight fades. *Extract* cuts the patch at d_k out of the
+canvas; what remains, f_k, moves the probe, exactly as in :mod:`ptychopinn.physics.forward`. No
+group sees another group.
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ from numpy.typing import NDArray
 
 from ptychopinn.physics.forward import fft, fourier_shift
 
-# Canvas pixels with less than this share of the largest weight count as not covered by any patch.
-COVERED = 1e-6
+# A patch keeps this share of the largest weight, times its taper, where the probe is dark: above
+# the rounding of single precision, below what the light there could tell. Without a patch: FILL.
+FLOOR = 1e-5
 FILL = 1.0
+# Value of the taper at the border of a patch: small enough that the jump across the periodic border
+# hardly rings, large enough that dividing by the taper amplifies little.
+TAPER_RIM = 0.05
 
 
 def merge_weight(probe: NDArray[Any]) -> NDArray[np.float64]:
@@ -48,6 +54,32 @@ def split_offsets(offsets_px: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[
     return whole.astype(np.int64), offsets_px - whole
 
 
+def taper(n: int, fraction: NDArray[Any]) -> NDArray[np.float64]:
+    """Hann window on a rim, (..., n, n), moved by ``fraction`` (..., 2): largest in the middle."""
+    u = np.arange(n)
+    y = np.sin(np.pi * (u - fraction[..., 0, None]) / n) ** 2
+    x = np.sin(np.pi * (u - fraction[..., 1, None]) / n) ** 2
+    return TAPER_RIM + (1 - TAPER_RIM) * y[..., :, None] * x[..., None, :]
+
+
+def shift_patches(patches: NDArray[Any], fraction: NDArray[Any]) -> NDArray[np.complex128]:
+    """Move patches (..., N, N), which are not periodic, by ``fraction`` (..., 2) of a pixel.
+
+    S[f](O) = T[f](h O) / T[f](h) with T the Fourier shift and h the :func:`taper`. Constants are
+    kept exactly, and the jump between opposite borders, where h is small, does not ring through the
+    patch.
+    """
+    n = patches.shape[-1]
+    moved = fourier_shift(taper(n, np.zeros(2)) * patches, fraction) / taper(n, fraction)
+    return moved.astype(np.complex128)
+
+
+def shift_weight(weight: NDArray[Any], fraction: NDArray[Any]) -> NDArray[np.float64]:
+    """The weight (N, N) moved by ``fraction`` (..., 2) of a pixel, (..., N, N), always positive."""
+    floor = FLOOR * weight.max() * taper(weight.shape[-1], fraction)
+    return fourier_shift(weight, fraction).real.clip(min=0) + floor
+
+
 def _index(whole: NDArray[np.int64], n: int, reach: int) -> tuple[NDArray[np.int64], ...]:
     u = np.arange(n)
     group = np.arange(whole.shape[0])[:, None, None, None]
@@ -68,11 +100,12 @@ def merge(
     index = _index(whole, n, reach)
     size = n + 2 * reach
     above = np.zeros((patches.shape[0], size, size), dtype=np.complex128)
-    below = np.zeros_like(above)
-    np.add.at(above, index, fourier_shift(weight * patches, fraction))
-    np.add.at(below, index, fourier_shift(np.broadcast_to(weight, patches.shape), fraction))
-    covered = below.real > COVERED * weight.max()
-    return np.where(covered, above / np.where(covered, below.real, 1), FILL)
+    below = np.zeros(above.shape)
+    moved = shift_weight(weight, fraction)
+    np.add.at(above, index, moved * shift_patches(patches, fraction))
+    np.add.at(below, index, moved)
+    covered = below > 0
+    return np.where(covered, above / np.where(covered, below, 1), FILL)
 
 
 def extract(

@@ -18,6 +18,9 @@ from ptychopinn.errors import InputError
 Array = NDArray[Any]
 Float = NDArray[np.float64]
 
+# A larger share of the counts left unexplained beyond the photon noise is a poor fit.
+POOR_EXCESS = 0.05
+
 # Above this expectation the asymptotic series of the noise is exact to 1e-5; below it is tabulated.
 _ASYMPTOTIC_FROM = 36.0
 _TABLE_DENSITY = 1000

@@ -158,6 +158,6 @@ class CanvasNetwork(nn.Module):
         bottom, right = -height % multiple, -width % multiple
         features = functional.pad(features, (0, right, 0, bottom), mode="replicate")
         (out,) = self.network(canvas=features)
-        correction = out[0, :, :height, :width]
+        correction = out[0, :, :height, :width].float()
         # Where no light falls nothing is known: the correction fades out with the illumination.
         return torch.complex(correction[0], correction[1]) * (light / (light + RIM))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ptychopinn.backends.pytorch.family import Batch, Family
+from ptychopinn.backends.pytorch.interruption import ignore_signals
+from ptychopinn.errors import InputError
 from ptychopinn.plan import Work
 from ptychopinn.preparation import PreparedScan
 
 
-class WorkDataset(Dataset[Batch]):
+class WorkDataset(Dataset[Any]):
     """One item per step of the plan; patterns are read when the item is asked for."""
 
     def __init__(
@@ -24,8 +27,17 @@ class WorkDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.works)
 
-    def __getitem__(self, number: int) -> Batch:
-        work = self.works[number]
+    def __getitem__(self, number: int) -> Batch | InputError:
+        """A batch; a worker process hands an InputError over as an item (see :func:`received`)."""
+        try:
+            return self._read(self.works[number])
+        except InputError as error:
+            # Raised here, it would reach the user as the worker's traceback.
+            if get_worker_info() is None:
+                raise
+            return error
+
+    def _read(self, work: Work) -> Batch:
         prepared = self.scans[work.scan]
         positions = np.array(prepared.scan.positions_px[work.groups])
         truth = None
@@ -39,6 +51,19 @@ class WorkDataset(Dataset[Batch]):
         )
 
 
-def loader(dataset: WorkDataset, workers: int) -> DataLoader[Batch]:
+def received(item: Batch | InputError) -> Batch:
+    """The batch, or the error that a worker met in place of it."""
+    if isinstance(item, InputError):
+        raise item
+    return item
+
+
+def loader(dataset: WorkDataset, workers: int) -> DataLoader[Any]:
     """Items in order; the plan has already shuffled them."""
-    return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=workers)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        shuffle=False,
+        num_workers=workers,
+        worker_init_fn=ignore_signals if workers else None,
+    )

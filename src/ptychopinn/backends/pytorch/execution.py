@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.errors import InputError
 
-__all__ = ["TorchExecution", "device_of"]
+__all__ = ["TorchExecution", "computing", "device_of"]
 
 
 def device_of(execution: TorchExecution) -> torch.device:
@@ -25,3 +28,20 @@ def device_of(execution: TorchExecution) -> torch.device:
             "use --torch-accelerator cpu or auto."
         )
     return torch.device("cuda" if available and execution.accelerator != "cpu" else "cpu")
+
+
+@contextmanager
+def computing(execution: TorchExecution) -> Iterator[None]:
+    """Use the threads of ``execution`` inside the block, then restore the settings of torch."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark

@@ -18,7 +18,7 @@ from ptychopinn.backends.pytorch.canvas import (
     PatternBatch,
     probe_illumination,
 )
-from ptychopinn.backends.pytorch.execution import device_of
+from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import (
     PatchFamily,
     build_network,
@@ -47,13 +47,11 @@ def reconstruct(
     execution: TorchExecution,
 ) -> CanvasResult:
     """Reconstruct a scan with trained weights (see ptychopinn.backends.base.Backend)."""
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
     network = build_network(config.model, seed=0)
     network.import_weights(weights)
     device = device_of(execution)
     network.to(device).eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), computing(execution):
         if config.model.architecture == "cnn":
             return _reconstruct_patches(config, network, scan, execution, device)
         return _reconstruct_canvas(network, scan, execution, device)

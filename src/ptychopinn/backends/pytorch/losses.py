@@ -11,6 +11,8 @@ from torch import Tensor
 # Intensity below which a pixel counts as dark, relative to the mean of 1/4 (see input_scale). It
 # keeps the gradient of the logarithm finite where the model predicts nothing and a photon arrived.
 DARK = 1e-7
+# The same under square roots, whose chain with the field has a bounded slope.
+DARK_ROOT = 1e-12
 
 
 def poisson_deviance(modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
@@ -23,14 +25,14 @@ def poisson_deviance(modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor
 
 def amplitude_residual(modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
     """``sum((sqrt(I_hat) - sqrt(I))^2) / sum(I)`` over good pixels."""
-    difference = torch.sqrt(modelled + DARK) - torch.sqrt(measured + DARK)
+    difference = torch.sqrt(modelled + DARK_ROOT) - torch.sqrt(measured + DARK_ROOT)
     return (good * difference.square()).sum() / (good * measured).sum()
 
 
 def amplitude_mae(modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
     """``mean(abs(sqrt(I_hat) - sqrt(I))) / mean(sqrt(I))`` over good pixels."""
-    amplitude = torch.sqrt(measured)
-    difference = torch.abs(torch.sqrt(modelled + DARK) - amplitude)
+    amplitude = torch.sqrt(measured + DARK_ROOT)
+    difference = torch.abs(torch.sqrt(modelled + DARK_ROOT) - amplitude)
     return (good * difference).sum() / (good * amplitude).sum()
 
 

@@ -92,6 +92,9 @@ class BuiltNetwork(nn.Module):
         named = self.parameters_by_name()
         if set(named) != set(weights):
             raise KeyError(f"parameter names differ: {sorted(set(named) ^ set(weights))}")
+        wrong = sorted(k for k, p in named.items() if tuple(p.shape) != np.shape(weights[k]))
+        if wrong:
+            raise ValueError(f"parameter shapes differ: {wrong}")
         with torch.no_grad():
             for name, parameter in named.items():
                 parameter.copy_(torch.from_numpy(np.array(weights[name])))

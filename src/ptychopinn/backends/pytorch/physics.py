@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptychopinn.physics.groups import COVERED, FILL
+from ptychopinn.physics.groups import FILL, FLOOR, TAPER_RIM
 
 
 def to_fft_order(patterns: Tensor) -> Tensor:
@@ -90,6 +90,27 @@ def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:
     return whole.long(), offsets_px - whole
 
 
+def taper(n: int, fraction: Tensor) -> Tensor:
+    """Hann window on a rim, (..., n, n), moved by ``fraction`` (..., 2)."""
+    u = torch.arange(n, device=fraction.device, dtype=fraction.dtype)
+    y = torch.sin(torch.pi * (u - fraction[..., 0, None]) / n).square()
+    x = torch.sin(torch.pi * (u - fraction[..., 1, None]) / n).square()
+    return TAPER_RIM + (1 - TAPER_RIM) * y[..., :, None] * x[..., None, :]
+
+
+def shift_patches(patches: Tensor, fraction: Tensor) -> Tensor:
+    """Move patches (..., N, N), which are not periodic, by ``fraction`` (..., 2) of a pixel."""
+    n, shift = patches.shape[-1], fraction.to(patches.real.dtype)
+    return fourier_shift(taper(n, torch.zeros_like(shift)) * patches, shift) / taper(n, shift)
+
+
+def shift_weight(weight: Tensor, fraction: Tensor) -> Tensor:
+    """The weight (N, N) moved by ``fraction`` (..., 2) of a pixel, (..., N, N), always positive."""
+    shift = fraction.to(weight.dtype)
+    floor = FLOOR * weight.max() * taper(weight.shape[-1], shift)
+    return fourier_shift(weight, shift).real.clamp(min=0) + floor
+
+
 def group_index(whole: Tensor, n: int, reach: int) -> tuple[Tensor, int]:
     """Flat indices (B*C, N*N) into group canvases laid out one after the other, and their side
     L."""
@@ -106,11 +127,10 @@ def merge(patches: Tensor, offsets_px: Tensor, weight: Tensor, reach: int) -> Te
     index, size = group_index(whole, n, reach)
     shape = (patches.shape[0], size * size)
     shift = fraction.reshape(-1, 2)
-    heavy = (weight * patches).reshape(-1, n, n)
-    above = scatter(fourier_shift(heavy, shift), index, shape)
-    plain = weight.to(patches.dtype).expand(heavy.shape)
-    below = scatter(fourier_shift(plain, shift), index, shape).real
-    covered = below > COVERED * weight.max()
+    moved = shift_weight(weight, shift)
+    above = scatter(moved * shift_patches(patches.reshape(-1, n, n), shift), index, shape)
+    below = scatter(moved, index, shape)
+    covered = below > 0
     merged = above / torch.where(covered, below, torch.ones_like(below))
     return torch.where(covered, merged, torch.full_like(merged, FILL)).reshape(-1, size, size)
 

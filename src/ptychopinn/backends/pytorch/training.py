@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import signal
-import threading
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ptychopinn.backends.base import Progress, TrainingOutcome
+from ptychopinn.backends.base import Progress, TrainingOutcome, metrics_at_best
 from ptychopinn.backends.options import TorchExecution
-from ptychopinn.backends.pytorch import losses
+from ptychopinn.backends.pytorch import losses, physics
+from ptychopinn.backends.pytorch.callbacks import (
+    BEST,
+    DIVERGED,
+    LAST,
+    Checkpoints,
+    HealthCheck,
+    History,
+    MetricsTable,
+    ProgressCallback,
+    StopEarly,
+    explains,
+)
 from ptychopinn.backends.pytorch.checkpoint import SafetensorsCheckpointIO
-from ptychopinn.backends.pytorch.data import WorkDataset, loader
-from ptychopinn.backends.pytorch.execution import device_of
-from ptychopinn.backends.pytorch.family import Batch, Prediction, build_family, family_class
+from ptychopinn.backends.pytorch.data import WorkDataset, loader, received
+from ptychopinn.backends.pytorch.execution import computing, device_of
+from ptychopinn.backends.pytorch.family import (
+    Batch,
+    Prediction,
+    build_family,
+    family_class,
+    known_object,
+)
+from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped
+from ptychopinn.backends.pytorch.watch import FitWatch
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.plan import GroupPlan
@@ -37,40 +56,46 @@ from ptychopinn.preparation import PreparedScan
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-# An object whose modulus and phase vary less than this is flat.
-FLAT = 1e-3
-# Share of the structure in the patterns that a useful object explains at the very least.
-EXPLAINED = 0.01
+METRICS = "metrics.csv"
 LOG_FLOOR = 1e-7
+# The record of the run in its checkpoints, and the options that may change on resuming.
+RUN = "ptychopinn"
+MAY_CHANGE = {"epochs", "early_stopping", "collapse_patience"}
 
 
 class PhysicsTraining(lightning.LightningModule):
     """The loss of a network on the measured patterns, and its optimiser."""
 
-    def __init__(self, config: Config, scans: Sequence[PreparedScan], plan: GroupPlan) -> None:
+    def __init__(
+        self,
+        config: Config,
+        scans: Sequence[PreparedScan],
+        plan: GroupPlan,
+        workers: int = 0,
+        stop: StopFlag | None = None,
+    ) -> None:
         super().__init__()
-        self.config, self.scans, self.plan = config, scans, plan
+        self.config, self.scans, self.plan, self.workers = config, scans, plan, workers
+        self.stop = StopFlag() if stop is None else stop
         self.family = build_family(config, scans)
-        self.execution = TorchExecution()
-        self.stop: StopFlag | None = None
-        self._sums: dict[str, Tensor] = {}
+        self.watch = FitWatch([scan.input_scale for scan in scans])
 
     # --- data -------------------------------------------------------------------------------------
 
     @property
     def _labels(self) -> Any:
-        needs_truth = self.config.loss.realspace_mae_weight > 0
-        return family_class(self.config.model) if needs_truth else None
+        return family_class(self.config.model) if needs_truth(self.config) else None
 
     def train_dataloader(self) -> DataLoader[Batch]:
         works = self.plan.epoch(self.current_epoch)
-        return loader(WorkDataset(self.scans, works, self._labels), self.execution.num_workers)
+        return loader(WorkDataset(self.scans, works, self._labels), self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         works = self.plan.validation()
-        return loader(WorkDataset(self.scans, works, self._labels), self.execution.num_workers)
+        return loader(WorkDataset(self.scans, works, self._labels), self.workers)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Batch:
+        batch = received(batch)
         truth = None if batch.truth is None else batch.truth.to(device)
         return Batch(batch.amplitudes.to(device), batch.positions_px.to(device), batch.scan, truth)
 
@@ -107,59 +132,27 @@ class PhysicsTraining(lightning.LightningModule):
         loss = self.loss(prediction)
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss must stay finite, received {loss.item()} in epoch {self.current_epoch + 1}, "
-                f"step {batch_idx + 1}; lower --learning-rate or --gradient-clip-val."
+                f"the loss must stay finite, received {loss.item()} in epoch "
+                f"{self.current_epoch + 1}, step {batch_idx + 1}: training diverged; lower "
+                "--learning-rate or --gradient-clip-val."
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=1)
         if not self.plan.validates:
-            self._watch(prediction, loss)
+            self.watch.add(batch.scan, prediction, loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         prediction = self.family.predict(batch)
-        self._watch(prediction, self.loss(prediction))
-
-    # --- what is watched --------------------------------------------------------------------------
-
-    def _watch(self, prediction: Prediction, loss: Tensor) -> None:
-        """Accumulate the sums behind residual, correlation and the variation of the object."""
-        with torch.no_grad():
-            good = prediction.good
-            model = torch.sqrt(prediction.modelled[-1][1])
-            data = torch.sqrt(prediction.measured)
-            # What varies between patterns is what the object writes into them.
-            mean = data.reshape(-1, *data.shape[-2:]).mean(dim=0)
-            a, b = good * (model - mean), good * (data - mean)
-            w = prediction.weight.expand(prediction.images.shape)
-            average = (w * prediction.images).sum() / w.sum()
-            spread = (w * (prediction.images - average).abs().square()).sum() / w.sum()
-            sums = {
-                "loss": loss.detach(),
-                "difference": (good * (model - data)).square().sum(),
-                "power": (good * data).square().sum(),
-                "structure": b.square().sum(),
-                "ab": (a * b).sum(),
-                "aa": a.square().sum(),
-                "spread": spread / average.abs().square().clamp_min(1e-12),
-                "count": torch.ones((), device=loss.device),
-            }
-            for name, value in sums.items():
-                self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self.watch.add(batch.scan, prediction, self.loss(prediction))
 
     def report(self) -> None:
         """Log the metrics of the patterns watched since the last call."""
-        s, self._sums = self._sums, {}
-        if not s:
-            return
-        values = {
-            "val_loss": s["loss"] / s["count"],
-            "residual": s["difference"] / s["power"],
-            "correlation": s["ab"] / torch.sqrt(s["aa"] * s["structure"]).clamp_min(1e-12),
-            "explained": 1 - s["difference"] / s["structure"].clamp_min(1e-12),
-            "object_std": torch.sqrt(s["spread"] / s["count"]),
-        }
-        for name, value in values.items():
-            self.log(name, value.float(), batch_size=1)
+        for name, value in self.watch.metrics(self._vacuum).items():
+            self.log(name, value, batch_size=1)
+
+    def _vacuum(self, scan: int) -> Tensor:
+        """The pattern (N, N), FFT order, of the bare probe."""
+        return physics.intensity(physics.fft(self.family.probe(scan))[None])[0]
 
     def on_validation_epoch_end(self) -> None:
         self.report()
@@ -218,129 +211,78 @@ class PhysicsTraining(lightning.LightningModule):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
+    # --- stopping and resuming --------------------------------------------------------------------
+
     def on_train_batch_end(self, *_: Any) -> None:
-        if self.stop is not None and self.stop.signal is not None:
-            raise _Stopped
+        self.stop.check()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.stop.check()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[RUN] = run_record(self.config, self.scans)
 
 
-class _Stopped(Exception):
-    """Leaves the training loop after a signal."""
+def needs_truth(config: Config) -> bool:
+    """Whether the loss compares with known objects."""
+    return config.loss.realspace_mae_weight > 0
 
 
-class StopFlag:
-    """Turns Ctrl-C and SIGTERM into a stop after the current step; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle the signals inside the block (in the main thread), then restore what was there."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
+    """What a run that is resumed must have in common with the one it continues."""
+    identities = []
+    for prepared in scans:
+        scan = prepared.scan
+        digest = hashlib.sha256(f"{scan.M} {scan.N} {prepared.counts:.6g}".encode())
+        for array in (scan.positions_px, scan.probe, scan.good_pixels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        identities.append(digest.hexdigest())
+    return {"config": config.model_dump(mode="json"), "scans": identities}
 
 
-class HealthCheck(Callback):
-    """Stops a run whose object stays flat, or whose patterns fit worse than flat ones."""
-
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
-        self.bad_epochs = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"bad_epochs": self.bad_epochs}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.bad_epochs = state_dict["bad_epochs"]
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        metrics = trainer.callback_metrics
-        if "explained" not in metrics:
-            return
-        explained, spread = float(metrics["explained"]), float(metrics["object_std"])
-        loss = float(metrics["val_loss"])
-        if not np.isfinite([loss, explained, spread]).all():
-            raise TrainingError(
-                f"the validation loss must stay finite, received {loss} after epoch "
-                f"{trainer.current_epoch + 1}; lower --learning-rate."
-            )
-        bad = explained < EXPLAINED or spread < FLAT
-        self.bad_epochs = self.bad_epochs + 1 if bad else 0
-        if self.bad_epochs < self.patience:
-            return
-        correlation = float(metrics["correlation"])
-        if spread < FLAT:
-            raise TrainingError(
-                f"the object must show structure, received a flat one (relative variation {spread:.1e}) "
-                f"for {self.bad_epochs} epochs: training collapsed; lower --learning-rate, use more "
-                "patterns, or check that the probe fits the data."
-            )
-        raise TrainingError(
-            "the predicted patterns must fit better than those of a flat object, received a share of "
-            f"{explained:.2f} explained and a correlation of {correlation:.2f} for {self.bad_epochs} "
-            "epochs: training diverged or the physics does not fit; lower --learning-rate, or check "
-            "the probe and the order and unit of the positions."
+def check_resumed(path: Path, config: Config, scans: Sequence[PreparedScan]) -> None:
+    """Raise InputError unless the checkpoint ``path`` belongs to a run that these can continue."""
+    if not path.exists():
+        raise InputError(
+            f"--resume needs a finished epoch of an earlier run, received none at '{path}'; start "
+            "again with --force instead."
+        )
+    checkpoint = SafetensorsCheckpointIO().load_checkpoint(path)
+    record, now = checkpoint.get(RUN, {}), run_record(config, scans)
+    for section, options in now["config"].items():
+        for name, value in options.items():
+            earlier = record.get("config", {}).get(section, {}).get(name)
+            if value != earlier and name not in MAY_CHANGE:
+                raise InputError(
+                    f"--resume continues a run with its own options, received {name} = {value} "
+                    f"where it has {earlier}; leave that out, or start a new run in another folder."
+                )
+    if record.get("scans") != now["scans"]:
+        raise InputError(
+            "--resume continues a run with its own scans and probes, received others; give the "
+            "same, or start a new run in another folder."
+        )
+    done = int(checkpoint["epoch"]) + 1
+    if config.training.epochs < done:
+        raise InputError(
+            f"--epochs counts from the start of a run, received {config.training.epochs} for one "
+            f"that has finished {done}; give at least {done}."
         )
 
 
-class ProgressCallback(Callback):
-    """Feeds a :class:`ptychopinn.backends.base.Progress` and keeps the history of the metrics."""
-
-    def __init__(self, progress: Progress, history: dict[str, list[tuple[int, float]]]) -> None:
-        self.progress, self.history = progress, history
-        self.patterns, self.started = 0, 0.0
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self.patterns, self.started = 0, time.perf_counter()
-        self.progress.epoch(trainer.current_epoch, trainer.num_training_batches)
-
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        self.patterns += int(np.prod(batch.amplitudes.shape[:2]))
-        rate = self.patterns / max(time.perf_counter() - self.started, 1e-9)
-        self.progress.step(float(outputs["loss"].detach()), rate)
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        # Without held-out positions the training patterns themselves were watched.
-        pl_module.report()
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != "epoch"}
-        for name, value in metrics.items():
-            self.history.setdefault(name, []).append((trainer.current_epoch + 1, value))
-        self.progress.epoch_done(trainer.current_epoch, metrics)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"history": {k: [list(p) for p in v] for k, v in self.history.items()}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, points in state_dict["history"].items():
-            self.history[name] = [(int(epoch), float(value)) for epoch, value in points]
-
-
 def _logger(kind: str, directory: Path) -> Logger | bool:
+    """Lightning's logger; the table of ``csv`` is written by :class:`MetricsTable`."""
     try:
         match kind:
-            case "csv":
-                return CSVLogger(directory, name="", version="")
             case "tensorboard":
                 return TensorBoardLogger(directory, name="", version="tensorboard")
             case "mlflow":
-                return MLFlowLogger("ptychopinn", tracking_uri=f"file:{directory / 'mlruns'}")
+                return MLFlowLogger(
+                    "ptychopinn", tracking_uri=f"file:{directory.resolve() / 'mlruns'}"
+                )
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"--torch-logger {kind} needs the package {kind}, received none; "
+            f"--torch-logger {kind} needs the package {kind}, received an installation without it; "
             f"run: pip install 'ptychopinn[{kind}]'."
         ) from error
     return False
@@ -374,55 +316,43 @@ def train(
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
 
+    Nothing is written before everything was checked and the first epoch begins.
+
     Raises
     ------
     InputError
-        When the configuration does not fit the scans, or there is nothing to resume.
+        When the configuration does not fit the scans or the machine, or there is nothing to resume.
     TrainingError
-        When training collapses, diverges or meets a NaN.
+        When training collapses, diverges, meets a NaN or runs out of memory.
     """
     device = device_of(execution)
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
-    plan = GroupPlan([s.scan for s in scans], config)
-    module = PhysicsTraining(config, scans, plan)
-    module.execution = execution
-    history: dict[str, list[tuple[int, float]]] = {}
-    folder = directory / CHECKPOINTS
-    last = folder / "last.ckpt"
-    if resume and not last.exists():
+    if execution.precision == "16-mixed" and device.type == "cpu":
         raise InputError(
-            f"--resume needs a checkpoint of an earlier run, received none at '{last}'; "
-            "start without --resume."
+            "precision '16-mixed' needs a GPU, received a run on the CPU; leave --torch-precision "
+            "out, or use bf16-mixed."
         )
-    best = ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor="val_loss",
-        save_top_k=1,
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
-    # A callback of its own: with a monitor, Lightning writes `last` only when the epoch was among
-    # the best.
-    latest = ModelCheckpoint(
-        folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-    )
+    if needs_truth(config):
+        for scan in scans:
+            known_object(scan)
+    plan = GroupPlan([s.scan for s in scans], config)
+    folder = directory / CHECKPOINTS
+    if resume:
+        check_resumed(folder / LAST, config, scans)
+    history: History = {}
+    stop = StopFlag()
     training = config.training
     callbacks: list[Callback] = [
         ProgressCallback(progress, history),
         HealthCheck(training.collapse_patience),
-        best,
-        latest,
+        Checkpoints(folder),
     ]
+    if execution.logger == "csv":
+        callbacks.insert(1, MetricsTable(directory / METRICS, history))
     if training.early_stopping is not None:
-        callbacks.append(
-            EarlyStopping(
-                "val_loss", patience=training.early_stopping, check_on_train_epoch_end=True
-            )
-        )
+        callbacks.append(StopEarly(training.early_stopping))
     canvas = config.model.architecture != "cnn"
-    with _quiet():
+    with _quiet(), computing(execution), stop.installed():
+        module = PhysicsTraining(config, scans, plan, execution.num_workers, stop)
         trainer = lightning.Trainer(
             max_epochs=training.epochs,
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -431,7 +361,8 @@ def train(
             deterministic=execution.deterministic,
             callbacks=callbacks,
             logger=_logger(execution.logger, directory),
-            plugins=[SafetensorsCheckpointIO()],
+            # The environment says that this is one process, also inside a job of a cluster.
+            plugins=[SafetensorsCheckpointIO(), LightningEnvironment()],
             gradient_clip_val=training.gradient_clip_val or None,
             accumulate_grad_batches=training.batch_size if canvas else 1,
             reload_dataloaders_every_n_epochs=1,
@@ -442,16 +373,47 @@ def train(
             enable_model_summary=False,
             default_root_dir=directory,
         )
-        module.stop = StopFlag()
-        with module.stop.installed():
-            try:
-                trainer.fit(module, ckpt_path=str(last) if resume else None)
-            except _Stopped:
-                log.warning("stopped by signal %s after the current step", module.stop.signal)
-    if Path(best.best_model_path).is_file():
-        state = SafetensorsCheckpointIO().load_checkpoint(best.best_model_path)["state_dict"]
+        try:
+            trainer.fit(module, ckpt_path=str(folder / LAST) if resume else None)
+        # Lightning has a handler of its own for SIGTERM beside ours.
+        except (Stopped, SIGTERMException):
+            log.warning("stopped by signal %s after the current step", stop.signal)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"training must fit into the memory of the device, received: "
+                f"{str(error).splitlines()[0]}; lower --batch-size or --subscan-patterns."
+            ) from error
+    if history:
+        state = SafetensorsCheckpointIO().load_checkpoint(folder / BEST)["state_dict"]
         module.load_state_dict(state)
-    return outcome(module, history, module.stop.signal)
+        _judge_result(history)
+    elif stop.signal is not None:
+        log.warning("no epoch was finished: the model is what the steps so far have made of it")
+    return outcome(module, history, stop.signal)
+
+
+def _judge_result(history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Warn when even the best epoch is that of a network that has not learned anything yet.
+
+    Raises
+    ------
+    TrainingError
+        When it has diverged.
+    """
+    metrics = metrics_at_best(history)
+    if explains(metrics):
+        return
+    if metrics["explained"] < DIVERGED:
+        raise TrainingError(
+            "the predicted patterns must fit better than those of a flat object, received a share "
+            f"of {metrics['explained']:.2f} of their structure explained: training diverged; lower "
+            "--learning-rate."
+        )
+    log.warning(
+        "the model does not fit better than a flat object yet (share of the structure explained: "
+        "%.2f): train for more epochs",
+        metrics["explained"],
+    )
 
 
 def outcome(
@@ -459,12 +421,24 @@ def outcome(
     history: Mapping[str, Sequence[tuple[int, float]]],
     stopped_by: int | None,
 ) -> TrainingOutcome:
-    """Collect weights and the probe of the first scan, back in sqrt(counts)."""
+    """Collect weights and the probe of the first scan, back in sqrt(counts).
+
+    Raises
+    ------
+    TrainingError
+        When one of them is not finite.
+    """
+    weights = module.family.network.export_weights()
     probe: NDArray[np.complex64] = module.family.probe(0).detach().cpu().numpy()
+    if not all(np.isfinite(array).all() for array in (*weights.values(), probe)):
+        raise TrainingError(
+            "the weights must stay finite, received NaN or infinity: training diverged; lower "
+            "--learning-rate or --gradient-clip-val."
+        )
     first = module.scans[0]
     physical = probe / np.float32(first.input_scale * first.object_scale)
     return TrainingOutcome(
-        weights=module.family.network.export_weights(),
+        weights=weights,
         probe=physical.astype(np.complex64),
         history={name: list(points) for name, points in history.items()},
         stopped_by=stopped_by,

@@ -1,0 +1,224 @@
+"""Which patterns are seen when: a plan is a function of the seed, and never mixes the two parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import few, laws, seeds
+
+from ptychopinn.config import Config
+from ptychopinn.errors import InputError
+from ptychopinn.plan import HELD_OUT_SUBSCANS, GroupPlan, Work
+from ptychopinn.scan import Scan
+
+ARCHITECTURES = ("cnn", "unrolled")
+
+
+def scan_at(seed: int, m: int) -> Scan:
+    """A scan of m patterns at random places; a plan looks at nothing else."""
+    rng = np.random.default_rng(seed)
+    return Scan(
+        diffraction=np.ones((m, 32, 32), np.uint16),
+        positions_px=rng.uniform(0, 10 * np.sqrt(m), (m, 2)),
+        probe=np.ones((1, 32, 32), np.complex64),
+    )
+
+
+def config(architecture: str, **options: Any) -> Config:
+    data = {"subscan_patterns": 9, "n_groups": 6, **options.pop("data", {})}
+    training = {"batch_size": 4, **options.pop("training", {})}
+    model = {"architecture": architecture, "N": 32, "gridsize": 2, **options}
+    return Config.model_validate({"model": model, "data": data, "training": training})
+
+
+def groups_of(works: list[Work], scan: int = 0) -> np.ndarray[Any, Any]:
+    return np.concatenate([work.groups for work in works if work.scan == scan])
+
+
+def same(one: list[Work], two: list[Work]) -> bool:
+    return len(one) == len(two) and all(
+        a.scan == b.scan and np.array_equal(a.groups, b.groups)
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+plans = st.tuples(
+    st.sampled_from(ARCHITECTURES), seeds, st.integers(40, 90), st.sampled_from([0.15, 0.3, 0.5])
+)
+
+
+@laws
+@given(plans)
+def test_held_out_patterns_are_in_no_training_group(case: tuple[str, int, int, float]) -> None:
+    architecture, seed, m, fraction = case
+    plan = GroupPlan(
+        [scan_at(seed, m)],
+        config(architecture, data={"validation_fraction": fraction}, training={"seed": seed}),
+    )
+    training, held_out = set(plan.training[0]), set(plan.held_out[0])
+    assert training | held_out == set(range(m))
+    assert not training & held_out
+    assert len(held_out) == round(fraction * m)
+    assert plan.validates
+    for epoch in range(3):
+        assert set(groups_of(plan.epoch(epoch)).ravel()) <= training
+    assert set(groups_of(plan.validation()).ravel()) <= held_out
+
+
+@laws
+@given(plans)
+def test_a_plan_is_a_function_of_seed_and_epoch(case: tuple[str, int, int, float]) -> None:
+    architecture, seed, m, fraction = case
+    scans = [scan_at(seed, m), scan_at(seed + 1, m)]
+    chosen = config(architecture, data={"validation_fraction": fraction}, training={"seed": seed})
+    one, two = GroupPlan(scans, chosen), GroupPlan(scans, chosen)
+    # A resumed run asks for a later epoch first.
+    later = two.epoch(4)
+    assert same(one.epoch(0), two.epoch(0))
+    assert same(one.epoch(4), later)
+    assert not same(one.epoch(0), later)
+    assert same(one.validation(), two.validation())
+    other = GroupPlan(
+        scans,
+        config(architecture, data={"validation_fraction": fraction}, training={"seed": seed + 1}),
+    )
+    assert not same(other.epoch(0), one.epoch(0))
+
+
+@laws
+@given(plans)
+def test_groups_are_neighbours_with_the_anchor_first(case: tuple[str, int, int, float]) -> None:
+    architecture, seed, m, _ = case
+    scan = scan_at(seed, m)
+    plan = GroupPlan(
+        [scan], config(architecture, data={"neighbor_count": 6}, training={"seed": seed})
+    )
+    part = plan.training[0]
+    size, reach = (4, 6) if architecture == "cnn" else (9, 8)
+    for work in plan.epoch(0) + plan.validation():
+        inside = part if work.groups[0, 0] in part else plan.held_out[0]
+        reach_here = min(reach, len(inside) - 1)
+        assert work.groups.shape[1] == (size if inside is part else min(size, len(inside)))
+        assert len(work.groups) <= (4 if architecture == "cnn" else 1)
+        for group in work.groups:
+            assert len(set(group)) == len(group)
+            distance = ((scan.positions_px[inside] - scan.positions_px[group[0]]) ** 2).sum(axis=1)
+            allowed = np.sort(distance)[reach_here]
+            mine = ((scan.positions_px[group] - scan.positions_px[group[0]]) ** 2).sum(axis=1)
+            assert (mine <= allowed).all()
+
+
+@few
+@given(seeds)
+def test_without_n_groups_every_pattern_is_an_anchor_once(seed: int) -> None:
+    for architecture in ARCHITECTURES:
+        plan = GroupPlan(
+            [scan_at(seed, 50)],
+            config(architecture, data={"n_groups": None}, training={"seed": seed}),
+        )
+        for epoch in range(2):
+            anchors = groups_of(plan.epoch(epoch))[:, 0]
+            assert sorted(anchors) == list(plan.training[0])
+        if architecture == "cnn":
+            assert sorted(groups_of(plan.validation())[:, 0]) == list(plan.held_out[0])
+
+
+@few
+@given(seeds, st.integers(1, 30))
+def test_n_groups_anchors_are_drawn_anew_or_taken_in_scan_order(seed: int, wanted: int) -> None:
+    for architecture in ARCHITECTURES:
+        data = {"n_groups": wanted, "validation_fraction": 0}
+        drawn = GroupPlan([scan_at(seed, 50)], config(architecture, data=data))
+        first = GroupPlan(
+            [scan_at(seed, 50)], config(architecture, data={**data, "sequential_sampling": True})
+        )
+        anchors = groups_of(drawn.epoch(0))[:, 0]
+        assert len(anchors) == len(set(anchors)) == wanted
+        assert sorted(groups_of(first.epoch(3))[:, 0]) == list(range(wanted))
+        assert not drawn.validates
+        assert drawn.validation() == []
+
+
+def test_oversampling_uses_every_pattern_almost_equally_often() -> None:
+    data = {"n_groups": 125, "validation_fraction": 0}
+    with pytest.raises(InputError, match="enable oversampling"):
+        GroupPlan([scan_at(0, 50)], config("cnn", data=data)).epoch(0)
+    for architecture in ARCHITECTURES:
+        oversampled = config(architecture, data={**data, "enable_oversampling": True})
+        plan = GroupPlan([scan_at(0, 50)], oversampled)
+        groups = groups_of(plan.epoch(0))
+        counts = np.bincount(groups[:, 0], minlength=50)
+        assert counts.sum() == 125
+        assert counts.min() == 2
+        assert counts.max() == 3
+        if architecture == "cnn":
+            partners = {tuple(sorted(g)) for g in groups[groups[:, 0] == groups[0, 0]]}
+            assert len(partners) > 1
+
+
+def test_a_canvas_network_may_use_anchors_again_unasked() -> None:
+    plan = GroupPlan([scan_at(0, 20)], config("unrolled", data={"n_groups": 70}))
+    assert len(plan.epoch(0)) == 70
+
+
+@laws
+@given(seeds, st.integers(20, 60))
+def test_n_subsample_bounds_what_is_ever_seen(seed: int, wanted: int) -> None:
+    for architecture in ARCHITECTURES:
+        options = {"n_subsample": wanted, "validation_fraction": 0.25, "subsample_seed": seed}
+        plans = [
+            GroupPlan(
+                [scan_at(seed, 80)],
+                config(architecture, data=options, training={"seed": training_seed}),
+            )
+            for training_seed in (1, 2)
+        ]
+        kept = [np.sort(np.concatenate([p.training[0], p.held_out[0]])) for p in plans]
+        assert len(kept[0]) == len(set(kept[0])) == wanted
+        # The choice has its own seed and is the same in every epoch.
+        assert np.array_equal(*kept)
+        for epoch in (0, 1):
+            assert set(groups_of(plans[0].epoch(epoch)).ravel()) <= set(plans[0].training[0])
+
+
+def test_several_scans_are_interleaved_and_never_mixed() -> None:
+    scans = [scan_at(k, m) for k, m in enumerate((30, 60, 45))]
+    for architecture in ARCHITECTURES:
+        plan = GroupPlan(
+            scans, config(architecture, data={"n_groups": 24, "validation_fraction": 0.2})
+        )
+        works = plan.epoch(0)
+        order = [work.scan for work in works]
+        assert set(order) == {0, 1, 2}
+        assert order != sorted(order)
+        for work in works:
+            assert set(work.groups.ravel()) <= set(plan.training[work.scan])
+    # A sub-scan is one step, so their number is that of all scans together.
+    assert len(works) == 24
+
+
+def test_validation_of_a_canvas_network_is_a_few_fixed_subscans() -> None:
+    plan = GroupPlan([scan_at(0, 80)], config("unrolled", data={"validation_fraction": 0.5}))
+    works = plan.validation()
+    assert len(works) == HELD_OUT_SUBSCANS
+    assert all(work.groups.shape == (1, 9) for work in works)
+    small = GroupPlan([scan_at(0, 20)], config("unrolled", data={"validation_fraction": 0.1}))
+    assert [work.groups.shape for work in small.validation()] == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("m", "data", "message"),
+    [
+        (3, {"validation_fraction": 0}, "at least 4 training patterns"),
+        (12, {"validation_fraction": 0.1}, "hold out at least 4"),
+        (20, {"n_subsample": 21}, "n_subsample must be between 1 and"),
+        (1, {"validation_fraction": 0.1}, "at least 2"),
+    ],
+)
+def test_a_scan_that_is_too_small_is_refused(m: int, data: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GroupPlan([scan_at(0, m)], config("cnn", data=data))
