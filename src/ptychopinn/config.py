@@ -65,8 +65,11 @@ class DataConfig(Section):
         description="groups per epoch, all scans together: groups of gridsize^2 patterns for cnn "
         "(default: one per pattern), sub-scans for unrolled",
     )
-    subscan_patterns: int = Field(
-        100, ge=4, description="unrolled: number of neighbouring patterns of a sub-scan"
+    subscan_patterns: int | None = Field(
+        None,
+        ge=4,
+        description="unrolled: number of neighbouring patterns of a sub-scan (default: 100 up to "
+        "N = 64, then fewer, 6400 / N but at least 16, to bound the memory of training)",
     )
     n_subsample: int | None = Field(
         None, ge=1, description="use only this many patterns of each scan, chosen at random"

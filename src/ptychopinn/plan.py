@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 SPLIT, TRAIN, HELD_OUT, SUBSAMPLE = range(4)
+# Size of a sub-scan when it is not given: limits, and the product with N in between.
+FEWEST_PATTERNS, MOST_PATTERNS, PATTERN_ROWS = 16, 100, 6400
 # Held-out sub-scans per scan: enough for a steady validation loss, few enough to cost little.
 HELD_OUT_SUBSCANS = 4
 
@@ -52,6 +54,7 @@ class GroupPlan:
         self.config = config
         self.canvas = config.model.architecture != "cnn"
         self.positions = [scan.positions_px for scan in scans]
+        self.n = max(scan.N for scan in scans)
         self.training: list[Indices] = []
         self.held_out: list[Indices] = []
         data, seed = config.data, config.training.seed
@@ -98,7 +101,10 @@ class GroupPlan:
     def group_size(self, part: Indices) -> int:
         """C of the groups drawn from this part of a scan."""
         if self.canvas:
-            return min(self.config.data.subscan_patterns, len(part))
+            wanted = self.config.data.subscan_patterns
+            if wanted is None:
+                wanted = max(FEWEST_PATTERNS, min(MOST_PATTERNS, PATTERN_ROWS // self.n))
+            return min(wanted, len(part))
         return self.config.model.gridsize**2
 
     def _groups(

@@ -110,13 +110,12 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in layers:
         for key, value in nested(layer).items():
-            earlier = result.get(key)
+            earlier = result.get(key, {})
             if isinstance(value, dict) and isinstance(earlier, dict):
                 value = {**earlier, **value}
-            # A flag for a section that is not one must not hide that mistake.
-            if value != {} or key not in result:
-                result[key] = value
-    return {key: value for key, value in result.items() if value != {}}
+            # What should be a section and is none stays, for the validation to see.
+            result[key] = value if isinstance(earlier, dict) else earlier
+    return result
 
 
 def _clear(output: Path) -> None:
@@ -145,8 +144,9 @@ def _run(
     from ptychopinn.errors import TrainingError
     from ptychopinn.files import atomic_path, write_json
     from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows import package_versions, train
+    from ptychopinn.workflows import complete, package_versions, train
 
+    config = complete(config, scans)
     console = stderr()
     with logging_to(console, quiet) as log_file:
 
@@ -185,7 +185,7 @@ def _run(
                 "command": command_line(),
                 "versions": package_versions(),
                 "scans": [str(path) for path in paths],
-                "config": model.bundle.manifest.config,
+                "config": config.model_dump(mode="json"),
                 "execution": execution.model_dump(mode="json"),
                 "seconds": model.seconds,
                 "epochs": len(model.history.get("val_loss", ())),

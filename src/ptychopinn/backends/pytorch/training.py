@@ -429,17 +429,19 @@ def outcome(
         When one of them is not finite.
     """
     weights = module.family.network.export_weights()
-    probe: NDArray[np.complex64] = module.family.probe(0).detach().cpu().numpy()
+    first = module.scans[0]
+    probe = first.scan.probe
+    if module.config.training.probe_trainable:
+        refined: NDArray[np.complex64] = module.family.probe(0).detach().cpu().numpy()
+        probe = (refined / np.float32(first.input_scale * first.object_scale)).astype(np.complex64)
     if not all(np.isfinite(array).all() for array in (*weights.values(), probe)):
         raise TrainingError(
             "the weights must stay finite, received NaN or infinity: training diverged; lower "
             "--learning-rate or --gradient-clip-val."
         )
-    first = module.scans[0]
-    physical = probe / np.float32(first.input_scale * first.object_scale)
     return TrainingOutcome(
         weights=weights,
-        probe=physical.astype(np.complex64),
+        probe=probe,
         history={name: list(points) for name, points in history.items()},
         stopped_by=stopped_by,
     )

@@ -1,0 +1,407 @@
+"""The parts of training: health check, watched metrics, signals, data loading, resuming."""
+
+from __future__ import annotations
+
+import math
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptychopinn.backends.base import Silent, metrics_at_best
+from ptychopinn.backends.options import TorchExecution
+from ptychopinn.config import Config
+from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.physics.forward import fft
+from ptychopinn.physics.losses import noise_of_amplitude
+from ptychopinn.preparation import PreparedScan, prepare
+from ptychopinn.scan import Scan
+from ptychopinn.simulation import SimulationConfig, simulate
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from ptychopinn.backends.pytorch.callbacks import (  # noqa: E402
+    FLAT,
+    Checkpoints,
+    HealthCheck,
+    StopEarly,
+)
+from ptychopinn.backends.pytorch.data import WorkDataset, loader, received  # noqa: E402
+from ptychopinn.backends.pytorch.family import Prediction  # noqa: E402
+from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped  # noqa: E402
+from ptychopinn.backends.pytorch.training import (  # noqa: E402
+    PhysicsTraining,
+    outcome,
+    train,
+)
+from ptychopinn.backends.pytorch.watch import FitWatch  # noqa: E402
+from ptychopinn.plan import GroupPlan  # noqa: E402
+
+SMALL = {"architecture": "unrolled", "iterations": 2, "width": 4, "levels": 1}
+ONE_THREAD = TorchExecution(threads=1, logger="none")
+
+
+@pytest.fixture(scope="module")
+def scan() -> Scan:
+    return simulate(SimulationConfig(N=32, patterns=60, photons=1e5, seed=3))
+
+
+@pytest.fixture(scope="module")
+def prepared(scan: Scan) -> PreparedScan:
+    return prepare(scan)
+
+
+def config(training: dict[str, Any] | None = None, **sections: Any) -> Config:
+    values = {"model": SMALL, "data": {"n_groups": 3, "subscan_patterns": 20}, **sections}
+    return Config(**{**values, "training": {"epochs": 2, **(training or {})}})
+
+
+# --- health ---------------------------------------------------------------------------------------
+
+
+def metrics(loss: float = 1.0, **changes: float) -> dict[str, float]:
+    good = {"explained": 0.5, "object_std": 0.2, "correlation": 0.7, "residual": 0.1}
+    return {"val_loss": loss, **good, **changes}
+
+
+def judge(check: HealthCheck, *epochs: dict[str, float]) -> None:
+    for number, values in enumerate(epochs, start=1):
+        check.judge(number, values)
+
+
+def test_healthy_run_is_left_alone() -> None:
+    check = HealthCheck(2)
+    judge(check, *[metrics()] * 10)
+    assert check.bad_epochs == 0
+
+
+def test_flat_object_stops_after_patience() -> None:
+    flat = metrics(object_std=0.1 * FLAT, explained=0.0)
+    check = HealthCheck(3)
+    judge(check, flat, flat, flat)
+    with pytest.raises(TrainingError, match="collapsed; lower --learning-rate"):
+        check.judge(4, flat)
+
+
+def test_poor_fit_stops_after_patience() -> None:
+    check = HealthCheck(3)
+    poor = metrics(explained=-0.2)
+    judge(check, poor, poor, poor)
+    with pytest.raises(TrainingError, match=r"share of -0\.20 .* correlation of 0\.70"):
+        check.judge(4, poor)
+
+
+def test_one_good_epoch_restarts_the_count() -> None:
+    poor = metrics(explained=-0.2)
+    judge(HealthCheck(3), poor, poor, poor, metrics(), poor, poor)
+
+
+def test_slow_start_is_not_a_collapse() -> None:
+    """A network that is no better than a flat object, but whose loss still falls."""
+    judge(HealthCheck(2), *[metrics(1 - 0.01 * k, explained=-0.1) for k in range(20)])
+
+
+def test_logarithmic_loss_may_be_negative() -> None:
+    judge(HealthCheck(2), *[metrics(-2 - 0.01 * k, explained=-0.1) for k in range(20)])
+    with pytest.raises(TrainingError):
+        judge(HealthCheck(2), *[metrics(-2 + 0.01 * k, explained=-0.1) for k in range(4)])
+
+
+def test_nothing_to_explain_is_not_a_collapse() -> None:
+    noise_only = metrics(object_std=0.0)
+    del noise_only["explained"]
+    judge(HealthCheck(2), *[noise_only] * 10)
+
+
+@pytest.mark.parametrize("name", ["val_loss", "residual", "train_loss"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_metrics_must_be_finite(name: str, value: float) -> None:
+    with pytest.raises(TrainingError, match=f"the {name} must stay finite, received {value}"):
+        HealthCheck(5).judge(1, {**metrics(), name: value})
+
+
+def test_health_survives_a_checkpoint() -> None:
+    poor = metrics(explained=-0.2)
+    check = HealthCheck(3)
+    judge(check, poor, poor, poor)
+    other = HealthCheck(3)
+    other.load_state_dict(check.state_dict())
+    with pytest.raises(TrainingError):
+        other.judge(4, poor)
+
+
+# --- watched metrics ------------------------------------------------------------------------------
+
+
+def predicted(measured: Any, modelled: Any, good: Any, images: Any) -> Prediction:
+    return Prediction(
+        modelled=[(1.0, torch.from_numpy(modelled))],
+        measured=torch.from_numpy(measured),
+        good=torch.from_numpy(good),
+        images=torch.from_numpy(images),
+        weight=torch.ones(images.shape[-2:]),
+        truth=None,
+    )
+
+
+def test_watch_follows_its_formulas() -> None:
+    """Against direct sums over two scans with different scales, in several batches."""
+    rng = np.random.default_rng(0)
+    n, scales = 16, [0.1, 0.02]
+    good = np.ones((n, n), np.float32)
+    good[3, 4] = 0
+    vacuum = [rng.uniform(1, 2, (n, n)).astype(np.float32) for _ in scales]
+    watch = FitWatch(scales)
+    d = e = f = total = 0.0
+    a_parts, b_parts, losses = [], [], []
+    for number, scale in enumerate(scales):
+        counts = rng.poisson(rng.gamma(2, 50, size=(12, n, n)))
+        measured = (counts * scale**2).astype(np.float32)
+        modelled = (measured * rng.uniform(0.8, 1.2, measured.shape)).astype(np.float32)
+        for part in np.split(np.arange(12), 3):
+            image = rng.normal(1, 0.1, (4, n, n)).astype(np.complex64)
+            losses.append(rng.random())
+            watch.add(
+                number,
+                predicted(measured[part], modelled[part], good, image),
+                torch.tensor(losses[-1]),
+            )
+        root, mean = np.sqrt(measured, dtype=float), np.sqrt(measured, dtype=float).mean(axis=0)
+        d += (good * (np.sqrt(modelled, dtype=float) - root) ** 2).sum()
+        total += (good * measured).sum(dtype=float)
+        bare = good * vacuum[number]
+        bare = bare / bare.sum(dtype=float) * (good * measured).sum(dtype=float) / 12
+        f += (good * (np.sqrt(bare) - root) ** 2).sum()
+        e += 12 * scale**2 * (good * noise_of_amplitude(counts.mean(axis=0))).sum()
+        a_parts.append((good * (np.sqrt(modelled, dtype=float) - mean)).ravel())
+        b_parts.append((good * (root - mean)).ravel())
+    found = watch.metrics(lambda k: torch.from_numpy(vacuum[k]))
+    a, b = np.concatenate(a_parts), np.concatenate(b_parts)
+    assert found["val_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert found["residual"] == pytest.approx(d / total, rel=1e-5)
+    assert found["explained"] == pytest.approx((f - d) / (f - e), rel=1e-4)
+    assert found["correlation"] == pytest.approx((a @ b) / np.sqrt((a @ a) * (b @ b)), rel=1e-4)
+    assert found["object_std"] == pytest.approx(0.1, rel=0.1)
+    assert watch.metrics(lambda k: torch.from_numpy(vacuum[k])) == {}
+
+
+def watched_scan(scan: Scan, modelled: Any = None, groups: int = 4) -> dict[str, float]:
+    """Metrics of a scan with the given expected counts; those of a flat object when not given."""
+    p = prepare(scan)
+    a2 = p.input_scale**2
+    bare = (np.abs(fft(p.probe)) ** 2).sum(axis=0)
+    flat = np.broadcast_to(bare * (scan.N**2 / 4) / bare.sum(), (scan.M, scan.N, scan.N))
+    model = flat if modelled is None else modelled * a2
+    watch = FitWatch([p.input_scale])
+    for part in np.array_split(np.arange(scan.M), groups):
+        one = np.ones((1, 8, 8), np.complex64)
+        measured = p.amplitudes(part) ** 2
+        good = np.ones((scan.N, scan.N), np.float32)
+        step = predicted(measured, model[part].astype(np.float32), good, one)
+        watch.add(0, step, torch.tensor(0.0))
+    return watch.metrics(lambda _: torch.from_numpy(bare.astype(np.float32)))
+
+
+@pytest.mark.parametrize("photons", [1e3, 1e5, 1e9])
+def test_flat_object_explains_nothing_and_the_truth_everything(photons: float) -> None:
+    settings = SimulationConfig(N=32, patterns=100, photons=photons, seed=5)
+    noisy = simulate(settings)
+    expected = simulate(settings.model_copy(update={"poisson": False}))
+    flat, perfect = watched_scan(noisy), watched_scan(noisy, np.asarray(expected.diffraction))
+    assert flat["explained"] == pytest.approx(0, abs=0.02)
+    assert perfect["explained"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("photons", [300, 1e4, 1e6])
+@pytest.mark.parametrize("patterns", [9, 100])
+def test_noise_is_nothing_to_explain(photons: float, patterns: int) -> None:
+    flat = SimulationConfig(
+        N=32, patterns=patterns, photons=photons, amplitude=(1, 1), phase=(0, 0), seed=6
+    )
+    assert "explained" not in watched_scan(simulate(flat))
+
+
+def test_watched_metrics_do_not_depend_on_the_batches(scan: Scan) -> None:
+    """Also not with one pattern per batch, which on its own varies from nothing."""
+    whole, single = watched_scan(scan, groups=1), watched_scan(scan, groups=scan.M)
+    assert single == pytest.approx(whole, rel=1e-5)
+
+
+def test_metrics_of_the_best_epoch() -> None:
+    history = {"val_loss": [(1, 2.0), (2, 1.0), (3, 1.5)], "residual": [(2, 0.1), (3, 0.2)]}
+    assert metrics_at_best(history) == {"epoch": 2, "val_loss": 1.0, "residual": 0.1}
+    assert metrics_at_best({}) == {}
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_is_remembered(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    flag = StopFlag()
+    flag.check()
+    with flag.installed():
+        signal.raise_signal(number)
+        with pytest.raises(Stopped):
+            flag.check()
+    assert flag.signal == number
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_second_signal_acts_at_once(number: signal.Signals, error: type[BaseException]) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(error) as raised, StopFlag().installed():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        raise AssertionError("the second signal must not return")
+    if isinstance(raised.value, SystemExit):
+        assert raised.value.code == 143
+    assert signal.getsignal(number) is before
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+class Broken:
+    """Patterns whose file is damaged."""
+
+    def __init__(self, patterns: Any) -> None:
+        self.shape, self.dtype = patterns.shape, patterns.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        raise InputError("the file must stay as it is, received another; load it again.")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_patterns_are_one_sentence(prepared: PreparedScan, workers: int) -> None:
+    broken = replace(
+        prepared, scan=replace(prepared.scan, diffraction=Broken(prepared.scan.diffraction))
+    )
+    works = GroupPlan([prepared.scan], config()).epoch(0)
+    with pytest.raises(InputError) as raised:
+        for item in loader(WorkDataset([broken], works, None), workers):
+            received(item)
+    assert str(raised.value) == "the file must stay as it is, received another; load it again."
+
+
+def test_workers_deliver_the_same(prepared: PreparedScan) -> None:
+    works = GroupPlan([prepared.scan], config()).epoch(0)
+    plain, parallel = (loader(WorkDataset([prepared], works, None), w) for w in (0, 2))
+    for a, b in zip(plain, parallel, strict=True):
+        assert torch.equal(a.amplitudes, b.amplitudes)
+        assert torch.equal(a.positions_px, b.positions_px)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+class Recorder(Silent):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.losses: list[float] = []
+
+    def epoch(self, number: int, steps: int) -> None:
+        self.epochs.append(number)
+
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        self.losses.append(loss)
+
+
+def run_training(
+    prepared: PreparedScan, settings: Config, folder: Path, resume: bool = False
+) -> tuple[Any, Recorder]:
+    recorder = Recorder()
+    result = train([prepared], settings, ONE_THREAD, folder, resume=resume, progress=recorder)
+    return result, recorder
+
+
+def test_torch_settings_are_restored(prepared: PreparedScan, tmp_path: Path) -> None:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    run_training(prepared, config({"epochs": 1}), tmp_path)
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_shown_loss_does_not_depend_on_accumulation(prepared: PreparedScan, tmp_path: Path) -> None:
+    """The first step sees the same network, however many gradients are added up after it."""
+    _, single = run_training(prepared, config({"epochs": 1}), tmp_path / "a")
+    _, three = run_training(prepared, config({"epochs": 1, "batch_size": 3}), tmp_path / "b")
+    assert three.losses[0] == pytest.approx(single.losses[0], rel=1e-6)
+
+
+def test_steps_without_photons_are_no_divergence(scan: Scan, tmp_path: Path) -> None:
+    """One dark pattern in a batch of its own must not end a training."""
+    counts = np.array(scan.diffraction)
+    counts[::7] = 0
+    settings = config(
+        {"epochs": 1, "batch_size": 1},
+        model={"architecture": "cnn", "n_filters_scale": 0.1, "N": 32},
+        data={"n_groups": 20},
+    )
+    result, _ = run_training(prepare(replace(scan, diffraction=counts)), settings, tmp_path)
+    assert np.isfinite(result.history["train_loss"][0][1])
+
+
+def test_weights_that_are_not_finite_are_refused(prepared: PreparedScan) -> None:
+    settings = config()
+    module = PhysicsTraining(settings, [prepared], GroupPlan([prepared.scan], settings))
+    with torch.no_grad():
+        module.family.network.vectors["step"][0] = torch.nan
+    with pytest.raises(TrainingError, match="weights must stay finite"):
+        outcome(module, {}, None)
+
+
+def test_folder_of_a_run_can_be_moved(prepared: PreparedScan, tmp_path: Path) -> None:
+    """The best weights so far are found again, wherever the folder is now."""
+    settings = config({"epochs": 4, "scheduler": "constant"})
+    whole, _ = run_training(prepared, settings, tmp_path / "whole")
+    run_training(prepared, config({"epochs": 2, "scheduler": "constant"}), tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    resumed, recorder = run_training(prepared, settings, tmp_path / "there", resume=True)
+    assert recorder.epochs == [2, 3]
+    assert resumed.history == whole.history
+    assert all(np.array_equal(whole.weights[k], resumed.weights[k]) for k in whole.weights)
+
+
+def test_early_stop_stays_stopped(prepared: PreparedScan, tmp_path: Path) -> None:
+    settings = config({"epochs": 50, "early_stopping": 1, "learning_rate": 0.05})
+    first, recorder = run_training(prepared, settings, tmp_path)
+    assert 1 < len(recorder.epochs) < 50
+    again, recorder = run_training(prepared, settings, tmp_path, resume=True)
+    assert recorder.epochs == []
+    assert again.history == first.history
+
+
+def test_early_stopping_patience_may_change() -> None:
+    callback, longer = StopEarly(1), StopEarly(3)
+    callback.wait_count = 1
+    longer.load_state_dict(callback.state_dict())
+    assert (longer.wait_count, longer.patience) == (1, 3)
+
+
+def test_checkpoints_need_no_folder_before(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none").state_dict() == {"best": math.inf}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_truth_is_missed_before_anything_is_written(scan: Scan, tmp_path: Path) -> None:
+    unknown = prepare(replace(scan, object=None))
+    with pytest.raises(InputError, match="known object"):
+        run_training(unknown, config(loss={"realspace_mae_weight": 1.0}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_needs_a_gpu(prepared: PreparedScan, tmp_path: Path) -> None:
+    execution = TorchExecution(accelerator="cpu", precision="16-mixed")
+    with pytest.raises(InputError, match="needs a GPU"):
+        train([prepared], config(), execution, tmp_path, progress=Silent())

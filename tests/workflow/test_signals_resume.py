@@ -1,0 +1,219 @@
+"""Interrupted runs: what Ctrl-C and SIGTERM leave behind, and that --resume loses nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_commands import (
+    CNN,
+    ONE_THREAD,
+    UNROLLED,
+    check_sentence,
+    files,
+    finished,
+    infer,
+    process,
+    read_json,
+    same_weights,
+    train,
+)
+
+from ptychopinn.bundle import load_bundle
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+# Everything with a state of its own: schedules, early stopping, the probe, accumulated gradients.
+RUNS: dict[str, list[Any]] = {
+    "unrolled, cosine": [*UNROLLED, "--scheduler", "cosine", "--n-groups", 12, "--epochs", 4],
+    "unrolled, probe": [
+        *UNROLLED, "--probe-trainable", "--batch-size", 2, "--n-groups", 12, "--epochs", 4,
+    ],
+    "cnn, plateau": [
+        *CNN, "--gridsize", 2, "--scheduler", "plateau", "--plateau-patience", 0,
+        "--early-stopping", 3, "--learning-rate", 0.01, "--epochs", 4,
+    ],
+}  # fmt: skip
+
+
+def running(scan: Path, output: Path, *options: Any) -> subprocess.Popen[str]:
+    # A group of its own: a signal to it does not reach the tests.
+    return process("train", scan, "-o", output, *options, *ONE_THREAD, start_new_session=True)
+
+
+def wait_for(command: subprocess.Popen[str], path: Path) -> None:
+    """Until the file exists; the command must be running then."""
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert command.poll() is None, finished(command)
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def table(folder: Path) -> str:
+    return (folder / "metrics.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def short(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of two epochs."""
+    folder = tmp_path_factory.mktemp("short") / "m"
+    assert train(scans / "a.h5", folder, *UNROLLED, "--n-groups", 2, "--epochs", 2) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "code"),
+    [
+        ("unrolled, cosine", signal.SIGKILL, -9),
+        ("unrolled, probe", signal.SIGTERM, 143),
+        ("cnn, plateau", signal.SIGKILL, -9),
+    ],
+)
+def test_interrupted_run_is_resumed_to_the_bit(
+    name: str, number: signal.Signals, code: int, scans: Path, tmp_path: Path
+) -> None:
+    """The folder is enough: no option is repeated."""
+    uninterrupted, folder = tmp_path / "whole", tmp_path / "m"
+    assert train(scans / "a.h5", uninterrupted, *RUNS[name]) == 0
+    command = running(scans / "a.h5", folder, *RUNS[name])
+    # The first epoch is over, the second one has begun.
+    wait_for(command, folder / "checkpoints/last.ckpt")
+    command.send_signal(number)
+    assert finished(command)[0] == code
+    assert train(scans / "a.h5", folder, "--resume") == 0
+    assert same_weights(folder, uninterrupted)
+    assert table(folder) == table(uninterrupted)
+    keys = ("config", "metrics", "epochs", "stopped_by_signal")
+    one, other = (read_json(f / "run.json") for f in (folder, uninterrupted))
+    assert [one[k] for k in keys] == [other[k] for k in keys]
+    epochs = re.findall(r" epoch (\d)/4: ", (folder / "log.txt").read_text())
+    assert epochs == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "plateau"])
+@pytest.mark.parametrize("options", [UNROLLED, [*CNN, "--gridsize", "2"]], ids=["unrolled", "cnn"])
+def test_run_is_prolonged_to_the_bit(
+    options: list[str], scheduler: str, scans: Path, tmp_path: Path
+) -> None:
+    """Two epochs and two more are four, for schedules that do not look ahead."""
+    chosen = [*options, "--scheduler", scheduler]
+    assert train(scans / "a.h5", tmp_path / "four", *chosen, "--epochs", 4) == 0
+    assert train(scans / "a.h5", tmp_path / "two", *chosen, "--epochs", 2) == 0
+    assert train(scans / "a.h5", tmp_path / "two", "--resume", "--epochs", 4) == 0
+    assert same_weights(tmp_path / "two", tmp_path / "four")
+    assert table(tmp_path / "two") == table(tmp_path / "four")
+
+
+def test_resuming_a_finished_run_changes_nothing(short: Path, scans: Path) -> None:
+    before = load_bundle(short), table(short)
+    assert train(scans / "a.h5", short, "--resume") == 0
+    after = load_bundle(short), table(short)
+    assert after[1] == before[1]
+    assert after[0].manifest.metrics == before[0].manifest.metrics
+    assert all((after[0].weights[k] == v).all() for k, v in before[0].weights.items())
+
+
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_signal_saves_the_best_model(
+    number: signal.Signals, workers: int, scans: Path, tmp_path: Path
+) -> None:
+    """To the whole process group, as a terminal and batch systems send it."""
+    folder = tmp_path / "m"
+    options = [*UNROLLED, "--epochs", 1000, "--torch-num-workers", workers]
+    command = running(scans / "a.h5", folder, *options)
+    wait_for(command, folder / "checkpoints/last.ckpt")
+    os.killpg(command.pid, number)
+    code, out, err = finished(command, timeout=60)
+    assert code == 128 + number, err
+    assert out.startswith("stopped early, best model so far: ")
+    assert "Traceback" not in err and "Error" not in err
+    assert f"stopped by signal {int(number)}" in err
+    record = read_json(folder / "run.json")
+    assert record["stopped_by_signal"] == number and record["metrics"]["epoch"] >= 1
+    assert load_bundle(folder).manifest.metrics == record["metrics"]
+    assert infer(folder, scans / "b.h5", tmp_path / "r") == 0
+
+
+def test_signal_in_the_first_epoch(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The present weights are saved; there is no epoch to go on from, and the user is told."""
+    folder = tmp_path / "m"
+    command = running(scans / "a.h5", folder, *UNROLLED, "--n-groups", 1000)
+    wait_for(command, folder / "config.json")
+    command.send_signal(signal.SIGINT)
+    code, _, err = finished(command, timeout=60)
+    assert code == 130, err
+    assert "no epoch was finished" in err and "Traceback" not in err
+    assert files(folder) == {"wts.h5.zip", "run.json", "log.txt", "config.json"}
+    assert load_bundle(folder).manifest.metrics == {}
+    assert train(scans / "a.h5", folder, "--resume") == 2
+    check_sentence(capsys.readouterr().err, "finished epoch", "--force")
+
+
+def test_ctrl_c_before_the_training(scans: Path, tmp_path: Path) -> None:
+    """While packages are loaded: one sentence, nothing written."""
+    command = running(scans / "a.h5", tmp_path / "m", *UNROLLED)
+    assert command.stderr is not None
+    assert command.stderr.readline().startswith("INFO probe")
+    command.send_signal(signal.SIGINT)
+    code, out, err = finished(command)
+    assert code == 130 and out == ""
+    assert err.strip() == "ptychopinn: stopped by the user."
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--learning-rate", "0.1"], "learning_rate = 0.1 where it has 0.002"),
+        (["--architecture", "cnn"], "architecture = cnn where it has unrolled"),
+        (["--width", "4"], "width = 4 where it has 8"),
+        (["--epochs", "1"], "has finished 2"),
+        (["--force"], "both --resume and --force"),
+    ],
+)
+def test_resuming_with_other_options(
+    options: list[str],
+    expected: str,
+    short: Path,
+    scans: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {p: p.read_bytes() for p in short.rglob("*") if p.is_file()}
+    assert train(scans / "a.h5", short, "--resume", *options) == 2
+    check_sentence(capsys.readouterr().err, expected)
+    assert {p: p.read_bytes() for p in short.rglob("*") if p.is_file()} == before
+
+
+def test_resuming_with_another_scan(
+    short: Path, scans: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for chosen in (scans / "b.h5", [scans / "a.h5", scans / "b.h5"]):
+        assert train(chosen, short, "--resume") == 2
+        check_sentence(capsys.readouterr().err, "its own scans")
+
+
+def test_resuming_what_is_no_run(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(scans / "a.h5", tmp_path / "none", "--resume") == 2
+    check_sentence(capsys.readouterr().err, "earlier run", "config.json")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/config.json").write_text("{}")
+    assert train(scans / "a.h5", tmp_path / "m", "--resume") == 2
+    check_sentence(capsys.readouterr().err, "finished epoch")
+    (tmp_path / "m/checkpoints").mkdir()
+    (tmp_path / "m/checkpoints/last.ckpt").write_bytes(b"PK")
+    assert train(scans / "a.h5", tmp_path / "m", "--resume") == 2
+    check_sentence(capsys.readouterr().err, "last.ckpt")

@@ -1,0 +1,712 @@
+"""The commands train and infer on small simulated scans: what they write, refuse and find out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from training_commands import (
+    ARCHITECTURES,
+    CNN,
+    UNROLLED,
+    check_sentence,
+    files,
+    finished,
+    infer,
+    process,
+    read_json,
+    same_weights,
+    train,
+)
+
+from ptychopinn.bundle import load_bundle
+from ptychopinn.cli import COMMANDS, run
+from ptychopinn.config import Config
+from ptychopinn.io import load_scan, save_scan
+from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.preparation import mean_counts
+from ptychopinn.result import load_reconstruction
+from ptychopinn.scan import Scan
+from ptychopinn.simulation import SimulationConfig, simulate
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+MODEL_FILES = {
+    "wts.h5.zip", "loss.png", "run.json", "log.txt", "config.json", "metrics.csv",
+    "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+}  # fmt: skip
+RESULT_FILES = {
+    "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png", "run.json",
+    "log.txt",
+}  # fmt: skip
+ONE_EPOCH = ["--epochs", "1"]
+QUICK = [*UNROLLED, *ONE_EPOCH, "--n-groups", "2"]
+
+
+@pytest.fixture(scope="module")
+def model(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an unrolled model trained on a.h5."""
+    folder = tmp_path_factory.mktemp("model") / "m"
+    assert train(scans / "a.h5", folder, *UNROLLED, "--epochs", "2") == 0
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Callable[[Scan, str], Path]:
+    """Write a scan to a file."""
+
+    def save(scan: Scan, name: str = "scan.h5") -> Path:
+        return save_scan(scan, tmp_path / name) or tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def simulated(store: Callable[[Scan, str], Path]) -> Callable[..., Path]:
+    """Simulate a scan like a.h5 with other settings, to a file."""
+
+    def make(name: str = "scan.h5", **settings: Any) -> Path:
+        values = {"N": 32, "patterns": 100, "photons": 1e6, "seed": 4, **settings}
+        return store(simulate(SimulationConfig(**values)), name)
+
+    return make
+
+
+# --- the whole way --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_simulate_train_infer_evaluate(
+    name: str, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for scan, seed in (("a.h5", 1), ("b.h5", 2)):
+        arguments = ["simulate", tmp_path / scan, "--N", 32, "--patterns", 100, "--seed", seed]
+        assert run([str(a) for a in arguments]) == 0
+    model, result = tmp_path / "model", tmp_path / "result"
+    assert train(tmp_path / "a.h5", model, *ARCHITECTURES[name], "--epochs", 2) == 0
+    assert files(model) == MODEL_FILES
+    manifest = load_bundle(model).manifest
+    record = read_json(model / "run.json")
+    assert record["config"] == manifest.config == read_json(model / "config.json")
+    assert Config(**record["config"]).model_dump(mode="json") == record["config"]
+    assert record["epochs"] == 2 and record["stopped_by_signal"] is None
+    assert record["metrics"]["epoch"] in (1, 2) and record["command"][0] == "train"
+    assert record["statistics"]["patterns"] == 100
+    lines = (model / "metrics.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,") and len(lines) == 3
+
+    code = infer(model, tmp_path / "b.h5", result)
+    assert files(result) == RESULT_FILES
+    record = read_json(result / "run.json")
+    verdict = record["fit"]["verdict"]
+    assert code == {"good": 0, "poor": 3}[verdict]
+    assert code == 0 or name.startswith("cnn"), "the canvas network is good from the start"
+    assert record["patterns"] == 100 and record["command"][:2] == ["infer", str(model)]
+    reconstruction = load_reconstruction(result)
+    assert len(reconstruction.positions_px) == 100
+    assert np.isfinite(reconstruction.object).all() and (reconstruction.weight >= 0).all()
+
+    capsys.readouterr()
+    assert run(["evaluate", str(result), "--truth", str(tmp_path / "b.h5"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["coverage"] == 1
+    assert files(tmp_path) == {"a.h5", "b.h5"} | {f"model/{f}" for f in MODEL_FILES} | {
+        f"result/{f}" for f in RESULT_FILES | {"evaluation.json", "evaluation.png"}
+    }
+
+
+def test_written_lists_are_true() -> None:
+    from ptychopinn.cli import infer as infer_command
+    from ptychopinn.cli import train as train_command
+
+    assert set(train_command.WRITTEN) == MODEL_FILES
+    assert set(infer_command.WRITTEN) == RESULT_FILES
+
+
+@pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
+def test_every_pattern_is_used(
+    options: list[str], scans: Path, store: Callable[[Scan, str], Path], tmp_path: Path
+) -> None:
+    """A change of any one pattern changes the result."""
+    train(scans / "a.h5", tmp_path / "m", *options)
+    scan = load_scan(scans / "b.h5")
+    infer(tmp_path / "m", scans / "b.h5", tmp_path / "whole")
+    whole = load_reconstruction(tmp_path / "whole").object
+    for number in (0, 57, scan.M - 1):
+        counts = np.array(scan.diffraction)
+        counts[number] = counts[number][::-1, ::-1]
+        path = store(replace(scan, diffraction=counts), f"changed{number}.h5")
+        infer(tmp_path / "m", path, tmp_path / f"r{number}")
+        changed = load_reconstruction(tmp_path / f"r{number}").object
+        assert np.abs(changed - whole).max() > 1e-4
+
+
+# --- processes of their own: what the user sees ---------------------------------------------------
+
+
+def test_output_of_the_commands(scans: Path, tmp_path: Path) -> None:
+    """One line of result on standard output, plain messages on standard error, nothing twice.
+
+    Also in a job of a batch system, whose variables speak of several tasks.
+    """
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "x", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
+    model, result = tmp_path / "m", tmp_path / "r"
+    code, out, err = finished(
+        process("train", scans / "a.h5", "-o", model, *QUICK, "--epochs", 2, cwd=cwd, env=slurm)
+    )
+    assert code == 0
+    assert out.startswith(f"model: {model / 'wts.h5.zip'} (") and out.count("\n") == 1
+    lines = err.splitlines()
+    assert [line.split()[:2] for line in lines] == [["INFO", "probe"], *[["INFO", "epoch"]] * 2]
+    logged = (model / "log.txt").read_text().splitlines()
+    assert [line.split(" INFO ")[1] for line in logged] == [line[5:] for line in lines]
+    code, out, err = finished(process("infer", model, scans / "b.h5", "-o", result, cwd=cwd))
+    assert code == 0 and err == ""
+    assert out.startswith(f"reconstruction: {result / 'reconstruction.h5'} (120 patterns, ")
+    assert list(cwd.iterdir()) == []
+
+
+def test_quiet_says_nothing(scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train(scans / "a.h5", tmp_path / "m", *QUICK, "--quiet") == 0
+    assert infer(tmp_path / "m", scans / "b.h5", tmp_path / "r", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
+    assert "epoch 1/1" in (tmp_path / "m/log.txt").read_text()
+
+
+FRAMEWORKS = ("torch", "lightning", "matplotlib", "tensorflow", "skimage")
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_imports_no_framework(command: str | None) -> None:
+    arguments = [*([command] if command else []), "--help"]
+    script = (
+        "import sys, ptychopinn; from ptychopinn.cli import run\n"
+        f"assert run({arguments!r}) == 0\n"
+        f"print([m for m in {FRAMEWORKS!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("Usage: ptychopinn")
+    assert done.stderr == "[]\n"
+
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+from ptychopinn.cli import main
+main({arguments!r})
+"""
+
+
+def without(blocked: set[str], *arguments: Any) -> tuple[int, str]:
+    """Exit code and standard error of a command where packages cannot be imported."""
+    script = BLOCK.format(blocked=blocked, arguments=[str(a) for a in arguments])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("package", ["torch", "lightning"])
+def test_training_without_its_packages(package: str, scans: Path, tmp_path: Path) -> None:
+    code, err = without({package}, "train", scans / "a.h5", "-o", tmp_path / "m")
+    assert code == 2
+    check_sentence(err, f"the package {package}", "pip install 'ptychopinn[pytorch]'")
+    assert not (tmp_path / "m").exists()
+
+
+def test_inference_needs_torch_only(model: Path, scans: Path, tmp_path: Path) -> None:
+    arguments = ("infer", model, scans / "b.h5", "-o", tmp_path / "r")
+    code, err = without({"torch"}, *arguments)
+    assert code == 2
+    check_sentence(err, "the package torch", "pip install 'ptychopinn[pytorch]'")
+    assert not (tmp_path / "r").exists()
+    assert without({"lightning"}, *arguments)[0] == 0
+
+
+# --- overwriting ----------------------------------------------------------------------------------
+
+
+def test_results_are_not_overwritten(
+    scans: Path, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, result = tmp_path / "m", tmp_path / "r"
+    assert train(scans / "a.h5", model, *QUICK) == 0
+    assert infer(model, scans / "b.h5", result) == 0
+    assert run(["evaluate", str(result), "--truth", str(scans / "b.h5")]) == 0
+    content = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    assert train(scans / "b.h5", model, *QUICK) == 2
+    check_sentence(capsys.readouterr().err, "wts.h5.zip", "--force")
+    assert infer(model, scans / "a.h5", result) == 2
+    check_sentence(capsys.readouterr().err, "reconstruction.h5", "--force")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == content
+
+    (model / "mine.txt").write_text("kept")
+    (model / "checkpoints" / "mine.ckpt").write_text("kept")
+    assert train(scans / "b.h5", model, *QUICK, "--force", "--torch-logger", "none") == 0
+    mine = {"mine.txt", "checkpoints/mine.ckpt"}
+    assert files(model) == (MODEL_FILES | mine) - {"metrics.csv"}
+    assert (model / "wts.h5.zip").read_bytes() != content[model / "wts.h5.zip"]
+    assert infer(model, scans / "a.h5", result, "--force") == 0
+    assert files(result) == RESULT_FILES, "the evaluation of the replaced result is gone"
+    assert "a.h5" in read_json(result / "run.json")["scan"]
+
+
+REFUSED: dict[str, list[str]] = {
+    "no such device": ["--torch-accelerator", "cuda"],
+    "precision of a GPU": ["--torch-precision", "16-mixed", "--torch-accelerator", "cpu"],
+    "no such package": ["--torch-logger", "mlflow"],
+    "more groups than patterns": [*CNN, "--n-groups", "1000"],
+    "pattern size": [*CNN, "--N", "64"],
+    "a held-out part too small": [*CNN, "--gridsize", "3", "--validation-fraction", "0.01"],
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_training_touches_nothing(
+    case: str, model: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither traces in a new folder, which would be in the way, nor the loss of an earlier run."""
+    import torch
+
+    if case == "no such device" and torch.cuda.is_available():
+        pytest.skip("there is such a device")
+    if case == "no such package" and importlib.util.find_spec("mlflow") is not None:
+        pytest.skip("there is such a package")
+    assert train(scans / "a.h5", tmp_path / "new", *REFUSED[case]) == 2
+    check_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "new").exists()
+    before = {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
+    assert train(scans / "a.h5", model, *REFUSED[case], "--force") == 2
+    assert {p: p.read_bytes() for p in model.rglob("*") if p.is_file()} == before
+
+
+def test_output_must_be_a_folder(
+    model: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert train(scans / "a.h5", output, *QUICK) == 2
+        check_sentence(capsys.readouterr().err, "folder", "file")
+        assert infer(model, scans / "b.h5", output) == 2
+        check_sentence(capsys.readouterr().err, "folder", "file")
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def test_flag_over_file_over_default(scans: Path, tmp_path: Path) -> None:
+    """A file may be flat and in sections; what it does not say has its default."""
+    settings = {
+        "model": {"iterations": 2, "width": 8, "levels": 1},
+        "training": {"epochs": 7, "seed": 5},
+        "learning_rate": "1e-3",
+        "n_groups": 2,
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+    options = ["--config", tmp_path / "c.yaml", "--epochs", 1, "--no-probe-trainable"]
+    assert train(scans / "a.h5", tmp_path / "m", *options) == 0
+    config = read_json(tmp_path / "m" / "config.json")
+    assert config["training"] == Config().training.model_dump() | {
+        "epochs": 1, "seed": 5, "learning_rate": 1e-3,
+    }  # fmt: skip
+    assert config["model"] == Config().model.model_dump() | settings["model"]
+    assert config["data"]["n_groups"] == 2
+    (tmp_path / "again.json").write_text(json.dumps(config))
+    assert train(scans / "a.h5", tmp_path / "n", "--config", tmp_path / "again.json") == 0
+    assert same_weights(tmp_path / "m", tmp_path / "n")
+
+
+FILES: dict[str, tuple[str, str]] = {
+    "unknown key": ("epochz: 3", "'epochz'"),
+    "unknown key in a section": ("training: {epochz: 3}", "'training.epochz'"),
+    "unknown section": ("train: {epochs: 3}", "'train'"),
+    "wrong section": ("model: {epochs: 3}", "'model.epochs'"),
+    "section that is none": ("training: 3", "'training'"),
+    "out of range": ("epochs: 0", "'training.epochs'"),
+    "wrong type": ("epochs: many", "'many'"),
+    "fraction for a number": ("epochs: 2.5", "2.5"),
+    "no such choice": ("architecture: resnet", "'resnet'"),
+    "not a number": ("learning_rate: .nan", "learning_rate"),
+    "infinite": ("learning_rate: .inf", "learning_rate"),
+    "not a mapping": ("- epochs", "list"),
+    "not YAML": ("a: [", "YAML"),
+    "name that is no word": ("3: 4", "3"),
+    "execution option": ("accelerator: cpu", "'accelerator'"),
+    "no loss": ("nll_weight: 0", "nll_weight"),
+}
+
+
+@pytest.mark.parametrize("flags", [[], ["--seed", "1"]], ids=["file", "file and flag"])
+@pytest.mark.parametrize("case", FILES)
+def test_bad_configuration_file(
+    case: str,
+    flags: list[str],
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text, expected = FILES[case]
+    (tmp_path / "c.yaml").write_text(text)
+    options = ["--config", tmp_path / "c.yaml", *flags]
+    assert train(scans / "a.h5", tmp_path / "m", *options) == 2
+    check_sentence(capsys.readouterr().err, expected)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--epochs", "0"], "training.epochs"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--learning-rate", "nan"], "learning_rate"),
+        (["--validation-fraction", "0.95"], "validation_fraction"),
+        (["--gridsize", "4"], "gridsize"),
+        (["--nll-weight", "0"], "nll_weight"),
+        (["--torch-threads", "0"], "threads"),
+        (["--config", "nothing.yaml"], "nothing.yaml"),
+    ],
+)
+def test_bad_flags(
+    options: list[str],
+    expected: str,
+    scans: Path,
+    tmp_path: Path,
+    elsewhere: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["train", str(scans / "a.h5"), "-o", str(tmp_path / "m"), *options]) == 2
+    check_sentence(capsys.readouterr().err, expected)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--epochs", "two"], ["--architecture", "resnet"], ["--probe-trainable=yes"], ["--epoch"]],
+)
+def test_flags_that_are_not_understood(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "-o", str(tmp_path / "m"), *options]) == 2
+    assert "Error: " in capsys.readouterr().err
+
+
+# --- collapse and divergence ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["unrolled", "cnn"])
+def test_divergence_is_an_error(
+    name: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*ARCHITECTURES[name], "--epochs", 2, "--learning-rate", 1e4, "--warmup-steps", 0]
+    assert train(scans / "a.h5", tmp_path / "m", *options) == 1
+    err = capsys.readouterr().err
+    check_sentence(err, "lower --learning-rate")
+    assert not {"wts.h5.zip", "run.json"} & files(tmp_path / "m")
+    assert err.splitlines()[-1].removeprefix("ptychopinn: ") in (tmp_path / "m/log.txt").read_text()
+
+
+def test_divergence_after_resuming_leaves_no_model(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the one of the earlier part: exit code 1 means that there is none."""
+    options = [*UNROLLED, "--scheduler", "constant", "--learning-rate", 1e4, "--epochs", 1]
+    # A warm-up of this length keeps the first epoch harmless.
+    options += ["--warmup-steps", 1_000_000_000]
+    assert train(scans / "a.h5", tmp_path / "m", *options) == 0
+    from ptychopinn.backends.pytorch.checkpoint import SafetensorsCheckpointIO
+
+    last = tmp_path / "m/checkpoints/last.ckpt"
+    state = SafetensorsCheckpointIO().load_checkpoint(last)
+    weights = state["state_dict"]
+    for name in weights:
+        if name.endswith("vectors.step"):
+            weights[name] = weights[name] * 1e30
+    SafetensorsCheckpointIO().save_checkpoint(state, last)
+    assert train(scans / "a.h5", tmp_path / "m", "--resume", "--epochs", 2) == 1
+    check_sentence(capsys.readouterr().err, "must stay finite")
+    assert "wts.h5.zip" not in files(tmp_path / "m")
+
+
+def test_scan_of_nothing_is_not_a_collapse(simulated: Callable[..., Path], tmp_path: Path) -> None:
+    """A flat object is the right answer when only photon noise distinguishes the patterns."""
+    scan = simulated(amplitude=(1, 1), phase=(0, 0), photons=1e4, patterns=60)
+    options = [*CNN, "--epochs", 4, "--collapse-patience", 1, "--learning-rate", 1e-5]
+    assert train(scan, tmp_path / "m", *options) == 0
+    assert infer(tmp_path / "m", scan, tmp_path / "r") == 0
+
+
+def test_untrained_model_is_called_so(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A short run is no error, but the user hears that the model is worth nothing yet."""
+    options = [*CNN, *ONE_EPOCH, "--learning-rate", 1e-6]
+    assert train(scans / "a.h5", tmp_path / "m", *options) == 0
+    assert "WARNING the model does not fit better than a flat object" in capsys.readouterr().err
+    assert infer(tmp_path / "m", scans / "b.h5", tmp_path / "r") == 3
+
+
+# --- the probe ------------------------------------------------------------------------------------
+
+
+def wrong_probe(scan: Scan) -> Any:
+    """A probe of the right power and size whose phase is noise."""
+    phase = np.random.default_rng(0).random(scan.probe.shape)
+    return (scan.probe * np.exp(2j * np.pi * phase)).astype(np.complex64)
+
+
+def test_wrong_probe_is_refused(
+    scans: Path,
+    store: Callable[[Scan, str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scan = load_scan(scans / "a.h5")
+    path = store(replace(scan, probe=wrong_probe(scan)), "wrong.h5")
+    assert train(path, tmp_path / "m", *QUICK) == 2
+    check_sentence(
+        capsys.readouterr().err, "the probe must fit the data", "--probe-trainable", "'lines-1'"
+    )
+    assert not (tmp_path / "m").exists()
+    assert train(path, tmp_path / "m", *QUICK, "--no-probe-check") == 0
+    # The right one, given beside the file.
+    np.savez(tmp_path / "probe.npz", mine=3 * scan.probe)
+    good = ["--probe", f"{tmp_path / 'probe.npz'}:mine"]
+    assert train(path, tmp_path / "n", *QUICK, *good) == 0
+    assert read_json(tmp_path / "n/run.json")["statistics"]["probe_residual"] < 0.001
+    # A poor fit is written, marked, and told by the exit code.
+    capsys.readouterr()
+    assert infer(tmp_path / "n", path, tmp_path / "r") == 3
+    check_sentence(capsys.readouterr().err, "poor fit", "residual", "--probe FILE:KEY")
+    assert files(tmp_path / "r") == RESULT_FILES
+    assert read_json(tmp_path / "r/run.json")["fit"]["verdict"] == "poor"
+    assert load_reconstruction(tmp_path / "r").provenance["fit"]["verdict"] == "poor"
+    assert "poor fit" in (tmp_path / "r/log.txt").read_text()
+    assert infer(tmp_path / "n", path, tmp_path / "s", *good) == 0
+
+
+def test_probe_is_refined(
+    scans: Path,
+    store: Callable[[Scan, str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The refined probe fits better, is in the bundle, and is used unless another one is given."""
+    settings = SimulationConfig(N=32, patterns=120, photons=1e6, seed=1)
+    scan = simulate(settings)
+    off = simulate(settings.model_copy(update={"defocus": 0.2})).probe
+    path = store(replace(scan, probe=off), "off.h5")
+    options = [*UNROLLED, "--epochs", 5, "--n-groups", 20]
+    refine = ["--probe-trainable", "--probe-learning-rate", 0.05]
+    assert train(path, tmp_path / "fixed", *options) == 0
+    assert train(path, tmp_path / "refined", *options, *refine) == 0
+    fixed, refined = (
+        read_json(tmp_path / name / "run.json")["metrics"]["residual"]
+        for name in ("fixed", "refined")
+    )
+    assert refined < 0.6 * fixed
+
+    def distance(probe: Any) -> float:
+        """From the true probe, as a share of its power, up to a complex factor."""
+        overlap = abs((scan.probe.conj() * probe).sum()) ** 2
+        return float(1 - overlap / (abs(scan.probe) ** 2).sum() / (abs(probe) ** 2).sum())
+
+    kept = load_bundle(tmp_path / "refined").probe
+    assert np.array_equal(load_bundle(tmp_path / "fixed").probe, load_scan(path).probe)
+    assert distance(kept) < 0.3 * distance(off)
+
+    capsys.readouterr()
+    assert infer(tmp_path / "refined", path, tmp_path / "r") == 0
+    assert "using the probe refined in training" in capsys.readouterr().err
+    used = load_reconstruction(tmp_path / "r").probe
+    expected, _ = reconcile_probe(kept, mean_counts(scan))
+    assert np.allclose(used, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    np.savez(tmp_path / "probe.npz", probe=off)
+    given = ["--probe", tmp_path / "probe.npz"]
+    assert infer(tmp_path / "refined", path, tmp_path / "s", *given) in (0, 3)
+    assert "refined" not in capsys.readouterr().err
+    ratio = load_reconstruction(tmp_path / "s").probe / off
+    assert np.allclose(ratio[np.abs(off) > 1], ratio[0, 16, 16], rtol=1e-4)
+
+
+# --- invariances ----------------------------------------------------------------------------------
+
+
+def assert_same_object(a: Path, b: Path) -> None:
+    one, other = load_reconstruction(a), load_reconstruction(b)
+    seen = one.weight > 0.1 * one.weight.max()
+    scale = np.abs(one.object[seen]).mean()
+    assert np.abs(one.object - other.object)[seen].max() < 1e-3 * scale
+
+
+@pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
+def test_flux_does_not_matter(
+    options: list[str],
+    scans: Path,
+    store: Callable[[Scan, str], Path],
+    tmp_path: Path,
+) -> None:
+    """A thousand times the counts, in floats, in training and in reconstruction."""
+    model = tmp_path / "m"
+    train(scans / "a.h5", model, *options)
+    infer(model, scans / "b.h5", tmp_path / "r")
+    for name in "ab":
+        scan = load_scan(scans / f"{name}.h5")
+        counts = scan.diffraction[:].astype(np.float32) * np.float32(1000.25)
+        probe = scan.probe * np.float32(np.sqrt(1000.25))
+        store(replace(scan, diffraction=counts, probe=probe), f"bright_{name}.h5")
+    infer(model, tmp_path / "bright_b.h5", tmp_path / "bright")
+    assert_same_object(tmp_path / "r", tmp_path / "bright")
+    train(tmp_path / "bright_a.h5", tmp_path / "n", *options)
+    infer(tmp_path / "n", scans / "b.h5", tmp_path / "s")
+    assert_same_object(tmp_path / "r", tmp_path / "s")
+
+
+@pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
+def test_scale_of_the_probe_does_not_matter(
+    options: list[str], scans: Path, tmp_path: Path
+) -> None:
+    probe = load_scan(scans / "a.h5").probe
+    for number, factor in enumerate((1, 1e-6, 1e6)):
+        np.savez(tmp_path / f"{number}.npz", probe=(factor * probe).astype(np.complex64))
+        given = ["--probe", tmp_path / f"{number}.npz"]
+        model = tmp_path / f"m{number}"
+        assert train(scans / "a.h5", model, *options, *given) == 0
+        infer(model, scans / "b.h5", tmp_path / f"r{number}", *given)
+        assert_same_object(tmp_path / "r0", tmp_path / f"r{number}")
+
+
+# --- kinds of scans -------------------------------------------------------------------------------
+
+
+def test_several_scans(scans: Path, tmp_path: Path) -> None:
+    assert train([scans / "a.h5", scans / "b.h5"], tmp_path / "m", *QUICK) == 0
+    record = read_json(tmp_path / "m/run.json")
+    assert record["statistics"]["patterns"] == 240
+    assert record["scans"] == [str(scans / "a.h5"), str(scans / "b.h5")]
+    assert infer(tmp_path / "m", scans / "b.h5", tmp_path / "r") == 0
+
+
+def test_pattern_sizes(
+    model: Path,
+    scans: Path,
+    simulated: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Training needs one size; a canvas network is bound to none, a patch network to its own."""
+    large = simulated("large.h5", N=48, patterns=60)
+    assert train([scans / "a.h5", large], tmp_path / "m", *QUICK) == 2
+    check_sentence(capsys.readouterr().err, "[32, 48]")
+    assert not (tmp_path / "m").exists()
+    assert infer(model, large, tmp_path / "r") == 0
+    assert train(scans / "a.h5", tmp_path / "cnn", *CNN, *ONE_EPOCH) == 0
+    capsys.readouterr()
+    assert infer(tmp_path / "cnn", large, tmp_path / "s") == 2
+    check_sentence(capsys.readouterr().err, "N = 32", "N = 48")
+    assert not (tmp_path / "s").exists()
+    assert train(large, tmp_path / "odd", *CNN, *ONE_EPOCH) == 0
+    assert infer(tmp_path / "odd", large, tmp_path / "t") in (0, 3)
+
+
+@pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
+def test_what_bad_pixels_hold_does_not_matter(
+    options: list[str],
+    simulated: Callable[..., Path],
+    store: Callable[[Scan, str], Path],
+    tmp_path: Path,
+) -> None:
+    """Dead pixels and a beam stop: hot or dark, training and reconstruction are the same."""
+    dark = simulated("dark.h5", dead_pixels=0.02, beam_stop_px=2)
+    scan = load_scan(dark)
+    assert scan.mask is not None and not scan.mask.all()
+    counts = scan.diffraction[:].copy()
+    counts[:, ~scan.mask] = 40_000
+    hot = store(replace(scan, diffraction=counts), "hot.h5")
+    for path, name in ((dark, "dark"), (hot, "hot")):
+        assert train(path, tmp_path / name, *options) == 0
+        infer(tmp_path / name, path, tmp_path / f"{name}_result")
+    assert same_weights(tmp_path / "dark", tmp_path / "hot")
+    one, other = (load_reconstruction(tmp_path / f"{n}_result") for n in ("dark", "hot"))
+    assert np.array_equal(one.object, other.object)
+
+
+@pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
+def test_two_probe_modes(
+    options: list[str], simulated: Callable[..., Path], tmp_path: Path
+) -> None:
+    scan = simulated(modes=2)
+    assert train(scan, tmp_path / "m", *options, "--probe-trainable") == 0
+    assert load_bundle(tmp_path / "m").probe.shape == (2, 32, 32)
+    code = infer(tmp_path / "m", scan, tmp_path / "r")
+    assert code == 0 or options[0] == "--architecture"
+    assert load_reconstruction(tmp_path / "r").probe.shape == (2, 32, 32)
+
+
+def test_supervised_needs_a_known_object(
+    scans: Path,
+    store: Callable[[Scan, str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = store(replace(load_scan(scans / "a.h5"), object=None), "unknown.h5")
+    assert train(path, tmp_path / "m", *ARCHITECTURES["cnn supervised"]) == 2
+    check_sentence(capsys.readouterr().err, "known object", "'lines-1'")
+    assert not (tmp_path / "m").exists()
+
+
+# --- execution ------------------------------------------------------------------------------------
+
+
+def test_workers_change_nothing(scans: Path, tmp_path: Path) -> None:
+    """Patterns are read from the file by two processes."""
+    assert train(scans / "a.h5", tmp_path / "m", *QUICK) == 0
+    assert train(scans / "a.h5", tmp_path / "n", *QUICK, "--torch-num-workers", 2) == 0
+    assert same_weights(tmp_path / "m", tmp_path / "n")
+
+
+@pytest.mark.parametrize("name", ["unrolled", "cnn gridsize 2"])
+def test_batches_of_inference_change_nothing(name: str, scans: Path, tmp_path: Path) -> None:
+    assert train(scans / "a.h5", tmp_path / "m", *ARCHITECTURES[name], *ONE_EPOCH) == 0
+    infer(tmp_path / "m", scans / "b.h5", tmp_path / "r")
+    infer(tmp_path / "m", scans / "b.h5", tmp_path / "s", "--torch-inference-batch-mib", 16)
+    assert_same_object(tmp_path / "r", tmp_path / "s")
+
+
+def test_no_logger_writes_no_table(scans: Path, tmp_path: Path, elsewhere: Path) -> None:
+    assert train(scans / "a.h5", tmp_path / "m", *QUICK, "--torch-logger", "none") == 0
+    assert files(tmp_path / "m") == MODEL_FILES - {"metrics.csv"}
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
+def test_loggers_that_are_not_installed(
+    package: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    assert train(scans / "a.h5", tmp_path / "m", *QUICK, "--torch-logger", package) == 2
+    check_sentence(capsys.readouterr().err, f"pip install 'ptychopinn[{package}]'")
+    assert not (tmp_path / "m").exists()
+
+
+def test_no_part_held_out(scans: Path, tmp_path: Path) -> None:
+    """Then the training patterns themselves are watched."""
+    for options in (QUICK, [*CNN, *ONE_EPOCH, "--gridsize", "2"]):
+        folder = tmp_path / options[1]
+        assert train(scans / "a.h5", folder, *options, "--validation-fraction", 0) == 0
+        assert set(read_json(folder / "run.json")["metrics"]) >= {"val_loss", "explained"}

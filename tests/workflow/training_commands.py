@@ -1,0 +1,96 @@
+"""What the tests of the commands train and infer share: small networks, runs, checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.cli import run
+
+UNROLLED = [
+    "--iterations", "3", "--width", "8", "--levels", "2", "--n-groups", "6",
+    "--subscan-patterns", "50",
+]  # fmt: skip
+CNN = ["--architecture", "cnn", "--n-filters-scale", "0.25"]
+ARCHITECTURES: dict[str, list[str]] = {
+    "unrolled": UNROLLED,
+    "cnn": CNN,
+    "cnn gridsize 2": [*CNN, "--gridsize", "2"],
+    "cnn supervised": [*CNN, "--mode", "supervised"],
+    "unrolled supervised": [*UNROLLED, "--mode", "supervised"],
+}
+ONE_THREAD = ["--torch-threads", "1"]
+
+
+def train(scan: Any, output: Path, *options: Any) -> int:
+    """``ptychopinn train`` in this process, on one thread; the exit code."""
+    scans = scan if isinstance(scan, list) else [scan]
+    return run(["train", *map(str, scans), "-o", str(output), *map(str, options), *ONE_THREAD])
+
+
+def infer(model: Path, scan: Path, output: Path, *options: Any) -> int:
+    """``ptychopinn infer`` in this process, on one thread; the exit code."""
+    return run(["infer", str(model), str(scan), "-o", str(output), *map(str, options), *ONE_THREAD])
+
+
+def process(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+    """A command in a process of its own, on one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ptychopinn", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def finished(command: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a process once it has ended."""
+    with command:
+        try:
+            out, err = command.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            raise
+    return command.returncode, out, err
+
+
+def check_sentence(text: str, *expected: str) -> None:
+    """The last line of standard error is one sentence that says what is expected."""
+    assert "Traceback" not in text
+    lines = [line for line in text.splitlines() if not line.startswith("INFO ")]
+    assert len(lines) == 1, text
+    for words in expected:
+        assert words in lines[0]
+    assert lines[0].startswith("ptychopinn: ") and lines[0].endswith(".")
+    assert not re.search(r"[.!?] [A-Z]", lines[0])
+
+
+def files(folder: Path) -> set[str]:
+    """All files below the folder, hidden ones too."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    """Whether the bundles in two folders hold the same bits, the probe included."""
+    from ptychopinn.bundle import load_bundle
+
+    one, other = load_bundle(a), load_bundle(b)
+    assert set(one.weights) == set(other.weights)
+    return np.array_equal(one.probe, other.probe) and all(
+        np.array_equal(one.weights[name], other.weights[name]) for name in one.weights
+    )
