@@ -203,15 +203,21 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in flat.items():
         if key in SECTIONS:
-            result[key] = {**result.get(key, {}), **value} if isinstance(value, Mapping) else value
+            result[key] = dict(value) if isinstance(value, Mapping) else value
     for key, value in flat.items():
         if key in SECTIONS:
             continue
         section = next((s for s, schema in SECTIONS.items() if key in schema.model_fields), None)
         if section is None:
             result[key] = value
-        else:
-            result.setdefault(section, {})[key] = value
+            continue
+        chosen = result.setdefault(section, {})
+        if not isinstance(chosen, dict) or key in chosen:
+            raise InputError(
+                f"the option '{key}' must be given once, received it beside the section '{section}' "
+                f"that holds {chosen!r}; put it there."
+            )
+        chosen[key] = value
     return result
 
 

@@ -35,6 +35,7 @@ from ptychopinn.backends.pytorch.family import Prediction  # noqa: E402
 from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped  # noqa: E402
 from ptychopinn.backends.pytorch.training import (  # noqa: E402
     PhysicsTraining,
+    judge_result,
     outcome,
     train,
 )
@@ -326,6 +327,27 @@ def run_training(
     return result, recorder
 
 
+@pytest.mark.parametrize(
+    ("loss", "model"),
+    [
+        (2.0, SMALL),
+        (-2.0, SMALL),
+        (2.0, {"architecture": "cnn", "n_filters_scale": 0.1, "N": 32}),
+    ],
+)
+def test_rate_falls_on_a_plateau(
+    loss: float, model: dict[str, Any], prepared: PreparedScan
+) -> None:
+    """Also when the loss is a logarithm and negative."""
+    settings = config({"scheduler": "plateau", "plateau_patience": 2}, model=model)
+    module = PhysicsTraining(settings, [prepared], GroupPlan([prepared.scan], settings))
+    parts = module.configure_optimizers()
+    for _ in range(4):
+        parts["lr_scheduler"]["scheduler"].step(loss)
+    rate = settings.training.learning_rate * settings.training.plateau_factor
+    assert parts["optimizer"].param_groups[0]["lr"] == pytest.approx(rate)
+
+
 def test_torch_settings_are_restored(prepared: PreparedScan, tmp_path: Path) -> None:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     run_training(prepared, config({"epochs": 1}), tmp_path)
@@ -350,6 +372,25 @@ def test_steps_without_photons_are_no_divergence(scan: Scan, tmp_path: Path) -> 
     )
     result, _ = run_training(prepare(replace(scan, diffraction=counts)), settings, tmp_path)
     assert np.isfinite(result.history["train_loss"][0][1])
+
+
+@pytest.mark.parametrize("fatal", [True, False])
+def test_last_look_at_the_best_epoch(fatal: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A run shorter than the patience: a bad start is a warning, a divergence an error."""
+
+    def history(explained: float) -> Any:
+        values = metrics(explained=explained).items()
+        return {name: [(1, value)] for name, value in values}
+
+    judge_result(history(0.5), fatal)
+    assert caplog.text == ""
+    judge_result(history(-0.1), fatal)
+    assert "train for more epochs" in caplog.text
+    if fatal:
+        with pytest.raises(TrainingError, match="diverged; lower --learning-rate"):
+            judge_result(history(-3), fatal)
+    else:
+        judge_result(history(-3), fatal)
 
 
 def test_weights_that_are_not_finite_are_refused(prepared: PreparedScan) -> None:

@@ -17,8 +17,8 @@ from ptychopinn.scan import Scan, check_inside
 
 Verdict = Literal["good", "poor"]
 
-# A result that explains less of what the object writes into the patterns is a poor fit, whatever its
-# residual. The rule needs something to be explained: more than this share of the counts.
+# A result that explains less of what the object writes into the patterns is a poor fit, whatever
+# its residual. The rule needs something to be explained: more than this share of the counts.
 POOR_EXPLAINED = 0.3
 STRUCTURE = 0.005
 
@@ -43,8 +43,8 @@ class Misfit:
     excess : float
         ``residual - expected``: 0 at a perfect model.
     explained : float
-        ``1 - excess / excess of a flat object``: 0 for an object that does no better than a constant,
-        1 for a perfect one; NaN when the patterns show nothing beyond noise.
+        ``1 - excess / excess of a flat object``: 0 for an object that does no better than a
+        constant, 1 for a perfect one; NaN when the patterns show nothing beyond noise.
     deviance : float
         Poisson deviance per count.
     scale : float
@@ -71,7 +71,8 @@ class Misfit:
     model_mean: NDArray[np.float64]
 
     def summary(self) -> dict[str, float | str | None]:
-        """The numbers as plain JSON data; ``explained`` is None when there is nothing to explain."""
+        """The numbers as plain JSON data; ``explained`` is None when there is nothing to
+        explain."""
         return {
             "residual": self.residual,
             "expected": self.expected,
@@ -88,7 +89,8 @@ def fit_verdict(residual: float, expected: float, explained: float = np.nan) -> 
     "poor" when the residual exceeds the one expected from photon noise by more than 0.05, or when
     less than 0.3 of the structure is explained (NaN: there is none).
     """
-    return "poor" if not residual - expected <= POOR_EXCESS or explained < POOR_EXPLAINED else "good"
+    fits = residual - expected <= POOR_EXCESS and not explained < POOR_EXPLAINED
+    return "good" if fits else "poor"
 
 
 def predict(

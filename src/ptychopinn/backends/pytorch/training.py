@@ -168,7 +168,11 @@ class PhysicsTraining(lightning.LightningModule):
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         if training.scheduler == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=training.plateau_factor, patience=training.plateau_patience
+                optimizer,
+                factor=training.plateau_factor,
+                patience=training.plateau_patience,
+                # A share of a loss that is a logarithm would mean nothing, least of all below 0.
+                threshold_mode="rel" if self.config.model.architecture == "cnn" else "abs",
             )
             # The schedule is stepped in on_train_epoch_end.
             schedule = {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"}
@@ -386,24 +390,25 @@ def train(
     if history:
         state = SafetensorsCheckpointIO().load_checkpoint(folder / BEST)["state_dict"]
         module.load_state_dict(state)
-        _judge_result(history)
+        patterns_matter = config.loss.nll_weight > 0 or config.loss.mae_weight > 0
+        judge_result(history, fatal=stop.signal is None and patterns_matter)
     elif stop.signal is not None:
         log.warning("no epoch was finished: the model is what the steps so far have made of it")
     return outcome(module, history, stop.signal)
 
 
-def _judge_result(history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def judge_result(history: History, fatal: bool) -> None:
     """Warn when even the best epoch is that of a network that has not learned anything yet.
 
     Raises
     ------
     TrainingError
-        When it has diverged.
+        When it has diverged, if that is ``fatal``.
     """
     metrics = metrics_at_best(history)
     if explains(metrics):
         return
-    if metrics["explained"] < DIVERGED:
+    if fatal and metrics["explained"] < DIVERGED:
         raise TrainingError(
             "the predicted patterns must fit better than those of a flat object, received a share "
             f"of {metrics['explained']:.2f} of their structure explained: training diverged; lower "
