@@ -214,7 +214,8 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         chosen = result.setdefault(section, {})
         if not isinstance(chosen, dict) or key in chosen:
             raise InputError(
-                f"the option '{key}' must be given once, received it beside the section '{section}' "
+                f"the option '{key}' must be given once, received it beside the section "
+                f"'{section}' "
                 f"that holds {chosen!r}; put it there."
             )
         chosen[key] = value
