@@ -134,9 +134,13 @@ class TrainingConfig(Section):
     gradient_clip_val: float = Field(
         1.0, ge=0, description="largest norm of the gradient; 0 switches clipping off"
     )
-    probe_trainable: bool = Field(False, description="refine the probe together with the network")
+    probe_trainable: bool = Field(
+        False,
+        description="refine the probe together with the network; the bundle keeps that of the "
+        "first scan",
+    )
     probe_learning_rate: float = Field(
-        1e-3, gt=0, description="learning rate of the probe, relative to its root mean square"
+        2e-2, gt=0, description="learning rate of the probe, relative to its root mean square"
     )
     collapse_patience: int = Field(
         5, ge=1, description="epochs a flat or diverged object is tolerated before training stops"

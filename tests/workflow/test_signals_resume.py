@@ -32,13 +32,13 @@ pytest.importorskip("lightning")
 
 # Everything with a state of its own: schedules, early stopping, the probe, accumulated gradients.
 RUNS: dict[str, list[Any]] = {
-    "unrolled, cosine": [*UNROLLED, "--scheduler", "cosine", "--n-groups", 12, "--epochs", 4],
+    "unrolled, cosine": [*UNROLLED, "--scheduler", "cosine", "--n-groups", 12, "--epochs", 5],
     "unrolled, probe": [
-        *UNROLLED, "--probe-trainable", "--batch-size", 2, "--n-groups", 12, "--epochs", 4,
+        *UNROLLED, "--probe-trainable", "--batch-size", 2, "--n-groups", 12, "--epochs", 5,
     ],
     "cnn, plateau": [
         *CNN, "--gridsize", 2, "--scheduler", "plateau", "--plateau-patience", 0,
-        "--early-stopping", 3, "--learning-rate", 0.01, "--epochs", 4,
+        "--early-stopping", 4, "--learning-rate", 0.01, "--epochs", 5,
     ],
 }  # fmt: skip
 
@@ -94,8 +94,8 @@ def test_interrupted_run_is_resumed_to_the_bit(
     keys = ("config", "metrics", "epochs", "stopped_by_signal")
     one, other = (read_json(f / "run.json") for f in (folder, uninterrupted))
     assert [one[k] for k in keys] == [other[k] for k in keys]
-    epochs = re.findall(r" epoch (\d)/4: ", (folder / "log.txt").read_text())
-    assert epochs == ["1", "2", "3", "4"]
+    epochs = re.findall(r" epoch (\d)/5: ", (folder / "log.txt").read_text())
+    assert epochs == ["1", "2", "3", "4", "5"]
 
 
 @pytest.mark.parametrize("scheduler", ["constant", "plateau"])

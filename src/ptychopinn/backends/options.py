@@ -17,7 +17,7 @@ class TorchExecution(BaseModel):
     precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
         "32", description="precision of the convolutions on a GPU; the physics stays in 32 bit"
     )
-    deterministic: bool = Field(True, description="use deterministic algorithms only")
+    deterministic: bool = Field(True, description="train with deterministic algorithms only")
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
     num_workers: int = Field(0, ge=0, description="processes that read patterns in the background")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(

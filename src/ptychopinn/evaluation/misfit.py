@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics.forward import split_positions
-from ptychopinn.physics.losses import POOR_EXCESS, deviance_terms, noise_of_amplitude
+from ptychopinn.physics.losses import (
+    POOR_EXCESS,
+    deviance_terms,
+    noise_of_amplitude,
+    shows_structure,
+)
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan, check_inside
 
 Verdict = Literal["good", "poor"]
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
-# its residual. The rule needs something to be explained: more than this share of the counts.
+# its residual.
 POOR_EXPLAINED = 0.3
-STRUCTURE = 0.005
 
 # Complex values of one batch of exit waves (32 MiB), and bytes of predicted patterns kept between
 # the two passes (else they are computed twice).
@@ -234,7 +238,9 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
         mean_measured += frames.sum(axis=0, dtype=np.float64)
     residual, expected = float(squares.sum() / measured_sum), noise / measured_sum
     structure = flat_squares / measured_sum - expected
-    explained = 1 - (residual - expected) / structure if structure > STRUCTURE else float("nan")
+    explained = float("nan")
+    if shows_structure(structure, expected):
+        explained = 1 - (residual - expected) / structure
     per_pattern = np.divide(squares, counts, out=np.full(m, np.nan), where=counts > 0)
     return Misfit(
         residual=residual,

@@ -21,6 +21,11 @@ Float = NDArray[np.float64]
 # A larger share of the counts left unexplained beyond the photon noise is a poor fit.
 POOR_EXCESS = 0.05
 
+# Structure is what a flat object leaves unexplained beyond the photon noise. Less than this share of
+# the counts, or of the noise, cannot be told from none.
+STRUCTURE_OF_COUNTS = 0.005
+STRUCTURE_OF_NOISE = 0.1
+
 # Above this expectation the asymptotic series of the noise is exact to 1e-5; below it is tabulated.
 _ASYMPTOTIC_FROM = 36.0
 _TABLE_DENSITY = 1000
@@ -154,3 +159,8 @@ def realspace_mae(obj: ArrayLike, truth: ArrayLike) -> float:
         )
     difference = np.asarray(obj, dtype=np.complex128) - np.asarray(truth, dtype=np.complex128)
     return float(np.abs(difference).mean())
+
+
+def shows_structure(structure: float, noise: float) -> bool:
+    """Whether patterns show more than noise: ``structure`` and ``noise`` per count, see above."""
+    return structure > max(STRUCTURE_OF_COUNTS, STRUCTURE_OF_NOISE * noise)

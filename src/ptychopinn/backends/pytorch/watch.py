@@ -23,12 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.backends.pytorch.family import Prediction
-from ptychopinn.physics.losses import noise_of_amplitude
-
-# Structure is what a flat object leaves beyond the photon noise. Less than this share of the
-# counts, or of the noise, cannot be told from none.
-STRUCTURE_OF_COUNTS = 0.005
-STRUCTURE_OF_NOISE = 0.1
+from ptychopinn.physics.losses import noise_of_amplitude, shows_structure
 
 Pattern = NDArray[np.float64]
 
@@ -120,7 +115,7 @@ class FitWatch:
             "object_std": float(torch.stack(spreads).mean().sqrt()),
         }
         structure = flat - noise
-        if structure > max(STRUCTURE_OF_COUNTS * power, STRUCTURE_OF_NOISE * noise):
+        if shows_structure(structure / power, noise / power):
             values["explained"] = (flat - difference) / structure
         return values
 
