@@ -21,8 +21,8 @@ Float = NDArray[np.float64]
 # A larger share of the counts left unexplained beyond the photon noise is a poor fit.
 POOR_EXCESS = 0.05
 
-# Structure is what a flat object leaves unexplained beyond the photon noise. Less than this share of
-# the counts, or of the noise, cannot be told from none.
+# Structure is what a flat object leaves unexplained beyond the photon noise. Less than this share
+# of the counts, or of the noise, cannot be told from none.
 STRUCTURE_OF_COUNTS = 0.005
 STRUCTURE_OF_NOISE = 0.1
 
