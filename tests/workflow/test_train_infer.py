@@ -712,3 +712,12 @@ def test_no_part_held_out(scans: Path, tmp_path: Path) -> None:
         folder = tmp_path / options[1]
         assert train(scans / "a.h5", folder, *options, "--validation-fraction", 0) == 0
         assert set(read_json(folder / "run.json")["metrics"]) >= {"val_loss", "explained"}
+
+
+def test_the_scaling_of_the_probe_is_said_and_logged(
+    write_npz: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--no-probe-check", "--validation-fraction", "0", "--epochs", "1"]
+    assert train(write_npz(), tmp_path / "model", *UNROLLED, *options) == 0
+    assert "probe scaled from" in capfd.readouterr().err
+    assert "probe scaled from" in (tmp_path / "model" / "log.txt").read_text()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from ptychopinn.cli.scans import open_scan, scan_options
 
 OUTPUTS = ("evaluation.json", "evaluation.png")
 
@@ -31,6 +34,7 @@ OUTPUTS = ("evaluation.json", "evaluation.png")
 )
 @click.option("--force", is_flag=True, help="Overwrite an earlier evaluation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@scan_options
 def command(
     result: Path,
     truth: Path | None,
@@ -38,6 +42,9 @@ def command(
     output: Path | None,
     force: bool,
     as_json: bool,
+    probe: str | None,
+    units: Any,
+    photons: float | None,
 ) -> None:
     """Score RESULT, a reconstruction.h5 or the folder that holds it.
 
@@ -54,13 +61,14 @@ def command(
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
     from ptychopinn.evaluation import evaluate
-    from ptychopinn.io import load_scan
     from ptychopinn.result import load_reconstruction
 
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)
     refuse_existing(folder, OUTPUTS, force)
-    scans = {path: load_scan(path) for path in {truth, data} if path is not None}
+    scans = {
+        path: open_scan(path, probe, units, photons) for path in {truth, data} if path is not None
+    }
     evaluation = evaluate(
         reconstruction,
         truth=None if truth is None else scans[truth],

@@ -64,15 +64,14 @@ def command(
     start = time.perf_counter()
     execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
     refuse_existing(output, WRITTEN, force)
-    data = open_scan(scan, probe, units, photons)
-    seconds = {"load": time.perf_counter() - start}
-
     from ptychopinn.bundle import load_bundle
     from ptychopinn.report.figures import save_amplitude, save_phase
     from ptychopinn.workflows import package_versions, reconstruct_with_report
 
     bundle = load_bundle(model)
     with logging_to(stderr(), quiet) as log_file:
+        data = open_scan(scan, probe, units, photons)
+        seconds = {"load": time.perf_counter() - start}
         report = reconstruct_with_report(
             bundle, data, execution=execution, keep_probe=probe is not None
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from ptychopinn.backends.options import TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
+
+if TYPE_CHECKING:
+    from ptychopinn.scan import Scan
 
 CONFIG = "config.json"
 LOG = "log.txt"
@@ -95,7 +99,7 @@ def command(
         refuse_existing(output, WRITTEN, force)
     return _run(
         scans,
-        [open_scan(path, probe, units, photons) for path in scans],
+        lambda path: open_scan(path, probe, units, photons),
         config,
         execution,
         output,
@@ -131,7 +135,7 @@ def _clear(output: Path) -> None:
 
 def _run(
     paths: tuple[Path, ...],
-    scans: list[Any],
+    read: Callable[[Path], Scan],
     config: Config,
     execution: TorchExecution,
     output: Path,
@@ -146,9 +150,10 @@ def _run(
     from ptychopinn.report.figures import save_loss_curve
     from ptychopinn.workflows import complete, package_versions, train
 
-    config = complete(config, scans)
     console = stderr()
     with logging_to(console, quiet) as log_file:
+        scans = [read(path) for path in paths]
+        config = complete(config, scans)
 
         def start() -> None:
             # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
