@@ -58,6 +58,7 @@ def test_commands_run(document: str, tmp_path: Path) -> None:
 
 def test_every_link_leads_somewhere() -> None:
     for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        prose = re.sub(r"^    .*$", "", document.read_text(), flags=re.MULTILINE)  # no formulas
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
             if not target.startswith("http"):
                 assert (document.parent / target).exists(), f"{document.name} -> {target}"
