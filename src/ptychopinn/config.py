@@ -63,7 +63,7 @@ class DataConfig(Section):
         None,
         ge=1,
         description="groups per epoch, all scans together: groups of gridsize^2 patterns for cnn "
-        "(default: one per pattern), sub-scans for unrolled",
+        "(default: one per pattern), sub-scans for unrolled (default: 50)",
     )
     subscan_patterns: int | None = Field(
         None,
@@ -77,8 +77,11 @@ class DataConfig(Section):
     subsample_seed: int | None = Field(
         None, ge=0, description="seed of that choice; the training seed when not given"
     )
-    neighbor_count: int = Field(
-        7, ge=1, description="cnn: partners are drawn from this many nearest neighbours"
+    neighbor_count: int | None = Field(
+        None,
+        ge=1,
+        description="cnn: partners are drawn from this many nearest neighbours (default: 7, or 8 "
+        "for gridsize 3)",
     )
     enable_oversampling: bool = Field(
         False, description="allow more groups than patterns, each anchor then serves repeatedly"
@@ -119,11 +122,11 @@ class LossConfig(Section):
 class TrainingConfig(Section):
     """How the network is optimised."""
 
-    epochs: int = Field(10, ge=1, description="passes over the groups")
-    batch_size: int = Field(1, ge=1, description="groups (cnn) or sub-scans (unrolled) per step")
-    learning_rate: float = Field(2e-3, gt=0, description="of the Adam optimiser")
+    epochs: int = Field(10, ge=1, description="passes over the groups (cnn: 50)")
+    batch_size: int = Field(1, ge=1, description="groups (cnn: 16) or sub-scans per step")
+    learning_rate: float = Field(2e-3, gt=0, description="of the Adam optimiser (cnn: 0.001)")
     scheduler: Literal["constant", "plateau", "cosine"] = Field(
-        "cosine", description="course of the learning rate after the warm-up"
+        "cosine", description="course of the learning rate after the warm-up (cnn: plateau)"
     )
     warmup_steps: int = Field(20, ge=0, description="steps over which the learning rate rises")
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="plateau: reduction of the rate")
@@ -162,6 +165,22 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+# Options that an architecture does not know; setting one is an error.
+FOREIGN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "unrolled": {
+        "model": (
+            "N", "gridsize", "n_filters_scale", "amp_activation", "pad_object", "probe_big",
+        ),
+        "data": ("neighbor_count",),
+    },
+    "cnn": {
+        "model": ("iterations", "width", "levels", "momentum"),
+        "data": ("subscan_patterns",),
+        "loss": ("iterate_decay",),
+    },
+}  # fmt: skip
+
+
 class Config(Section):
     """Everything that determines a training run, apart from the machine it runs on."""
 
@@ -179,7 +198,11 @@ class Config(Section):
         name = model.architecture if isinstance(model, ModelConfig) else None
         if isinstance(model, Mapping):
             name = model.get("architecture", ModelConfig.model_fields["architecture"].default)
-        filled = dict(values)
+        filled = {
+            key: value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+            for key, value in values.items()
+        }
+        model = filled.get("model", {})
         for section, defaults in RECIPES.get(str(name), {}).items():
             chosen = filled.get(section, {})
             if isinstance(chosen, Mapping):
@@ -189,6 +212,19 @@ class Config(Section):
             if isinstance(loss, Mapping):
                 filled["loss"] = {"nll_weight": 0.0, "realspace_mae_weight": 1.0, **loss}
         return filled
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.model.mode == "supervised" and not self.loss.realspace_mae_weight:
+            raise ValueError("mode supervised needs a positive realspace_mae_weight")
+        for section, fields in FOREIGN[self.model.architecture].items():
+            values: Section = getattr(self, section)
+            for name in fields:
+                if getattr(values, name) != type(values).model_fields[name].default:
+                    raise ValueError(
+                        f"{name} has no meaning for the architecture {self.model.architecture}"
+                    )
+        return self
 
 
 SECTIONS: Mapping[str, type[Section]] = {

@@ -29,6 +29,8 @@ Indices = NDArray[np.int64]
 SPLIT, TRAIN, HELD_OUT, SUBSAMPLE = range(4)
 # Size of a sub-scan when it is not given: limits, and the product with N in between.
 FEWEST_PATTERNS, MOST_PATTERNS, PATTERN_ROWS = 16, 100, 6400
+# Partners are drawn from this many nearest neighbours when nothing is said.
+NEIGHBOURS = 7
 # Held-out sub-scans per scan: enough for a steady validation loss, few enough to cost little.
 HELD_OUT_SUBSCANS = 4
 
@@ -114,7 +116,9 @@ class GroupPlan:
         if self.canvas:
             neighbours = size - 1
         else:
-            neighbours = min(max(self.config.data.neighbor_count, size - 1), len(part) - 1)
+            wanted = self.config.data.neighbor_count
+            usual = min(max(NEIGHBOURS, size - 1), len(part) - 1)
+            neighbours = usual if wanted is None else wanted
         found = nearest_groups(self.positions[number][part], anchors, size, neighbours, rng)
         return part[found]
 
@@ -126,7 +130,8 @@ class GroupPlan:
             rng = self._rng(self.config.training.seed, TRAIN, number, epoch)
             wanted = data.n_groups
             if wanted is not None:
-                wanted = max(1, wanted // len(self.training))
+                share, rest = divmod(wanted, len(self.training))
+                wanted = max(1, share + (number < rest))
             anchors = choose_anchors(
                 len(part),
                 wanted,

@@ -26,3 +26,7 @@ class TorchExecution(BaseModel):
     inference_batch_mib: int = Field(
         512, ge=16, description="memory in MiB for patterns held at once during inference"
     )
+
+
+INFERENCE_OPTIONS = ("accelerator", "threads", "inference_batch_mib")
+TRAINING_OPTIONS = tuple(f for f in TorchExecution.model_fields if f != "inference_batch_mib")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -48,6 +49,9 @@ def app() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line; a known error is one sentence on stderr and its exit code."""
+    # Idle OpenMP threads sleep instead of spinning: on a busy machine spinning ones slow each
+    # other down many times. Read once, when a numerical library is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(arguments))
 
 

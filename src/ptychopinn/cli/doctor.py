@@ -167,8 +167,6 @@ def check_torch() -> list[Finding]:
         return [Finding("torch", "error", f"cannot be imported: {reason}", remedy)]
     devices = [("cpu", "CPU")]
     devices += [(f"cuda:{i}", torch.cuda.get_device_name(i)) for i in range(_cuda_count())]
-    if torch.backends.mps.is_available():
-        devices.append(("mps", "Apple GPU"))
     findings = []
     for device, label in devices:
         name = f"physics, torch {device}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def command(
 
     With --truth it is compared with the known object, after removing what ptychography cannot
     know: a complex scale, a phase ramp and a shift. With --data the patterns it predicts are
-    compared with the measured ones. Give one of them or both; they may be the same file.
+    compared with the measured ones, with the probe of the result or that of --probe. Give one of
+    them or both; they may be the same file.
     """
     from ptychopinn.errors import InputError
     from ptychopinn.files import refuse_existing, write_json
@@ -66,9 +68,15 @@ def command(
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)
     refuse_existing(folder, OUTPUTS, force)
-    scans = {
-        path: open_scan(path, probe, units, photons) for path in {truth, data} if path is not None
-    }
+    # The scan options speak of the measured patterns, or of the truth when there are none.
+    scans = {}
+    if truth is not None and data not in (None, truth):
+        scans[truth] = open_scan(truth)
+    main = truth if data is None else data
+    assert main is not None
+    scans[main] = open_scan(main, probe, units, photons)
+    if data is not None and probe is not None:
+        reconstruction = replace(reconstruction, probe=scans[data].probe)
     evaluation = evaluate(
         reconstruction,
         truth=None if truth is None else scans[truth],

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ptychopinn.backends.options import TorchExecution
+from ptychopinn.backends.options import INFERENCE_OPTIONS, TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import validated
@@ -37,7 +37,7 @@ OUTDATED = ("evaluation.json", "evaluation.png")
 @click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @scan_options
-@config_options(TorchExecution, prefix="torch_")
+@config_options(TorchExecution, prefix="torch_", only=INFERENCE_OPTIONS)
 def command(
     model: Path,
     scan: Path,
@@ -63,7 +63,7 @@ def command(
 
     start = time.perf_counter()
     execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
-    refuse_existing(output, WRITTEN, force)
+    refuse_existing(output, (*WRITTEN, *OUTDATED), force)
     from ptychopinn.bundle import load_bundle
     from ptychopinn.report.figures import save_amplitude, save_phase
     from ptychopinn.workflows import package_versions, reconstruct_with_report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,12 @@ from pydantic_core import PydanticUndefined
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def config_options(*schemas: type[BaseModel], prefix: str = "") -> Callable[[F], F]:
+def config_options(
+    *schemas: type[BaseModel], prefix: str = "", only: Collection[str] | None = None
+) -> Callable[[F], F]:
     """Decorator: one flag per scalar field of the schemas; booleans become --flag/--no-flag.
+
+    ``only`` limits the flags to these fields.
 
     The command receives None for a flag that was not given, so that a file can fill the gap.
     """
@@ -24,6 +28,8 @@ def config_options(*schemas: type[BaseModel], prefix: str = "") -> Callable[[F],
     def decorate(function: F) -> F:
         for schema in reversed(schemas):
             for name, info in reversed(schema.model_fields.items()):
+                if only is not None and name not in only:
+                    continue
                 option = _option(prefix + name, info.annotation, info.description, info.default)
                 if option is not None:
                     function = option(function)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.backends.options import TorchExecution
+from ptychopinn.backends.options import TRAINING_OPTIONS, TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
@@ -54,7 +54,7 @@ WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS)
 )
 @scan_options
 @config_options(*SECTIONS.values())
-@config_options(TorchExecution, prefix="torch_")
+@config_options(TorchExecution, prefix="torch_", only=TRAINING_OPTIONS)
 def command(
     scans: tuple[Path, ...],
     output: Path,

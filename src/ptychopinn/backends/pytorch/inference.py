@@ -50,11 +50,18 @@ def reconstruct(
     network = build_network(config.model, seed=0)
     network.import_weights(weights)
     device = device_of(execution)
-    network.to(device).eval()
-    with torch.inference_mode(), computing(execution):
-        if config.model.architecture == "cnn":
-            return _reconstruct_patches(config, network, scan, execution, device)
-        return _reconstruct_canvas(network, scan, execution, device)
+    try:
+        network.to(device).eval()
+        with torch.inference_mode(), computing(execution):
+            if config.model.architecture == "cnn":
+                return _reconstruct_patches(config, network, scan, execution, device)
+            return _reconstruct_canvas(network, scan, execution, device)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"inference must fit into the memory of the device, received: "
+            f"{str(error).splitlines()[0]}; lower --torch-inference-batch-mib or use "
+            "--torch-accelerator cpu."
+        ) from error
 
 
 def canvas_batches(
