@@ -80,8 +80,8 @@ class DataConfig(Section):
     neighbor_count: int | None = Field(
         None,
         ge=1,
-        description="cnn: partners are drawn from this many nearest neighbours (default: 7, or 8 "
-        "for gridsize 3)",
+        description="cnn: partners are drawn from at most this many nearest neighbours (default: "
+        "7, or 8 for gridsize 3)",
     )
     enable_oversampling: bool = Field(
         False, description="allow more groups than patterns, each anchor then serves repeatedly"

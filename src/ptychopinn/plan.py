@@ -117,8 +117,9 @@ class GroupPlan:
             neighbours = size - 1
         else:
             wanted = self.config.data.neighbor_count
-            usual = min(max(NEIGHBOURS, size - 1), len(part) - 1)
-            neighbours = usual if wanted is None else wanted
+            if wanted is None:
+                wanted = max(NEIGHBOURS, size - 1)
+            neighbours = min(wanted, len(part) - 1)
         found = nearest_groups(self.positions[number][part], anchors, size, neighbours, rng)
         return part[found]
 

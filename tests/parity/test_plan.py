@@ -29,9 +29,12 @@ def scan_at(seed: int, m: int) -> Scan:
 
 
 def config(architecture: str, **options: Any) -> Config:
-    data = {"subscan_patterns": 9, "n_groups": 6, **options.pop("data", {})}
+    own: dict[str, Any] = {"N": 32, "gridsize": 2}
+    data = {"n_groups": 6, **options.pop("data", {})}
+    if architecture == "unrolled":
+        own, data = {}, {"subscan_patterns": 9, **data}
     training = {"batch_size": 4, **options.pop("training", {})}
-    model = {"architecture": architecture, "N": 32, "gridsize": 2, **options}
+    model = {"architecture": architecture, **own, **options}
     return Config.model_validate({"model": model, "data": data, "training": training})
 
 

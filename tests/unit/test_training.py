@@ -339,7 +339,8 @@ def test_rate_falls_on_a_plateau(
     loss: float, model: dict[str, Any], prepared: PreparedScan
 ) -> None:
     """Also when the loss is a logarithm and negative."""
-    settings = config({"scheduler": "plateau", "plateau_patience": 2}, model=model)
+    schedule = {"scheduler": "plateau", "plateau_patience": 2}
+    settings = config(schedule, model=model, data={"n_groups": 3})
     module = PhysicsTraining(settings, [prepared], GroupPlan([prepared.scan], settings))
     parts = module.configure_optimizers()
     for _ in range(4):
