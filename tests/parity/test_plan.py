@@ -97,9 +97,8 @@ def test_a_plan_is_a_function_of_seed_and_epoch(case: tuple[str, int, int, float
 def test_groups_are_neighbours_with_the_anchor_first(case: tuple[str, int, int, float]) -> None:
     architecture, seed, m, _ = case
     scan = scan_at(seed, m)
-    plan = GroupPlan(
-        [scan], config(architecture, data={"neighbor_count": 6}, training={"seed": seed})
-    )
+    data = {"neighbor_count": 6} if architecture == "cnn" else {}
+    plan = GroupPlan([scan], config(architecture, data=data, training={"seed": seed}))
     part = plan.training[0]
     size, reach = (4, 6) if architecture == "cnn" else (9, 8)
     for work in plan.epoch(0) + plan.validation():
