@@ -224,3 +224,11 @@ def test_validation_of_a_canvas_network_is_a_few_fixed_subscans() -> None:
 def test_a_scan_that_is_too_small_is_refused(m: int, data: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         GroupPlan([scan_at(0, m)], config("cnn", data=data))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_groups_of_an_epoch_are_shared_by_all_scans(architecture: str) -> None:
+    """Seven groups over two scans are four and three: the remainder is not lost."""
+    chosen = config(architecture, data={"n_groups": 7}, training={"batch_size": 1})
+    works = GroupPlan([scan_at(0, 40), scan_at(1, 40)], chosen).epoch(0)
+    assert sorted(sum(w.scan == k for w in works) for k in (0, 1)) == [3, 4]

@@ -148,3 +148,17 @@ def test_the_code_in_the_documentation_runs(capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert "NRMSE" in shown
     assert "from noise alone" in shown
+
+
+def test_a_probe_can_be_replaced(places: tuple[Path, Path]) -> None:
+    """The patterns are predicted with the probe of --probe, which here is out of focus."""
+    folder, scan = places
+    u, v = np.indices((32, 32)) - 16
+    wrong = np.exp(-(u**2 + v**2) / 40) * np.exp(-0.05j * (u**2 + v**2))
+    np.savez(folder / "other.npz", wrong=wrong.astype(np.complex64))
+    residuals = []
+    for options in ([], ["--probe", f"{folder / 'other.npz'}:wrong"]):
+        assert run(["evaluate", str(folder), "--data", str(scan), "--force", *options]) == 0
+        content = json.loads((folder / "evaluation.json").read_text())
+        residuals.append(content["metrics"]["residual"])
+    assert residuals[1] > 2 * residuals[0]

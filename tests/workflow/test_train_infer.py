@@ -124,6 +124,15 @@ def test_simulate_train_infer_evaluate(
     }
 
 
+def test_infer_keeps_an_earlier_evaluation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evaluation.json").write_text("{}")
+    assert infer(tmp_path / "model", tmp_path / "scan.h5", tmp_path) == 2
+    check_sentence(capsys.readouterr().err, "evaluation.json", "--force")
+    assert (tmp_path / "evaluation.json").read_text() == "{}"
+
+
 def test_written_lists_are_true() -> None:
     from ptychopinn.cli import infer as infer_command
     from ptychopinn.cli import train as train_command
