@@ -50,10 +50,11 @@ class ModelConfig(Section):
     probe_big: bool = Field(
         True, description="cnn: add a low-resolution border around the central N/2 pixels"
     )
-    iterations: int = Field(8, ge=1, le=64, description="unrolled: number of physics steps")
-    width: int = Field(24, ge=4, le=256, description="unrolled: channels of the correction")
+    iterations: int = Field(3, ge=1, le=64, description="unrolled: passes over the patterns")
+    updates: int = Field(4, ge=1, le=16, description="unrolled: updates of the object in a pass")
+    width: int = Field(32, ge=4, le=256, description="unrolled: channels of the correction")
     levels: int = Field(4, ge=1, le=6, description="unrolled: resolutions of the correction")
-    momentum: float = Field(0.8, ge=0, lt=1, description="unrolled: initial momentum")
+    momentum: float = Field(0.7, ge=0, lt=1, description="unrolled: initial momentum")
 
 
 class DataConfig(Section):
@@ -174,7 +175,7 @@ FOREIGN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "data": ("neighbor_count",),
     },
     "cnn": {
-        "model": ("iterations", "width", "levels", "momentum"),
+        "model": ("iterations", "updates", "width", "levels", "momentum"),
         "data": ("subscan_patterns",),
         "loss": ("iterate_decay",),
     },

@@ -195,3 +195,37 @@ def _check_count(m: int) -> None:
         raise InputError(
             f"the scan must hold at least one pattern, received {m}; check the selection."
         )
+
+
+def ordered_subsets(positions_px: Positions, count: int, rng: np.random.Generator) -> list[Index]:
+    """Divide the patterns into ``count`` subsets that each cover the whole scan evenly.
+
+    The positions are halved along the longer side of their box, again and again; of every run of
+    ``count`` neighbours in that order each subset receives one. Pattern numbers come sorted.
+
+    Raises
+    ------
+    InputError
+        When there are fewer patterns than subsets.
+    """
+    positions = _checked(positions_px)
+    m = len(positions)
+    if not 1 <= count <= m:
+        raise InputError(
+            f"the number of subsets must be between 1 and the {m} patterns of the scan, received "
+            f"{count}; use fewer."
+        )
+    order: list[NDArray[np.intp]] = []
+    stack = [np.arange(m)]
+    while stack:
+        part = stack.pop()
+        if len(part) <= 1:
+            order.append(part)
+            continue
+        axis = np.argmax(np.ptp(positions[part], axis=0))
+        along = part[np.argsort(positions[part, axis], kind="stable")]
+        stack += [along[len(along) // 2 :], along[: len(along) // 2]]
+    rows = -(-m // count)
+    member = rng.permuted(np.tile(np.arange(count), (rows, 1)), axis=1).reshape(-1)[:m]
+    neighbours = np.concatenate(order)
+    return [np.sort(neighbours[member == s]).astype(np.int64) for s in range(count)]

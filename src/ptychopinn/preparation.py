@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.physics.losses import noise_of_amplitude
 from ptychopinn.physics.scaling import input_scale, probe_power
 from ptychopinn.scan import Scan, check_counts
 
@@ -32,13 +33,17 @@ def slices(m: int, length: int) -> Iterator[slice]:
         yield slice(start, min(start + length, m))
 
 
+def mean_pattern(scan: Scan) -> NDArray[np.float64]:
+    """Mean pattern (N, N) in counts, zero on bad pixels; streamed."""
+    total = np.zeros((scan.N, scan.N))
+    for part in slices(scan.M, batch_length(scan.N, 8)):
+        total += scan.diffraction[part].sum(axis=0, dtype=np.float64)
+    return np.where(scan.good_pixels, total / scan.M, 0)
+
+
 def mean_counts(scan: Scan) -> float:
     """Mean over the patterns of the counts on good pixels; streamed."""
-    good = scan.good_pixels
-    total = 0.0
-    for part in slices(scan.M, batch_length(scan.N, 8)):
-        total += float(scan.diffraction[part].sum(axis=0, dtype=np.float64)[good].sum())
-    return total / scan.M
+    return float(mean_pattern(scan).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,7 @@ class PreparedScan:
     input_scale : a, unit 1/sqrt(counts).
     probe : (P, N, N) complex64 in network units.
     object_scale : physical object = object_scale * network object.
+    expected_misfit : relative amplitude misfit that photon noise alone gives.
     """
 
     scan: Scan
@@ -59,6 +65,7 @@ class PreparedScan:
     input_scale: float
     probe: NDArray[np.complex64]
     object_scale: float
+    expected_misfit: float
 
     def amplitudes(self, index: Any) -> NDArray[np.float32]:
         """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""
@@ -79,7 +86,8 @@ def prepare(scan: Scan) -> PreparedScan:
     InputError
         When the patterns hold no counts, or the probe puts none on the good pixels.
     """
-    counts = mean_counts(scan)
+    pattern = mean_pattern(scan)
+    counts = float(pattern.sum())
     a = input_scale(scan.N, counts)
     power = probe_power(scan.probe, scan.mask)
     to_network = (scan.N / 2) / np.sqrt(power)
@@ -89,4 +97,5 @@ def prepare(scan: Scan) -> PreparedScan:
         input_scale=a,
         probe=(scan.probe.astype(np.complex128) * to_network).astype(np.complex64),
         object_scale=float(to_network / a),
+        expected_misfit=float(noise_of_amplitude(pattern).sum() / counts),
     )

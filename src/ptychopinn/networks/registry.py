@@ -12,4 +12,6 @@ def describe(config: ModelConfig) -> Network:
     """The backend-neutral description of the configured architecture."""
     if config.architecture == "cnn":
         return cnn_network(config)
-    return unrolled_network(config.iterations, config.width, config.levels, config.momentum)
+    return unrolled_network(
+        config.iterations, config.updates, config.width, config.levels, config.momentum
+    )

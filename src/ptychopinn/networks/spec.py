@@ -25,6 +25,8 @@ Kind = Literal[
     "scale",  # factor: multiply by a constant
     "pad",  # pixels, value: surround with a constant
     "border",  # pixels: keep only a frame of this width, zero inside
+    "space_to_depth",  # factor r: channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of c
+    "depth_to_space",  # factor: the inverse of space_to_depth
 ]
 
 
@@ -70,6 +72,10 @@ class Network:
                 count[layer.name] = sum(into)
             elif layer.kind == "channels":
                 count[layer.name] = layer.options["stop"] - layer.options["start"]
+            elif layer.kind == "space_to_depth":
+                count[layer.name] = into[0] * layer.options["factor"] ** 2
+            elif layer.kind == "depth_to_space":
+                count[layer.name] = into[0] // layer.options["factor"] ** 2
             else:
                 count[layer.name] = into[0]
         return count
@@ -154,3 +160,9 @@ class Builder:
 
     def border(self, name: str, x: str, pixels: int) -> str:
         return self._add(name, "border", x, pixels=pixels)
+
+    def space_to_depth(self, name: str, x: str, factor: int = 2) -> str:
+        return self._add(name, "space_to_depth", x, factor=factor)
+
+    def depth_to_space(self, name: str, x: str, factor: int = 2) -> str:
+        return self._add(name, "depth_to_space", x, factor=factor)

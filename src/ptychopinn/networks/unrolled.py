@@ -1,13 +1,19 @@
-"""The canvas network: physics steps over all patterns, alternating with a learned correction.
+"""The canvas network: passes of physics steps over the patterns, each followed by a learned
+correction.
 
-State: the object canvas O and its velocity v. Each of the K iterations takes the physics direction
-d (modulus projection averaged over all patterns with the illumination as weight, as in the
-difference-map and ePIE family) and a small U-Net on the canvas:
+The state is the object canvas O and its velocity v. The patterns are divided into ordered subsets
+that each cover the whole scan. A pass makes one update per subset, u = 1..U,
 
-    v <- b_k v + a_k d + c_k U(O, d, v, illumination, misfit);   O <- O + v
+    v <- m_u v + a_u d_u,   (O, v) <- (O, v) exp(i b_u phi_u),   O <- O + v
 
-The steps a, the momenta b and the gains c are learned per iteration, the U-Net is shared by all of
-them. Nothing depends on N, on the canvas size, the probe or the number of patterns.
+with d the modulus projection of the patterns of that subset, averaged with the illumination as
+weight, and phi the low-frequency phase that their centres of mass still miss
+(ptychopinn.physics.low_frequency). After each of the K passes a small U-Net on the canvas, shared by all passes, corrects the object,
+
+    O <- O + c_k U(O, v, illumination, noise, misfit).
+
+The steps a, the momenta m, the phase gains b and the gains c are learned. The U-Net works on blocks
+of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the number of patterns.
 """
 
 from __future__ import annotations
@@ -17,28 +23,52 @@ from ptychopinn.networks.spec import Builder, Network
 CANVAS_CHANNELS = (
     "object_re",
     "object_im",
-    "direction_re",
-    "direction_im",
     "velocity_re",
     "velocity_im",
     "illumination",
+    "noise",
     "misfit",
 )
+BLOCK = 2
+# Where training starts: steps that converge for every object and probe that was tried.
+STEP, PHASE_GAIN = 0.7, 0.4
+# Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
+# the rim of the scan take small steps instead of amplifying noise.
+RIM = 0.05
+# Steps of the probe, when it is refined, with the same rule for the weight.
+PROBE_STEP, PROBE_MOMENTUM, PROBE_RIM = 0.5, 0.7, 0.05
+# Shares of a learned correction that are tried, in this order, before it is rejected.
+DAMPING = (1.0, 0.5, 0.25)
+# How much the low-frequency phase may raise the misfit, relatively, and is still followed: once
+# photon noise dominates it changes the misfit by less than that, either way.
+PHASE_TOLERANCE = 1e-3
+# Ordered subsets are so large that this many of their patterns overlap, on average.
+LEAST_OVERLAP = 1.5
 
 
-def unrolled_network(iterations: int, width: int, levels: int, momentum: float) -> Network:
+def subset_count(overlap: float, patterns: int, updates: int) -> int:
+    """How many ordered subsets a scan is divided into, given its mean overlap."""
+    return max(1, min(updates, patterns, int(overlap / LEAST_OVERLAP)))
+
+
+def unrolled_network(
+    iterations: int, updates: int, width: int, levels: int, momentum: float
+) -> Network:
     """Describe the learned part of the canvas network.
 
     Parameters
     ----------
-    iterations : number K of physics steps.
-    width : channels at full resolution and at every level of the U-Net.
-    levels : number of resolutions; each coarser one has half the pixels per side.
-    momentum : initial b of every step.
+    iterations : number K of passes over the patterns.
+    updates : number U of updates in a pass.
+    width : channels at every level of the U-Net.
+    levels : number of resolutions; the finest has blocks of 2 x 2 pixels, each coarser one half as
+        many per side.
+    momentum : initial m of every update.
     """
     b = Builder()
     skips: list[str] = []
-    x = b.conv("enter", "canvas", width, "relu")
+    x = b.space_to_depth("blocks", "canvas", BLOCK)
+    x = b.conv("enter", x, width, "relu")
     for level in range(levels - 1):
         x = b.conv(f"down{level}", x, width, "relu")
         skips.append(x)
@@ -49,15 +79,18 @@ def unrolled_network(iterations: int, width: int, levels: int, momentum: float) 
         x = b.upsample(f"up{level}", x)
         x = b.concat(f"join{level}", x, skips[level])
         x = b.conv(f"merge{level}", x, width, "relu")
-    x = b.conv("correction", x, 2, initial="zero")
+    x = b.conv("out", x, 2 * BLOCK**2, initial="zero")
+    x = b.depth_to_space("correction", x, BLOCK)
+    every = iterations * updates
     return Network(
         inputs={"canvas": len(CANVAS_CHANNELS)},
         layers=tuple(b.layers),
         outputs=(x,),
         vectors={
-            "step": (1.0,) * iterations,
-            "momentum": (momentum,) * iterations,
+            "step": (STEP,) * every,
+            "momentum": (momentum,) * every,
+            "phase_gain": (PHASE_GAIN,) * every,
             "gain": (1.0,) * iterations,
         },
-        multiple_of=2 ** (levels - 1),
+        multiple_of=BLOCK * 2 ** (levels - 1),
     )

@@ -129,3 +129,22 @@ def canvas_for(
     high = corner.reshape(-1, 2).max(axis=0) + n + margin
     height, width = (int(v) for v in high - low)
     return (height, width), low
+
+
+def mean_overlap(positions_px: Real, probe: Complex) -> float:
+    """How many patterns see a point of the object, on average, weighted with the light there.
+
+    With p the intensity of ``probe`` (P, N, N), normalised to the sum 1, and L = sum_j p(u - r_j):
+    ``sum L^2 / (sum L sum p^2)``, which is 1 for a single pattern.
+    """
+    n = probe.shape[-1]
+    shape, origin = canvas_for(positions_px, n)
+    corner, _ = split_positions(positions_px, n, origin)
+    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    density /= density.sum()
+    kernel = np.zeros(shape)
+    kernel[:n, :n] = density
+    count = np.zeros(shape)
+    np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
+    light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
+    return float((light**2).sum() / (len(corner) * (density**2).sum()))

@@ -1,10 +1,9 @@
-"""The canvas network in PyTorch: physics steps over all patterns, alternating with a learned
-correction."""
+"""The canvas network in PyTorch: passes of physics steps, each followed by a learned correction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,14 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
-
-# Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
-# the rim of the scan take small steps instead of amplifying noise.
-RIM = 0.02
+from ptychopinn.networks.unrolled import (
+    DAMPING,
+    PHASE_TOLERANCE,
+    PROBE_MOMENTUM,
+    PROBE_RIM,
+    PROBE_STEP,
+    RIM,
+)
 
 
 @dataclass(frozen=True)
@@ -23,134 +26,290 @@ class PatternBatch:
     """Some patterns of a scan, ready for the physics.
 
     amplitudes : (M, N, N) square root of the counts in network units, FFT order.
-    probes : (M, P, N, N) probe modes at the sub-pixel positions, network units.
+    fraction : (M, 2) sub-pixel remainders of the positions.
     index : (M, N*N) flat canvas pixels of each patch.
+    centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
+    probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
     """
 
     amplitudes: Tensor
-    probes: Tensor
+    fraction: Tensor
     index: Tensor
+    centre: Tensor
+    probes: Tensor | None = None
+
+    def shifted(self, probe: Tensor) -> Tensor:
+        """``probe`` (P, N, N) at the remainders, (M, P, N, N)."""
+        return physics.shifted_probes(probe, self.fraction) if self.probes is None else self.probes
 
 
 @dataclass(frozen=True)
 class CanvasProblem:
     """One (sub-)scan on its own canvas.
 
-    batches : a callable that iterates over the patterns; called once per physics step.
-    shape : canvas (H, W).  good : (N, N) good pixels in FFT order, 0 or 1.
-    illumination : (H, W) sum of abs(probe)^2.  power : sum of amplitudes^2 over good pixels.
+    subsets : of each ordered subset a callable that iterates over its patterns.
+    shape : canvas (H, W).  probe : (P, N, N), network units.
+    good : (N, N) good pixels in FFT order, 0 or 1.
+    power : sum of amplitudes^2 over good pixels of all patterns.
+    noise : standard deviation of an amplitude due to photon noise, network units.
+    expected : relative misfit that photon noise alone gives.
     """
 
-    batches: Callable[[], Iterable[PatternBatch]]
+    subsets: Sequence[Callable[[], Iterable[PatternBatch]]]
     shape: tuple[int, int]
+    probe: Tensor
     good: Tensor
+    power: float
+    noise: float
+    expected: float = 0.0
+
+
+@dataclass(frozen=True)
+class CanvasEstimate:
+    """What the canvas network found.
+
+    canvas : (H, W) complex.  canvases : the same after each pass.  illumination : (H, W) sum of abs(probe)^2.  probe : (P, N, N).
+    misfits : relative amplitude misfit during each pass (K).
+    modelled : of each pass and update the intensities (m, N, N) before it, for subsets of one batch.
+    corrections : share of each learned correction that was taken: 1, less when it was damped, 0
+        when it was rejected.  phases : 1 where the low-frequency phase was followed in a pass.
+    """
+
+    canvas: Tensor
+    canvases: list[Tensor]
     illumination: Tensor
-    power: Tensor
+    probe: Tensor
+    misfits: list[Tensor]
+    modelled: list[list[Tensor]]
+    corrections: list[float] = field(default_factory=list)
+    phases: list[float] = field(default_factory=list)
 
 
-def probe_illumination(batches: Iterable[PatternBatch], shape: tuple[int, int]) -> Tensor:
+def illumination(batches: Iterable[PatternBatch], probe: Tensor, shape: tuple[int, int]) -> Tensor:
     """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
-    total: Tensor | None = None
+    total = torch.zeros(shape, dtype=probe.real.dtype, device=probe.device)
     for batch in batches:
-        density = physics.intensity(batch.probes)
-        part = physics.scatter(density, batch.index, shape)
-        total = part if total is None else total + part
-    if total is None:
-        raise ValueError("a canvas problem needs at least one pattern")
+        density = physics.intensity(batch.shifted(probe))
+        total = total + physics.scatter(density, batch.index, shape)
     return total
 
 
-def modulus_residual(
-    canvas: Tensor, batch: PatternBatch, good: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Replace the modelled modulus by the measured one, keep the phase.
+@dataclass(frozen=True)
+class Projection:
+    """Sums of one modulus projection over the patterns of a subset.
 
-    Returns the scatter-added sum of conj(P)*chi with chi = F^-1(Psi') - psi, the amplitude misfit
-    summed over good pixels, and the modelled intensity (M, N, N).
+    numerator : (H, W) sum of conj(P)*chi with chi = F^-1(Psi') - psi, Psi' with the measured
+    modulus.  misfit : summed over good pixels.  modelled : intensities of the last batch.
+    gradients, centre : the missing phase gradients (M, 2) and where they belong.
+    probe_change : numerator (P, N, N) and weight (N, N) of a step of the probe, if asked for.
     """
-    n = batch.amplitudes.shape[-1]
-    patches = physics.gather(canvas, batch.index, n)
-    fields = physics.far_field(batch.probes, patches)
-    modelled = physics.intensity(fields)
-    amplitude = torch.sqrt(modelled + 1e-12)
-    difference = good * (batch.amplitudes - amplitude)
-    chi = physics.ifft(fields * (difference / amplitude)[:, None])
-    back = (batch.probes.conj() * chi).sum(dim=1)
-    numerator = physics.scatter(back, batch.index, (canvas.shape[0], canvas.shape[1]))
-    return numerator, difference.square().sum(), modelled
+
+    numerator: Tensor
+    misfit: Tensor
+    modelled: Tensor
+    gradients: Tensor
+    centre: Tensor
+    probe_change: tuple[Tensor, Tensor] | None = None
 
 
-def modelled_intensity(canvas: Tensor, batch: PatternBatch) -> Tensor:
+def modulus_projection(
+    canvas: Tensor,
+    batches: Iterable[PatternBatch],
+    probe: Tensor,
+    good: Tensor,
+    low: physics.LowFrequency,
+    with_probe: bool = False,
+) -> Projection:
+    """Replace the modelled modulus by the measured one, keep the phase (see Projection)."""
+    n, shape = probe.shape[-1], (canvas.shape[0], canvas.shape[1])
+    numerator, misfit = torch.zeros_like(canvas), torch.zeros((), device=canvas.device)
+    gradients, centres, modelled = [], [], canvas.real
+    change = torch.zeros_like(probe)
+    weight = torch.zeros(n, n, device=canvas.device)
+    for batch in batches:
+        probes = batch.shifted(probe)
+        patches = physics.gather(canvas, batch.index, n)
+        fields = physics.far_field(probes, patches)
+        modelled = physics.intensity(fields)
+        amplitude = torch.sqrt(modelled + 1e-12)
+        difference = good * (batch.amplitudes - amplitude)
+        chi = physics.ifft(fields * (difference / amplitude)[:, None])
+        back = (probes.conj() * chi).sum(dim=1)
+        numerator = numerator + physics.scatter(back, batch.index, shape)
+        misfit = misfit + difference.square().sum()
+        gradients.append(low.gradients(modelled, batch.amplitudes.square(), good))
+        centres.append(batch.centre)
+        if with_probe:
+            waves = patches.conj()[:, None] * chi
+            moved = physics.fourier_shift(waves, -batch.fraction[:, None])
+            change = change + moved.sum(dim=0)
+            weight = weight + (patches.real.square() + patches.imag.square()).sum(dim=0)
+    return Projection(
+        numerator,
+        misfit,
+        modelled,
+        torch.cat(gradients),
+        torch.cat(centres),
+        (change, weight) if with_probe else None,
+    )
+
+
+def modelled_intensity(canvas: Tensor, batch: PatternBatch, probe: Tensor) -> Tensor:
     """Expected intensities (M, N, N), FFT order, of the canvas."""
     patches = physics.gather(canvas, batch.index, batch.amplitudes.shape[-1])
-    return physics.intensity(physics.far_field(batch.probes, patches))
+    return physics.intensity(physics.far_field(batch.shifted(probe), patches))
+
+
+def squared_misfit(
+    canvas: Tensor, batches: Iterable[PatternBatch], probe: Tensor, good: Tensor
+) -> Tensor:
+    """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels."""
+    total = torch.zeros((), device=canvas.device)
+    for batch in batches:
+        amplitude = torch.sqrt(modelled_intensity(canvas, batch, probe))
+        total = total + (good * (batch.amplitudes - amplitude)).square().sum()
+    return total
+
+
+class Descent:
+    """The physics of the canvas network: object, velocity and probe, moved subset by subset."""
+
+    def __init__(self, problem: CanvasProblem, start: Tensor | None, refine_probe: bool) -> None:
+        self.problem, self.refine_probe = problem, refine_probe
+        self.probe = problem.probe
+        ones = torch.ones(problem.shape, dtype=torch.complex64, device=self.probe.device)
+        self.canvas = ones if start is None else start
+        self.velocity = torch.zeros_like(self.canvas)
+        self.probe_velocity = torch.zeros_like(self.probe)
+        self.low = physics.LowFrequency(self.probe, problem.shape)
+        self.follows_phase = True
+        self.light = [
+            illumination(batches(), self.probe, problem.shape) for batches in problem.subsets
+        ]
+
+    def update(
+        self, number: int, step: Tensor, momentum: Tensor, turn: Tensor, decide: bool = False
+    ) -> Projection:
+        """One update with the subset ``number`` (modulo their count).
+
+        With ``decide`` the low-frequency phase is followed from now on only if it does not raise the
+        misfit of the patterns that come next.
+        """
+        problem, subset = self.problem, number % len(self.problem.subsets)
+        batches = problem.subsets[subset]
+        found = modulus_projection(
+            self.canvas, batches(), self.probe, problem.good, self.low, self.refine_probe
+        )
+        light = self.light[subset]
+        direction = found.numerator / (light + RIM * light.max())
+        self.velocity = momentum * self.velocity + step * direction
+        self.canvas = self.canvas + self.velocity
+        if decide or self.follows_phase:
+            phase = turn * self.low.phase(found.gradients, found.centre)
+            rotation = torch.polar(torch.ones_like(phase), phase)
+            turned = self.canvas * rotation
+            if decide:
+                before = self.misfit(number + 1, self.canvas)
+                worse = self.misfit(number + 1, turned) / before - 1
+                self.follows_phase = bool(worse <= PHASE_TOLERANCE)
+            if self.follows_phase:
+                self.canvas, self.velocity = turned, self.velocity * rotation
+        if found.probe_change is not None:
+            change, weight = found.probe_change
+            self.probe_velocity = PROBE_MOMENTUM * self.probe_velocity + PROBE_STEP * change / (
+                weight + PROBE_RIM * weight.max()
+            )
+            self.probe = self.probe + self.probe_velocity
+            self.light[subset] = illumination(batches(), self.probe, problem.shape)
+        return found
+
+    def misfit(self, number: int, canvas: Tensor) -> Tensor:
+        """The squared misfit of ``canvas`` on the subset ``number``."""
+        batches = self.problem.subsets[number % len(self.problem.subsets)]
+        return squared_misfit(canvas, batches(), self.probe, self.problem.good)
 
 
 class CanvasNetwork(nn.Module):
-    """K unrolled iterations ``v <- b v + a d + c U``, ``O <- O + v`` (see networks.unrolled)."""
+    """K passes of U updates and a learned correction each (see networks.unrolled)."""
 
     def __init__(self, network: BuiltNetwork) -> None:
         super().__init__()
         self.network = network
 
     @property
-    def iterations(self) -> int:
-        return len(self.network.vectors["step"])
+    def updates(self) -> int:
+        """Number U of updates in a pass."""
+        return len(self.network.vectors["step"]) // len(self.network.vectors["gain"])
 
     def forward(
-        self, problem: CanvasProblem, start: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Run all iterations.
+        self,
+        problem: CanvasProblem,
+        start: Tensor | None = None,
+        guarded: bool = False,
+        refine_probe: bool = False,
+    ) -> CanvasEstimate:
+        """Run all passes.
 
-        Returns the canvas (H, W), the relative misfit before each step (K), and the modelled
-        intensities (M, N, N) before each step for problems of one batch (empty otherwise).
+        With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
+        the patterns that come next is damped or left out; that costs two further predictions of
+        one subset a pass. ``refine_probe`` updates the probe with every step.
         """
-        shape = problem.shape
-        device = problem.illumination.device
-        canvas = torch.ones(shape, dtype=torch.complex64, device=device) if start is None else start
-        velocity = torch.zeros_like(canvas)
-        peak = problem.illumination.max()
-        weight = problem.illumination + RIM * peak
-        light = problem.illumination / peak
-        step, momentum = self.network.vectors["step"], self.network.vectors["momentum"]
-        gain = self.network.vectors["gain"]
-        misfits: list[Tensor] = []
-        modelled: list[Tensor] = []
-        for k in range(self.iterations):
-            numerator, misfit, intensities = self._physics(canvas, problem)
-            misfits.append(misfit / problem.power)
+        vectors = self.network.vectors
+        passes, updates = len(vectors["gain"]), self.updates
+        state = Descent(problem, start, refine_probe)
+        canvases, misfits, modelled, corrections, phases = [], [], [], [], []
+        for k in range(passes):
+            total = torch.zeros((), device=problem.probe.device)
+            intensities = []
+            for u in range(k * updates, (k + 1) * updates):
+                found = state.update(
+                    u,
+                    vectors["step"][u],
+                    vectors["momentum"][u],
+                    vectors["phase_gain"][u],
+                    decide=guarded and (u == 0 or (u + 1) % updates == 0),
+                )
+                total = total + found.misfit * (len(problem.subsets) / updates)
+                intensities.append(found.modelled)
+            misfits.append(total / problem.power)
             modelled.append(intensities)
-            direction = numerator / weight
-            update = self._correction(canvas, direction, velocity, light, misfits[-1])
-            velocity = momentum[k] * velocity + step[k] * direction + gain[k] * update
-            canvas = canvas + velocity
-        return canvas, misfits, modelled
+            change = vectors["gain"][k] * self._correction(state, misfits[-1])
+            share = self._share(state, (k + 1) * updates, change) if guarded else 1.0
+            state.canvas = state.canvas + share * change
+            canvases.append(state.canvas)
+            corrections.append(share)
+            phases.append(float(state.follows_phase))
+        light = torch.stack(state.light).sum(dim=0)
+        return CanvasEstimate(
+            state.canvas, canvases, light, state.probe, misfits, modelled, corrections, phases
+        )
 
-    def _physics(self, canvas: Tensor, problem: CanvasProblem) -> tuple[Tensor, Tensor, Tensor]:
-        numerator = torch.zeros_like(canvas)
-        misfit = torch.zeros((), device=canvas.device)
-        modelled = torch.empty(0, device=canvas.device)
-        for batch in problem.batches():
-            part, difference, modelled = modulus_residual(canvas, batch, problem.good)
-            numerator = numerator + part
-            misfit = misfit + difference
-        return numerator, misfit, modelled
+    def _share(self, state: Descent, subset: int, change: Tensor) -> float:
+        """How much of a correction to take: what does not raise the misfit beyond the noise."""
+        problem = state.problem
+        floor = problem.expected * problem.power / len(problem.subsets)
+        plain = float(state.misfit(subset, state.canvas))
+        for share in DAMPING:
+            if float(state.misfit(subset, state.canvas + share * change)) <= max(plain, floor):
+                return share
+        return 0.0
 
-    def _correction(
-        self, canvas: Tensor, direction: Tensor, velocity: Tensor, light: Tensor, misfit: Tensor
-    ) -> Tensor:
-        level = 0.1 * torch.log10(misfit + 1e-6) * torch.ones_like(light)
-        deviation = canvas - 1
+    def _correction(self, state: Descent, misfit: Tensor) -> Tensor:
+        light = torch.stack(state.light).sum(dim=0)
+        light = light / light.max()
+        brightest = torch.stack(state.light).sum(dim=0).max()
+        # Standard deviation that photon noise gives to an object pixel in least squares.
+        noise = state.problem.noise / torch.sqrt(brightest * (light + RIM))
+        deviation = state.canvas - 1
         features = torch.stack(
             [
                 deviation.real,
                 deviation.imag,
-                direction.real,
-                direction.imag,
-                velocity.real,
-                velocity.imag,
+                state.velocity.real,
+                state.velocity.imag,
                 light,
-                level,
+                0.25 * torch.log10(noise + 1e-6),
+                0.25 * torch.log10(misfit + 1e-6) * torch.ones_like(light),
             ]
         )[None]
         height, width = light.shape

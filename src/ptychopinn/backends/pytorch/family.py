@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,21 @@ from ptychopinn.config import Config, ModelConfig
 from ptychopinn.errors import InputError
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe
-from ptychopinn.physics.forward import canvas_for, extract_patches, fourier_shift, split_positions
+from ptychopinn.grouping import ordered_subsets
+from ptychopinn.networks.unrolled import subset_count
+from ptychopinn.physics.forward import (
+    canvas_for,
+    extract_patches,
+    fourier_shift,
+    mean_overlap,
+    split_positions,
+)
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
+
+
+# One in so many patterns of a sub-scan is left out of the physics steps and judges their result.
+LEFT_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -46,17 +59,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Modelled and measured intensities (..., N, N), FFT order, network units, and the share of
+    their mismatch in the loss."""
+
+    share: float
+    modelled: Tensor
+    measured: Tensor
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a network makes of a batch.
 
-    modelled : (share, intensities (..., N, N) in FFT order) of each estimate, the last one counts
-    most. measured : (..., N, N) intensities in FFT order, network units.  good : (N, N) 0 or 1,
-    FFT order. images : complex objects (..., H, W), ``weight`` their real, broadcastable weight.
+    estimates : of each iterate, the last one counts most.  good : (N, N) 0 or 1, FFT order.
+    images : complex objects (..., H, W), ``weight`` their real, broadcastable weight.
     truth : what the images should be, or None.
     """
 
-    modelled: Sequence[tuple[float, Tensor]]
-    measured: Tensor
+    estimates: Sequence[Estimate]
     good: Tensor
     images: Tensor
     weight: Tensor
@@ -129,8 +150,9 @@ class PatchFamily(Family):
         offsets = batch.positions_px - batch.positions_px.mean(dim=1, keepdim=True)
         modelled = physics.group_intensities(patches, offsets, probe, weight)
         return Prediction(
-            modelled=[(1.0, modelled)],
-            measured=physics.to_fft_order(batch.amplitudes).square(),
+            estimates=[
+                Estimate(1.0, modelled, physics.to_fft_order(batch.amplitudes).square())
+            ],
             good=self.good(batch.scan),
             images=patches,
             weight=weight,
@@ -158,25 +180,48 @@ class CanvasFamily(Family):
     ) -> None:
         super().__init__(network, scans, trainable)
         self.unrolled = canvas_network.CanvasNetwork(network)
+        self.updates = self.unrolled.updates
         self.iterate_decay = iterate_decay
+        self.input_scale = [s.input_scale for s in scans]
 
     def predict(self, batch: Batch) -> Prediction:
         if batch.amplitudes.shape[0] != 1:
             raise ValueError("a canvas network takes one sub-scan at a time")
         good, probe = self.good(batch.scan), self.probe(batch.scan)
-        problem, pattern_batch = single_problem(
-            physics.to_fft_order(batch.amplitudes[0]), batch.positions_px[0], probe, good
+        positions = batch.positions_px[0].detach().cpu().numpy()
+        # What is left out of the physics steps shows whether the object is right or fits the noise.
+        *parts, left_out = ordered_subsets(positions, LEFT_OUT, np.random.default_rng(0))
+        problem = single_problem(
+            physics.to_fft_order(batch.amplitudes[0]),
+            positions,
+            probe,
+            good,
+            self.input_scale[batch.scan],
+            self.updates,
+            np.sort(np.concatenate(parts)),
         )
-        canvas, _, modelled = self.unrolled(problem)
-        last = canvas_network.modelled_intensity(canvas, pattern_batch)
-        estimates = [*modelled[1:], last]
-        shares = [self.iterate_decay ** (len(estimates) - 1 - k) for k in range(len(estimates))]
+        found = self.unrolled(problem)
+        used = [next(iter(batches())) for batches in problem.subsets]
+        last = canvas_batch(problem, physics.to_fft_order(batch.amplitudes[0]), positions, left_out)
+        estimates = []
+        for k, intensities in enumerate(found.modelled[1:], start=1):
+            # Each subset once: what the pass predicted before it used these patterns again.
+            first = k * self.updates
+            latest = {(first + u) % len(used): i for u, i in enumerate(intensities)}
+            estimates.append(
+                Estimate(
+                    self.iterate_decay ** (len(found.modelled) - k),
+                    torch.cat(list(latest.values())),
+                    torch.cat([used[s].amplitudes.square() for s in latest]),
+                )
+            )
+        modelled = canvas_network.modelled_intensity(found.canvas, last, probe)
+        estimates.append(Estimate(1.0, modelled, last.amplitudes.square()))
         return Prediction(
-            modelled=list(zip(shares, estimates, strict=True)),
-            measured=pattern_batch.amplitudes.square(),
+            estimates=estimates,
             good=good,
-            images=canvas,
-            weight=problem.illumination,
+            images=found.canvas,
+            weight=found.illumination,
             truth=None if batch.truth is None else batch.truth[0],
         )
 
@@ -204,38 +249,65 @@ def patch_weight(probe: Tensor) -> Tensor:
 
 
 def single_problem(
-    amplitudes: Tensor, positions_px: Tensor, probe: Tensor, good: Tensor
-) -> tuple[canvas_network.CanvasProblem, canvas_network.PatternBatch]:
-    """A canvas problem whose patterns (M, N, N), FFT order, fit into one batch."""
+    amplitudes: Tensor,
+    positions_px: NDArray[np.float64],
+    probe: Tensor,
+    good: Tensor,
+    input_scale: float,
+    updates: int,
+    used: NDArray[np.int64],
+) -> canvas_network.CanvasProblem:
+    """A canvas problem of the patterns ``used`` among (M, N, N), FFT order, held in memory."""
     n = amplitudes.shape[-1]
-    positions = positions_px.detach().cpu().numpy()
-    shape, origin = canvas_for(positions, n)
-    batch = pattern_batch(amplitudes, positions, probe, shape, origin)
+    shape, _ = canvas_for(positions_px, n)
+    overlap = mean_overlap(positions_px[used], probe.detach().cpu().numpy())
+    count = subset_count(overlap, len(used), updates)
+    subsets = ordered_subsets(positions_px[used], count, np.random.default_rng(0))
     problem = canvas_network.CanvasProblem(
-        batches=lambda: [batch],
+        subsets=[],
         shape=shape,
+        probe=probe,
         good=good,
-        illumination=canvas_network.probe_illumination([batch], shape),
-        power=(good * amplitudes.square()).sum(),
+        power=float((good * amplitudes[used].square()).sum()),
+        noise=input_scale / 2,
     )
-    return problem, batch
+    kept = [canvas_batch(problem, amplitudes, positions_px, used[s]) for s in subsets]
+    return replace(problem, subsets=[partial(list, [batch]) for batch in kept])
+
+
+def canvas_batch(
+    problem: canvas_network.CanvasProblem,
+    amplitudes: Tensor,
+    positions_px: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+) -> canvas_network.PatternBatch:
+    """The chosen patterns of a problem whose canvas just holds all positions."""
+    _, origin = canvas_for(positions_px, amplitudes.shape[-1])
+    return pattern_batch(
+        amplitudes[chosen], positions_px[chosen], problem.probe, problem.shape, origin
+    )
 
 
 def pattern_batch(
     amplitudes: Tensor,
     positions_px: NDArray[np.float64],
-    probe: Tensor,
+    probe: Tensor | None,
     shape: tuple[int, int],
     origin: NDArray[np.int64],
 ) -> canvas_network.PatternBatch:
-    """Shift the probe to every position and index the patches on a canvas with this origin."""
+    """Index the patches on a canvas with this origin; keep the shifted ``probe`` if given."""
     n = amplitudes.shape[-1]
-    corner, fraction = split_positions(positions_px, n, origin)
     device = amplitudes.device
+    whole, remainder = split_positions(positions_px, n, origin)
+    corner = torch.from_numpy(whole).to(device)
+    fraction = torch.from_numpy(remainder.astype(np.float32)).to(device)
+    middle = corner + n // 2
     return canvas_network.PatternBatch(
         amplitudes=amplitudes,
-        probes=physics.shifted_probes(probe, torch.from_numpy(fraction).to(device)),
-        index=physics.pixel_index(torch.from_numpy(corner).to(device), n, shape[1]),
+        fraction=fraction,
+        index=physics.pixel_index(corner, n, shape[1]),
+        centre=middle[:, 0] * shape[1] + middle[:, 1],
+        probes=None if probe is None else physics.shifted_probes(probe, fraction),
     )
 
 

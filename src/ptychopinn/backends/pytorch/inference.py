@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,13 +12,7 @@ from numpy.typing import NDArray
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
-from ptychopinn.backends.pytorch.canvas import (
-    RIM,
-    CanvasNetwork,
-    CanvasProblem,
-    PatternBatch,
-    probe_illumination,
-)
+from ptychopinn.backends.pytorch.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import (
     PatchFamily,
@@ -28,8 +23,9 @@ from ptychopinn.backends.pytorch.family import (
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import nearest_groups
-from ptychopinn.physics.forward import canvas_for
+from ptychopinn.grouping import nearest_groups, ordered_subsets
+from ptychopinn.networks.unrolled import RIM, subset_count
+from ptychopinn.physics.forward import canvas_for, mean_overlap
 from ptychopinn.physics.groups import split_offsets
 from ptychopinn.preparation import PreparedScan, batch_length, slices
 from ptychopinn.stitching import Stitcher
@@ -37,6 +33,8 @@ from ptychopinn.stitching import Stitcher
 # Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, far
 # field, correction (complex64), amplitude, index.
 CANVAS_BYTES = 64
+# Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
+BATCH_BYTES = 8 << 20
 PATCH_BYTES = 4096
 
 
@@ -64,60 +62,64 @@ def reconstruct(
         ) from error
 
 
-def canvas_batches(
+def canvas_problem(
     scan: PreparedScan,
-    shape: tuple[int, int],
-    origin: NDArray[np.int64],
+    updates: int,
     device: torch.device,
     limit_bytes: int,
-) -> Callable[[], Iterable[PatternBatch]]:
-    """The patterns of a scan in batches, for repeated passes.
+    refine_probe: bool = False,
+) -> tuple[CanvasProblem, NDArray[np.int64]]:
+    """A whole scan as a canvas problem, and the origin of its canvas.
 
-    They are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew
-    and holds one batch at a time.
+    The patterns are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them
+    anew and holds one batch at a time.
     """
-    n, modes = scan.scan.N, scan.probe.shape[0]
-    per_pattern = n * n * (12 + 8 * modes)
-    step = max(1, min(batch_length(n, CANVAS_BYTES * modes, limit_bytes // 4), scan.scan.M))
+    n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
+    positions = scan.scan.positions_px
+    shape, origin = canvas_for(positions, n)
     probe = torch.from_numpy(scan.probe).to(device)
+    count = subset_count(mean_overlap(positions, scan.probe), m, updates)
+    subsets = ordered_subsets(positions, count, np.random.default_rng(0))
+    keeps = m * n * n * (12 + 8 * modes) <= limit_bytes
+    cached = probe if keeps and not refine_probe else None
+    step = batch_length(n, CANVAS_BYTES * modes, min(limit_bytes // 4, BATCH_BYTES))
 
-    def read() -> Iterator[PatternBatch]:
-        for part in slices(scan.scan.M, step):
-            index = np.arange(part.start, part.stop)
-            amplitudes = torch.from_numpy(scan.amplitudes(index)).to(device)
+    def read(chosen: NDArray[np.int64]) -> Iterator[PatternBatch]:
+        for part in slices(len(chosen), step):
+            amplitudes = torch.from_numpy(scan.amplitudes(chosen[part])).to(device)
             yield pattern_batch(
-                physics.to_fft_order(amplitudes), scan.scan.positions_px[part], probe, shape, origin
+                physics.to_fft_order(amplitudes), positions[chosen[part]], cached, shape, origin
             )
 
-    if scan.scan.M * per_pattern > limit_bytes:
-        return read
-    kept = list(read())
-    return lambda: kept
+    readers: list[Callable[[], Iterable[PatternBatch]]] = [partial(read, s) for s in subsets]
+    if keeps:
+        readers = [partial(list, list(reader())) for reader in readers]
+    good = physics.to_fft_order(torch.from_numpy(scan.scan.good_pixels.astype(np.float32)))
+    problem = CanvasProblem(
+        subsets=readers,
+        shape=shape,
+        probe=probe,
+        good=good.to(device),
+        power=m * n * n / 4.0,
+        noise=scan.input_scale / 2,
+        expected=scan.expected_misfit,
+    )
+    return problem, origin
 
 
 def _reconstruct_canvas(
     network: BuiltNetwork, scan: PreparedScan, execution: TorchExecution, device: torch.device
 ) -> CanvasResult:
-    n = scan.scan.N
-    shape, origin = canvas_for(scan.scan.positions_px, n)
+    unrolled = CanvasNetwork(network)
     limit = execution.inference_batch_mib << 20
-    batches = canvas_batches(scan, shape, origin, device, limit)
-    good = physics.to_fft_order(torch.from_numpy(scan.scan.good_pixels.astype(np.float32)))
-    illumination = probe_illumination(batches(), shape)
-    problem = CanvasProblem(
-        batches=batches,
-        shape=shape,
-        good=good.to(device),
-        illumination=illumination,
-        power=torch.tensor(scan.scan.M * n * n / 4.0, device=device),
-    )
-    canvas, misfits, _ = CanvasNetwork(network)(problem)
-    light = (illumination / illumination.max()).cpu().numpy()
+    problem, origin = canvas_problem(scan, unrolled.updates, device, limit)
+    found = unrolled(problem, guarded=True)
+    light = (found.illumination / found.illumination.max()).cpu().numpy()
     return CanvasResult(
-        object=canvas.cpu().numpy(),
+        object=found.canvas.cpu().numpy(),
         weight=np.where(light > RIM / 10, light, 0).astype(np.float32),
         origin_px=origin,
-        losses=np.array([float(m) for m in misfits]),
+        losses=np.array([float(m) for m in found.misfits]),
     )
 
 

@@ -75,6 +75,10 @@ class BuiltNetwork(nn.Module):
                 frame = torch.ones_like(x[0])
                 frame[..., w:-w, w:-w] = 0
                 return x[0] * frame
+            case "space_to_depth":
+                return functional.pixel_unshuffle(x[0], option["factor"])
+            case "depth_to_space":
+                return functional.pixel_shuffle(x[0], option["factor"])
 
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """The learned parameters under the names of the description."""

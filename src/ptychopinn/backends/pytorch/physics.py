@@ -12,10 +12,17 @@ Two choices make it fast without changing the physics:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ptychopinn.physics.groups import FILL, FLOOR, TAPER_RIM
+from ptychopinn.physics.low_frequency import (
+    FADE,
+    difference_symbols,
+    momentum_axis,
+    probe_spread,
+)
 
 
 def to_fft_order(patterns: Tensor) -> Tensor:
@@ -82,6 +89,43 @@ def intensity(fields: Tensor) -> Tensor:
     """Expected intensity (M, N, N) of far fields (M, P, N, N): incoherent modes add as
     intensities."""
     return (fields.real.square() + fields.imag.square()).sum(dim=1)
+
+
+class LowFrequency:
+    """What :mod:`ptychopinn.physics.low_frequency` needs on a canvas of one shape."""
+
+    def __init__(self, probe: Tensor, shape: tuple[int, int]) -> None:
+        device = probe.device
+        self.shape = shape
+
+        def spectrum(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values.astype(np.complex64)).to(device)
+
+        self.spread = spectrum(probe_spread(probe.detach().cpu().numpy(), shape))
+        dy, dx = difference_symbols(shape)
+        power = np.abs(dy) ** 2 + np.abs(dx) ** 2
+        power[0, 0] = 1
+        self.integrate = torch.stack(
+            [spectrum(np.conj(dy) / power), spectrum(np.conj(dx) / power)]
+        )
+        k = torch.from_numpy(momentum_axis(probe.shape[-1]).astype(np.float32))
+        self.k = k.to(device)
+
+    def gradients(self, modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
+        """Missing phase gradient (M, 2) of intensities (M, N, N) in FFT order."""
+        difference = good * (measured - modelled)
+        along = torch.stack([difference.sum(dim=2) @ self.k, difference.sum(dim=1) @ self.k], dim=1)
+        return along / modelled.sum(dim=(1, 2))[:, None]
+
+    def phase(self, gradients: Tensor, centre: Tensor) -> Tensor:
+        """The phase (H, W) whose gradients (M, 2) were found at the flat pixels ``centre`` (M,)."""
+        values = torch.cat([gradients, torch.ones_like(gradients[:, :1])], dim=1)
+        placed = torch.zeros(self.shape[0] * self.shape[1], 3, device=values.device)
+        planes = placed.index_add(0, centre, values).T.reshape(3, *self.shape)
+        spread = torch.fft.irfft2(torch.fft.rfft2(planes) * self.spread, s=self.shape)
+        field = spread[:2] / (spread[2] + FADE * spread[2].max())
+        slope = (torch.fft.rfft2(field) * self.integrate).sum(dim=0)
+        return torch.fft.irfft2(slope, s=self.shape)
 
 
 def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:

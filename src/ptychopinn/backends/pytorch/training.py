@@ -104,12 +104,12 @@ class PhysicsTraining(lightning.LightningModule):
     def loss(self, prediction: Prediction) -> Tensor:
         """Weighted sum of the terms of the loss (see LossConfig)."""
         weights = self.config.loss
-        total = prediction.measured.new_zeros(())
-        share_sum = sum(share for share, _ in prediction.modelled)
-        several = len(prediction.modelled) > 1
-        for share, modelled in prediction.modelled:
-            term = prediction.measured.new_zeros(())
-            arguments = (modelled, prediction.measured, prediction.good)
+        total = prediction.weight.new_zeros(())
+        share_sum = sum(estimate.share for estimate in prediction.estimates)
+        several = len(prediction.estimates) > 1
+        for estimate in prediction.estimates:
+            term = total.new_zeros(())
+            arguments = (estimate.modelled, estimate.measured, prediction.good)
             if weights.nll_weight:
                 term = term + weights.nll_weight * losses.poisson_deviance(*arguments)
             if weights.mae_weight:
@@ -117,7 +117,7 @@ class PhysicsTraining(lightning.LightningModule):
             # The iterates of a canvas network span decades; the logarithm lets each of them count.
             if several and (weights.nll_weight or weights.mae_weight):
                 term = torch.log(term + LOG_FLOOR)
-            total = total + (share / share_sum) * term
+            total = total + (estimate.share / share_sum) * term
         images, light = prediction.images, prediction.weight
         if weights.realspace_weight:
             total = total + weights.realspace_weight * losses.total_variation(images, light)

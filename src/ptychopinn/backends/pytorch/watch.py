@@ -75,7 +75,8 @@ class FitWatch:
         """Watch the patterns of one step."""
         with torch.no_grad():
             sums = self._scans.setdefault(scan, _Sums(prediction))
-            sums.add(prediction.modelled[-1][1], prediction.measured)
+            last = prediction.estimates[-1]
+            sums.add(last.modelled, last.measured)
             weight = prediction.weight.expand(prediction.images.shape)
             total = weight.sum()
             mean = (weight * prediction.images).sum() / total
