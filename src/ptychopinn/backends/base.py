@@ -72,13 +72,30 @@ class CanvasResult:
 
     object : (H, W) complex64.  weight : (H, W) float32, 0 = never seen.
     origin_px : (y, x) scan position of canvas pixel [0, 0].
-    losses : relative amplitude misfit per physics step, empty for patch networks.
+    losses : relative amplitude misfit per pass, empty for patch networks.
+    corrections : share of each learned correction that was taken: 1, less when it was damped
+        because it raised the misfit, 0 when it was rejected; empty for patch networks.
     """
 
     object: NDArray[np.complex64]
     weight: NDArray[np.float32]
     origin_px: NDArray[np.int64]
     losses: NDArray[np.float64]
+    corrections: tuple[float, ...] = ()
+
+    def on(self, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """The object on a canvas of another place: 1 where this one does not reach."""
+        canvas = np.ones(shape, dtype=np.complex64)
+        low = np.maximum(self.origin_px, origin_px)
+        high = np.minimum(self.origin_px + self.object.shape, origin_px + np.array(shape))
+        if (low < high).all():
+            here = tuple(slice(a, b) for a, b in zip(low - origin_px, high - origin_px, strict=True))
+            there = tuple(
+                slice(a, b)
+                for a, b in zip(low - self.origin_px, high - self.origin_px, strict=True)
+            )
+            canvas[here] = self.object[there]
+        return canvas
 
 
 class Backend(Protocol):

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 from ptychopinn.physics.forward import split_positions
 
@@ -64,6 +65,11 @@ def probe_spread(probe: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.comp
     return np.fft.rfft2(np.roll(kernel, (-(n // 2), -(n // 2)), axis=(0, 1)))
 
 
+def transform_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """The shape, hardly larger than that of the canvas, on which the transforms are fast."""
+    return next_fast_len(shape[0], real=True), next_fast_len(shape[1], real=True)
+
+
 def difference_symbols(
     shape: tuple[int, int],
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
@@ -80,22 +86,23 @@ def missing_phase(
     shape: tuple[int, int],
     origin_px: Any = (0, 0),
 ) -> NDArray[np.float64]:
-    """The phase (H, W) in radians, mean zero, whose gradients (M, 2) were found at the positions.
+    """The phase (H, W) in radians, up to a constant, whose gradients (M, 2) were found at the positions.
 
     ``shape`` and ``origin_px`` are those of the canvas; every patch must lie on it.
     """
     n = probe.shape[-1]
     corner, _ = split_positions(positions_px, n, origin_px)
     rows, columns = (corner + n // 2).T
-    placed = np.zeros((3, *shape))
+    larger = transform_shape(shape)
+    placed = np.zeros((3, *larger))
     for plane, values in zip(placed, (*gradients.T, np.ones(len(gradients))), strict=True):
         np.add.at(plane, (rows, columns), values)
-    spread = np.fft.irfft2(np.fft.rfft2(placed) * probe_spread(probe, shape), s=shape)
+    spread = np.fft.irfft2(np.fft.rfft2(placed) * probe_spread(probe, larger), s=larger)
     field = spread[:2] / (spread[2] + FADE * spread[2].max())
-    dy, dx = difference_symbols(shape)
+    dy, dx = difference_symbols(larger)
     spectrum = np.fft.rfft2(field)
     slope = np.conj(dy) * spectrum[0] + np.conj(dx) * spectrum[1]
     power = np.abs(dy) ** 2 + np.abs(dx) ** 2
     power[0, 0] = 1  # the mean, which no gradient tells: the numerator is zero there
-    phase: NDArray[np.float64] = np.fft.irfft2(slope / power, s=shape)
-    return phase
+    phase: NDArray[np.float64] = np.fft.irfft2(slope / power, s=larger)
+    return phase[: shape[0], : shape[1]]

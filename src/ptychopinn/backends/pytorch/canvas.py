@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,6 +55,7 @@ class CanvasProblem:
     power : sum of amplitudes^2 over good pixels of all patterns.
     noise : standard deviation of an amplitude due to photon noise, network units.
     expected : relative misfit that photon noise alone gives.
+    numbers : of each subset the pattern numbers, in the order of its batches.
     """
 
     subsets: Sequence[Callable[[], Iterable[PatternBatch]]]
@@ -62,6 +65,7 @@ class CanvasProblem:
     power: float
     noise: float
     expected: float = 0.0
+    numbers: Sequence[NDArray[np.int64]] = ()
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,13 @@ class Descent:
             self.probe = self.probe + self.probe_velocity
             self.light[subset] = illumination(batches(), self.probe, problem.shape)
         return found
+
+    def onto(self, problem: CanvasProblem) -> Descent:
+        """The same state with another description of the same patterns."""
+        state = Descent(replace(problem, probe=self.probe), self.canvas, self.refine_probe)
+        state.velocity, state.probe_velocity = self.velocity, self.probe_velocity
+        state.follows_phase = self.follows_phase
+        return state
 
     def misfit(self, number: int, canvas: Tensor) -> Tensor:
         """The squared misfit of ``canvas`` on the subset ``number``."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.backends.options import TorchExecution
@@ -36,6 +38,8 @@ CANVAS_BYTES = 64
 # Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
 BATCH_BYTES = 8 << 20
 PATCH_BYTES = 4096
+# Room around the canvas, in pixels, for positions that are refined.
+MARGIN = 4
 
 
 def reconstruct(
@@ -68,15 +72,16 @@ def canvas_problem(
     device: torch.device,
     limit_bytes: int,
     refine_probe: bool = False,
+    place: tuple[tuple[int, int], NDArray[np.int64]] | None = None,
 ) -> tuple[CanvasProblem, NDArray[np.int64]]:
     """A whole scan as a canvas problem, and the origin of its canvas.
 
-    The patterns are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them
+    ``place`` is shape and origin of the canvas, the smallest one when not given. The patterns are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them
     anew and holds one batch at a time.
     """
     n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
     positions = scan.scan.positions_px
-    shape, origin = canvas_for(positions, n)
+    shape, origin = canvas_for(positions, n) if place is None else place
     probe = torch.from_numpy(scan.probe).to(device)
     count = subset_count(mean_overlap(positions, scan.probe), m, updates)
     subsets = ordered_subsets(positions, count, np.random.default_rng(0))
@@ -97,6 +102,7 @@ def canvas_problem(
     good = physics.to_fft_order(torch.from_numpy(scan.scan.good_pixels.astype(np.float32)))
     problem = CanvasProblem(
         subsets=readers,
+        numbers=subsets,
         shape=shape,
         probe=probe,
         good=good.to(device),
@@ -114,12 +120,21 @@ def _reconstruct_canvas(
     limit = execution.inference_batch_mib << 20
     problem, origin = canvas_problem(scan, unrolled.updates, device, limit)
     found = unrolled(problem, guarded=True)
-    light = (found.illumination / found.illumination.max()).cpu().numpy()
+    misfits = [float(m) for m in found.misfits]
+    result = canvas_result(found.canvas, found.illumination, origin, misfits)
+    return replace(result, corrections=tuple(found.corrections))
+
+
+def canvas_result(
+    canvas: Tensor, illumination: Tensor, origin: NDArray[np.int64], misfits: Sequence[float]
+) -> CanvasResult:
+    """The canvas as a result; pixels that hardly any light reached count as never seen."""
+    light = (illumination / illumination.max()).cpu().numpy()
     return CanvasResult(
-        object=found.canvas.cpu().numpy(),
+        object=canvas.cpu().numpy(),
         weight=np.where(light > RIM / 10, light, 0).astype(np.float32),
         origin_px=origin,
-        losses=np.array([float(m) for m in found.misfits]),
+        losses=np.array(misfits),
     )
 
 

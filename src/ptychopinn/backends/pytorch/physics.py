@@ -22,6 +22,7 @@ from ptychopinn.physics.low_frequency import (
     difference_symbols,
     momentum_axis,
     probe_spread,
+    transform_shape,
 )
 
 
@@ -96,13 +97,13 @@ class LowFrequency:
 
     def __init__(self, probe: Tensor, shape: tuple[int, int]) -> None:
         device = probe.device
-        self.shape = shape
+        self.shape, self.larger = shape, transform_shape(shape)
 
         def spectrum(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values.astype(np.complex64)).to(device)
 
-        self.spread = spectrum(probe_spread(probe.detach().cpu().numpy(), shape))
-        dy, dx = difference_symbols(shape)
+        self.spread = spectrum(probe_spread(probe.detach().cpu().numpy(), self.larger))
+        dy, dx = difference_symbols(self.larger)
         power = np.abs(dy) ** 2 + np.abs(dx) ** 2
         power[0, 0] = 1
         self.integrate = torch.stack(
@@ -122,10 +123,12 @@ class LowFrequency:
         values = torch.cat([gradients, torch.ones_like(gradients[:, :1])], dim=1)
         placed = torch.zeros(self.shape[0] * self.shape[1], 3, device=values.device)
         planes = placed.index_add(0, centre, values).T.reshape(3, *self.shape)
-        spread = torch.fft.irfft2(torch.fft.rfft2(planes) * self.spread, s=self.shape)
+        spectrum = torch.fft.rfft2(planes, s=self.larger) * self.spread
+        spread = torch.fft.irfft2(spectrum, s=self.larger)
         field = spread[:2] / (spread[2] + FADE * spread[2].max())
         slope = (torch.fft.rfft2(field) * self.integrate).sum(dim=0)
-        return torch.fft.irfft2(slope, s=self.shape)
+        phase = torch.fft.irfft2(slope, s=self.larger)
+        return phase[: self.shape[0], : self.shape[1]]
 
 
 def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,149 @@
+"""Plain physics iterations: object, probe modes and scan positions until the misfit stands still.
+
+The updates are those of the canvas network without its learned correction (see
+:mod:`ptychopinn.networks.unrolled`), with steps that are halved whenever a pass brings little: large
+ones find the object, small ones settle it. A position is moved along
+
+    delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
+
+a 2 x 2 system per pattern, chi being the change of the exit wave by the modulus projection. The mean
+of all moves, which only shifts the object, is taken out.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptychopinn.backends.base import CanvasResult, Progress
+from ptychopinn.backends.options import TorchExecution
+from ptychopinn.backends.pytorch import physics
+from ptychopinn.backends.pytorch.canvas import Descent, PatternBatch
+from ptychopinn.backends.pytorch.execution import computing, device_of
+from ptychopinn.backends.pytorch.inference import MARGIN, canvas_problem, canvas_result
+from ptychopinn.config import RefineConfig
+from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
+from ptychopinn.physics.forward import canvas_for
+from ptychopinn.preparation import PreparedScan
+from ptychopinn.refinement import Schedule
+
+log = logging.getLogger(__name__)
+
+MOMENTUM = 0.7
+# Largest move of a position in one pass, pixels, and the share of the solution that is taken.
+LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
+# Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay where they are.
+STIFFNESS = 1e-2
+
+
+@dataclass(frozen=True)
+class Refined:
+    """canvas : the object (see CanvasResult). probe : (P, N, N) network units. positions_px : (M,
+    2). passes : how many were made."""
+
+    canvas: CanvasResult
+    probe: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    passes: int
+
+
+def refine(
+    scan: PreparedScan,
+    config: RefineConfig,
+    execution: TorchExecution,
+    start: CanvasResult | None,
+    progress: Progress,
+) -> Refined:
+    """Refine the object of ``start``, or an empty one, until nothing improves any more."""
+    device = device_of(execution)
+    limit = execution.inference_batch_mib << 20
+    place = canvas_for(scan.scan.positions_px, scan.scan.N, MARGIN if config.positions else 0)
+    schedule = Schedule(config)
+    with torch.inference_mode(), computing(execution):
+        problem, origin = canvas_problem(
+            scan, config.updates, device, limit, refine_probe=config.probe, place=place
+        )
+        canvas = None
+        if start is not None:
+            canvas = torch.from_numpy(start.on(place[0], origin)).to(device)
+        state = Descent(problem, canvas, config.probe)
+        positions = scan.scan.positions_px
+        misfits: list[float] = []
+        while (size := schedule.next_step(misfits)) is not None:
+            progress.epoch(len(misfits), config.updates)
+            misfit = 0.0
+            for u in range(config.updates):
+                first = len(misfits) * config.updates
+                found = state.update(
+                    first + u,
+                    torch.tensor(STEP * size),
+                    torch.tensor(MOMENTUM),
+                    torch.tensor(PHASE_GAIN * size),
+                    decide=u in (0, config.updates - 1),
+                )
+                misfit += float(found.misfit) * len(problem.subsets) / config.updates
+                progress.step(misfit / problem.power, 0.0)
+            misfits.append(misfit / problem.power)
+            progress.epoch_done(len(misfits) - 1, {"misfit": misfits[-1]})
+            if config.positions and len(misfits) >= config.positions_from:
+                positions = moved_positions(state, scan, positions, origin)
+                scan = replace(scan, scan=replace(scan.scan, positions_px=positions))
+                problem, _ = canvas_problem(
+                    scan, config.updates, device, limit, refine_probe=config.probe, place=place
+                )
+                state = state.onto(problem)
+        return Refined(
+            canvas_result(state.canvas, sum(state.light), origin, misfits),
+            state.probe.cpu().numpy(),
+            positions,
+            len(misfits),
+        )
+
+
+def moved_positions(
+    state: Descent,
+    scan: PreparedScan,
+    positions_px: NDArray[np.float64],
+    origin: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Positions (M, 2) after one least-squares move each, within the canvas."""
+    canvas = state.canvas
+    slopes = [(torch.roll(canvas, -1, d) - torch.roll(canvas, 1, d)) / 2 for d in (0, 1)]
+    moves = np.zeros_like(positions_px)
+    for numbers, batches in zip(state.problem.numbers, state.problem.subsets, strict=True):
+        done = 0
+        for batch in batches():
+            move = position_moves(state, batch, slopes)
+            chosen = numbers[done : done + len(move)]
+            moves[chosen] = move.cpu().numpy()
+            done += len(move)
+    moves = np.clip(MOVE_SHARE * moves, -LARGEST_MOVE, LARGEST_MOVE)
+    moves -= moves.mean(axis=0)
+    n = scan.scan.N
+    low = origin + n // 2
+    high = origin + np.array(canvas.shape) - n + n // 2
+    return np.clip(positions_px + moves, low, high)
+
+
+def position_moves(state: Descent, batch: PatternBatch, slopes: list[Tensor]) -> Tensor:
+    """Least-squares moves (M, 2) of the positions of a batch, in pixels."""
+    n = batch.amplitudes.shape[-1]
+    probes = batch.shifted(state.probe)
+    fields = physics.far_field(probes, physics.gather(state.canvas, batch.index, n))
+    amplitude = torch.sqrt(physics.intensity(fields) + 1e-12)
+    difference = state.problem.good * (batch.amplitudes - amplitude)
+    chi = physics.ifft(fields * (difference / amplitude)[:, None])
+    waves = [probes * physics.gather(slope, batch.index, n)[:, None] for slope in slopes]
+    right = torch.stack([(w.conj() * chi).real.sum(dim=(1, 2, 3)) for w in waves], dim=1)
+    rows = [
+        torch.stack([(a.conj() * b).real.sum(dim=(1, 2, 3)) for b in waves], dim=1) for a in waves
+    ]
+    matrix = torch.stack(rows, dim=1)
+    trace = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
+    stiff = STIFFNESS * (trace + trace.mean())[:, None, None] * torch.eye(2, device=matrix.device)
+    return torch.linalg.solve(matrix + stiff, right)
