@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import Progress, Silent, metrics_at_best
+from ptychopinn.backends.base import Progress, Silent
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.selector import get_backend
 from ptychopinn.bundle import Bundle, Manifest, check_weights, load_bundle, save_bundle
 from ptychopinn.config import Config, validated
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
-from ptychopinn.networks.registry import describe
+from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.preparation import PreparedScan, mean_counts, prepare
 from ptychopinn.probe_check import ProbeCheck, check_probe
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
+from ptychopinn.training.history import metrics_at_best
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
             f"all training scans must have the same N, received {sizes}; crop or bin them alike."
         )
     model = config.model
-    if model.architecture != "cnn":
+    if family(model) == "canvas":
         return config
     if model.N is not None and sizes[0] != model.N:
         raise InputError(

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.config import Config, ModelConfig
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses
 from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.data import Batch
 
 if TYPE_CHECKING:
     import torch
@@ -329,9 +332,9 @@ class Networks(ABC):
 
     name: str
 
-    @abstractmethod
     def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-        """Weights of a newly built network, by the names of the description."""
+        """Weights of a newly started network, after they went through the backend."""
+        return self.round_trip(model, initial_weights(describe(model), seed))
 
     @abstractmethod
     def apply(
@@ -365,20 +368,10 @@ class TorchNetworks(Networks):
     name = "pytorch"
 
     @staticmethod
-    def _build(model: ModelConfig, seed: int) -> Any:
-        from ptychopinn.backends.pytorch.family import build_network
+    def _loaded(model: ModelConfig, weights: Weights) -> Any:
+        from ptychopinn.backends.pytorch.network import BuiltNetwork
 
-        return build_network(model, seed)
-
-    def _loaded(self, model: ModelConfig, weights: Weights) -> Any:
-        # Another seed than any test uses, so that a weight which is not taken over is noticed.
-        network = self._build(model, 987654321)
-        network.import_weights(weights)
-        return network
-
-    def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-        weights: dict[str, NDArray[np.float32]] = self._build(model, seed).export_weights()
-        return weights
+        return BuiltNetwork(describe(model), weights)
 
     def apply(
         self, model: ModelConfig, weights: Weights, inputs: Mapping[str, Array]
@@ -405,11 +398,9 @@ class TorchNetworks(Networks):
 
         from ptychopinn.backends.pytorch import family, physics
 
-        cls = family.family_class(model)
-        network = self._loaded(model, weights)
-        extra = (scan.scan.N,) if cls is family.PatchFamily else ()
-        built = cls(network, [scan], False, *extra)
-        batch = family.Batch(
+        built = family.build_family(Config(model=model), [scan])
+        built.network.import_weights(weights)
+        batch = Batch(
             amplitudes=torch.from_numpy(scan.amplitudes(groups)),
             positions_px=torch.from_numpy(scan.scan.positions_px[groups]),
             scan=0,
