@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.backends.base import TrainingOutcome
+from ptychopinn.backends.selector import BACKENDS, BackendName
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.training.checkpoint import read_checkpoint
+from ptychopinn.training.checkpoint import damaged, read_checkpoint
 from ptychopinn.training.history import History
 
 CHECKPOINTS = "checkpoints"
@@ -36,7 +37,19 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
     return {"config": config.model_dump(mode="json"), "scans": identities}
 
 
-def check_resumable(folder: Path, backend: str) -> Path:
+def backend_of_run(folder: Path) -> BackendName | None:
+    """Which backend wrote the last checkpoint in the folder of a run; None when there is none."""
+    path = folder / CHECKPOINTS / LAST
+    if not path.exists():
+        return None
+    name, _, _ = read_checkpoint(path)
+    for known in BACKENDS:
+        if name == known:
+            return known
+    damaged(path, ValueError(f"the unknown backend '{name}'"))
+
+
+def check_resumable(folder: Path, backend: BackendName) -> Path:
     """The checkpoint to go on from in the folder of a run.
 
     Raises
@@ -45,12 +58,12 @@ def check_resumable(folder: Path, backend: str) -> Path:
         When there is none, or another backend wrote it.
     """
     path = folder / CHECKPOINTS / LAST
-    if not path.exists():
+    earlier = backend_of_run(folder)
+    if earlier is None:
         raise InputError(
             f"--resume needs a finished epoch of an earlier run, received none at '{path}'; start "
             "again with --force instead."
         )
-    earlier, _, _ = read_checkpoint(path)
     if earlier != backend:
         raise InputError(
             f"--resume continues a run with its own backend, received {backend} where it has "

@@ -17,7 +17,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from safetensors.torch import save as tensors_bytes
 
 from ptychopinn.training.checkpoint import TENSORS, damaged, read_checkpoint, write_checkpoint
 
-BACKEND = "pytorch"
+BACKEND: Final = "pytorch"
 DEEPEST = 64
 
 
