@@ -53,19 +53,6 @@ class TrainingOutcome:
     stopped_by: int | None
 
 
-def metrics_at_best(history: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, float]:
-    """The metrics of the epoch with the lowest ``val_loss``, and its number as ``epoch``.
-
-    Empty when no epoch was finished.
-    """
-    losses = history.get("val_loss")
-    if not losses:
-        return {}
-    best = min(losses, key=lambda point: point[1])[0]
-    found = {name: dict(points) for name, points in history.items()}
-    return {"epoch": best, **{name: at[best] for name, at in found.items() if best in at}}
-
-
 @dataclass(frozen=True, eq=False)
 class CanvasResult:
     """What inference hands back, in network units.
@@ -89,12 +76,9 @@ class CanvasResult:
         low = np.maximum(self.origin_px, origin_px)
         high = np.minimum(self.origin_px + self.object.shape, origin_px + np.array(shape))
         if (low < high).all():
-            here = tuple(slice(a, b) for a, b in zip(low - origin_px, high - origin_px, strict=True))
-            there = tuple(
-                slice(a, b)
-                for a, b in zip(low - self.origin_px, high - self.origin_px, strict=True)
-            )
-            canvas[here] = self.object[there]
+            (y, x), (v, u) = low - origin_px, low - self.origin_px
+            height, width = high - low
+            canvas[y : y + height, x : x + width] = self.object[v : v + height, u : u + width]
         return canvas
 
 

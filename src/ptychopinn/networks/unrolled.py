@@ -8,7 +8,8 @@ that each cover the whole scan. A pass makes one update per subset, u = 1..U,
 
 with d the modulus projection of the patterns of that subset, averaged with the illumination as
 weight, and phi the low-frequency phase that their centres of mass still miss
-(ptychopinn.physics.low_frequency). After each of the K passes a small U-Net on the canvas, shared by all passes, corrects the object,
+(ptychopinn.physics.low_frequency). After each of the K passes a small U-Net on the canvas, shared
+by all passes, corrects the object,
 
     O <- O + c_k U(O, v, illumination, noise, misfit).
 
@@ -44,6 +45,9 @@ DAMPING = (1.0, 0.5, 0.25)
 PHASE_TOLERANCE = 1e-3
 # Ordered subsets are so large that this many of their patterns overlap, on average.
 LEAST_OVERLAP = 1.5
+# One in so many patterns of a training sub-scan is left out of the physics steps and judges their
+# result, which shows whether the object is right or fits the noise.
+LEFT_OUT = 5
 
 
 def subset_count(overlap: float, patterns: int, updates: int) -> int:

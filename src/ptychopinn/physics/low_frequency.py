@@ -36,7 +36,8 @@ FADE = 0.1
 def momentum_axis(n: int) -> NDArray[np.float64]:
     """Spatial frequency k of every detector row or column in FFT order, radians per object
     pixel."""
-    return 2 * np.pi * np.fft.fftfreq(n)
+    k: NDArray[np.float64] = 2 * np.pi * np.fft.fftfreq(n)
+    return k
 
 
 def phase_gradients(
@@ -86,7 +87,7 @@ def missing_phase(
     shape: tuple[int, int],
     origin_px: Any = (0, 0),
 ) -> NDArray[np.float64]:
-    """The phase (H, W) in radians, up to a constant, whose gradients (M, 2) were found at the positions.
+    """The phase (H, W) in radians, up to a constant, with these gradients (M, 2) at the positions.
 
     ``shape`` and ``origin_px`` are those of the canvas; every patch must lie on it.
     """

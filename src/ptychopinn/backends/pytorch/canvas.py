@@ -72,9 +72,11 @@ class CanvasProblem:
 class CanvasEstimate:
     """What the canvas network found.
 
-    canvas : (H, W) complex.  canvases : the same after each pass.  illumination : (H, W) sum of abs(probe)^2.  probe : (P, N, N).
+    canvas : (H, W) complex.  canvases : the same after each pass.
+    illumination : (H, W) sum of abs(probe)^2.  probe : (P, N, N).
     misfits : relative amplitude misfit during each pass (K).
-    modelled : of each pass and update the intensities (m, N, N) before it, for subsets of one batch.
+    modelled : of each pass and update the intensities (m, N, N) before it, where a subset is one
+        batch.
     corrections : share of each learned correction that was taken: 1, less when it was damped, 0
         when it was rejected.  phases : 1 where the low-frequency phase was followed in a pass.
     """
@@ -196,8 +198,8 @@ class Descent:
     ) -> Projection:
         """One update with the subset ``number`` (modulo their count).
 
-        With ``decide`` the low-frequency phase is followed from now on only if it does not raise the
-        misfit of the patterns that come next.
+        With ``decide`` the low-frequency phase is followed from now on only if it does not raise
+        the misfit of the patterns that come next.
         """
         problem, subset = self.problem, number % len(self.problem.subsets)
         batches = problem.subsets[subset]

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
-from ptychopinn.backends.pytorch.family import (
-    PatchFamily,
-    build_network,
-    patch_weight,
-    pattern_batch,
-)
+from ptychopinn.backends.pytorch.family import PatchFamily, patch_weight, pattern_batch
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import nearest_groups, ordered_subsets
-from ptychopinn.networks.unrolled import RIM, subset_count
+from ptychopinn.grouping import ordered_subsets
+from ptychopinn.inference import CANVAS_BYTES, canvas_result, reconstruct_patches
+from ptychopinn.networks.registry import describe, family
+from ptychopinn.networks.unrolled import subset_count
 from ptychopinn.physics.forward import canvas_for, mean_overlap
-from ptychopinn.physics.groups import split_offsets
 from ptychopinn.preparation import PreparedScan, batch_length, slices
-from ptychopinn.stitching import Stitcher
 
-# Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, far
-# field, correction (complex64), amplitude, index.
-CANVAS_BYTES = 64
 # Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
 BATCH_BYTES = 8 << 20
-PATCH_BYTES = 4096
 # Room around the canvas, in pixels, for positions that are refined.
 MARGIN = 4
 
@@ -49,13 +39,12 @@ def reconstruct(
     execution: TorchExecution,
 ) -> CanvasResult:
     """Reconstruct a scan with trained weights (see ptychopinn.backends.base.Backend)."""
-    network = build_network(config.model, seed=0)
-    network.import_weights(weights)
+    network = BuiltNetwork(describe(config.model), weights)
     device = device_of(execution)
     try:
         network.to(device).eval()
         with torch.inference_mode(), computing(execution):
-            if config.model.architecture == "cnn":
+            if family(config.model) == "patch":
                 return _reconstruct_patches(config, network, scan, execution, device)
             return _reconstruct_canvas(network, scan, execution, device)
     except torch.OutOfMemoryError as error:
@@ -76,8 +65,9 @@ def canvas_problem(
 ) -> tuple[CanvasProblem, NDArray[np.int64]]:
     """A whole scan as a canvas problem, and the origin of its canvas.
 
-    ``place`` is shape and origin of the canvas, the smallest one when not given. The patterns are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them
-    anew and holds one batch at a time.
+    ``place`` is shape and origin of the canvas, the smallest one when not given. The patterns are
+    kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew and holds
+    one batch at a time.
     """
     n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
     positions = scan.scan.positions_px
@@ -120,22 +110,13 @@ def _reconstruct_canvas(
     limit = execution.inference_batch_mib << 20
     problem, origin = canvas_problem(scan, unrolled.updates, device, limit)
     found = unrolled(problem, guarded=True)
-    misfits = [float(m) for m in found.misfits]
-    result = canvas_result(found.canvas, found.illumination, origin, misfits)
-    return replace(result, corrections=tuple(found.corrections))
-
-
-def canvas_result(
-    canvas: Tensor, illumination: Tensor, origin: NDArray[np.int64], misfits: Sequence[float]
-) -> CanvasResult:
-    """The canvas as a result; pixels that hardly any light reached count as never seen."""
-    light = (illumination / illumination.max()).cpu().numpy()
-    return CanvasResult(
-        object=canvas.cpu().numpy(),
-        weight=np.where(light > RIM / 10, light, 0).astype(np.float32),
-        origin_px=origin,
-        losses=np.array(misfits),
+    result = canvas_result(
+        found.canvas.cpu().numpy(),
+        found.illumination.cpu().numpy(),
+        origin,
+        [float(m) for m in found.misfits],
     )
+    return replace(result, corrections=tuple(found.corrections))
 
 
 def _reconstruct_patches(
@@ -145,33 +126,18 @@ def _reconstruct_patches(
     execution: TorchExecution,
     device: torch.device,
 ) -> CanvasResult:
-    model = config.model
-    n, m = scan.scan.N, scan.scan.M
-    if n != model.N:
-        raise InputError(
-            f"this model was trained for patterns of N = {model.N}, received a scan with N = {n}; "
-            "crop, pad or bin the patterns, or train a model for that size."
-        )
-    positions = scan.scan.positions_px
-    size = model.gridsize**2
-    rng = np.random.default_rng(0)
-    groups = nearest_groups(positions, np.arange(m), size, size - 1, rng)
-    family = PatchFamily(network, [scan], False, n).to(device)
-    weight = patch_weight(family.probe(0))
-    stitcher = Stitcher(positions, weight.cpu().numpy())
-    step = batch_length(n, PATCH_BYTES * size, execution.inference_batch_mib << 20)
-    for part in slices(m, min(step, 256)):
-        chosen = groups[part]
-        amplitudes = torch.from_numpy(scan.amplitudes(chosen)).to(device)
-        patches = family.objects(amplitudes)
-        places = positions[chosen]
-        if size > 1:
-            offsets = places - places.mean(axis=1, keepdims=True)
-            patches = physics.common_patches(patches, torch.from_numpy(offsets).to(device), weight)
-            # After the merge patch k sits at the whole-pixel offset from the group's centre.
-            places = places - split_offsets(offsets)[1]
-        stitcher.add(patches.reshape(-1, n, n).cpu().numpy(), places.reshape(-1, 2))
-    canvas, weight_map = stitcher.result()
-    return CanvasResult(
-        object=canvas, weight=weight_map, origin_px=stitcher.origin_px, losses=np.empty(0)
-    )
+    patch_family = PatchFamily(network, [scan], False, scan.scan.N).to(device)
+    weight = patch_weight(patch_family.probe(0))
+
+    def apply(
+        amplitudes: NDArray[np.float32], offsets: NDArray[np.float64]
+    ) -> NDArray[np.complex64]:
+        patches = patch_family.objects(torch.from_numpy(amplitudes).to(device))
+        if offsets.shape[1] > 1:
+            places = torch.from_numpy(offsets).to(device)
+            patches = physics.common_patches(patches, places, weight)
+        found: NDArray[np.complex64] = patches.cpu().numpy()
+        return found
+
+    limit = execution.inference_batch_mib << 20
+    return reconstruct_patches(config.model, scan, limit, apply)

@@ -106,9 +106,7 @@ class LowFrequency:
         dy, dx = difference_symbols(self.larger)
         power = np.abs(dy) ** 2 + np.abs(dx) ** 2
         power[0, 0] = 1
-        self.integrate = torch.stack(
-            [spectrum(np.conj(dy) / power), spectrum(np.conj(dx) / power)]
-        )
+        self.integrate = torch.stack([spectrum(np.conj(dy) / power), spectrum(np.conj(dx) / power)])
         k = torch.from_numpy(momentum_axis(probe.shape[-1]).astype(np.float32))
         self.k = k.to(device)
 

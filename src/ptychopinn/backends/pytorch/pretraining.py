@@ -31,13 +31,17 @@ from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasEstimate, CanvasNetwork
 from ptychopinn.backends.pytorch.execution import computing, device_of
-from ptychopinn.backends.pytorch.family import build_network, known_object, single_problem
-from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped, ignore_signals
+from ptychopinn.backends.pytorch.family import single_problem
+from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.config import Config
 from ptychopinn.errors import TrainingError
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan, prepare
 from ptychopinn.simulation.variety import draw_scan
+from ptychopinn.training.data import known_object
+from ptychopinn.training.interruption import StopFlag, Stopped, ignore_signals
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +156,10 @@ def pretrain(
         When the loss is not finite.
     """
     training, device, stop = config.training, device_of(execution), StopFlag()
-    network = build_network(config.model, training.seed)
-    if start is not None:
-        network.import_weights(start)
+    description = describe(config.model)
+    network = BuiltNetwork(
+        description, initial_weights(description, training.seed) if start is None else start
+    )
     unrolled = CanvasNetwork(network).to(device)
     optimizer = torch.optim.Adam(network.parameters(), training.learning_rate, betas=(0.9, 0.99))
     mean = Average(network.parameters_by_name(), average)
@@ -186,7 +191,9 @@ def pretrain(
                 if (number + 1) % training.batch_size == 0:
                     _step(optimizer, network, config, number + 1, steps)
                     mean.update(network.parameters_by_name())
-                progress.step(losses[-1], scan.scan.M * (number + 1) / (time.perf_counter() - begun))
+                progress.step(
+                    losses[-1], scan.scan.M * (number + 1) / (time.perf_counter() - begun)
+                )
                 if (number + 1) % REPORT == 0:
                     value = float(np.mean(losses[-REPORT:]))
                     history["train_loss"].append(((number + 1) // REPORT, value))

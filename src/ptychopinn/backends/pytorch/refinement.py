@@ -1,13 +1,13 @@
 """Plain physics iterations: object, probe modes and scan positions until the misfit stands still.
 
 The updates are those of the canvas network without its learned correction (see
-:mod:`ptychopinn.networks.unrolled`), with steps that are halved whenever a pass brings little: large
-ones find the object, small ones settle it. A position is moved along
+:mod:`ptychopinn.networks.unrolled`), with steps that are halved whenever a pass brings little:
+large ones find the object, small ones settle it. A position is moved along
 
     delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
 
-a 2 x 2 system per pattern, chi being the change of the exit wave by the modulus projection. The mean
-of all moves, which only shifts the object, is taken out.
+a 2 x 2 system per pattern, chi being the change of the exit wave by the modulus projection. The
+mean of all moves, which only shifts the object, is taken out.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import Descent, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
-from ptychopinn.backends.pytorch.inference import MARGIN, canvas_problem, canvas_result
+from ptychopinn.backends.pytorch.inference import MARGIN, canvas_problem
 from ptychopinn.config import RefineConfig
+from ptychopinn.inference import canvas_result
 from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 MOMENTUM = 0.7
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
-# Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay where they are.
+# Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
 STIFFNESS = 1e-2
 
 
@@ -98,7 +99,12 @@ def refine(
                 )
                 state = state.onto(problem)
         return Refined(
-            canvas_result(state.canvas, sum(state.light), origin, misfits),
+            canvas_result(
+                state.canvas.cpu().numpy(),
+                torch.stack(state.light).sum(dim=0).cpu().numpy(),
+                origin,
+                misfits,
+            ),
             state.probe.cpu().numpy(),
             positions,
             len(misfits),
