@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptychopinn.backends.options import TFExecution, TorchExecution
     from ptychopinn.bundle import Bundle, load_bundle, save_bundle
-    from ptychopinn.config import Config
+    from ptychopinn.config import Config, RefineConfig
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
     from ptychopinn.io import load_scan, save_scan
     from ptychopinn.result import Reconstruction, load_reconstruction
     from ptychopinn.scan import Scan
     from ptychopinn.simulation import SimulationConfig, simulate
-    from ptychopinn.workflows import TrainedModel, reconstruct, train
+    from ptychopinn.workflows import TrainedModel, reconstruct, refine, train
 
 _HOMES = {
     "Bundle": "bundle",
     "Config": "config",
+    "RefineConfig": "config",
     "Evaluation": "evaluation",
     "InputError": "errors",
     "PtychoPINNError": "errors",
@@ -38,6 +39,7 @@ _HOMES = {
     "load_reconstruction": "result",
     "load_scan": "io",
     "reconstruct": "workflows",
+    "refine": "workflows",
     "save_bundle": "bundle",
     "save_scan": "io",
     "simulate": "simulation",
@@ -51,6 +53,7 @@ __all__ = [
     "InputError",
     "PtychoPINNError",
     "Reconstruction",
+    "RefineConfig",
     "Scan",
     "SimulationConfig",
     "TFExecution",
@@ -62,6 +65,7 @@ __all__ = [
     "load_reconstruction",
     "load_scan",
     "reconstruct",
+    "refine",
     "save_bundle",
     "save_scan",
     "simulate",

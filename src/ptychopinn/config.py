@@ -157,8 +157,8 @@ class RefineConfig(Section):
 
     passes: int = Field(60, ge=1, description="largest number of passes over the patterns")
     updates: int = Field(4, ge=1, le=16, description="updates of the object in a pass")
-    probe: bool = Field(False, description="refine the probe modes as well")
-    positions: bool = Field(False, description="refine the scan positions as well")
+    refine_probe: bool = Field(False, description="refine the probe modes as well")
+    refine_positions: bool = Field(False, description="refine the scan positions as well")
     positions_from: int = Field(4, ge=0, description="passes before positions are first moved")
     stagnation: float = Field(
         0.01, ge=0, lt=1, description="relative gain of a pass below which the step is halved"

@@ -1,4 +1,4 @@
-"""The two verbs of the product, independent of backend and command line: train and reconstruct."""
+"""The verbs of the product, independent of backend and command line: train, reconstruct, refine."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import Progress, Silent
-from ptychopinn.backends.options import Execution
+from ptychopinn.backends.base import CanvasResult, Progress, Silent
+from ptychopinn.backends.options import Execution, TorchExecution
 from ptychopinn.backends.selector import BackendName, choose, get_backend
-from ptychopinn.bundle import Bundle, Manifest, check_weights, load_bundle, save_bundle
-from ptychopinn.config import Config, validated
+from ptychopinn.bundle import (
+    BUNDLE_NAME,
+    Bundle,
+    Manifest,
+    check_weights,
+    load_bundle,
+    save_bundle,
+)
+from ptychopinn.config import Config, RefineConfig, validated
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe, family
@@ -30,6 +38,9 @@ from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
 
 log = logging.getLogger(__name__)
+
+# Name of the model that comes with the package.
+PRETRAINED = "pretrained"
 
 # Package -> names under which it may be installed.
 RECORDED: Mapping[str, tuple[str, ...]] = {
@@ -148,6 +159,64 @@ def train(
     return TrainedModel(bundle, outcome.history, seconds, outcome.stopped_by)
 
 
+def pretrain(
+    config: Config,
+    steps: int,
+    *,
+    start: TrainedModel | Bundle | str | Path | None = None,
+    execution: TorchExecution | None = None,
+    progress: Progress | None = None,
+) -> TrainedModel:
+    """Train a canvas network on simulated scans of every kind, with their known objects.
+
+    Each of the ``steps`` scans is drawn on the fly and seen once (see
+    :mod:`ptychopinn.simulation.variety`). PyTorch does it; the model serves every backend.
+
+    Raises
+    ------
+    InputError
+        When the architecture is no canvas network, or ``start`` is of another one.
+    """
+    if family(config.model) != "canvas":
+        raise InputError(
+            f"pretraining needs a canvas network, received the architecture "
+            f"{config.model.architecture}; use --architecture unrolled."
+        )
+    weights = None
+    if start is not None:
+        bundle = open_model(start)
+        if describe(config_of(bundle).model) != describe(config.model):
+            raise InputError(
+                "a model is trained further with its own architecture, received other options of "
+                "the network; leave them out."
+            )
+        weights = bundle.weights
+    choose("pytorch", execution)
+    from ptychopinn.backends.pytorch.pretraining import DrawnScans
+    from ptychopinn.backends.pytorch.pretraining import pretrain as run
+
+    begun = time.perf_counter()
+    trained, history, stopped_by = run(
+        config,
+        steps,
+        TorchExecution() if execution is None else execution,
+        start=weights,
+        progress=Silent() if progress is None else progress,
+    )
+    manifest = Manifest(
+        backend="pytorch",
+        config=config.model_dump(mode="json"),
+        versions=package_versions(),
+        seed=config.training.seed,
+        statistics={"simulated_scans": steps},
+        metrics={name: points[-1][1] for name, points in history.items() if points},
+    )
+    # Every bundle holds a probe; this network was trained with a new one in every scan.
+    probe = DrawnScans(config.training.seed, 1)[0].scan.probe
+    bundle = Bundle(manifest, trained, probe)
+    return TrainedModel(bundle, history, time.perf_counter() - begun, stopped_by)
+
+
 def complete(config: Config, scans: Sequence[Scan]) -> Config:
     """Fill in what follows from the data (N), and check that the scans belong together."""
     if not scans:
@@ -222,6 +291,24 @@ class ReconstructionReport:
     backend: BackendName
 
 
+def open_model(model: TrainedModel | Bundle | str | Path) -> Bundle:
+    """The bundle of a model; ``"pretrained"`` is the one that comes with the package.
+
+    Raises
+    ------
+    InputError
+        When the file is not a valid bundle.
+    """
+    if isinstance(model, TrainedModel):
+        return model.bundle
+    if isinstance(model, Bundle):
+        return model
+    if str(model) == PRETRAINED:
+        with as_file(files("ptychopinn") / "pretrained" / BUNDLE_NAME) as path:
+            return load_bundle(path)
+    return load_bundle(model)
+
+
 def reconstruct(
     model: TrainedModel | Bundle | str | Path,
     scan: Scan,
@@ -234,7 +321,8 @@ def reconstruct(
 
     The object is in the units of the scan's probe; one global factor makes the modelled counts
     equal the measured ones. When the model refined a probe in training, that one is used, unless
-    ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it.
+    ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it. The model
+    ``"pretrained"`` comes with the package and suits scans that nobody trained on.
 
     Raises
     ------
@@ -258,9 +346,7 @@ def reconstruct_with_report(
 
     ``keep_probe`` uses the probe of the scan even when the model refined one of its own.
     """
-    if isinstance(model, TrainedModel):
-        model = model.bundle
-    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    bundle = open_model(model)
     config = config_of(bundle)
     backend, execution = choose(backend, execution)
     computing = get_backend(backend)
@@ -269,7 +355,92 @@ def reconstruct_with_report(
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
     canvas = computing.reconstruct(config, bundle.weights, prepared, execution)
-    network_s = time.perf_counter() - start
+    seconds = {"network": time.perf_counter() - start}
+    stage: dict[str, Any] = {
+        "stage": "network",
+        "architecture": config.model.architecture,
+        "corrections": list(canvas.corrections),
+    }
+    origin = {"model": bundle.manifest.model_dump(mode="json")}
+    return _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
+
+
+def refine(
+    scan: Scan,
+    start: Reconstruction | None = None,
+    config: RefineConfig | None = None,
+    *,
+    backend: BackendName | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+) -> ReconstructionReport:
+    """Plain physics iterations on the object and, if asked for, the probe and the positions.
+
+    Parameters
+    ----------
+    scan : the measured patterns.
+    start : a reconstruction of this scan to continue, with its probe and positions; an empty
+        object when not given.
+    config : what is refined and when it ends; the object alone, until nothing improves, when not
+        given.
+
+    Raises
+    ------
+    InputError
+        When ``start`` does not belong to the scan.
+    """
+    config = RefineConfig() if config is None else config
+    backend, execution = choose(backend, execution)
+    computing = get_backend(backend)
+    begun = time.perf_counter()
+    stages: list[Any] = []
+    if start is not None:
+        scan = _continued(scan, start)
+        stages = list(start.provenance.get("stages", ()))
+    prepared = prepare(scan)
+    canvas = None
+    if start is not None:
+        canvas = CanvasResult(
+            object=start.object / np.complex64(prepared.object_scale),
+            weight=start.weight,
+            origin_px=start.origin_px,
+            losses=start.losses,
+        )
+    refined = computing.refine(
+        prepared, config, execution, canvas, Silent() if progress is None else progress
+    )
+    probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
+    scan = replace(scan, probe=probe, positions_px=refined.positions_px)
+    seconds = {"refinement": time.perf_counter() - begun}
+    stage = {
+        "stage": "refinement",
+        "passes": refined.passes,
+        **config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
+    }
+    return _reported(refined.canvas, prepared, scan, seconds, backend, [*stages, stage], {})
+
+
+def _continued(scan: Scan, start: Reconstruction) -> Scan:
+    """The scan with the probe and the positions of an earlier result of it."""
+    if start.positions_px.shape != scan.positions_px.shape or start.probe.shape[-1] != scan.N:
+        raise InputError(
+            f"a result is refined with its own scan, received one of {len(start.positions_px)} "
+            f"patterns with N = {start.probe.shape[-1]} and a scan of {scan.M} with N = {scan.N}; "
+            "give the scan it was made from."
+        )
+    return replace(scan, probe=start.probe, positions_px=start.positions_px)
+
+
+def _reported(
+    canvas: CanvasResult,
+    prepared: PreparedScan,
+    scan: Scan,
+    seconds: dict[str, float],
+    backend: BackendName,
+    stages: list[Any],
+    origin: Mapping[str, Any],
+) -> ReconstructionReport:
+    """A canvas in network units as a result in the units of the scan, with its misfit."""
     result = Reconstruction(
         object=canvas.object * np.complex64(prepared.object_scale),
         origin_px=canvas.origin_px,
@@ -285,7 +456,8 @@ def reconstruct_with_report(
     start = time.perf_counter()
     fit = misfit(result, scan)
     provenance: dict[str, Any] = {
-        "model": bundle.manifest.model_dump(mode="json"),
+        **origin,
+        "stages": stages,
         "scan": {"name": scan.name, "patterns": scan.M, "N": scan.N, **dict(scan.provenance)},
         "backend": backend,
         "versions": package_versions(),
@@ -293,5 +465,5 @@ def reconstruct_with_report(
         "fit": fit.summary(),
     }
     result = replace(result, object=result.object * np.complex64(fit.scale), provenance=provenance)
-    seconds = {"network": network_s, "misfit": time.perf_counter() - start}
+    seconds["misfit"] = time.perf_counter() - start
     return ReconstructionReport(result, fit, seconds, backend)

@@ -1,4 +1,4 @@
-"""What a backend is: two functions. Everything around them is framework-free."""
+"""What a backend is: three functions. Everything around them is framework-free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.config import Config
+from ptychopinn.config import Config, RefineConfig
 from ptychopinn.preparation import PreparedScan
 
 
@@ -82,8 +82,22 @@ class CanvasResult:
         return canvas
 
 
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What plain physics iterations hand back.
+
+    canvas : the object.  probe : (P, N, N) complex64, network units.  positions_px : (M, 2)
+    float64.  passes : how many were made.
+    """
+
+    canvas: CanvasResult
+    probe: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    passes: int
+
+
 class Backend(Protocol):
-    """The two verbs of a backend; a module with these functions is one."""
+    """The verbs of a backend; a module with these functions is one."""
 
     def train(
         self,
@@ -105,3 +119,13 @@ class Backend(Protocol):
         execution: Any,
     ) -> CanvasResult:
         """Apply a trained network to every pattern of a scan."""
+
+    def refine(
+        self,
+        scan: PreparedScan,
+        config: RefineConfig,
+        execution: Any,
+        start: CanvasResult | None,
+        progress: Progress,
+    ) -> Refined:
+        """Plain physics iterations from ``start``, or from an empty object."""

@@ -14,7 +14,10 @@ from ptychopinn.errors import PtychoPINNError
 COMMANDS = {
     "simulate": "Simulate a scan with a known object and save it.",
     "train": "Train a network on scans, without ground truth, and save the model bundle.",
+    "reconstruct": "Reconstruct a scan at once, with the network that comes with the program.",
     "infer": "Reconstruct a scan with a trained model.",
+    "refine": "Improve a result, or start from nothing, with physics iterations alone.",
+    "pretrain": "Train the unrolled network on simulated scans of every kind.",
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
     "doctor": "Check the installation and the devices.",

@@ -146,7 +146,7 @@ class ProgressBar:
             )
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
-        shown = ("train_loss", "val_loss", "residual", "correlation")
+        shown = ("train_loss", "val_loss", "residual", "correlation", "misfit")
         text = ", ".join(f"{name} {metrics[name]:.4g}" for name in shown if name in metrics)
         self._log.info("epoch %d/%d: %s", number + 1, self.epochs, text)
 

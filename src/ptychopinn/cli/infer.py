@@ -8,20 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.results import OUTDATED, WRITTEN
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.backends.selector import BackendName
-
-WRITTEN = (
-    "reconstruction.h5",
-    "reconstructed_amplitude.png",
-    "reconstructed_phase.png",
-    "run.json",
-    "log.txt",
-)
-# Written by the command evaluate, about the reconstruction that is replaced.
-OUTDATED = ("evaluation.json", "evaluation.png")
 
 
 @click.command()
@@ -53,72 +44,32 @@ def command(
 ) -> None:
     """Reconstruct every pattern of SCAN with the bundle MODEL and write the result to DIR.
 
-    When the result does not explain the measured patterns, the files are written and marked, and
-    the exit code is 3.
+    MODEL is a wts.h5.zip, the folder that holds it, or the word pretrained. When the result does
+    not explain the measured patterns, the files are written and marked, and the exit code is 3.
     """
     import time
-    from math import isnan
 
-    from ptychopinn.cli.console import command_line, logging_to, stderr
-    from ptychopinn.errors import PoorFitError
-    from ptychopinn.files import refuse_existing, write_json
+    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.results import write_result
+    from ptychopinn.files import refuse_existing
 
-    start = time.perf_counter()
+    begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
-    from ptychopinn.bundle import load_bundle
-    from ptychopinn.report.figures import save_amplitude, save_phase
-    from ptychopinn.workflows import package_versions, reconstruct_with_report
+    from ptychopinn.workflows import open_model, reconstruct_with_report
 
-    bundle = load_bundle(model)
+    bundle = open_model(model)
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
-        seconds = {"load": time.perf_counter() - start}
+        seconds = {"load": time.perf_counter() - begun}
         report = reconstruct_with_report(
             bundle, data, backend=backend, execution=execution, keep_probe=probe is not None
         )
-        result, fit = report.result, report.misfit
         seconds.update(report.seconds)
-        stage = time.perf_counter()
-        for name in (*WRITTEN, *OUTDATED):
-            (output / name).unlink(missing_ok=True)
-        log_file.open(output / "log.txt")
-        numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
-        if not isnan(fit.explained):
-            numbers += f", share of the structure explained {fit.explained:.2f}"
-        note = f"POOR FIT: {numbers}" if fit.verdict == "poor" else None
-        result.save(output / "reconstruction.h5", force=True)
-        save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
-        save_phase(result, output / "reconstructed_phase.png", note=note)
-        seconds["write"] = time.perf_counter() - stage
-        seconds["total"] = time.perf_counter() - start
-        write_json(
-            output / "run.json",
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "model": str(model),
-                "scan": str(scan),
-                "backend": backend,
-                "execution": execution.model_dump(mode="json"),
-                "patterns": data.M,
-                "seconds": seconds,
-                "patterns_per_s_network": data.M / report.seconds["network"],
-                "patterns_per_s_total": data.M / seconds["total"],
-                "global_scale": fit.scale,
-                "fit": fit.summary(),
-            },
-        )
-        if not quiet:
-            click.echo(
-                f"reconstruction: {output / 'reconstruction.h5'} ({data.M} patterns, "
-                f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise "
-                f"{fit.expected:.4f})"
-            )
-        if fit.verdict == "poor":
-            raise PoorFitError(
-                "the reconstruction must explain the measured patterns, received a poor fit "
-                f"({numbers}): the probe does not fit the data or the model was not trained for "
-                "such scans; the files are marked, give a better probe with --probe FILE:KEY or "
-                "train on this scan."
-            )
+        record = {
+            "model": str(model),
+            "scan": str(scan),
+            "execution": execution.model_dump(mode="json"),
+            "patterns_per_s_network": data.M / report.seconds["network"],
+        }
+        write_result(report, output, log_file, record, seconds, begun, quiet)

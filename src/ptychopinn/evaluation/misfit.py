@@ -26,6 +26,9 @@ Verdict = Literal["good", "poor"]
 # its residual.
 POOR_EXPLAINED = 0.3
 
+# A probe fits when the residual is at most this multiple of the one expected, and this much more.
+NOISE_MULTIPLE, SPARE = 1.5, 0.01
+
 # Complex values of one batch of exit waves (32 MiB), and bytes of predicted patterns kept between
 # the two passes (else they are computed twice).
 _BATCH_VALUES = 1 << 22
@@ -73,6 +76,11 @@ class Misfit:
     positions_px: NDArray[np.float64]
     measured_mean: NDArray[np.float64]
     model_mean: NDArray[np.float64]
+
+    @property
+    def fits_probe(self) -> bool:
+        """Whether the residual is so near to that of photon noise that the probe must be right."""
+        return self.residual <= NOISE_MULTIPLE * self.expected + SPARE
 
     def summary(self) -> dict[str, float | str | None]:
         """The numbers as plain JSON data; ``explained`` is None when there is nothing to

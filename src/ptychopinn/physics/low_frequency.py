@@ -36,8 +36,7 @@ FADE = 0.1
 def momentum_axis(n: int) -> NDArray[np.float64]:
     """Spatial frequency k of every detector row or column in FFT order, radians per object
     pixel."""
-    k: NDArray[np.float64] = 2 * np.pi * np.fft.fftfreq(n)
-    return k
+    return np.asarray(2 * np.pi * np.fft.fftfreq(n), dtype=np.float64)
 
 
 def phase_gradients(

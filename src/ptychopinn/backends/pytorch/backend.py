@@ -1,4 +1,4 @@
-"""The PyTorch backend's two verbs; Lightning is imported only to train."""
+"""The PyTorch backend's verbs; Lightning is imported only to train."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from ptychopinn.backends.base import Progress, TrainingOutcome
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch.inference import reconstruct
+from ptychopinn.backends.pytorch.refinement import refine
 from ptychopinn.config import Config
 from ptychopinn.preparation import PreparedScan
 
-__all__ = ["reconstruct", "train"]
+__all__ = ["reconstruct", "refine", "train"]
 
 
 def train(

@@ -12,15 +12,14 @@ mean of all moves, which only shifts the object, is taken out.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.backends.base import CanvasResult, Progress
+from ptychopinn.backends.base import CanvasResult, Progress, Refined
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import Descent, PatternBatch
@@ -33,24 +32,11 @@ from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.refinement import Schedule
 
-log = logging.getLogger(__name__)
-
 MOMENTUM = 0.7
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
 # Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
 STIFFNESS = 1e-2
-
-
-@dataclass(frozen=True)
-class Refined:
-    """canvas : the object (see CanvasResult). probe : (P, N, N) network units. positions_px : (M,
-    2). passes : how many were made."""
-
-    canvas: CanvasResult
-    probe: NDArray[np.complex64]
-    positions_px: NDArray[np.float64]
-    passes: int
 
 
 def refine(
@@ -63,16 +49,18 @@ def refine(
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
     device = device_of(execution)
     limit = execution.inference_batch_mib << 20
-    place = canvas_for(scan.scan.positions_px, scan.scan.N, MARGIN if config.positions else 0)
+    place = canvas_for(
+        scan.scan.positions_px, scan.scan.N, MARGIN if config.refine_positions else 0
+    )
     schedule = Schedule(config)
     with torch.inference_mode(), computing(execution):
         problem, origin = canvas_problem(
-            scan, config.updates, device, limit, refine_probe=config.probe, place=place
+            scan, config.updates, device, limit, refine_probe=config.refine_probe, place=place
         )
         canvas = None
         if start is not None:
             canvas = torch.from_numpy(start.on(place[0], origin)).to(device)
-        state = Descent(problem, canvas, config.probe)
+        state = Descent(problem, canvas, config.refine_probe)
         positions = scan.scan.positions_px
         misfits: list[float] = []
         while (size := schedule.next_step(misfits)) is not None:
@@ -91,11 +79,16 @@ def refine(
                 progress.step(misfit / problem.power, 0.0)
             misfits.append(misfit / problem.power)
             progress.epoch_done(len(misfits) - 1, {"misfit": misfits[-1]})
-            if config.positions and len(misfits) >= config.positions_from:
+            if config.refine_positions and len(misfits) >= config.positions_from:
                 positions = moved_positions(state, scan, positions, origin)
                 scan = replace(scan, scan=replace(scan.scan, positions_px=positions))
                 problem, _ = canvas_problem(
-                    scan, config.updates, device, limit, refine_probe=config.probe, place=place
+                    scan,
+                    config.updates,
+                    device,
+                    limit,
+                    refine_probe=config.refine_probe,
+                    place=place,
                 )
                 state = state.onto(problem)
         return Refined(

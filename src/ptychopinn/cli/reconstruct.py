@@ -1,0 +1,101 @@
+"""``ptychopinn reconstruct``: a good picture of a scan that nobody trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.results import OUTDATED, WRITTEN
+from ptychopinn.cli.scans import open_scan, scan_options
+
+if TYPE_CHECKING:
+    from ptychopinn.backends.selector import BackendName
+
+# Passes of the refinement that follows when the given probe does not fit: enough for a picture,
+# the command refine goes on from there.
+QUICK_PASSES = 14
+
+
+@click.command()
+@click.argument("scan", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the reconstruction and its pictures.",
+)
+@click.option(
+    "--refine",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Physics iterations after the network: auto refines object and probe when the probe of "
+    "the scan does not fit the data.  [default: auto]",
+)
+@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
+@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@scan_options
+@backend_options(training=False)
+def command(
+    scan: Path,
+    output: Path,
+    refine: str,
+    force: bool,
+    quiet: bool,
+    backend: BackendName | None,
+    probe: str | None,
+    units: Any,
+    photons: float | None,
+    **flags: Any,
+) -> None:
+    """Reconstruct SCAN with the network that comes with the program and write the result to DIR.
+
+    No training and no options are needed. When the result does not explain the measured patterns,
+    the files are written and marked, and the exit code is 3.
+    """
+    import logging
+    import time
+
+    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.results import write_result
+    from ptychopinn.files import refuse_existing
+
+    begun = time.perf_counter()
+    backend, execution = chosen_backend(backend, flags, training=False)
+    refuse_existing(output, (*WRITTEN, *OUTDATED), force)
+    from ptychopinn.config import RefineConfig
+    from ptychopinn.workflows import PRETRAINED, open_model, reconstruct_with_report
+    from ptychopinn.workflows import refine as refined
+
+    with logging_to(stderr(), quiet) as log_file:
+        data = open_scan(scan, probe, units, photons)
+        seconds = {"load": time.perf_counter() - begun}
+        report = reconstruct_with_report(
+            open_model(PRETRAINED), data, backend=backend, execution=execution
+        )
+        seconds.update(report.seconds)
+        rate = data.M / report.seconds["network"]
+        fit = report.misfit
+        if refine == "always":
+            report = refined(data, report.result, backend=backend, execution=execution)
+        elif refine == "auto" and not fit.fits_probe:
+            logging.getLogger(__name__).info(
+                "the probe of the scan leaves a residual of %.4f where photon noise alone gives "
+                "%.4f: refining object and probe from the start",
+                fit.residual,
+                fit.expected,
+            )
+            config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
+            report = refined(data, None, config, backend=backend, execution=execution)
+        seconds.update(report.seconds)
+        record = {
+            "model": PRETRAINED,
+            "scan": str(scan),
+            "execution": execution.model_dump(mode="json"),
+            "patterns_per_s_network": rate,
+        }
+        write_result(report, output, log_file, record, seconds, begun, quiet)

@@ -1,0 +1,95 @@
+"""Writing a reconstruction with its pictures and its record, the same for every command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ptychopinn.cli.console import LogFile
+    from ptychopinn.workflows import ReconstructionReport
+
+WRITTEN = (
+    "reconstruction.h5",
+    "reconstructed_amplitude.png",
+    "reconstructed_phase.png",
+    "run.json",
+    "log.txt",
+)
+# Written by the command evaluate, about the reconstruction that is replaced.
+OUTDATED = ("evaluation.json", "evaluation.png")
+
+
+def write_result(
+    report: ReconstructionReport,
+    output: Path,
+    log_file: LogFile,
+    record: Mapping[str, Any],
+    seconds: dict[str, float],
+    begun: float,
+    quiet: bool,
+) -> None:
+    """Replace what is in ``output`` by this result.
+
+    ``record`` goes into run.json beside the numbers; ``begun`` is when the command started.
+
+    Raises
+    ------
+    PoorFitError
+        When the result does not explain the patterns; the files are written and marked.
+    """
+    from math import isnan
+
+    from ptychopinn.cli.console import command_line
+    from ptychopinn.errors import PoorFitError
+    from ptychopinn.files import write_json
+    from ptychopinn.report.figures import save_amplitude, save_phase
+    from ptychopinn.workflows import package_versions
+
+    result, fit = report.result, report.misfit
+    stage = time.perf_counter()
+    for name in (*WRITTEN, *OUTDATED):
+        (output / name).unlink(missing_ok=True)
+    log_file.open(output / "log.txt")
+    numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
+    if not isnan(fit.explained):
+        numbers += f", share of the structure explained {fit.explained:.2f}"
+    note = f"POOR FIT: {numbers}" if fit.verdict == "poor" else None
+    result.save(output / "reconstruction.h5", force=True)
+    save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
+    save_phase(result, output / "reconstructed_phase.png", note=note)
+    seconds["write"] = time.perf_counter() - stage
+    seconds["total"] = time.perf_counter() - begun
+    patterns = len(result.positions_px)
+    write_json(
+        output / "run.json",
+        {
+            "command": command_line(),
+            "versions": package_versions(),
+            **record,
+            "backend": report.backend,
+            "patterns": patterns,
+            "stages": result.provenance["stages"],
+            "seconds": seconds,
+            "patterns_per_s_total": patterns / seconds["total"],
+            "global_scale": fit.scale,
+            "fit": fit.summary(),
+        },
+    )
+    if not quiet:
+        click.echo(
+            f"reconstruction: {output / 'reconstruction.h5'} ({patterns} patterns, "
+            f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise "
+            f"{fit.expected:.4f})"
+        )
+    if fit.verdict == "poor":
+        raise PoorFitError(
+            "the reconstruction must explain the measured patterns, received a poor fit "
+            f"({numbers}): the probe does not fit the data or the model was not trained for such "
+            "scans; the files are marked, give a better probe with --probe FILE:KEY, refine the "
+            "probe with ptychopinn refine --refine-probe, or train on this scan."
+        )
