@@ -1,8 +1,13 @@
-"""When plain physics iterations take smaller steps, and when they end. Framework-free."""
+"""Plain physics iterations, what needs no framework: their steps, their end, and what they cannot
+know."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.config import RefineConfig
 
@@ -24,3 +29,31 @@ class Schedule:
         if len(misfits) >= 2 and misfits[-1] > misfits[-2] * (1 - self.config.stagnation):
             self.step /= 2
         return None if self.step < self.config.smallest_step else self.step
+
+
+def level(
+    obj: NDArray[np.complex64], light: NDArray[Any], probe: NDArray[np.complex64], power: float
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """Object (H, W) and probe (P, N, N) in the one of their equivalent forms that reads best.
+
+    When both are free, exp(-i k u) on the object and exp(i k u) on the probe change no pattern, nor
+    does a factor between them. Here the object has no mean phase gradient, weighted with the
+    ``light`` (H, W), and the probe has the given ``power``, sum abs(P)^2.
+    """
+    weight = np.asarray(light, dtype=np.float64)
+    slopes = []
+    for axis in (0, 1):
+        near = np.delete(obj, -1, axis).astype(np.complex128)
+        far = np.delete(obj, 0, axis)
+        w = np.delete(weight, -1, axis) * np.delete(weight, 0, axis)
+        slopes.append(float(np.angle((w * np.conj(near) * far).sum())))
+
+    def ramp(shape: tuple[int, ...], sign: int) -> NDArray[np.complex128]:
+        y, x = np.arange(shape[-2])[:, None], np.arange(shape[-1])[None]
+        return np.exp(1j * sign * (slopes[0] * y + slopes[1] * x))
+
+    factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
+    levelled = obj / factor * ramp(obj.shape, -1)
+    return levelled.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(
+        np.complex64
+    )

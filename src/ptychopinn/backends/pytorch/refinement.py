@@ -30,7 +30,7 @@ from ptychopinn.inference import canvas_result
 from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import Schedule
+from ptychopinn.refinement import Schedule, level
 
 MOMENTUM = 0.7
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
@@ -91,17 +91,11 @@ def refine(
                     place=place,
                 )
                 state = state.onto(problem)
-        return Refined(
-            canvas_result(
-                state.canvas.cpu().numpy(),
-                torch.stack(state.light).sum(dim=0).cpu().numpy(),
-                origin,
-                misfits,
-            ),
-            state.probe.cpu().numpy(),
-            positions,
-            len(misfits),
-        )
+        light = torch.stack(state.light).sum(dim=0).cpu().numpy()
+        found, probe = state.canvas.cpu().numpy(), state.probe.cpu().numpy()
+        if config.refine_probe:
+            found, probe = level(found, light, probe, float((np.abs(scan.probe) ** 2).sum()))
+        return Refined(canvas_result(found, light, origin, misfits), probe, positions, len(misfits))
 
 
 def moved_positions(
