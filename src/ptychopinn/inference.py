@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +20,19 @@ from ptychopinn.stitching import Stitcher
 # field, correction (complex64), amplitude, index.
 CANVAS_BYTES = 64
 PATCH_BYTES = 4096
+# Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
+BATCH_BYTES = 8 << 20
 # Groups that a patch network sees at once, at most; more are not faster.
 MOST_GROUPS = 256
 
-T = TypeVar("T")
 
+def kept(scan: PreparedScan, limit_bytes: int) -> bool:
+    """Whether all patterns of a scan, with probes and indices, fit into ``limit_bytes``.
 
-def repeated_passes(
-    scan: PreparedScan, limit_bytes: int, read: Callable[[slice], T]
-) -> Callable[[], Iterable[T]]:
-    """The patterns of a scan in batches, for repeated passes; ``read`` makes one of a slice.
-
-    The batches are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them
-    anew and holds one at a time.
+    Otherwise every pass reads them anew.
     """
     n, modes = scan.scan.N, scan.probe.shape[0]
-    per_pattern = n * n * (12 + 8 * modes)
-    step = max(1, min(batch_length(n, CANVAS_BYTES * modes, limit_bytes // 4), scan.scan.M))
-
-    def batches() -> Iterator[T]:
-        return map(read, slices(scan.scan.M, step))
-
-    if scan.scan.M * per_pattern > limit_bytes:
-        return batches
-    kept = list(batches())
-    return lambda: kept
+    return scan.scan.M * n * n * (12 + 8 * modes) <= limit_bytes
 
 
 def canvas_result(

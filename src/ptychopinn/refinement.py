@@ -3,13 +3,22 @@ know."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.backends.base import Progress
 from ptychopinn.config import RefineConfig
+
+MOMENTUM = 0.7
+# Largest move of a position in one pass, pixels, and the share of the solution that is taken.
+LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
+# Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
+STIFFNESS = 1e-2
+# Room around the canvas, in pixels, for positions that are refined.
+MARGIN = 4
 
 
 class Schedule:
@@ -29,6 +38,52 @@ class Schedule:
         if len(misfits) >= 2 and misfits[-1] > misfits[-2] * (1 - self.config.stagnation):
             self.step /= 2
         return None if self.step < self.config.smallest_step else self.step
+
+
+def iterate(
+    config: RefineConfig,
+    progress: Progress,
+    update: Callable[[int, float, bool], float],
+    move: Callable[[], None],
+) -> list[float]:
+    """Passes until the schedule ends them; the relative misfit during each.
+
+    ``update(number, size, decide)`` makes an update with steps of this size and returns the misfit
+    of its patterns, extrapolated to the whole scan; it may ``decide`` anew whether the
+    low-frequency phase is followed. ``move()`` moves the positions.
+    """
+    schedule = Schedule(config)
+    misfits: list[float] = []
+    while (size := schedule.next_step(misfits)) is not None:
+        progress.epoch(len(misfits), config.updates)
+        misfit = 0.0
+        for u in range(config.updates):
+            number = len(misfits) * config.updates + u
+            misfit += update(number, size, u in (0, config.updates - 1)) / config.updates
+            progress.step(misfit, 0.0)
+        misfits.append(misfit)
+        progress.epoch_done(len(misfits) - 1, {"misfit": misfit})
+        if config.refine_positions and len(misfits) >= config.positions_from:
+            move()
+    return misfits
+
+
+def moved(
+    positions_px: NDArray[np.float64],
+    moves: NDArray[Any],
+    n: int,
+    shape: tuple[int, int],
+    origin_px: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Positions (M, 2) after a share of least-squares ``moves`` (M, 2), within the canvas.
+
+    The mean of all moves, which only shifts the object, is taken out.
+    """
+    limited = np.clip(MOVE_SHARE * np.asarray(moves, np.float64), -LARGEST_MOVE, LARGEST_MOVE)
+    limited -= limited.mean(axis=0)
+    low = origin_px + n // 2
+    high = origin_px + np.array(shape) - n + n // 2
+    return np.clip(positions_px + limited, low, high)
 
 
 def level(

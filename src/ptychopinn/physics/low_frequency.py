@@ -79,6 +79,15 @@ def difference_symbols(
     return np.exp(1j * ky) - 1, np.exp(1j * kx) - 1
 
 
+def integration_kernels(shape: tuple[int, int]) -> NDArray[np.complex128]:
+    """Spectra (2, H, W//2+1) that turn those of a gradient (dy, dx) into that of its least-squares
+    phase, when summed; the mean, which no gradient tells, becomes 0."""
+    dy, dx = difference_symbols(shape)
+    power = np.abs(dy) ** 2 + np.abs(dx) ** 2
+    power[0, 0] = 1  # the numerator is zero there
+    return np.stack([np.conj(dy) / power, np.conj(dx) / power])
+
+
 def missing_phase(
     gradients: NDArray[Any],
     positions_px: NDArray[Any],
@@ -99,10 +108,6 @@ def missing_phase(
         np.add.at(plane, (rows, columns), values)
     spread = np.fft.irfft2(np.fft.rfft2(placed) * probe_spread(probe, larger), s=larger)
     field = spread[:2] / (spread[2] + FADE * spread[2].max())
-    dy, dx = difference_symbols(larger)
-    spectrum = np.fft.rfft2(field)
-    slope = np.conj(dy) * spectrum[0] + np.conj(dx) * spectrum[1]
-    power = np.abs(dy) ** 2 + np.abs(dx) ** 2
-    power[0, 0] = 1  # the mean, which no gradient tells: the numerator is zero there
-    phase: NDArray[np.float64] = np.fft.irfft2(slope / power, s=larger)
+    slope = (np.fft.rfft2(field) * integration_kernels(larger)).sum(axis=0)
+    phase: NDArray[np.float64] = np.fft.irfft2(slope, s=larger)
     return phase[: shape[0], : shape[1]]

@@ -21,13 +21,12 @@ from torch.nn import functional
 from ptychopinn.backends.pytorch import canvas as canvas_network
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
+from ptychopinn.canvas_plan import judged_subsets, places
 from ptychopinn.config import Config
-from ptychopinn.grouping import ordered_subsets
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe, family
-from ptychopinn.networks.unrolled import LEFT_OUT, subset_count
 from ptychopinn.networks.weights import initial_weights
-from ptychopinn.physics.forward import canvas_for, mean_overlap, split_positions
+from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.data import Batch
@@ -123,19 +122,16 @@ class CanvasFamily(Family):
             raise ValueError("a canvas network takes one sub-scan at a time")
         good, probe = self.good(batch.scan), self.probe(batch.scan)
         positions = batch.positions_px[0].detach().cpu().numpy()
-        *parts, left_out = ordered_subsets(positions, LEFT_OUT, np.random.default_rng(0))
+        subsets, left_out = judged_subsets(
+            positions, probe.detach().cpu().numpy(), self.unrolled.updates
+        )
+        amplitudes = physics.to_fft_order(batch.amplitudes[0])
         problem = single_problem(
-            physics.to_fft_order(batch.amplitudes[0]),
-            positions,
-            probe,
-            good,
-            self.input_scale[batch.scan],
-            self.updates,
-            np.sort(np.concatenate(parts)),
+            amplitudes, positions, probe, good, self.input_scale[batch.scan], subsets
         )
         found = self.unrolled(problem)
         used = [next(iter(batches())) for batches in problem.subsets]
-        last = canvas_batch(problem, physics.to_fft_order(batch.amplitudes[0]), positions, left_out)
+        last = canvas_batch(problem, amplitudes, positions, left_out)
         estimates = []
         for k, intensities in enumerate(found.modelled[1:], start=1):
             # Each subset once: what the pass predicted before it used these patterns again.
@@ -171,15 +167,12 @@ def single_problem(
     probe: Tensor,
     good: Tensor,
     input_scale: float,
-    updates: int,
-    used: NDArray[np.int64],
+    subsets: Sequence[NDArray[np.int64]],
 ) -> canvas_network.CanvasProblem:
-    """A canvas problem of the patterns ``used`` among (M, N, N), FFT order, held in memory."""
-    n = amplitudes.shape[-1]
-    shape, _ = canvas_for(positions_px, n)
-    overlap = mean_overlap(positions_px[used], probe.detach().cpu().numpy())
-    count = subset_count(overlap, len(used), updates)
-    subsets = ordered_subsets(positions_px[used], count, np.random.default_rng(0))
+    """A canvas problem of the given subsets of the patterns (M, N, N), FFT order, held in
+    memory."""
+    shape, _ = canvas_for(positions_px, amplitudes.shape[-1])
+    used = np.concatenate(subsets)
     problem = canvas_network.CanvasProblem(
         subsets=[],
         shape=shape,
@@ -188,7 +181,7 @@ def single_problem(
         power=float((good * amplitudes[used].square()).sum()),
         noise=input_scale / 2,
     )
-    kept = [canvas_batch(problem, amplitudes, positions_px, used[s]) for s in subsets]
+    kept = [canvas_batch(problem, amplitudes, positions_px, s) for s in subsets]
     return replace(problem, subsets=[partial(list, [batch]) for batch in kept])
 
 
@@ -215,15 +208,13 @@ def pattern_batch(
     """Index the patches on a canvas with this origin; keep the shifted ``probe`` if given."""
     n = amplitudes.shape[-1]
     device = amplitudes.device
-    whole, remainder = split_positions(positions_px, n, origin)
-    corner = torch.from_numpy(whole).to(device)
-    fraction = torch.from_numpy(remainder.astype(np.float32)).to(device)
-    middle = corner + n // 2
+    where = places(positions_px, n, shape, origin)
+    fraction = torch.from_numpy(where.fraction).to(device, amplitudes.dtype)
     return canvas_network.PatternBatch(
         amplitudes=amplitudes,
         fraction=fraction,
-        index=physics.pixel_index(corner, n, shape[1]),
-        centre=middle[:, 0] * shape[1] + middle[:, 1],
+        index=physics.pixel_index(torch.from_numpy(where.corner).to(device), n, shape[1]),
+        centre=torch.from_numpy(where.centre).to(device),
         probes=None if probe is None else physics.shifted_probes(probe, fraction),
     )
 

@@ -17,19 +17,19 @@ from ptychopinn.backends.pytorch.canvas import CanvasNetwork, CanvasProblem, Pat
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import PatchFamily, patch_weight, pattern_batch
 from ptychopinn.backends.pytorch.network import BuiltNetwork
+from ptychopinn.canvas_plan import canvas_subsets
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import ordered_subsets
-from ptychopinn.inference import CANVAS_BYTES, canvas_result, reconstruct_patches
+from ptychopinn.inference import (
+    BATCH_BYTES,
+    CANVAS_BYTES,
+    canvas_result,
+    kept,
+    reconstruct_patches,
+)
 from ptychopinn.networks.registry import describe, family
-from ptychopinn.networks.unrolled import subset_count
-from ptychopinn.physics.forward import canvas_for, mean_overlap
+from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan, batch_length, slices
-
-# Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
-BATCH_BYTES = 8 << 20
-# Room around the canvas, in pixels, for positions that are refined.
-MARGIN = 4
 
 
 def reconstruct(
@@ -73,9 +73,8 @@ def canvas_problem(
     positions = scan.scan.positions_px
     shape, origin = canvas_for(positions, n) if place is None else place
     probe = torch.from_numpy(scan.probe).to(device)
-    count = subset_count(mean_overlap(positions, scan.probe), m, updates)
-    subsets = ordered_subsets(positions, count, np.random.default_rng(0))
-    keeps = m * n * n * (12 + 8 * modes) <= limit_bytes
+    subsets = canvas_subsets(positions, scan.probe, updates)
+    keeps = kept(scan, limit_bytes)
     cached = probe if keeps and not refine_probe else None
     step = batch_length(n, CANVAS_BYTES * modes, min(limit_bytes // 4, BATCH_BYTES))
 

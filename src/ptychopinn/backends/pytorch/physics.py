@@ -19,7 +19,7 @@ from torch import Tensor
 from ptychopinn.physics.groups import FILL, FLOOR, TAPER_RIM
 from ptychopinn.physics.low_frequency import (
     FADE,
-    difference_symbols,
+    integration_kernels,
     momentum_axis,
     probe_spread,
     transform_shape,
@@ -100,15 +100,12 @@ class LowFrequency:
         self.shape, self.larger = shape, transform_shape(shape)
 
         def spectrum(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values.astype(np.complex64)).to(device)
+            return torch.from_numpy(values).to(device, probe.dtype)
 
         self.spread = spectrum(probe_spread(probe.detach().cpu().numpy(), self.larger))
-        dy, dx = difference_symbols(self.larger)
-        power = np.abs(dy) ** 2 + np.abs(dx) ** 2
-        power[0, 0] = 1
-        self.integrate = torch.stack([spectrum(np.conj(dy) / power), spectrum(np.conj(dx) / power)])
-        k = torch.from_numpy(momentum_axis(probe.shape[-1]).astype(np.float32))
-        self.k = k.to(device)
+        self.integrate = spectrum(integration_kernels(self.larger))
+        k = torch.from_numpy(momentum_axis(probe.shape[-1]))
+        self.k = k.to(device, probe.real.dtype)
 
     def gradients(self, modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
         """Missing phase gradient (M, 2) of intensities (M, N, N) in FFT order."""
@@ -119,7 +116,7 @@ class LowFrequency:
     def phase(self, gradients: Tensor, centre: Tensor) -> Tensor:
         """The phase (H, W) whose gradients (M, 2) were found at the flat pixels ``centre`` (M,)."""
         values = torch.cat([gradients, torch.ones_like(gradients[:, :1])], dim=1)
-        placed = torch.zeros(self.shape[0] * self.shape[1], 3, device=values.device)
+        placed = values.new_zeros(self.shape[0] * self.shape[1], 3)
         planes = placed.index_add(0, centre, values).T.reshape(3, *self.shape)
         spectrum = torch.fft.rfft2(planes, s=self.larger) * self.spread
         spread = torch.fft.irfft2(spectrum, s=self.larger)

@@ -33,6 +33,7 @@ from ptychopinn.backends.pytorch.canvas import CanvasEstimate, CanvasNetwork
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import single_problem
 from ptychopinn.backends.pytorch.network import BuiltNetwork
+from ptychopinn.canvas_plan import canvas_subsets
 from ptychopinn.config import Config
 from ptychopinn.errors import TrainingError
 from ptychopinn.networks.registry import describe
@@ -66,16 +67,14 @@ class DrawnScans(Dataset[PreparedScan]):
 def estimate(unrolled: CanvasNetwork, scan: PreparedScan, device: torch.device) -> CanvasEstimate:
     """Run the network on all patterns of a scan, in one batch per subset."""
     good = torch.from_numpy(scan.scan.good_pixels.astype(np.float32)).to(device)
-    everything = np.arange(scan.scan.M)
-    amplitudes = torch.from_numpy(scan.amplitudes(everything)).to(device)
+    amplitudes = torch.from_numpy(scan.amplitudes(np.arange(scan.scan.M))).to(device)
     problem = single_problem(
         physics.to_fft_order(amplitudes),
         scan.scan.positions_px,
         torch.from_numpy(scan.probe).to(device),
         physics.to_fft_order(good),
         scan.input_scale,
-        unrolled.updates,
-        everything,
+        canvas_subsets(scan.scan.positions_px, scan.probe, unrolled.updates),
     )
     found: CanvasEstimate = unrolled(problem)
     return found

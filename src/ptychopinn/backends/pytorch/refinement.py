@@ -24,19 +24,13 @@ from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import Descent, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
-from ptychopinn.backends.pytorch.inference import MARGIN, canvas_problem
+from ptychopinn.backends.pytorch.inference import canvas_problem
 from ptychopinn.config import RefineConfig
 from ptychopinn.inference import canvas_result
 from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import Schedule, level
-
-MOMENTUM = 0.7
-# Largest move of a position in one pass, pixels, and the share of the solution that is taken.
-LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
-# Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
-STIFFNESS = 1e-2
+from ptychopinn.refinement import MARGIN, MOMENTUM, STIFFNESS, iterate, level, moved
 
 
 def refine(
@@ -52,7 +46,6 @@ def refine(
     place = canvas_for(
         scan.scan.positions_px, scan.scan.N, MARGIN if config.refine_positions else 0
     )
-    schedule = Schedule(config)
     with torch.inference_mode(), computing(execution):
         problem, origin = canvas_problem(
             scan, config.updates, device, limit, refine_probe=config.refine_probe, place=place
@@ -62,35 +55,33 @@ def refine(
             canvas = torch.from_numpy(start.on(place[0], origin)).to(device)
         state = Descent(problem, canvas, config.refine_probe)
         positions = scan.scan.positions_px
-        misfits: list[float] = []
-        while (size := schedule.next_step(misfits)) is not None:
-            progress.epoch(len(misfits), config.updates)
-            misfit = 0.0
-            for u in range(config.updates):
-                first = len(misfits) * config.updates
-                found = state.update(
-                    first + u,
-                    torch.tensor(STEP * size),
-                    torch.tensor(MOMENTUM),
-                    torch.tensor(PHASE_GAIN * size),
-                    decide=u in (0, config.updates - 1),
-                )
-                misfit += float(found.misfit) * len(problem.subsets) / config.updates
-                progress.step(misfit / problem.power, 0.0)
-            misfits.append(misfit / problem.power)
-            progress.epoch_done(len(misfits) - 1, {"misfit": misfits[-1]})
-            if config.refine_positions and len(misfits) >= config.positions_from:
-                positions = moved_positions(state, scan, positions, origin)
-                scan = replace(scan, scan=replace(scan.scan, positions_px=positions))
-                problem, _ = canvas_problem(
-                    scan,
-                    config.updates,
-                    device,
-                    limit,
-                    refine_probe=config.refine_probe,
-                    place=place,
-                )
-                state = state.onto(problem)
+
+        def update(number: int, size: float, decide: bool) -> float:
+            found = state.update(
+                number,
+                torch.tensor(STEP * size),
+                torch.tensor(MOMENTUM),
+                torch.tensor(PHASE_GAIN * size),
+                decide,
+            )
+            return float(found.misfit) * len(state.problem.subsets) / state.problem.power
+
+        def move() -> None:
+            nonlocal state, positions
+            moves = position_moves(state, len(positions))
+            positions = moved(positions, moves, scan.scan.N, place[0], origin)
+            elsewhere = replace(scan, scan=replace(scan.scan, positions_px=positions))
+            problem, _ = canvas_problem(
+                elsewhere,
+                config.updates,
+                device,
+                limit,
+                refine_probe=config.refine_probe,
+                place=place,
+            )
+            state = state.onto(problem)
+
+        misfits = iterate(config, progress, update, move)
         light = torch.stack(state.light).sum(dim=0).cpu().numpy()
         found, probe = state.canvas.cpu().numpy(), state.probe.cpu().numpy()
         if config.refine_probe:
@@ -98,32 +89,18 @@ def refine(
         return Refined(canvas_result(found, light, origin, misfits), probe, positions, len(misfits))
 
 
-def moved_positions(
-    state: Descent,
-    scan: PreparedScan,
-    positions_px: NDArray[np.float64],
-    origin: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Positions (M, 2) after one least-squares move each, within the canvas."""
+def position_moves(state: Descent, count: int) -> NDArray[np.float32]:
+    """Least-squares moves (M, 2) of the positions of all ``count`` patterns, in pixels."""
     canvas = state.canvas
     slopes = [(torch.roll(canvas, -1, d) - torch.roll(canvas, 1, d)) / 2 for d in (0, 1)]
-    moves = np.zeros_like(positions_px)
+    moves = np.zeros((count, 2), dtype=np.float32)
     for numbers, batches in zip(state.problem.numbers, state.problem.subsets, strict=True):
-        done = 0
-        for batch in batches():
-            move = position_moves(state, batch, slopes)
-            chosen = numbers[done : done + len(move)]
-            moves[chosen] = move.cpu().numpy()
-            done += len(move)
-    moves = np.clip(MOVE_SHARE * moves, -LARGEST_MOVE, LARGEST_MOVE)
-    moves -= moves.mean(axis=0)
-    n = scan.scan.N
-    low = origin + n // 2
-    high = origin + np.array(canvas.shape) - n + n // 2
-    return np.clip(positions_px + moves, low, high)
+        found = [batch_moves(state, batch, slopes) for batch in batches()]
+        moves[numbers] = torch.cat(found).cpu().numpy()
+    return moves
 
 
-def position_moves(state: Descent, batch: PatternBatch, slopes: list[Tensor]) -> Tensor:
+def batch_moves(state: Descent, batch: PatternBatch, slopes: list[Tensor]) -> Tensor:
     """Least-squares moves (M, 2) of the positions of a batch, in pixels."""
     n = batch.amplitudes.shape[-1]
     probes = batch.shifted(state.probe)

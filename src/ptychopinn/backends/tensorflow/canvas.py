@@ -1,174 +1,476 @@
-"""The canvas network in TensorFlow: physics steps over all patterns, alternating with a learned
-correction."""
+"""The canvas network in TensorFlow: passes of physics steps, each followed by a learned correction.
+
+What works on one batch of patterns is a function of tensors. Outside of a graph it runs as a graph
+of its own, built once for batches and canvases of all sizes; inside, as in training, it becomes a
+part of that one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
-from ptychopinn.networks.unrolled import RIM
+from ptychopinn.networks.unrolled import (
+    DAMPING,
+    PHASE_TOLERANCE,
+    PROBE_MOMENTUM,
+    PROBE_RIM,
+    PROBE_STEP,
+    RIM,
+)
+
+NUMBER = tf.TensorSpec([], tf.float32)
+REAL = tf.TensorSpec([None, None], tf.float32)
+IMAGE = tf.TensorSpec([None, None], tf.complex64)
+PATTERNS = tf.TensorSpec([None] * 3, tf.float32)
+PROBE = tf.TensorSpec([None] * 3, tf.complex64)
+PROBES = tf.TensorSpec([None] * 4, tf.complex64)
+INDEX = tf.TensorSpec([None, None], tf.int32)
+CENTRE = tf.TensorSpec([None], tf.int32)
+SHAPE = tf.TensorSpec([2], tf.int32)
+PAIRS = tf.TensorSpec([None, 2], tf.float32)
+LOW = physics.LowFrequency(IMAGE, PROBE, tf.TensorSpec([None], tf.float32), SHAPE, SHAPE)
+
+
+class Compiled:
+    """A function as one graph with this signature; traced along when called inside a graph."""
+
+    def __init__(self, function: Callable[..., Any], *signature: Any) -> None:
+        self.function = function
+        self.graph = tf.function(function, input_signature=signature, autograph=False)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return (self.graph if tf.executing_eagerly() else self.function)(*arguments)
+
+
+shifted_probes = Compiled(physics.shifted_probes, PROBE, PAIRS)
 
 
 class PatternBatch(NamedTuple):
     """Some patterns of a scan, ready for the physics.
 
     amplitudes : (M, N, N) square root of the counts in network units, FFT order.
-    probes : (M, P, N, N) probe modes at the sub-pixel positions, network units.
+    fraction : (M, 2) sub-pixel remainders of the positions.
     index : (M, N*N) flat canvas pixels of each patch.
+    centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
+    probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
     """
 
     amplitudes: Tensor
-    probes: Tensor
+    fraction: Tensor
     index: Tensor
+    centre: Tensor
+    probes: Tensor | None = None
+
+    def shifted(self, probe: Tensor) -> Tensor:
+        """``probe`` (P, N, N) at the remainders, (M, P, N, N)."""
+        return shifted_probes(probe, self.fraction) if self.probes is None else self.probes
 
 
 @dataclass(frozen=True)
 class CanvasProblem:
     """One (sub-)scan on its own canvas.
 
-    batches : a callable that iterates over the patterns; called once per physics step.
-    shape : canvas (H, W).  good : (N, N) good pixels in FFT order, 0 or 1.
-    illumination : (H, W) sum of abs(probe)^2.  power : sum of amplitudes^2 over good pixels.
+    subsets : of each ordered subset a callable that iterates over its patterns; those from number
+        ``count`` on are empty.
+    shape : canvas (H, W).  probe : (P, N, N), network units.  low : for this probe and shape.
+    good : (N, N) good pixels in FFT order, 0 or 1.
+    power : sum of amplitudes^2 over good pixels of all patterns.
+    noise : standard deviation of an amplitude due to photon noise, network units.
+    expected : relative misfit that photon noise alone gives.
+    numbers : of each subset the pattern numbers, in the order of its batches.
     """
 
-    batches: Callable[[], Iterable[PatternBatch]]
+    subsets: Sequence[Callable[[], Iterable[PatternBatch]]]
+    count: int | Tensor
     shape: Tensor
+    probe: Tensor
+    low: physics.LowFrequency
     good: Tensor
-    illumination: Tensor
     power: Tensor
+    noise: Tensor
+    expected: float = 0.0
+    numbers: Sequence[NDArray[np.int64]] = ()
 
 
-def probe_illumination(batches: Iterable[PatternBatch], shape: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class CanvasEstimate:
+    """What the canvas network found.
+
+    canvas : (H, W) complex.  canvases : the same after each pass.
+    illumination : (H, W) sum of abs(probe)^2.  probe : (P, N, N).
+    misfits : relative amplitude misfit during each pass (K).
+    modelled : of each pass and update the intensities (m, N, N) before it, where a subset is one
+        batch.
+    corrections : share of each learned correction that was taken: 1, less when it was damped, 0
+        when it was rejected.  phases : 1 where the low-frequency phase was followed in a pass.
+    """
+
+    canvas: Tensor
+    canvases: list[Tensor]
+    illumination: Tensor
+    probe: Tensor
+    misfits: list[Tensor]
+    modelled: list[list[Tensor]]
+    corrections: list[float] = field(default_factory=list)
+    phases: list[float] = field(default_factory=list)
+
+
+# --- the physics of a batch -----------------------------------------------------------------------
+
+
+def light_of(probes: Tensor, index: Tensor, shape: Tensor) -> Tensor:
     """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
-    total: Tensor | None = None
-    for batch in batches:
-        density = physics.intensity(batch.probes)
-        part = physics.scatter(density, batch.index, shape)
-        total = part if total is None else total + part
-    if total is None:
-        raise ValueError("a canvas problem needs at least one pattern")
-    return total
+    return physics.scatter(physics.intensity(probes), index, shape)
 
 
-def modulus_residual(
-    canvas: Tensor, batch: PatternBatch, good: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def projected(
+    canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Replace the modelled modulus by the measured one, keep the phase.
 
-    Returns the scatter-added sum of conj(P)*chi with chi = F^-1(Psi') - psi, the amplitude misfit
-    summed over good pixels, and the modelled intensity (M, N, N).
+    Returns the change of the exit waves chi = F^-1(Psi') - psi (M, P, N, N), the patches, the
+    amplitude misfit summed over good pixels, and the modelled intensity (M, N, N).
     """
-    n = tf.shape(batch.amplitudes)[-1]
-    patches = physics.gather(canvas, batch.index, n)
-    fields = physics.far_field(batch.probes, patches)
-    modelled = physics.intensity(fields)
+    n = tf.shape(amplitudes)[-1]
+    patches = physics.gather(canvas, index, n)
+    # Without the factors that make the transforms unitary: in chi they cancel.
+    fields = tf.signal.fft2d(probes * patches[:, None])
+    modelled = physics.intensity(fields) / tf.cast(n * n, amplitudes.dtype)
     amplitude = tf.sqrt(modelled + 1e-12)
-    difference = good * (batch.amplitudes - amplitude)
-    chi = physics.ifft(fields * physics.as_complex(difference / amplitude)[:, None])
-    back = tf.reduce_sum(tf.math.conj(batch.probes) * chi, axis=1)
-    numerator = physics.scatter(back, batch.index, tf.shape(canvas))
-    return numerator, tf.reduce_sum(tf.square(difference)), modelled
+    difference = good * (amplitudes - amplitude)
+    chi = tf.signal.ifft2d(fields * physics.as_complex(difference / amplitude)[:, None])
+    return chi, patches, tf.reduce_sum(tf.square(difference)), modelled
 
 
-def modelled_intensity(canvas: Tensor, batch: PatternBatch) -> Tensor:
+def modulus_step(
+    canvas: Tensor,
+    amplitudes: Tensor,
+    probes: Tensor,
+    index: Tensor,
+    good: Tensor,
+    low: physics.LowFrequency,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Numerator, misfit, modelled intensities and phase gradients of a batch, see Projection."""
+    chi, _, misfit, modelled = projected(canvas, amplitudes, probes, index, good)
+    back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
+    numerator = physics.scatter(back, index, tf.shape(canvas))
+    return numerator, misfit, modelled, low.gradients(modelled, tf.square(amplitudes), good)
+
+
+def modulus_step_with_probe(
+    canvas: Tensor,
+    amplitudes: Tensor,
+    probes: Tensor,
+    index: Tensor,
+    good: Tensor,
+    low: physics.LowFrequency,
+    fraction: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The same with numerator (P, N, N) and weight (N, N) of a step of the probe."""
+    chi, patches, misfit, modelled = projected(canvas, amplitudes, probes, index, good)
+    back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
+    numerator = physics.scatter(back, index, tf.shape(canvas))
+    gradients = low.gradients(modelled, tf.square(amplitudes), good)
+    waves = tf.math.conj(patches)[:, None] * chi
+    change = tf.reduce_sum(physics.fourier_shift(waves, -fraction[:, None]), axis=0)
+    weight = tf.reduce_sum(physics.squared_modulus(patches), axis=0)
+    return numerator, misfit, modelled, gradients, change, weight
+
+
+def batch_misfit(
+    canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor
+) -> Tensor:
+    """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels of a batch."""
+    patches = physics.gather(canvas, index, tf.shape(amplitudes)[-1])
+    amplitude = tf.sqrt(physics.intensity(physics.far_field(probes, patches)))
+    return tf.reduce_sum(tf.square(good * (amplitudes - amplitude)))
+
+
+def advanced(
+    canvas: Tensor, velocity: Tensor, numerator: Tensor, light: Tensor, step: Tensor,
+    momentum: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Canvas and velocity after a physics step."""
+    weight = physics.as_complex(step / (light + RIM * tf.reduce_max(light)))
+    velocity = physics.as_complex(momentum) * velocity + weight * numerator
+    return canvas + velocity, velocity
+
+
+def missing_rotation(
+    gradients: Tensor, centre: Tensor, turn: Tensor, low: physics.LowFrequency
+) -> Tensor:
+    """exp(i turn phi) (H, W) with the low-frequency phase phi."""
+    return physics.rotation(turn * low.phase(gradients, centre))
+
+
+_light_of = Compiled(light_of, PROBES, INDEX, SHAPE)
+_modulus_step = Compiled(modulus_step, IMAGE, PATTERNS, PROBES, INDEX, REAL, LOW)
+_modulus_step_with_probe = Compiled(
+    modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, LOW, PAIRS
+)
+_batch_misfit = Compiled(batch_misfit, IMAGE, PATTERNS, PROBES, INDEX, REAL)
+_advanced = Compiled(advanced, IMAGE, IMAGE, IMAGE, REAL, NUMBER, NUMBER)
+_missing_rotation = Compiled(missing_rotation, PAIRS, CENTRE, NUMBER, LOW)
+
+
+# --- sums over the batches of a subset ------------------------------------------------------------
+
+
+def illumination(batches: Iterable[PatternBatch], probe: Tensor, shape: Tensor) -> Tensor:
+    """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
+    return tf.add_n([_light_of(batch.shifted(probe), batch.index, shape) for batch in batches])
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Sums of one modulus projection over the patterns of a subset.
+
+    numerator : (H, W) sum of conj(P)*chi with chi = F^-1(Psi') - psi, Psi' with the measured
+    modulus.  misfit : summed over good pixels.  modelled : intensities of the last batch.
+    gradients, centre : the missing phase gradients (M, 2) and where they belong.
+    probe_change : numerator (P, N, N) and weight (N, N) of a step of the probe, if asked for.
+    """
+
+    numerator: Tensor
+    misfit: Tensor
+    modelled: Tensor
+    gradients: Tensor
+    centre: Tensor
+    probe_change: tuple[Tensor, Tensor] | None = None
+
+
+def modulus_projection(
+    canvas: Tensor,
+    batches: Iterable[PatternBatch],
+    probe: Tensor,
+    good: Tensor,
+    low: physics.LowFrequency,
+    with_probe: bool = False,
+) -> Projection:
+    """Replace the modelled modulus by the measured one, keep the phase (see Projection)."""
+    sums: list[Tensor] = []
+    gradients, centres, modelled = [], [], None
+    for batch in batches:
+        given = (canvas, batch.amplitudes, batch.shifted(probe), batch.index, good, low)
+        if with_probe:
+            found = _modulus_step_with_probe(*given, batch.fraction)
+        else:
+            found = _modulus_step(*given)
+        numerator, misfit, modelled, gradient, *change = found
+        parts = [numerator, misfit, *change]
+        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
+        gradients.append(gradient)
+        centres.append(batch.centre)
+    return Projection(
+        sums[0],
+        sums[1],
+        modelled,
+        tf.concat(gradients, axis=0),
+        tf.concat(centres, axis=0),
+        (sums[2], sums[3]) if with_probe else None,
+    )
+
+
+def modelled_intensity(canvas: Tensor, batch: PatternBatch, probe: Tensor) -> Tensor:
     """Expected intensities (M, N, N), FFT order, of the canvas."""
     patches = physics.gather(canvas, batch.index, tf.shape(batch.amplitudes)[-1])
-    return physics.intensity(physics.far_field(batch.probes, patches))
+    return physics.intensity(physics.far_field(batch.shifted(probe), patches))
+
+
+def squared_misfit(
+    canvas: Tensor, batches: Iterable[PatternBatch], probe: Tensor, good: Tensor
+) -> Tensor:
+    """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels."""
+    return tf.add_n(
+        [
+            _batch_misfit(canvas, batch.amplitudes, batch.shifted(probe), batch.index, good)
+            for batch in batches
+        ]
+    )
+
+
+class Descent:
+    """The physics of the canvas network: object, velocity and probe, moved subset by subset."""
+
+    def __init__(self, problem: CanvasProblem, start: Tensor | None, refine_probe: bool) -> None:
+        self.problem, self.refine_probe = problem, refine_probe
+        self.probe = problem.probe
+        self.canvas = tf.ones(problem.shape, tf.complex64) if start is None else start
+        self.velocity = tf.zeros(problem.shape, tf.complex64)
+        self.probe_velocity = tf.zeros_like(self.probe)
+        self.follows_phase = True
+        self.light = [
+            illumination(batches(), self.probe, problem.shape) for batches in problem.subsets
+        ]
+
+    def update(
+        self, number: int, step: Tensor, momentum: Tensor, turn: Tensor, decide: bool = False
+    ) -> Projection:
+        """One update with the subset ``number`` (modulo their count).
+
+        With ``decide`` the low-frequency phase is followed from now on only if it does not raise
+        the misfit of the patterns that come next.
+        """
+        problem, subset = self.problem, number % self.problem.count
+        batches = problem.subsets[subset]
+        found = modulus_projection(
+            self.canvas, batches(), self.probe, problem.good, problem.low, self.refine_probe
+        )
+        self.canvas, self.velocity = _advanced(
+            self.canvas, self.velocity, found.numerator, self._light(subset), step, momentum
+        )
+        if decide or self.follows_phase:
+            rotation = _missing_rotation(found.gradients, found.centre, turn, problem.low)
+            turned = self.canvas * rotation
+            if decide:
+                before = self.misfit(number + 1, self.canvas)
+                worse = self.misfit(number + 1, turned) / before - 1
+                self.follows_phase = bool(worse <= PHASE_TOLERANCE)
+            if self.follows_phase:
+                self.canvas, self.velocity = turned, self.velocity * rotation
+        if found.probe_change is not None:
+            change, weight = found.probe_change
+            weight = physics.as_complex(PROBE_STEP / (weight + PROBE_RIM * tf.reduce_max(weight)))
+            self.probe_velocity = PROBE_MOMENTUM * self.probe_velocity + weight * change
+            self.probe = self.probe + self.probe_velocity
+            self.light[subset] = illumination(batches(), self.probe, problem.shape)
+        return found
+
+    def _light(self, subset: int | Tensor) -> Tensor:
+        return self.light[subset] if isinstance(subset, int) else tf.stack(self.light)[subset]
+
+    def all_light(self) -> Tensor:
+        """The illumination (H, W) of all patterns."""
+        return tf.add_n(self.light)
+
+    def onto(self, problem: CanvasProblem, low: physics.LowFrequency) -> Descent:
+        """The same state with another description of the same patterns; ``low`` is that of the
+        present probe."""
+        there = replace(problem, probe=self.probe, low=low)
+        state = Descent(there, self.canvas, self.refine_probe)
+        state.velocity, state.probe_velocity = self.velocity, self.probe_velocity
+        state.follows_phase = self.follows_phase
+        return state
+
+    def misfit(self, number: int, canvas: Tensor) -> Tensor:
+        """The squared misfit of ``canvas`` on the subset ``number``."""
+        batches = self.problem.subsets[number % self.problem.count]
+        return squared_misfit(canvas, batches(), self.probe, self.problem.good)
 
 
 class CanvasNetwork(tf.Module):
-    """K unrolled iterations ``v <- b v + a d + c U``, ``O <- O + v`` (see networks.unrolled).
-
-    ``residual`` and ``advance`` take the physics step and the update; inference replaces them by
-    compiled ones.
-    """
+    """K passes of U updates and a learned correction each (see networks.unrolled)."""
 
     def __init__(self, network: BuiltNetwork) -> None:
         super().__init__()
         self.network = network
+        self._corrected = Compiled(self._correction, IMAGE, IMAGE, REAL, NUMBER, NUMBER, NUMBER)
 
     @property
-    def iterations(self) -> int:
-        return int(self.network.vectors["step"].shape[0])
+    def updates(self) -> int:
+        """Number U of updates in a pass."""
+        vectors = self.network.vectors
+        return int(vectors["step"].shape[0]) // int(vectors["gain"].shape[0])
 
-    def __call__(self, problem: CanvasProblem) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Run all iterations.
-
-        Returns the canvas (H, W), the relative misfit before each step (K), and the modelled
-        intensities (M, N, N) before each step for problems of one batch.
-        """
-        canvas = tf.ones(problem.shape, tf.complex64)
-        velocity = tf.zeros(problem.shape, tf.complex64)
-        misfits: list[Tensor] = []
-        modelled: list[Tensor] = []
-        for k in range(self.iterations):
-            numerator, misfit, intensities = self._physics(canvas, problem)
-            misfits.append(misfit / problem.power)
-            modelled.append(intensities)
-            canvas, velocity = self.advance(
-                tf.constant(k), canvas, velocity, numerator, problem.illumination, misfits[-1]
-            )
-        return canvas, misfits, modelled
-
-    def residual(
-        self, canvas: Tensor, batch: PatternBatch, good: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The physics step of some patterns, see :func:`modulus_residual`."""
-        return modulus_residual(canvas, batch, good)
-
-    def advance(
+    def __call__(
         self,
-        k: Tensor,
-        canvas: Tensor,
-        velocity: Tensor,
-        numerator: Tensor,
-        illumination: Tensor,
-        misfit: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Canvas and velocity after iteration ``k``."""
-        peak = tf.reduce_max(illumination)
-        light = illumination / peak
-        direction = numerator * physics.as_complex(1 / (illumination + RIM * peak))
-        update = self._correction(canvas, direction, velocity, light, misfit)
-        step, momentum, gain = (
-            physics.as_complex(tf.convert_to_tensor(self.network.vectors[name])[k])
-            for name in ("step", "momentum", "gain")
-        )
-        velocity = momentum * velocity + step * direction + gain * update
-        return canvas + velocity, velocity
+        problem: CanvasProblem,
+        start: Tensor | None = None,
+        guarded: bool = False,
+        refine_probe: bool = False,
+    ) -> CanvasEstimate:
+        """Run all passes.
 
-    def _physics(self, canvas: Tensor, problem: CanvasProblem) -> tuple[Tensor, Tensor, Tensor]:
-        numerator = tf.zeros_like(canvas)
-        misfit = tf.zeros([])
-        modelled = tf.zeros([0])
-        for batch in problem.batches():
-            part, difference, modelled = self.residual(canvas, batch, problem.good)
-            numerator = numerator + part
-            misfit = misfit + difference
-        return numerator, misfit, modelled
+        With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
+        the patterns that come next is damped or left out; that costs two further predictions of
+        one subset a pass. ``refine_probe`` updates the probe with every step.
+        """
+        vectors = {k: tf.convert_to_tensor(v) for k, v in self.network.vectors.items()}
+        passes, updates = int(vectors["gain"].shape[0]), self.updates
+        share_of_scan = tf.cast(problem.count, tf.float32) / updates
+        state = Descent(problem, start, refine_probe)
+        canvases, misfits, modelled, corrections, phases = [], [], [], [], []
+        for k in range(passes):
+            total = tf.zeros([])
+            intensities = []
+            for u in range(k * updates, (k + 1) * updates):
+                found = state.update(
+                    u,
+                    vectors["step"][u],
+                    vectors["momentum"][u],
+                    vectors["phase_gain"][u],
+                    decide=guarded and (u == 0 or (u + 1) % updates == 0),
+                )
+                total = total + found.misfit * share_of_scan
+                intensities.append(found.modelled)
+            misfits.append(total / problem.power)
+            modelled.append(intensities)
+            change = self._corrected(
+                state.canvas,
+                state.velocity,
+                state.all_light(),
+                problem.noise,
+                misfits[-1],
+                vectors["gain"][k],
+            )
+            share = self._share(state, (k + 1) * updates, change) if guarded else 1.0
+            state.canvas = state.canvas + share * change
+            canvases.append(state.canvas)
+            corrections.append(share)
+            phases.append(float(state.follows_phase))
+        return CanvasEstimate(
+            state.canvas,
+            canvases,
+            state.all_light(),
+            state.probe,
+            misfits,
+            modelled,
+            corrections,
+            phases,
+        )
+
+    def _share(self, state: Descent, subset: int, change: Tensor) -> float:
+        """How much of a correction to take: what does not raise the misfit beyond the noise."""
+        problem = state.problem
+        floor = problem.expected * float(problem.power) / problem.count
+        plain = float(state.misfit(subset, state.canvas))
+        for share in DAMPING:
+            if float(state.misfit(subset, state.canvas + share * change)) <= max(plain, floor):
+                return share
+        return 0.0
 
     def _correction(
-        self, canvas: Tensor, direction: Tensor, velocity: Tensor, light: Tensor, misfit: Tensor
+        self,
+        canvas: Tensor,
+        velocity: Tensor,
+        light: Tensor,
+        noise: Tensor,
+        misfit: Tensor,
+        gain: Tensor,
     ) -> Tensor:
-        log10 = tf.math.log(misfit + 1e-6) / tf.math.log(10.0)
-        level = 0.1 * log10 * tf.ones_like(light)
+        brightest = tf.reduce_max(light)
+        light = light / brightest
+        # Standard deviation that photon noise gives to an object pixel in least squares.
+        noise = noise / tf.sqrt(brightest * (light + RIM))
         deviation = canvas - 1
         features = tf.stack(
             [
                 tf.math.real(deviation),
                 tf.math.imag(deviation),
-                tf.math.real(direction),
-                tf.math.imag(direction),
                 tf.math.real(velocity),
                 tf.math.imag(velocity),
                 light,
-                level,
+                0.25 * _log10(noise + 1e-6),
+                0.25 * _log10(misfit + 1e-6) * tf.ones_like(light),
             ]
         )[None]
         height, width = tf.shape(light)[0], tf.shape(light)[1]
@@ -181,5 +483,9 @@ class CanvasNetwork(tf.Module):
         (out,) = self.network(canvas=features)
         correction = out[0, :, :height, :width]
         # Where no light falls nothing is known: the correction fades out with the illumination.
-        fade = light / (light + RIM)
+        fade = gain * light / (light + RIM)
         return tf.complex(correction[0] * fade, correction[1] * fade)
+
+
+def _log10(values: Tensor) -> Tensor:
+    return tf.math.log(values) / np.float32(np.log(10))

@@ -9,7 +9,7 @@ graph; :meth:`Family.predict` is what is traced, once, for batches and canvases 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +20,54 @@ from tensorflow import Tensor
 from ptychopinn.backends.tensorflow import canvas as canvas_network
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
+from ptychopinn.canvas_plan import judged_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import initial_weights
-from ptychopinn.physics.forward import canvas_for, split_positions
+from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.data import Batch
-from ptychopinn.training.objective import Prediction, shares_of
+from ptychopinn.training.objective import Estimate, Prediction
+
+
+class Layout(NamedTuple):
+    """How a sub-scan of M patterns lies on its canvas and is divided (ptychopinn.canvas_plan).
+
+    shape : (H, W).  corner, fraction, centre : as in ptychopinn.canvas_plan.Places.
+    order : numbers of the patterns of all subsets, one subset after the other; ``bounds`` (U+1,)
+        says where each begins, ``count`` how many there are: the others are empty.
+    left_out : numbers of the patterns that judge the result.
+    noise : standard deviation of an amplitude due to photon noise.  low : for the low-frequency
+        phase.
+    """
+
+    shape: Tensor
+    corner: Tensor
+    fraction: Tensor
+    centre: Tensor
+    order: Tensor
+    bounds: Tensor
+    count: Tensor
+    left_out: Tensor
+    noise: Tensor
+    low: physics.LowFrequency
+
+
+# Types and ranks, for tracing.
+LAYOUT = Layout(
+    shape=canvas_network.SHAPE,
+    corner=tf.TensorSpec([None, 2], tf.int32),
+    fraction=canvas_network.PAIRS,
+    centre=canvas_network.CENTRE,
+    order=tf.TensorSpec([None], tf.int32),
+    bounds=tf.TensorSpec([None], tf.int32),
+    count=tf.TensorSpec([], tf.int32),
+    left_out=tf.TensorSpec([None], tf.int32),
+    noise=canvas_network.NUMBER,
+    low=canvas_network.LOW,
+)
 
 
 class Inputs(NamedTuple):
@@ -37,8 +76,8 @@ class Inputs(NamedTuple):
     probe : (P, N, N, 2) real and imaginary part relative to ``scale``, see :class:`Family`.
     scale : root mean square of the probe.  good : (N, N) good pixels, FFT order.
     amplitudes, positions_px : as in :class:`Batch`.  truth : as there, or empty.
-    weight : (N, N) merge weight of a patch network.  shape : canvas (H, W), corner : (M, 2) first
-    pixels of the patches and fraction : (M, 2) what remains, of a canvas network. Empty otherwise.
+    weight : (N, N) merge weight of a patch network, else empty.  layout : of a canvas network, else
+        empty.
     """
 
     probe: Tensor
@@ -48,9 +87,7 @@ class Inputs(NamedTuple):
     positions_px: Tensor
     truth: Tensor
     weight: Tensor
-    shape: Tensor
-    corner: Tensor
-    fraction: Tensor
+    layout: Layout
 
 
 class Family(tf.Module, ABC):
@@ -89,9 +126,7 @@ class Family(tf.Module, ABC):
             positions_px=spec(3, tf.float64),
             truth=spec(4, tf.complex64),
             weight=spec(2),
-            shape=tf.TensorSpec([2], tf.int32),
-            corner=tf.TensorSpec([None, 2], tf.int32),
-            fraction=tf.TensorSpec([None, 2], tf.float32),
+            layout=LAYOUT,
         )
 
     def inputs(self, batch: Batch) -> Inputs:
@@ -105,14 +140,17 @@ class Family(tf.Module, ABC):
             positions_px=tf.constant(batch.positions_px),
             truth=tf.constant(truth.reshape((-1,) * (4 - truth.ndim) + truth.shape)),
             weight=tf.zeros([0, 0]),
-            shape=tf.zeros([2], tf.int32),
-            corner=tf.zeros([0, 2], tf.int32),
-            fraction=tf.zeros([0, 2]),
+            layout=tf.nest.map_structure(_nothing, LAYOUT),
         )
 
     @abstractmethod
     def predict(self, inputs: Inputs, supervised: bool = False) -> Prediction:
         """Run the network and the forward model on a batch."""
+
+
+def _nothing(spec: tf.TensorSpec) -> Tensor:
+    """An empty tensor, or zeros where the shape is fixed."""
+    return tf.zeros([0 if side is None else side for side in spec.shape], spec.dtype)
 
 
 def complex_probe(inputs: Inputs) -> Tensor:
@@ -153,9 +191,9 @@ class PatchFamily(Family):
         patches = self.objects(inputs.amplitudes)
         offsets = inputs.positions_px - tf.reduce_mean(inputs.positions_px, axis=1, keepdims=True)
         modelled = physics.group_intensities(patches, offsets, complex_probe(inputs), inputs.weight)
+        measured = tf.square(physics.to_fft_order(inputs.amplitudes))
         return Prediction(
-            modelled=[(1.0, modelled)],
-            measured=tf.square(physics.to_fft_order(inputs.amplitudes)),
+            estimates=[Estimate(1.0, modelled, measured)],
             good=inputs.good,
             images=patches,
             weight=inputs.weight,
@@ -176,55 +214,119 @@ class CanvasFamily(Family):
         super().__init__(network, scans, trainable)
         self.unrolled = canvas_network.CanvasNetwork(network)
         self.iterate_decay = iterate_decay
+        self.input_scale = [s.input_scale for s in scans]
 
     def inputs(self, batch: Batch) -> Inputs:
         if batch.amplitudes.shape[0] != 1:
             raise ValueError("a canvas network takes one sub-scan at a time")
-        n = batch.amplitudes.shape[-1]
-        shape, origin = canvas_for(batch.positions_px[0], n)
-        corner, fraction = split_positions(batch.positions_px[0], n, origin)
-        return (
-            super()
-            .inputs(batch)
-            ._replace(
-                shape=tf.constant(shape, tf.int32),
-                corner=tf.constant(corner, tf.int32),
-                fraction=tf.constant(fraction, tf.float32),
-            )
+        positions, probe = batch.positions_px[0], self.probe(batch.scan)
+        n, updates = probe.shape[-1], self.unrolled.updates
+        shape, origin = canvas_for(positions, n)
+        where = places(positions, n, shape, origin)
+        subsets, left_out = judged_subsets(positions, probe, updates)
+        bounds = np.cumsum([0, *(len(s) for s in subsets)])
+        layout = Layout(
+            shape=tf.constant(shape, tf.int32),
+            corner=tf.constant(where.corner, tf.int32),
+            fraction=tf.constant(where.fraction, tf.float32),
+            centre=tf.constant(where.centre, tf.int32),
+            order=tf.constant(np.concatenate(subsets), tf.int32),
+            bounds=tf.constant(np.pad(bounds, (0, updates + 1 - len(bounds)), "edge"), tf.int32),
+            count=tf.constant(len(subsets)),
+            left_out=tf.constant(left_out, tf.int32),
+            noise=tf.constant(self.input_scale[batch.scan] / 2, tf.float32),
+            low=physics.LowFrequency.of(probe, shape),
         )
+        return super().inputs(batch)._replace(layout=layout)
 
     def predict(self, inputs: Inputs, supervised: bool = False) -> Prediction:
+        layout, updates = inputs.layout, self.unrolled.updates
         amplitudes = physics.to_fft_order(inputs.amplitudes[0])
-        batch = pattern_batch(
-            amplitudes, inputs.corner, inputs.fraction, complex_probe(inputs), inputs.shape
-        )
+        probe = complex_probe(inputs)
+
+        def batch_of(chosen: Tensor) -> canvas_network.PatternBatch:
+            return pattern_batch(
+                tf.gather(amplitudes, chosen),
+                tf.gather(layout.corner, chosen),
+                tf.gather(layout.fraction, chosen),
+                tf.gather(layout.centre, chosen),
+                probe,
+                layout.shape,
+            )
+
+        subsets = Slices(batch_of(layout.order), layout.bounds, updates)
         problem = canvas_network.CanvasProblem(
-            batches=lambda: [batch],
-            shape=inputs.shape,
+            subsets=subsets,
+            count=layout.count,
+            shape=layout.shape,
+            probe=probe,
+            low=layout.low,
             good=inputs.good,
-            illumination=canvas_network.probe_illumination([batch], inputs.shape),
-            power=tf.reduce_sum(inputs.good * tf.square(amplitudes)),
+            power=tf.reduce_sum(inputs.good * tf.square(subsets.whole.amplitudes)),
+            noise=layout.noise,
         )
-        canvas, _, modelled = self.unrolled(problem)
-        last = canvas_network.modelled_intensity(canvas, batch)
+        found = self.unrolled(problem)
+        estimates = []
+        for k, intensities in enumerate(found.modelled[1:], start=1):
+            modelled, measured = [], []
+            for u, values in enumerate(intensities):
+                # Each subset once: what the pass predicted before it used these patterns again.
+                latest = tf.cast(u >= updates - layout.count, tf.int32)
+                (batch,) = subsets[(k * updates + u) % layout.count]()
+                length = latest * tf.shape(values)[0]
+                modelled.append(values[:length])
+                measured.append(tf.square(batch.amplitudes[:length]))
+            estimates.append(
+                Estimate(
+                    self.iterate_decay ** (len(found.modelled) - k),
+                    tf.concat(modelled, axis=0),
+                    tf.concat(measured, axis=0),
+                )
+            )
+        last = batch_of(layout.left_out)
+        modelled_last = canvas_network.modelled_intensity(found.canvas, last, probe)
+        estimates.append(Estimate(1.0, modelled_last, tf.square(last.amplitudes)))
         return Prediction(
-            modelled=shares_of([*modelled[1:], last], self.iterate_decay),
-            measured=tf.square(amplitudes),
+            estimates=estimates,
             good=inputs.good,
-            images=canvas,
-            weight=problem.illumination,
+            images=found.canvas,
+            weight=found.illumination,
             truth=inputs.truth[0, 0] if supervised else None,
         )
 
 
+class Slices(Sequence[Callable[[], list[canvas_network.PatternBatch]]]):
+    """The subsets of patterns that lie one after the other in ``whole``, by their ``bounds``."""
+
+    def __init__(self, whole: canvas_network.PatternBatch, bounds: Tensor, slots: int) -> None:
+        self.whole, self.bounds, self.slots = whole, bounds, slots
+
+    def __len__(self) -> int:
+        return self.slots
+
+    def __getitem__(self, subset: Any) -> Any:
+        if isinstance(subset, int) and subset >= self.slots:
+            raise IndexError(subset)
+        begin, end = self.bounds[subset], self.bounds[subset + 1]
+        batch = canvas_network.PatternBatch(*(values[begin:end] for values in self.whole))
+        return lambda: [batch]
+
+
 def pattern_batch(
-    amplitudes: Tensor, corner: Tensor, fraction: Tensor, probe: Tensor, shape: Tensor
+    amplitudes: Tensor,
+    corner: Tensor,
+    fraction: Tensor,
+    centre: Tensor,
+    probe: Tensor | None,
+    shape: Tensor,
 ) -> canvas_network.PatternBatch:
-    """Shift the probe to every position and index the patches on a canvas (H, W)."""
+    """Index the patches on a canvas (H, W); keep the shifted ``probe`` if given."""
     return canvas_network.PatternBatch(
         amplitudes=amplitudes,
-        probes=physics.shifted_probes(probe, fraction),
+        fraction=fraction,
         index=physics.pixel_index(corner, tf.shape(amplitudes)[-1], shape[1]),
+        centre=centre,
+        probes=None if probe is None else canvas_network.shifted_probes(probe, fraction),
     )
 
 

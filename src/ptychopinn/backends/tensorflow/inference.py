@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -12,22 +14,23 @@ from tensorflow import Tensor
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import physics
-from ptychopinn.backends.tensorflow.canvas import (
-    CanvasNetwork,
-    CanvasProblem,
-    PatternBatch,
-    modulus_residual,
-    probe_illumination,
-)
+from ptychopinn.backends.tensorflow.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.tensorflow.execution import computing
 from ptychopinn.backends.tensorflow.family import PatchFamily, pattern_batch
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
+from ptychopinn.canvas_plan import canvas_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.inference import canvas_result, reconstruct_patches, repeated_passes
+from ptychopinn.inference import (
+    BATCH_BYTES,
+    CANVAS_BYTES,
+    canvas_result,
+    kept,
+    reconstruct_patches,
+)
 from ptychopinn.networks.registry import describe, family
-from ptychopinn.physics.forward import canvas_for, split_positions
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.physics.forward import canvas_for
+from ptychopinn.preparation import PreparedScan, batch_length, slices
 
 
 def reconstruct(
@@ -52,68 +55,73 @@ def reconstruct(
         ) from error
 
 
-class CompiledCanvasNetwork(CanvasNetwork):
-    """The canvas network with the two halves of an iteration as graphs, for any sizes."""
+def canvas_problem(
+    scan: PreparedScan,
+    updates: int,
+    limit_bytes: int,
+    refine_probe: bool = False,
+    place: tuple[tuple[int, int], NDArray[np.int64]] | None = None,
+) -> tuple[CanvasProblem, NDArray[np.int64]]:
+    """A whole scan as a canvas problem, and the origin of its canvas.
 
-    def __init__(self, network: BuiltNetwork) -> None:
-        super().__init__(network)
-        number, canvas = tf.TensorSpec([], tf.float32), tf.TensorSpec([None, None], tf.complex64)
-        real = tf.TensorSpec([None, None], tf.float32)
-        patterns = PatternBatch(
-            tf.TensorSpec([None] * 3, tf.float32),
-            tf.TensorSpec([None] * 4, tf.complex64),
-            tf.TensorSpec([None] * 2, tf.int32),
-        )
-        self._residual = tf.function(
-            modulus_residual, input_signature=[canvas, patterns, real], autograph=False
-        )
-        k = tf.TensorSpec([], tf.int32)
-        self._advance = tf.function(
-            super().advance,
-            input_signature=[k, canvas, canvas, canvas, real, number],
-            autograph=False,
-        )
+    ``place`` is shape and origin of the canvas, the smallest one when not given. The patterns are
+    kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew and holds
+    one batch at a time.
+    """
+    n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
+    positions = scan.scan.positions_px
+    shape, origin = canvas_for(positions, n) if place is None else place
+    size = tf.constant(shape, tf.int32)
+    probe = tf.constant(scan.probe)
+    subsets = canvas_subsets(positions, scan.probe, updates)
+    keeps = kept(scan, limit_bytes)
+    cached = probe if keeps and not refine_probe else None
+    step = batch_length(n, CANVAS_BYTES * modes, min(limit_bytes // 4, BATCH_BYTES))
 
-    def residual(
-        self, canvas: Tensor, batch: PatternBatch, good: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        found: tuple[Tensor, Tensor, Tensor] = self._residual(canvas, batch, good)
-        return found
+    def read(chosen: NDArray[np.int64]) -> Iterator[PatternBatch]:
+        for part in slices(len(chosen), step):
+            amplitudes = np.fft.ifftshift(scan.amplitudes(chosen[part]), axes=(-2, -1))
+            where = places(positions[chosen[part]], n, shape, origin)
+            yield pattern_batch(
+                tf.constant(amplitudes),
+                tf.constant(where.corner, tf.int32),
+                tf.constant(where.fraction, tf.float32),
+                tf.constant(where.centre, tf.int32),
+                cached,
+                size,
+            )
 
-    def advance(self, *state: Tensor) -> tuple[Tensor, Tensor]:
-        after: tuple[Tensor, Tensor] = self._advance(*state)
-        return after
+    readers: list[Callable[[], Iterable[PatternBatch]]] = [partial(read, s) for s in subsets]
+    if keeps:
+        readers = [partial(list, list(reader())) for reader in readers]
+    problem = CanvasProblem(
+        subsets=readers,
+        count=len(subsets),
+        numbers=subsets,
+        shape=size,
+        probe=probe,
+        low=physics.LowFrequency.of(scan.probe, shape),
+        good=tf.constant(np.fft.ifftshift(scan.scan.good_pixels).astype(np.float32)),
+        power=tf.constant(m * n * n / 4.0),
+        noise=tf.constant(scan.input_scale / 2, tf.float32),
+        expected=scan.expected_misfit,
+    )
+    return problem, origin
 
 
 def _reconstruct_canvas(
     network: BuiltNetwork, scan: PreparedScan, limit_bytes: int
 ) -> CanvasResult:
-    n = scan.scan.N
-    shape, origin = canvas_for(scan.scan.positions_px, n)
-    probe, size = tf.constant(scan.probe), tf.constant(shape, tf.int32)
-
-    def read(part: slice) -> PatternBatch:
-        corner, fraction = split_positions(scan.scan.positions_px[part], n, origin)
-        amplitudes = tf.constant(scan.amplitudes(np.arange(part.start, part.stop)))
-        return pattern_batch(
-            physics.to_fft_order(amplitudes),
-            tf.constant(corner, tf.int32),
-            tf.constant(fraction, tf.float32),
-            probe,
-            size,
-        )
-
-    batches = repeated_passes(scan, limit_bytes, read)
-    illumination = probe_illumination(batches(), size)
-    problem = CanvasProblem(
-        batches=batches,
-        shape=size,
-        good=tf.constant(np.fft.ifftshift(scan.scan.good_pixels).astype(np.float32)),
-        illumination=illumination,
-        power=tf.constant(scan.scan.M * n * n / 4.0),
+    unrolled = CanvasNetwork(network)
+    problem, origin = canvas_problem(scan, unrolled.updates, limit_bytes)
+    found = unrolled(problem, guarded=True)
+    result = canvas_result(
+        found.canvas.numpy(),
+        found.illumination.numpy(),
+        origin,
+        [float(m) for m in found.misfits],
     )
-    canvas, misfits, _ = CompiledCanvasNetwork(network)(problem)
-    return canvas_result(canvas.numpy(), illumination.numpy(), origin, [float(m) for m in misfits])
+    return replace(result, corrections=tuple(found.corrections))
 
 
 def _reconstruct_patches(

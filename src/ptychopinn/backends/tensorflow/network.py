@@ -43,7 +43,14 @@ class BuiltNetwork(tf.Module):
         return {name: self.parameters[name] for name in self.description.vectors}
 
     def __call__(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        values = {name: tf.transpose(x, [0, 2, 3, 1]) for name, x in inputs.items()}
+        values = {
+            name: tf.ensure_shape(tf.transpose(x, [0, 2, 3, 1]), [None, None, None, channels])
+            for (name, channels), x in zip(
+                self.description.inputs.items(),
+                (inputs[name] for name in self.description.inputs),
+                strict=True,
+            )
+        }
         for layer in self.description.layers:
             values[layer.name] = self._run(layer, [values[name] for name in layer.inputs])
         return tuple(tf.transpose(values[name], [0, 3, 1, 2]) for name in self.description.outputs)
@@ -77,6 +84,12 @@ class BuiltNetwork(tf.Module):
                 w = option["pixels"]
                 inner = tf.zeros_like(x[0][:, w:-w, w:-w])
                 return x[0] * _surrounded(inner, w, 1.0)
+            case "space_to_depth":
+                blocks = tf.nn.space_to_depth(x[0], option["factor"])
+                return _regrouped(blocks, option["factor"] ** 2)
+            case "depth_to_space":
+                channels = x[0].shape[-1] // option["factor"] ** 2
+                return tf.nn.depth_to_space(_regrouped(x[0], channels), option["factor"])
 
     def export_weights(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all parameters as float32 arrays, for the bundle."""
@@ -112,6 +125,15 @@ def _convolution(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     parts = tf.nn.conv2d(tf.space_to_batch(x, [dilation] * 2, padding), weight, 1, "VALID")
     crops = tf.stack([tf.stack([0, m]) for m in missing])
     return tf.batch_to_space(parts, [dilation] * 2, crops)
+
+
+def _regrouped(x: Tensor, first: int) -> Tensor:
+    """Channels of ``first`` groups with k members each as k groups with ``first`` members.
+
+    TensorFlow counts the pixels of a block before the channels, the description after them.
+    """
+    order = np.arange(x.shape[-1]).reshape(first, -1).T.reshape(-1)
+    return tf.gather(x, order, axis=-1)
 
 
 def _surrounded(x: Tensor, pixels: int, value: float) -> Tensor:

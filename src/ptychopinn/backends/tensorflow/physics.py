@@ -9,11 +9,21 @@ batches and canvases of all sizes share one graph.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.physics.groups import FILL, FLOOR, TAPER_RIM
+from ptychopinn.physics.low_frequency import (
+    FADE,
+    integration_kernels,
+    momentum_axis,
+    probe_spread,
+    transform_shape,
+)
 
 PI = 3.141592653589793
 
@@ -46,6 +56,11 @@ def _side(field: Tensor) -> Tensor:
 def as_complex(values: Tensor) -> Tensor:
     """Real values as complex ones of the same precision."""
     return tf.complex(values, tf.zeros_like(values))
+
+
+def rotation(phase: Tensor) -> Tensor:
+    """exp(i phase) of a real phase."""
+    return tf.complex(tf.cos(phase), tf.sin(phase))
 
 
 def squared_modulus(values: Tensor) -> Tensor:
@@ -122,6 +137,60 @@ def intensity(fields: Tensor) -> Tensor:
     """Expected intensity (M, N, N) of far fields (M, P, N, N): incoherent modes add as
     intensities."""
     return tf.reduce_sum(squared_modulus(fields), axis=1)
+
+
+class LowFrequency(NamedTuple):
+    """What :mod:`ptychopinn.physics.low_frequency` needs on a canvas of one shape.
+
+    spread : (H', W'//2+1) spectrum of the probe's intensity.  integrate : (2, H', W'//2+1).
+    k : (N,) radians per pixel.  shape : (H, W) of the canvas.  larger : (H', W') of the transforms.
+    """
+
+    spread: Tensor
+    integrate: Tensor
+    k: Tensor
+    shape: Tensor
+    larger: Tensor
+
+    @classmethod
+    def of(cls, probe: NDArray[Any], shape: tuple[int, int]) -> LowFrequency:
+        """For a ``probe`` (P, N, N) on a canvas (H, W), in the precision of the probe."""
+        larger = transform_shape(shape)
+        real = np.zeros(0, probe.dtype).real.dtype
+        return cls(
+            spread=tf.constant(probe_spread(probe, larger).astype(probe.dtype)),
+            integrate=tf.constant(integration_kernels(larger).astype(probe.dtype)),
+            k=tf.constant(momentum_axis(probe.shape[-1]).astype(real)),
+            shape=tf.constant(shape, tf.int32),
+            larger=tf.constant(larger, tf.int32),
+        )
+
+    def gradients(self, modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
+        """Missing phase gradient (M, 2) of intensities (M, N, N) in FFT order."""
+        difference = good * (measured - modelled)
+        along = tf.stack(
+            [
+                tf.linalg.matvec(tf.reduce_sum(difference, axis=2), self.k),
+                tf.linalg.matvec(tf.reduce_sum(difference, axis=1), self.k),
+            ],
+            axis=1,
+        )
+        return along / tf.reduce_sum(modelled, axis=[1, 2])[:, None]
+
+    def phase(self, gradients: Tensor, centre: Tensor) -> Tensor:
+        """The phase (H, W) whose gradients (M, 2) were found at the flat pixels ``centre`` (M,)."""
+        height, width = self.shape[0], self.shape[1]
+        values = tf.concat([gradients, tf.ones_like(gradients[:, :1])], axis=1)
+        placed = tf.math.unsorted_segment_sum(values, centre, height * width)
+        planes = tf.reshape(tf.transpose(placed), tf.stack([3, height, width]))
+        rest = self.larger - self.shape
+        padding = tf.stack([tf.stack([0, 0]), tf.stack([0, rest[0]]), tf.stack([0, rest[1]])])
+        spectrum = tf.signal.rfft2d(tf.pad(planes, padding)) * self.spread
+        spread = tf.signal.irfft2d(spectrum, self.larger)
+        field = spread[:2] / (spread[2] + FADE * tf.reduce_max(spread[2]))
+        slope = tf.reduce_sum(tf.signal.rfft2d(field) * self.integrate, axis=0)
+        phase = tf.signal.irfft2d(slope, self.larger)
+        return phase[:height, :width]
 
 
 def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from ptychopinn.training.course import Course
 from ptychopinn.training.data import Batch, known_object, needs_truth, read_batch
 from ptychopinn.training.health import check_loss, judge_result
 from ptychopinn.training.interruption import StopFlag, Stopped
-from ptychopinn.training.objective import Prediction, objective
+from ptychopinn.training.objective import Estimate, Prediction, objective
 from ptychopinn.training.run import (
     BEST,
     CHECKPOINTS,
@@ -58,8 +58,7 @@ class Watched(NamedTuple):
     def arrays(self) -> Prediction:
         """The same as NumPy arrays."""
         return Prediction(
-            modelled=[(1.0, self.modelled.numpy())],
-            measured=self.measured.numpy(),
+            estimates=[Estimate(1.0, self.modelled.numpy(), self.measured.numpy())],
             good=self.good.numpy(),
             images=self.images.numpy(),
             weight=self.weight.numpy(),
@@ -102,9 +101,10 @@ class PhysicsTraining:
         self.traces += 1
         prediction = self.family.predict(inputs, needs_truth(self.config))
         loss = objective(prediction, self.config.loss, losses)
+        last = prediction.estimates[-1]
         watched = Watched(
-            prediction.modelled[-1][1],
-            prediction.measured,
+            last.modelled,
+            last.measured,
             prediction.good,
             prediction.images,
             prediction.weight,
