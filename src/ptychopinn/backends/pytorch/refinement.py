@@ -73,7 +73,7 @@ def refine(
                     torch.tensor(STEP * size),
                     torch.tensor(MOMENTUM),
                     torch.tensor(PHASE_GAIN * size),
-                    decide=u in (0, config.updates - 1),
+                    decide=u == config.updates - 1,
                 )
                 misfit += float(found.misfit) * len(problem.subsets) / config.updates
                 progress.step(misfit / problem.power, 0.0)
