@@ -41,6 +41,9 @@ class Reconstruction:
         Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
     losses : (E,) float64
         The training or refinement loss after each epoch; may be empty.
+    uncertainty : (H, W) float32, optional
+        Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
+        stated (see :mod:`ptychopinn.uncertainty`).
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.
@@ -60,6 +63,7 @@ class Reconstruction:
     energy_eV: float | None = None
     distance_m: float | None = None
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    uncertainty: NDArray[np.float32] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -137,6 +141,14 @@ class Reconstruction:
             "positions_px": positions,
             "losses": losses,
         }
+        if self.uncertainty is not None:
+            radius = np.array(self.uncertainty, dtype=np.float32)
+            if radius.shape != obj.shape or not (radius >= 0).all():
+                raise InputError(
+                    f"uncertainty must have the object's shape {obj.shape} and not be negative, "
+                    f"received {radius.shape}; give one radius per pixel."
+                )
+            checked["uncertainty"] = radius
         for key, array in checked.items():
             array.flags.writeable = False
             object.__setattr__(self, key, array)
@@ -212,6 +224,8 @@ class Reconstruction:
             }
         )
         own.create_dataset("weight", data=self.weight, compression="lzf")
+        if self.uncertainty is not None:
+            own.create_dataset("uncertainty", data=self.uncertainty, compression="lzf")
         own["origin_px"] = self.origin_px
         own["positions_px"] = self.positions_px
 
@@ -274,7 +288,10 @@ def _read(file: h5py.File) -> Reconstruction:
             f"object pixels must be square, received {height:.6g} m by {width:.6g} m; "
             "resample the object."
         )
+    uncertainty = None
     if own is not None:
+        if "uncertainty" in own:
+            uncertainty = own["uncertainty"][()]
         origin, positions, weight = own["origin_px"][()], own["positions_px"][()], own["weight"][()]
         known = bool(own.attrs["pixel_size_known"])
         provenance = json.loads(own.attrs["provenance"])
@@ -299,6 +316,7 @@ def _read(file: h5py.File) -> Reconstruction:
         energy_eV=float(energy) or None,
         distance_m=float(file.attrs["detector_object_distance_m"]) or None,
         losses=losses,
+        uncertainty=uncertainty,
         name=_text(file.attrs.get("name", "reconstruction")),
         provenance=provenance,
     )

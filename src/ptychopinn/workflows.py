@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
@@ -36,6 +36,7 @@ from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
+from ptychopinn.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -316,13 +317,15 @@ def reconstruct(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     keep_probe: bool = False,
+    uncertainty: bool = False,
 ) -> Reconstruction:
     """Reconstruct every pattern of a scan with a trained model.
 
     The object is in the units of the scan's probe; one global factor makes the modelled counts
     equal the measured ones. When the model refined a probe in training, that one is used, unless
     ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it. The model
-    ``"pretrained"`` comes with the package and suits scans that nobody trained on.
+    ``"pretrained"`` comes with the package and suits scans that nobody trained on. With
+    ``uncertainty`` the result states how far it may be off (see :mod:`ptychopinn.uncertainty`).
 
     Raises
     ------
@@ -330,7 +333,12 @@ def reconstruct(
         When the model does not fit the scan, or its file is not a valid bundle.
     """
     return reconstruct_with_report(
-        model, scan, backend=backend, execution=execution, keep_probe=keep_probe
+        model,
+        scan,
+        backend=backend,
+        execution=execution,
+        keep_probe=keep_probe,
+        uncertainty=uncertainty,
     ).result
 
 
@@ -341,6 +349,7 @@ def reconstruct_with_report(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     keep_probe: bool = False,
+    uncertainty: bool = False,
 ) -> ReconstructionReport:
     """Like :func:`reconstruct`, with the misfit and the timings.
 
@@ -362,7 +371,17 @@ def reconstruct_with_report(
         "corrections": list(canvas.corrections),
     }
     origin = {"model": bundle.manifest.model_dump(mode="json")}
-    return _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
+    report = _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
+    if not uncertainty:
+        return report
+    return _with_uncertainty(
+        report,
+        scan,
+        lambda half: reconstruct(
+            bundle, half, backend=backend, execution=execution, keep_probe=True
+        ),
+        NETWORK_FACTOR,
+    )
 
 
 def refine(
@@ -372,6 +391,7 @@ def refine(
     *,
     backend: BackendName | None = None,
     execution: Execution | None = None,
+    uncertainty: bool = False,
     progress: Progress | None = None,
 ) -> ReconstructionReport:
     """Plain physics iterations on the object and, if asked for, the probe and the positions.
@@ -383,6 +403,7 @@ def refine(
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
         given.
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`).
 
     Raises
     ------
@@ -417,7 +438,29 @@ def refine(
         "passes": refined.passes,
         **config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
     }
-    return _reported(refined.canvas, prepared, scan, seconds, backend, [*stages, stage], {})
+    report = _reported(refined.canvas, prepared, scan, seconds, backend, [*stages, stage], {})
+    if not uncertainty:
+        return report
+    # Probe and positions are those of all patterns.
+    alone = config.model_copy(update={"refine_probe": False, "refine_positions": False})
+    return _with_uncertainty(
+        report,
+        scan,
+        lambda half: refine(half, None, alone, backend=backend, execution=execution).result,
+        REFINED_FACTOR,
+    )
+
+
+def _with_uncertainty(
+    report: ReconstructionReport,
+    scan: Scan,
+    run: Callable[[Scan], Reconstruction],
+    factor: float,
+) -> ReconstructionReport:
+    begun = time.perf_counter()
+    result = with_uncertainty(report.result, scan, run, factor)
+    seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
+    return replace(report, result=result, seconds=seconds)
 
 
 def _continued(scan: Scan, start: Reconstruction) -> Scan:

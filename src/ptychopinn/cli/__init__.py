@@ -19,6 +19,7 @@ COMMANDS = {
     "refine": "Improve a result, or start from nothing, with physics iterations alone.",
     "pretrain": "Train the unrolled network on simulated scans of every kind.",
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
+    "compare": "Run several models and physics iterations on one scan, side by side.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
     "doctor": "Check the installation and the devices.",
 }

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
+from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMPING,
     PHASE_TOLERANCE,
@@ -302,6 +303,20 @@ class CanvasNetwork(nn.Module):
             state.canvas, canvases, light, state.probe, misfits, modelled, corrections, phases
         )
 
+    def _in_tiles(self, features: Tensor) -> Tensor:
+        """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""
+        description = self.network.description
+        height, width = int(features.shape[-2]), int(features.shape[-1])
+        if max(height, width) <= TILE:
+            (out,) = self.network(canvas=features)
+            return out
+        halo = -(-description.reach() // description.multiple_of) * description.multiple_of
+        whole = features.new_empty(1, 2, height, width)
+        for tile in tiles((height, width), TILE, halo):
+            (out,) = self.network(canvas=features[:, :, *tile.outer])
+            whole[:, :, *tile.core] = out[:, :, *tile.inner]
+        return whole
+
     def _share(self, state: Descent, subset: int, change: Tensor) -> float:
         """How much of a correction to take: what does not raise the misfit beyond the noise."""
         problem = state.problem
@@ -335,7 +350,6 @@ class CanvasNetwork(nn.Module):
         multiple = self.network.description.multiple_of
         bottom, right = -height % multiple, -width % multiple
         features = functional.pad(features, (0, right, 0, bottom), mode="replicate")
-        (out,) = self.network(canvas=features)
-        correction = out[0, :, :height, :width].float()
+        correction = self._in_tiles(features)[0, :, :height, :width].float()
         # Where no light falls nothing is known: the correction fades out with the illumination.
         return torch.complex(correction[0], correction[1]) * (light / (light + RIM))

@@ -92,10 +92,10 @@ def refine(
                 )
                 state = state.onto(problem)
         light = torch.stack(state.light).sum(dim=0).cpu().numpy()
-        found, probe = state.canvas.cpu().numpy(), state.probe.cpu().numpy()
+        obj, probe = state.canvas.cpu().numpy(), state.probe.cpu().numpy()
         if config.refine_probe:
-            found, probe = level(found, light, probe, float((np.abs(scan.probe) ** 2).sum()))
-        return Refined(canvas_result(found, light, origin, misfits), probe, positions, len(misfits))
+            obj, probe = level(obj, light, probe, float((np.abs(scan.probe) ** 2).sum()))
+        return Refined(canvas_result(obj, light, origin, misfits), probe, positions, len(misfits))
 
 
 def moved_positions(
