@@ -29,6 +29,7 @@ from ptychopinn.config import Config, RefineConfig, validated
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe, family
+from ptychopinn.networks.weights import Weights
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.preparation import PreparedScan, mean_counts, prepare
 from ptychopinn.probe_check import ProbeCheck, check_probe
@@ -96,6 +97,7 @@ def train(
     directory: str | Path | None = None,
     execution: Execution | None = None,
     resume: bool = False,
+    start: TrainedModel | Bundle | str | Path | None = None,
     probe_check: bool = True,
     progress: Progress | None = None,
 ) -> TrainedModel:
@@ -110,6 +112,8 @@ def train(
     directory : where checkpoints and logs go; a temporary folder when not given.
     execution : options of that backend only.
     resume : continue from the last checkpoint in ``directory``.
+    start : train this model further, ``"pretrained"`` for the one that comes with the package; a
+        new network when not given. The options of its network must be those of ``config``.
     probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.probe_check`); a
         trainable probe is only reported.
 
@@ -128,7 +132,8 @@ def train(
     computing = get_backend(backend)
     prepared = [prepare(scan) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
-    start = time.perf_counter()
+    weights = None if start is None else _weights_for(start, config)
+    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         outcome = computing.train(
             prepared,
@@ -136,9 +141,10 @@ def train(
             execution,
             Path(temporary if directory is None else directory),
             resume=resume,
+            start=weights,
             progress=Silent() if progress is None else progress,
         )
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - begun
     first = prepared[0]
     manifest = Manifest(
         backend=backend,
@@ -183,15 +189,7 @@ def pretrain(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use --architecture unrolled."
         )
-    weights = None
-    if start is not None:
-        bundle = open_model(start)
-        if describe(config_of(bundle).model) != describe(config.model):
-            raise InputError(
-                "a model is trained further with its own architecture, received other options of "
-                "the network; leave them out."
-            )
-        weights = bundle.weights
+    weights = None if start is None else _weights_for(start, config)
     choose("pytorch", execution)
     from ptychopinn.backends.pytorch.pretraining import DrawnScans
     from ptychopinn.backends.pytorch.pretraining import pretrain as run
@@ -216,6 +214,17 @@ def pretrain(
     probe = DrawnScans(config.training.seed, 1)[0].scan.probe
     bundle = Bundle(manifest, trained, probe)
     return TrainedModel(bundle, history, time.perf_counter() - begun, stopped_by)
+
+
+def _weights_for(start: TrainedModel | Bundle | str | Path, config: Config) -> Weights:
+    """The weights of a model for a network with these options."""
+    bundle = open_model(start)
+    if describe(config_of(bundle).model) != describe(config.model):
+        raise InputError(
+            "a model is trained further with its own network, received other options of it; leave "
+            "those out, or start without --from."
+        )
+    return bundle.weights
 
 
 def complete(config: Config, scans: Sequence[Scan]) -> Config:

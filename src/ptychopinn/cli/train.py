@@ -46,6 +46,13 @@ WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS)
 @click.option(
     "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    default=None,
+    help="Train this model further: a bundle, or the word pretrained.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @click.option(
@@ -61,6 +68,7 @@ def command(
     output: Path,
     config_file: Path | None,
     resume: bool,
+    start: str | None,
     force: bool,
     quiet: bool,
     probe_check: bool,
@@ -92,6 +100,10 @@ def command(
                 f"{CONFIG}; start without --resume."
             )
         layers.append(read_config_file(output / CONFIG))
+    elif start is not None:
+        from ptychopinn.workflows import config_of, open_model
+
+        layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
     if config_file is not None:
         layers.append(read_config_file(config_file))
     layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
@@ -111,6 +123,7 @@ def command(
         execution,
         output,
         resume=resume,
+        start=None if resume else start,
         quiet=quiet,
         probe_check=probe_check,
     )
@@ -149,6 +162,7 @@ def _run(
     output: Path,
     *,
     resume: bool,
+    start: str | None,
     quiet: bool,
     probe_check: bool,
 ) -> int:
@@ -163,14 +177,14 @@ def _run(
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
-        def start() -> None:
+        def first_epoch() -> None:
             # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
             if not resume:
                 _clear(output)
             log_file.open(output / LOG, append=resume)
             write_json(output / CONFIG, config.model_dump(mode="json"))
 
-        with ProgressBar(console, config.training.epochs, quiet, start) as bar:
+        with ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar:
             try:
                 model = train(
                     scans,
@@ -179,6 +193,7 @@ def _run(
                     directory=output,
                     execution=execution,
                     resume=resume,
+                    start=start,
                     probe_check=probe_check,
                     progress=bar,
                 )
@@ -199,6 +214,7 @@ def _run(
                 "command": command_line(),
                 "versions": package_versions(),
                 "scans": [str(path) for path in paths],
+                "from": start,
                 "config": config.model_dump(mode="json"),
                 "backend": backend,
                 "execution": execution.model_dump(mode="json"),

@@ -26,7 +26,7 @@ from ptychopinn.grouping import ordered_subsets
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.unrolled import LEFT_OUT, subset_count
-from ptychopinn.networks.weights import initial_weights
+from ptychopinn.networks.weights import Weights, initial_weights
 from ptychopinn.physics.forward import canvas_for, mean_overlap, split_positions
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
@@ -228,10 +228,15 @@ def pattern_batch(
     )
 
 
-def build_family(config: Config, scans: Sequence[PreparedScan]) -> Family:
-    """The family of the configured architecture for these training scans, newly started."""
+def build_family(
+    config: Config, scans: Sequence[PreparedScan], start: Weights | None = None
+) -> Family:
+    """The family of the configured architecture for these training scans, with the weights of
+    ``start`` or new ones."""
     description = describe(config.model)
-    network = BuiltNetwork(description, initial_weights(description, config.training.seed))
+    if start is None:
+        start = initial_weights(description, config.training.seed)
+    network = BuiltNetwork(description, start)
     trainable = config.training.probe_trainable
     if family(config.model) == "patch":
         return PatchFamily(network, scans, trainable, scans[0].scan.N)

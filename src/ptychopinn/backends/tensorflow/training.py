@@ -22,6 +22,7 @@ from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
 from ptychopinn.backends.tensorflow.summaries import Summaries
 from ptychopinn.config import Config
 from ptychopinn.errors import TrainingError
+from ptychopinn.networks.weights import Weights
 from ptychopinn.physics.forward import fft
 from ptychopinn.plan import GroupPlan, Work
 from ptychopinn.preparation import PreparedScan
@@ -80,10 +81,11 @@ class PhysicsTraining:
         plan: GroupPlan,
         course: Course,
         stop: StopFlag,
+        start: Weights | None = None,
     ) -> None:
         self.config, self.scans, self.plan = config, scans, plan
         self.course, self.stop = course, stop
-        self.family = build_family(config, scans)
+        self.family = build_family(config, scans, start)
         self.watch = FitWatch([scan.input_scale for scan in scans])
         self.network_adam = Adam(self.family.network.parameters)
         trainable = config.training.probe_trainable
@@ -250,11 +252,13 @@ def train(
     directory: Path,
     *,
     resume: bool = False,
+    start: Weights | None = None,
     progress: Progress,
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
 
-    Nothing is written before everything was checked and the first epoch begins.
+    Nothing is written before everything was checked and the first epoch begins. ``start`` are the
+    weights to begin with, new ones when not given.
 
     Raises
     ------
@@ -277,7 +281,7 @@ def train(
     course = Course(config, plan, progress, table)
     stop = StopFlag()
     with device, stop.installed():
-        training = PhysicsTraining(config, scans, plan, course, stop)
+        training = PhysicsTraining(config, scans, plan, course, stop, start)
         if earlier is not None:
             training.resume(*earlier)
         summaries = Summaries(directory if execution.logger == "tensorboard" else None)
