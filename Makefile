@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-DEMO_EPOCHS ?= 5
+DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
 

@@ -4,6 +4,7 @@ know."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,51 @@ from numpy.typing import NDArray
 from ptychopinn.config import RefineConfig
 
 
-class Schedule:
-    """Halves the step whenever a pass brings little, and ends when the smallest brings nothing.
+@dataclass(frozen=True)
+class Stage:
+    """How the updates of a pass are made.
 
-    A pass brings little when it lowers the misfit by less than ``config.stagnation``, relatively.
+    merged : how many ordered subsets make one update.  step, momentum, turn : of the update (see
+    :mod:`ptychopinn.networks.unrolled`).
     """
+
+    merged: int
+    step: float
+    momentum: float
+    turn: float
+
+
+# Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
+# together settle it, with a momentum that makes up for the smaller number of updates.
+STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 0.9, 0.2))
+# A pass that lowers the misfit by less than this share ends a stage other than the last.
+LITTLE = 0.01
+# The last stage is judged over so many passes, because its momentum lets the misfit ring.
+SETTLING = 6
+
+
+class Schedule:
+    """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
+    the number of passes is reached."""
 
     def __init__(self, config: RefineConfig) -> None:
         self.config = config
-        self.step = 1.0
+        self.number = self.entered = 0
 
-    def next_step(self, misfits: Sequence[float]) -> float | None:
-        """Step of the next pass relative to the first one; None when it is time to end."""
-        if len(misfits) >= self.config.passes:
+    def next_stage(self, misfits: Sequence[float]) -> Stage | None:
+        """Stage of the next pass, given the misfit of every pass so far; None at the end."""
+        done = len(misfits)
+        if done >= self.config.passes:
             return None
-        if len(misfits) >= 2 and misfits[-1] > misfits[-2] * (1 - self.config.stagnation):
-            self.step /= 2
-        return None if self.step < self.config.smallest_step else self.step
+        last = self.number == len(STAGES) - 1
+        window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
+        if done - self.entered > window:
+            gain = 1 - misfits[-1] / misfits[-1 - window]
+            if gain < window * least:
+                if last:
+                    return None
+                self.number, self.entered = self.number + 1, done
+        return STAGES[self.number]
 
 
 def level(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -67,6 +69,23 @@ class CanvasProblem:
     noise: float
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
+
+    def merged(self, count: int) -> CanvasProblem:
+        """The same patterns with always ``count`` subsets, or what is left, made one."""
+        if count == 1:
+            return self
+        groups = [slice(k, k + count) for k in range(0, len(self.subsets), count)]
+        return replace(
+            self,
+            subsets=[partial(_chained, self.subsets[group]) for group in groups],
+            numbers=[np.concatenate(self.numbers[group]) for group in groups],
+        )
+
+
+def _chained(
+    subsets: Sequence[Callable[[], Iterable[PatternBatch]]],
+) -> Iterable[PatternBatch]:
+    return chain.from_iterable(batches() for batches in subsets)
 
 
 @dataclass(frozen=True)

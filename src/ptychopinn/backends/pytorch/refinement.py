@@ -1,8 +1,8 @@
 """Plain physics iterations: object, probe modes and scan positions until the misfit stands still.
 
 The updates are those of the canvas network without its learned correction (see
-:mod:`ptychopinn.networks.unrolled`), with steps that are halved whenever a pass brings little:
-large ones find the object, small ones settle it. A position is moved along
+:mod:`ptychopinn.networks.unrolled`), in the stages of :mod:`ptychopinn.refinement`. A position is
+moved along
 
     delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
 
@@ -22,17 +22,15 @@ from torch import Tensor
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
-from ptychopinn.backends.pytorch.canvas import Descent, PatternBatch
+from ptychopinn.backends.pytorch.canvas import CanvasProblem, Descent, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.inference import MARGIN, canvas_problem
 from ptychopinn.config import RefineConfig
 from ptychopinn.inference import canvas_result
-from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.refinement import Schedule, level
 
-MOMENTUM = 0.7
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
 # Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
@@ -54,43 +52,39 @@ def refine(
     )
     schedule = Schedule(config)
     with torch.inference_mode(), computing(execution):
-        problem, origin = canvas_problem(
-            scan, config.updates, device, limit, refine_probe=config.refine_probe, place=place
-        )
+
+        def posed(scan: PreparedScan) -> CanvasProblem:
+            return canvas_problem(
+                scan, config.subsets, device, limit, refine_probe=config.refine_probe, place=place
+            )[0]
+
+        (shape, origin), problem = place, posed(scan)
         canvas = None
         if start is not None:
-            canvas = torch.from_numpy(start.on(place[0], origin)).to(device)
+            canvas = torch.from_numpy(start.on(shape, origin)).to(device)
         state = Descent(problem, canvas, config.refine_probe)
         positions = scan.scan.positions_px
         misfits: list[float] = []
-        while (size := schedule.next_step(misfits)) is not None:
-            progress.epoch(len(misfits), config.updates)
+        merged = 1
+        while (stage := schedule.next_stage(misfits)) is not None:
+            if stage.merged != merged:
+                merged = stage.merged
+                state = state.onto(problem.merged(merged))
+            updates = len(state.problem.subsets)
+            progress.epoch(len(misfits), updates)
+            step, momentum, turn = map(torch.tensor, (stage.step, stage.momentum, stage.turn))
             misfit = 0.0
-            for u in range(config.updates):
-                first = len(misfits) * config.updates
-                found = state.update(
-                    first + u,
-                    torch.tensor(STEP * size),
-                    torch.tensor(MOMENTUM),
-                    torch.tensor(PHASE_GAIN * size),
-                    decide=u == config.updates - 1,
-                )
-                misfit += float(found.misfit) * len(problem.subsets) / config.updates
-                progress.step(misfit / problem.power, 0.0)
-            misfits.append(misfit / problem.power)
-            progress.epoch_done(len(misfits) - 1, {"misfit": misfits[-1]})
+            for u in range(updates):
+                found = state.update(u, step, momentum, turn, decide=u == updates - 1)
+                misfit += float(found.misfit) / problem.power
+                progress.step(misfit, 0.0)
+            misfits.append(misfit)
+            progress.epoch_done(len(misfits) - 1, {"misfit": misfit})
             if config.refine_positions and len(misfits) >= config.positions_from:
                 positions = moved_positions(state, scan, positions, origin)
                 scan = replace(scan, scan=replace(scan.scan, positions_px=positions))
-                problem, _ = canvas_problem(
-                    scan,
-                    config.updates,
-                    device,
-                    limit,
-                    refine_probe=config.refine_probe,
-                    place=place,
-                )
-                state = state.onto(problem)
+                problem = posed(scan)
+                state = state.onto(problem.merged(merged))
         light = torch.stack(state.light).sum(dim=0).cpu().numpy()
         obj, probe = state.canvas.cpu().numpy(), state.probe.cpu().numpy()
         if config.refine_probe:
