@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "Train a network on scans, without ground truth, and save the model bundle.",
     "infer": "Reconstruct a scan with a trained model.",
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
+    "convert": "Convert a scan or a result into another format.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
     "doctor": "Check the installation and the devices.",
 }
