@@ -11,7 +11,7 @@ import click
 from ptychopinn.backends.options import TRAINING_OPTIONS, TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
 
 if TYPE_CHECKING:
     from ptychopinn.scan import Scan
@@ -107,19 +107,6 @@ def command(
         quiet=quiet,
         probe_check=probe_check,
     )
-
-
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Options, flat or in sections, as sections; later layers take precedence."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in nested(layer).items():
-            earlier = result.get(key, {})
-            if isinstance(value, dict) and isinstance(earlier, dict):
-                value = {**earlier, **value}
-            # What should be a section and is none stays, for the validation to see.
-            result[key] = value if isinstance(earlier, dict) else earlier
-    return result
 
 
 def _clear(output: Path) -> None:
