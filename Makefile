@@ -1,13 +1,15 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use.
+# `make clients` tests with the real ptychodus, in an environment of its own (about 2 GB).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-ptychodus
 DEMO ?= demo
 DEMO_EPOCHS ?= 5
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test clients lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,7 +34,17 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients $(PYTEST_ARGS)
+
+$(CLIENTS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --constraint constraints.txt \
+		'ptychodus==1.7.0' --editable '.[pytorch]'
+	touch $@
+
+clients: $(VENV)/.installed $(CLIENTS)/.installed
+	PTYCHODUS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
+		$(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

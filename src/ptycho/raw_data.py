@@ -5,7 +5,6 @@ Conventions and checks are those of :mod:`ptychopinn.clients.ptychodus`.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,10 +105,11 @@ class RawData:
                 "them."
             )
         if nsamples < self.scan.M:
-            logging.getLogger(LOGGER).info(
-                "no effect: number of samples = %d, every one of the %d patterns is used",
-                nsamples,
-                self.scan.M,
-            )
+            with told(LOGGER) as logger:
+                logger.info(
+                    "no effect: number of samples = %d, every one of the %d patterns is used",
+                    nsamples,
+                    self.scan.M,
+                )
         shape = None if self.objectGuess is None else self.objectGuess.shape[-2:]
         return GroupedData(self.scan, shape)

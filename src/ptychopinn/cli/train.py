@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def command(
     execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
     if not resume:
         refuse_existing(output, WRITTEN, force)
-    return _run(
+    return run_training(
         scans,
         lambda path: open_scan(path, probe, units, photons),
         config,
@@ -120,7 +121,7 @@ def _clear(output: Path) -> None:
             folder.rmdir()
 
 
-def _run(
+def run_training(
     paths: tuple[Path, ...],
     read: Callable[[Path], Scan],
     config: Config,
@@ -130,7 +131,9 @@ def _run(
     resume: bool,
     quiet: bool,
     probe_check: bool,
+    notes: tuple[str, ...] = (),
 ) -> int:
+    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
     from ptychopinn.errors import TrainingError
     from ptychopinn.files import atomic_path, write_json
@@ -139,6 +142,8 @@ def _run(
 
     console = stderr()
     with logging_to(console, quiet) as log_file:
+        for note in notes:
+            logging.getLogger(__name__).info("%s", note)
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from ptychopinn.backends.options import TorchExecution
+from ptychopinn.backends.selector import BackendName
 from ptychopinn.config import (
     FOREIGN,
     SECTIONS,
@@ -85,7 +86,7 @@ def choice(table: Mapping[str, Any], why: str = "") -> Callable[[Any], Any]:
     return convert
 
 
-ALL_POSITIONS = "every pattern is used"
+EVERY_PATTERN = "every pattern is used"
 EXACT_SCALE = "probe and patterns are brought to one scale exactly, see docs/data-formats.md"
 SCHEDULES = choice(
     {
@@ -146,7 +147,7 @@ RULES: Mapping[str, Rule] = {
     "realspace_weight": Rule("loss.realspace_weight", neutral=0.0),
     "torch_loss_mode": Rule("loss.nll_weight loss.mae_weight", LOSSES, neutral="poisson"),
     "nphotons": Rule(
-        effect="the patterns tell their number of photons; it is used for normalised amplitudes",
+        effect="the patterns tell their number of photons",
     ),
     "n_groups": Rule("data.n_groups"),
     "n_images": Rule("data.n_groups"),
@@ -251,9 +252,9 @@ TORCH_RULES: Mapping[str, Rule] = {
     "min_neighbor_distance": Rule(effect=_GROUPING, neutral=0.0),
     "max_neighbor_distance": Rule(effect=_GROUPING, neutral=3.0),
     "K_quadrant": Rule(effect=_GROUPING, neutral=30),
-    "n_subsample": Rule(effect=ALL_POSITIONS, neutral=7),
-    "x_bounds": Rule(effect=ALL_POSITIONS, neutral=(0.1, 0.9)),
-    "y_bounds": Rule(effect=ALL_POSITIONS, neutral=(0.1, 0.9)),
+    "n_subsample": Rule(effect=EVERY_PATTERN, neutral=7),
+    "x_bounds": Rule(effect=EVERY_PATTERN, neutral=(0.1, 0.9)),
+    "y_bounds": Rule(effect=EVERY_PATTERN, neutral=(0.1, 0.9)),
     "loss_function": Rule("loss.nll_weight loss.mae_weight", LOSSES, neutral="Poisson"),
     "nll": Rule(
         "loss.nll_weight loss.mae_weight",
@@ -427,6 +428,37 @@ def translate(
     return Translation(config, execution, tuple(notes))
 
 
+def only_effects(
+    values: Mapping[str, Any], rules: Mapping[str, Rule], names: Callable[[str], str] = str
+) -> list[str]:
+    """The notes about settings of which none can have an effect; see :func:`translate`."""
+    return [
+        f"{names(name)} = {value}: {rules[name].effect}"
+        for name, value in values.items()
+        if value != rules[name].neutral
+    ]
+
+
+def backend_name(asked: Any = None) -> BackendName | None:
+    """The backend asked for, or that of the environment; None leaves the choice to what is
+    installed.
+
+    Raises
+    ------
+    InputError
+        For any other name.
+    """
+    name = asked or os.environ.get(BACKEND_VARIABLE)
+    if not name:
+        return None
+    if name not in get_args(BackendName):
+        raise InputError(
+            f"the backend must be one of {', '.join(get_args(BackendName))}, received '{name}'; "
+            f"correct --backend or {BACKEND_VARIABLE}."
+        )
+    return cast(BackendName, name)
+
+
 def environment(default: Architecture) -> tuple[Architecture, dict[str, Any]]:
     """What the environment says: the architecture, and a configuration that takes precedence.
 
@@ -443,4 +475,4 @@ def environment(default: Architecture) -> tuple[Architecture, dict[str, Any]]:
         )
     file = os.environ.get(CONFIG_VARIABLE)
     further = read_config_file(Path(file)) if file else {}
-    return name, further  # type: ignore[return-value]
+    return cast(Architecture, name), further

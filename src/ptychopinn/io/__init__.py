@@ -105,6 +105,7 @@ def load_scan(
     probe: str | None = None,
     units: Units | None = None,
     photons: float | None = None,
+    fallback_photons: float | None = None,
 ) -> Scan:
     """Read a scan of any supported format.
 
@@ -115,6 +116,7 @@ def load_scan(
     probe : ``FILE:KEY`` or ``FILE`` of a probe that takes the place of the one in the file
     units : "counts" or "amplitude", to state the units of patterns that do not state them
     photons : mean counts per pattern, needed for normalised amplitudes
+    fallback_photons : the same, but ignored where the patterns or the file tell them
 
     Returns
     -------
@@ -130,7 +132,10 @@ def load_scan(
         remedy.
     """
     source = Path(path)
-    return scan_of(read_fields(source, probe=probe, units=units, photons=photons)[1], source)
+    fields = read_fields(
+        source, probe=probe, units=units, photons=photons, fallback_photons=fallback_photons
+    )[1]
+    return scan_of(fields, source)
 
 
 def scan_of(fields: ScanFields, source: Path) -> Scan:
@@ -151,13 +156,18 @@ def scan_of(fields: ScanFields, source: Path) -> Scan:
 
 
 def read_fields(
-    source: Path, *, probe: str | None, units: Units | None, photons: float | None
+    source: Path,
+    *,
+    probe: str | None,
+    units: Units | None,
+    photons: float | None,
+    fallback_photons: float | None = None,
 ) -> tuple[Format, ScanFields]:
     """The format of a scan, and its content before anything is scaled; see :func:`load_scan`."""
     given = None if probe is None else read_probe(probe)
     format_ = find_format(source)
     try:
-        fields = format_.read(source, ReadOptions(units=units, photons=photons, probe=given))
+        fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
     except InputError as error:
         raise _named(error, source) from error
     provenance: dict[str, Any] = {

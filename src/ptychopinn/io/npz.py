@@ -72,7 +72,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         stored = archive.numbers(key)
         if transposed:
             stored = np.moveaxis(stored, -1, 0)
-        file_photons = _scalar(archive, "nphotons")
+        file_photons = _scalar(archive, "nphotons") or options.fallback_photons
         patterns, conversion = to_counts(
             stored,
             f"'{key}' in '{path}'",
