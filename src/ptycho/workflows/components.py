@@ -12,13 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho import params
-from ptycho.config.config import InferenceConfig, ModelConfig, TrainingConfig, settings
+from ptycho.config.config import (
+    InferenceConfig,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    settings,
+)
 from ptycho.raw_data import LOGGER, GroupedData, RawData
 from ptychopinn.bundle import Bundle, load_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import one_pass
 from ptychopinn.clients.running import told
-from ptychopinn.clients.settings import RULES, environment, translate
+from ptychopinn.clients.settings import COMMAND_RULES, TORCH, environment, translate
 from ptychopinn.result import RESULT_FILE, Reconstruction
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
@@ -43,13 +49,23 @@ class DiffractionToObject:
 
 
 def train_cdi_model(
-    train_data: RawData, test_data: RawData | None, config: TrainingConfig
+    train_data: RawData,
+    test_data: RawData | None,
+    config: TrainingConfig,
+    torch_execution_config: PyTorchExecutionConfig | None = None,
 ) -> dict[str, Any]:
     """Train on a scan; the model is kept for ``ptycho.model_manager.save``."""
     with told(LOGGER) as logger:
         architecture, further = environment("unrolled")
+        # N and the number of photons are what the patterns say.
         values = {k: v for k, v in settings(config).items() if k not in ("N", "nphotons")}
-        translation = translate(values, RULES, architecture=architecture, further=further)
+        if torch_execution_config is not None:
+            values |= {
+                TORCH + name: value
+                for name, value in vars(torch_execution_config).items()
+                if value is not None
+            }
+        translation = translate(values, COMMAND_RULES, architecture=architecture, further=further)
         scans = [train_data.scan]
         if "n_groups" not in further.get("data", {}) and config.n_groups is None:
             translation = replace(translation, config=one_pass(translation.config, scans))
@@ -59,14 +75,19 @@ def train_cdi_model(
 
 
 def run_cdi_example(
-    train_data: RawData, test_data: RawData | None, config: TrainingConfig, **options: Any
+    train_data: RawData,
+    test_data: RawData | None,
+    config: TrainingConfig,
+    *,
+    do_stitching: bool = True,
+    torch_execution_config: PyTorchExecutionConfig | None = None,
 ) -> Outcome:
     """Train, then reconstruct the test scan: (amplitude, phase, results).
 
     ``results`` holds ``model``, ``history`` and, with a test scan, ``reconstruction``.
     """
-    results = train_cdi_model(train_data, test_data, config)
-    if test_data is None:
+    results = train_cdi_model(train_data, test_data, config, torch_execution_config)
+    if test_data is None or not do_stitching:
         return None, None, results
     with told(LOGGER) as logger:
         result = running.reconstruct(params.get(params.TRAINED), test_data.scan, logger)

@@ -15,13 +15,12 @@ from typing import Any, TypeVar
 
 import click
 
-from ptychopinn.clients.settings import Rule
+from ptychopinn.clients.settings import TORCH, Rule
 from ptychopinn.config import read_config_file
 from ptychopinn.errors import InputError, PoorFitError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-TORCH = "torch_"
 # Flags whose values are names, whatever they look like.
 WORDS = frozenset(
     {
@@ -37,7 +36,7 @@ WORDS = frozenset(
 #: Old names of flags, and what takes their place.
 DEPRECATED: Mapping[str, str] = {"n_images": "n_groups"}
 # Switches whose neutral value does not tell that they are.
-SWITCHES = frozenset({"deterministic", "recon_log_stitch"})
+SWITCHES = frozenset({"torch_deterministic", "torch_recon_log_stitch"})
 
 
 def spelled(arguments: Sequence[str], switches: frozenset[str]) -> list[str]:
@@ -64,12 +63,12 @@ def is_switch(name: str, rule: Rule) -> bool:
     return isinstance(rule.neutral, bool) or name in SWITCHES
 
 
-def switches(rules: Mapping[str, Rule], prefix: str = "") -> frozenset[str]:
+def switches(rules: Mapping[str, Rule]) -> frozenset[str]:
     """The names of the flags that are switches."""
-    return frozenset(prefix + name for name, rule in rules.items() if is_switch(name, rule))
+    return frozenset(name for name, rule in rules.items() if is_switch(name, rule))
 
 
-def rule_options(rules: Mapping[str, Rule], prefix: str = "") -> Callable[[F], F]:
+def rule_options(rules: Mapping[str, Rule]) -> Callable[[F], F]:
     """Decorator: one flag per setting; the command receives the words as they were typed."""
 
     def decorate(function: F) -> F:
@@ -78,8 +77,8 @@ def rule_options(rules: Mapping[str, Rule], prefix: str = "") -> Callable[[F], F
             if is_switch(name, rule):
                 extra = {"is_flag": False, "flag_value": "true"}
             function = click.option(
-                f"--{prefix}{name}",
-                prefix + name,
+                f"--{name}",
+                name,
                 default=None,
                 metavar="[true|false]" if extra else "VALUE",
                 help=_help(name, rule),

@@ -11,18 +11,13 @@ import click
 
 from ptychopinn.cli import earlier
 from ptychopinn.clients.settings import (
-    EXECUTION_RULES,
-    RULES,
+    COMMAND_RULES,
     backend_name,
     environment,
     translate,
 )
 
-SWITCHES = (
-    earlier.switches(RULES)
-    | earlier.switches(EXECUTION_RULES, earlier.TORCH)
-    | {"do_stitching", "quiet", "verbose"}
-)
+SWITCHES = earlier.switches(COMMAND_RULES) | {"do_stitching", "quiet", "verbose"}
 PLACES = (
     "train_data_file",
     "test_data_file",
@@ -33,7 +28,7 @@ PLACES = (
     "verbose",
     "console_level",
 )
-KNOWN = (*PLACES, *RULES, *(earlier.TORCH + name for name in EXECUTION_RULES))
+KNOWN = (*PLACES, *COMMAND_RULES)
 DEFAULT_OUTPUT = "training_outputs"
 
 
@@ -53,8 +48,7 @@ def _switch(name: str, text: str) -> Any:
 @_switch("quiet", "Show only warnings and errors.")
 @_switch("verbose", "No effect: all messages are in log.txt.")
 @click.option("--console_level", help="WARNING and above is the same as --quiet.")
-@earlier.rule_options(RULES)
-@earlier.rule_options(EXECUTION_RULES, earlier.TORCH)
+@earlier.rule_options(COMMAND_RULES)
 def command(config_file: Path | None, **flags: Any) -> int:
     """Train on a scan and write wts.h5.zip, as the command of this name always did.
 
@@ -77,7 +71,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
     architecture, further = environment("cnn")
     translation = translate(
         found,
-        {**RULES, **{earlier.TORCH + name: rule for name, rule in EXECUTION_RULES.items()}},
+        COMMAND_RULES,
         architecture=architecture,
         names=earlier.flag,
         further=further,

@@ -221,6 +221,14 @@ EXECUTION_RULES: Mapping[str, Rule] = {
     },
 }  # fmt: skip
 
+#: Before the names of execution settings where they stand beside others.
+TORCH = "torch_"
+#: All settings of a training command.
+COMMAND_RULES: Mapping[str, Rule] = {
+    **RULES,
+    **{TORCH + name: rule for name, rule in EXECUTION_RULES.items()},
+}
+
 _ATTENTION = "the networks are those of docs/user-guide.md, without attention blocks"
 _GROUPING = "groups are drawn from the nearest neighbours"
 _TUNING = "there is one stage of training"
