@@ -219,7 +219,7 @@ def test_an_installation_without_a_framework(
     assert command("simulate", scan, "--N", 32, "--patterns", 64).returncode == 0
     model, result = trained("unrolled", "tensorflow"), tmp_path / "result"
     assert infer(model, scans / "b.h5", result) in (0, 3)
-    for thing in (scan, model, result):
+    for thing in (scan, model / "wts.h5.zip", result / "reconstruction.h5"):
         assert command("inspect", thing).returncode == 0
     assert command("evaluate", result, "--truth", scans / "b.h5").returncode == 0
     doctor = command("doctor")
