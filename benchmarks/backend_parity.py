@@ -1,4 +1,4 @@
-"""Do both backends train equally well? Same data, seeds and recipe; the last validation loss of each.
+"""Do both backends train equally well? Same data, seeds and recipe, the last validation losses.
 
 python benchmarks/backend_parity.py --architecture unrolled --epochs 4
 """

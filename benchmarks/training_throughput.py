@@ -8,6 +8,7 @@ The first steps are left out: they warm the framework up, and TensorFlow builds 
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from statistics import median
 
 import ptychopinn as pp
@@ -46,7 +47,7 @@ def main() -> None:
         watch = Stopwatch()
         pp.train(scan, config, backend=o.backend, probe_check=False, progress=watch)
         wall, cpu = watch.wall[WARM_UP:], watch.cpu[WARM_UP:]
-        step = median(b - a for a, b in zip(wall, wall[1:], strict=False))
+        step = median(b - a for a, b in pairwise(wall))
         rows.append(
             {
                 "network": name,

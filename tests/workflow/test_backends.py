@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -222,9 +223,12 @@ def test_an_installation_without_a_framework(
     for thing in (scan, model / "wts.h5.zip", result / "reconstruction.h5"):
         assert command("inspect", thing).returncode == 0
     assert command("evaluate", result, "--truth", scans / "b.h5").returncode == 0
-    doctor = command("doctor")
+    doctor = command("doctor", "--json")
     assert doctor.returncode == 1
-    assert "pip install 'ptychopinn[tensorflow]'" in doctor.stdout.replace("\n", "")
+    found = {f["name"]: f for f in json.loads(doctor.stdout)["findings"]}
+    for package, extra in (("torch", "pytorch"), ("tensorflow", "tensorflow")):
+        assert found[package]["status"] == "missing"
+        assert found[package]["remedy"] == f"pip install 'ptychopinn[{extra}]'"
     for verb in (["train", scan], ["infer", model, scan]):
         refused = command(*verb, "-o", tmp_path / "none")
         assert refused.returncode == 2
