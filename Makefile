@@ -1,8 +1,10 @@
-# Two commands for users: `make demo` and `make test`. Both create .venv on first use.
-# `make clients` tests with the real ptychodus, in an environment of its own (about 2 GB).
+# Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
+# use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus,
+# in an environment of its own (about 2 GB).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := .venv-core
 CLIENTS := .venv-ptychodus
 DEMO ?= demo
 DEMO_EPOCHS ?= 5
@@ -13,7 +15,12 @@ PYTEST_ARGS ?=
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,tensorflow-cpu,dev]'
+	touch $@
+
+$(CORE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 demo: $(VENV)/.installed
@@ -33,7 +40,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: lint $(CORE)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients $(PYTEST_ARGS)
 
 $(CLIENTS)/.installed: pyproject.toml constraints.txt
@@ -47,4 +54,4 @@ clients: $(VENV)/.installed $(CLIENTS)/.installed
 		$(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(CLIENTS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from ptycho_torch.api.base_api import ConfigManager
 from ptychopinn.cli import earlier, ptycho_inference, ptycho_train
 from ptychopinn.clients.settings import (
     ARCHITECTURE_VARIABLE,
+    COMMAND_RULES,
     CONFIG_VARIABLE,
     EXECUTION_RULES,
     NEVER,
@@ -154,6 +155,16 @@ def test_what_only_the_patch_network_knows_is_said() -> None:
     done = translate({"gridsize": 2, "batch_size": 8}, RULES, architecture="unrolled")
     assert len(done.notes) == 2
     assert all("cnn only" in note for note in done.notes)
+
+
+def test_the_backend_decides_what_execution_means() -> None:
+    values = {"torch_num_workers": 2, "torch_accelerator": "cpu"}
+    done = translate(values, COMMAND_RULES, architecture="cnn", backend="pytorch")
+    assert (done.execution.accelerator, done.notes) == ("cpu", ())
+    pytest.importorskip("tensorflow", reason="asks for the TensorFlow backend")
+    done = translate(values, COMMAND_RULES, architecture="cnn", backend="tensorflow")
+    assert done.execution.accelerator == "cpu"
+    assert "tensorflow" in done.notes[0]
 
 
 def test_loss_modes() -> None:

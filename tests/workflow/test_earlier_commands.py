@@ -165,6 +165,26 @@ def test_inference(place: Path, model: Path) -> None:
         assert words in done.stderr
 
 
+def test_the_other_backend(place: Path) -> None:
+    pytest.importorskip("tensorflow", reason="asks for the TensorFlow backend")
+    done = call(
+        "ptycho_train",
+        f"--train_data_file train.npz --test_data_file test.npz --output_dir tf {SMALL} "
+        "--do_stitching --backend tensorflow",
+        place,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((place / "tf" / "run.json").read_text())["backend"] == "tensorflow"
+    done = call(
+        "ptycho_inference",
+        "--model_path tf --test_data test.npz --output_dir tf_result --backend tensorflow "
+        "--torch-accelerator cpu",
+        place,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place / "tf_result" / "reconstructed_phase.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("command", "line", "words"),
     [

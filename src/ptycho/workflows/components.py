@@ -24,7 +24,13 @@ from ptychopinn.bundle import Bundle, load_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import one_pass
 from ptychopinn.clients.running import told
-from ptychopinn.clients.settings import COMMAND_RULES, TORCH, environment, translate
+from ptychopinn.clients.settings import (
+    COMMAND_RULES,
+    TORCH,
+    backend_name,
+    environment,
+    translate,
+)
 from ptychopinn.result import RESULT_FILE, Reconstruction
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
@@ -45,7 +51,7 @@ class DiffractionToObject:
         assert isinstance(data, GroupedData)
         with told(LOGGER) as logger:
             scan = replace(data.scan, diffraction=amplitudes * amplitudes)
-            return running.reconstruct(self.bundle, scan, logger)
+            return running.reconstruct(self.bundle, scan, logger, backend_name())
 
 
 def train_cdi_model(
@@ -65,7 +71,13 @@ def train_cdi_model(
                 for name, value in vars(torch_execution_config).items()
                 if value is not None
             }
-        translation = translate(values, COMMAND_RULES, architecture=architecture, further=further)
+        translation = translate(
+            values,
+            COMMAND_RULES,
+            architecture=architecture,
+            backend=backend_name(config.backend),
+            further=further,
+        )
         scans = [train_data.scan]
         if "n_groups" not in further.get("data", {}) and config.n_groups is None:
             translation = replace(translation, config=one_pass(translation.config, scans))
@@ -90,7 +102,9 @@ def run_cdi_example(
     if test_data is None or not do_stitching:
         return None, None, results
     with told(LOGGER) as logger:
-        result = running.reconstruct(params.get(params.TRAINED), test_data.scan, logger)
+        result = running.reconstruct(
+            params.get(params.TRAINED), test_data.scan, logger, backend_name(config.backend)
+        )
     results["reconstruction"] = result
     return np.abs(result.object), np.angle(result.object), results
 

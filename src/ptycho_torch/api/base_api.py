@@ -31,7 +31,7 @@ from ptychopinn.clients.ptychodus import (
     training_scans,
 )
 from ptychopinn.clients.running import told
-from ptychopinn.clients.settings import TORCH_RULES, environment, translate
+from ptychopinn.clients.settings import TORCH_RULES, backend_name, environment, translate
 from ptychopinn.scan import Scan
 
 LOGGER = "ptychopinn-torch"
@@ -213,6 +213,7 @@ class Trainer:
                 self.config_manager.settings(),
                 TORCH_RULES,
                 architecture=architecture,
+                backend=backend_name() or "pytorch",
                 further=further,
             )
             scans = self.dataloader.scans
@@ -238,7 +239,7 @@ class InferenceEngine:
                 "checkpoint and use PtychoDataLoader.from_np."
             )
         with told(LOGGER) as logger:
-            result = running.reconstruct(bundle, loader.scans[0], logger)
+            result = running.reconstruct(bundle, loader.scans[0], logger, backend_name())
             y, x = loader.positions_px.T
             shape, first = centred_shape(x, y, loader.scans[0].N)
             moved = replace(result, origin_px=np.asarray(result.origin_px) - first)

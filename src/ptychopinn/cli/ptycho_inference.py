@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ptychopinn.backends.selector import KINDS, choose
 from ptychopinn.cli import earlier
 from ptychopinn.clients.settings import (
     ACCELERATORS,
@@ -91,7 +92,7 @@ def command(config_file: Path | None, **flags: Any) -> None:
     model = Path(earlier.need(found, "model_path"))
     source = Path(earlier.need(found, "test_data", "test_data_file"))
     output = Path(found.pop("output_dir", DEFAULT_OUTPUT))
-    backend_name(found.pop("backend", None))
+    backend, _ = choose(backend_name(found.pop("backend", None)))
     quiet = earlier.is_quiet(found.pop("quiet", False), found.pop("console_level", None))
     compare = found.pop("comparison_plot", False)
     limits = found.pop("phase_vmin", None), found.pop("phase_vmax", None)
@@ -116,7 +117,8 @@ def command(config_file: Path | None, **flags: Any) -> None:
             output=output,
             force=True,
             quiet=quiet,
-            torch_accelerator=accelerator,
+            backend=backend,
+            **{f"{KINDS[backend].prefix}_accelerator": accelerator},
         )
     if limits != (None, None):
         from ptychopinn.report.figures import save_phase

@@ -64,7 +64,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
     source = Path(earlier.need(found, "train_data_file"))
     test = found.pop("test_data_file", None)
     output = Path(found.pop("output_dir", DEFAULT_OUTPUT))
-    backend_name(found.pop("backend", None))
+    backend = backend_name(found.pop("backend", None))
     quiet = earlier.is_quiet(found.pop("quiet", False), found.pop("console_level", None))
     stitching, verbose = found.pop("do_stitching", False), found.pop("verbose", False)
     photons = found.pop("nphotons", None)
@@ -73,6 +73,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         found,
         COMMAND_RULES,
         architecture=architecture,
+        backend=backend,
         names=earlier.flag,
         further=further,
     )
@@ -83,6 +84,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         (source,),
         lambda path: load_scan(path, fallback_photons=photons),
         translation.config,
+        translation.backend,
         translation.execution,
         output,
         resume=False,
@@ -99,6 +101,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
                 output=output,
                 force=True,
                 quiet=quiet,
+                backend=translation.backend,
             )
     return code
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ptychopinn import workflows
+from ptychopinn.backends.selector import BackendName
 from ptychopinn.bundle import Bundle
 from ptychopinn.clients.settings import Translation
 from ptychopinn.errors import InputError, PtychoPINNError
@@ -74,9 +75,10 @@ def train(
     for note in translation.notes:
         logger.info("no effect: %s", note)
     logger.info(
-        "training %s (%s) on %d pattern(s) of %d scan(s)",
+        "training %s (%s) with %s on %d pattern(s) of %d scan(s)",
         config.model.architecture,
         config.model.mode,
+        translation.backend,
         sum(scan.M for scan in scans),
         len(scans),
     )
@@ -84,6 +86,7 @@ def train(
         scans,
         config,
         directory=directory,
+        backend=translation.backend,
         execution=translation.execution,
         progress=LoggedProgress(logger, config.training.epochs, on_epoch),
     )
@@ -91,9 +94,11 @@ def train(
     return model
 
 
-def reconstruct(bundle: Bundle, scan: Scan, logger: logging.Logger) -> Reconstruction:
-    """Reconstruct a scan with its own probe; a result that does not fit is a warning."""
-    report = workflows.reconstruct_with_report(bundle, scan)
+def reconstruct(
+    bundle: Bundle, scan: Scan, logger: logging.Logger, backend: BackendName | None = None
+) -> Reconstruction:
+    """Reconstruct a scan with any backend; a result that does not fit is a warning."""
+    report = workflows.reconstruct_with_report(bundle, scan, backend=backend)
     fit = report.misfit
     text = "reconstructed %d patterns: residual %.4f, photon noise alone gives %.4f"
     numbers = (scan.M, fit.residual, fit.expected)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ptychopinn.backends.options import TorchExecution
-from ptychopinn.backends.selector import BackendName
+from ptychopinn.backends.options import Execution
+from ptychopinn.backends.selector import KINDS, BackendName, choose
 from ptychopinn.config import (
     FOREIGN,
     SECTIONS,
@@ -56,10 +56,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Translation:
-    """The configuration, the execution options, and a note for each value without effect."""
+    """The configuration, the backend with its options, and a note for each value without effect."""
 
     config: Config
-    execution: TorchExecution
+    backend: BackendName
+    execution: Execution
     notes: tuple[str, ...]
 
 
@@ -364,6 +365,7 @@ def translate(
     rules: Mapping[str, Rule],
     *,
     architecture: Architecture,
+    backend: BackendName | None = None,
     names: Callable[[str], str] = str,
     further: Mapping[str, Any] | None = None,
 ) -> Translation:
@@ -374,14 +376,18 @@ def translate(
     values : settings by their old names; those at their neutral value are left out
     rules : the table
     architecture : where the values do not name one
+    backend : which computes; what is installed when not given
     names : how a name is shown to the user, for example with ``--`` before it
     further : configuration in our own names that takes precedence (see :func:`environment`)
 
     Raises
     ------
     InputError
-        For a name that is not in the table, or a value that cannot be honoured.
+        For a name that is not in the table, a value that cannot be honoured, or a backend that is
+        not installed.
     """
+    backend, _ = choose(backend, training=True)
+    schema = KINDS[backend].execution
     own: dict[str, dict[str, Any]] = {section: {} for section in (*SECTIONS, "execution")}
     notes: list[str] = []
     chosen: dict[str, str] = {}
@@ -423,6 +429,8 @@ def translate(
                 notes.append(
                     f"{names(name)} = {value}: has a meaning for the architecture cnn only"
                 )
+            elif section == "execution" and field not in schema.model_fields:
+                notes.append(f"{names(name)} = {value}: not known to the backend {backend}")
             elif target in chosen and own[section][field] != single:
                 raise InputError(
                     f"one value was expected, received {names(chosen[target])} and {names(name)} "
@@ -431,9 +439,9 @@ def translate(
             else:
                 own[section][field] = single
                 chosen[target] = name
-    execution = validated(TorchExecution, own.pop("execution"))
+    execution = validated(schema, own.pop("execution"))
     config = validated(Config, merged(own, further))
-    return Translation(config, execution, tuple(notes))
+    return Translation(config, backend, execution, tuple(notes))
 
 
 def only_effects(
