@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptychopinn.errors import InputError
@@ -94,6 +94,7 @@ def test_the_layout_is_that_of_a_ptychodus_product(tmp_path: Path) -> None:
         assert json.loads(own.attrs["provenance"]) == {"made": {"by": ["test", 1, None]}}
 
 
+@settings(deadline=None)  # it writes files
 @given(
     st.tuples(st.integers(-500, 500), st.integers(-500, 500)),
     st.sampled_from([None, 1e-9, 3.7e-8]),

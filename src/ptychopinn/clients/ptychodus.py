@@ -150,17 +150,15 @@ def training_scans(folder: Path) -> list[Scan]:
 
 
 def one_pass(config: Config, scans: Sequence[Scan]) -> Config:
-    """The configuration with epochs as ptychodus counts them: one pass over the patterns.
+    """The configuration with epochs as ptychodus counts them: about one pass over the patterns.
 
-    A canvas network is trained on sub-scans; as many are drawn as cover the patterns once.
+    A canvas network is trained on sub-scans; as many are drawn as hold the patterns once.
     """
     if config.model.architecture == "cnn" or config.data.n_groups is None:
         return config
     size = config.data.subscan_patterns or MOST_PATTERNS
-    wanted = sum(math.ceil(scan.M / size) for scan in scans)
-    return config.model_copy(
-        update={"data": config.data.model_copy(update={"n_groups": max(wanted, len(scans))})}
-    )
+    wanted = sum(max(1, round(scan.M / size)) for scan in scans)
+    return config.model_copy(update={"data": config.data.model_copy(update={"n_groups": wanted})})
 
 
 def on_canvas(result: Reconstruction, shape: tuple[int, int]) -> NDArray[np.complex64]:
