@@ -52,6 +52,8 @@ def main(scan: Path, model_file: Path) -> None:
         settle()
         view.grab().save(str(HERE / "ptychodus_processing.png"))
         view.object_action.trigger()
+        tree = view.object_view.tree_view
+        tree.setCurrentIndex(tree.model().index(1, 0))
         settle()
         view.grab().save(str(HERE / "ptychodus_object.png"))
 

@@ -25,7 +25,7 @@ from ptychopinn.io.base import ReadOptions
 from ptychopinn.io.ptychodus_product import stack
 from ptychopinn.io.ptychodus_scan import DIFFRACTION, check_patterns
 from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields
-from ptychopinn.plan import MOST_PATTERNS
+from ptychopinn.plan import subscan_size
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
 
@@ -156,8 +156,7 @@ def one_pass(config: Config, scans: Sequence[Scan]) -> Config:
     """
     if config.model.architecture == "cnn" or config.data.n_groups is None:
         return config
-    size = config.data.subscan_patterns or MOST_PATTERNS
-    wanted = sum(max(1, round(scan.M / size)) for scan in scans)
+    wanted = sum(max(1, round(scan.M / subscan_size(config, scan.N))) for scan in scans)
     return config.model_copy(update={"data": config.data.model_copy(update={"n_groups": wanted})})
 
 
