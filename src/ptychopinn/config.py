@@ -276,6 +276,19 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Options, flat or in sections, as sections; later layers take precedence."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in nested(layer).items():
+            earlier = result.get(key, {})
+            if isinstance(value, dict) and isinstance(earlier, dict):
+                value = {**earlier, **value}
+            # What should be a section and is none stays, for the validation to see.
+            result[key] = value if isinstance(earlier, dict) else earlier
+    return result
+
+
 def validated(schema: type[M], values: Mapping[str, Any]) -> M:
     """Build the configuration; a bad value is one sentence that names the field.
 

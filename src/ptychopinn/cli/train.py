@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
 
 if TYPE_CHECKING:
     from ptychopinn.backends.options import Execution
@@ -115,7 +116,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=True)
     if not resume:
         refuse_existing(output, WRITTEN, force)
-    return _run(
+    return run_training(
         scans,
         lambda path: open_scan(path, probe, units, photons),
         config,
@@ -129,19 +130,6 @@ def command(
     )
 
 
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Options, flat or in sections, as sections; later layers take precedence."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in nested(layer).items():
-            earlier = result.get(key, {})
-            if isinstance(value, dict) and isinstance(earlier, dict):
-                value = {**earlier, **value}
-            # What should be a section and is none stays, for the validation to see.
-            result[key] = value if isinstance(earlier, dict) else earlier
-    return result
-
-
 def _clear(output: Path) -> None:
     """Remove what an earlier run wrote, and nothing else."""
     for name in WRITTEN:
@@ -153,7 +141,7 @@ def _clear(output: Path) -> None:
             folder.rmdir()
 
 
-def _run(
+def run_training(
     paths: tuple[Path, ...],
     read: Callable[[Path], Scan],
     config: Config,
@@ -162,10 +150,12 @@ def _run(
     output: Path,
     *,
     resume: bool,
-    start: str | None,
     quiet: bool,
     probe_check: bool,
+    start: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> int:
+    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
     from ptychopinn.errors import TrainingError
     from ptychopinn.files import atomic_path, write_json
@@ -174,6 +164,8 @@ def _run(
 
     console = stderr()
     with logging_to(console, quiet) as log_file:
+        for note in notes:
+            logging.getLogger(__name__).info("%s", note)
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 

@@ -40,16 +40,27 @@ def save_amplitude(result: Reconstruction, path: str | Path, note: str | None = 
     _save_map(result, amplitude, extent, path, note, "Amplitude", "", "viridis", low, high)
 
 
-def save_phase(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
+def save_phase(
+    result: Reconstruction,
+    path: str | Path,
+    note: str | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
+) -> None:
     """Picture of angle(object) in radians around the scanned box, its mean phase removed.
 
     The colours are those of a circle. When the phases span less than it, only a part of the circle
-    is used, so that the two limits do not look alike.
+    is used, so that the two limits do not look alike. ``limits`` in radians replace those found.
     """
     picture, extent = _view(result)
     phase = np.ma.masked_invalid(np.angle(_centred(picture)))
     cmap, bound = _phase_colours(phase)
-    _save_map(result, phase, extent, path, note, "Phase", "rad", cmap, -bound, bound)
+    low, high = (-bound if limits[0] is None else limits[0], limits[1])
+    high = bound if high is None else high
+    if not low < high:
+        raise InputError(
+            f"the limits of the phase must rise, received {low:.4g} to {high:.4g}; swap them."
+        )
+    _save_map(result, phase, extent, path, note, "Phase", "rad", cmap, low, high)
 
 
 def save_uncertainty(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
