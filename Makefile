@@ -1,17 +1,26 @@
-# Two commands for users: `make demo` and `make test`. Both create .venv on first use.
+# Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
+# use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus,
+# in an environment of its own (about 2 GB).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := .venv-core
+CLIENTS := .venv-ptychodus
 DEMO ?= demo
-DEMO_EPOCHS ?= 5
+DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test clients lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,tensorflow-cpu,dev]'
+	touch $@
+
+$(CORE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 demo: $(VENV)/.installed
@@ -31,8 +40,18 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+test: lint $(CORE)/.installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients $(PYTEST_ARGS)
+
+$(CLIENTS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --constraint constraints.txt \
+		'ptychodus==1.7.0' --editable '.[pytorch]'
+	touch $@
+
+clients: $(VENV)/.installed $(CLIENTS)/.installed
+	PTYCHODUS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
+		$(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(CLIENTS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

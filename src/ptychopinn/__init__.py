@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
     from ptychopinn.io import load_scan, save_scan
+    from ptychopinn.io.convert import convert
     from ptychopinn.result import Reconstruction, load_reconstruction
     from ptychopinn.scan import Scan
     from ptychopinn.simulation import SimulationConfig, simulate
@@ -34,6 +35,7 @@ _HOMES = {
     "TorchExecution": "backends.options",
     "TrainedModel": "workflows",
     "TrainingError": "errors",
+    "convert": "io.convert",
     "evaluate": "evaluation",
     "load_bundle": "bundle",
     "load_reconstruction": "result",
@@ -60,6 +62,7 @@ __all__ = [
     "TorchExecution",
     "TrainedModel",
     "TrainingError",
+    "convert",
     "evaluate",
     "load_bundle",
     "load_reconstruction",

@@ -155,16 +155,13 @@ class TrainingConfig(Section):
 class RefineConfig(Section):
     """Plain physics iterations after, or in place of, a network."""
 
-    passes: int = Field(60, ge=1, description="largest number of passes over the patterns")
-    updates: int = Field(4, ge=1, le=16, description="updates of the object in a pass")
+    passes: int = Field(40, ge=1, description="largest number of passes over the patterns")
+    subsets: int = Field(4, ge=1, le=16, description="updates of the object in a pass, at first")
     refine_probe: bool = Field(False, description="refine the probe modes as well")
     refine_positions: bool = Field(False, description="refine the scan positions as well")
     positions_from: int = Field(4, ge=0, description="passes before positions are first moved")
     stagnation: float = Field(
-        0.01, ge=0, lt=1, description="relative gain of a pass below which the step is halved"
-    )
-    smallest_step: float = Field(
-        0.1, gt=0, le=1, description="end when the step, 1 at first, would become smaller"
+        2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
     )
 
 
@@ -276,6 +273,19 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
                 f"that holds {chosen!r}; put it there."
             )
         chosen[key] = value
+    return result
+
+
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Options, flat or in sections, as sections; later layers take precedence."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in nested(layer).items():
+            earlier = result.get(key, {})
+            if isinstance(value, dict) and isinstance(earlier, dict):
+                value = {**earlier, **value}
+            # What should be a section and is none stays, for the validation to see.
+            result[key] = value if isinstance(earlier, dict) else earlier
     return result
 
 

@@ -36,6 +36,14 @@ NEIGHBOURS = 7
 HELD_OUT_SUBSCANS = 4
 
 
+def subscan_size(config: Config, n: int) -> int:
+    """Number of patterns of a sub-scan for patterns of n x n pixels."""
+    wanted = config.data.subscan_patterns
+    if wanted is None:
+        return max(FEWEST_PATTERNS, min(MOST_PATTERNS, PATTERN_ROWS // n))
+    return wanted
+
+
 @dataclass(frozen=True)
 class Work:
     """One step: groups (B, C) of pattern numbers of one scan."""
@@ -104,10 +112,7 @@ class GroupPlan:
     def group_size(self, part: Indices) -> int:
         """C of the groups drawn from this part of a scan."""
         if self.canvas:
-            wanted = self.config.data.subscan_patterns
-            if wanted is None:
-                wanted = max(FEWEST_PATTERNS, min(MOST_PATTERNS, PATTERN_ROWS // self.n))
-            return min(wanted, len(part))
+            return min(subscan_size(self.config, self.n), len(part))
         return self.config.model.gridsize**2
 
     def _groups(

@@ -3,8 +3,9 @@ know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from ptychopinn.backends.base import Progress
 from ptychopinn.config import RefineConfig
 
-MOMENTUM = 0.7
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
 # Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
@@ -21,50 +21,84 @@ STIFFNESS = 1e-2
 MARGIN = 4
 
 
-class Schedule:
-    """Halves the step whenever a pass brings little, and ends when the smallest brings nothing.
+@dataclass(frozen=True)
+class Stage:
+    """How the updates of a pass are made.
 
-    A pass brings little when it lowers the misfit by less than ``config.stagnation``, relatively.
+    merged : how many ordered subsets make one update.  step, momentum, turn : of the update (see
+    :mod:`ptychopinn.networks.unrolled`).
     """
+
+    merged: int
+    step: float
+    momentum: float
+    turn: float
+
+
+# Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
+# together settle it, with a momentum that makes up for the smaller number of updates.
+STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 0.9, 0.2))
+# A pass that lowers the misfit by less than this share ends a stage other than the last.
+LITTLE = 0.01
+# The last stage is judged over so many passes, because its momentum lets the misfit ring.
+SETTLING = 6
+
+
+class Schedule:
+    """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
+    the number of passes is reached."""
 
     def __init__(self, config: RefineConfig) -> None:
         self.config = config
-        self.step = 1.0
+        self.number = self.entered = 0
 
-    def next_step(self, misfits: Sequence[float]) -> float | None:
-        """Step of the next pass relative to the first one; None when it is time to end."""
-        if len(misfits) >= self.config.passes:
+    def next_stage(self, misfits: Sequence[float]) -> Stage | None:
+        """Stage of the next pass, given the misfit of every pass so far; None at the end."""
+        done = len(misfits)
+        if done >= self.config.passes:
             return None
-        if len(misfits) >= 2 and misfits[-1] > misfits[-2] * (1 - self.config.stagnation):
-            self.step /= 2
-        return None if self.step < self.config.smallest_step else self.step
+        last = self.number == len(STAGES) - 1
+        window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
+        if done - self.entered > window:
+            gain = 1 - misfits[-1] / misfits[-1 - window]
+            if gain < window * least:
+                if last:
+                    return None
+                self.number, self.entered = self.number + 1, done
+        return STAGES[self.number]
 
 
-def iterate(
-    config: RefineConfig,
-    progress: Progress,
-    update: Callable[[int, float, bool], float],
-    move: Callable[[], None],
-) -> list[float]:
-    """Passes until the schedule ends them; the relative misfit during each.
+class Iterations(Protocol):
+    """Plain physics iterations of one backend."""
 
-    ``update(number, size, decide)`` makes an update with steps of this size and returns the misfit
-    of its patterns, extrapolated to the whole scan; it may ``decide`` anew whether the
-    low-frequency phase is followed. ``move()`` moves the positions.
-    """
+    def merge(self, count: int) -> int:
+        """Let ``count`` subsets at a time make one update; returns the updates of a pass."""
+
+    def update(self, number: int, stage: Stage, decide: bool) -> float:
+        """Make one update; its share of the relative misfit.
+
+        With ``decide`` it is settled anew whether the low-frequency phase is followed.
+        """
+
+    def move(self) -> None:
+        """Move the positions."""
+
+
+def iterate(config: RefineConfig, progress: Progress, iterations: Iterations) -> list[float]:
+    """Passes until the schedule ends them; the relative misfit during each."""
     schedule = Schedule(config)
     misfits: list[float] = []
-    while (size := schedule.next_step(misfits)) is not None:
-        progress.epoch(len(misfits), config.updates)
+    while (stage := schedule.next_stage(misfits)) is not None:
+        updates = iterations.merge(stage.merged)
+        progress.epoch(len(misfits), updates)
         misfit = 0.0
-        for u in range(config.updates):
-            number = len(misfits) * config.updates + u
-            misfit += update(number, size, u in (0, config.updates - 1)) / config.updates
+        for u in range(updates):
+            misfit += iterations.update(u, stage, u == updates - 1)
             progress.step(misfit, 0.0)
         misfits.append(misfit)
         progress.epoch_done(len(misfits) - 1, {"misfit": misfit})
         if config.refine_positions and len(misfits) >= config.positions_from:
-            move()
+            iterations.move()
     return misfits
 
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.files import atomic_path, refuse_existing
+from ptychopinn.io import ptychodus_product
+from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.record import Product, square_pixel, to_pixels
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -41,6 +44,9 @@ class Reconstruction:
         Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
     losses : (E,) float64
         The training or refinement loss after each epoch; may be empty.
+    uncertainty : (H, W) float32, optional
+        Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
+        stated (see :mod:`ptychopinn.uncertainty`).
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.
@@ -60,6 +66,7 @@ class Reconstruction:
     energy_eV: float | None = None
     distance_m: float | None = None
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    uncertainty: NDArray[np.float32] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -137,6 +144,14 @@ class Reconstruction:
             "positions_px": positions,
             "losses": losses,
         }
+        if self.uncertainty is not None:
+            radius = np.array(self.uncertainty, dtype=np.float32)
+            if radius.shape != obj.shape or not (radius >= 0).all():
+                raise InputError(
+                    f"uncertainty must have the object's shape {obj.shape} and not be negative, "
+                    f"received {radius.shape}; give one radius per pixel."
+                )
+            checked["uncertainty"] = radius
         for key, array in checked.items():
             array.flags.writeable = False
             object.__setattr__(self, key, array)
@@ -169,9 +184,9 @@ class Reconstruction:
 
     def _write(self, file: h5py.File) -> None:
         pixel = 1.0 if self.pixel_size_m is None else float(self.pixel_size_m)
-        # Where the middle of the canvas is in metres. Reading back, column
-        # (x_m - center_x_m)/pixel + (W-1)/2 is then exactly x_px - origin_px.
-        center_y, center_x = (self.origin_px + (np.array(self.object.shape) - 1) / 2) * pixel
+        # Where the middle of the canvas is in metres: ptychodus' column of the middle of a patch,
+        # (x_m - center_x_m)/pixel + (W-1)/2, is then x_px - origin_px - 1/2 (see io/record.py).
+        center_y, center_x = (self.origin_px + np.array(self.object.shape) / 2) * pixel
         comments = "Reconstructed with PtychoPINN."
         if self.pixel_size_m is None:
             comments += " The pixel size is unknown: all lengths in metres are object pixels."
@@ -212,12 +227,14 @@ class Reconstruction:
             }
         )
         own.create_dataset("weight", data=self.weight, compression="lzf")
+        if self.uncertainty is not None:
+            own.create_dataset("uncertainty", data=self.uncertainty, compression="lzf")
         own["origin_px"] = self.origin_px
         own["positions_px"] = self.positions_px
 
 
 def load_reconstruction(path: str | Path) -> Reconstruction:
-    """Read a result written by :meth:`Reconstruction.save`, or any ptychodus ``product.h5``.
+    """Read a result written by :meth:`Reconstruction.save`, or a product of ptychodus (HDF5, NPZ).
 
     ``path`` is the file, or a folder holding ``reconstruction.h5``. A product without our group
     gets ``origin_px = 0`` and positions that index the canvas, and a weight of 1 where the
@@ -237,8 +254,16 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
             "which does not exist; check the name."
         )
     try:
-        with h5py.File(source, "r") as file:
-            return _read(file)
+        if signature(source) == HDF5_SIGNATURE:
+            with h5py.File(source, "r") as file:
+                if GROUP in file:
+                    return _read(file)
+        if not ptychodus_product.matches(source):
+            raise InputError(
+                f"a {RESULT_FILE} or a ptychodus product was expected, received another file; "
+                "name the result of a reconstruction."
+            )
+        return _of_product(ptychodus_product.read_record(source).product)
     except InputError as error:
         raise InputError(f"'{source}' cannot be used: {error}") from error
     except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -250,57 +275,55 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
 
 
 def _read(file: h5py.File) -> Reconstruction:
-    own = file.get(GROUP)
-    if own is not None and int(own.attrs["format_version"]) > FORMAT_VERSION:
+    own = file[GROUP]
+    if int(own.attrs["format_version"]) > FORMAT_VERSION:
         raise InputError(
             f"format_version must be at most {FORMAT_VERSION}, received "
             f"{int(own.attrs['format_version'])}; install a newer ptychopinn."
         )
     layer = file["object"]
-    obj = layer[()]
-    if obj.ndim == 3:
-        if len(obj) != 1:
-            raise InputError(
-                f"object must have a single layer, received {len(obj)}; export one layer."
-            )
-        obj = obj[0]
-    probe = file["probe"][()]
-    if probe.ndim == 4:
-        # The first entry of the orthogonal probe relaxation holds the incoherent modes themselves.
-        probe = probe[0]
-    height, width = (float(layer.attrs[f"pixel_{side}_m"]) for side in ("height", "width"))
-    if not np.isclose(height, width, rtol=1e-3):
+    if layer.shape[0] != 1:
         raise InputError(
-            f"object pixels must be square, received {height:.6g} m by {width:.6g} m; "
-            "resample the object."
+            f"object must have a single layer, received {layer.shape[0]}; export one layer."
         )
-    if own is not None:
-        origin, positions, weight = own["origin_px"][()], own["positions_px"][()], own["weight"][()]
-        known = bool(own.attrs["pixel_size_known"])
-        provenance = json.loads(own.attrs["provenance"])
-    else:
-        origin = np.zeros(2, dtype=np.int64)
-        meters = np.stack([file["probe_position_y_m"][()], file["probe_position_x_m"][()]], axis=1)
-        center = np.array([layer.attrs["center_y_m"], layer.attrs["center_x_m"]], dtype=np.float64)
-        middle = (np.array(obj.shape) - 1) / 2
-        positions = (meters - center) / np.array([height, width]) + middle
-        weight = footprint(positions, probe, obj.shape)
-        known = True
-        provenance = {"format": "ptychodus product"}
-    losses = file["loss_values"][()] if "loss_values" in file else np.zeros(0)
-    energy = file.attrs.get("photon_energy_eV", file.attrs.get("probe_energy_eV", 0.0))
+    return Reconstruction(
+        object=layer[0],
+        origin_px=own["origin_px"][()],
+        weight=own["weight"][()],
+        probe=file["probe"][0],
+        positions_px=own["positions_px"][()],
+        pixel_size_m=float(layer.attrs["pixel_width_m"]) if own.attrs["pixel_size_known"] else None,
+        energy_eV=float(file.attrs["photon_energy_eV"]) or None,
+        distance_m=float(file.attrs["detector_object_distance_m"]) or None,
+        losses=file["loss_values"][()],
+        uncertainty=own["uncertainty"][()] if "uncertainty" in own else None,
+        name=_text(file.attrs["name"]),
+        provenance=json.loads(own.attrs["provenance"]),
+    )
+
+
+def _of_product(product: Product) -> Reconstruction:
+    assert product.object is not None and product.probe is not None
+    if len(product.object) != 1:
+        raise InputError(
+            f"object must have a single layer, received {len(product.object)}; export one layer."
+        )
+    obj = product.object[0]
+    positions = to_pixels(product.positions_m, product, obj.shape)
+    metadata = product.metadata
     return Reconstruction(
         object=obj,
-        origin_px=origin,
-        weight=weight,
-        probe=probe,
+        origin_px=np.zeros(2, dtype=np.int64),
+        # The first entry of the orthogonal probe relaxation holds the incoherent modes themselves.
+        probe=product.probe[0],
+        weight=footprint(positions, product.probe[0], obj.shape),
         positions_px=positions,
-        pixel_size_m=width if known else None,
-        energy_eV=float(energy) or None,
-        distance_m=float(file.attrs["detector_object_distance_m"]) or None,
-        losses=losses,
-        name=_text(file.attrs.get("name", "reconstruction")),
-        provenance=provenance,
+        pixel_size_m=square_pixel(product),
+        energy_eV=float(metadata["photon_energy_eV"]) or None,
+        distance_m=abs(float(metadata["detector_object_distance_m"])) or None,
+        losses=product.loss_values,
+        name=str(metadata["name"]) or "reconstruction",
+        provenance={"format": "ptychodus product"},
     )
 
 

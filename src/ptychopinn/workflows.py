@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
@@ -29,6 +29,7 @@ from ptychopinn.config import Config, RefineConfig, validated
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe, family
+from ptychopinn.networks.weights import Weights
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.preparation import PreparedScan, mean_counts, prepare
 from ptychopinn.probe_check import ProbeCheck, check_probe
@@ -36,6 +37,7 @@ from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
+from ptychopinn.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ def train(
     directory: str | Path | None = None,
     execution: Execution | None = None,
     resume: bool = False,
+    start: TrainedModel | Bundle | str | Path | None = None,
     probe_check: bool = True,
     progress: Progress | None = None,
 ) -> TrainedModel:
@@ -109,6 +112,8 @@ def train(
     directory : where checkpoints and logs go; a temporary folder when not given.
     execution : options of that backend only.
     resume : continue from the last checkpoint in ``directory``.
+    start : train this model further, ``"pretrained"`` for the one that comes with the package; a
+        new network when not given. The options of its network must be those of ``config``.
     probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.probe_check`); a
         trainable probe is only reported.
 
@@ -127,7 +132,8 @@ def train(
     computing = get_backend(backend)
     prepared = [prepare(scan) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
-    start = time.perf_counter()
+    weights = None if start is None else _weights_for(start, config)
+    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         outcome = computing.train(
             prepared,
@@ -135,9 +141,10 @@ def train(
             execution,
             Path(temporary if directory is None else directory),
             resume=resume,
+            start=weights,
             progress=Silent() if progress is None else progress,
         )
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - begun
     first = prepared[0]
     manifest = Manifest(
         backend=backend,
@@ -182,15 +189,7 @@ def pretrain(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use --architecture unrolled."
         )
-    weights = None
-    if start is not None:
-        bundle = open_model(start)
-        if describe(config_of(bundle).model) != describe(config.model):
-            raise InputError(
-                "a model is trained further with its own architecture, received other options of "
-                "the network; leave them out."
-            )
-        weights = bundle.weights
+    weights = None if start is None else _weights_for(start, config)
     choose("pytorch", execution)
     from ptychopinn.backends.pytorch.pretraining import DrawnScans
     from ptychopinn.backends.pytorch.pretraining import pretrain as run
@@ -215,6 +214,17 @@ def pretrain(
     probe = DrawnScans(config.training.seed, 1)[0].scan.probe
     bundle = Bundle(manifest, trained, probe)
     return TrainedModel(bundle, history, time.perf_counter() - begun, stopped_by)
+
+
+def _weights_for(start: TrainedModel | Bundle | str | Path, config: Config) -> Weights:
+    """The weights of a model for a network with these options."""
+    bundle = open_model(start)
+    if describe(config_of(bundle).model) != describe(config.model):
+        raise InputError(
+            "a model is trained further with its own network, received other options of it; leave "
+            "those out, or start without --from."
+        )
+    return bundle.weights
 
 
 def complete(config: Config, scans: Sequence[Scan]) -> Config:
@@ -316,13 +326,15 @@ def reconstruct(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     keep_probe: bool = False,
+    uncertainty: bool = False,
 ) -> Reconstruction:
     """Reconstruct every pattern of a scan with a trained model.
 
     The object is in the units of the scan's probe; one global factor makes the modelled counts
     equal the measured ones. When the model refined a probe in training, that one is used, unless
     ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it. The model
-    ``"pretrained"`` comes with the package and suits scans that nobody trained on.
+    ``"pretrained"`` comes with the package and suits scans that nobody trained on. With
+    ``uncertainty`` the result states how far it may be off (see :mod:`ptychopinn.uncertainty`).
 
     Raises
     ------
@@ -330,7 +342,12 @@ def reconstruct(
         When the model does not fit the scan, or its file is not a valid bundle.
     """
     return reconstruct_with_report(
-        model, scan, backend=backend, execution=execution, keep_probe=keep_probe
+        model,
+        scan,
+        backend=backend,
+        execution=execution,
+        keep_probe=keep_probe,
+        uncertainty=uncertainty,
     ).result
 
 
@@ -341,6 +358,7 @@ def reconstruct_with_report(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     keep_probe: bool = False,
+    uncertainty: bool = False,
 ) -> ReconstructionReport:
     """Like :func:`reconstruct`, with the misfit and the timings.
 
@@ -362,7 +380,17 @@ def reconstruct_with_report(
         "corrections": list(canvas.corrections),
     }
     origin = {"model": bundle.manifest.model_dump(mode="json")}
-    return _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
+    report = _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
+    if not uncertainty:
+        return report
+    return _with_uncertainty(
+        report,
+        scan,
+        lambda half: reconstruct(
+            bundle, half, backend=backend, execution=execution, keep_probe=True
+        ),
+        NETWORK_FACTOR,
+    )
 
 
 def refine(
@@ -372,6 +400,7 @@ def refine(
     *,
     backend: BackendName | None = None,
     execution: Execution | None = None,
+    uncertainty: bool = False,
     progress: Progress | None = None,
 ) -> ReconstructionReport:
     """Plain physics iterations on the object and, if asked for, the probe and the positions.
@@ -383,6 +412,7 @@ def refine(
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
         given.
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`).
 
     Raises
     ------
@@ -417,7 +447,29 @@ def refine(
         "passes": refined.passes,
         **config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
     }
-    return _reported(refined.canvas, prepared, scan, seconds, backend, [*stages, stage], {})
+    report = _reported(refined.canvas, prepared, scan, seconds, backend, [*stages, stage], {})
+    if not uncertainty:
+        return report
+    # Probe and positions are those of all patterns.
+    alone = config.model_copy(update={"refine_probe": False, "refine_positions": False})
+    return _with_uncertainty(
+        report,
+        scan,
+        lambda half: refine(half, None, alone, backend=backend, execution=execution).result,
+        REFINED_FACTOR,
+    )
+
+
+def _with_uncertainty(
+    report: ReconstructionReport,
+    scan: Scan,
+    run: Callable[[Scan], Reconstruction],
+    factor: float,
+) -> ReconstructionReport:
+    begun = time.perf_counter()
+    result = with_uncertainty(report.result, scan, run, factor)
+    seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
+    return replace(report, result=result, seconds=seconds)
 
 
 def _continued(scan: Scan, start: Reconstruction) -> Scan:

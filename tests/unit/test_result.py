@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptychopinn.errors import InputError
@@ -43,14 +43,18 @@ def example(**changes: Any) -> Reconstruction:
     return Reconstruction(**(values | changes))
 
 
-def canvas_index(path: Path) -> np.ndarray:
-    """Where ptychodus' formula puts the positions on the object array: (M, 2) as (y, x)."""
+def first_pixels(path: Path, n: int) -> np.ndarray:
+    """Where ptychodus puts the first pixel of each patch on the object array: (M, 2) as (y, x).
+
+    It counts from the middle (W-1)/2 of the object and from the middle (N-1)/2 of the patch.
+    """
     with h5py.File(path) as file:
         attrs = file["object"].attrs
         _, height, width = file["object"].shape
         y = (file["probe_position_y_m"][()] - attrs["center_y_m"]) / attrs["pixel_height_m"]
         x = (file["probe_position_x_m"][()] - attrs["center_x_m"]) / attrs["pixel_width_m"]
-        return np.stack([y + (height - 1) / 2, x + (width - 1) / 2], axis=1)
+        middle = np.stack([y + (height - 1) / 2, x + (width - 1) / 2], axis=1)
+        return middle - (n - 1) / 2
 
 
 def test_the_layout_is_that_of_a_ptychodus_product(tmp_path: Path) -> None:
@@ -90,6 +94,7 @@ def test_the_layout_is_that_of_a_ptychodus_product(tmp_path: Path) -> None:
         assert json.loads(own.attrs["provenance"]) == {"made": {"by": ["test", 1, None]}}
 
 
+@settings(deadline=None)  # it writes files
 @given(
     st.tuples(st.integers(-500, 500), st.integers(-500, 500)),
     st.sampled_from([None, 1e-9, 3.7e-8]),
@@ -101,8 +106,9 @@ def test_the_centre_maps_positions_to_the_canvas(
     moved = start.positions_px - start.origin_px + np.array(origin)
     result = example(origin_px=origin, positions_px=moved, pixel_size_m=pixel)
     path = result.save(tmp_path_factory.mktemp("product") / "product.h5")
+    n = result.N
     np.testing.assert_allclose(
-        canvas_index(path), result.positions_px - result.origin_px, atol=1e-8
+        first_pixels(path, n), result.positions_px - result.origin_px - n / 2, atol=1e-8
     )
 
 

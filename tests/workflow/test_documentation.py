@@ -43,7 +43,7 @@ def test_python_examples_run(document: str, tmp_path: Path) -> None:
         shell(f"{shlex.quote(sys.executable)} {script.name}", tmp_path)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/user-guide.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/user-guide.md", "docs/data-formats.md"])
 def test_commands_run(document: str, tmp_path: Path) -> None:
     lines = [
         line.split(" #")[0].rstrip()

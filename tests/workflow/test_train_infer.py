@@ -234,7 +234,11 @@ main({arguments!r})
 
 
 def without(blocked: set[str], *arguments: Any) -> tuple[int, str]:
-    """Exit code and standard error of a command where packages cannot be imported."""
+    """Exit code and standard error of a command where packages cannot be imported.
+
+    To the program that is an installation without them: it looks for them and imports them by the
+    finders of Python, one of which hides them here.
+    """
     script = BLOCK.format(blocked=blocked, arguments=[str(a) for a in arguments])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     return done.returncode, done.stderr

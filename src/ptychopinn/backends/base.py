@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config, RefineConfig
+from ptychopinn.networks.weights import Weights
 from ptychopinn.preparation import PreparedScan
 
 
@@ -107,9 +108,10 @@ class Backend(Protocol):
         directory: Path,
         *,
         resume: bool,
+        start: Weights | None = None,
         progress: Progress,
     ) -> TrainingOutcome:
-        """Train a network on the scans."""
+        """Train a network on the scans, from the weights ``start`` or from new ones."""
 
     def reconstruct(
         self,

@@ -19,6 +19,8 @@ COMMANDS = {
     "refine": "Improve a result, or start from nothing, with physics iterations alone.",
     "pretrain": "Train the unrolled network on simulated scans of every kind.",
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
+    "compare": "Run several models and physics iterations on one scan, side by side.",
+    "convert": "Convert a scan or a result into another format.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
     "doctor": "Check the installation and the devices.",
 }
@@ -58,23 +60,27 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Like :func:`main`, but return the exit code."""
+def run(
+    arguments: list[str] | None = None,
+    command: click.Command = app,
+    program: str = "ptychopinn",
+) -> int:
+    """Like :func:`main`, but return the exit code; also for commands with a name of their own."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         # The arguments travel in the context, for the record that a command keeps of itself.
-        result: Any = app.main(
-            args=list(given), prog_name="ptychopinn", standalone_mode=False, obj=given
+        result: Any = command.main(
+            args=list(given), prog_name=program, standalone_mode=False, obj=given
         )
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.Abort:
-        click.echo("ptychopinn: stopped by the user.", err=True)
+        click.echo(f"{program}: stopped by the user.", err=True)
         return 130
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except PtychoPINNError as error:
-        click.echo(f"ptychopinn: {error}", err=True)
+        click.echo(f"{program}: {error}", err=True)
         return error.exit_code
     return int(result) if isinstance(result, int) else 0

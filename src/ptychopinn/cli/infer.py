@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend
-from ptychopinn.cli.results import OUTDATED, WRITTEN
+from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@uncertainty_option
 @scan_options
 @backend_options(training=False)
 def command(
@@ -36,6 +37,7 @@ def command(
     output: Path,
     force: bool,
     quiet: bool,
+    uncertainty: bool,
     backend: BackendName | None,
     probe: str | None,
     units: Any,
@@ -63,7 +65,12 @@ def command(
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
         report = reconstruct_with_report(
-            bundle, data, backend=backend, execution=execution, keep_probe=probe is not None
+            bundle,
+            data,
+            backend=backend,
+            execution=execution,
+            keep_probe=probe is not None,
+            uncertainty=uncertainty,
         )
         seconds.update(report.seconds)
         record = {

@@ -45,28 +45,16 @@ def command(
 def _kind(path: Path) -> str:
     import zipfile
 
-    import h5py
-
     from ptychopinn.errors import InputError
     from ptychopinn.io import FORMATS, identify
-    from ptychopinn.io.base import (
-        ZIP_SIGNATURE,
-        UnknownFormatError,
-        hdf5_format,
-        signature,
-    )
+    from ptychopinn.io.base import ZIP_SIGNATURE, UnknownFormatError, signature
 
-    head = signature(path)
-    if hdf5_format(path) == "":
-        with h5py.File(path, "r") as file:
-            if "object" in file and "probe" in file:
-                return "result"
-    if head.startswith(ZIP_SIGNATURE) and zipfile.is_zipfile(path):
+    if path.is_file() and signature(path).startswith(ZIP_SIGNATURE) and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "manifest.json" in archive.namelist():
                 return "bundle"
     try:
-        identify(path)
+        return "result" if identify(path) == "product" else "scan"
     except UnknownFormatError as error:
         scans = "; ".join(known.DESCRIPTION for known in FORMATS)
         raise InputError(
@@ -74,7 +62,6 @@ def _kind(path: Path) -> str:
             f"ptychodus product) was expected, received '{path}' which is none of them; "
             "convert it first."
         ) from error
-    return "scan"
 
 
 def _bundle(path: Path) -> dict[str, Any]:

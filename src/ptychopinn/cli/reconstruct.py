@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend
-from ptychopinn.cli.results import OUTDATED, WRITTEN
+from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ QUICK_PASSES = 14
 )
 @click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@uncertainty_option
 @scan_options
 @backend_options(training=False)
 def command(
@@ -46,6 +47,7 @@ def command(
     refine: str,
     force: bool,
     quiet: bool,
+    uncertainty: bool,
     backend: BackendName | None,
     probe: str | None,
     units: Any,
@@ -75,13 +77,19 @@ def command(
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
         report = reconstruct_with_report(
-            open_model(PRETRAINED), data, backend=backend, execution=execution
+            open_model(PRETRAINED),
+            data,
+            backend=backend,
+            execution=execution,
+            uncertainty=uncertainty and refine != "always",
         )
         seconds.update(report.seconds)
         rate = data.M / report.seconds["network"]
         fit = report.misfit
         if refine == "always":
-            report = refined(data, report.result, backend=backend, execution=execution)
+            report = refined(
+                data, report.result, backend=backend, execution=execution, uncertainty=uncertainty
+            )
         elif refine == "auto" and not fit.fits_probe:
             logging.getLogger(__name__).info(
                 "the probe of the scan leaves a residual of %.4f where photon noise alone gives "
@@ -90,7 +98,9 @@ def command(
                 fit.expected,
             )
             config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
-            report = refined(data, None, config, backend=backend, execution=execution)
+            report = refined(
+                data, None, config, backend=backend, execution=execution, uncertainty=uncertainty
+            )
         seconds.update(report.seconds)
         record = {
             "model": PRETRAINED,

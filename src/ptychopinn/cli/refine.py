@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
-from ptychopinn.cli.results import OUTDATED, WRITTEN
+from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import RefineConfig, validated
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@uncertainty_option
 @scan_options
 @config_options(RefineConfig)
 @backend_options(training=False)
@@ -44,6 +45,7 @@ def command(
     scan: Path | None,
     force: bool,
     quiet: bool,
+    uncertainty: bool,
     backend: BackendName | None,
     probe: str | None,
     units: Any,
@@ -78,7 +80,13 @@ def command(
         seconds = {"load": time.perf_counter() - begun}
         with ProgressBar(console, config.passes, quiet) as bar:
             report = refine(
-                data, result, config, backend=backend, execution=execution, progress=bar
+                data,
+                result,
+                config,
+                backend=backend,
+                execution=execution,
+                uncertainty=uncertainty,
+                progress=bar,
             )
         seconds.update(report.seconds)
         record = {

@@ -17,11 +17,19 @@ WRITTEN = (
     "reconstruction.h5",
     "reconstructed_amplitude.png",
     "reconstructed_phase.png",
+    "uncertainty.png",
     "run.json",
     "log.txt",
 )
 # Written by the command evaluate, about the reconstruction that is replaced.
 OUTDATED = ("evaluation.json", "evaluation.png")
+
+uncertainty_option = click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="State how far the object may be off, from two halves of the patterns; takes about twice "
+    "the time.",
+)
 
 
 def write_result(
@@ -47,7 +55,7 @@ def write_result(
     from ptychopinn.cli.console import command_line
     from ptychopinn.errors import PoorFitError
     from ptychopinn.files import write_json
-    from ptychopinn.report.figures import save_amplitude, save_phase
+    from ptychopinn.report.figures import save_amplitude, save_phase, save_uncertainty
     from ptychopinn.workflows import package_versions
 
     result, fit = report.result, report.misfit
@@ -62,6 +70,8 @@ def write_result(
     result.save(output / "reconstruction.h5", force=True)
     save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
     save_phase(result, output / "reconstructed_phase.png", note=note)
+    if result.uncertainty is not None:
+        save_uncertainty(result, output / "uncertainty.png", note=note)
     seconds["write"] = time.perf_counter() - stage
     seconds["total"] = time.perf_counter() - begun
     patterns = len(result.positions_px)

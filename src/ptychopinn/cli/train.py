@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
 
 if TYPE_CHECKING:
     from ptychopinn.backends.options import Execution
@@ -46,6 +47,13 @@ WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS)
 @click.option(
     "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    default=None,
+    help="Train this model further: a bundle, or the word pretrained.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @click.option(
@@ -61,6 +69,7 @@ def command(
     output: Path,
     config_file: Path | None,
     resume: bool,
+    start: str | None,
     force: bool,
     quiet: bool,
     probe_check: bool,
@@ -92,6 +101,10 @@ def command(
                 f"{CONFIG}; start without --resume."
             )
         layers.append(read_config_file(output / CONFIG))
+    elif start is not None:
+        from ptychopinn.workflows import config_of, open_model
+
+        layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
     if config_file is not None:
         layers.append(read_config_file(config_file))
     layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
@@ -103,7 +116,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=True)
     if not resume:
         refuse_existing(output, WRITTEN, force)
-    return _run(
+    return run_training(
         scans,
         lambda path: open_scan(path, probe, units, photons),
         config,
@@ -111,22 +124,10 @@ def command(
         execution,
         output,
         resume=resume,
+        start=None if resume else start,
         quiet=quiet,
         probe_check=probe_check,
     )
-
-
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Options, flat or in sections, as sections; later layers take precedence."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in nested(layer).items():
-            earlier = result.get(key, {})
-            if isinstance(value, dict) and isinstance(earlier, dict):
-                value = {**earlier, **value}
-            # What should be a section and is none stays, for the validation to see.
-            result[key] = value if isinstance(earlier, dict) else earlier
-    return result
 
 
 def _clear(output: Path) -> None:
@@ -140,7 +141,7 @@ def _clear(output: Path) -> None:
             folder.rmdir()
 
 
-def _run(
+def run_training(
     paths: tuple[Path, ...],
     read: Callable[[Path], Scan],
     config: Config,
@@ -151,7 +152,10 @@ def _run(
     resume: bool,
     quiet: bool,
     probe_check: bool,
+    start: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> int:
+    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
     from ptychopinn.errors import TrainingError
     from ptychopinn.files import atomic_path, write_json
@@ -160,17 +164,19 @@ def _run(
 
     console = stderr()
     with logging_to(console, quiet) as log_file:
+        for note in notes:
+            logging.getLogger(__name__).info("%s", note)
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
-        def start() -> None:
+        def first_epoch() -> None:
             # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
             if not resume:
                 _clear(output)
             log_file.open(output / LOG, append=resume)
             write_json(output / CONFIG, config.model_dump(mode="json"))
 
-        with ProgressBar(console, config.training.epochs, quiet, start) as bar:
+        with ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar:
             try:
                 model = train(
                     scans,
@@ -179,6 +185,7 @@ def _run(
                     directory=output,
                     execution=execution,
                     resume=resume,
+                    start=start,
                     probe_check=probe_check,
                     progress=bar,
                 )
@@ -199,6 +206,7 @@ def _run(
                 "command": command_line(),
                 "versions": package_versions(),
                 "scans": [str(path) for path in paths],
+                "from": start,
                 "config": config.model_dump(mode="json"),
                 "backend": backend,
                 "execution": execution.model_dump(mode="json"),

@@ -35,6 +35,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "phase_ssim": ("phase SSIM", ".4f"),
     "phase_mae_rad": ("phase mean abs. error [rad]", ".4g"),
     "phase_peak_rad": ("phase peak (range of truth) [rad]", ".4g"),
+    "uncertainty_coverage": ("true error within the 90 % radius", ".1%"),
     "frc_half_bit_fraction_of_nyquist": ("FRC 1/2-bit [Nyquist]", ".3f"),
     "frc_half_bit_half_period_m": ("FRC 1/2-bit half period [m]", ".3g"),
     "frc_0143_fraction_of_nyquist": ("FRC 0.143 [Nyquist]", ".3f"),
@@ -219,6 +220,13 @@ def _against_truth(
         notes.append("The FRC stays above 0.143 up to Nyquist: limited by the pixels.")
     metrics["shift_y_px"], metrics["shift_x_px"] = aligned.shift_px
     metrics["ramp_y_rad_per_px"], metrics["ramp_x_rad_per_px"] = aligned.ramp_rad_per_px
+    if result.uncertainty is not None:
+        radius = cut(result.uncertainty, box, (int(origin[0]), int(origin[1])))
+        error = np.abs(aligned.reconstruction - aligned.truth)
+        stated = seen & np.isfinite(radius)
+        if stated.any():
+            within = error[stated] <= radius[stated] / abs(aligned.scale)
+            metrics["uncertainty_coverage"] = float(within.mean())
     metrics["scale_abs"] = float(abs(aligned.scale))
     metrics["scale_phase_rad"] = float(np.angle(aligned.scale))
     if metrics["coverage"] < 1:

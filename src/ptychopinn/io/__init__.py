@@ -15,8 +15,24 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.io import native, npz, tike
-from ptychopinn.io.base import Format, ReadOptions, Units, UnknownFormatError, signature
+from ptychopinn.io import (
+    cxi,
+    fold_slice,
+    native,
+    npz,
+    ptychodus_product,
+    ptychodus_scan,
+    ptychodus_training,
+    tike,
+)
+from ptychopinn.io.base import (
+    Format,
+    ReadOptions,
+    ScanFields,
+    Units,
+    UnknownFormatError,
+    signature,
+)
 from ptychopinn.io.counts import mean_counts, sample_indices
 from ptychopinn.io.native import LazyPatterns
 from ptychopinn.io.probes import read_probe
@@ -39,7 +55,16 @@ __all__ = [
 ]
 
 # In the order in which they are asked: the narrower before the wider.
-FORMATS: tuple[Format, ...] = (native, tike, npz)
+FORMATS: tuple[Format, ...] = (
+    native,
+    ptychodus_training,
+    ptychodus_scan,
+    cxi,
+    fold_slice,
+    ptychodus_product,
+    tike,
+    npz,
+)
 
 # Patterns read to compare a stated probe with the counts, and to scale an object.
 POWER_SAMPLE = 64
@@ -56,10 +81,13 @@ def identify(path: str | Path) -> str:
     InputError
         When the file is missing, damaged or of no known format.
     """
-    return _find(Path(path)).NAME
+    return find_format(Path(path)).NAME
 
 
-def _find(path: Path) -> Format:
+def find_format(path: Path) -> Format:
+    """The module of the format; see :func:`identify`. A folder can be a scan of ptychodus."""
+    if path.is_dir() and ptychodus_scan.matches(path):
+        return ptychodus_scan
     signature(path)
     for candidate in FORMATS:
         if candidate.matches(path):
@@ -77,15 +105,18 @@ def load_scan(
     probe: str | None = None,
     units: Units | None = None,
     photons: float | None = None,
+    fallback_photons: float | None = None,
 ) -> Scan:
     """Read a scan of any supported format.
 
     Parameters
     ----------
-    path : the scan file; its format is found from its content
+    path : the scan file, or a folder with ``diffraction.h5`` and ``product.h5``; the format is
+        found from the content
     probe : ``FILE:KEY`` or ``FILE`` of a probe that takes the place of the one in the file
     units : "counts" or "amplitude", to state the units of patterns that do not state them
     photons : mean counts per pattern, needed for normalised amplitudes
+    fallback_photons : the same, but ignored where the patterns or the file tell them
 
     Returns
     -------
@@ -101,29 +132,16 @@ def load_scan(
         remedy.
     """
     source = Path(path)
-    given = None if probe is None else read_probe(probe)
-    format_ = _find(source)
-    fields = format_.read(source, ReadOptions(units=units, photons=photons, probe=given))
-    provenance: dict[str, Any] = {
-        **fields.provenance,
-        "file": str(source),
-        "format": format_.NAME,
-    }
-    if probe is not None:
-        provenance["probe_source"] = probe
+    fields = read_fields(
+        source, probe=probe, units=units, photons=photons, fallback_photons=fallback_photons
+    )[1]
+    return scan_of(fields, source)
+
+
+def scan_of(fields: ScanFields, source: Path) -> Scan:
+    """The scan of these fields, its probe in sqrt(counts); see :func:`load_scan`."""
+    scan = checked_scan(fields, source)
     try:
-        scan = Scan(
-            diffraction=fields.diffraction,
-            positions_px=fields.positions_px,
-            probe=fields.probe,
-            object=fields.object,
-            mask=fields.mask,
-            pixel_size_m=fields.pixel_size_m,
-            energy_eV=fields.energy_eV,
-            distance_m=fields.distance_m,
-            name=fields.name,
-            provenance=provenance,
-        )
         if not fields.probe_in_counts:
             return _reconciled(scan)
         sample = sample_indices(scan.M, POWER_SAMPLE)
@@ -133,10 +151,65 @@ def load_scan(
         ) / len(sample)
         check_probe_power(scan.probe, counts, scan.mask)
     except InputError as error:
-        if str(source) in str(error):
-            raise
-        raise InputError(f"in '{source}', {error}") from error
+        raise _named(error, source) from error
     return scan
+
+
+def read_fields(
+    source: Path,
+    *,
+    probe: str | None,
+    units: Units | None,
+    photons: float | None,
+    fallback_photons: float | None = None,
+) -> tuple[Format, ScanFields]:
+    """The format of a scan, and its content before anything is scaled; see :func:`load_scan`."""
+    given = None if probe is None else read_probe(probe)
+    format_ = find_format(source)
+    try:
+        fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
+    except InputError as error:
+        raise _named(error, source) from error
+    provenance: dict[str, Any] = {
+        **fields.provenance,
+        "file": str(source),
+        "format": format_.NAME,
+    }
+    if probe is not None:
+        provenance["probe_source"] = probe
+    return format_, replace(fields, provenance=provenance)
+
+
+def _named(error: InputError, source: Path) -> InputError:
+    """The error with the name of the file in it."""
+    if str(source) in str(error):
+        return error
+    return type(error)(f"in '{source}', {error}")
+
+
+def checked_scan(fields: ScanFields, source: Path) -> Scan:
+    """The scan of these fields, the probe still in the scale of the file.
+
+    Raises
+    ------
+    InputError
+        When a field breaks the contract of a scan.
+    """
+    try:
+        return Scan(
+            diffraction=fields.diffraction,
+            positions_px=fields.positions_px,
+            probe=fields.probe,
+            object=fields.object,
+            mask=fields.mask,
+            pixel_size_m=fields.pixel_size_m,
+            energy_eV=fields.energy_eV,
+            distance_m=fields.distance_m,
+            name=fields.name,
+            provenance=fields.provenance,
+        )
+    except InputError as error:
+        raise _named(error, source) from error
 
 
 def _reconciled(scan: Scan) -> Scan:

@@ -30,13 +30,15 @@ HDF5_DAMAGE = (OSError, RuntimeError, KeyError)
 class ReadOptions:
     """What the user says about a file that the file itself may not say.
 
-    ``units`` of the stored patterns, ``photons`` as mean counts per pattern, and a ``probe``
-    (P, N, N) that takes the place of the one in the file.
+    ``units`` of the stored patterns, ``photons`` as mean counts per pattern, ``fallback_photons``
+    that are used only where nothing else tells them, and a ``probe`` (P, N, N) that takes the place
+    of the one in the file.
     """
 
     units: Units | None = None
     photons: float | None = None
     probe: NDArray[Any] | None = None
+    fallback_photons: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ ptychodus export     ``diff3d`` (M, N, N) integers               counts, ``bad_p
 ===================  ==========================================  =================================
 
 All have ``xcoords`` (columns) and ``ycoords`` (rows), (M,), in object pixels, where patch pixel
-[N/2, N/2] sits, and ``probeGuess`` (N, N) or (P, N, N) of unknown scale; ``objectGuess`` (H, W) is
-optional.
+[N/2, N/2] sits, and ``probeGuess`` (N, N) or (P, N, N) of unknown scale. Optional are
+``objectGuess`` (H, W) and the numbers ``photon_energy_eV``, ``detector_distance_m`` and
+``detector_pixel_size_m``.
 """
 
 from __future__ import annotations
@@ -25,12 +26,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.files import atomic_path
 from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"
+
+GEOMETRY = ("photon_energy_eV", "detector_object_distance_m")
+KEEPS = frozenset(
+    {
+        "patterns",
+        "bad_pixels",
+        "probe",
+        "probe_modes",
+        "object",
+        "object_pixel",
+        "far_field",
+        *GEOMETRY,
+    }
+)
+EXPERIMENT = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
 
 # Positions in metres are at most centimetres; in pixels a scan extends over several.
 METRES_BELOW = 1e-2
@@ -54,7 +72,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         stored = archive.numbers(key)
         if transposed:
             stored = np.moveaxis(stored, -1, 0)
-        file_photons = _scalar(archive, "nphotons")
+        file_photons = _scalar(archive, "nphotons") or options.fallback_photons
         patterns, conversion = to_counts(
             stored,
             f"'{key}' in '{path}'",
@@ -73,6 +91,12 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         metadata = _metadata(archive)
         if metadata is not None:
             provenance["metadata"] = metadata
+        energy, distance, detector = (_scalar(archive, key) for key in EXPERIMENT)
+        pixel = None
+        if energy and distance and detector:
+            geometry = {"photon_energy_eV": energy, "detector_object_distance_m": distance}
+            conjugate = conjugate_pixel_m((detector, detector), patterns.shape[-1], geometry)
+            pixel = None if conjugate is None else conjugate[1]
         return ScanFields(
             diffraction=patterns,
             positions_px=positions,
@@ -81,8 +105,63 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             name=path.stem,
             object=_object(archive),
             mask=mask,
+            pixel_size_m=pixel,
+            energy_eV=energy,
+            distance_m=distance,
             provenance=provenance,
         )
+
+
+def kept(record: Record) -> frozenset[str]:
+    """What the format keeps of this record: a pixel size needs the whole geometry."""
+    return KEEPS if _detector_pixel(record) else KEEPS - {"object_pixel"}
+
+
+def _detector_pixel(record: Record) -> float | None:
+    patterns, product = record.patterns, record.product
+    if patterns is None or product.object_pixel_m is None:
+        return None
+    n = patterns.counts.shape[-1]
+    pixel = conjugate_pixel_m(product.object_pixel_m, n, product.metadata)
+    return None if pixel is None else pixel[1]
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write the dialect of the ptychodus export; rows must pair patterns and positions already.
+
+    ``xcoords`` and ``ycoords`` are where patch pixel [N/2, N/2] sits on ``objectGuess``.
+    """
+    patterns, product = record.patterns, record.product
+    assert patterns is not None
+    if product.probe is None:
+        raise InputError(
+            "an NPZ scan needs a probe, received a scan without; give it with --probe FILE:KEY."
+        )
+    obj = thin_object(product)
+    shape = (0, 0) if product.object is None else product.object.shape[-2:]
+    y, x = to_pixels(product.positions_m, product, shape).T
+    content: dict[str, Any] = {
+        "diff3d": patterns.counts,
+        "bad_pixels": patterns.bad_pixels,
+        "xcoords": x,
+        "ycoords": y,
+        "xcoords_start": x,
+        "ycoords_start": y,
+        "probeGuess": product.probe[0],
+        "scan_index": np.zeros(len(x), np.int64),
+    }
+    if obj is not None:
+        content["objectGuess"] = obj
+    known = (*(product.metadata[key] for key in GEOMETRY), _detector_pixel(record))
+    content |= {key: value for key, value in zip(EXPERIMENT, known, strict=True) if value}
+    try:
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **content)
+    except OSError as error:
+        raise InputError(
+            f"the scan must be writable as '{path}', received: {error.strerror or error}; choose "
+            "another place or make room."
+        ) from error
 
 
 def _pattern_key(archive: Archive) -> str:

@@ -80,6 +80,25 @@ class Network:
                 count[layer.name] = into[0]
         return count
 
+    def reach(self) -> int:
+        """Input pixels on each side, at most, that an output pixel depends on."""
+        scale: dict[str, int] = dict.fromkeys(self.inputs, 1)
+        reach: dict[str, int] = dict.fromkeys(self.inputs, 0)
+        for layer in self.layers:
+            options, size = layer.options, max(scale[name] for name in layer.inputs)
+            far = max(reach[name] for name in layer.inputs)
+            factor = options.get("factor", 1)
+            if layer.kind == "conv":
+                far += size * options["dilation"] * (options["kernel"] // 2)
+            elif layer.kind in ("max_pool", "avg_pool", "space_to_depth"):
+                far += size * (factor - 1)
+                size *= factor
+            elif layer.kind in ("upsample", "depth_to_space"):
+                size //= factor
+                far += size * (factor - 1)
+            scale[layer.name], reach[layer.name] = size, far
+        return max(reach[name] for name in self.outputs)
+
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every learned parameter by its name, the same in every backend."""
         count = self.channels()

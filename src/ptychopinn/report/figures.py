@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -23,6 +24,7 @@ from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.alignment import cut
 from ptychopinn.files import atomic_path
 from ptychopinn.result import Reconstruction
+from ptychopinn.scan import Scan
 
 UNSEEN = "#9a9a9a"
 INK = "#1f2933"
@@ -38,16 +40,73 @@ def save_amplitude(result: Reconstruction, path: str | Path, note: str | None = 
     _save_map(result, amplitude, extent, path, note, "Amplitude", "", "viridis", low, high)
 
 
-def save_phase(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
+def save_phase(
+    result: Reconstruction,
+    path: str | Path,
+    note: str | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
+) -> None:
     """Picture of angle(object) in radians around the scanned box, its mean phase removed.
 
     The colours are those of a circle. When the phases span less than it, only a part of the circle
-    is used, so that the two limits do not look alike.
+    is used, so that the two limits do not look alike. ``limits`` in radians replace those found.
     """
     picture, extent = _view(result)
     phase = np.ma.masked_invalid(np.angle(_centred(picture)))
     cmap, bound = _phase_colours(phase)
-    _save_map(result, phase, extent, path, note, "Phase", "rad", cmap, -bound, bound)
+    low, high = (-bound if limits[0] is None else limits[0], limits[1])
+    high = bound if high is None else high
+    if not low < high:
+        raise InputError(
+            f"the limits of the phase must rise, received {low:.4g} to {high:.4g}; swap them."
+        )
+    _save_map(result, phase, extent, path, note, "Phase", "rad", cmap, low, high)
+
+
+def save_uncertainty(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
+    """Picture of the 90 % radius of the object's error; InputError when the result has none."""
+    if result.uncertainty is None:
+        raise InputError(
+            "a picture of the uncertainty needs a result that states it, received one without; "
+            "reconstruct again with --uncertainty."
+        )
+    radius = np.where(np.isfinite(result.uncertainty), result.uncertainty, np.nan)
+    picture, extent = _view(replace(result, object=np.nan_to_num(radius, nan=-1.0)))
+    image = np.ma.masked_less(np.ma.masked_invalid(picture.real), 0)
+    low, high = _limits(image)
+    _save_map(result, image, extent, path, note, "90 % radius of the error", "", "magma", low, high)
+
+
+def save_comparison(
+    results: Sequence[tuple[str, Reconstruction]], scan: Scan, path: str | Path
+) -> None:
+    """Amplitude and phase of several (name, result) of one scan, one column each; the known object
+    first when the scan has one."""
+    columns = list(results)
+    if scan.object is not None:
+        known = replace(
+            columns[0][1],
+            object=scan.object,
+            origin_px=np.zeros(2, dtype=np.int64),
+            weight=np.ones(scan.object.shape, dtype=np.float32),
+            uncertainty=None,
+        )
+        columns.insert(0, ("truth", known))
+    pictures = [(name, *_view(result)) for name, result in columns]
+    amplitudes = [np.ma.masked_invalid(np.abs(p)) for _, p, _ in pictures]
+    phases = [np.ma.masked_invalid(np.angle(_centred(p))) for _, p, _ in pictures]
+    low, high = _limits(amplitudes[0])
+    cmap, bound = _phase_colours(phases[0])
+    figure = _figure((3.3 * len(columns) + 0.8, 5.8))
+    axes = figure.subplots(2, len(columns), squeeze=False)
+    for column, (name, _, extent) in enumerate(pictures):
+        _show(axes[0, column], amplitudes[column], "viridis", low, high, "", extent)
+        _show(axes[1, column], phases[column], cmap, -bound, bound, "rad", extent)
+        axes[0, column].set_title(_short(name, 32), color=INK, parse_math=False)
+        for row in (0, 1):
+            axes[row, column].set_xticks([])
+            axes[row, column].set_yticks([])
+    _write(figure, path)
 
 
 def save_loss_curve(history: Mapping[str, Sequence[tuple[float, float]]], path: str | Path) -> None:

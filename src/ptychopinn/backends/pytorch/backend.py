@@ -10,6 +10,7 @@ from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch.inference import reconstruct
 from ptychopinn.backends.pytorch.refinement import refine
 from ptychopinn.config import Config
+from ptychopinn.networks.weights import Weights
 from ptychopinn.preparation import PreparedScan
 
 __all__ = ["reconstruct", "refine", "train"]
@@ -22,9 +23,12 @@ def train(
     directory: Path,
     *,
     resume: bool,
+    start: Weights | None = None,
     progress: Progress,
 ) -> TrainingOutcome:
     """See :func:`ptychopinn.backends.pytorch.training.train`."""
     from ptychopinn.backends.pytorch import training
 
-    return training.train(scans, config, execution, directory, resume=resume, progress=progress)
+    return training.train(
+        scans, config, execution, directory, resume=resume, start=start, progress=progress
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
+from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMPING,
     PHASE_TOLERANCE,
@@ -66,6 +69,23 @@ class CanvasProblem:
     noise: float
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
+
+    def merged(self, count: int) -> CanvasProblem:
+        """The same patterns with always ``count`` subsets, or what is left, made one."""
+        if count == 1:
+            return self
+        groups = [slice(k, k + count) for k in range(0, len(self.subsets), count)]
+        return replace(
+            self,
+            subsets=[partial(_chained, self.subsets[group]) for group in groups],
+            numbers=[np.concatenate(self.numbers[group]) for group in groups],
+        )
+
+
+def _chained(
+    subsets: Sequence[Callable[[], Iterable[PatternBatch]]],
+) -> Iterable[PatternBatch]:
+    return chain.from_iterable(batches() for batches in subsets)
 
 
 @dataclass(frozen=True)
@@ -140,10 +160,11 @@ def modulus_projection(
         amplitude = torch.sqrt(modelled + 1e-12)
         difference = good * (batch.amplitudes - amplitude)
         chi = physics.ifft(fields * (difference / amplitude)[:, None])
-        back = (probes.conj() * chi).sum(dim=1)
+        back = physics.sum_of_modes(probes.conj() * chi)
         numerator = numerator + physics.scatter(back, batch.index, shape)
-        misfit = misfit + difference.square().sum()
-        gradients.append(low.gradients(modelled, batch.amplitudes.square(), good))
+        misfit = misfit + torch.dot(difference.reshape(-1), difference.reshape(-1))
+        # (a - A)(a + A) = a^2 - A^2
+        gradients.append(low.gradients(difference * (batch.amplitudes + amplitude), modelled))
         centres.append(batch.centre)
         if with_probe:
             waves = patches.conj()[:, None] * chi
@@ -173,7 +194,8 @@ def squared_misfit(
     total = torch.zeros((), device=canvas.device)
     for batch in batches:
         amplitude = torch.sqrt(modelled_intensity(canvas, batch, probe))
-        total = total + (good * (batch.amplitudes - amplitude)).square().sum()
+        difference = (good * (batch.amplitudes - amplitude)).reshape(-1)
+        total = total + torch.dot(difference, difference)
     return total
 
 
@@ -189,6 +211,8 @@ class Descent:
         self.probe_velocity = torch.zeros_like(self.probe)
         self.low = physics.LowFrequency(self.probe, problem.shape)
         self.follows_phase = True
+        # Of the present canvas on the subset that comes next, where that was decided upon.
+        self.next_misfit: float | None = None
         self.light = [
             illumination(batches(), self.probe, problem.shape) for batches in problem.subsets
         ]
@@ -215,9 +239,10 @@ class Descent:
             rotation = torch.polar(torch.ones_like(phase), phase)
             turned = self.canvas * rotation
             if decide:
-                before = self.misfit(number + 1, self.canvas)
-                worse = self.misfit(number + 1, turned) / before - 1
-                self.follows_phase = bool(worse <= PHASE_TOLERANCE)
+                plain = float(self.misfit(number + 1, self.canvas))
+                followed = float(self.misfit(number + 1, turned))
+                self.follows_phase = followed <= plain * (1 + PHASE_TOLERANCE)
+                self.next_misfit = followed if self.follows_phase else plain
             if self.follows_phase:
                 self.canvas, self.velocity = turned, self.velocity * rotation
         if found.probe_change is not None:
@@ -264,7 +289,7 @@ class CanvasNetwork(nn.Module):
         """Run all passes.
 
         With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
-        the patterns that come next is damped or left out; that costs two further predictions of
+        the patterns that come next is damped or left out; that costs three further predictions of
         one subset a pass. ``refine_probe`` updates the probe with every step.
         """
         vectors = self.network.vectors
@@ -280,7 +305,7 @@ class CanvasNetwork(nn.Module):
                     vectors["step"][u],
                     vectors["momentum"][u],
                     vectors["phase_gain"][u],
-                    decide=guarded and (u == 0 or (u + 1) % updates == 0),
+                    decide=guarded and (u + 1) % updates == 0,
                 )
                 total = total + found.misfit * (len(problem.subsets) / updates)
                 intensities.append(found.modelled)
@@ -297,11 +322,26 @@ class CanvasNetwork(nn.Module):
             state.canvas, canvases, light, state.probe, misfits, modelled, corrections, phases
         )
 
+    def _in_tiles(self, features: Tensor) -> Tensor:
+        """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""
+        description = self.network.description
+        height, width = int(features.shape[-2]), int(features.shape[-1])
+        if max(height, width) <= TILE:
+            (out,) = self.network(canvas=features)
+            return out
+        halo = -(-description.reach() // description.multiple_of) * description.multiple_of
+        whole = features.new_empty(1, 2, height, width)
+        for tile in tiles((height, width), TILE, halo):
+            (out,) = self.network(canvas=features[:, :, *tile.outer])
+            whole[:, :, *tile.core] = out[:, :, *tile.inner]
+        return whole
+
     def _share(self, state: Descent, subset: int, change: Tensor) -> float:
         """How much of a correction to take: what does not raise the misfit beyond the noise."""
         problem = state.problem
         floor = problem.expected * problem.power / len(problem.subsets)
-        plain = float(state.misfit(subset, state.canvas))
+        plain = state.next_misfit
+        assert plain is not None  # decided in the last update
         for share in DAMPING:
             if float(state.misfit(subset, state.canvas + share * change)) <= max(plain, floor):
                 return share
@@ -329,7 +369,6 @@ class CanvasNetwork(nn.Module):
         multiple = self.network.description.multiple_of
         bottom, right = -height % multiple, -width % multiple
         features = functional.pad(features, (0, right, 0, bottom), mode="replicate")
-        (out,) = self.network(canvas=features)
-        correction = out[0, :, :height, :width].float()
+        correction = self._in_tiles(features)[0, :, :height, :width].float()
         # Where no light falls nothing is known: the correction fades out with the illumination.
         return torch.complex(correction[0], correction[1]) * (light / (light + RIM))

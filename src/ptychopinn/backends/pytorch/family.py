@@ -25,7 +25,7 @@ from ptychopinn.canvas_plan import judged_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe, family
-from ptychopinn.networks.weights import initial_weights
+from ptychopinn.networks.weights import Weights, initial_weights
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
@@ -219,10 +219,15 @@ def pattern_batch(
     )
 
 
-def build_family(config: Config, scans: Sequence[PreparedScan]) -> Family:
-    """The family of the configured architecture for these training scans, newly started."""
+def build_family(
+    config: Config, scans: Sequence[PreparedScan], start: Weights | None = None
+) -> Family:
+    """The family of the configured architecture for these training scans, with the weights of
+    ``start`` or new ones."""
     description = describe(config.model)
-    network = BuiltNetwork(description, initial_weights(description, config.training.seed))
+    if start is None:
+        start = initial_weights(description, config.training.seed)
+    network = BuiltNetwork(description, start)
     trainable = config.training.probe_trainable
     if family(config.model) == "patch":
         return PatchFamily(network, scans, trainable, scans[0].scan.N)

@@ -89,7 +89,12 @@ def far_field(probes: Tensor, patches: Tensor) -> Tensor:
 def intensity(fields: Tensor) -> Tensor:
     """Expected intensity (M, N, N) of far fields (M, P, N, N): incoherent modes add as
     intensities."""
-    return (fields.real.square() + fields.imag.square()).sum(dim=1)
+    return sum_of_modes(torch.addcmul(fields.real.square(), fields.imag, fields.imag))
+
+
+def sum_of_modes(values: Tensor) -> Tensor:
+    """Sum of (M, P, ...) over the modes P; a single one is not copied."""
+    return values[:, 0] if values.shape[1] == 1 else values.sum(dim=1)
 
 
 class LowFrequency:
@@ -107,9 +112,9 @@ class LowFrequency:
         k = torch.from_numpy(momentum_axis(probe.shape[-1]))
         self.k = k.to(device, probe.real.dtype)
 
-    def gradients(self, modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
-        """Missing phase gradient (M, 2) of intensities (M, N, N) in FFT order."""
-        difference = good * (measured - modelled)
+    def gradients(self, difference: Tensor, modelled: Tensor) -> Tensor:
+        """Missing phase gradient (M, 2), given measured minus modelled intensities on good pixels
+        and the modelled ones, (M, N, N) in FFT order."""
         along = torch.stack([difference.sum(dim=2) @ self.k, difference.sum(dim=1) @ self.k], dim=1)
         return along / modelled.sum(dim=(1, 2))[:, None]
 

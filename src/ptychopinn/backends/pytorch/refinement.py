@@ -1,8 +1,8 @@
 """Plain physics iterations: object, probe modes and scan positions until the misfit stands still.
 
 The updates are those of the canvas network without its learned correction (see
-:mod:`ptychopinn.networks.unrolled`), with steps that are halved whenever a pass brings little:
-large ones find the object, small ones settle it. A position is moved along
+:mod:`ptychopinn.networks.unrolled`), in the stages of :mod:`ptychopinn.refinement`. A position is
+moved along
 
     delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
 
@@ -22,15 +22,14 @@ from torch import Tensor
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
-from ptychopinn.backends.pytorch.canvas import Descent, PatternBatch
+from ptychopinn.backends.pytorch.canvas import CanvasProblem, Descent, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.inference import canvas_problem
 from ptychopinn.config import RefineConfig
 from ptychopinn.inference import canvas_result
-from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, MOMENTUM, STIFFNESS, iterate, level, moved
+from ptychopinn.refinement import MARGIN, STIFFNESS, Stage, iterate, level, moved
 
 
 def refine(
@@ -41,52 +40,66 @@ def refine(
     progress: Progress,
 ) -> Refined:
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
-    device = device_of(execution)
-    limit = execution.inference_batch_mib << 20
-    place = canvas_for(
-        scan.scan.positions_px, scan.scan.N, MARGIN if config.refine_positions else 0
-    )
     with torch.inference_mode(), computing(execution):
-        problem, origin = canvas_problem(
-            scan, config.updates, device, limit, refine_probe=config.refine_probe, place=place
-        )
+        run = PhysicsIterations(scan, config, execution, start)
+        misfits = iterate(config, progress, run)
+        light = torch.stack(run.state.light).sum(dim=0).cpu().numpy()
+        obj, probe = run.state.canvas.cpu().numpy(), run.state.probe.cpu().numpy()
+    if config.refine_probe:
+        obj, probe = level(obj, light, probe, float((np.abs(scan.probe) ** 2).sum()))
+    result = canvas_result(obj, light, run.origin, misfits)
+    return Refined(result, probe, run.scan.scan.positions_px, len(misfits))
+
+
+class PhysicsIterations:
+    """See :class:`ptychopinn.refinement.Iterations`."""
+
+    def __init__(
+        self,
+        scan: PreparedScan,
+        config: RefineConfig,
+        execution: TorchExecution,
+        start: CanvasResult | None,
+    ) -> None:
+        self.scan, self.config, self.execution = scan, config, execution
+        margin = MARGIN if config.refine_positions else 0
+        self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
+        self.problem, self.merged = self._problem(), 1
         canvas = None
         if start is not None:
-            canvas = torch.from_numpy(start.on(place[0], origin)).to(device)
-        state = Descent(problem, canvas, config.refine_probe)
-        positions = scan.scan.positions_px
+            found = torch.from_numpy(start.on(self.shape, self.origin))
+            canvas = found.to(self.problem.probe.device)
+        self.state = Descent(self.problem, canvas, config.refine_probe)
 
-        def update(number: int, size: float, decide: bool) -> float:
-            found = state.update(
-                number,
-                torch.tensor(STEP * size),
-                torch.tensor(MOMENTUM),
-                torch.tensor(PHASE_GAIN * size),
-                decide,
-            )
-            return float(found.misfit) * len(state.problem.subsets) / state.problem.power
+    def _problem(self) -> CanvasProblem:
+        problem, _ = canvas_problem(
+            self.scan,
+            self.config.subsets,
+            device_of(self.execution),
+            self.execution.inference_batch_mib << 20,
+            refine_probe=self.config.refine_probe,
+            place=(self.shape, self.origin),
+        )
+        return problem
 
-        def move() -> None:
-            nonlocal state, positions
-            moves = position_moves(state, len(positions))
-            positions = moved(positions, moves, scan.scan.N, place[0], origin)
-            elsewhere = replace(scan, scan=replace(scan.scan, positions_px=positions))
-            problem, _ = canvas_problem(
-                elsewhere,
-                config.updates,
-                device,
-                limit,
-                refine_probe=config.refine_probe,
-                place=place,
-            )
-            state = state.onto(problem)
+    def merge(self, count: int) -> int:
+        if count != self.merged:
+            self.merged = count
+            self.state = self.state.onto(self.problem.merged(count))
+        return len(self.state.problem.subsets)
 
-        misfits = iterate(config, progress, update, move)
-        light = torch.stack(state.light).sum(dim=0).cpu().numpy()
-        found, probe = state.canvas.cpu().numpy(), state.probe.cpu().numpy()
-        if config.refine_probe:
-            found, probe = level(found, light, probe, float((np.abs(scan.probe) ** 2).sum()))
-        return Refined(canvas_result(found, light, origin, misfits), probe, positions, len(misfits))
+    def update(self, number: int, stage: Stage, decide: bool) -> float:
+        step, momentum, turn = map(torch.tensor, (stage.step, stage.momentum, stage.turn))
+        found = self.state.update(number, step, momentum, turn, decide)
+        return float(found.misfit) / self.problem.power
+
+    def move(self) -> None:
+        scan = self.scan.scan
+        moves = position_moves(self.state, scan.M)
+        positions = moved(scan.positions_px, moves, scan.N, self.shape, self.origin)
+        self.scan = replace(self.scan, scan=replace(scan, positions_px=positions))
+        self.problem = self._problem()
+        self.state = self.state.onto(self.problem.merged(self.merged))
 
 
 def position_moves(state: Descent, count: int) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import build_family
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.networks.weights import Weights
 from ptychopinn.plan import GroupPlan
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.course import Course
@@ -65,11 +66,12 @@ class PhysicsTraining(lightning.LightningModule):
         course: Course,
         stop: StopFlag,
         workers: int = 0,
+        start: Weights | None = None,
     ) -> None:
         super().__init__()
         self.config, self.scans, self.plan, self.course = config, scans, plan, course
         self.workers, self.stop = workers, stop
-        self.family = build_family(config, scans)
+        self.family = build_family(config, scans, start)
         self.watch = FitWatch([scan.input_scale for scan in scans])
 
     # --- data -------------------------------------------------------------------------------------
@@ -205,11 +207,13 @@ def train(
     directory: Path,
     *,
     resume: bool = False,
+    start: Weights | None = None,
     progress: Progress,
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
 
-    Nothing is written before everything was checked and the first epoch begins.
+    Nothing is written before everything was checked and the first epoch begins. ``start`` are the
+    weights to begin with, new ones when not given.
 
     Raises
     ------
@@ -239,7 +243,7 @@ def train(
     stop = StopFlag()
     training = config.training
     with _quiet(), computing(execution), stop.installed():
-        module = PhysicsTraining(config, scans, plan, course, stop, execution.num_workers)
+        module = PhysicsTraining(config, scans, plan, course, stop, execution.num_workers, start)
         trainer = lightning.Trainer(
             max_epochs=training.epochs,
             accelerator="gpu" if device.type == "cuda" else "cpu",

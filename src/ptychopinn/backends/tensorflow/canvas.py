@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
+from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMPING,
     PHASE_TOLERANCE,
@@ -37,6 +40,7 @@ INDEX = tf.TensorSpec([None, None], tf.int32)
 CENTRE = tf.TensorSpec([None], tf.int32)
 SHAPE = tf.TensorSpec([2], tf.int32)
 PAIRS = tf.TensorSpec([None, 2], tf.float32)
+FEATURES = tf.TensorSpec([None] * 4, tf.float32)
 LOW = physics.LowFrequency(IMAGE, PROBE, tf.TensorSpec([None], tf.float32), SHAPE, SHAPE)
 
 
@@ -100,6 +104,24 @@ class CanvasProblem:
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
 
+    def merged(self, size: int) -> CanvasProblem:
+        """The same patterns with always ``size`` subsets, or what is left, made one."""
+        if size == 1:
+            return self
+        groups = [slice(k, k + size) for k in range(0, len(self.subsets), size)]
+        return replace(
+            self,
+            subsets=[partial(_chained, self.subsets[group]) for group in groups],
+            count=len(groups),
+            numbers=[np.concatenate(self.numbers[group]) for group in groups],
+        )
+
+
+def _chained(
+    subsets: Sequence[Callable[[], Iterable[PatternBatch]]],
+) -> Iterable[PatternBatch]:
+    return chain.from_iterable(batches() for batches in subsets)
+
 
 @dataclass(frozen=True)
 class CanvasEstimate:
@@ -138,7 +160,7 @@ def projected(
     """Replace the modelled modulus by the measured one, keep the phase.
 
     Returns the change of the exit waves chi = F^-1(Psi') - psi (M, P, N, N), the patches, the
-    amplitude misfit summed over good pixels, and the modelled intensity (M, N, N).
+    differences of the amplitudes on good pixels and the modelled intensity (M, N, N).
     """
     n = tf.shape(amplitudes)[-1]
     patches = physics.gather(canvas, index, n)
@@ -148,7 +170,16 @@ def projected(
     amplitude = tf.sqrt(modelled + 1e-12)
     difference = good * (amplitudes - amplitude)
     chi = tf.signal.ifft2d(fields * physics.as_complex(difference / amplitude)[:, None])
-    return chi, patches, tf.reduce_sum(tf.square(difference)), modelled
+    return chi, patches, difference, modelled
+
+
+def summed(
+    difference: Tensor, amplitudes: Tensor, modelled: Tensor, low: physics.LowFrequency
+) -> tuple[Tensor, Tensor]:
+    """Squared misfit and missing phase gradients (M, 2) of differences of amplitudes."""
+    # (a - A)(a + A) = a^2 - A^2 with A^2 the modelled intensity
+    of_intensities = difference * (2 * amplitudes - difference)
+    return tf.reduce_sum(tf.square(difference)), low.gradients(of_intensities, modelled)
 
 
 def modulus_step(
@@ -160,10 +191,11 @@ def modulus_step(
     low: physics.LowFrequency,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Numerator, misfit, modelled intensities and phase gradients of a batch, see Projection."""
-    chi, _, misfit, modelled = projected(canvas, amplitudes, probes, index, good)
+    chi, _, difference, modelled = projected(canvas, amplitudes, probes, index, good)
     back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
     numerator = physics.scatter(back, index, tf.shape(canvas))
-    return numerator, misfit, modelled, low.gradients(modelled, tf.square(amplitudes), good)
+    misfit, gradients = summed(difference, amplitudes, modelled, low)
+    return numerator, misfit, modelled, gradients
 
 
 def modulus_step_with_probe(
@@ -176,10 +208,10 @@ def modulus_step_with_probe(
     fraction: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The same with numerator (P, N, N) and weight (N, N) of a step of the probe."""
-    chi, patches, misfit, modelled = projected(canvas, amplitudes, probes, index, good)
+    chi, patches, difference, modelled = projected(canvas, amplitudes, probes, index, good)
     back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
     numerator = physics.scatter(back, index, tf.shape(canvas))
-    gradients = low.gradients(modelled, tf.square(amplitudes), good)
+    misfit, gradients = summed(difference, amplitudes, modelled, low)
     waves = tf.math.conj(patches)[:, None] * chi
     change = tf.reduce_sum(physics.fourier_shift(waves, -fraction[:, None]), axis=0)
     weight = tf.reduce_sum(physics.squared_modulus(patches), axis=0)
@@ -308,6 +340,8 @@ class Descent:
         self.velocity = tf.zeros(problem.shape, tf.complex64)
         self.probe_velocity = tf.zeros_like(self.probe)
         self.follows_phase = True
+        # Of the present canvas on the subset that comes next, where that was decided upon.
+        self.next_misfit: float | None = None
         self.light = [
             illumination(batches(), self.probe, problem.shape) for batches in problem.subsets
         ]
@@ -332,9 +366,10 @@ class Descent:
             rotation = _missing_rotation(found.gradients, found.centre, turn, problem.low)
             turned = self.canvas * rotation
             if decide:
-                before = self.misfit(number + 1, self.canvas)
-                worse = self.misfit(number + 1, turned) / before - 1
-                self.follows_phase = bool(worse <= PHASE_TOLERANCE)
+                plain = float(self.misfit(number + 1, self.canvas))
+                followed = float(self.misfit(number + 1, turned))
+                self.follows_phase = followed <= plain * (1 + PHASE_TOLERANCE)
+                self.next_misfit = followed if self.follows_phase else plain
             if self.follows_phase:
                 self.canvas, self.velocity = turned, self.velocity * rotation
         if found.probe_change is not None:
@@ -373,7 +408,8 @@ class CanvasNetwork(tf.Module):
     def __init__(self, network: BuiltNetwork) -> None:
         super().__init__()
         self.network = network
-        self._corrected = Compiled(self._correction, IMAGE, IMAGE, REAL, NUMBER, NUMBER, NUMBER)
+        self._features = Compiled(self._inputs, IMAGE, IMAGE, REAL, NUMBER, NUMBER)
+        self._run = Compiled(lambda features: network(canvas=features)[0], FEATURES)
 
     @property
     def updates(self) -> int:
@@ -391,7 +427,7 @@ class CanvasNetwork(tf.Module):
         """Run all passes.
 
         With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
-        the patterns that come next is damped or left out; that costs two further predictions of
+        the patterns that come next is damped or left out; that costs three further predictions of
         one subset a pass. ``refine_probe`` updates the probe with every step.
         """
         vectors = {k: tf.convert_to_tensor(v) for k, v in self.network.vectors.items()}
@@ -408,20 +444,13 @@ class CanvasNetwork(tf.Module):
                     vectors["step"][u],
                     vectors["momentum"][u],
                     vectors["phase_gain"][u],
-                    decide=guarded and (u == 0 or (u + 1) % updates == 0),
+                    decide=guarded and (u + 1) % updates == 0,
                 )
                 total = total + found.misfit * share_of_scan
                 intensities.append(found.modelled)
             misfits.append(total / problem.power)
             modelled.append(intensities)
-            change = self._corrected(
-                state.canvas,
-                state.velocity,
-                state.all_light(),
-                problem.noise,
-                misfits[-1],
-                vectors["gain"][k],
-            )
+            change = self._correction(state, misfits[-1], vectors["gain"][k])
             share = self._share(state, (k + 1) * updates, change) if guarded else 1.0
             state.canvas = state.canvas + share * change
             canvases.append(state.canvas)
@@ -442,21 +471,36 @@ class CanvasNetwork(tf.Module):
         """How much of a correction to take: what does not raise the misfit beyond the noise."""
         problem = state.problem
         floor = problem.expected * float(problem.power) / problem.count
-        plain = float(state.misfit(subset, state.canvas))
+        plain = state.next_misfit
+        assert plain is not None  # decided in the last update
         for share in DAMPING:
             if float(state.misfit(subset, state.canvas + share * change)) <= max(plain, floor):
                 return share
         return 0.0
 
-    def _correction(
-        self,
-        canvas: Tensor,
-        velocity: Tensor,
-        light: Tensor,
-        noise: Tensor,
-        misfit: Tensor,
-        gain: Tensor,
+    def _correction(self, state: Descent, misfit: Tensor, gain: Tensor) -> Tensor:
+        light = state.all_light()
+        features = self._features(state.canvas, state.velocity, light, state.problem.noise, misfit)
+        return _faded(self._in_tiles(features), light, gain)
+
+    def _in_tiles(self, features: Tensor) -> Tensor:
+        """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""
+        height, width = features.shape[-2:]
+        # Within a graph sides are not known; the sub-scans of training are small.
+        if height is None or width is None or max(height, width) <= TILE:
+            return self._run(features)
+        description = self.network.description
+        halo = -(-description.reach() // description.multiple_of) * description.multiple_of
+        whole = np.empty((1, 2, height, width), np.float32)
+        for tile in tiles((height, width), TILE, halo):
+            out = self._run(features[:, :, tile.outer[0], tile.outer[1]])
+            whole[:, :, *tile.core] = out.numpy()[:, :, *tile.inner]
+        return tf.constant(whole)
+
+    def _inputs(
+        self, canvas: Tensor, velocity: Tensor, light: Tensor, noise: Tensor, misfit: Tensor
     ) -> Tensor:
+        """Features (1, channels, H', W') of the U-Net, sides up to a multiple of its need."""
         brightest = tf.reduce_max(light)
         light = light / brightest
         # Standard deviation that photon noise gives to an object pixel in least squares.
@@ -479,12 +523,21 @@ class CanvasNetwork(tf.Module):
         below = tf.ones(tf.stack([1, 1, -height % multiple, 1])) * features[:, :, -1:]
         features = tf.concat([features, below], axis=2)
         right = tf.ones(tf.stack([1, 1, 1, -width % multiple])) * features[..., -1:]
-        features = tf.concat([features, right], axis=3)
-        (out,) = self.network(canvas=features)
-        correction = out[0, :, :height, :width]
-        # Where no light falls nothing is known: the correction fades out with the illumination.
-        fade = gain * light / (light + RIM)
-        return tf.complex(correction[0] * fade, correction[1] * fade)
+        return tf.concat([features, right], axis=3)
+
+
+def faded(out: Tensor, light: Tensor, gain: Tensor) -> Tensor:
+    """Correction (H, W) from the output (1, 2, H', W') of the U-Net.
+
+    Where no light falls nothing is known: the correction fades out with the illumination.
+    """
+    relative = light / tf.reduce_max(light)
+    fade = gain * relative / (relative + RIM)
+    correction = out[0, :, : tf.shape(light)[0], : tf.shape(light)[1]] * fade
+    return tf.complex(correction[0], correction[1])
+
+
+_faded = Compiled(faded, FEATURES, REAL, NUMBER)
 
 
 def _log10(values: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from ptychopinn.canvas_plan import judged_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe, family
-from ptychopinn.networks.weights import initial_weights
+from ptychopinn.networks.weights import Weights, initial_weights
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
@@ -308,7 +308,7 @@ class Slices(Sequence[Callable[[], list[canvas_network.PatternBatch]]]):
         if isinstance(subset, int) and subset >= self.slots:
             raise IndexError(subset)
         begin, end = self.bounds[subset], self.bounds[subset + 1]
-        batch = canvas_network.PatternBatch(*(values[begin:end] for values in self.whole))
+        batch = tf.nest.map_structure(lambda values: values[begin:end], self.whole)
         return lambda: [batch]
 
 
@@ -330,10 +330,15 @@ def pattern_batch(
     )
 
 
-def build_family(config: Config, scans: Sequence[PreparedScan]) -> Family:
-    """The family of the configured architecture for these training scans, newly started."""
+def build_family(
+    config: Config, scans: Sequence[PreparedScan], start: Weights | None = None
+) -> Family:
+    """The family of the configured architecture for these training scans, with the weights of
+    ``start`` or new ones."""
     description = describe(config.model)
-    network = BuiltNetwork(description, initial_weights(description, config.training.seed))
+    if start is None:
+        start = initial_weights(description, config.training.seed)
+    network = BuiltNetwork(description, start)
     trainable = config.training.probe_trainable
     if family(config.model) == "patch":
         return PatchFamily(network, scans, trainable, scans[0].scan.N)

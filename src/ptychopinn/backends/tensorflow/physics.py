@@ -165,9 +165,9 @@ class LowFrequency(NamedTuple):
             larger=tf.constant(larger, tf.int32),
         )
 
-    def gradients(self, modelled: Tensor, measured: Tensor, good: Tensor) -> Tensor:
-        """Missing phase gradient (M, 2) of intensities (M, N, N) in FFT order."""
-        difference = good * (measured - modelled)
+    def gradients(self, difference: Tensor, modelled: Tensor) -> Tensor:
+        """Missing phase gradient (M, 2), given measured minus modelled intensities on good pixels
+        and the modelled ones, (M, N, N) in FFT order."""
         along = tf.stack(
             [
                 tf.linalg.matvec(tf.reduce_sum(difference, axis=2), self.k),

@@ -21,6 +21,7 @@ from ptychopinn.backends.tensorflow.canvas import (
     PATTERNS,
     PROBES,
     REAL,
+    CanvasProblem,
     Compiled,
     Descent,
     projected,
@@ -30,10 +31,9 @@ from ptychopinn.backends.tensorflow.inference import canvas_problem
 from ptychopinn.config import RefineConfig
 from ptychopinn.errors import InputError
 from ptychopinn.inference import canvas_result
-from ptychopinn.networks.unrolled import PHASE_GAIN, STEP
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, MOMENTUM, STIFFNESS, iterate, level, moved
+from ptychopinn.refinement import MARGIN, STIFFNESS, Stage, iterate, level, moved
 
 
 def refine(
@@ -46,57 +46,73 @@ def refine(
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
     try:
         with computing(execution):
-            return _refined(scan, config, execution.inference_batch_mib << 20, start, progress)
+            run = PhysicsIterations(scan, config, execution, start)
+            misfits = iterate(config, progress, run)
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
             f"refinement must fit into the memory of the device, received: "
             f"{str(error).splitlines()[0]}; lower --tf-inference-batch-mib or use "
             "--tf-accelerator cpu."
         ) from error
-
-
-def _refined(
-    scan: PreparedScan,
-    config: RefineConfig,
-    limit_bytes: int,
-    start: CanvasResult | None,
-    progress: Progress,
-) -> Refined:
-    place = canvas_for(
-        scan.scan.positions_px, scan.scan.N, MARGIN if config.refine_positions else 0
-    )
-    problem, origin = canvas_problem(
-        scan, config.updates, limit_bytes, refine_probe=config.refine_probe, place=place
-    )
-    canvas = None if start is None else tf.constant(start.on(place[0], origin))
-    state = Descent(problem, canvas, config.refine_probe)
-    positions = scan.scan.positions_px
-
-    def update(number: int, size: float, decide: bool) -> float:
-        found = state.update(
-            number,
-            tf.constant(STEP * size, tf.float32),
-            tf.constant(MOMENTUM, tf.float32),
-            tf.constant(PHASE_GAIN * size, tf.float32),
-            decide,
-        )
-        return float(found.misfit) * len(state.problem.subsets) / float(state.problem.power)
-
-    def move() -> None:
-        nonlocal state, positions
-        moves = position_moves(state, len(positions))
-        positions = moved(positions, moves, scan.scan.N, place[0], origin)
-        elsewhere = replace(scan, scan=replace(scan.scan, positions_px=positions))
-        problem, _ = canvas_problem(
-            elsewhere, config.updates, limit_bytes, refine_probe=config.refine_probe, place=place
-        )
-        state = state.onto(problem, physics.LowFrequency.of(state.probe.numpy(), place[0]))
-
-    misfits = iterate(config, progress, update, move)
-    light, found, probe = state.all_light().numpy(), state.canvas.numpy(), state.probe.numpy()
+    state = run.state
+    light, obj, probe = state.all_light().numpy(), state.canvas.numpy(), state.probe.numpy()
     if config.refine_probe:
-        found, probe = level(found, light, probe, float((np.abs(scan.probe) ** 2).sum()))
-    return Refined(canvas_result(found, light, origin, misfits), probe, positions, len(misfits))
+        obj, probe = level(obj, light, probe, float((np.abs(scan.probe) ** 2).sum()))
+    result = canvas_result(obj, light, run.origin, misfits)
+    return Refined(result, probe, run.scan.scan.positions_px, len(misfits))
+
+
+class PhysicsIterations:
+    """See :class:`ptychopinn.refinement.Iterations`."""
+
+    def __init__(
+        self,
+        scan: PreparedScan,
+        config: RefineConfig,
+        execution: TFExecution,
+        start: CanvasResult | None,
+    ) -> None:
+        self.scan, self.config, self.execution = scan, config, execution
+        margin = MARGIN if config.refine_positions else 0
+        self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
+        self.problem, self.merged = self._problem(), 1
+        canvas = None if start is None else tf.constant(start.on(self.shape, self.origin))
+        self.state = Descent(self.problem, canvas, config.refine_probe)
+
+    def _problem(self) -> CanvasProblem:
+        problem, _ = canvas_problem(
+            self.scan,
+            self.config.subsets,
+            self.execution.inference_batch_mib << 20,
+            refine_probe=self.config.refine_probe,
+            place=(self.shape, self.origin),
+        )
+        return problem
+
+    def _turn_to(self, problem: CanvasProblem) -> None:
+        low = physics.LowFrequency.of(self.state.probe.numpy(), self.shape)
+        self.state = self.state.onto(problem, low)
+
+    def merge(self, count: int) -> int:
+        if count != self.merged:
+            self.merged = count
+            self._turn_to(self.problem.merged(count))
+        return len(self.state.problem.subsets)
+
+    def update(self, number: int, stage: Stage, decide: bool) -> float:
+        step, momentum, turn = (
+            tf.constant(v, tf.float32) for v in (stage.step, stage.momentum, stage.turn)
+        )
+        found = self.state.update(number, step, momentum, turn, decide)
+        return float(found.misfit) / float(self.problem.power)
+
+    def move(self) -> None:
+        scan = self.scan.scan
+        moves = position_moves(self.state, scan.M)
+        positions = moved(scan.positions_px, moves, scan.N, self.shape, self.origin)
+        self.scan = replace(self.scan, scan=replace(scan, positions_px=positions))
+        self.problem = self._problem()
+        self._turn_to(self.problem.merged(self.merged))
 
 
 def position_moves(state: Descent, count: int) -> NDArray[np.float32]:

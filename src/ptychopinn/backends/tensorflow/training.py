@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
 from ptychopinn.backends.tensorflow.summaries import Summaries
 from ptychopinn.config import Config
 from ptychopinn.errors import TrainingError
+from ptychopinn.networks.weights import Weights
 from ptychopinn.physics.forward import fft
 from ptychopinn.plan import GroupPlan, Work
 from ptychopinn.preparation import PreparedScan
@@ -69,7 +70,7 @@ class Watched(NamedTuple):
 class PhysicsTraining:
     """The loss of a network on the measured patterns, and its optimiser.
 
-    ``traces`` counts how often a graph was built: once for training and once for validation.
+    One graph for training and one for validation serve batches of all sizes.
     """
 
     def __init__(
@@ -79,15 +80,16 @@ class PhysicsTraining:
         plan: GroupPlan,
         course: Course,
         stop: StopFlag,
+        start: Weights | None = None,
     ) -> None:
         self.config, self.scans, self.plan = config, scans, plan
         self.course, self.stop = course, stop
-        self.family = build_family(config, scans)
+        self.family = build_family(config, scans, start)
         self.watch = FitWatch([scan.input_scale for scan in scans])
         self.network_adam = Adam(self.family.network.parameters)
         trainable = config.training.probe_trainable
         self.probe_adams = [Adam({"probe": p}) for p in self.family.probes] if trainable else []
-        self.steps = self.epoch = self.traces = 0
+        self.steps = self.epoch = 0
         signature = [self.family.signature()]
         self._gradients = tf.function(
             self._differentiate, input_signature=signature, autograph=False
@@ -98,7 +100,6 @@ class PhysicsTraining:
 
     def _predict(self, inputs: Inputs) -> tuple[Tensor, Watched]:
         """The loss of a batch, and what is watched of it."""
-        self.traces += 1
         prediction = self.family.predict(inputs, needs_truth(self.config))
         loss = objective(prediction, self.config.loss, losses)
         last = prediction.estimates[-1]
@@ -124,8 +125,8 @@ class PhysicsTraining:
 
     # --- the loop ---------------------------------------------------------------------------------
 
-    def run(self, finish: Any) -> None:
-        """Train until the epochs are over; ``finish()`` is called after each of them.
+    def run(self, finish: Callable[[Mapping[str, float]], None]) -> None:
+        """Train until the epochs are over; ``finish`` gets the metrics of each of them.
 
         Raises
         ------
@@ -250,11 +251,13 @@ def train(
     directory: Path,
     *,
     resume: bool = False,
+    start: Weights | None = None,
     progress: Progress,
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
 
-    Nothing is written before everything was checked and the first epoch begins.
+    Nothing is written before everything was checked and the first epoch begins. ``start`` are the
+    weights to begin with, new ones when not given.
 
     Raises
     ------
@@ -277,7 +280,7 @@ def train(
     course = Course(config, plan, progress, table)
     stop = StopFlag()
     with device, stop.installed():
-        training = PhysicsTraining(config, scans, plan, course, stop)
+        training = PhysicsTraining(config, scans, plan, course, stop, start)
         if earlier is not None:
             training.resume(*earlier)
         summaries = Summaries(directory if execution.logger == "tensorboard" else None)

@@ -1,0 +1,1 @@
+"""Configuration classes of the earlier program; imports no framework."""

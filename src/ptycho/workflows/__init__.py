@@ -1,0 +1,1 @@
+"""Training, saving and loading under the names of the earlier program."""

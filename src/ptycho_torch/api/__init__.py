@@ -1,0 +1,1 @@
+"""The programming interface under the names of the earlier program."""

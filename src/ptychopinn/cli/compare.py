@@ -1,0 +1,109 @@
+"""``ptychopinn compare``: several models and physics iterations on one scan, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.scans import open_scan, scan_options
+
+if TYPE_CHECKING:
+    from ptychopinn.backends.selector import BackendName
+
+WRITTEN = ("comparison.json", "comparison.png", "log.txt")
+DEFAULT = ("pretrained", "pretrained+refine", "refine")
+
+
+@click.command()
+@click.argument("scan", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for comparison.json and comparison.png.",
+)
+@click.option(
+    "--with",
+    "methods",
+    metavar="METHOD",
+    multiple=True,
+    default=DEFAULT,
+    help="A model bundle or the word pretrained; refine for physics iterations from nothing, with "
+    "--refine-probe as refine-probe; or a model followed by +refine or +refine-probe. May be "
+    "repeated.  [default: pretrained, pretrained+refine, refine]",
+)
+@click.option("--force", is_flag=True, help="Overwrite an earlier comparison in DIR.")
+@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@scan_options
+@backend_options(training=False)
+def command(
+    scan: Path,
+    output: Path,
+    methods: tuple[str, ...],
+    force: bool,
+    quiet: bool,
+    backend: BackendName | None,
+    probe: str | None,
+    units: Any,
+    photons: float | None,
+    **flags: Any,
+) -> None:
+    """Reconstruct SCAN with every METHOD and write a table and a picture.
+
+    With a known object in the scan the scores against it are part of the table.
+    """
+    from ptychopinn.cli.console import command_line, logging_to, stderr
+    from ptychopinn.comparison import compare, parse_method
+    from ptychopinn.files import refuse_existing, write_json
+    from ptychopinn.report.figures import save_comparison
+    from ptychopinn.workflows import package_versions
+
+    backend, execution = chosen_backend(backend, flags, training=False)
+    parsed = [parse_method(method) for method in methods]
+    refuse_existing(output, WRITTEN, force)
+    with logging_to(stderr(), quiet) as log_file:
+        data = open_scan(scan, probe, units, photons)
+        rows = compare(data, parsed, backend=backend, execution=execution)
+        for name in WRITTEN:
+            (output / name).unlink(missing_ok=True)
+        log_file.open(output / "log.txt")
+        save_comparison([(row.method.name, row.result) for row in rows], data, output / WRITTEN[1])
+        write_json(
+            output / WRITTEN[0],
+            {
+                "command": command_line(),
+                "versions": package_versions(),
+                "scan": str(scan),
+                "backend": backend,
+                "rows": [{"method": row.method.name, **row.numbers} for row in rows],
+            },
+        )
+    if not quiet:
+        _show(rows)
+
+
+def _show(rows: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    titles = {
+        "seconds": ("seconds", ".2f"),
+        "residual": ("residual", ".4f"),
+        "residual_expected": ("photon noise", ".4f"),
+        "nrmse": ("NRMSE", ".4f"),
+        "amplitude_psnr_db": ("amplitude dB", ".1f"),
+        "phase_psnr_db": ("phase dB", ".1f"),
+        "phase_ssim": ("phase SSIM", ".3f"),
+    }
+    shown = [key for key in titles if key in rows[0].numbers]
+    table = Table("method", *(titles[key][0] for key in shown))
+    for row in rows:
+        table.add_row(row.method.name, *(format(row.numbers[key], titles[key][1]) for key in shown))
+    # A table in a file or a pipe is not cut to the width of a terminal.
+    console = Console()
+    Console(width=console.width if console.is_terminal else 120).print(table)

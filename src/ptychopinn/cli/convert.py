@@ -1,0 +1,74 @@
+"""``ptychopinn convert``: from one format to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptychopinn.cli.scans import scan_options
+
+TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice")
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "to",
+    type=click.Choice(TARGETS),
+    default=None,
+    help="Format of OUT; without it the name of OUT tells.",
+)
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+@click.option("--pixel-size-m", type=click.FloatRange(min=0, min_open=True), default=None,
+              help="Object pixel in metres, where IN does not tell.")  # fmt: skip
+@click.option("--energy-ev", type=click.FloatRange(min=0, min_open=True), default=None,
+              help="Photon energy in electron volts, where IN does not tell.")  # fmt: skip
+@click.option("--distance-m", type=click.FloatRange(min=0, min_open=True), default=None,
+              help="Sample to detector in metres, where IN does not tell.")  # fmt: skip
+@scan_options
+def command(
+    source: Path,
+    target: Path,
+    to: Any,
+    force: bool,
+    quiet: bool,
+    pixel_size_m: float | None,
+    energy_ev: float | None,
+    distance_m: float | None,
+    probe: str | None,
+    units: Any,
+    photons: float | None,
+) -> None:
+    """Write the scan or result IN as OUT, and say what the new format cannot hold.
+
+    OUT is a folder or diffraction.h5 (ptychodus), NAME_dp.hdf5 (fold_slice, PtychoFM), NAME.cxi,
+    NAME.npz, NAME.h5 (native), product.h5 or product.npz; --to chooses where the name does not
+    tell.
+    """
+    from ptychopinn.io.convert import convert
+
+    done = convert(
+        source,
+        target,
+        to=to,
+        force=force,
+        probe=probe,
+        units=units,
+        photons=photons,
+        pixel_size_m=pixel_size_m,
+        energy_eV=energy_ev,
+        distance_m=distance_m,
+    )
+    if quiet:
+        return
+    for file in done.files:
+        click.echo(f"{done.source_format} -> {done.target_format}: {file}")
+    if not done.losses:
+        click.echo("nothing was lost")
+    for loss in done.losses:
+        click.echo(f"not kept: {loss}")

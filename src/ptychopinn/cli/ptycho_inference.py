@@ -1,0 +1,159 @@
+"""``ptycho_inference``: the inference command of the earlier program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptychopinn.backends.selector import KINDS, choose
+from ptychopinn.cli import earlier
+from ptychopinn.clients.settings import (
+    ACCELERATORS,
+    EVERY_PATTERN,
+    Rule,
+    backend_name,
+    only_effects,
+)
+
+RULES = {
+    "n_groups": Rule(effect=EVERY_PATTERN),
+    "n_images": Rule(effect=EVERY_PATTERN),
+    "n_subsample": Rule(effect=EVERY_PATTERN),
+    "subsample_seed": Rule(effect=EVERY_PATTERN),
+    "neighbor_count": Rule(effect="the model keeps the groups it was trained with"),
+    "debug": Rule(effect="all messages are in log.txt", neutral=False),
+    "debug_dump": Rule(effect="reconstruction.h5 holds everything in full precision"),
+    "gridsize": Rule(effect="the model keeps the groups it was trained with"),
+    "N": Rule(effect="the patterns tell their size"),
+    "torch_num_workers": Rule(effect="patterns are read in the main process"),
+    "torch_inference_batch_size": Rule(
+        effect="as many patterns are held at once as fit into a fixed amount of memory"
+    ),
+    "verbose": Rule(effect="all messages are shown, and kept in log.txt", neutral=False),
+}
+SWITCHES = earlier.switches(RULES) | {"comparison_plot", "quiet"}
+PLACES = (
+    "model_path",
+    "test_data",
+    "test_data_file",
+    "output_dir",
+    "backend",
+    "comparison_plot",
+    "phase_vmin",
+    "phase_vmax",
+    "torch_accelerator",
+    "quiet",
+    "console_level",
+)
+KNOWN = (*PLACES, *RULES)
+DEFAULT_OUTPUT = "inference_outputs"
+COMPARISON = "comparison_plot.png"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--model_path", help="Folder with wts.h5.zip, or that file.")
+@click.option("--test_data", help="Scan to reconstruct.")
+@click.option("--test_data_file", help="The same as --test_data.")
+@click.option("--output_dir", help=f"Folder of the results.  [default: {DEFAULT_OUTPUT}]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file.")
+@click.option("--backend", help="tensorflow or pytorch.  [default: the installed one]")
+@click.option(
+    "--comparison_plot",
+    is_flag=False,
+    flag_value="true",
+    metavar="[true|false]",
+    help=f"Draw {COMPARISON} against the object in the scan.",
+)
+@click.option("--phase_vmin", help="Lower limit of the phase picture, in radians.")
+@click.option("--phase_vmax", help="Upper limit of the phase picture, in radians.")
+@click.option("--torch_accelerator", help="auto, cpu, cuda or gpu.")
+@click.option(
+    "--quiet",
+    is_flag=False,
+    flag_value="true",
+    metavar="[true|false]",
+    help="Show only warnings and errors.",
+)
+@click.option("--console_level", help="WARNING and above is the same as --quiet.")
+@earlier.rule_options(RULES)
+def command(config_file: Path | None, **flags: Any) -> None:
+    """Reconstruct a scan with a trained model, as the command of this name always did.
+
+    Underscores and hyphens in names are the same. Every pattern is used. See docs/migrating.md.
+    """
+    from ptychopinn.cli import infer
+    from ptychopinn.errors import InputError
+
+    found = earlier.settings(config_file, flags, KNOWN)
+    model = Path(earlier.need(found, "model_path"))
+    source = Path(earlier.need(found, "test_data", "test_data_file"))
+    output = Path(found.pop("output_dir", DEFAULT_OUTPUT))
+    backend, _ = choose(backend_name(found.pop("backend", None)))
+    quiet = earlier.is_quiet(found.pop("quiet", False), found.pop("console_level", None))
+    compare = found.pop("comparison_plot", False)
+    limits = found.pop("phase_vmin", None), found.pop("phase_vmax", None)
+    for limit in limits:
+        if limit is not None and not isinstance(limit, int | float):
+            raise InputError(
+                f"--phase_vmin and --phase_vmax must be numbers, received {limit!r}; give radians."
+            )
+    try:
+        accelerator = ACCELERATORS(found.pop("torch_accelerator", "auto"))
+    except ValueError as error:
+        raise InputError(f"--torch_accelerator cannot be that: {error}; change it.") from error
+    notes = only_effects(found, RULES, earlier.flag)
+    if not quiet:
+        for note in notes:
+            click.echo(f"no effect: {note}", err=True)
+    with earlier.saying_poor_fits():
+        click.get_current_context().invoke(
+            infer.command,
+            model=model,
+            scan=source,
+            output=output,
+            force=True,
+            quiet=quiet,
+            backend=backend,
+            **{f"{KINDS[backend].prefix}_accelerator": accelerator},
+        )
+    if limits != (None, None):
+        from ptychopinn.report.figures import save_phase
+        from ptychopinn.result import load_reconstruction
+
+        result = load_reconstruction(output)
+        poor = result.provenance["fit"]["verdict"] == "poor"
+        picture = output / "reconstructed_phase.png"
+        save_phase(result, picture, note="POOR FIT" if poor else None, limits=limits)
+    if compare:
+        _compare(output, source)
+
+
+def _compare(output: Path, source: Path) -> None:
+    """Draw the result beside the object in the scan; say so when there is none."""
+    from ptychopinn.evaluation import evaluate
+    from ptychopinn.io import load_scan
+    from ptychopinn.report.figures import save_evaluation
+    from ptychopinn.result import load_reconstruction
+
+    scan = load_scan(source)
+    if scan.object is None:
+        click.echo(
+            f"no {COMPARISON}: the scan '{source}' holds no object to compare with", err=True
+        )
+        return
+    save_evaluation(evaluate(load_reconstruction(output), truth=scan), output / COMPARISON)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run with these arguments, in either spelling, and return the exit code."""
+    return earlier.run(arguments, SWITCHES, command, "ptycho_inference")
+
+
+def main() -> None:
+    """The entry point."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in ptychopinn.cli.main
+    sys.exit(run())

@@ -1,0 +1,494 @@
+"""The one table from the names of the earlier program, and of ptychodus, to the configuration.
+
+Each name has a :class:`Rule`: where its value goes, or why it changes nothing, or why it cannot be
+honoured. Nothing is dropped in silence: :func:`translate` returns a note for every value that was
+given and has no effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from ptychopinn.backends.options import Execution
+from ptychopinn.backends.selector import KINDS, BackendName, choose
+from ptychopinn.config import (
+    FOREIGN,
+    SECTIONS,
+    Architecture,
+    Config,
+    merged,
+    read_config_file,
+    validated,
+)
+from ptychopinn.errors import InputError
+
+ARCHITECTURE_VARIABLE = "PTYCHOPINN_ARCHITECTURE"
+BACKEND_VARIABLE = "PTYCHOPINN_BACKEND"
+CONFIG_VARIABLE = "PTYCHOPINN_CONFIG"
+
+# Stands for "no value says nothing".
+NEVER = object()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of one setting; a rule without anything is for what another setting says too.
+
+    Attributes
+    ----------
+    to : ``section.field`` of the configuration or ``execution.field``; several are separated by a
+        blank and get the values of ``convert`` in that order
+    convert : from the value to that of the field; raises ``ValueError`` with the reason when the
+        value cannot be honoured
+    effect : why the setting changes nothing, or what happens in its place
+    neutral : the value at which it says nothing, and is left out
+    """
+
+    to: str = ""
+    convert: Callable[[Any], Any] | None = None
+    effect: str = ""
+    neutral: Any = NEVER
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The configuration, the backend with its options, and a note for each value without effect."""
+
+    config: Config
+    backend: BackendName
+    execution: Execution
+    notes: tuple[str, ...]
+
+
+def only(*allowed: Any, why: str) -> Callable[[Any], Any]:
+    """A conversion that lets these values through and refuses all others for the reason."""
+
+    def convert(value: Any) -> Any:
+        if value not in allowed:
+            raise ValueError(why)
+        return value
+
+    return convert
+
+
+def choice(table: Mapping[str, Any], why: str = "") -> Callable[[Any], Any]:
+    """A conversion by name, upper or lower case."""
+    known = {str(key).casefold(): value for key, value in table.items()}
+
+    def convert(value: Any) -> Any:
+        if str(value).casefold() not in known:
+            raise ValueError(why or f"expected one of {', '.join(map(str, table))}")
+        return known[str(value).casefold()]
+
+    return convert
+
+
+EVERY_PATTERN = "every pattern is used"
+EXACT_SCALE = "probe and patterns are brought to one scale exactly, see docs/data-formats.md"
+SCHEDULES = choice(
+    {
+        "default": "plateau",
+        "plateau": "plateau",
+        "ReduceLROnPlateau": "plateau",
+        "CosineAnnealing": "cosine",
+        "cosine": "cosine",
+        "WarmupCosine": "cosine",
+        "constant": "constant",
+    },
+    "choose Default, ReduceLROnPlateau, CosineAnnealing or constant",
+)
+LOSSES = choice({"poisson": (1.0, 0.0), "mae": (0.0, 1.0)}, "choose poisson or mae")
+NO_MASK = only(False, None, why="the probe is used as it is given; mask it before")
+
+#: Model, data and training settings of the earlier program.
+RULES: Mapping[str, Rule] = {
+    "N": Rule("model.N", neutral=0),
+    "gridsize": Rule("model.gridsize", neutral=1),
+    "n_filters_scale": Rule("model.n_filters_scale", float, neutral=2),
+    "model_type": Rule("model.mode", neutral="pinn"),
+    "architecture": Rule("model.architecture"),
+    "amp_activation": Rule(
+        "model.amp_activation",
+        choice(
+            {
+                "sigmoid": "sigmoid",
+                "swish": "swish",
+                "silu": "swish",
+                "softplus": "softplus",
+                "relu": "relu",
+            }
+        ),
+        neutral="sigmoid",
+    ),
+    "object_big": Rule(
+        effect="overlapping patches are always merged into one object", neutral=True
+    ),
+    "probe_big": Rule("model.probe_big", neutral=True),
+    "pad_object": Rule("model.pad_object", neutral=True),
+    "probe_mask": Rule(convert=NO_MASK, neutral=False),
+    "probe_mask_sigma": Rule(
+        convert=only(0, 0.0, 1.0, None, why="the probe is used as it is given; mask it before"),
+        neutral=1.0,
+    ),
+    "probe_mask_diameter": Rule(convert=NO_MASK, neutral=None),
+    "probe_scale": Rule(effect=EXACT_SCALE, neutral=4.0),
+    "gaussian_smoothing_sigma": Rule(
+        convert=only(0, 0.0, why="smoothing hides what the patterns say; use 0"), neutral=0.0
+    ),
+    "intensity_scale_trainable": Rule(effect=EXACT_SCALE, neutral=True),
+    "batch_size": Rule("training.batch_size", neutral=16),
+    "nepochs": Rule("training.epochs"),
+    "mae_weight": Rule("loss.mae_weight", neutral=0.0),
+    "nll_weight": Rule("loss.nll_weight", neutral=1.0),
+    "realspace_mae_weight": Rule("loss.realspace_mae_weight", neutral=0.0),
+    "realspace_weight": Rule("loss.realspace_weight", neutral=0.0),
+    "torch_loss_mode": Rule("loss.nll_weight loss.mae_weight", LOSSES, neutral="poisson"),
+    "nphotons": Rule(
+        effect="the patterns tell their number of photons",
+    ),
+    "n_groups": Rule("data.n_groups"),
+    "n_images": Rule("data.n_groups"),
+    "n_subsample": Rule("data.n_subsample"),
+    "subsample_seed": Rule("data.subsample_seed"),
+    "neighbor_count": Rule("data.neighbor_count"),
+    "neighbor_pool_size": Rule("data.neighbor_count"),
+    "enable_oversampling": Rule("data.enable_oversampling", neutral=False),
+    "sequential_sampling": Rule("data.sequential_sampling", neutral=False),
+    "positions_provided": Rule(
+        convert=only(True, why="the method needs the scan positions; provide them"), neutral=True
+    ),
+    "probe_trainable": Rule("training.probe_trainable", neutral=False),
+    "gradient_clip_val": Rule(
+        "training.gradient_clip_val", lambda value: 0.0 if value is None else float(value)
+    ),
+    "gradient_clip_algorithm": Rule(
+        convert=only("norm", why="gradients are clipped by their norm; use norm"), neutral="norm"
+    ),
+    "optimizer": Rule(convert=choice({"adam": None}, "the optimiser is adam"), neutral="adam"),
+    "scheduler": Rule("training.scheduler", SCHEDULES, neutral="Default"),
+    "plateau_factor": Rule("training.plateau_factor"),
+    "plateau_patience": Rule("training.plateau_patience"),
+    "plateau_min_lr": Rule(effect="the plateau schedule has no lower bound of the learning rate"),
+    "plateau_threshold": Rule(effect="an improvement is a fall of the loss by 0.1 %"),
+    "learning_rate": Rule("training.learning_rate", float),
+}
+
+ACCELERATORS = choice(
+    {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "gpu": "cuda"},
+    "the accelerators are auto, cpu, cuda and gpu",
+)
+
+#: ``--torch-*`` flags, and ``PyTorchExecutionConfig``.
+EXECUTION_RULES: Mapping[str, Rule] = {
+    "accelerator": Rule("execution.accelerator", ACCELERATORS, neutral="auto"),
+    "deterministic": Rule("execution.deterministic"),
+    "num_workers": Rule("execution.num_workers"),
+    "strategy": Rule(effect="one device is used", neutral="auto"),
+    "n_devices": Rule(effect="one device is used", neutral=1),
+    "accumulate_grad_batches": Rule(
+        convert=only(1, why="gradients are not accumulated; raise the batch size in its place"),
+        neutral=1,
+    ),
+    "learning_rate": RULES["learning_rate"],
+    "scheduler": RULES["scheduler"],
+    "plateau_factor": RULES["plateau_factor"],
+    "plateau_patience": RULES["plateau_patience"],
+    "plateau_min_lr": RULES["plateau_min_lr"],
+    "plateau_threshold": RULES["plateau_threshold"],
+    "gradient_clip_val": RULES["gradient_clip_val"],
+    "logger": Rule("execution.logger", lambda value: "none" if value is None else value),
+    "enable_progress_bar": Rule(effect="a terminal shows the progress", neutral=False),
+    "enable_checkpointing": Rule(
+        effect="the best and the last state are always kept in checkpoints/", neutral=True
+    ),
+    "checkpoint_save_top_k": Rule(effect="the best state and the last one are kept", neutral=1),
+    "checkpoint_monitor": Rule(
+        effect="the best state is the one with the lowest validation loss", neutral="val_loss"
+    ),
+    "inference_batch_size": Rule(
+        effect="as many patterns are held at once as fit into a fixed amount of memory",
+        neutral=None,
+    ),
+    **{
+        f"recon_log_{name}": Rule(
+            effect="pictures of the object are made after training, not during it", neutral=None
+        )
+        for name in ("every_n_epochs", "num_patches", "fixed_indices", "stitch",
+                     "max_stitch_samples")
+    },
+}  # fmt: skip
+
+#: Before the names of execution settings where they stand beside others.
+TORCH = "torch_"
+#: All settings of a training command.
+COMMAND_RULES: Mapping[str, Rule] = {
+    **RULES,
+    **{TORCH + name: rule for name, rule in EXECUTION_RULES.items()},
+}
+
+_ATTENTION = "the networks are those of docs/user-guide.md, without attention blocks"
+_GROUPING = "groups are drawn from the nearest neighbours"
+_TUNING = "there is one stage of training"
+
+#: Settings of ``ptycho_torch.config_params``, all classes together.
+TORCH_RULES: Mapping[str, Rule] = {
+    "mode": Rule(
+        "model.mode",
+        choice({"unsupervised": "pinn", "supervised": "supervised", "pinn": "pinn"}),
+        neutral="Unsupervised",
+    ),
+    "N": Rule(effect="the patterns tell their size", neutral=128),
+    "C": Rule("model.gridsize", lambda value: round(float(value) ** 0.5), neutral=4),
+    "grid_size": Rule(effect="the number of channels tells the group", neutral=(2, 2)),
+    "K": Rule("data.neighbor_count", neutral=6),
+    "n_filters_scale": RULES["n_filters_scale"],
+    "amp_activation": Rule("model.amp_activation", RULES["amp_activation"].convert, neutral="silu"),
+    "object_big": RULES["object_big"],
+    "probe_big": RULES["probe_big"],
+    "probe_scale": RULES["probe_scale"],
+    "probe_mask": Rule(convert=only(None, False, why="mask the probe before"), neutral=None),
+    "probe_normalize": Rule(effect=EXACT_SCALE, neutral=True),
+    "probe_ramp_removal": Rule(effect="the probe is used as it is given", neutral=False),
+    "normalize": Rule(effect=EXACT_SCALE, neutral="Batch"),
+    "data_scaling": Rule(effect=EXACT_SCALE, neutral="Parseval"),
+    "phase_subtraction": Rule(effect="labels are compared up to a phase", neutral=True),
+    "neighbor_function": Rule(effect=_GROUPING, neutral="Nearest"),
+    "scan_pattern": Rule(effect=_GROUPING, neutral="Isotropic"),
+    "min_neighbor_distance": Rule(effect=_GROUPING, neutral=0.0),
+    "max_neighbor_distance": Rule(effect=_GROUPING, neutral=3.0),
+    "K_quadrant": Rule(effect=_GROUPING, neutral=30),
+    "n_subsample": Rule(effect=EVERY_PATTERN, neutral=7),
+    "x_bounds": Rule(effect=EVERY_PATTERN, neutral=(0.1, 0.9)),
+    "y_bounds": Rule(effect=EVERY_PATTERN, neutral=(0.1, 0.9)),
+    "loss_function": Rule("loss.nll_weight loss.mae_weight", LOSSES, neutral="Poisson"),
+    "nll": Rule(
+        "loss.nll_weight loss.mae_weight",
+        lambda value: (1.0, 0.0) if value else (0.0, 1.0),
+        neutral=True,
+    ),
+    "amp_loss": Rule(
+        convert=only(None, why="the amplitude has no further loss; choose None"), neutral=None
+    ),
+    "phase_loss": Rule(
+        convert=only(None, why="the phase has no further loss; choose None"), neutral=None
+    ),
+    "amp_loss_coeff": Rule(effect="there is no further loss of the amplitude", neutral=1.0),
+    "phase_loss_coeff": Rule(effect="there is no further loss of the phase", neutral=1.0),
+    "amplitude_variance_loss": Rule(
+        convert=only(False, why="there is no such loss; switch it off"), neutral=False
+    ),
+    "amplitude_variance_coeff": Rule(effect="there is no such loss", neutral=0.01),
+    "probe_reference_coeff": Rule(effect="there is no such loss", neutral=0.0),
+    "intensity_scale_trainable": Rule(effect=EXACT_SCALE, neutral=False),
+    "intensity_scale": Rule(effect=EXACT_SCALE, neutral=10000.0),
+    "max_position_jitter": Rule(effect="positions are used as they are", neutral=10),
+    "num_datasets": Rule(effect="the folder tells how many scans there are", neutral=1),
+    "C_model": Rule(),
+    "C_forward": Rule(),
+    "decoder_last_amp_channels": Rule(),
+    **{
+        name: Rule(effect=_ATTENTION, neutral=neutral)
+        for name, neutral in {
+            "cbam_encoder": True,
+            "cbam_bottleneck": False,
+            "cbam_decoder": False,
+            "eca_encoder": False,
+            "eca_decoder": False,
+            "spatial_decoder": False,
+            "decoder_spatial_kernel": 7,
+            "use_shared_decoder": False,
+            "batch_norm": False,
+            "edge_pad": 10,
+            "decoder_last_c_outer_fraction": 0.125,
+            "offset": 6,
+        }.items()
+    },
+    "epochs": Rule("training.epochs"),
+    "batch_size": Rule("training.batch_size", neutral=16),
+    "learning_rate": Rule("training.learning_rate", float, neutral=1e-3),
+    "n_devices": EXECUTION_RULES["n_devices"],
+    "num_workers": Rule(effect="the patterns are in memory", neutral=4),
+    "accum_steps": Rule(
+        convert=only(1, why="gradients are not accumulated; raise the batch size in its place"),
+        neutral=1,
+    ),
+    "gradient_clip_val": Rule("training.gradient_clip_val", float, neutral=None),
+    "device": Rule(
+        "execution.accelerator",
+        # A client asks for "cuda" by default, also where there is none.
+        choice({"cuda": "auto", "gpu": "auto", "auto": "auto", "cpu": "cpu"}, "choose cuda or cpu"),
+        neutral="cuda",
+    ),
+    "strategy": Rule(effect="one device is used", neutral="ddp_spawn"),
+    "framework": Rule(effect="PyTorch Lightning runs the training", neutral="Lightning"),
+    "orchestrator": Rule(effect="PyTorch Lightning runs the training", neutral="Lightning"),
+    "scheduler": Rule(
+        "training.scheduler",
+        choice({"Cosine": "cosine", "Default": "plateau"}, "choose Default or Cosine"),
+        neutral="Default",
+    ),
+    "warmup_epochs": Rule(effect="the learning rate rises over the first 20 steps", neutral=0),
+    "min_lr_ratio": Rule(effect="the learning rate falls to zero", neutral=0.1),
+    "notes": Rule(effect="not stored", neutral=""),
+    "model_name": Rule(effect="not stored", neutral="PtychoPINNv2"),
+    "epochs_fine_tune": Rule(effect=_TUNING, neutral=0),
+    "fine_tune_gamma": Rule(effect=_TUNING, neutral=0.1),
+    "enable_staged_finetuning": Rule(effect=_TUNING, neutral=False),
+    **{
+        f"finetune_{name}": Rule(effect=_TUNING, neutral=neutral)
+        for name, neutral in {
+            "stage1_epochs": 7,
+            "stage2_epochs": 7,
+            "stage3_epochs": 5,
+            "stage1_lr_decoder": 0.1,
+            "stage2_lr_encoder_top": 0.01,
+            "stage2_lr_decoder": 0.05,
+            "stage2_lr_phase_head": 0.1,
+            "stage3_lr_encoder_bottom": 0.005,
+            "stage3_lr_encoder_top": 0.01,
+            "stage3_lr_decoder": 0.02,
+            "stage3_lr_phase_head": 0.05,
+            "skip_stage3": True,
+            "early_stop_patience": 3,
+            "val_split": 0.05,
+        }.items()
+    },
+}
+
+
+def translate(
+    values: Mapping[str, Any],
+    rules: Mapping[str, Rule],
+    *,
+    architecture: Architecture,
+    backend: BackendName | None = None,
+    names: Callable[[str], str] = str,
+    further: Mapping[str, Any] | None = None,
+) -> Translation:
+    """The configuration that these settings ask for.
+
+    Parameters
+    ----------
+    values : settings by their old names; those at their neutral value are left out
+    rules : the table
+    architecture : where the values do not name one
+    backend : which computes; what is installed when not given
+    names : how a name is shown to the user, for example with ``--`` before it
+    further : configuration in our own names that takes precedence (see :func:`environment`)
+
+    Raises
+    ------
+    InputError
+        For a name that is not in the table, a value that cannot be honoured, or a backend that is
+        not installed.
+    """
+    backend, _ = choose(backend, training=True)
+    schema = KINDS[backend].execution
+    own: dict[str, dict[str, Any]] = {section: {} for section in (*SECTIONS, "execution")}
+    notes: list[str] = []
+    chosen: dict[str, str] = {}
+    given = dict(values)
+    further = merged(dict(further or {}))
+    picked = further.get("model", {}).get("architecture") or given.get("architecture")
+    picked = str(picked or architecture)
+    own["model"]["architecture"] = picked
+    foreign = {
+        f"{section}.{field}"
+        for section, fields in FOREIGN.get(picked, {}).items()
+        for field in fields
+    }
+    if picked != "cnn":
+        # Batches of patches; a canvas network takes one sub-scan a step.
+        foreign |= {"training.batch_size"}
+    for name, value in given.items():
+        rule = rules.get(name)
+        if rule is None:
+            raise InputError(
+                f"a known setting was expected, received '{names(name)}'; the settings are "
+                f"{', '.join(sorted(map(names, rules)))}."
+            )
+        if rule.neutral is not NEVER and value == rule.neutral:
+            continue
+        try:
+            result = value if rule.convert is None else rule.convert(value)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{names(name)} cannot be {value!r}: {error}; change it.") from error
+        if not rule.to:
+            if rule.effect:
+                notes.append(f"{names(name)} = {value}: {rule.effect}")
+            continue
+        targets = rule.to.split()
+        results = result if len(targets) > 1 else (result,)
+        for target, single in zip(targets, results, strict=True):
+            section, field = target.split(".")
+            if target in foreign:
+                notes.append(
+                    f"{names(name)} = {value}: has a meaning for the architecture cnn only"
+                )
+            elif section == "execution" and field not in schema.model_fields:
+                notes.append(f"{names(name)} = {value}: not known to the backend {backend}")
+            elif target in chosen and own[section][field] != single:
+                raise InputError(
+                    f"one value was expected, received {names(chosen[target])} and {names(name)} "
+                    "that contradict each other; leave one out."
+                )
+            else:
+                own[section][field] = single
+                chosen[target] = name
+    execution = validated(schema, own.pop("execution"))
+    config = validated(Config, merged(own, further))
+    return Translation(config, backend, execution, tuple(notes))
+
+
+def only_effects(
+    values: Mapping[str, Any], rules: Mapping[str, Rule], names: Callable[[str], str] = str
+) -> list[str]:
+    """The notes about settings of which none can have an effect; see :func:`translate`."""
+    return [
+        f"{names(name)} = {value}: {rules[name].effect}"
+        for name, value in values.items()
+        if value != rules[name].neutral
+    ]
+
+
+def backend_name(asked: Any = None) -> BackendName | None:
+    """The backend asked for, or that of the environment; None leaves the choice to what is
+    installed.
+
+    Raises
+    ------
+    InputError
+        For any other name.
+    """
+    name = asked or os.environ.get(BACKEND_VARIABLE)
+    if not name:
+        return None
+    if name not in get_args(BackendName):
+        raise InputError(
+            f"the backend must be one of {', '.join(get_args(BackendName))}, received '{name}'; "
+            f"correct --backend or {BACKEND_VARIABLE}."
+        )
+    return cast(BackendName, name)
+
+
+def environment(default: Architecture) -> tuple[Architecture, dict[str, Any]]:
+    """What the environment says: the architecture, and a configuration that takes precedence.
+
+    Raises
+    ------
+    InputError
+        For an unknown architecture or a file that cannot be read.
+    """
+    name = os.environ.get(ARCHITECTURE_VARIABLE, default) or default
+    if name not in get_args(Architecture):
+        raise InputError(
+            f"{ARCHITECTURE_VARIABLE} must be one of {', '.join(get_args(Architecture))}, received "
+            f"'{name}'; correct the environment variable."
+        )
+    file = os.environ.get(CONFIG_VARIABLE)
+    further = read_config_file(Path(file)) if file else {}
+    return cast(Architecture, name), further

@@ -1,0 +1,213 @@
+"""From one format to another, and what was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ptychopinn.errors import InputError
+from ptychopinn.files import refuse_existing
+from ptychopinn.io import (
+    checked_scan,
+    cxi,
+    find_format,
+    fold_slice,
+    native,
+    npz,
+    ptychodus_product,
+    ptychodus_scan,
+    ptychodus_training,
+    read_fields,
+    save_scan,
+    scan_of,
+)
+from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, Units, signature
+from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.probes import read_probe
+from ptychopinn.io.record import (
+    SCAN_KEEPS,
+    Product,
+    Record,
+    consecutive,
+    lost,
+    record_of_fields,
+    scan_fields,
+)
+
+Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
+TARGETS: tuple[str, ...] = get_args(Target)
+
+# The group of a reconstruction.h5 that a product does not have, see ptychopinn.result.
+GROUP = "ptychopinn"
+
+# Formats whose files are read whole, as a record.
+_RECORDS: Mapping[str, Any] = {
+    module.NAME: module
+    for module in (ptychodus_scan, ptychodus_training, ptychodus_product, cxi, fold_slice)
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written, in which format, and a phrase for everything that is not in it."""
+
+    source_format: str
+    target_format: str
+    files: tuple[Path, ...]
+    losses: tuple[str, ...]
+
+
+def target_format(source: Path, target: Path, *, patterns: bool) -> Target:
+    """The format that the name of the target asks for, given whether there are patterns.
+
+    Raises
+    ------
+    InputError
+        When the name does not tell.
+    """
+    name, suffix = target.name.lower(), target.suffix.lower()
+    if suffix == ".cxi":
+        return "cxi"
+    if target.stem.lower().endswith(("_dp", "_para")):
+        return "fold_slice"
+    if not suffix or target.is_dir() or name == ptychodus_scan.DIFFRACTION:
+        return "ptychodus"
+    if suffix not in (".npz", *native.SUFFIXES):
+        raise InputError(
+            "the name of the target must end in .h5, .hdf5, .npz, .cxi, _dp.hdf5, or name a "
+            f"folder, received '{target}' for '{source}'; rename it or say --to FORMAT."
+        )
+    if not patterns or target.stem.lower() == "product":
+        return "product"
+    return "npz" if suffix == ".npz" else "native"
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    to: Target | None = None,
+    force: bool = False,
+    probe: str | None = None,
+    units: Units | None = None,
+    photons: float | None = None,
+    pixel_size_m: float | None = None,
+    energy_eV: float | None = None,
+    distance_m: float | None = None,
+) -> Conversion:
+    """Write ``source`` in another format.
+
+    Between the exchange formats everything is kept that the target can hold, in the scale of the
+    source; the native format gets a probe in sqrt(counts), as :func:`ptychopinn.io.load_scan` does.
+
+    Parameters
+    ----------
+    to : the target's format; taken from its name when not given
+    force : overwrite existing files
+    probe, units, photons : see :func:`ptychopinn.io.load_scan`
+    pixel_size_m, energy_eV, distance_m : take the place of what the source says
+
+    Raises
+    ------
+    InputError
+        When the source cannot be read, the target exists or cannot hold the source.
+    """
+    start, end = Path(source), Path(target)
+    known = find_format(start)
+    said = {"pixel_size_m": pixel_size_m, "energy_eV": energy_eV, "distance_m": distance_m}
+    given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    if known.NAME in _RECORDS:
+        if units is not None or photons is not None:
+            raise InputError(
+                f"--units and --photons are meant for NPZ scans, received '{start}' in the format "
+                f"{known.NAME}, which stores photon counts; leave them out."
+            )
+        record = _RECORDS[known.NAME].read_record(start)
+        record = Record(record.patterns, _changed(record.product, probe, given))
+        fields = None
+    else:
+        fields = read_fields(start, probe=probe, units=units, photons=photons)[1]
+        fields = replace(fields, **given)
+        checked_scan(fields, start)
+        record = record_of_fields(fields)
+    chosen = to or target_format(start, end, patterns=record.patterns is not None)
+    if record.patterns is None and chosen not in ("product", "cxi"):
+        raise InputError(
+            f"a scan with patterns was expected for the format {chosen}, received the product "
+            f"'{start}', which has none; convert it to product.h5, product.npz or .cxi."
+        )
+    if chosen == "ptychodus" and end.name.lower() == ptychodus_scan.DIFFRACTION:
+        end = end.parent
+    outputs = _outputs(chosen, end)
+    sources = {file.resolve() for file in _inputs(known.NAME, start)}
+    for file in outputs:
+        if file.resolve() in sources:
+            raise InputError(
+                f"the target must be another file, received '{file}', which is the source; choose "
+                "another name."
+            )
+        refuse_existing(file.parent, [file.name], force)
+    losses = _unlisted(start)
+    if chosen == "native":
+        if fields is None:
+            fields = scan_fields(record, ReadOptions(), start)
+        losses += lost(record, SCAN_KEEPS)
+        scan = scan_of(fields, start)
+        power = scan.provenance.get("probe_power")
+        if not fields.probe_in_counts and power is not None:
+            losses.append(f"the scale of the probe (it was multiplied by {power['factor']:.6g})")
+        save_scan(scan, end, force=True)
+    else:
+        writer = _WRITERS[chosen]
+        losses += lost(record, npz.kept(record) if writer is npz else writer.KEEPS)
+        if chosen not in ("ptychodus", "product"):
+            record, unpaired = consecutive(record)
+            losses += unpaired
+        writer.write_record(record, end)
+    return Conversion(known.NAME, chosen, outputs, tuple(losses))
+
+
+_WRITERS: Mapping[str, Any] = {**_RECORDS, npz.NAME: npz}
+
+
+def _outputs(chosen: str, path: Path) -> tuple[Path, ...]:
+    """The files that a conversion to ``path`` writes."""
+    module = _WRITERS.get(chosen)
+    return module.outputs(path) if module in (ptychodus_scan, fold_slice) else (path,)
+
+
+def _inputs(known: str, path: Path) -> tuple[Path, ...]:
+    """The files that a scan named ``path`` is read from."""
+    module = _RECORDS.get(known)
+    return module.files(path) if module in (ptychodus_scan, fold_slice) else (path,)
+
+
+def _changed(product: Product, probe: str | None, given: Mapping[str, float]) -> Product:
+    """The product with what the user says in place of what the file says."""
+    metadata = dict(product.metadata)
+    for key, name in (
+        ("energy_eV", "photon_energy_eV"),
+        ("distance_m", "detector_object_distance_m"),
+    ):
+        if key in given:
+            metadata[name] = given[key]
+    product = replace(product, metadata=metadata)
+    if "pixel_size_m" in given:
+        pixel = given["pixel_size_m"]
+        product = replace(product, object_pixel_m=(pixel, pixel), probe_pixel_m=(pixel, pixel))
+    if probe is not None:
+        modes = read_probe(probe).astype(np.complex64)
+        product = replace(product, probe=modes[None], opr_weights=None)
+    return product
+
+
+def _unlisted(source: Path) -> list[str]:
+    """What a result of this program holds beyond a product."""
+    if source.is_dir() or signature(source) != HDF5_SIGNATURE:
+        return []
+    with reading(source) as file:
+        return ["the weight map and the provenance of the result"] if GROUP in file else []

@@ -1,0 +1,255 @@
+"""CXI files, version 1.6: patterns, positions, probe and object in the layout of the CXI database.
+
+==========================================================  ===================================
+``/entry_1/data_1/data`` or ``.../detector_1/data``         (n, H, W) counts
+``/entry_1/instrument_1/detector_1``                        ``distance``, ``x_pixel_size``,
+                                                            ``y_pixel_size`` (m), ``mask`` (0 good)
+``/entry_1/instrument_1/source_1/energy``                   joule
+``/entry_1/sample_1/geometry_1/translation``                (n, 3) as (x, y, z) in metres
+``/entry_1/image_1/data``                                   probe (R, P, H, W)
+``/entry_1/image_2/data``                                   object (L, H, W)
+``/entry_1/ptychodus``                                      what ptychodus adds
+==========================================================  ===================================
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import constants
+
+from ptychopinn.errors import InputError
+from ptychopinn.io import ptychodus_product, ptychodus_scan
+from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
+from ptychopinn.io.hdf5 import Reader, reading, writing
+from ptychopinn.io.record import (
+    METADATA,
+    Patterns,
+    Record,
+    conjugate_pixel_m,
+    contents,
+    scan_fields,
+)
+
+NAME = "cxi"
+DESCRIPTION = "CXI 1.6 (/entry_1)"
+KEEPS = frozenset(
+    {
+        "patterns",
+        "bad_pixels",
+        "detector_pixel",
+        "probe",
+        "probe_modes",
+        "probe_pixel",
+        "opr",
+        "object",
+        "layers",
+        "center",
+        "object_pixel",
+        "losses",
+        "name",
+        "comments",
+        "detector_object_distance_m",
+        "photon_energy_eV",
+        "probe_photon_count",
+        "exposure_time_s",
+        "mass_attenuation_m2_per_kg",
+        "tomography_angle_deg",
+        "far_field",
+    }
+)
+
+VERSION = 160
+ENTRY = "/entry_1"
+SOURCE, DETECTOR = f"{ENTRY}/instrument_1/source_1", f"{ENTRY}/instrument_1/detector_1"
+DATA, DETECTOR_DATA = f"{ENTRY}/data_1/data", f"{DETECTOR}/data"
+TRANSLATION = f"{ENTRY}/sample_1/geometry_1/translation"
+OLD_TRANSLATION, OLD_PROBE = f"{ENTRY}/data_1/translation", f"{SOURCE}/illumination"
+PROBE, OBJECT, OWN = f"{ENTRY}/image_1", f"{ENTRY}/image_2", f"{ENTRY}/ptychodus"
+# Numbers in the group of ptychodus, by the names of a product.
+OWN_NUMBERS = (
+    "probe_photon_count",
+    "exposure_time_s",
+    "mass_attenuation_m2_per_kg",
+    "tomography_angle_deg",
+)
+
+
+def matches(path: Path) -> bool:
+    """Whether this is an HDF5 file with the CXI version or the CXI entry."""
+    if signature(path) != HDF5_SIGNATURE:
+        return False
+    with reading(path) as file:
+        return "cxi_version" in file or f"{ENTRY}/instrument_1" in file
+
+
+def read(path: Path, options: ReadOptions) -> ScanFields:
+    """Read the scan."""
+    return scan_fields(read_record(path), options, path)
+
+
+def read_record(path: Path) -> Record:
+    """Read a file with patterns, with a product, or with both."""
+    with reading(path) as file:
+        metadata = dict(METADATA)
+        metadata["name"] = file.text(f"{ENTRY}/title") or file.text(f"{ENTRY}/sample_1/name")
+        metadata["comments"] = file.text(f"{ENTRY}/experiment_description")
+        metadata["detector_object_distance_m"] = file.number(f"{DETECTOR}/distance", 0.0)
+        metadata["photon_energy_eV"] = file.number(f"{SOURCE}/energy", 0.0) / constants.e
+        for key in OWN_NUMBERS:
+            metadata[key] = file.number(f"{OWN}/{key}", 0.0)
+        patterns = _patterns(file)
+        return Record(patterns, _product(file, metadata, patterns))
+
+
+def _patterns(file: Reader) -> Patterns | None:
+    name = DATA if file.shape(DATA) is not None else DETECTOR_DATA
+    if file.shape(name) is None:
+        return None
+    counts = file.array(name, "iuf", (3,))
+    mask = file.optional(f"{DETECTOR}/mask", "biu")
+    if mask is not None and mask.ndim > 2 and len(mask) == 1:
+        mask = mask[0]
+    height, width = (file.number(f"{DETECTOR}/{a}_pixel_size", 0.0) for a in "yx")
+    return ptychodus_scan.check_patterns(
+        file.path,
+        Patterns(
+            counts=counts,
+            indexes=np.arange(len(counts), dtype=np.int64),
+            bad_pixels=np.zeros(counts.shape[1:], bool) if mask is None else mask != 0,
+            detector_pixel_m=(height, width) if height > 0 and width > 0 else None,
+        ),
+    )
+
+
+def _product(file: Reader, metadata: dict[str, Any], patterns: Patterns | None) -> Any:
+    name = TRANSLATION if TRANSLATION in file else OLD_TRANSLATION
+    translation = file.array(name, ndim=(2,))
+    if translation.shape[1] < 2:
+        raise InputError(
+            f"'{name}' in '{file.path}' must have shape (n, 3) as (x, y, z), received "
+            f"{translation.shape}; store one translation per pattern."
+        )
+    probe_name = f"{PROBE}/data" if f"{PROBE}/data" in file else OLD_PROBE
+    probe = file.optional(probe_name, "cf")
+    obj = file.optional(f"{OBJECT}/data", "cf")
+    object_pixel = _pixel(file, "object", OBJECT, obj)
+    if object_pixel is None and patterns is not None and patterns.detector_pixel_m is not None:
+        n = patterns.counts.shape[-1]
+        object_pixel = conjugate_pixel_m(patterns.detector_pixel_m, n, metadata)
+    center = None
+    if f"{OWN}/object_center_x_m" in file and f"{OWN}/object_center_y_m" in file:
+        center = (
+            file.number(f"{OWN}/object_center_y_m"),
+            file.number(f"{OWN}/object_center_x_m"),
+        )
+    arrays: dict[str, NDArray[Any]] = {
+        "probe_position_x_m": translation[:, 0],
+        "probe_position_y_m": translation[:, 1],
+    }
+    arrays |= {} if probe is None else {"probe": probe}
+    arrays |= {} if obj is None else {"object": obj}
+    optional = {key: file.optional(f"{OWN}/{key}") for key in ptychodus_product.OPTIONAL}
+    return ptychodus_product.build(
+        path=file.path,
+        metadata=metadata,
+        arrays=arrays,
+        optional=optional,
+        center_m=center,
+        object_pixel_m=object_pixel,
+        probe_pixel_m=_pixel(file, "probe", PROBE, probe) or object_pixel,
+    )
+
+
+def _pixel(
+    file: Reader, what: str, image: str, array: NDArray[Any] | None
+) -> tuple[float, float] | None:
+    """(height, width) in metres, from ptychodus' numbers or from the size of the image."""
+    if f"{OWN}/{what}_pixel_height_m" in file:
+        return (
+            file.number(f"{OWN}/{what}_pixel_height_m"),
+            file.number(f"{OWN}/{what}_pixel_width_m"),
+        )
+    size = file.optional(f"{image}/image_size")
+    if size is None or array is None or size.size < 2:
+        return None
+    height, width = float(size.flat[1]) / array.shape[-2], float(size.flat[0]) / array.shape[-1]
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write patterns and product into one file; rows must pair patterns and positions already."""
+    patterns, product = record.patterns, record.product
+    metadata, held = product.metadata, contents(record)
+    with writing(path) as file:
+        file["cxi_version"] = VERSION
+        # Without start_time: the file says nothing that is not known, and equal scans give equal
+        # files.
+        detector, source = file.create_group(DETECTOR), file.create_group(SOURCE)
+        if metadata["name"]:
+            file[f"{ENTRY}/title"] = metadata["name"]
+            file[f"{ENTRY}/sample_1/name"] = metadata["name"]
+        if metadata["comments"]:
+            file[f"{ENTRY}/experiment_description"] = metadata["comments"]
+        if "photon_energy_eV" in held:
+            source["energy"] = float(metadata["photon_energy_eV"]) * constants.e
+        if "detector_object_distance_m" in held:
+            detector["distance"] = metadata["detector_object_distance_m"]
+        xyz = np.zeros((len(product.positions_m), 3))
+        xyz[:, :2] = product.positions_m[:, ::-1]
+        file[TRANSLATION] = xyz
+        file[OLD_TRANSLATION] = h5py.SoftLink(TRANSLATION)
+        if patterns is not None:
+            _write_patterns(file, detector, patterns)
+        own = file.create_group(OWN)
+        own["probe_position_indexes"] = product.indexes
+        for key in OWN_NUMBERS:
+            if key in held:
+                own[key] = metadata[key]
+        if product.opr_weights is not None:
+            own["opr_weights"] = product.opr_weights
+        if len(product.loss_values):
+            own["loss_epochs"], own["loss_values"] = product.loss_epochs, product.loss_values
+        if product.probe is not None:
+            pixel = product.probe_pixel_m or product.object_pixel_m
+            _write_image(file, own, "probe", product.probe, pixel)
+            file[OLD_PROBE] = h5py.SoftLink(f"{PROBE}/data")
+        if product.object is not None:
+            _write_image(file, own, "object", product.object, product.object_pixel_m)
+            if len(product.layer_spacing_m):
+                own["object_layer_spacing_m"] = product.layer_spacing_m
+        if product.center_m is not None:
+            own["object_center_y_m"], own["object_center_x_m"] = product.center_m
+
+
+def _write_patterns(file: h5py.File, detector: h5py.Group, patterns: Patterns) -> None:
+    detector.create_dataset("data", data=patterns.counts, compression="lzf")
+    file[DATA] = h5py.SoftLink(DETECTOR_DATA)
+    detector.create_dataset("mask", data=patterns.bad_pixels.astype(np.uint32), compression="lzf")
+    if patterns.detector_pixel_m is not None:
+        detector["y_pixel_size"], detector["x_pixel_size"] = patterns.detector_pixel_m
+
+
+def _write_image(
+    file: h5py.File,
+    own: h5py.Group,
+    what: str,
+    array: NDArray[Any],
+    pixel: tuple[float, float] | None,
+) -> None:
+    image = file.create_group(PROBE if what == "probe" else OBJECT)
+    stored = image.create_dataset("data", data=array)
+    axes, kind = ("coherent:incoherent:y:x", "amplitude")
+    if what == "object":
+        axes, kind = "layer:y:x", "electron density"
+    stored.attrs["axes"] = axes
+    image["data_type"], image["data_space"] = kind, "real"
+    image["source_1"], image["detector_1"] = h5py.SoftLink(SOURCE), h5py.SoftLink(DETECTOR)
+    if pixel is not None:
+        height, width = pixel
+        image["image_size"] = [width * array.shape[-1], height * array.shape[-2], 0.0]
+        own[f"{what}_pixel_height_m"], own[f"{what}_pixel_width_m"] = pixel

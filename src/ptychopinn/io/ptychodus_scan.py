@@ -1,0 +1,140 @@
+"""A scan of ptychodus: a folder with ``diffraction.h5`` (assembled patterns) and ``product.h5``.
+
+Patterns and positions are paired by their indexes. The folder or the file of the patterns names the
+scan.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io import ptychodus_product
+from ptychopinn.io.base import ReadOptions, ScanFields
+from ptychopinn.io.hdf5 import Reader, holds, reading, writing
+from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
+from ptychopinn.scan import check_counts
+
+NAME = "ptychodus"
+DESCRIPTION = "ptychodus diffraction.h5 with product.h5 beside it, or their folder"
+KEEPS = ALL
+
+DIFFRACTION, PRODUCT = "diffraction.h5", "product.h5"
+
+
+def matches(path: Path) -> bool:
+    """Whether this is the folder or the file with assembled patterns."""
+    if path.is_dir():
+        return (path / DIFFRACTION).is_file()
+    return holds(path, "patterns", "indexes")
+
+
+def files(path: Path) -> tuple[Path, Path]:
+    """The patterns and the product of the scan that ``path`` names.
+
+    Raises
+    ------
+    InputError
+        When one of them is missing.
+    """
+    patterns = path / DIFFRACTION if path.is_dir() else path
+    product = patterns.with_name(PRODUCT)
+    for file, what in ((patterns, "patterns"), (product, "positions and the probe")):
+        if not file.is_file():
+            raise InputError(
+                f"the {what} were expected in '{file}', received no such file; put {DIFFRACTION} "
+                f"and {PRODUCT} of one scan into one folder."
+            )
+    return patterns, product
+
+
+def read(path: Path, options: ReadOptions) -> ScanFields:
+    """Read the scan."""
+    return scan_fields(read_record(path), options, path)
+
+
+def read_record(path: Path) -> Record:
+    """Read both files."""
+    patterns, product = files(path)
+    with reading(patterns) as file:
+        return Record(read_patterns(file), ptychodus_product.read_record(product).product)
+
+
+def read_patterns(file: Reader) -> Patterns:
+    """The assembled patterns."""
+    counts = file.array("patterns", "iuf", (3,))
+    return check_patterns(
+        file.path,
+        Patterns(
+            counts=counts,
+            indexes=file.array("indexes", "iu", (1,)).astype(np.int64),
+            bad_pixels=bad_pixels(file, counts.shape[1:]),
+            detector_pixel_m=_detector_pixel(file),
+            photon_counts=file.optional("probe_photon_counts", ndim=(1,)),
+        ),
+    )
+
+
+def bad_pixels(file: Reader, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The dataset ``bad_pixels``; all False when there is none."""
+    stored = file.optional("bad_pixels", "biu", (2,))
+    return np.zeros(shape, bool) if stored is None else stored.astype(bool)
+
+
+def _detector_pixel(file: Reader) -> tuple[float, float] | None:
+    keys = ("detector_pixel_height_m", "detector_pixel_width_m")
+    height, width = (file.attribute_number("patterns", key, 0.0) for key in keys)
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def check_patterns(path: Path, patterns: Patterns) -> Patterns:
+    """Raise InputError unless all parts agree in their shapes and the patterns hold counts."""
+    n, *frame = patterns.counts.shape
+    expected = (
+        ("indexes", patterns.indexes, (n,)),
+        ("bad_pixels", patterns.bad_pixels, tuple(frame)),
+        ("probe_photon_counts", patterns.photon_counts, (n,)),
+    )
+    for key, value, shape in expected:
+        if value is not None and value.shape != shape:
+            raise InputError(
+                f"'{key}' in '{path}' must have shape {shape} for patterns of shape "
+                f"{patterns.counts.shape}, received {value.shape}; write the file again."
+            )
+    check_counts(patterns.counts, f"the patterns in '{path}'")
+    return patterns
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write both files into the folder ``path``."""
+    assert record.patterns is not None
+    # What is refused must be refused before the first of the two files is there.
+    ptychodus_product.flat(record.product)
+    with writing(path / DIFFRACTION) as file:
+        write_patterns(file, record.patterns)
+    try:
+        ptychodus_product.write_record(Record(None, record.product), path / PRODUCT)
+    except BaseException:
+        (path / DIFFRACTION).unlink(missing_ok=True)
+        raise
+
+
+def outputs(path: Path) -> tuple[Path, ...]:
+    """The files that :func:`write_record` writes."""
+    return path / DIFFRACTION, path / PRODUCT
+
+
+def write_patterns(file: h5py.File, patterns: Patterns) -> None:
+    """Write assembled patterns into an open file."""
+    stored = file.create_dataset("patterns", data=patterns.counts, compression="lzf")
+    # ptychodus demands the size; 0 m says that it is not known.
+    height, width = patterns.detector_pixel_m or (0.0, 0.0)
+    stored.attrs.update({"detector_pixel_height_m": height, "detector_pixel_width_m": width})
+    file.create_dataset("indexes", data=patterns.indexes, compression="lzf")
+    file.create_dataset("bad_pixels", data=patterns.bad_pixels, compression="lzf")
+    if patterns.photon_counts is not None:
+        file.create_dataset("probe_photon_counts", data=patterns.photon_counts, compression="lzf")

@@ -1,0 +1,111 @@
+"""The training data of ptychodus in one HDF5 file ("Ptychodus_Training_Data").
+
+Everything is a dataset: ``patterns`` (n, N, N) counts, ``bad_pixels`` (N, N), ``probe`` (P, N, N),
+``object`` (H, W), ``probe_position_x_px`` and ``probe_position_y_px`` (n,) on the object,
+``object_pixel_width_m``, ``object_pixel_height_m``, ``detector_object_distance_m`` and
+``photon_energy_eV``. Rows pair patterns and positions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ptychopinn.errors import InputError
+from ptychopinn.io import ptychodus_product, ptychodus_scan
+from ptychopinn.io.base import ReadOptions, ScanFields
+from ptychopinn.io.hdf5 import holds, reading, writing
+from ptychopinn.io.record import (
+    METADATA,
+    Patterns,
+    Record,
+    conjugate_pixel_m,
+    scan_fields,
+)
+
+NAME = "ptychodus-training"
+DESCRIPTION = "ptychodus training data in HDF5 (patterns, probe_position_x_px)"
+KEEPS = frozenset(
+    {
+        "patterns",
+        "bad_pixels",
+        "probe",
+        "probe_modes",
+        "object",
+        "object_pixel",
+        "detector_object_distance_m",
+        "photon_energy_eV",
+        "far_field",
+    }
+)
+NUMBERS = ("detector_object_distance_m", "photon_energy_eV")
+
+
+def matches(path: Path) -> bool:
+    """Whether the file has patterns and positions in pixels."""
+    return holds(path, "patterns", "probe_position_x_px", "probe_position_y_px")
+
+
+def read(path: Path, options: ReadOptions) -> ScanFields:
+    """Read the scan."""
+    return scan_fields(read_record(path), options, path)
+
+
+def read_record(path: Path) -> Record:
+    """Read the file; the middle of its object is the origin."""
+    with reading(path) as file:
+        counts = file.array("patterns", "iuf", (3,))
+        bad = ptychodus_scan.bad_pixels(file, counts.shape[1:])
+        obj = file.array("object", "c", (2, 3))
+        pixel = file.number("object_pixel_height_m"), file.number("object_pixel_width_m")
+        metadata = {**METADATA, **{key: file.number(key, 0.0) for key in NUMBERS}}
+        middle = (np.asarray(obj.shape[-2:]) - 1) / 2
+        metres = {
+            f"probe_position_{axis}_m": (
+                file.array(f"probe_position_{axis}_px", ndim=(1,)) - middle[k]
+            )
+            * pixel[k]
+            for k, axis in enumerate("yx")
+        }
+        product = ptychodus_product.build(
+            path=path,
+            metadata=metadata,
+            arrays={"object": obj, "probe": file.array("probe", "c"), **metres},
+            optional=dict.fromkeys(ptychodus_product.OPTIONAL),
+            center_m=(0.0, 0.0),
+            object_pixel_m=pixel,
+            probe_pixel_m=pixel,
+        )
+    if len(product.indexes) != len(counts):
+        raise InputError(
+            f"'{path}' must hold one position per pattern, received {len(product.indexes)} "
+            f"positions and {len(counts)} patterns; write it again."
+        )
+    patterns = Patterns(
+        counts=counts,
+        indexes=product.indexes,
+        bad_pixels=bad,
+        detector_pixel_m=conjugate_pixel_m(pixel, counts.shape[-1], metadata),
+    )
+    return Record(ptychodus_scan.check_patterns(path, patterns), product)
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write the file; rows must pair patterns and positions already."""
+    patterns, product = record.patterns, record.product
+    assert patterns is not None
+    content = ptychodus_product.flat(product)
+    obj = np.prod(content["object"], axis=0)
+    with writing(path) as file:
+        file.create_dataset("patterns", data=patterns.counts, compression="lzf")
+        file.create_dataset("bad_pixels", data=patterns.bad_pixels, compression="lzf")
+        file.create_dataset("probe", data=content["probe"][0], compression="lzf")
+        file.create_dataset("object", data=obj, compression="lzf")
+        for k, (axis, side) in enumerate((("y", "height"), ("x", "width"))):
+            pixel = content[f"object_pixel_{side}_m"]
+            metres = product.positions_m[:, k] - content[f"object_center_{axis}_m"]
+            file[f"probe_position_{axis}_px"] = metres / pixel + (obj.shape[k] - 1) / 2
+            file[f"object_pixel_{side}_m"] = pixel
+        for key in NUMBERS:
+            file[key] = product.metadata[key]

@@ -1,0 +1,213 @@
+"""Command lines of the earlier program, as scripts contain them; one per group of flags."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptychopinn.cli import ptycho_inference, ptycho_train
+from ptychopinn.io.convert import convert
+
+pytest.importorskip("torch", reason="the commands train with PyTorch")
+pytest.importorskip("lightning", reason="the commands train with Lightning")
+
+SMALL = "--nepochs 1 --n_groups 8 --batch_size 4 --n_filters_scale 1"
+
+
+def call(command: str, line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run an old command line in ``folder`` as its own process."""
+    code = (
+        f"import sys; from ptychopinn.cli.{command} import main; sys.argv[0] = '{command}'; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *line.split()],
+        cwd=folder,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.npz and test.npz in the dialect of old."""
+    folder = tmp_path_factory.mktemp("old")
+    convert(scans / "a.h5", folder / "train.npz")
+    convert(scans / "b.h5", folder / "test.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> Path:
+    """A folder with a trained model, its pictures, and the messages of the training."""
+    done = call(
+        "ptycho_train",
+        "--train_data_file train.npz --test_data_file test.npz --output_dir model "
+        f"--backend pytorch --do_stitching {SMALL} --N 32 --gridsize 2 --model_type pinn",
+        place,
+    )
+    assert done.returncode == 0, done.stderr
+    (place / "model" / "stderr.txt").write_text(done.stderr)
+    return place / "model"
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return content
+
+
+def test_training_with_stitching(model: Path) -> None:
+    for name in ("wts.h5.zip", "reconstructed_amplitude.png", "reconstructed_phase.png"):
+        assert (model / name).is_file()
+    config = config_of(model)
+    assert config["model"]["architecture"] == "cnn"
+    assert (config["model"]["N"], config["model"]["gridsize"]) == (32, 2)
+
+
+TRAINING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "model": (
+        "--amp_activation swish --object_big True --probe_big False --probe_mask False "
+        "--pad_object true --probe_scale 2 --gaussian_smoothing_sigma 0.0",
+        {"model.amp_activation": "swish", "model.probe_big": False},
+        ["--probe_scale = 2"],
+    ),
+    "training": (
+        "--mae_weight 0.5 --nll_weight 1 --realspace_weight 0.01 --nphotons 1e6 "
+        "--probe_trainable --intensity_scale_trainable False --torch_loss_mode poisson "
+        "--gradient_clip_val 2 --optimizer adam --scheduler CosineAnnealing",
+        {
+            "loss.mae_weight": 0.5,
+            "loss.realspace_weight": 0.01,
+            "training.probe_trainable": True,
+            "training.scheduler": "cosine",
+            "training.gradient_clip_val": 2.0,
+        },
+        ["--intensity_scale_trainable = False"],
+    ),
+    "data": (
+        "--n_subsample 60 --subsample_seed 3 --neighbor_count 5 --sequential_sampling "
+        "--enable_oversampling --positions_provided True",
+        {
+            "data.n_subsample": 60,
+            "data.subsample_seed": 3,
+            "data.neighbor_count": 5,
+            "data.sequential_sampling": True,
+        },
+        [],
+    ),
+    "execution": (
+        "--torch-accelerator cpu --torch-deterministic --torch-num-workers 0 "
+        "--torch-accumulate-grad-batches 1 --torch-learning-rate 1e-3 "
+        "--torch-scheduler ReduceLROnPlateau --torch-plateau-factor 0.4 --torch-plateau-patience 3 "
+        "--torch-plateau-min-lr 1e-6 --torch-plateau-threshold 1e-4 --torch-logger csv "
+        "--torch-recon-log-every-n-epochs 5 --torch-enable-checkpointing "
+        "--torch-checkpoint-save-top-k 1 --quiet",
+        {"training.learning_rate": 1e-3, "training.plateau_factor": 0.4},
+        [],
+    ),
+    "unrolled": (
+        "--architecture unrolled --gridsize 2",
+        {"model.architecture": "unrolled"},
+        ["--gridsize = 2", "cnn only"],
+    ),
+}
+
+
+@pytest.mark.parametrize("group", TRAINING)
+def test_flags_of_training(place: Path, group: str) -> None:
+    line, expected, said = TRAINING[group]
+    small = SMALL.replace("8", "1") if group == "unrolled" else SMALL
+    output = f"out_{group}"
+    done = call("ptycho_train", f"--train-data-file train.npz --output-dir {output} {small} {line}",
+                place)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (place / output / "wts.h5.zip").is_file()
+    config = config_of(place / output)
+    for name, value in expected.items():
+        section, field = name.split(".")
+        assert config[section][field] == value, name
+    for words in said:
+        assert words in done.stderr
+
+
+def test_a_configuration_file_and_a_deprecated_name(place: Path) -> None:
+    (place / "c.yaml").write_text(
+        "train_data_file: train.npz\noutput_dir: from_file\nn_images: 8\nbatch_size: 4\n"
+        "nepochs: 5\nmodel:\n  gridsize: 1\n  n_filters_scale: 1\n"
+    )
+    done = call("ptycho_train", "--config c.yaml --nepochs 1", place)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("--n_images is deprecated, use --n_groups") == 1
+    config = config_of(place / "from_file")
+    assert (config["training"]["epochs"], config["data"]["n_groups"]) == (1, 8)
+
+
+def test_inference(place: Path, model: Path) -> None:
+    done = call(
+        "ptycho_inference",
+        f"--model_path {model} --test_data test.npz --output_dir result --comparison_plot "
+        "--n_images 20 --n_subsample 50 --subsample_seed 1 --phase_vmin -1 --phase_vmax 1.5 "
+        "--debug_dump dump --torch-accelerator cpu --torch-num-workers 0 "
+        "--torch-inference-batch-size 8 --backend pytorch",
+        place,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("reconstructed_amplitude.png", "reconstructed_phase.png", "comparison_plot.png",
+                 "reconstruction.h5"):  # fmt: skip
+        assert (place / "result" / name).is_file()
+    for words in ("--n_images is deprecated", "--n_subsample = 50", "--debug_dump = dump"):
+        assert words in done.stderr
+
+
+def test_the_other_backend(place: Path) -> None:
+    pytest.importorskip("tensorflow", reason="asks for the TensorFlow backend")
+    done = call(
+        "ptycho_train",
+        f"--train_data_file train.npz --test_data_file test.npz --output_dir tf {SMALL} "
+        "--do_stitching --backend tensorflow",
+        place,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((place / "tf" / "run.json").read_text())["backend"] == "tensorflow"
+    done = call(
+        "ptycho_inference",
+        "--model_path tf --test_data test.npz --output_dir tf_result --backend tensorflow "
+        "--torch-accelerator cpu",
+        place,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place / "tf_result" / "reconstructed_phase.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "words"),
+    [
+        (ptycho_train, "", "--train_data_file"),
+        (ptycho_train, "--train_data_file train.npz --probe_mask True", "mask it before"),
+        (ptycho_train, "--train_data_file train.npz --N 64", "64"),
+        (ptycho_train, "--train_data_file none.npz", "none.npz"),
+        (ptycho_train, "--train_data_file train.npz --torch-accelerator tpu", "accelerators"),
+        (ptycho_train, "--train_data_file train.npz --backend jax", "jax"),
+        (ptycho_train, "--train_data_file train.npz --output_dir o --optimizer sgd", "adam"),
+        (ptycho_inference, "--model_path none --test_data train.npz", "none"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    place: Path,
+    elsewhere: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: Any,
+    line: str,
+    words: str,
+) -> None:
+    line = line.replace("train.npz", str(place / "train.npz"))
+    assert command.run(line.split()) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("ptycho_")
+    assert words in message
