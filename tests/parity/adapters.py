@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ptychopinn.backends.base import CanvasResult
-from ptychopinn.config import Config, ModelConfig
+from ptychopinn.backends.base import CanvasResult, Refined, Silent
+from ptychopinn.canvas_plan import places
+from ptychopinn.config import Config, ModelConfig, RefineConfig
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
-from ptychopinn.physics import forward, groups, losses
+from ptychopinn.physics import forward, groups, losses, low_frequency
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.data import Batch
 
@@ -125,6 +126,21 @@ class Physics(ABC):
         chi = F^-1(Psi') - psi, Psi' with the measured modulus on good pixels.
         """
 
+    @abstractmethod
+    def phase_gradients(self, modelled: Array, counts: Array, mask: Array) -> Array:
+        """Missing phase gradients (M, 2) = (dy, dx), radians per pixel, of patterns (M, N, N)."""
+
+    @abstractmethod
+    def missing_phase(
+        self,
+        gradients: Array,
+        positions_px: Array,
+        probe: Array,
+        shape: tuple[int, int],
+        origin_px: Any,
+    ) -> Array:
+        """The phase (H, W), up to a constant, with these gradients (M, 2) at the positions."""
+
 
 class Oracle(Physics):
     """The NumPy float64 reference."""
@@ -144,6 +160,8 @@ class Oracle(Physics):
     amplitude_mae = staticmethod(losses.amplitude_mae)
     total_variation = staticmethod(losses.total_variation)
     realspace_mae = staticmethod(losses.realspace_mae)
+    phase_gradients = staticmethod(low_frequency.phase_gradients)
+    missing_phase = staticmethod(low_frequency.missing_phase)
 
     def deviance_gradient(
         self,
@@ -245,7 +263,9 @@ class TorchPhysics(Physics):
         self, canvas: Array, probe: Array, positions_px: Array, origin_px: Any
     ) -> Array:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px)
-        return self._centred(self._canvas.modelled_intensity(self._to(canvas), batch))
+        return self._centred(
+            self._canvas.modelled_intensity(self._to(canvas), batch, self._to(probe))
+        )
 
     def merge(self, patches: Array, offsets_px: Array, weight: Array, reach: int) -> Array:
         merged = self._physics.merge(
@@ -305,7 +325,7 @@ class TorchPhysics(Physics):
         unknown = self._to(canvas).requires_grad_()
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
-        model = self._canvas.modelled_intensity(unknown, batch)
+        model = self._canvas.modelled_intensity(unknown, batch, self._to(probe))
         self._losses.poisson_deviance(model, batch.amplitudes.square(), good).backward()
         assert unknown.grad is not None
         return unknown.grad.numpy()
@@ -321,22 +341,45 @@ class TorchPhysics(Physics):
     ) -> tuple[Array, float]:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
-        update, misfit, _ = self._canvas.modulus_residual(self._to(canvas), batch, good)
-        return update.numpy(), float(misfit)
+        given = self._to(probe)
+        low = self._physics.LowFrequency(given, canvas.shape)
+        found = self._canvas.modulus_projection(self._to(canvas), [batch], given, good, low)
+        return found.numerator.numpy(), float(found.misfit)
+
+    def phase_gradients(self, modelled: Array, counts: Array, mask: Array) -> Array:
+        n = modelled.shape[-1]
+        low = self._physics.LowFrequency(self._to(np.ones((1, n, n), complex)), (n, n))
+        difference, model = (
+            self._physics.to_fft_order(self._to(array))
+            for array in (mask * (counts - modelled), modelled)
+        )
+        return low.gradients(difference, model).numpy()
+
+    def missing_phase(
+        self,
+        gradients: Array,
+        positions_px: Array,
+        probe: Array,
+        shape: tuple[int, int],
+        origin_px: Any,
+    ) -> Array:
+        batch = self._batch(probe, positions_px, shape, origin_px)
+        low = self._physics.LowFrequency(self._to(probe), shape)
+        return low.phase(self._to(gradients), batch.centre).numpy()
 
 
 class TFPhysics(Physics):
     """The TensorFlow backend, in the precision it runs in (32 bit) or in 64 bit."""
 
     def __init__(self, bits: int) -> None:
-        from ptychopinn.backends.tensorflow import canvas, family, losses, physics
+        from ptychopinn.backends.tensorflow import canvas, losses, physics
 
         # After the package, which keeps TensorFlow's import quiet.
         import tensorflow as tf  # isort: skip
 
         self.name, self.rtol = f"tensorflow{bits}", {32: 3e-5, 64: 1e-10}[bits]
         self._tf, self._physics, self._losses = tf, physics, losses
-        self._canvas, self._family = canvas, family
+        self._canvas = canvas
         self._real, self._complex = {
             32: (np.float32, np.complex64),
             64: (np.float64, np.complex128),
@@ -360,13 +403,16 @@ class TFPhysics(Physics):
     ) -> Any:
         n = probe.shape[-1]
         measured = np.zeros((len(positions_px), n, n)) if counts is None else np.sqrt(counts)
-        corner, fraction = forward.split_positions(positions_px, n, np.array(origin_px))
-        return self._family.pattern_batch(
-            self._physics.to_fft_order(self._to(measured)),
-            self._tf.constant(corner.astype(np.int32)),
-            self._exactly(fraction),
-            self._to(probe),
-            shape,
+        where = places(positions_px, n, shape, np.array(origin_px))
+        index = self._physics.pixel_index(
+            self._tf.constant(where.corner, self._tf.int32), n, shape[1]
+        )
+        return self._canvas.PatternBatch(
+            amplitudes=self._physics.to_fft_order(self._to(measured)),
+            fraction=self._exactly(where.fraction),
+            index=index,
+            centre=self._tf.constant(where.centre, self._tf.int32),
+            probes=self._physics.shifted_probes(self._to(probe), self._exactly(where.fraction)),
         )
 
     def _centred(self, patterns: Any) -> Array:
@@ -402,7 +448,9 @@ class TFPhysics(Physics):
         self, canvas: Array, probe: Array, positions_px: Array, origin_px: Any
     ) -> Array:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px)
-        return self._centred(self._canvas.modelled_intensity(self._to(canvas), batch))
+        return self._centred(
+            self._canvas.modelled_intensity(self._to(canvas), batch, self._to(probe))
+        )
 
     def merge(self, patches: Array, offsets_px: Array, weight: Array, reach: int) -> Array:
         merged: Array = self._physics.merge(
@@ -466,7 +514,7 @@ class TFPhysics(Physics):
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
         with self._tf.GradientTape() as tape:
             tape.watch(unknown)
-            model = self._canvas.modelled_intensity(unknown, batch)
+            model = self._canvas.modelled_intensity(unknown, batch, self._to(probe))
             measured = self._tf.square(batch.amplitudes)
             loss = self._losses.poisson_deviance(model, measured, good)
         gradient: Array = tape.gradient(loss, unknown).numpy()
@@ -483,8 +531,39 @@ class TFPhysics(Physics):
     ) -> tuple[Array, float]:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
-        update, misfit, _ = self._canvas.modulus_residual(self._to(canvas), batch, good)
+        update, misfit, _, _ = self._canvas.modulus_step(
+            self._to(canvas),
+            batch.amplitudes,
+            batch.probes,
+            batch.index,
+            good,
+            self._low(probe, (canvas.shape[0], canvas.shape[1])),
+        )
         return update.numpy(), float(misfit)
+
+    def _low(self, probe: Array, shape: tuple[int, int]) -> Any:
+        return self._physics.LowFrequency.of(probe.astype(self._complex), shape)
+
+    def phase_gradients(self, modelled: Array, counts: Array, mask: Array) -> Array:
+        n = modelled.shape[-1]
+        difference, model = (
+            self._physics.to_fft_order(self._to(array))
+            for array in (mask * (counts - modelled), modelled)
+        )
+        found: Array = self._low(np.ones((1, n, n)), (n, n)).gradients(difference, model).numpy()
+        return found
+
+    def missing_phase(
+        self,
+        gradients: Array,
+        positions_px: Array,
+        probe: Array,
+        shape: tuple[int, int],
+        origin_px: Any,
+    ) -> Array:
+        batch = self._batch(probe, positions_px, shape, origin_px)
+        phase: Array = self._low(probe, shape).phase(self._to(gradients), batch.centre).numpy()
+        return phase
 
 
 def network_units(counts: Array, mask: Array | None) -> tuple[Array, float]:
@@ -532,6 +611,16 @@ class Networks(ABC):
     ) -> CanvasResult:
         """Inference; ``memory_mib`` may be 0, then the patterns go in one by one."""
 
+    @abstractmethod
+    def refine(
+        self,
+        scan: PreparedScan,
+        config: RefineConfig,
+        start: CanvasResult | None = None,
+        memory_mib: int = 512,
+    ) -> Refined:
+        """Plain physics iterations, in as much memory."""
+
 
 class TorchNetworks(Networks):
     name = "pytorch"
@@ -575,7 +664,7 @@ class TorchNetworks(Networks):
             scan=0,
         )
         with torch.inference_mode():
-            modelled = physics.from_fft_order(built.predict(batch).modelled[-1][1])
+            modelled = physics.from_fft_order(built.predict(batch).estimates[-1].modelled)
         return modelled.numpy().reshape(*groups.shape, scan.scan.N, scan.scan.N)
 
     def reconstruct(
@@ -589,6 +678,21 @@ class TorchNetworks(Networks):
             accelerator="cpu", inference_batch_mib=memory_mib
         )
         return reconstruct(Config(model=model), weights, scan, execution)
+
+    def refine(
+        self,
+        scan: PreparedScan,
+        config: RefineConfig,
+        start: CanvasResult | None = None,
+        memory_mib: int = 512,
+    ) -> Refined:
+        from ptychopinn.backends.options import TorchExecution
+        from ptychopinn.backends.pytorch.backend import refine
+
+        execution = TorchExecution.model_construct(
+            accelerator="cpu", inference_batch_mib=memory_mib
+        )
+        return refine(scan, config, execution, start, Silent())
 
 
 class TFNetworks(Networks):
@@ -625,7 +729,7 @@ class TFNetworks(Networks):
         built.network.import_weights(weights)
         batch = Batch(scan.amplitudes(groups), scan.scan.positions_px[groups], 0)
         prediction = built.predict(built.inputs(batch))
-        modelled: Array = physics.from_fft_order(prediction.modelled[-1][1]).numpy()
+        modelled: Array = physics.from_fft_order(prediction.estimates[-1].modelled).numpy()
         return modelled.reshape(*groups.shape, scan.scan.N, scan.scan.N)
 
     def reconstruct(
@@ -638,6 +742,21 @@ class TFNetworks(Networks):
             accelerator="cpu", threads=None, inference_batch_mib=memory_mib
         )
         return reconstruct(Config(model=model), weights, scan, execution)
+
+    def refine(
+        self,
+        scan: PreparedScan,
+        config: RefineConfig,
+        start: CanvasResult | None = None,
+        memory_mib: int = 512,
+    ) -> Refined:
+        from ptychopinn.backends.options import TFExecution
+        from ptychopinn.backends.tensorflow.backend import refine
+
+        execution = TFExecution.model_construct(
+            accelerator="cpu", threads=None, inference_batch_mib=memory_mib
+        )
+        return refine(scan, config, execution, start, Silent())
 
 
 PHYSICS: Mapping[str, tuple[str | None, Callable[[], Physics]]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,16 +14,18 @@ from strategies import complex_normal, gaussian_probe, small_scan
 
 import ptychopinn as pp
 from ptychopinn.backends.base import Silent
-from ptychopinn.config import Config, ModelConfig
+from ptychopinn.canvas_plan import places
+from ptychopinn.config import Config, ModelConfig, RefineConfig
 from ptychopinn.networks import registry
 from ptychopinn.networks.registry import Architecture, describe
-from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.spec import Builder, Kind, Network
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses
 from ptychopinn.plan import Work
 from ptychopinn.preparation import PreparedScan, prepare
 from ptychopinn.training.data import read_batch
 from ptychopinn.training.objective import objective
+from ptychopinn.workflows import config_of, open_model
 
 need("torch")
 need("tensorflow")
@@ -125,8 +128,8 @@ def derivatives(name: str, n: int = 16) -> dict[str, Array]:
     weight, amplitudes = groups.merge_weight(gaussian_probe(n, 3.0)), rng.uniform(1, 2, (5, n, n))
     good = (rng.random((n, n)) < 0.8).astype(float)
     slope, group_slope = rng.random((5, n, n)), rng.random((3, 4, n, n))
-    step_slope = complex_normal(rng, *shape)
-    corner, fraction = forward.split_positions(positions, n, origin)
+    step_slope, phase_slope = complex_normal(rng, *shape), rng.random(shape)
+    where = places(positions, n, shape, origin)
     if name == "pytorch":
         return torch_derivatives(**locals())
     return tensorflow_derivatives(**locals())
@@ -150,14 +153,17 @@ def torch_derivatives(**given: Any) -> dict[str, Array]:
         place = (given["positions"], t["probe"], given["shape"], given["origin"])
         return pattern_batch(t["amplitudes"], *place)
 
-    modelled = canvas.modelled_intensity(t["canvas"], batch())
+    low = physics.LowFrequency(t["probe"], given["shape"])
+    modelled = canvas.modelled_intensity(t["canvas"], batch(), t["probe"])
     grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
-    update, misfit, _ = canvas.modulus_residual(t["canvas"], batch(), t["good"])
+    found = canvas.modulus_projection(t["canvas"], [batch()], t["probe"], t["good"], low)
+    phase = low.phase(found.gradients, found.centre)
     return (
         {f"pattern by {k}": g for k, g in of((t["slope"] * modelled).sum()).items()}
         | {f"group by {k}": g for k, g in of((t["group_slope"] * grouped).sum()).items()}
-        | {f"step by {k}": g for k, g in of((t["step_slope"] * update).real.sum()).items()}
-        | {f"misfit by {k}": g for k, g in of(misfit).items()}
+        | {f"step by {k}": g for k, g in of((t["step_slope"] * found.numerator).real.sum()).items()}
+        | {f"misfit by {k}": g for k, g in of(found.misfit).items()}
+        | {f"phase by {k}": g for k, g in of((t["phase_slope"] * phase).sum()).items()}
     )
 
 
@@ -165,22 +171,30 @@ def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
     import tensorflow as tf
 
     from ptychopinn.backends.tensorflow import canvas, physics
-    from ptychopinn.backends.tensorflow.family import pattern_batch
 
     t = {k: tf.constant(v) for k, v in given.items() if isinstance(v, np.ndarray)}
     names = ("canvas", "patches", "probe")
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([t[k] for k in names])
-        corner = tf.constant(given["corner"].astype(np.int32))
-        batch = pattern_batch(t["amplitudes"], corner, t["fraction"], t["probe"], given["shape"])
-        modelled = canvas.modelled_intensity(t["canvas"], batch)
+        where, n = given["where"], given["n"]
+        corner, fraction = tf.constant(where.corner, tf.int32), tf.constant(where.fraction)
+        index = physics.pixel_index(corner, n, given["shape"][1])
+        probes = physics.shifted_probes(t["probe"], fraction)
+        centre = tf.constant(where.centre, tf.int32)
+        batch = canvas.PatternBatch(t["amplitudes"], fraction, index, centre, probes)
+        low = physics.LowFrequency.of(given["probe"], given["shape"])
+        modelled = canvas.modelled_intensity(t["canvas"], batch, t["probe"])
         grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
-        update, misfit, _ = canvas.modulus_residual(t["canvas"], batch, t["good"])
+        update, misfit, _, gradients = canvas.modulus_step(
+            t["canvas"], t["amplitudes"], probes, index, t["good"], low
+        )
+        phase = low.phase(gradients, centre)
         values = {
             "pattern": tf.reduce_sum(t["slope"] * modelled),
             "group": tf.reduce_sum(t["group_slope"] * grouped),
             "step": tf.reduce_sum(tf.math.real(t["step_slope"] * update)),
             "misfit": misfit,
+            "phase": tf.reduce_sum(t["phase_slope"] * phase),
         }
     found = {v: tape.gradient(value, [t[k] for k in names]) for v, value in values.items()}
     return {
@@ -194,7 +208,7 @@ def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
 def test_derivatives_of_the_physics_agree_in_double_precision() -> None:
     """Those of PyTorch agree with finite differences, see test_torch_gradients."""
     theirs, ours = derivatives("pytorch"), derivatives("tensorflow")
-    assert set(ours) == set(theirs) and len(ours) == 8
+    assert set(ours) == set(theirs) and len(ours) == 10
     for name, gradient in theirs.items():
         assert relative(ours[name], gradient) < 1e-10, name
 
@@ -289,6 +303,55 @@ def test_the_same_weights_give_the_same_object(name: str) -> None:
     well = one.weight > 0.05 * one.weight.max()
     assert relative(other.object[well], one.object[well]) < 1e-4
     np.testing.assert_allclose(other.losses, one.losses, rtol=1e-4)
+    assert other.corrections == one.corrections
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
+    """With the weights that come with the package, on a scan with noise."""
+    import torch
+
+    from ptychopinn.backends.options import TFExecution
+    from ptychopinn.backends.pytorch import canvas, inference, network
+    from ptychopinn.backends.tensorflow import canvas as tf_canvas
+    from ptychopinn.backends.tensorflow import execution
+    from ptychopinn.backends.tensorflow import inference as tf_inference
+    from ptychopinn.backends.tensorflow import network as tf_network
+
+    bundle = open_model("pretrained")
+    description = describe(config_of(bundle).model)
+    scan = prepare(pp.simulate(N=32, patterns=81, photons=1e4, seed=3, modes=2))
+    with torch.inference_mode():
+        ours = canvas.CanvasNetwork(network.BuiltNetwork(description, bundle.weights))
+        problem, _ = inference.canvas_problem(scan, ours.updates, torch.device("cpu"), 1 << 28)
+        one = ours(problem, guarded=guarded)
+    with execution.computing(TFExecution(accelerator="cpu")):
+        theirs = tf_canvas.CanvasNetwork(tf_network.BuiltNetwork(description, bundle.weights))
+        other = theirs(
+            tf_inference.canvas_problem(scan, theirs.updates, 1 << 28)[0], guarded=guarded
+        )
+    assert len(problem.subsets) > 1
+    assert other.corrections == one.corrections and other.phases == one.phases
+    assert relative(other.illumination, one.illumination) < 1e-5
+    for a, b in zip(one.canvases, other.canvases, strict=True):
+        well = np.asarray(one.illumination > 0.02 * one.illumination.max())
+        assert relative(np.asarray(b)[well], np.asarray(a)[well]) < 1e-4
+
+
+@pytest.mark.parametrize("refined", [(), ("probe",), ("probe", "positions")])
+def test_refinement_gives_the_same_object(refined: tuple[str, ...]) -> None:
+    scan = pp.simulate(N=32, patterns=81, photons=1e6, seed=3, modes=2)
+    offset = np.random.default_rng(0).normal(0, 0.3, (scan.M, 2)) * ("positions" in refined)
+    prepared = prepare(replace(scan, positions_px=scan.positions_px + offset))
+    config = RefineConfig(passes=12, **{f"refine_{what}": True for what in refined})
+    one, other = (NETWORKS[b][1]().refine(prepared, config) for b in BACKENDS)
+    well = one.canvas.weight > 0.02
+    assert relative(other.canvas.object[well], one.canvas.object[well]) < 1e-3
+    assert relative(other.canvas.weight, one.canvas.weight) < 1e-3
+    assert relative(other.probe, one.probe) < 1e-3
+    assert np.abs(other.positions_px - one.positions_px).max() < 1e-3
+    np.testing.assert_allclose(other.canvas.losses, one.canvas.losses, rtol=1e-3)
+    assert other.passes == one.passes
 
 
 BACKENDS = ("pytorch", "tensorflow")
@@ -335,7 +398,8 @@ def every_layer(config: ModelConfig) -> Network:
     """A patch network that is nowhere else, with all kinds of layers."""
     b = Builder()
     c = config.gridsize**2
-    x = b.conv("first", "patterns", 6, "relu")
+    folded = b.conv("folded", b.space_to_depth("blocks", "patterns"), 12)
+    x = b.conv("first", b.depth_to_space("unfolded", folded), 6, "relu")
     coarse = b.max_pool("coarse", x)
     other = b.avg_pool("other", x)
     coarse = b.conv("dilated", coarse, 6, "swish", dilation=3)
@@ -371,7 +435,7 @@ def test_an_architecture_in_one_file_works_on_both(
     model = test_only(gridsize)
     network, weights = describe(model), lively(model)
     kinds = {layer.kind for layer in network.layers}
-    assert len(kinds) == 11
+    assert len(kinds) == len(get_args(Kind))
     inputs = {"patterns": np.random.default_rng(0).random((2, gridsize**2, 32, 32))}
     ours, theirs = (NETWORKS[b][1]().apply(model, weights, inputs) for b in BACKENDS)
     for a, b in zip(ours, theirs, strict=True):

@@ -37,7 +37,7 @@ def test_patterns_by_the_canvas_and_the_probe() -> None:
     def modelled(image: Tensor, probe: Tensor) -> Tensor:
         nothing = torch.zeros(3, N, N, dtype=torch.float64)
         batch = pattern_batch(nothing, positions, probe, shape, origin)
-        return canvas.modelled_intensity(image, batch)
+        return canvas.modelled_intensity(image, batch, probe)
 
     given = (unknown(rng, *shape), unknown(rng, 2, N, N))
     assert torch.autograd.gradcheck(modelled, given, fast_mode=True)
@@ -64,13 +64,24 @@ def test_a_physics_step_by_the_canvas() -> None:
     amplitudes = torch.from_numpy(rng.uniform(0.5, 2, (3, N, N)))
     batch = pattern_batch(amplitudes, positions, probe, shape, origin)
 
-    def step(image: Tensor) -> tuple[Tensor, Tensor]:
-        update, misfit, _ = canvas.modulus_residual(image, batch, good)
-        return torch.view_as_real(update), misfit
+    low = physics.LowFrequency(probe, shape)
+
+    def step(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = canvas.modulus_projection(image, [batch], probe, good, low)
+        return torch.view_as_real(found.numerator), found.misfit, found.gradients
 
     # The projection turns fast where a pixel is dark, so the step of the difference is small.
     given = (unknown(rng, *shape),)
     assert torch.autograd.gradcheck(step, given, eps=1e-8, atol=1e-4, rtol=1e-3, fast_mode=True)
+
+
+def test_the_low_frequency_phase_by_its_gradients() -> None:
+    rng = np.random.default_rng(5)
+    probe = torch.from_numpy(gaussian_probe(N, 2.0))
+    low = physics.LowFrequency(probe, (13, 11))
+    centre = torch.tensor([4 * 11 + 4, 8 * 11 + 4, 6 * 11 + 6])
+    gradients = torch.from_numpy(rng.normal(size=(3, 2))).requires_grad_()
+    assert torch.autograd.gradcheck(lambda g: low.phase(g, centre), (gradients,))
 
 
 @pytest.mark.parametrize(

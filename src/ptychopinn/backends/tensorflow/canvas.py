@@ -408,8 +408,6 @@ class CanvasNetwork(tf.Module):
     def __init__(self, network: BuiltNetwork) -> None:
         super().__init__()
         self.network = network
-        self._features = Compiled(self._inputs, IMAGE, IMAGE, REAL, NUMBER, NUMBER)
-        self._run = Compiled(lambda features: network(canvas=features)[0], FEATURES)
 
     @property
     def updates(self) -> int:
@@ -480,50 +478,57 @@ class CanvasNetwork(tf.Module):
 
     def _correction(self, state: Descent, misfit: Tensor, gain: Tensor) -> Tensor:
         light = state.all_light()
-        features = self._features(state.canvas, state.velocity, light, state.problem.noise, misfit)
-        return _faded(self._in_tiles(features), light, gain)
+        multiple = tf.constant(self.network.description.multiple_of)
+        given = (state.canvas, state.velocity, light, state.problem.noise, misfit, multiple)
+        return _faded(self._in_tiles(_features(*given)), light, gain)
 
     def _in_tiles(self, features: Tensor) -> Tensor:
         """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""
         height, width = features.shape[-2:]
         # Within a graph sides are not known; the sub-scans of training are small.
         if height is None or width is None or max(height, width) <= TILE:
-            return self._run(features)
+            (out,) = self.network(canvas=features)
+            return out
         description = self.network.description
         halo = -(-description.reach() // description.multiple_of) * description.multiple_of
         whole = np.empty((1, 2, height, width), np.float32)
         for tile in tiles((height, width), TILE, halo):
-            out = self._run(features[:, :, tile.outer[0], tile.outer[1]])
+            (out,) = self.network(canvas=features[:, :, tile.outer[0], tile.outer[1]])
             whole[:, :, *tile.core] = out.numpy()[:, :, *tile.inner]
         return tf.constant(whole)
 
-    def _inputs(
-        self, canvas: Tensor, velocity: Tensor, light: Tensor, noise: Tensor, misfit: Tensor
-    ) -> Tensor:
-        """Features (1, channels, H', W') of the U-Net, sides up to a multiple of its need."""
-        brightest = tf.reduce_max(light)
-        light = light / brightest
-        # Standard deviation that photon noise gives to an object pixel in least squares.
-        noise = noise / tf.sqrt(brightest * (light + RIM))
-        deviation = canvas - 1
-        features = tf.stack(
-            [
-                tf.math.real(deviation),
-                tf.math.imag(deviation),
-                tf.math.real(velocity),
-                tf.math.imag(velocity),
-                light,
-                0.25 * _log10(noise + 1e-6),
-                0.25 * _log10(misfit + 1e-6) * tf.ones_like(light),
-            ]
-        )[None]
-        height, width = tf.shape(light)[0], tf.shape(light)[1]
-        multiple = self.network.description.multiple_of
-        # Up to a multiple with the last row and column repeated.
-        below = tf.ones(tf.stack([1, 1, -height % multiple, 1])) * features[:, :, -1:]
-        features = tf.concat([features, below], axis=2)
-        right = tf.ones(tf.stack([1, 1, 1, -width % multiple])) * features[..., -1:]
-        return tf.concat([features, right], axis=3)
+
+def features(
+    canvas: Tensor,
+    velocity: Tensor,
+    light: Tensor,
+    noise: Tensor,
+    misfit: Tensor,
+    multiple: Tensor,
+) -> Tensor:
+    """Features (1, channels, H', W') of the U-Net; its sides are multiples of ``multiple``."""
+    brightest = tf.reduce_max(light)
+    light = light / brightest
+    # Standard deviation that photon noise gives to an object pixel in least squares.
+    noise = noise / tf.sqrt(brightest * (light + RIM))
+    deviation = canvas - 1
+    channels = tf.stack(
+        [
+            tf.math.real(deviation),
+            tf.math.imag(deviation),
+            tf.math.real(velocity),
+            tf.math.imag(velocity),
+            light,
+            0.25 * _log10(noise + 1e-6),
+            0.25 * _log10(misfit + 1e-6) * tf.ones_like(light),
+        ]
+    )[None]
+    height, width = tf.shape(light)[0], tf.shape(light)[1]
+    # Up to a multiple with the last row and column repeated.
+    below = tf.ones(tf.stack([1, 1, -height % multiple, 1])) * channels[:, :, -1:]
+    channels = tf.concat([channels, below], axis=2)
+    right = tf.ones(tf.stack([1, 1, 1, -width % multiple])) * channels[..., -1:]
+    return tf.concat([channels, right], axis=3)
 
 
 def faded(out: Tensor, light: Tensor, gain: Tensor) -> Tensor:
@@ -537,6 +542,7 @@ def faded(out: Tensor, light: Tensor, gain: Tensor) -> Tensor:
     return tf.complex(correction[0], correction[1])
 
 
+_features = Compiled(features, IMAGE, IMAGE, REAL, NUMBER, NUMBER, tf.TensorSpec([], tf.int32))
 _faded = Compiled(faded, FEATURES, REAL, NUMBER)
 
 
