@@ -7,14 +7,19 @@ that each cover the whole scan. A pass makes one update per subset, u = 1..U,
     v <- m_u v + a_u d_u,   (O, v) <- (O, v) exp(i b_u phi_u),   O <- O + v
 
 with d the modulus projection of the patterns of that subset, averaged with the illumination as
-weight, and phi the low-frequency phase that their centres of mass still miss
+weight and damped where photon noise outweighs what is left to find,
+
+    d_u = sum conj(P) chi / (sum |P|^2 + 0.05 max + w_u noise^2),
+
+and phi the low-frequency phase that their centres of mass still miss
 (ptychopinn.physics.low_frequency). After each of the K passes a small U-Net on the canvas, shared
 by all passes, corrects the object,
 
     O <- O + c_k U(O, v, illumination, noise, misfit).
 
-The steps a, the momenta m, the phase gains b and the gains c are learned. The U-Net works on blocks
-of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the number of patterns.
+The steps a, the momenta m, the phase gains b, the dampings w and the gains c are learned. The
+U-Net works on blocks of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the
+number of patterns.
 """
 
 from __future__ import annotations
@@ -32,7 +37,10 @@ CANVAS_CHANNELS = (
 )
 BLOCK = 2
 # Where training starts: steps that converge for every object and probe that was tried.
-STEP, PHASE_GAIN = 0.7, 0.4
+STEP, PHASE_GAIN, DAMP = 0.7, 0.4, 0.05
+# w in the damping is so many times the learned number, 1 / w being the variance of what is left to
+# find: in these units the learned numbers are of order one, like all others.
+DAMP_UNIT = 100.0
 # Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
 # the rim of the scan take small steps instead of amplifying noise.
 RIM = 0.05
@@ -94,6 +102,7 @@ def unrolled_network(
             "step": (STEP,) * every,
             "momentum": (momentum,) * every,
             "phase_gain": (PHASE_GAIN,) * every,
+            "damp": (DAMP,) * every,
             "gain": (1.0,) * iterations,
         },
         multiple_of=BLOCK * 2 ** (levels - 1),

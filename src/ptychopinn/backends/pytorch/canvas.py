@@ -17,6 +17,7 @@ from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
+    DAMP_UNIT,
     DAMPING,
     PHASE_TOLERANCE,
     PROBE_MOMENTUM,
@@ -218,9 +219,15 @@ class Descent:
         ]
 
     def update(
-        self, number: int, step: Tensor, momentum: Tensor, turn: Tensor, decide: bool = False
+        self,
+        number: int,
+        step: Tensor,
+        momentum: Tensor,
+        turn: Tensor,
+        damp: Tensor | None = None,
+        decide: bool = False,
     ) -> Projection:
-        """One update with the subset ``number`` (modulo their count).
+        """One update with the subset ``number`` (modulo their count), undamped without ``damp``.
 
         With ``decide`` the low-frequency phase is followed from now on only if it does not raise
         the misfit of the patterns that come next.
@@ -231,7 +238,10 @@ class Descent:
             self.canvas, batches(), self.probe, problem.good, self.low, self.refine_probe
         )
         light = self.light[subset]
-        direction = found.numerator / (light + RIM * light.max())
+        weight = light + RIM * light.max()
+        if damp is not None:
+            weight = weight + DAMP_UNIT * damp.clamp_min(0) * problem.noise**2
+        direction = found.numerator / weight
         self.velocity = momentum * self.velocity + step * direction
         self.canvas = self.canvas + self.velocity
         if decide or self.follows_phase:
@@ -305,6 +315,7 @@ class CanvasNetwork(nn.Module):
                     vectors["step"][u],
                     vectors["momentum"][u],
                     vectors["phase_gain"][u],
+                    vectors["damp"][u],
                     decide=guarded and (u + 1) % updates == 0,
                 )
                 total = total + found.misfit * (len(problem.subsets) / updates)

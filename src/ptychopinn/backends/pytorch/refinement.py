@@ -90,7 +90,7 @@ class PhysicsIterations:
 
     def update(self, number: int, stage: Stage, decide: bool) -> float:
         step, momentum, turn = map(torch.tensor, (stage.step, stage.momentum, stage.turn))
-        found = self.state.update(number, step, momentum, turn, decide)
+        found = self.state.update(number, step, momentum, turn, decide=decide)
         return float(found.misfit) / self.problem.power
 
     def move(self) -> None:

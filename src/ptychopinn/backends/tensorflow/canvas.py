@@ -22,6 +22,7 @@ from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
 from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
+    DAMP_UNIT,
     DAMPING,
     PHASE_TOLERANCE,
     PROBE_MOMENTUM,
@@ -229,10 +230,10 @@ def batch_misfit(
 
 def advanced(
     canvas: Tensor, velocity: Tensor, numerator: Tensor, light: Tensor, step: Tensor,
-    momentum: Tensor,
+    momentum: Tensor, damping: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Canvas and velocity after a physics step."""
-    weight = physics.as_complex(step / (light + RIM * tf.reduce_max(light)))
+    """Canvas and velocity after a physics step; ``damping`` is added to the weight."""
+    weight = physics.as_complex(step / (light + RIM * tf.reduce_max(light) + damping))
     velocity = physics.as_complex(momentum) * velocity + weight * numerator
     return canvas + velocity, velocity
 
@@ -250,7 +251,7 @@ _modulus_step_with_probe = Compiled(
     modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, LOW, PAIRS
 )
 _batch_misfit = Compiled(batch_misfit, IMAGE, PATTERNS, PROBES, INDEX, REAL)
-_advanced = Compiled(advanced, IMAGE, IMAGE, IMAGE, REAL, NUMBER, NUMBER)
+_advanced = Compiled(advanced, IMAGE, IMAGE, IMAGE, REAL, NUMBER, NUMBER, NUMBER)
 _missing_rotation = Compiled(missing_rotation, PAIRS, CENTRE, NUMBER, LOW)
 
 
@@ -347,9 +348,15 @@ class Descent:
         ]
 
     def update(
-        self, number: int, step: Tensor, momentum: Tensor, turn: Tensor, decide: bool = False
+        self,
+        number: int,
+        step: Tensor,
+        momentum: Tensor,
+        turn: Tensor,
+        damp: Tensor | None = None,
+        decide: bool = False,
     ) -> Projection:
-        """One update with the subset ``number`` (modulo their count).
+        """One update with the subset ``number`` (modulo their count), undamped without ``damp``.
 
         With ``decide`` the low-frequency phase is followed from now on only if it does not raise
         the misfit of the patterns that come next.
@@ -359,8 +366,17 @@ class Descent:
         found = modulus_projection(
             self.canvas, batches(), self.probe, problem.good, problem.low, self.refine_probe
         )
+        damping = tf.zeros([])
+        if damp is not None:
+            damping = DAMP_UNIT * tf.maximum(damp, 0.0) * tf.square(problem.noise)
         self.canvas, self.velocity = _advanced(
-            self.canvas, self.velocity, found.numerator, self._light(subset), step, momentum
+            self.canvas,
+            self.velocity,
+            found.numerator,
+            self._light(subset),
+            step,
+            momentum,
+            damping,
         )
         if decide or self.follows_phase:
             rotation = _missing_rotation(found.gradients, found.centre, turn, problem.low)
@@ -442,6 +458,7 @@ class CanvasNetwork(tf.Module):
                     vectors["step"][u],
                     vectors["momentum"][u],
                     vectors["phase_gain"][u],
+                    vectors["damp"][u],
                     decide=guarded and (u + 1) % updates == 0,
                 )
                 total = total + found.misfit * share_of_scan

@@ -103,7 +103,7 @@ class PhysicsIterations:
         step, momentum, turn = (
             tf.constant(v, tf.float32) for v in (stage.step, stage.momentum, stage.turn)
         )
-        found = self.state.update(number, step, momentum, turn, decide)
+        found = self.state.update(number, step, momentum, turn, decide=decide)
         return float(found.misfit) / float(self.problem.power)
 
     def move(self) -> None:
