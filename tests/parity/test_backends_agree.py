@@ -361,13 +361,22 @@ BACKENDS = ("pytorch", "tensorflow")
 def test_the_same_seed_trains_the_same_network(name: str) -> None:
     """First weights, order of the data, schedule, clipping and optimiser are the same: after two
     epochs on two scans the metrics differ by rounding only, and so do those of either bundle on
-    either backend."""
+    either backend.
+
+    The canvas network keeps its probe: where a probe is dark its gradient is all rounding, which
+    Adam turns into full steps, and the physics steps make them felt.
+    """
     scans = [pp.simulate(N=32, patterns=60, photons=1e5, seed=seed) for seed in (4, 5)]
     data = {"subscan_patterns": 20, "n_groups": 5} if name == "unrolled" else {"n_groups": 64}
     config = Config(
         model=MODELS[name],
         data=data,
-        training={"epochs": 2, "probe_trainable": True, "gradient_clip_val": 0.05, "batch_size": 3},
+        training={
+            "epochs": 2,
+            "probe_trainable": name != "unrolled",
+            "gradient_clip_val": 0.05,
+            "batch_size": 3,
+        },
     )
     trained = {b: pp.train(scans, config, backend=b) for b in BACKENDS}  # type: ignore[arg-type]
     one, other = (trained[b].history for b in BACKENDS)

@@ -97,7 +97,9 @@ def test_the_canvas_network_starts_without_a_correction(
     (out,) = networks.apply(model, weights, random_input(model, side))
     assert out.shape == (2, 2, side, side)
     assert not out.any()
-    assert weights["step"].shape == weights["gain"].shape == (model.iterations,)
+    assert weights["gain"].shape == (model.iterations,)
+    for name in ("step", "momentum", "phase_gain", "damp"):
+        assert weights[name].shape == (model.iterations * model.updates,)
     np.testing.assert_allclose(weights["momentum"], model.momentum)
 
 
