@@ -320,7 +320,7 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
 
     bundle = open_model("pretrained")
     description = describe(config_of(bundle).model)
-    scan = prepare(pp.simulate(N=32, patterns=81, photons=1e4, seed=3, modes=2))
+    scan = prepare(pp.simulate(N=32, patterns=81, photons=1e4, seed=3, modes=2, step_px=3.0))
     with torch.inference_mode():
         ours = canvas.CanvasNetwork(network.BuiltNetwork(description, bundle.weights))
         problem, _ = inference.canvas_problem(scan, ours.updates, torch.device("cpu"), 1 << 28)
