@@ -159,6 +159,7 @@ def train(
             "probe_residual": checks[0].residual,
             "probe_residual_expected": checks[0].expected,
             "scans": [scan.name for scan in chosen],
+            "further_trained": start is not None,
         },
         metrics=dict(metrics_at_best(outcome.history)),
     )

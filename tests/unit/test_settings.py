@@ -17,8 +17,10 @@ from ptychopinn.clients.settings import (
     EXECUTION_RULES,
     NEVER,
     RULES,
+    START_VARIABLE,
     TORCH_RULES,
     environment,
+    starting_model,
     translate,
 )
 from ptychopinn.config import SECTIONS
@@ -192,6 +194,13 @@ def test_loss_modes() -> None:
 def test_what_cannot_be_honoured_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         translate(values, RULES, architecture="cnn")
+
+
+def test_the_environment_names_the_model_to_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(START_VARIABLE, raising=False)
+    assert starting_model() is None
+    monkeypatch.setenv(START_VARIABLE, "pretrained")
+    assert starting_model() == "pretrained"
 
 
 def test_the_environment_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

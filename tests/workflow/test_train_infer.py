@@ -143,6 +143,29 @@ def test_written_lists_are_true() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_model_is_trained_further(
+    backend: str, model: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With its own network, which need not be said again; on any backend."""
+    options = ["--n-groups", "2", "--subscan-patterns", "50", *ONE_EPOCH]
+    further = tmp_path / "further"
+    assert train(scans / "a.h5", further, "--from", model, *options, backend=backend) == 0
+    before, after = load_bundle(model), load_bundle(further)
+    assert after.manifest.statistics["further_trained"] is True
+    assert set(after.weights) == set(before.weights)
+    # Ten small steps from the same weights, not a new network.
+    for name, weight in before.weights.items():
+        if name.endswith(".weight"):
+            change = np.abs(after.weights[name] - weight).max()
+            assert 0 < change < 0.05, name
+    refused = tmp_path / "refused"
+    options += ["--width", "9"]
+    assert train(scans / "a.h5", refused, "--from", model, *options, backend=backend) == 2
+    check_sentence(capfd.readouterr().err.splitlines()[-1], "with its own network")
+    assert not refused.exists()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
 def test_every_pattern_is_used(
     options: list[str],

@@ -14,6 +14,7 @@ from ptychopinn.clients.settings import (
     COMMAND_RULES,
     backend_name,
     environment,
+    starting_model,
     translate,
 )
 
@@ -90,6 +91,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         resume=False,
         quiet=quiet,
         probe_check=True,
+        start=starting_model(),
         notes=tuple(notes),
     )
     if code == 0 and stitching and test is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ptychopinn import workflows
 from ptychopinn.backends.selector import BackendName
 from ptychopinn.bundle import Bundle
-from ptychopinn.clients.settings import Translation
+from ptychopinn.clients.settings import Translation, starting_model
 from ptychopinn.errors import InputError, PtychoPINNError
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
@@ -88,6 +88,7 @@ def train(
         directory=directory,
         backend=translation.backend,
         execution=translation.execution,
+        start=starting_model(),
         progress=LoggedProgress(logger, config.training.epochs, on_epoch),
     )
     logger.info("trained in %.0f s", model.seconds)

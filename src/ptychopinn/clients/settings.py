@@ -29,6 +29,7 @@ from ptychopinn.errors import InputError
 ARCHITECTURE_VARIABLE = "PTYCHOPINN_ARCHITECTURE"
 BACKEND_VARIABLE = "PTYCHOPINN_BACKEND"
 CONFIG_VARIABLE = "PTYCHOPINN_CONFIG"
+START_VARIABLE = "PTYCHOPINN_START"
 
 # Stands for "no value says nothing".
 NEVER = object()
@@ -492,3 +493,9 @@ def environment(default: Architecture) -> tuple[Architecture, dict[str, Any]]:
     file = os.environ.get(CONFIG_VARIABLE)
     further = read_config_file(Path(file)) if file else {}
     return cast(Architecture, name), further
+
+
+def starting_model() -> str | None:
+    """The model that training starts from, as the environment says: a bundle, the word pretrained,
+    or None for a new network."""
+    return os.environ.get(START_VARIABLE) or None
