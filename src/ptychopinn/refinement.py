@@ -102,6 +102,18 @@ def iterate(config: RefineConfig, progress: Progress, iterations: Iterations) ->
     return misfits
 
 
+def least_squares_moves(matrices: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
+    """Moves (M, 2) that solve the systems ``matrices`` (M, 2, 2), ``right`` (M, 2) of all patterns.
+
+    What is added to the diagonals follows the mean over all patterns: where the object is flat,
+    hardly anything tells where a pattern belongs, and it stays.
+    """
+    traces = np.trace(np.asarray(matrices, np.float64), axis1=1, axis2=2)
+    stiff = STIFFNESS * (traces + traces.mean())[:, None, None] * np.eye(2)
+    solution: NDArray[np.float64] = np.linalg.solve(matrices + stiff, right[..., None])[..., 0]
+    return solution
+
+
 def moved(
     positions_px: NDArray[np.float64],
     moves: NDArray[Any],

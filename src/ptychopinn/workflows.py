@@ -440,8 +440,10 @@ def refine(
     refined = computing.refine(
         prepared, config, execution, canvas, Silent() if progress is None else progress
     )
-    probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
-    scan = replace(scan, probe=probe, positions_px=refined.positions_px)
+    if config.refine_probe:
+        probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
+        scan = replace(scan, probe=probe)
+    scan = replace(scan, positions_px=refined.positions_px)
     seconds = {"refinement": time.perf_counter() - begun}
     stage = {
         "stage": "refinement",

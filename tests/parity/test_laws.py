@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +28,18 @@ from strategies import (
 )
 
 from ptychopinn.config import ModelConfig
-from ptychopinn.physics import forward, groups, losses
+from ptychopinn.grouping import ordered_subsets
+from ptychopinn.networks.unrolled import (
+    BLOCK,
+    CANVAS_CHANNELS,
+    DAMP_UNIT,
+    PHASE_TOLERANCE,
+    RIM,
+    subset_count,
+)
+from ptychopinn.physics import forward, groups, losses, low_frequency
 from ptychopinn.physics.scaling import check_probe_power, global_scale, reconcile_probe
-from ptychopinn.preparation import prepare
+from ptychopinn.preparation import PreparedScan, prepare
 from ptychopinn.probe_check import check_probe
 from ptychopinn.stitching import Stitcher
 
@@ -510,6 +520,98 @@ def test_gradients_are_the_slope_of_the_loss(implementation: Physics, e: Experim
     assert slope == pytest.approx(expected, abs=1e-4 * norm)
 
 
+# --- the low-frequency phase ---------------------------------------------------------------------
+
+
+def raster(side: int, step: float, rng: np.random.Generator) -> Array:
+    """Positions (side^2, 2) on a grid, jittered by a tenth of the step."""
+    grid = step * np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
+    return grid + rng.uniform(-0.1, 0.1, grid.shape) * step + 100
+
+
+def rough_object(shape: tuple[int, int], rng: np.random.Generator) -> Array:
+    """Fine structure in modulus and phase."""
+    return np.exp(0.2 * complex_normal(rng, *shape))
+
+
+@laws
+@given(experiments())
+def test_the_low_frequency_phase_is_that_of_the_oracle(
+    implementation: Physics, e: Experiment
+) -> None:
+    e = in_network_units(e)
+    modelled = forward.intensities(e.canvas, e.probe, e.positions, e.origin)
+    counts = measured(e)
+    gradients = implementation.phase_gradients(modelled, counts, e.mask)
+    expected = low_frequency.phase_gradients(modelled, counts, e.mask)
+    assert np.abs(gradients - expected).max() <= 30 * implementation.rtol
+    place = (e.positions, e.probe, e.shape, e.origin)
+    assert_same(
+        implementation.missing_phase(expected, *place),
+        low_frequency.missing_phase(expected, *place),
+        30 * implementation.rtol,
+    )
+
+
+@laws
+@given(experiments())
+def test_no_phase_is_missing_at_the_true_object(implementation: Physics, e: Experiment) -> None:
+    """For any probe and object, and blind to bad pixels."""
+    e = in_network_units(e)
+    counts = forward.intensities(e.canvas, e.probe, e.positions, e.origin)
+    spoiled = np.where(e.mask, counts, 1e4)
+    gradients = implementation.phase_gradients(counts, spoiled, e.mask)
+    assert np.all(gradients == 0)
+    place = (e.positions, e.probe, e.shape, e.origin)
+    assert np.all(implementation.missing_phase(gradients, *place) == 0)
+
+
+@few
+@given(seeds)
+def test_a_smooth_phase_is_found(implementation: Physics, seed: int) -> None:
+    """What a smooth phase on top of a rough object does to the centres of mass gives it back."""
+    rng = np.random.default_rng(seed)
+    n, probe = 32, gaussian_probe(32, 3.0, 2, 0.02)
+    positions = raster(11, 4.0, rng)
+    shape, origin = forward.canvas_for(positions, n)
+    y, x = np.indices(shape) / 45
+    phi = 0.5 * np.sin(2 * np.pi * (y * rng.choice((-1, 1)) + rng.uniform()))
+    phi += 0.5 * np.sin(2 * np.pi * (x + rng.uniform()))
+    known = rough_object(shape, rng)
+    place = (probe, positions, origin)
+    modelled = forward.intensities(known, *place)
+    counts = forward.intensities(known * np.exp(1j * phi), *place)
+    mask = np.ones((n, n), bool)
+    gradients = implementation.phase_gradients(modelled, counts, mask)
+    found = implementation.missing_phase(gradients, positions, probe, shape, origin)
+    (low, high) = (np.round(f(positions, axis=0) - origin).astype(int) for f in (np.min, np.max))
+    box = (slice(low[0], high[0]), slice(low[1], high[1]))
+    assert np.corrcoef(found[box].ravel(), phi[box].ravel())[0, 1] > 0.95
+    slope = np.polyfit(phi[box].ravel(), found[box].ravel(), 1)[0]
+    assert 0.5 < slope < 1.1
+
+
+@laws
+@given(seeds, st.floats(-0.1, 0.1), st.floats(-0.1, 0.1))
+def test_a_ramp_of_the_phase_is_its_gradient(
+    implementation: Physics, seed: int, dy: float, dx: float
+) -> None:
+    """A phase that rises along +y or +x has a positive gradient there, of the right size."""
+    rng = np.random.default_rng(seed)
+    n, probe = 64, gaussian_probe(64, 6.0)
+    positions = rng.uniform(-20, 20, (6, 2))
+    shape, origin = forward.canvas_for(positions, n)
+    y, x = np.indices(shape)
+    known = smooth_object(y, x, rng)
+    modelled = forward.intensities(known, probe, positions, origin)
+    ramp = np.exp(1j * (dy * y + dx * x))
+    counts = forward.intensities(known * ramp, probe, positions, origin)
+    unit = 0.25 / counts.mean()
+    mask = np.ones((n, n), bool)
+    gradients = implementation.phase_gradients(unit * modelled, unit * counts, mask)
+    np.testing.assert_allclose(gradients, np.tile([dy, dx], (6, 1)), atol=2e-4)
+
+
 # --- scales: flux and probe ----------------------------------------------------------------------
 
 
@@ -659,18 +761,32 @@ def test_the_object_scales_with_the_probe_and_nothing_else_changes(
     assert two.object_scale * 10.0**decade == pytest.approx(one.object_scale, rel=1e-6)
 
 
+def blind_to_noise(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Weights of a canvas network that is not told how noisy the patterns are."""
+    blind = {name: w.copy() for name, w in weights.items()}
+    if "damp" in blind:
+        blind["damp"][:] = 0
+        first = CANVAS_CHANNELS.index("noise") * BLOCK**2
+        blind["enter.weight"][:, first : first + BLOCK**2] = 0
+    return blind
+
+
 @pytest.mark.parametrize("decade", [-3, 3])
 def test_the_object_scales_with_the_flux_and_nothing_else_changes(
     networks: Networks, model: ModelConfig, decade: int
 ) -> None:
+    """The flux enters a canvas network through what it is told about the noise, and nowhere
+    else."""
     scan = small_scan(5, m=12)
-    weights = lively_weights(networks, model)
+    weights = blind_to_noise(lively_weights(networks, model))
     brighter = replace(scan, diffraction=np.asarray(scan.diffraction) * np.float32(10.0**decade))
     one, two = prepare(scan), prepare(brighter)
-    a, b = (networks.reconstruct(model, weights, s) for s in (one, two))
+    same_noise = replace(two, expected_misfit=one.expected_misfit)
+    a, b = (networks.reconstruct(model, weights, s) for s in (one, same_noise))
     well = a.weight > 0.05 * a.weight.max()
     assert_same(b.object[well], a.object[well], 5e-5)
     np.testing.assert_allclose(b.losses, a.losses, rtol=1e-4)
+    assert b.corrections == a.corrections
     assert two.object_scale == pytest.approx(one.object_scale * 10.0 ** (decade / 2), rel=1e-6)
 
 
@@ -701,29 +817,67 @@ def test_predictions_in_training_do_not_depend_on_the_batch(networks: Networks, 
 
 def test_the_untrained_canvas_network_is_the_physics_alone(networks: Networks) -> None:
     """The correction starts at zero; what remains are steps that NumPy can take in float64."""
-    from adapters import Oracle
-
-    scan = small_scan(8, m=16, count=2, masked=True)
+    scan = small_scan(8, m=40, count=2, masked=True)
     prepared = prepare(scan)
     weights = networks.initial_weights(UNROLLED, 0)
     result = networks.reconstruct(UNROLLED, weights, prepared)
-    shape, origin = forward.canvas_for(scan.positions_px, scan.N)
-    probe = prepared.probe.astype(np.complex128)
-    counts = prepared.amplitudes(np.arange(scan.M)).astype(float) ** 2
-    corner, fraction = forward.split_positions(scan.positions_px, scan.N, origin)
-    density = (np.abs(forward.fourier_shift(probe[None], fraction[:, None])) ** 2).sum(axis=1)
-    light = forward.scatter_patches(density, corner, shape)
-    canvas, velocity, misfits = np.ones(shape, complex), np.zeros(shape, complex), []
-    for step, momentum in zip(weights["step"], weights["momentum"], strict=True):
-        update, misfit = Oracle().modulus_step(
-            canvas, counts, probe, scan.positions_px, scan.good_pixels, origin
-        )
-        misfits.append(misfit / (counts.size / 4))
-        velocity = momentum * velocity + step * update / (light + 0.02 * light.max())
-        canvas = canvas + velocity
+    canvas, misfits = physics_alone(prepared, UNROLLED, weights)
     assert_same(result.object, canvas, 1e-4)
     np.testing.assert_allclose(result.losses, misfits, rtol=1e-4)
+    _, origin = forward.canvas_for(scan.positions_px, scan.N)
     assert np.array_equal(result.origin_px, origin)
+    assert result.corrections == (1.0,) * UNROLLED.iterations
+
+
+def physics_alone(
+    prepared: PreparedScan, model: ModelConfig, weights: Mapping[str, NDArray[np.float32]]
+) -> tuple[Array, list[float]]:
+    """The formula of ptychopinn.networks.unrolled without its correction, with the oracle."""
+    from adapters import Oracle
+
+    scan = prepared.scan
+    shape, origin = forward.canvas_for(scan.positions_px, scan.N)
+    probe, good = prepared.probe.astype(np.complex128), scan.good_pixels
+    counts = prepared.amplitudes(np.arange(scan.M)).astype(float) ** 2
+    overlap = forward.mean_overlap(scan.positions_px, probe)
+    count = subset_count(overlap, scan.M, model.updates)
+    subsets = ordered_subsets(scan.positions_px, count, np.random.default_rng(0))
+    assert count > 1
+
+    def light(chosen: Array) -> Array:
+        corner, fraction = forward.split_positions(scan.positions_px[chosen], scan.N, origin)
+        density = (np.abs(forward.fourier_shift(probe[None], fraction[:, None])) ** 2).sum(axis=1)
+        return forward.scatter_patches(density, corner, shape)
+
+    def step(canvas: Array, chosen: Array) -> tuple[Array, float]:
+        return Oracle().modulus_step(
+            canvas, counts[chosen], probe, scan.positions_px[chosen], good, origin
+        )
+
+    canvas, velocity, misfits = np.ones(shape, complex), np.zeros(shape, complex), []
+    follows = True
+    for u, (a, m, b, w) in enumerate(
+        zip(*(weights[k] for k in ("step", "momentum", "phase_gain", "damp")), strict=True)
+    ):
+        chosen, following = subsets[u % count], subsets[(u + 1) % count]
+        positions = scan.positions_px[chosen]
+        modelled = forward.intensities(canvas, probe, positions, origin)
+        update, misfit = step(canvas, chosen)
+        misfits.append(misfit * count / model.updates / (counts.size / 4))
+        lit = light(chosen)
+        damping = DAMP_UNIT * w * (prepared.input_scale / 2) ** 2
+        velocity = m * velocity + a * update / (lit + RIM * lit.max() + damping)
+        canvas = canvas + velocity
+        gradients = low_frequency.phase_gradients(modelled, counts[chosen], good)
+        phase = low_frequency.missing_phase(gradients, positions, probe, shape, origin)
+        rotation = np.exp(1j * b * phase)
+        if (u + 1) % model.updates == 0:
+            plain, turned = step(canvas, following)[1], step(canvas * rotation, following)[1]
+            follows = bool(turned <= plain * (1 + PHASE_TOLERANCE))
+        if follows:
+            canvas, velocity = canvas * rotation, velocity * rotation
+    passes = np.reshape(misfits, (model.iterations, model.updates)).sum(axis=1)
+    return canvas, passes.tolist()
 
 
 @pytest.mark.parametrize("gridsize", [1, 2])

@@ -25,7 +25,7 @@ from ptychopinn.training.course import Course, EarlyStopping
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.interruption import StopFlag, Stopped
-from ptychopinn.training.objective import Prediction
+from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.run import outcome
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.watch import FitWatch
@@ -134,8 +134,7 @@ def test_health_survives_a_checkpoint() -> None:
 
 def predicted(measured: Any, modelled: Any, good: Any, images: Any) -> Prediction:
     return Prediction(
-        modelled=[(1.0, modelled)],
-        measured=measured,
+        estimates=[Estimate(1.0, modelled, measured)],
         good=good,
         images=images,
         weight=np.ones(images.shape[-2:], np.float32),

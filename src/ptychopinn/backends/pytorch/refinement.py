@@ -29,7 +29,7 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.inference import canvas_result
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, STIFFNESS, Stage, iterate, level, moved
+from ptychopinn.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
 
 
 def refine(
@@ -102,19 +102,22 @@ class PhysicsIterations:
         self.state = self.state.onto(self.problem.merged(self.merged))
 
 
-def position_moves(state: Descent, count: int) -> NDArray[np.float32]:
+def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
     """Least-squares moves (M, 2) of the positions of all ``count`` patterns, in pixels."""
     canvas = state.canvas
     slopes = [(torch.roll(canvas, -1, d) - torch.roll(canvas, 1, d)) / 2 for d in (0, 1)]
-    moves = np.zeros((count, 2), dtype=np.float32)
+    matrices, right = np.zeros((count, 2, 2)), np.zeros((count, 2))
     for numbers, batches in zip(state.problem.numbers, state.problem.subsets, strict=True):
-        found = [batch_moves(state, batch, slopes) for batch in batches()]
-        moves[numbers] = torch.cat(found).cpu().numpy()
-    return moves
+        found = [move_equations(state, batch, slopes) for batch in batches()]
+        matrices[numbers] = torch.cat([matrix for matrix, _ in found]).cpu().numpy()
+        right[numbers] = torch.cat([side for _, side in found]).cpu().numpy()
+    return least_squares_moves(matrices, right)
 
 
-def batch_moves(state: Descent, batch: PatternBatch, slopes: list[Tensor]) -> Tensor:
-    """Least-squares moves (M, 2) of the positions of a batch, in pixels."""
+def move_equations(
+    state: Descent, batch: PatternBatch, slopes: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch."""
     n = batch.amplitudes.shape[-1]
     probes = batch.shifted(state.probe)
     fields = physics.far_field(probes, physics.gather(state.canvas, batch.index, n))
@@ -126,7 +129,4 @@ def batch_moves(state: Descent, batch: PatternBatch, slopes: list[Tensor]) -> Te
     rows = [
         torch.stack([(a.conj() * b).real.sum(dim=(1, 2, 3)) for b in waves], dim=1) for a in waves
     ]
-    matrix = torch.stack(rows, dim=1)
-    trace = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
-    stiff = STIFFNESS * (trace + trace.mean())[:, None, None] * torch.eye(2, device=matrix.device)
-    return torch.linalg.solve(matrix + stiff, right)
+    return torch.stack(rows, dim=1), right

@@ -1,8 +1,7 @@
 """The canvas network in TensorFlow: passes of physics steps, each followed by a learned correction.
 
-What works on one batch of patterns is a function of tensors. Outside of a graph it runs as a graph
-of its own, built once for batches and canvases of all sizes; inside, as in training, it becomes a
-part of that one.
+What works on one batch of patterns is a function of tensors that runs as a graph of its own, built
+once for batches and canvases of all sizes, or as a part of another one, as in training.
 """
 
 from __future__ import annotations
@@ -46,14 +45,13 @@ LOW = physics.LowFrequency(IMAGE, PROBE, tf.TensorSpec([None], tf.float32), SHAP
 
 
 class Compiled:
-    """A function as one graph with this signature; traced along when called inside a graph."""
+    """A function as one graph with this signature, built when it is first called."""
 
     def __init__(self, function: Callable[..., Any], *signature: Any) -> None:
-        self.function = function
         self.graph = tf.function(function, input_signature=signature, autograph=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        return (self.graph if tf.executing_eagerly() else self.function)(*arguments)
+        return self.graph(*arguments)
 
 
 shifted_probes = Compiled(physics.shifted_probes, PROBE, PAIRS)

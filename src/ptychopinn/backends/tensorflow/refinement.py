@@ -33,7 +33,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.inference import canvas_result
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, STIFFNESS, Stage, iterate, level, moved
+from ptychopinn.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
 
 
 def refine(
@@ -115,23 +115,24 @@ class PhysicsIterations:
         self._turn_to(self.problem.merged(self.merged))
 
 
-def position_moves(state: Descent, count: int) -> NDArray[np.float32]:
+def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
     """Least-squares moves (M, 2) of the positions of all ``count`` patterns, in pixels."""
     canvas, good = state.canvas, state.problem.good
     slopes = [(tf.roll(canvas, -1, d) - tf.roll(canvas, 1, d)) / 2 for d in (0, 1)]
-    moves = np.zeros((count, 2), dtype=np.float32)
+    matrices, right = np.zeros((count, 2, 2)), np.zeros((count, 2))
     for numbers, batches in zip(state.problem.numbers, state.problem.subsets, strict=True):
         found = [
-            _batch_moves(
+            _move_equations(
                 canvas, b.amplitudes, b.shifted(state.probe), b.index, good, slopes[0], slopes[1]
             )
             for b in batches()
         ]
-        moves[numbers] = np.concatenate(found)
-    return moves
+        matrices[numbers] = np.concatenate([matrix for matrix, _ in found])
+        right[numbers] = np.concatenate([side for _, side in found])
+    return least_squares_moves(matrices, right)
 
 
-def batch_moves(
+def move_equations(
     canvas: Tensor,
     amplitudes: Tensor,
     probes: Tensor,
@@ -139,9 +140,9 @@ def batch_moves(
     good: Tensor,
     down: Tensor,
     right: Tensor,
-) -> Tensor:
-    """Least-squares moves (M, 2) of the positions of a batch, in pixels, on a ``canvas`` (H, W)
-    with the slopes ``down`` and ``right``."""
+) -> tuple[Tensor, Tensor]:
+    """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch, on a
+    ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
     n = tf.shape(amplitudes)[-1]
     chi, _, _, _ = projected(canvas, amplitudes, probes, index, good)
     waves = [probes * physics.gather(slope, index, n)[:, None] for slope in (down, right)]
@@ -152,10 +153,7 @@ def batch_moves(
 
     target = tf.stack([product(w, chi) for w in waves], axis=1)
     rows = [tf.stack([product(a, b) for b in waves], axis=1) for a in waves]
-    matrix = tf.stack(rows, axis=1)
-    trace = tf.linalg.trace(matrix)
-    stiff = STIFFNESS * (trace + tf.reduce_mean(trace))[:, None, None] * tf.eye(2)
-    return tf.linalg.solve(matrix + stiff, target[..., None])[..., 0]
+    return tf.stack(rows, axis=1), target
 
 
-_batch_moves = Compiled(batch_moves, IMAGE, PATTERNS, PROBES, INDEX, REAL, IMAGE, IMAGE)
+_move_equations = Compiled(move_equations, IMAGE, PATTERNS, PROBES, INDEX, REAL, IMAGE, IMAGE)

@@ -1,0 +1,183 @@
+"""What plain physics iterations need no framework for: schedule, passes, moves, gauge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptychopinn.config import RefineConfig
+from ptychopinn.physics.forward import canvas_for, intensities, split_positions
+from ptychopinn.refinement import (
+    LARGEST_MOVE,
+    LITTLE,
+    SETTLING,
+    STAGES,
+    Schedule,
+    Stage,
+    iterate,
+    least_squares_moves,
+    level,
+    moved,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+few = settings(deadline=None, max_examples=25)
+
+
+def stages_of(misfits: list[float], config: RefineConfig) -> list[Stage]:
+    """Stages of a run whose passes have these misfits."""
+    schedule, found = Schedule(config), []
+    for done in range(len(misfits) + 1):
+        stage = schedule.next_stage(misfits[:done])
+        if stage is None:
+            break
+        found.append(stage)
+    return found
+
+
+def test_a_run_that_improves_stays_in_its_stage_until_the_passes_are_used_up() -> None:
+    config = RefineConfig(passes=9)
+    falling = [0.5**k for k in range(20)]
+    assert stages_of(falling, config) == [STAGES[0]] * 9
+
+
+def test_a_run_that_stands_still_goes_through_all_stages_and_ends() -> None:
+    found = stages_of([1.0] * 100, RefineConfig(passes=100))
+    assert [found.count(stage) for stage in STAGES] == [2, 2, SETTLING + 1]
+    assert found == sorted(found, key=STAGES.index)
+
+
+def test_little_ends_a_stage_and_less_the_last() -> None:
+    """One per cent a pass is enough for the last stage, whose share is the configured one."""
+    gain = 0.9 * LITTLE
+    misfits = [(1 - gain) ** k for k in range(100)]
+    found = stages_of(misfits, RefineConfig(passes=60, stagnation=1e-3))
+    assert len(found) == 60 and found[-1] == STAGES[-1]
+    assert len(stages_of(misfits, RefineConfig(passes=60, stagnation=0.02))) < 15
+
+
+def test_rising_misfits_end_a_run() -> None:
+    assert len(stages_of([1.0 + k for k in range(100)], RefineConfig(passes=100))) < 15
+
+
+class Recorded:
+    """Iterations that lower the misfit by half a pass, and what was asked of them."""
+
+    def __init__(self) -> None:
+        self.merged: list[int] = []
+        self.updates: list[tuple[int, bool]] = []
+        self.moves = 0
+
+    def merge(self, count: int) -> int:
+        self.merged.append(count)
+        return 2
+
+    def update(self, number: int, stage: Stage, decide: bool) -> float:
+        self.updates.append((number, decide))
+        return 0.5 ** (len(self.merged) + 1)
+
+    def move(self) -> None:
+        self.moves += 1
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.epochs: list[tuple[int, int]] = []
+        self.metrics: list[Mapping[str, float]] = []
+
+    def epoch(self, number: int, steps: int) -> None:
+        self.epochs.append((number, steps))
+
+    def step(self, loss: float, patterns_per_s: float) -> None: ...
+
+    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
+        self.metrics.append(metrics)
+
+
+def test_passes_report_and_move_positions_when_it_is_time() -> None:
+    run, heard = Recorded(), Heard()
+    config = RefineConfig(passes=5, refine_positions=True, positions_from=3)
+    misfits = iterate(config, heard, run)
+    assert misfits == [0.5**k for k in range(1, 6)]
+    assert run.updates == [(0, False), (1, True)] * 5
+    assert run.moves == 3
+    assert heard.epochs == [(k, 2) for k in range(5)]
+    assert heard.metrics == [{"misfit": m} for m in misfits]
+    still = Recorded()
+    iterate(RefineConfig(passes=5), heard, still)
+    assert still.moves == 0
+
+
+@few
+@given(seeds, st.floats(0, 1e6))
+def test_no_move_takes_a_patch_off_the_canvas(seed: int, size: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = 2 * int(rng.integers(4, 16))
+    positions = rng.uniform(-40, 40, (12, 2))
+    shape, origin = canvas_for(positions, n, margin=int(rng.integers(0, 4)))
+    for _ in range(5):
+        positions = moved(positions, size * rng.normal(size=(12, 2)), n, shape, origin)
+        corner, _ = split_positions(positions, n, origin)
+        assert (corner >= 0).all() and (corner + n <= shape).all()
+
+
+@few
+@given(seeds)
+def test_moves_are_limited_and_do_not_shift_the_scan(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positions = rng.uniform(-40, 40, (30, 2))
+    shape, origin = canvas_for(positions, 16, margin=4)
+    change = moved(positions, 5 * rng.normal(size=(30, 2)), 16, shape, origin) - positions
+    assert np.abs(change.mean(axis=0)).max() < 1e-9
+    assert np.abs(change).max() <= 2 * LARGEST_MOVE
+
+
+@few
+@given(seeds, st.integers(1, 3))
+def test_the_form_that_reads_best_changes_no_pattern(seed: int, count: int) -> None:
+    """Ramps and factors go from the object to the probe; none is left in the object."""
+    rng = np.random.default_rng(seed)
+    n, positions = 16, rng.uniform(-12, 12, (9, 2))
+    shape, origin = canvas_for(positions, n)
+    slope, factor = rng.uniform(-0.3, 0.3, 2), 10 ** rng.uniform(-2, 2)
+
+    def noise(*size: int) -> Any:
+        return rng.normal(size=size) + 1j * rng.normal(size=size)
+
+    def ramp(height: int, width: int) -> Any:
+        y, x = np.indices((height, width))
+        return np.exp(1j * (slope[0] * y + slope[1] * x))
+
+    # Smooth, so that its mean gradient is that of the ramp.
+    y, x = np.indices(shape)
+    obj = (1 + 0.1 * np.cos(y / 5 + x / 7)) * ramp(*shape) * factor
+    # The probe fades to the border: its Fourier shift and the ramp commute.
+    v, u = np.indices((n, n)) - n / 2
+    probe = noise(count, 1, 1) * np.exp(-(v**2 + u**2) / 8)
+    power = float((np.abs(probe) ** 2).sum()) * factor**2
+    light = np.ones(shape)
+    levelled, other = level(obj.astype("c8"), light, probe.astype("c8"), power)
+    before = intensities(obj, probe, positions, origin)
+    after = intensities(levelled.astype(complex), other.astype(complex), positions, origin)
+    assert np.abs(after - before).max() < 1e-3 * before.max()
+    assert (np.abs(other) ** 2).sum() == pytest.approx(power, rel=1e-4)
+    for axis in (0, 1):
+        near = np.delete(levelled, -1, axis).astype(complex)
+        far = np.delete(levelled, 0, axis)
+        assert np.angle((near.conj() * far).sum()) == pytest.approx(0, abs=1e-4)
+
+
+def test_moves_solve_their_systems_where_these_say_something() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(6, 2, 2))
+    matrices = factors @ np.swapaxes(factors, 1, 2) + 2 * np.eye(2)
+    wanted = rng.normal(size=(6, 2))
+    right = (matrices @ wanted[..., None])[..., 0]
+    np.testing.assert_allclose(least_squares_moves(matrices, right), wanted, atol=0.15)
+    matrices[0], right[0] = 0, 1e-3
+    assert np.abs(least_squares_moves(matrices, right)[0]).max() < 0.05
