@@ -30,7 +30,7 @@ SPLIT, TRAIN, HELD_OUT, SUBSAMPLE = range(4)
 # Size of a sub-scan when it is not given: limits, and the product with N in between.
 FEWEST_PATTERNS, MOST_PATTERNS, PATTERN_ROWS = 16, 100, 6400
 # Partners are drawn from this many nearest neighbours when nothing is said.
-NEIGHBOURS = 7
+NEIGHBOURS = 4
 # Held-out sub-scans per scan: enough for a steady validation loss, few enough to cost little.
 HELD_OUT_SUBSCANS = 4
 
