@@ -21,7 +21,7 @@ def get_backend(name: BackendName = "pytorch", *, training: bool = False) -> Bac
         When its packages are not installed.
     """
     for package in ("torch", "lightning") if training else ("torch",):
-        if not _installed(package):
+        if not installed(package):
             raise MissingDependencyError(
                 f"the {name} backend needs the package {package}, received an installation "
                 f"without it; "
@@ -30,7 +30,8 @@ def get_backend(name: BackendName = "pytorch", *, training: bool = False) -> Bac
     return cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether the package can be imported; it is not imported for that."""
     try:
         return find_spec(package) is not None
     except ImportError:

@@ -14,7 +14,6 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from numpy.typing import NDArray
@@ -47,9 +46,10 @@ from ptychopinn.backends.pytorch.family import (
     known_object,
 )
 from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped
+from ptychopinn.backends.pytorch.loggers import EpochLog
 from ptychopinn.backends.pytorch.watch import FitWatch
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.plan import GroupPlan
 from ptychopinn.preparation import PreparedScan
 
@@ -274,24 +274,6 @@ def check_resumed(path: Path, config: Config, scans: Sequence[PreparedScan]) -> 
         )
 
 
-def _logger(kind: str, directory: Path) -> Logger | bool:
-    """Lightning's logger; the table of ``csv`` is written by :class:`MetricsTable`."""
-    try:
-        match kind:
-            case "tensorboard":
-                return TensorBoardLogger(directory, name="", version="tensorboard")
-            case "mlflow":
-                return MLFlowLogger(
-                    "ptychopinn", tracking_uri=f"file:{directory.resolve() / 'mlruns'}"
-                )
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"--torch-logger {kind} needs the package {kind}, received an installation without it; "
-            f"run: pip install 'ptychopinn[{kind}]'."
-        ) from error
-    return False
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's notices about itself away from the user inside the block."""
@@ -352,6 +334,9 @@ def train(
     ]
     if execution.logger == "csv":
         callbacks.insert(1, MetricsTable(directory / METRICS, history))
+    elif execution.logger != "none":
+        written = config.model_dump(mode="json")
+        callbacks.insert(1, EpochLog(execution.logger, directory, written, history, resume))
     if training.early_stopping is not None:
         callbacks.append(StopEarly(training.early_stopping))
     canvas = config.model.architecture != "cnn"
@@ -364,7 +349,7 @@ def train(
             precision=execution.precision,
             deterministic=execution.deterministic,
             callbacks=callbacks,
-            logger=_logger(execution.logger, directory),
+            logger=False,
             # The environment says that this is one process, also inside a job of a cluster.
             plugins=[SafetensorsCheckpointIO(), LightningEnvironment()],
             gradient_clip_val=training.gradient_clip_val or None,
