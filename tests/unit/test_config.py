@@ -19,6 +19,7 @@ def test_recipes_fill_what_was_not_given(as_objects: bool) -> None:
     config = Config(model=model, training=training)
     assert (config.training.epochs, config.training.batch_size) == (3, 4)
     assert config.training.learning_rate == 3e-4
+    assert config.model.n_filters_scale == 1
 
 
 def test_the_default_recipe_fills_section_objects() -> None:
