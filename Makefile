@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,tensorboard,mlflow,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,tensorflow-cpu,tensorboard,mlflow,dev]'
 	touch $@
 
 demo: $(VENV)/.installed

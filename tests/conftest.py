@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 # Test processes run side by side; threads of each would wait for each other, actively.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.options import TorchExecution
+    from ptychopinn.backends.options import TFExecution, TorchExecution
     from ptychopinn.bundle import Bundle, load_bundle, save_bundle
     from ptychopinn.config import Config
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
@@ -29,6 +29,7 @@ _HOMES = {
     "Reconstruction": "result",
     "Scan": "scan",
     "SimulationConfig": "simulation",
+    "TFExecution": "backends.options",
     "TorchExecution": "backends.options",
     "TrainedModel": "workflows",
     "TrainingError": "errors",
@@ -52,6 +53,7 @@ __all__ = [
     "Reconstruction",
     "Scan",
     "SimulationConfig",
+    "TFExecution",
     "TorchExecution",
     "TrainedModel",
     "TrainingError",

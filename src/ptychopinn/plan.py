@@ -21,6 +21,7 @@ from ptychopinn.grouping import (
     split_positions_held_out,
     subsample,
 )
+from ptychopinn.networks.registry import family
 from ptychopinn.scan import Scan
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class GroupPlan:
 
     def __init__(self, scans: Sequence[Scan], config: Config) -> None:
         self.config = config
-        self.canvas = config.model.architecture != "cnn"
+        self.canvas = family(config.model) == "canvas"
         self.positions = [scan.positions_px for scan in scans]
         self.n = max(scan.N for scan in scans)
         self.training: list[Indices] = []

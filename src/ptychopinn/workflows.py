@@ -13,33 +13,44 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import Progress, Silent, metrics_at_best
-from ptychopinn.backends.options import TorchExecution
-from ptychopinn.backends.selector import get_backend
+from ptychopinn.backends.base import Progress, Silent
+from ptychopinn.backends.options import Execution
+from ptychopinn.backends.selector import BackendName, choose, get_backend
 from ptychopinn.bundle import Bundle, Manifest, check_weights, load_bundle, save_bundle
 from ptychopinn.config import Config, validated
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
-from ptychopinn.networks.registry import describe
+from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.preparation import PreparedScan, mean_counts, prepare
 from ptychopinn.probe_check import ProbeCheck, check_probe
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
+from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.run import backend_of_run
 
 log = logging.getLogger(__name__)
 
-RECORDED = ("ptychopinn", "numpy", "torch", "lightning")
+# Package -> names under which it may be installed.
+RECORDED: Mapping[str, tuple[str, ...]] = {
+    "ptychopinn": ("ptychopinn",),
+    "numpy": ("numpy",),
+    "torch": ("torch",),
+    "lightning": ("lightning",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "keras": ("keras",),
+}
 
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that shape a result."""
     found = {}
-    for name in RECORDED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    for name, distributions in RECORDED.items():
+        for distribution in distributions:
+            try:
+                found[name] = version(distribution)
+            except PackageNotFoundError:
+                continue
     return found
 
 
@@ -69,8 +80,9 @@ def train(
     scans: Scan | Sequence[Scan],
     config: Config | None = None,
     *,
+    backend: BackendName | None = None,
     directory: str | Path | None = None,
-    execution: TorchExecution | None = None,
+    execution: Execution | None = None,
     resume: bool = False,
     probe_check: bool = True,
     progress: Progress | None = None,
@@ -81,7 +93,10 @@ def train(
     ----------
     scans : the scans; all of one N.
     config : everything that determines the result; the default recipe when not given.
+    backend : who computes; what is installed when not given, PyTorch if both are, and on resuming
+        the one of the run.
     directory : where checkpoints and logs go; a temporary folder when not given.
+    execution : options of that backend only.
     resume : continue from the last checkpoint in ``directory``.
     probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.probe_check`); a
         trainable probe is only reported.
@@ -95,15 +110,18 @@ def train(
     """
     chosen = [scans] if isinstance(scans, Scan) else list(scans)
     config = complete(Config() if config is None else config, chosen)
-    backend = get_backend(training=True)
+    if resume and backend is None and directory is not None:
+        backend = backend_of_run(Path(directory))
+    backend, execution = choose(backend, execution, training=True)
+    computing = get_backend(backend)
     prepared = [prepare(scan) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = backend.train(
+        outcome = computing.train(
             prepared,
             config,
-            TorchExecution() if execution is None else execution,
+            execution,
             Path(temporary if directory is None else directory),
             resume=resume,
             progress=Silent() if progress is None else progress,
@@ -111,7 +129,7 @@ def train(
     seconds = time.perf_counter() - start
     first = prepared[0]
     manifest = Manifest(
-        backend="pytorch",
+        backend=backend,
         config=config.model_dump(mode="json"),
         versions=package_versions(),
         seed=config.training.seed,
@@ -140,7 +158,7 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
             f"all training scans must have the same N, received {sizes}; crop or bin them alike."
         )
     model = config.model
-    if model.architecture != "cnn":
+    if family(model) == "canvas":
         return config
     if model.N is not None and sizes[0] != model.N:
         raise InputError(
@@ -195,39 +213,45 @@ def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
 
 @dataclass(frozen=True, eq=False)
 class ReconstructionReport:
-    """A reconstruction, how well it explains the patterns, and how long each stage took (s)."""
+    """A reconstruction, how well it explains the patterns, how long each stage took (s), and who
+    computed it."""
 
     result: Reconstruction
     misfit: Misfit
     seconds: Mapping[str, float]
+    backend: BackendName
 
 
 def reconstruct(
     model: TrainedModel | Bundle | str | Path,
     scan: Scan,
     *,
-    execution: TorchExecution | None = None,
+    backend: BackendName | None = None,
+    execution: Execution | None = None,
     keep_probe: bool = False,
 ) -> Reconstruction:
     """Reconstruct every pattern of a scan with a trained model.
 
     The object is in the units of the scan's probe; one global factor makes the modelled counts
     equal the measured ones. When the model refined a probe in training, that one is used, unless
-    ``keep_probe`` is set.
+    ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it.
 
     Raises
     ------
     InputError
         When the model does not fit the scan, or its file is not a valid bundle.
     """
-    return reconstruct_with_report(model, scan, execution=execution, keep_probe=keep_probe).result
+    return reconstruct_with_report(
+        model, scan, backend=backend, execution=execution, keep_probe=keep_probe
+    ).result
 
 
 def reconstruct_with_report(
     model: TrainedModel | Bundle | str | Path,
     scan: Scan,
     *,
-    execution: TorchExecution | None = None,
+    backend: BackendName | None = None,
+    execution: Execution | None = None,
     keep_probe: bool = False,
 ) -> ReconstructionReport:
     """Like :func:`reconstruct`, with the misfit and the timings.
@@ -238,17 +262,13 @@ def reconstruct_with_report(
         model = model.bundle
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     config = config_of(bundle)
-    backend = get_backend()
+    backend, execution = choose(backend, execution)
+    computing = get_backend(backend)
     start = time.perf_counter()
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    canvas = backend.reconstruct(
-        config,
-        bundle.weights,
-        prepared,
-        TorchExecution() if execution is None else execution,
-    )
+    canvas = computing.reconstruct(config, bundle.weights, prepared, execution)
     network_s = time.perf_counter() - start
     result = Reconstruction(
         object=canvas.object * np.complex64(prepared.object_scale),
@@ -267,10 +287,11 @@ def reconstruct_with_report(
     provenance: dict[str, Any] = {
         "model": bundle.manifest.model_dump(mode="json"),
         "scan": {"name": scan.name, "patterns": scan.M, "N": scan.N, **dict(scan.provenance)},
+        "backend": backend,
         "versions": package_versions(),
         "global_scale": fit.scale,
         "fit": fit.summary(),
     }
     result = replace(result, object=result.object * np.complex64(fit.scale), provenance=provenance)
     seconds = {"network": network_s, "misfit": time.perf_counter() - start}
-    return ReconstructionReport(result, fit, seconds)
+    return ReconstructionReport(result, fit, seconds, backend)

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.config import Config, ModelConfig
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses
 from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.data import Batch
 
 if TYPE_CHECKING:
     import torch
@@ -266,9 +269,7 @@ class TorchPhysics(Physics):
     def _loss(
         self, loss: Callable[..., torch.Tensor], model: Array, counts: Array, mask: Array | None
     ) -> float:
-        # Network units: mean intensity 1/4 (input_scale); they cancel in every loss.
-        good = np.ones(model.shape[-2:], dtype=bool) if mask is None else mask
-        unit = 0.25 / (counts[..., good].sum(dtype=np.float64) / counts[..., 0, 0].size / good.size)
+        good, unit = network_units(counts, mask)
         ordered = [
             self._physics.to_fft_order(self._to(array))
             for array in (model * unit, counts * unit, good.astype(float))
@@ -324,14 +325,185 @@ class TorchPhysics(Physics):
         return update.numpy(), float(misfit)
 
 
+class TFPhysics(Physics):
+    """The TensorFlow backend, in the precision it runs in (32 bit) or in 64 bit."""
+
+    def __init__(self, bits: int) -> None:
+        from ptychopinn.backends.tensorflow import canvas, family, losses, physics
+
+        # After the package, which keeps TensorFlow's import quiet.
+        import tensorflow as tf  # isort: skip
+
+        self.name, self.rtol = f"tensorflow{bits}", {32: 3e-5, 64: 1e-10}[bits]
+        self._tf, self._physics, self._losses = tf, physics, losses
+        self._canvas, self._family = canvas, family
+        self._real, self._complex = {
+            32: (np.float32, np.complex64),
+            64: (np.float64, np.complex128),
+        }[bits]
+
+    def _to(self, array: Array) -> Any:
+        """A tensor of this precision; positions and offsets go in as float64, see _exactly."""
+        kind = self._complex if np.iscomplexobj(array) else self._real
+        return self._tf.constant(np.asarray(array).astype(kind))
+
+    def _exactly(self, array: Array) -> Any:
+        return self._tf.constant(np.asarray(array, dtype=np.float64))
+
+    def _batch(
+        self,
+        probe: Array,
+        positions_px: Array,
+        shape: tuple[int, int],
+        origin_px: Any,
+        counts: Array | None = None,
+    ) -> Any:
+        n = probe.shape[-1]
+        measured = np.zeros((len(positions_px), n, n)) if counts is None else np.sqrt(counts)
+        corner, fraction = forward.split_positions(positions_px, n, np.array(origin_px))
+        return self._family.pattern_batch(
+            self._physics.to_fft_order(self._to(measured)),
+            self._tf.constant(corner.astype(np.int32)),
+            self._exactly(fraction),
+            self._to(probe),
+            shape,
+        )
+
+    def _centred(self, patterns: Any) -> Array:
+        array: Array = self._physics.from_fft_order(patterns).numpy()
+        return array
+
+    def fourier_shift(self, field: Array, shift_px: Array) -> Array:
+        shifted: Array = self._physics.fourier_shift(
+            self._to(field), self._exactly(shift_px)
+        ).numpy()
+        return shifted
+
+    def far_field(self, canvas: Array, probe: Array, positions_px: Array, origin_px: Any) -> Array:
+        batch = self._batch(probe, positions_px, canvas.shape, origin_px)
+        patches = self._physics.gather(self._to(canvas), batch.index, probe.shape[-1])
+        return self._centred(self._physics.far_field(batch.probes, patches))
+
+    def adjoint(
+        self,
+        fields: Array,
+        probe: Array,
+        positions_px: Array,
+        shape: tuple[int, int],
+        origin_px: Any,
+    ) -> Array:
+        batch = self._batch(probe, positions_px, shape, origin_px)
+        waves = self._physics.ifft(self._physics.to_fft_order(self._to(fields)))
+        back = self._tf.reduce_sum(self._tf.math.conj(batch.probes) * waves, axis=1)
+        canvas: Array = self._physics.scatter(back, batch.index, shape).numpy()
+        return canvas
+
+    def intensities(
+        self, canvas: Array, probe: Array, positions_px: Array, origin_px: Any
+    ) -> Array:
+        batch = self._batch(probe, positions_px, canvas.shape, origin_px)
+        return self._centred(self._canvas.modelled_intensity(self._to(canvas), batch))
+
+    def merge(self, patches: Array, offsets_px: Array, weight: Array, reach: int) -> Array:
+        merged: Array = self._physics.merge(
+            self._to(patches), self._exactly(offsets_px), self._to(weight), reach
+        ).numpy()
+        return merged
+
+    def extract(self, canvas: Array, offsets_px: Array, n: int, reach: int) -> Array:
+        cut: Array = self._physics.extract(
+            self._to(canvas), self._exactly(offsets_px), n, reach
+        ).numpy()
+        return cut
+
+    def group_intensities(
+        self, patches: Array, offsets_px: Array, probe: Array, weight: Array | None = None
+    ) -> Array:
+        w = groups.merge_weight(probe) if weight is None else weight
+        modelled = self._physics.group_intensities(
+            self._to(patches), self._exactly(offsets_px), self._to(probe), self._to(w)
+        )
+        return self._centred(modelled)
+
+    def _loss(
+        self, loss: Callable[..., Any], model: Array, counts: Array, mask: Array | None
+    ) -> float:
+        good, unit = network_units(counts, mask)
+        ordered = [
+            self._physics.to_fft_order(self._to(array))
+            for array in (model * unit, counts * unit, good.astype(float))
+        ]
+        return float(loss(*ordered))
+
+    def poisson_deviance(self, model: Array, counts: Array, mask: Array | None = None) -> float:
+        return self._loss(self._losses.poisson_deviance, model, counts, mask)
+
+    def amplitude_residual(self, model: Array, counts: Array, mask: Array | None = None) -> float:
+        return self._loss(self._losses.amplitude_residual, model, counts, mask)
+
+    def amplitude_mae(self, model: Array, counts: Array, mask: Array | None = None) -> float:
+        return self._loss(self._losses.amplitude_mae, model, counts, mask)
+
+    def total_variation(self, image: Array) -> float:
+        one = self._to(np.ones(image.shape[-2:]))
+        return float(self._losses.total_variation(self._to(image), one))
+
+    def realspace_mae(self, image: Array, truth: Array) -> float:
+        one = self._to(np.ones(image.shape[-2:]))
+        return float(self._losses.realspace_mae(self._to(image), self._to(truth), one))
+
+    def deviance_gradient(
+        self,
+        canvas: Array,
+        counts: Array,
+        probe: Array,
+        positions_px: Array,
+        mask: Array,
+        origin_px: Any,
+    ) -> Array:
+        unknown = self._to(canvas)
+        batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
+        good = self._physics.to_fft_order(self._to(mask.astype(float)))
+        with self._tf.GradientTape() as tape:
+            tape.watch(unknown)
+            model = self._canvas.modelled_intensity(unknown, batch)
+            measured = self._tf.square(batch.amplitudes)
+            loss = self._losses.poisson_deviance(model, measured, good)
+        gradient: Array = tape.gradient(loss, unknown).numpy()
+        return gradient
+
+    def modulus_step(
+        self,
+        canvas: Array,
+        counts: Array,
+        probe: Array,
+        positions_px: Array,
+        mask: Array,
+        origin_px: Any,
+    ) -> tuple[Array, float]:
+        batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
+        good = self._physics.to_fft_order(self._to(mask.astype(float)))
+        update, misfit, _ = self._canvas.modulus_residual(self._to(canvas), batch, good)
+        return update.numpy(), float(misfit)
+
+
+def network_units(counts: Array, mask: Array | None) -> tuple[Array, float]:
+    """Good pixels, and the factor from counts to network units: mean intensity 1/4 (input_scale);
+    it cancels in every loss."""
+    good = np.ones(counts.shape[-2:], dtype=bool) if mask is None else mask
+    return good, 0.25 / (
+        counts[..., good].sum(dtype=np.float64) / counts[..., 0, 0].size / good.size
+    )
+
+
 class Networks(ABC):
     """The networks of one backend."""
 
     name: str
 
-    @abstractmethod
     def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-        """Weights of a newly built network, by the names of the description."""
+        """Weights of a newly started network, after they went through the backend."""
+        return self.round_trip(model, initial_weights(describe(model), seed))
 
     @abstractmethod
     def apply(
@@ -365,20 +537,10 @@ class TorchNetworks(Networks):
     name = "pytorch"
 
     @staticmethod
-    def _build(model: ModelConfig, seed: int) -> Any:
-        from ptychopinn.backends.pytorch.family import build_network
+    def _loaded(model: ModelConfig, weights: Weights) -> Any:
+        from ptychopinn.backends.pytorch.network import BuiltNetwork
 
-        return build_network(model, seed)
-
-    def _loaded(self, model: ModelConfig, weights: Weights) -> Any:
-        # Another seed than any test uses, so that a weight which is not taken over is noticed.
-        network = self._build(model, 987654321)
-        network.import_weights(weights)
-        return network
-
-    def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-        weights: dict[str, NDArray[np.float32]] = self._build(model, seed).export_weights()
-        return weights
+        return BuiltNetwork(describe(model), weights)
 
     def apply(
         self, model: ModelConfig, weights: Weights, inputs: Mapping[str, Array]
@@ -405,11 +567,9 @@ class TorchNetworks(Networks):
 
         from ptychopinn.backends.pytorch import family, physics
 
-        cls = family.family_class(model)
-        network = self._loaded(model, weights)
-        extra = (scan.scan.N,) if cls is family.PatchFamily else ()
-        built = cls(network, [scan], False, *extra)
-        batch = family.Batch(
+        built = family.build_family(Config(model=model), [scan])
+        built.network.import_weights(weights)
+        batch = Batch(
             amplitudes=torch.from_numpy(scan.amplitudes(groups)),
             positions_px=torch.from_numpy(scan.scan.positions_px[groups]),
             scan=0,
@@ -431,12 +591,66 @@ class TorchNetworks(Networks):
         return reconstruct(Config(model=model), weights, scan, execution)
 
 
+class TFNetworks(Networks):
+    name = "tensorflow"
+
+    @staticmethod
+    def _loaded(model: ModelConfig, weights: Weights) -> Any:
+        from ptychopinn.backends.tensorflow.network import BuiltNetwork
+
+        return BuiltNetwork(describe(model), weights)
+
+    def apply(
+        self, model: ModelConfig, weights: Weights, inputs: Mapping[str, Array]
+    ) -> list[Array]:
+        tensors = {k: v.astype(np.float32) for k, v in inputs.items()}
+        return [out.numpy() for out in self._loaded(model, weights)(**tensors)]
+
+    def round_trip(self, model: ModelConfig, weights: Weights) -> dict[str, NDArray[np.float32]]:
+        out: dict[str, NDArray[np.float32]] = self._loaded(model, weights).export_weights()
+        return out
+
+    def random_state(self) -> bytes:
+        import tensorflow as tf
+
+        state: bytes = tf.random.get_global_generator().state.numpy().tobytes()
+        return state
+
+    def predict(
+        self, model: ModelConfig, weights: Weights, scan: PreparedScan, groups: Array
+    ) -> Array:
+        from ptychopinn.backends.tensorflow import family, physics
+
+        built = family.build_family(Config(model=model), [scan])
+        built.network.import_weights(weights)
+        batch = Batch(scan.amplitudes(groups), scan.scan.positions_px[groups], 0)
+        prediction = built.predict(built.inputs(batch))
+        modelled: Array = physics.from_fft_order(prediction.modelled[-1][1]).numpy()
+        return modelled.reshape(*groups.shape, scan.scan.N, scan.scan.N)
+
+    def reconstruct(
+        self, model: ModelConfig, weights: Weights, scan: PreparedScan, memory_mib: int = 512
+    ) -> CanvasResult:
+        from ptychopinn.backends.options import TFExecution
+        from ptychopinn.backends.tensorflow.backend import reconstruct
+
+        execution = TFExecution.model_construct(
+            accelerator="cpu", threads=None, inference_batch_mib=memory_mib
+        )
+        return reconstruct(Config(model=model), weights, scan, execution)
+
+
 PHYSICS: Mapping[str, tuple[str | None, Callable[[], Physics]]] = {
     "oracle": (None, Oracle),
     "pytorch64": ("torch", lambda: TorchPhysics(64)),
     "pytorch32": ("torch", lambda: TorchPhysics(32)),
+    "tensorflow64": ("tensorflow", lambda: TFPhysics(64)),
+    "tensorflow32": ("tensorflow", lambda: TFPhysics(32)),
 }
-NETWORKS: Mapping[str, tuple[str, Callable[[], Networks]]] = {"pytorch": ("torch", TorchNetworks)}
+NETWORKS: Mapping[str, tuple[str, Callable[[], Networks]]] = {
+    "pytorch": ("torch", TorchNetworks),
+    "tensorflow": ("tensorflow", TFNetworks),
+}
 
 
 def need(package: str | None) -> None:

@@ -187,7 +187,8 @@ def write_raw(path: Path, state: Any, tensors: bytes | None = None) -> Path:
 
 
 def versioned(state: Any) -> dict[str, Any]:
-    return {"format": "ptychopinn-checkpoint", "format_version": 1, "state": state}
+    header = {"format": "ptychopinn-checkpoint", "format_version": 1, "backend": "pytorch"}
+    return {**header, "state": state}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,8 @@ def versioned(state: Any) -> dict[str, Any]:
         [],
         {"state": {}},
         {**versioned({}), "format_version": 2},
+        {**versioned({}), "backend": None},
+        {**versioned({}), "backend": "tensorflow"},
         versioned([]),
         versioned({"a": {"$tensor": "missing"}}),
         versioned({"a": {"$call": "os.system"}}),

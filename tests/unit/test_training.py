@@ -11,36 +11,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptychopinn.backends.base import Silent, metrics_at_best
+from ptychopinn.backends.base import Silent
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.physics.forward import fft
 from ptychopinn.physics.losses import noise_of_amplitude
+from ptychopinn.plan import GroupPlan
 from ptychopinn.preparation import PreparedScan, prepare
 from ptychopinn.scan import Scan
 from ptychopinn.simulation import SimulationConfig, simulate
+from ptychopinn.training.course import Course, EarlyStopping
+from ptychopinn.training.health import FLAT, HealthCheck, judge_result
+from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.interruption import StopFlag, Stopped
+from ptychopinn.training.objective import Prediction
+from ptychopinn.training.run import outcome
+from ptychopinn.training.schedule import Schedule
+from ptychopinn.training.watch import FitWatch
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from ptychopinn.backends.pytorch.callbacks import (  # noqa: E402
-    FLAT,
-    Checkpoints,
-    HealthCheck,
-    StopEarly,
-)
 from ptychopinn.backends.pytorch.data import WorkDataset, loader, received  # noqa: E402
-from ptychopinn.backends.pytorch.family import Prediction  # noqa: E402
-from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped  # noqa: E402
-from ptychopinn.backends.pytorch.training import (  # noqa: E402
-    PhysicsTraining,
-    judge_result,
-    outcome,
-    train,
-)
-from ptychopinn.backends.pytorch.watch import FitWatch  # noqa: E402
-from ptychopinn.plan import GroupPlan  # noqa: E402
+from ptychopinn.backends.pytorch.training import train  # noqa: E402
 
 SMALL = {"architecture": "unrolled", "iterations": 2, "width": 4, "levels": 1}
 ONE_THREAD = TorchExecution(threads=1, logger="none")
@@ -140,11 +134,11 @@ def test_health_survives_a_checkpoint() -> None:
 
 def predicted(measured: Any, modelled: Any, good: Any, images: Any) -> Prediction:
     return Prediction(
-        modelled=[(1.0, torch.from_numpy(modelled))],
-        measured=torch.from_numpy(measured),
-        good=torch.from_numpy(good),
-        images=torch.from_numpy(images),
-        weight=torch.ones(images.shape[-2:]),
+        modelled=[(1.0, modelled)],
+        measured=measured,
+        good=good,
+        images=images,
+        weight=np.ones(images.shape[-2:], np.float32),
         truth=None,
     )
 
@@ -166,11 +160,7 @@ def test_watch_follows_its_formulas() -> None:
         for part in np.split(np.arange(12), 3):
             image = rng.normal(1, 0.1, (4, n, n)).astype(np.complex64)
             losses.append(rng.random())
-            watch.add(
-                number,
-                predicted(measured[part], modelled[part], good, image),
-                torch.tensor(losses[-1]),
-            )
+            watch.add(number, predicted(measured[part], modelled[part], good, image), losses[-1])
         root, mean = np.sqrt(measured, dtype=float), np.sqrt(measured, dtype=float).mean(axis=0)
         d += (good * (np.sqrt(modelled, dtype=float) - root) ** 2).sum()
         total += (good * measured).sum(dtype=float)
@@ -180,14 +170,14 @@ def test_watch_follows_its_formulas() -> None:
         e += 12 * scale**2 * (good * noise_of_amplitude(counts.mean(axis=0))).sum()
         a_parts.append((good * (np.sqrt(modelled, dtype=float) - mean)).ravel())
         b_parts.append((good * (root - mean)).ravel())
-    found = watch.metrics(lambda k: torch.from_numpy(vacuum[k]))
+    found = watch.metrics(lambda k: vacuum[k])
     a, b = np.concatenate(a_parts), np.concatenate(b_parts)
     assert found["val_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
     assert found["residual"] == pytest.approx(d / total, rel=1e-5)
     assert found["explained"] == pytest.approx((f - d) / (f - e), rel=1e-4)
     assert found["correlation"] == pytest.approx((a @ b) / np.sqrt((a @ a) * (b @ b)), rel=1e-4)
     assert found["object_std"] == pytest.approx(0.1, rel=0.1)
-    assert watch.metrics(lambda k: torch.from_numpy(vacuum[k])) == {}
+    assert watch.metrics(lambda k: vacuum[k]) == {}
 
 
 def watched_scan(scan: Scan, modelled: Any = None, groups: int = 4) -> dict[str, float]:
@@ -203,8 +193,8 @@ def watched_scan(scan: Scan, modelled: Any = None, groups: int = 4) -> dict[str,
         measured = p.amplitudes(part) ** 2
         good = np.ones((scan.N, scan.N), np.float32)
         step = predicted(measured, model[part].astype(np.float32), good, one)
-        watch.add(0, step, torch.tensor(0.0))
-    return watch.metrics(lambda _: torch.from_numpy(bare.astype(np.float32)))
+        watch.add(0, step, 0.0)
+    return watch.metrics(lambda _: bare)
 
 
 @pytest.mark.parametrize("photons", [1e3, 1e5, 1e9])
@@ -291,14 +281,14 @@ def test_unreadable_patterns_are_one_sentence(prepared: PreparedScan, workers: i
     )
     works = GroupPlan([prepared.scan], config()).epoch(0)
     with pytest.raises(InputError) as raised:
-        for item in loader(WorkDataset([broken], works, None), workers):
+        for item in loader(WorkDataset([broken], works, config()), workers):
             received(item)
     assert str(raised.value) == "the file must stay as it is, received another; load it again."
 
 
 def test_workers_deliver_the_same(prepared: PreparedScan) -> None:
     works = GroupPlan([prepared.scan], config()).epoch(0)
-    plain, parallel = (loader(WorkDataset([prepared], works, None), w) for w in (0, 2))
+    plain, parallel = (loader(WorkDataset([prepared], works, config()), w) for w in (0, 2))
     for a, b in zip(plain, parallel, strict=True):
         assert torch.equal(a.amplitudes, b.amplitudes)
         assert torch.equal(a.positions_px, b.positions_px)
@@ -339,14 +329,39 @@ def test_rate_falls_on_a_plateau(
     loss: float, model: dict[str, Any], prepared: PreparedScan
 ) -> None:
     """Also when the loss is a logarithm and negative."""
-    schedule = {"scheduler": "plateau", "plateau_patience": 2}
-    settings = config(schedule, model=model, data={"n_groups": 3})
-    module = PhysicsTraining(settings, [prepared], GroupPlan([prepared.scan], settings))
-    parts = module.configure_optimizers()
-    for _ in range(4):
-        parts["lr_scheduler"]["scheduler"].step(loss)
-    rate = settings.training.learning_rate * settings.training.plateau_factor
-    assert parts["optimizer"].param_groups[0]["lr"] == pytest.approx(rate)
+    training = {"scheduler": "plateau", "plateau_patience": 2, "warmup_steps": 0}
+    settings = config(training, model=model, data={"n_groups": 3})
+    schedule = Schedule.of_run(settings, GroupPlan([prepared.scan], settings))
+    factors = []
+    for _ in range(8):
+        schedule.epoch_done(loss)
+        factors.append(schedule.factor(0))
+    half = settings.training.plateau_factor
+    assert factors == [1, 1, 1, half, half, half, half**2, half**2]
+
+
+def test_plateau_and_cosine_are_those_of_pytorch() -> None:
+    """Which the recipes were found with."""
+    rng = np.random.default_rng(0)
+    losses = np.concatenate([1 - 0.1 * np.arange(5), 0.6 + 0.1 * rng.random(20)])
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for relative in (True, False):
+        settings = config({"scheduler": "plateau", "warmup_steps": 0})
+        ours = Schedule(settings, 1, relative)
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=0.5, patience=2, threshold_mode="rel" if relative else "abs"
+        )
+        for loss in losses:
+            ours.epoch_done(loss)
+            theirs.step(loss)
+            assert ours.factor(0) == optimizer.param_groups[0]["lr"]
+    cosine = Schedule(config({"scheduler": "cosine", "warmup_steps": 4}), 20, True)
+    assert [cosine.factor(k) for k in range(4)] == pytest.approx(
+        [(k + 1) / 5 * (0.505 + 0.495 * np.cos(np.pi * k / 20)) for k in range(4)]
+    )
+    assert cosine.factor(10) == pytest.approx(0.505)
+    assert cosine.factor(25) == pytest.approx(0.01)
 
 
 def test_torch_settings_are_restored(prepared: PreparedScan, tmp_path: Path) -> None:
@@ -395,12 +410,8 @@ def test_last_look_at_the_best_epoch(fatal: bool, caplog: pytest.LogCaptureFixtu
 
 
 def test_weights_that_are_not_finite_are_refused(prepared: PreparedScan) -> None:
-    settings = config()
-    module = PhysicsTraining(settings, [prepared], GroupPlan([prepared.scan], settings))
-    with torch.no_grad():
-        module.family.network.vectors["step"][0] = torch.nan
     with pytest.raises(TrainingError, match="weights must stay finite"):
-        outcome(module, {}, None)
+        outcome({"step": np.array([np.nan], np.float32)}, None, prepared, {}, None)
 
 
 def test_folder_of_a_run_can_be_moved(prepared: PreparedScan, tmp_path: Path) -> None:
@@ -424,16 +435,27 @@ def test_early_stop_stays_stopped(prepared: PreparedScan, tmp_path: Path) -> Non
     assert again.history == first.history
 
 
-def test_early_stopping_patience_may_change() -> None:
-    callback, longer = StopEarly(1), StopEarly(3)
-    callback.wait_count = 1
-    longer.load_state_dict(callback.state_dict())
-    assert (longer.wait_count, longer.patience) == (1, 3)
+def test_early_stopping_patience_may_change(prepared: PreparedScan) -> None:
+    def course(patience: int) -> Course:
+        settings = config({"early_stopping": patience})
+        return Course(settings, GroupPlan([prepared.scan], settings), Silent())
+
+    one, longer = course(1), course(3)
+    for epoch, loss in enumerate((1.0, 2.0)):
+        one.epoch_done(epoch, metrics(loss))
+    assert one.over
+    longer.load_state_dict(one.state_dict())
+    assert not longer.over
+    longer.epoch_done(2, metrics(2.0))
+    longer.epoch_done(3, metrics(2.0))
+    assert longer.over and not longer.improved
 
 
-def test_checkpoints_need_no_folder_before(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "none").state_dict() == {"best": math.inf}
-    assert list(tmp_path.iterdir()) == []
+def test_no_early_stopping_never_stops() -> None:
+    stopping = EarlyStopping(None)
+    for _ in range(100):
+        stopping.epoch_done(1.0)
+    assert not stopping.over
 
 
 def test_truth_is_missed_before_anything_is_written(scan: Scan, tmp_path: Path) -> None:

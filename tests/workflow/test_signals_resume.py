@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from training_commands import (
+    BACKENDS,
     CNN,
-    ONE_THREAD,
     UNROLLED,
+    backend_flags,
     check_sentence,
     files,
     finished,
@@ -43,9 +44,12 @@ RUNS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-def running(scan: Path, output: Path, *options: Any) -> subprocess.Popen[str]:
+def running(
+    scan: Path, output: Path, *options: Any, backend: str = "pytorch"
+) -> subprocess.Popen[str]:
     # A group of its own: a signal to it does not reach the tests.
-    return process("train", scan, "-o", output, *options, *ONE_THREAD, start_new_session=True)
+    flags = backend_flags(backend, *options)
+    return process("train", scan, "-o", output, *options, *flags, start_new_session=True)
 
 
 def wait_for(command: subprocess.Popen[str], path: Path) -> None:
@@ -70,25 +74,27 @@ def short(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "code"),
+    ("name", "number", "code", "backend"),
     [
-        ("unrolled, cosine", signal.SIGKILL, -9),
-        ("unrolled, probe", signal.SIGTERM, 143),
-        ("cnn, plateau", signal.SIGKILL, -9),
+        ("unrolled, cosine", signal.SIGKILL, -9, "pytorch"),
+        ("unrolled, probe", signal.SIGTERM, 143, "pytorch"),
+        ("cnn, plateau", signal.SIGKILL, -9, "pytorch"),
+        ("unrolled, probe", signal.SIGTERM, 143, "tensorflow"),
+        ("cnn, plateau", signal.SIGKILL, -9, "tensorflow"),
     ],
 )
 def test_interrupted_run_is_resumed_to_the_bit(
-    name: str, number: signal.Signals, code: int, scans: Path, tmp_path: Path
+    name: str, number: signal.Signals, code: int, backend: str, scans: Path, tmp_path: Path
 ) -> None:
     """The folder is enough: no option is repeated."""
     uninterrupted, folder = tmp_path / "whole", tmp_path / "m"
-    assert train(scans / "a.h5", uninterrupted, *RUNS[name]) == 0
-    command = running(scans / "a.h5", folder, *RUNS[name])
+    assert train(scans / "a.h5", uninterrupted, *RUNS[name], backend=backend) == 0
+    command = running(scans / "a.h5", folder, *RUNS[name], backend=backend)
     # The first epoch is over, the second one has begun.
     wait_for(command, folder / "checkpoints/last.ckpt")
     command.send_signal(number)
     assert finished(command)[0] == code
-    assert train(scans / "a.h5", folder, "--resume") == 0
+    assert train(scans / "a.h5", folder, "--resume", backend=backend) == 0
     assert same_weights(folder, uninterrupted)
     assert table(folder) == table(uninterrupted)
     keys = ("config", "metrics", "epochs", "stopped_by_signal")
@@ -98,16 +104,17 @@ def test_interrupted_run_is_resumed_to_the_bit(
     assert epochs == ["1", "2", "3", "4", "5"]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scheduler", ["constant", "plateau"])
 @pytest.mark.parametrize("options", [UNROLLED, [*CNN, "--gridsize", "2"]], ids=["unrolled", "cnn"])
 def test_run_is_prolonged_to_the_bit(
-    options: list[str], scheduler: str, scans: Path, tmp_path: Path
+    options: list[str], scheduler: str, backend: str, scans: Path, tmp_path: Path
 ) -> None:
     """Two epochs and two more are four, for schedules that do not look ahead."""
     chosen = [*options, "--scheduler", scheduler]
-    assert train(scans / "a.h5", tmp_path / "four", *chosen, "--epochs", 4) == 0
-    assert train(scans / "a.h5", tmp_path / "two", *chosen, "--epochs", 2) == 0
-    assert train(scans / "a.h5", tmp_path / "two", "--resume", "--epochs", 4) == 0
+    assert train(scans / "a.h5", tmp_path / "four", *chosen, "--epochs", 4, backend=backend) == 0
+    assert train(scans / "a.h5", tmp_path / "two", *chosen, "--epochs", 2, backend=backend) == 0
+    assert train(scans / "a.h5", tmp_path / "two", "--resume", "--epochs", 4, backend=backend) == 0
     assert same_weights(tmp_path / "two", tmp_path / "four")
     assert table(tmp_path / "two") == table(tmp_path / "four")
 
@@ -122,15 +129,21 @@ def test_resuming_a_finished_run_changes_nothing(short: Path, scans: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "options", "backend"),
+    [
+        (signal.SIGINT, ["--torch-num-workers", 2], "pytorch"),
+        (signal.SIGTERM, [], "pytorch"),
+        (signal.SIGINT, [], "tensorflow"),
+        (signal.SIGTERM, [], "tensorflow"),
+    ],
 )
 def test_signal_saves_the_best_model(
-    number: signal.Signals, workers: int, scans: Path, tmp_path: Path
+    number: signal.Signals, options: list[Any], backend: str, scans: Path, tmp_path: Path
 ) -> None:
     """To the whole process group, as a terminal and batch systems send it."""
     folder = tmp_path / "m"
-    options = [*UNROLLED, "--epochs", 1000, "--torch-num-workers", workers]
-    command = running(scans / "a.h5", folder, *options)
+    chosen = [*UNROLLED, "--epochs", 1000, *options]
+    command = running(scans / "a.h5", folder, *chosen, backend=backend)
     wait_for(command, folder / "checkpoints/last.ckpt")
     os.killpg(command.pid, number)
     code, out, err = finished(command, timeout=60)
@@ -141,15 +154,16 @@ def test_signal_saves_the_best_model(
     record = read_json(folder / "run.json")
     assert record["stopped_by_signal"] == number and record["metrics"]["epoch"] >= 1
     assert load_bundle(folder).manifest.metrics == record["metrics"]
-    assert infer(folder, scans / "b.h5", tmp_path / "r") == 0
+    assert infer(folder, scans / "b.h5", tmp_path / "r", backend=backend) == 0
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_signal_in_the_first_epoch(
-    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    backend: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The present weights are saved; there is no epoch to go on from, and the user is told."""
     folder = tmp_path / "m"
-    command = running(scans / "a.h5", folder, *UNROLLED, "--n-groups", 1000)
+    command = running(scans / "a.h5", folder, *UNROLLED, "--n-groups", 1000, backend=backend)
     wait_for(command, folder / "config.json")
     command.send_signal(signal.SIGINT)
     code, _, err = finished(command, timeout=60)
@@ -157,7 +171,7 @@ def test_signal_in_the_first_epoch(
     assert "no epoch was finished" in err and "Traceback" not in err
     assert files(folder) == {"wts.h5.zip", "run.json", "log.txt", "config.json"}
     assert load_bundle(folder).manifest.metrics == {}
-    assert train(scans / "a.h5", folder, "--resume") == 2
+    assert train(scans / "a.h5", folder, "--resume", backend=backend) == 2
     check_sentence(capsys.readouterr().err, "finished epoch", "--force")
 
 
@@ -194,6 +208,27 @@ def test_resuming_with_other_options(
     assert train(scans / "a.h5", short, "--resume", *options) == 2
     check_sentence(capsys.readouterr().err, expected)
     assert {p: p.read_bytes() for p in short.rglob("*") if p.is_file()} == before
+
+
+def test_resuming_with_another_backend(
+    short: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The optimisers keep different things; without a word the run goes on with its own."""
+    folder = tmp_path / "m"
+    chosen = [*UNROLLED, "--n-groups", 2, "--scheduler", "constant"]
+    assert train(scans / "a.h5", folder, *chosen, "--epochs", 1, backend="tensorflow") == 0
+    for run, own, other in (
+        (short, "pytorch", "tensorflow"),
+        (folder, "tensorflow", "pytorch"),
+    ):
+        before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+        capsys.readouterr()
+        flags = ["--resume", "--backend", other]
+        assert train(scans / "a.h5", run, *flags, backend="tensorflow") == 2
+        check_sentence(capsys.readouterr().err, f"received {other} where it has {own}")
+        assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    assert train(scans / "a.h5", folder, "--resume", "--epochs", 2, backend="tensorflow") == 0
+    assert load_bundle(folder).manifest.backend == "tensorflow"
 
 
 def test_resuming_with_another_scan(

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from training_commands import (
     ARCHITECTURES,
+    BACKENDS,
     CNN,
     UNROLLED,
     check_sentence,
@@ -142,20 +143,25 @@ def test_written_lists_are_true() -> None:
     assert set(infer_command.WRITTEN) == RESULT_FILES
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
 def test_every_pattern_is_used(
-    options: list[str], scans: Path, store: Callable[[Scan, str], Path], tmp_path: Path
+    options: list[str],
+    backend: str,
+    scans: Path,
+    store: Callable[[Scan, str], Path],
+    tmp_path: Path,
 ) -> None:
     """A change of any one pattern changes the result."""
-    train(scans / "a.h5", tmp_path / "m", *options)
+    train(scans / "a.h5", tmp_path / "m", *options, backend=backend)
     scan = load_scan(scans / "b.h5")
-    infer(tmp_path / "m", scans / "b.h5", tmp_path / "whole")
+    infer(tmp_path / "m", scans / "b.h5", tmp_path / "whole", backend=backend)
     whole = load_reconstruction(tmp_path / "whole").object
     for number in (0, scan.M - 1):
         counts = np.array(scan.diffraction)
         counts[number] = counts[number][::-1, ::-1]
         path = store(replace(scan, diffraction=counts), f"changed{number}.h5")
-        infer(tmp_path / "m", path, tmp_path / f"r{number}")
+        infer(tmp_path / "m", path, tmp_path / f"r{number}", backend=backend)
         changed = load_reconstruction(tmp_path / f"r{number}").object
         assert np.abs(changed - whole).max() > 1e-4
 
@@ -163,7 +169,8 @@ def test_every_pattern_is_used(
 # --- processes of their own: what the user sees ---------------------------------------------------
 
 
-def test_output_of_the_commands(scans: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_output_of_the_commands(backend: str, scans: Path, tmp_path: Path) -> None:
     """One line of result on standard output, plain messages on standard error, nothing twice.
 
     Also in a job of a batch system, whose variables speak of several tasks.
@@ -172,24 +179,27 @@ def test_output_of_the_commands(scans: Path, tmp_path: Path) -> None:
     cwd.mkdir()
     slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "x", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
     model, result = tmp_path / "m", tmp_path / "r"
-    code, out, err = finished(
-        process("train", scans / "a.h5", "-o", model, *QUICK, "--epochs", 2, cwd=cwd, env=slurm)
-    )
+    chosen = ["--backend", backend]
+    command = ("train", scans / "a.h5", "-o", model, *QUICK, "--epochs", 2, *chosen)
+    code, out, err = finished(process(*command, cwd=cwd, env=slurm))
     assert code == 0
     assert out.startswith(f"model: {model / 'wts.h5.zip'} (") and out.count("\n") == 1
     lines = err.splitlines()
     assert [line.split()[:2] for line in lines] == [["INFO", "probe"], *[["INFO", "epoch"]] * 2]
     logged = (model / "log.txt").read_text().splitlines()
     assert [line.split(" INFO ")[1] for line in logged] == [line[5:] for line in lines]
-    code, out, err = finished(process("infer", model, scans / "b.h5", "-o", result, cwd=cwd))
+    command = ("infer", model, scans / "b.h5", "-o", result, *chosen)
+    code, out, err = finished(process(*command, cwd=cwd))
     assert code == 0 and err == ""
     assert out.startswith(f"reconstruction: {result / 'reconstruction.h5'} (120 patterns, ")
     assert list(cwd.iterdir()) == []
 
 
 def test_quiet_says_nothing(scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert train(scans / "a.h5", tmp_path / "m", *QUICK, "--quiet") == 0
-    assert infer(tmp_path / "m", scans / "b.h5", tmp_path / "r", "--quiet") == 0
+    model, result, quiet = tmp_path / "m", tmp_path / "r", ["--quiet", "--force"]
+    for backend in BACKENDS:
+        assert train(scans / "a.h5", model, *QUICK, *quiet, backend=backend) == 0
+        assert infer(model, scans / "b.h5", result, *quiet, backend=backend) == 0
     assert capfd.readouterr() == ("", "")
     assert "epoch 1/1" in (tmp_path / "m/log.txt").read_text()
 
@@ -231,21 +241,45 @@ def without(blocked: set[str], *arguments: Any) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("package", ["torch", "lightning"])
-def test_training_without_its_packages(package: str, scans: Path, tmp_path: Path) -> None:
-    code, err = without({package}, "train", scans / "a.h5", "-o", tmp_path / "m")
+MISSING = [("torch", "pytorch"), ("lightning", "pytorch"), ("tensorflow", "tensorflow")]
+
+
+@pytest.mark.parametrize(("package", "backend"), MISSING)
+def test_training_without_its_packages(
+    package: str, backend: str, scans: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", scans / "a.h5", "-o", tmp_path / "m", "--backend", backend)
+    code, err = without({package}, *arguments)
     assert code == 2
-    check_sentence(err, f"the package {package}", "pip install 'ptychopinn[pytorch]'")
+    check_sentence(err, f"the package {package}", f"pip install 'ptychopinn[{backend}]'")
     assert not (tmp_path / "m").exists()
 
 
-def test_inference_needs_torch_only(model: Path, scans: Path, tmp_path: Path) -> None:
-    arguments = ("infer", model, scans / "b.h5", "-o", tmp_path / "r")
-    code, err = without({"torch"}, *arguments)
+def test_training_without_any_framework(scans: Path, tmp_path: Path) -> None:
+    arguments = ("train", scans / "a.h5", "-o", tmp_path / "m")
+    code, err = without({"torch", "tensorflow"}, *arguments)
     assert code == 2
-    check_sentence(err, "the package torch", "pip install 'ptychopinn[pytorch]'")
+    check_sentence(err, "'ptychopinn[pytorch]'", "'ptychopinn[tensorflow]'")
+    code, err = without({"lightning", "tensorflow"}, *arguments)
+    assert code == 2
+    check_sentence(err, "the package lightning", "'ptychopinn[pytorch]'")
+    assert not (tmp_path / "m").exists()
+
+
+def test_inference_needs_one_framework(model: Path, scans: Path, tmp_path: Path) -> None:
+    """Without the one the other is used, unless the one is asked for."""
+    arguments = ("infer", model, scans / "b.h5", "-o", tmp_path / "r")
+    for package, backend in MISSING[::2]:
+        code, err = without({package}, *arguments, "--backend", backend)
+        assert code == 2
+        check_sentence(err, f"the package {package}", f"pip install 'ptychopinn[{backend}]'")
     assert not (tmp_path / "r").exists()
-    assert without({"lightning"}, *arguments)[0] == 0
+    for hidden, used in (
+        ({"torch", "lightning"}, "tensorflow"),
+        ({"lightning", "tensorflow"}, "pytorch"),
+    ):
+        assert without(hidden, *arguments, "--force")[0] == 0
+        assert read_json(tmp_path / "r/run.json")["backend"] == used
 
 
 # --- overwriting ----------------------------------------------------------------------------------
@@ -418,12 +452,13 @@ def test_flags_that_are_not_understood(
 # --- collapse and divergence ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["unrolled", "cnn"])
 def test_divergence_is_an_error(
-    name: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, backend: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [*ARCHITECTURES[name], "--epochs", 2, "--learning-rate", 1e4, "--warmup-steps", 0]
-    assert train(scans / "a.h5", tmp_path / "m", *options) == 1
+    assert train(scans / "a.h5", tmp_path / "m", *options, backend=backend) == 1
     err = capsys.readouterr().err
     check_sentence(err, "lower --learning-rate")
     assert not {"wts.h5.zip", "run.json"} & files(tmp_path / "m")
@@ -586,17 +621,18 @@ def test_flux_does_not_matter(
     assert_same_object(tmp_path / "r", tmp_path / "s")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
 def test_scale_of_the_probe_does_not_matter(
-    options: list[str], scans: Path, tmp_path: Path
+    options: list[str], backend: str, scans: Path, tmp_path: Path
 ) -> None:
     probe = load_scan(scans / "a.h5").probe
     for number, factor in enumerate((1, 1e-6, 1e6)):
         np.savez(tmp_path / f"{number}.npz", probe=(factor * probe).astype(np.complex64))
         given = ["--probe", tmp_path / f"{number}.npz"]
         model = tmp_path / f"m{number}"
-        assert train(scans / "a.h5", model, *options, *given) == 0
-        infer(model, scans / "b.h5", tmp_path / f"r{number}", *given)
+        assert train(scans / "a.h5", model, *options, *given, backend=backend) == 0
+        infer(model, scans / "b.h5", tmp_path / f"r{number}", *given, backend=backend)
         assert_same_object(tmp_path / "r0", tmp_path / f"r{number}")
 
 
@@ -751,6 +787,16 @@ def test_optional_loggers_write_into_the_folder_of_the_run(
     assert replaced["val_loss"] != first["val_loss"]
     assert train(scans / "a.h5", model, *QUICK, "--force", "--torch-logger", "none") == 0
     assert files(model) == MODEL_FILES - {"metrics.csv"}
+
+
+def test_tensorflow_writes_for_tensorboard(scans: Path, tmp_path: Path) -> None:
+    """Without that package; a scalar per metric and epoch."""
+    logger = ["--tf-logger", "tensorboard"]
+    assert train(scans / "a.h5", tmp_path / "m", *QUICK, *logger, backend="tensorflow") == 0
+    (events,) = (tmp_path / "m/tensorboard").iterdir()
+    content = events.read_bytes()
+    assert b"val_loss" in content and b"scalars" in content
+    assert files(tmp_path / "m") == (MODEL_FILES | {f"tensorboard/{events.name}"}) - {"metrics.csv"}
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow"])

@@ -26,18 +26,28 @@ ARCHITECTURES: dict[str, list[str]] = {
     "cnn supervised": [*CNN, "--mode", "supervised"],
     "unrolled supervised": [*UNROLLED, "--mode", "supervised"],
 }
-ONE_THREAD = ["--torch-threads", "1"]
+BACKENDS = ("pytorch", "tensorflow")
+# TensorFlow has the threads of the environment, which a process cannot change once it computes.
+ONE_THREAD = {"pytorch": ["--torch-threads", "1"], "tensorflow": []}
 
 
-def train(scan: Any, output: Path, *options: Any) -> int:
+def backend_flags(backend: str, *options: Any) -> list[str]:
+    """The backend, and one thread; a run that is resumed knows its backend."""
+    named = [] if "--resume" in options or "--backend" in options else ["--backend", backend]
+    return [*named, *ONE_THREAD[backend]]
+
+
+def train(scan: Any, output: Path, *options: Any, backend: str = "pytorch") -> int:
     """``ptychopinn train`` in this process, on one thread; the exit code."""
     scans = scan if isinstance(scan, list) else [scan]
-    return run(["train", *map(str, scans), "-o", str(output), *map(str, options), *ONE_THREAD])
+    flags = [*map(str, options), *backend_flags(backend, *options)]
+    return run(["train", *map(str, scans), "-o", str(output), *flags])
 
 
-def infer(model: Path, scan: Path, output: Path, *options: Any) -> int:
+def infer(model: Path, scan: Path, output: Path, *options: Any, backend: str = "pytorch") -> int:
     """``ptychopinn infer`` in this process, on one thread; the exit code."""
-    return run(["infer", str(model), str(scan), "-o", str(output), *map(str, options), *ONE_THREAD])
+    flags = [*map(str, options), *backend_flags(backend, *options)]
+    return run(["infer", str(model), str(scan), "-o", str(output), *flags])
 
 
 def process(*arguments: Any, **options: Any) -> subprocess.Popen[str]:

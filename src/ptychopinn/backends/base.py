@@ -53,19 +53,6 @@ class TrainingOutcome:
     stopped_by: int | None
 
 
-def metrics_at_best(history: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, float]:
-    """The metrics of the epoch with the lowest ``val_loss``, and its number as ``epoch``.
-
-    Empty when no epoch was finished.
-    """
-    losses = history.get("val_loss")
-    if not losses:
-        return {}
-    best = min(losses, key=lambda point: point[1])[0]
-    found = {name: dict(points) for name, points in history.items()}
-    return {"epoch": best, **{name: at[best] for name, at in found.items() if best in at}}
-
-
 @dataclass(frozen=True, eq=False)
 class CanvasResult:
     """What inference hands back, in network units.

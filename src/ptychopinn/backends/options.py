@@ -28,5 +28,25 @@ class TorchExecution(BaseModel):
     )
 
 
-INFERENCE_OPTIONS = ("accelerator", "threads", "inference_batch_mib")
-TRAINING_OPTIONS = tuple(f for f in TorchExecution.model_fields if f != "inference_batch_mib")
+class TFExecution(BaseModel):
+    """How TensorFlow runs on this machine; 32 bit throughout, deterministic on a CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to compute on")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads, of the whole process; all cores when not given"
+    )
+    logger: Literal["csv", "tensorboard", "none"] = Field(
+        "csv", description="where the course of the training is recorded"
+    )
+    inference_batch_mib: int = Field(
+        512, ge=16, description="memory in MiB for patterns held at once during inference"
+    )
+
+
+Execution = TorchExecution | TFExecution
+
+# Options that only one of the two verbs looks at; all others belong to both.
+INFERENCE_ONLY = {"inference_batch_mib"}
+TRAINING_ONLY = {"precision", "deterministic", "num_workers", "logger"}

@@ -3,31 +3,98 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from ptychopinn.backends.base import Backend
-from ptychopinn.errors import MissingDependencyError
+from ptychopinn.backends.options import Execution, TFExecution, TorchExecution
+from ptychopinn.errors import InputError, MissingDependencyError
 
-BackendName = Literal["pytorch"]
+BackendName = Literal["pytorch", "tensorflow"]
+# In the order in which they are tried when none is asked for.
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 
-def get_backend(name: BackendName = "pytorch", *, training: bool = False) -> Backend:
-    """The backend ``name``; Lightning is needed for training only.
+@dataclass(frozen=True)
+class _Kind:
+    """What is known of a backend without importing it.
+
+    packages : needed for inference.  training : needed beyond that to train.
+    execution : schema of its own options.  prefix : of their flags, ``--PREFIX-``.
+    """
+
+    packages: tuple[str, ...]
+    training: tuple[str, ...]
+    execution: type[Execution]
+    prefix: str
+
+
+KINDS: Mapping[BackendName, _Kind] = {
+    "pytorch": _Kind(("torch",), ("lightning",), TorchExecution, "torch"),
+    "tensorflow": _Kind(("tensorflow",), (), TFExecution, "tf"),
+}
+
+
+def choose(
+    name: BackendName | None = None,
+    execution: Execution | None = None,
+    *,
+    training: bool = False,
+) -> tuple[BackendName, Execution]:
+    """The backend asked for with its execution options; without a name, the first that is usable.
+
+    A given ``execution`` names its backend too. Nothing is imported.
 
     Raises
     ------
+    InputError
+        When ``execution`` belongs to another backend.
     MissingDependencyError
-        When its packages are not installed.
+        When the packages of the backend, or of all of them, are not installed.
     """
-    for package in ("torch", "lightning") if training else ("torch",):
-        if not installed(package):
-            raise MissingDependencyError(
-                f"the {name} backend needs the package {package}, received an installation "
-                f"without it; "
-                "run: pip install 'ptychopinn[pytorch]'."
-            )
+    owner = next((b for b in BACKENDS if isinstance(execution, KINDS[b].execution)), None)
+    if name is not None and owner is not None and owner != name:
+        raise InputError(
+            f"the execution options must be those of the {name} backend, received a "
+            f"{type(execution).__name__}; give a {KINDS[name].execution.__name__}."
+        )
+    chosen = name or owner or _first_usable(training)
+    missing = _missing(chosen, training)
+    if missing is not None:
+        raise MissingDependencyError(
+            f"the {chosen} backend needs the package {missing}, received an installation without "
+            f"it; run: pip install 'ptychopinn[{chosen}]'."
+        )
+    return chosen, KINDS[chosen].execution() if execution is None else execution
+
+
+def get_backend(name: BackendName) -> Backend:
+    """Import the backend ``name``, and no other."""
     return cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))
+
+
+def _first_usable(training: bool) -> BackendName:
+    for name in BACKENDS:
+        if _missing(name, training) is None:
+            return name
+    # One that lacks a part only is nearer to the aim than one that lacks everything.
+    for name in BACKENDS:
+        if _missing(name, False) is None:
+            return name
+    commands = " or ".join(f"pip install 'ptychopinn[{name}]'" for name in BACKENDS)
+    raise MissingDependencyError(
+        "networks need PyTorch or TensorFlow, received an installation with neither; run: "
+        f"{commands}."
+    )
+
+
+def _missing(name: BackendName, training: bool) -> str | None:
+    """The first package that this backend lacks."""
+    kind = KINDS[name]
+    needed = (*kind.packages, *(kind.training if training else ()))
+    return next((package for package in needed if not installed(package)), None)
 
 
 def installed(package: str) -> bool:

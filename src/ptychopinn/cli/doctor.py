@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -12,14 +13,16 @@ import click
 
 Status = Literal["ok", "missing", "error", "info"]
 
-PACKAGES = ("ptychopinn", "numpy", "h5py", "torch", "lightning")
+# Package -> how to get it. TensorFlow comes under two names, with the same content.
 REMEDIES = {
     "ptychopinn": "pip install ptychopinn",
     "numpy": "pip install ptychopinn",
     "h5py": "pip install ptychopinn",
     "torch": "pip install 'ptychopinn[pytorch]'",
     "lightning": "pip install 'ptychopinn[pytorch]'",
+    "tensorflow": "pip install 'ptychopinn[tensorflow]'",
 }
+OTHER_NAMES = {"tensorflow": ("tensorflow-cpu",)}
 # Releases with malicious code in them, recognised by their version, without importing them.
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
 # Largest difference allowed between single and double precision in the self-check.
@@ -83,7 +86,7 @@ def command(as_json: bool) -> int:
 def examine() -> tuple[list[Finding], list[str]]:
     """All findings, and the names of the usable backends."""
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")]
-    packages = [package(name) for name in PACKAGES]
+    packages = [package(name) for name in REMEDIES]
     findings += packages
     state = {finding.name: finding.status for finding in packages}
     if package("pytorch-lightning").status == "error":
@@ -99,14 +102,19 @@ def examine() -> tuple[list[Finding], list[str]]:
         findings += checks
         if state["lightning"] == "ok" and all(c.status in ("ok", "info") for c in checks):
             backends.append("pytorch")
+    if state["tensorflow"] == "ok":
+        checks = check_tensorflow()
+        findings += checks
+        if all(c.status in ("ok", "info") for c in checks):
+            backends.append("tensorflow")
     return findings, backends
 
 
 def package(name: str) -> Finding:
     """Version of an installed package, read without importing it."""
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+    found = [_version(known) for known in (name, *OTHER_NAMES.get(name, ()))]
+    version = next((v for v in found if v is not None), None)
+    if version is None:
         return Finding(name, "missing", "not installed", REMEDIES.get(name, ""))
     if version in COMPROMISED.get(name, ()):
         return Finding(
@@ -117,6 +125,13 @@ def package(name: str) -> Finding:
             "and tokens",
         )
     return Finding(name, "ok", version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def cores() -> int:
@@ -159,20 +174,55 @@ def check_oracle() -> Finding:
 
 def check_torch() -> list[Finding]:
     """The devices of PyTorch, each with the forward model compared to the reference."""
-    remedy = "pip install --force-reinstall torch"
     try:
         import torch
     except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        return [Finding("torch", "error", f"cannot be imported: {reason}", remedy)]
-    devices = [("cpu", "CPU")]
-    devices += [(f"cuda:{i}", torch.cuda.get_device_name(i)) for i in range(_cuda_count())]
+        return [_unusable("torch", error)]
+    devices = {"cpu": "CPU"}
+    devices |= {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(_cuda_count())}
+    errors = (RuntimeError, NotImplementedError, TypeError)
+    return _check_devices("torch", devices, _torch_difference, errors)
+
+
+def check_tensorflow() -> list[Finding]:
+    """The devices of TensorFlow, each with the forward model compared to the reference."""
+    try:
+        import ptychopinn.backends.tensorflow  # noqa: F401 - imports it quietly
+    except (ImportError, OSError, RuntimeError) as error:
+        return [_unusable("tensorflow", error)]
+    import tensorflow as tf
+
+    devices = {"cpu": "CPU"}
+    gpus = tf.config.list_physical_devices("GPU")
+    for number, gpu in enumerate(gpus):
+        details = tf.config.experimental.get_device_details(gpu)
+        devices[f"gpu:{number}"] = details.get("device_name", "GPU")
+    errors = (tf.errors.OpError, RuntimeError, ValueError)
+    return _check_devices("tensorflow", devices, _tensorflow_difference, errors)
+
+
+def _unusable(package: str, error: Exception) -> Finding:
+    reason = " ".join(str(error).split())[:200]
+    return Finding(package, "error", f"cannot be imported: {reason}", _again(package))
+
+
+def _again(package: str) -> str:
+    return f"pip install --force-reinstall {package}"
+
+
+def _check_devices(
+    package: str,
+    devices: Mapping[str, str],
+    difference: Callable[[str], float],
+    errors: tuple[type[Exception], ...],
+) -> list[Finding]:
     findings = []
-    for device, label in devices:
-        name = f"physics, torch {device}"
+    for device, label in devices.items():
+        name = f"physics, {package} {device}"
+        remedy = _again(package)
         try:
-            worst = _torch_difference(device)
-        except (RuntimeError, NotImplementedError, TypeError) as error:
+            worst = difference(device)
+        except errors as error:
             reason = " ".join(str(error).split())[:200]
             # The CPU must work; another device may be unable, and is then simply not for use.
             status: Status = "error" if device == "cpu" else "info"
@@ -182,7 +232,7 @@ def check_torch() -> list[Finding]:
         value = f"{label}: agrees to {worst:.0e}" if good else f"{label}: wrong by {worst:.1e}"
         findings.append(Finding(name, "ok" if good else "error", value, "" if good else remedy))
     if len(devices) == 1:
-        findings.append(Finding("GPU", "info", "none found by PyTorch; the CPU is used"))
+        findings.append(Finding("GPU", "info", f"none found by {package}; the CPU is used"))
     return findings
 
 
@@ -211,6 +261,29 @@ def _torch_difference(device: str) -> float:
     index = physics.pixel_index(torch.as_tensor(corner, device=device), n, canvas.shape[1])
     far = physics.far_field(probes, physics.gather(field, index, n))
     found = physics.from_fft_order(physics.intensity(far)).cpu().numpy()
+    expected = intensities(canvas, probe, positions)
+    return float(np.abs(found - expected).max() / expected.max())
+
+
+def _tensorflow_difference(device: str) -> float:
+    """The same for TensorFlow."""
+    import numpy as np
+    import tensorflow as tf
+
+    from ptychopinn.backends.tensorflow import physics
+    from ptychopinn.physics.forward import intensities, split_positions
+
+    canvas, probe, positions = _example()
+    n = probe.shape[-1]
+    corner, fraction = split_positions(positions, n)
+    with tf.device(f"/{device}"):
+        field = tf.constant(canvas, tf.complex64)
+        probes = physics.shifted_probes(
+            tf.constant(probe, tf.complex64), tf.constant(fraction, tf.float32)
+        )
+        index = physics.pixel_index(tf.constant(corner, tf.int32), n, canvas.shape[1])
+        far = physics.far_field(probes, physics.gather(field, index, n))
+        found = physics.from_fft_order(physics.intensity(far)).numpy()
     expected = intensities(canvas, probe, positions)
     return float(np.abs(found - expected).max() / expected.max())
 

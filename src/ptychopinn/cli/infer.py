@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.backends.options import INFERENCE_OPTIONS, TorchExecution
-from ptychopinn.cli.options import config_options, given
+from ptychopinn.cli.options import backend_options, chosen_backend
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import validated
+
+if TYPE_CHECKING:
+    from ptychopinn.backends.selector import BackendName
 
 WRITTEN = (
     "reconstruction.h5",
@@ -37,13 +38,14 @@ OUTDATED = ("evaluation.json", "evaluation.png")
 @click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @scan_options
-@config_options(TorchExecution, prefix="torch_", only=INFERENCE_OPTIONS)
+@backend_options(training=False)
 def command(
     model: Path,
     scan: Path,
     output: Path,
     force: bool,
     quiet: bool,
+    backend: BackendName | None,
     probe: str | None,
     units: Any,
     photons: float | None,
@@ -62,7 +64,7 @@ def command(
     from ptychopinn.files import refuse_existing, write_json
 
     start = time.perf_counter()
-    execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
+    backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
     from ptychopinn.bundle import load_bundle
     from ptychopinn.report.figures import save_amplitude, save_phase
@@ -73,7 +75,7 @@ def command(
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - start}
         report = reconstruct_with_report(
-            bundle, data, execution=execution, keep_probe=probe is not None
+            bundle, data, backend=backend, execution=execution, keep_probe=probe is not None
         )
         result, fit = report.result, report.misfit
         seconds.update(report.seconds)
@@ -97,6 +99,7 @@ def command(
                 "versions": package_versions(),
                 "model": str(model),
                 "scan": str(scan),
+                "backend": backend,
                 "execution": execution.model_dump(mode="json"),
                 "patterns": data.M,
                 "seconds": seconds,

@@ -12,6 +12,11 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from ptychopinn.backends.options import INFERENCE_ONLY, TRAINING_ONLY, Execution
+from ptychopinn.backends.selector import BACKENDS, KINDS, BackendName, choose
+from ptychopinn.config import validated
+from ptychopinn.errors import InputError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -77,3 +82,46 @@ def given(flags: Mapping[str, Any], schema: type[BaseModel], prefix: str = "") -
         for field in schema.model_fields
         if flags.get(prefix + field) is not None
     }
+
+
+def backend_options(*, training: bool) -> Callable[[F], F]:
+    """Decorator: ``--backend`` and the flags of every backend's own options."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(BACKENDS):
+            kind = KINDS[name]
+            unused = INFERENCE_ONLY if training else TRAINING_ONLY
+            fields = [field for field in kind.execution.model_fields if field not in unused]
+            function = config_options(kind.execution, prefix=f"{kind.prefix}_", only=fields)(
+                function
+            )
+        text = "Framework to compute with.  [default: the installed one, pytorch if both are]"
+        return click.option("--backend", type=click.Choice(BACKENDS), default=None, help=text)(
+            function
+        )
+
+    return decorate
+
+
+def chosen_backend(
+    name: BackendName | None, flags: Mapping[str, Any], *, training: bool
+) -> tuple[BackendName, Execution]:
+    """The backend to use, with its options out of the flags.
+
+    Raises
+    ------
+    InputError
+        When options of another backend were given, or the packages are not installed.
+    """
+    name, _ = choose(name, training=training)
+    for other in BACKENDS:
+        kind = KINDS[other]
+        foreign = given(flags, kind.execution, prefix=f"{kind.prefix}_")
+        if foreign and other != name:
+            flag = f"--{kind.prefix}-{next(iter(foreign)).replace('_', '-')}"
+            raise InputError(
+                f"{flag} is an option of the {other} backend, received it with {name}; leave it "
+                f"out, or add --backend {other}."
+            )
+    schema = KINDS[name].execution
+    return name, validated(schema, given(flags, schema, prefix=f"{KINDS[name].prefix}_"))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.backends.options import TRAINING_OPTIONS, TorchExecution
-from ptychopinn.cli.options import config_options, given
+from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, nested, read_config_file, validated
 
 if TYPE_CHECKING:
+    from ptychopinn.backends.options import Execution
+    from ptychopinn.backends.selector import BackendName
     from ptychopinn.scan import Scan
 
 CONFIG = "config.json"
@@ -56,7 +57,7 @@ WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS, *LOGGED)
 )
 @scan_options
 @config_options(*SECTIONS.values())
-@config_options(TorchExecution, prefix="torch_", only=TRAINING_OPTIONS)
+@backend_options(training=True)
 def command(
     scans: tuple[Path, ...],
     output: Path,
@@ -65,6 +66,7 @@ def command(
     force: bool,
     quiet: bool,
     probe_check: bool,
+    backend: BackendName | None,
     probe: str | None,
     units: Any,
     photons: float | None,
@@ -96,13 +98,18 @@ def command(
         layers.append(read_config_file(config_file))
     layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
     config = validated(Config, merged(*layers))
-    execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
+    if resume and backend is None:
+        from ptychopinn.training.run import backend_of_run
+
+        backend = backend_of_run(output)
+    backend, execution = chosen_backend(backend, flags, training=True)
     if not resume:
         refuse_existing(output, WRITTEN, force)
     return _run(
         scans,
         lambda path: open_scan(path, probe, units, photons),
         config,
+        backend,
         execution,
         output,
         resume=resume,
@@ -139,7 +146,8 @@ def _run(
     paths: tuple[Path, ...],
     read: Callable[[Path], Scan],
     config: Config,
-    execution: TorchExecution,
+    backend: BackendName,
+    execution: Execution,
     output: Path,
     *,
     resume: bool,
@@ -169,6 +177,7 @@ def _run(
                 model = train(
                     scans,
                     config,
+                    backend=backend,
                     directory=output,
                     execution=execution,
                     resume=resume,
@@ -193,6 +202,7 @@ def _run(
                 "versions": package_versions(),
                 "scans": [str(path) for path in paths],
                 "config": config.model_dump(mode="json"),
+                "backend": backend,
                 "execution": execution.model_dump(mode="json"),
                 "seconds": model.seconds,
                 "epochs": len(model.history.get("val_loss", ())),

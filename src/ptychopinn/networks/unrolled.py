@@ -14,6 +14,10 @@ from __future__ import annotations
 
 from ptychopinn.networks.spec import Builder, Network
 
+# Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
+# the rim of the scan take small steps instead of amplifying noise.
+RIM = 0.02
+
 CANVAS_CHANNELS = (
     "object_re",
     "object_im",

@@ -26,6 +26,16 @@ POOR_EXCESS = 0.05
 STRUCTURE_OF_COUNTS = 0.005
 STRUCTURE_OF_NOISE = 0.1
 
+# Networks are trained in single precision on network units, with a mean intensity of 1/4 (see
+# input_scale). Intensity below which a pixel counts as dark there: it keeps the gradient of the
+# logarithm finite where the model predicts nothing and a photon arrived.
+DARK = 1e-7
+# The same under square roots, whose chain with the field has a bounded slope.
+DARK_ROOT = 1e-12
+# Least mean intensity, and amplitude, that the terms are divided by: a hundredth of the mean of
+# 1/4. It matters for a step whose patterns are dark, which must not outweigh all others.
+SPARSE = 0.0025
+
 # Above this expectation the asymptotic series of the noise is exact to 1e-5; below it is tabulated.
 _ASYMPTOTIC_FROM = 36.0
 _TABLE_DENSITY = 1000

@@ -12,10 +12,7 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
-
-# Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
-# the rim of the scan take small steps instead of amplifying noise.
-RIM = 0.02
+from ptychopinn.networks.unrolled import RIM
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Training checkpoints without pickle: reading one can never run code.
+"""What Lightning wants to keep, as a checkpoint without pickle (ptychopinn.training.checkpoint).
 
-A checkpoint is a zip with two members. ``tensors.safetensors`` holds every tensor and array;
-``state.json`` holds the tree around them. In that tree null, booleans, numbers, strings, lists and
-objects mean what they mean in JSON; everything else is an object whose key begins with ``$``:
+``tensors.safetensors`` holds every tensor and array; ``state.json`` holds the tree around them. In
+that tree null, booleans, numbers, strings, lists and objects mean what they mean in JSON;
+everything else is an object whose key begins with ``$``:
 
     {"$tensor": name}, {"$array": name}, {"$scalar": name}   a tensor, NumPy array or NumPy scalar
     {"$complex": true, ...} beside a name                    stored as real and imaginary part
@@ -13,13 +13,11 @@ objects mean what they mean in JSON; everything else is an object whose key begi
 
 from __future__ import annotations
 
-import json
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -28,17 +26,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_bytes
 
-from ptychopinn.archive import parse_json, read_archive, refuse, write_archive
-from ptychopinn.errors import InputError
+from ptychopinn.training.checkpoint import TENSORS, damaged, read_checkpoint, write_checkpoint
 
-FORMAT = "ptychopinn-checkpoint"
-FORMAT_VERSION = 1
-STATE, TENSORS = "state.json", "tensors.safetensors"
-#: Largest size of each member in bytes; together below the 4 GiB of a plain zip.
-LIMITS: Mapping[str, int] = MappingProxyType({STATE: 64 << 20, TENSORS: 3 << 30})
+BACKEND: Final = "pytorch"
 DEEPEST = 64
-
-_WHAT = "the training checkpoint"
 
 
 class SafetensorsCheckpointIO(CheckpointIO):
@@ -63,16 +54,8 @@ class SafetensorsCheckpointIO(CheckpointIO):
         if storage_options is not None:
             raise TypeError("storage_options must be None: checkpoints are plain local files")
         writer = _Writer()
-        state = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "state": writer.encode(checkpoint, "checkpoint"),
-        }
-        members = {
-            STATE: json.dumps(state, allow_nan=False).encode(),
-            TENSORS: tensors_bytes(writer.tensors),
-        }
-        write_archive(Path(path), members, LIMITS, _WHAT)
+        state = writer.encode(checkpoint, "checkpoint")
+        write_checkpoint(Path(path), BACKEND, state, tensors_bytes(writer.tensors))
 
     def load_checkpoint(
         self,
@@ -90,25 +73,18 @@ class SafetensorsCheckpointIO(CheckpointIO):
             When the file is not exactly what :meth:`save_checkpoint` writes.
         """
         source = Path(path)
-        if not source.is_file():
-            raise InputError(
-                f"{_WHAT} must be a file, received '{source}', which is none; check the path."
-            )
-        members = read_archive(source, LIMITS, _WHAT)
+        backend, state, tensors = read_checkpoint(source)
         try:
-            tree = parse_json(members[STATE])
-            if not isinstance(tree, dict) or tree.get("format") != FORMAT:
-                raise ValueError(f"a {STATE} that does not say '{FORMAT}'")
-            if tree.get("format_version") != FORMAT_VERSION:
-                raise ValueError(f"the unknown format version {tree.get('format_version')!r}")
-            reader = _Reader(_parse_tensors(members[TENSORS]), map_location)
-            checkpoint = reader.decode(tree.get("state"))
+            if backend != BACKEND:
+                raise ValueError(f"the state of the {backend} backend")
+            reader = _Reader(_parse_tensors(tensors), map_location)
+            checkpoint = reader.decode(state)
             if reader.tensors:
                 raise ValueError(f"the unused tensor '{next(iter(reader.tensors))}'")
             if not isinstance(checkpoint, dict):
                 raise ValueError("a state that is not a mapping")
         except ValueError as error:
-            refuse(_WHAT, source, LIMITS, f"a damaged file ({error})")
+            damaged(source, error)
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:

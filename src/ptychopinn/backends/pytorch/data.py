@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ptychopinn.backends.pytorch.family import Batch, Family
-from ptychopinn.backends.pytorch.interruption import ignore_signals
+from ptychopinn.config import Config
 from ptychopinn.errors import InputError
 from ptychopinn.plan import Work
 from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.data import Batch, read_batch
+from ptychopinn.training.interruption import ignore_signals
 
 
 class WorkDataset(Dataset[Any]):
     """One item per step of the plan; patterns are read when the item is asked for."""
 
     def __init__(
-        self, scans: Sequence[PreparedScan], works: Sequence[Work], labels: type[Family] | None
+        self, scans: Sequence[PreparedScan], works: Sequence[Work], config: Config
     ) -> None:
-        self.scans, self.works, self.labels = scans, works, labels
+        self.scans, self.works, self.config = scans, works, config
 
     def __len__(self) -> int:
         return len(self.works)
@@ -30,24 +31,17 @@ class WorkDataset(Dataset[Any]):
     def __getitem__(self, number: int) -> Batch | InputError:
         """A batch; a worker process hands an InputError over as an item (see :func:`received`)."""
         try:
-            return self._read(self.works[number])
+            batch = read_batch(self.scans, self.works[number], self.config)
         except InputError as error:
             # Raised here, it would reach the user as the worker's traceback.
             if get_worker_info() is None:
                 raise
             return error
-
-    def _read(self, work: Work) -> Batch:
-        prepared = self.scans[work.scan]
-        positions = np.array(prepared.scan.positions_px[work.groups])
-        truth = None
-        if self.labels is not None:
-            truth = torch.from_numpy(np.ascontiguousarray(self.labels.truth(prepared, positions)))
-        return Batch(
-            amplitudes=torch.from_numpy(prepared.amplitudes(work.groups)),
-            positions_px=torch.from_numpy(positions),
-            scan=work.scan,
-            truth=truth,
+        return replace(
+            batch,
+            amplitudes=torch.from_numpy(batch.amplitudes),
+            positions_px=torch.from_numpy(batch.positions_px),
+            truth=None if batch.truth is None else torch.from_numpy(batch.truth),
         )
 
 

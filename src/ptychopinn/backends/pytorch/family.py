@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,46 +19,15 @@ from torch.nn import functional
 from ptychopinn.backends.pytorch import canvas as canvas_network
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
-from ptychopinn.config import Config, ModelConfig
-from ptychopinn.errors import InputError
+from ptychopinn.config import Config
 from ptychopinn.networks.cnn import padded_size
-from ptychopinn.networks.registry import describe
-from ptychopinn.physics.forward import canvas_for, extract_patches, fourier_shift, split_positions
+from ptychopinn.networks.registry import describe, family
+from ptychopinn.networks.weights import initial_weights
+from ptychopinn.physics.forward import canvas_for, split_positions
 from ptychopinn.physics.groups import merge_weight
 from ptychopinn.preparation import PreparedScan
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Groups of one scan.
-
-    amplitudes : (B, C, N, N) network input, zero frequency at [N/2, N/2]. positions_px : (B, C, 2)
-    float64.  scan : number of the scan. truth : known object in network units: patches (B, C, N,
-    N), or canvases (B, H, W); None if unknown.
-    """
-
-    amplitudes: Tensor
-    positions_px: Tensor
-    scan: int
-    truth: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network makes of a batch.
-
-    modelled : (share, intensities (..., N, N) in FFT order) of each estimate, the last one counts
-    most. measured : (..., N, N) intensities in FFT order, network units.  good : (N, N) 0 or 1,
-    FFT order. images : complex objects (..., H, W), ``weight`` their real, broadcastable weight.
-    truth : what the images should be, or None.
-    """
-
-    modelled: Sequence[tuple[float, Tensor]]
-    measured: Tensor
-    good: Tensor
-    images: Tensor
-    weight: Tensor
-    truth: Tensor | None
+from ptychopinn.training.data import Batch
+from ptychopinn.training.objective import Prediction, shares_of
 
 
 class Family(nn.Module, ABC):
@@ -97,12 +64,6 @@ class Family(nn.Module, ABC):
     def predict(self, batch: Batch) -> Prediction:
         """Run the network and the forward model on a batch."""
 
-    @staticmethod
-    @abstractmethod
-    def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
-        """The known object where the network predicts it, for positions (B, C, 2), network
-        units."""
-
 
 class PatchFamily(Family):
     """Patch networks such as ``cnn``: a group of C = gridsize^2 patterns gives C patches."""
@@ -137,14 +98,6 @@ class PatchFamily(Family):
             truth=batch.truth,
         )
 
-    @staticmethod
-    def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
-        n = scan.scan.N
-        obj = known_object(scan)
-        corner, fraction = split_positions(positions_px.reshape(-1, 2), n)
-        patches = fourier_shift(extract_patches(obj, corner, n), -fraction)
-        return patches.reshape(*positions_px.shape[:-1], n, n).astype(np.complex64)
-
 
 class CanvasFamily(Family):
     """Canvas networks such as ``unrolled``: each sub-scan of C patterns gives one canvas."""
@@ -169,32 +122,14 @@ class CanvasFamily(Family):
         )
         canvas, _, modelled = self.unrolled(problem)
         last = canvas_network.modelled_intensity(canvas, pattern_batch)
-        estimates = [*modelled[1:], last]
-        shares = [self.iterate_decay ** (len(estimates) - 1 - k) for k in range(len(estimates))]
         return Prediction(
-            modelled=list(zip(shares, estimates, strict=True)),
+            modelled=shares_of([*modelled[1:], last], self.iterate_decay),
             measured=pattern_batch.amplitudes.square(),
             good=good,
             images=canvas,
             weight=problem.illumination,
             truth=None if batch.truth is None else batch.truth[0],
         )
-
-    @staticmethod
-    def truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
-        obj = known_object(scan)
-        (height, width), (top, left) = canvas_for(positions_px[0], scan.scan.N)
-        return obj[None, top : top + height, left : left + width].astype(np.complex64)
-
-
-def known_object(scan: PreparedScan) -> NDArray[Any]:
-    """The object of the scan in network units; InputError when it is not known."""
-    if scan.scan.object is None:
-        raise InputError(
-            f"supervised learning needs scans with a known object, received '{scan.scan.name}' "
-            "without one; use simulated scans, or --mode pinn with realspace_mae_weight 0."
-        )
-    return scan.scan.object / np.complex64(scan.object_scale)
 
 
 def patch_weight(probe: Tensor) -> Tensor:
@@ -239,19 +174,11 @@ def pattern_batch(
     )
 
 
-def build_network(model: ModelConfig, seed: int) -> BuiltNetwork:
-    """The network of the configuration with initial weights that depend on ``seed`` alone."""
-    return BuiltNetwork(describe(model), torch.Generator().manual_seed(seed))
-
-
 def build_family(config: Config, scans: Sequence[PreparedScan]) -> Family:
-    """The family of the configured architecture for these training scans."""
-    network = build_network(config.model, config.training.seed)
+    """The family of the configured architecture for these training scans, newly started."""
+    description = describe(config.model)
+    network = BuiltNetwork(description, initial_weights(description, config.training.seed))
     trainable = config.training.probe_trainable
-    if config.model.architecture == "cnn":
+    if family(config.model) == "patch":
         return PatchFamily(network, scans, trainable, scans[0].scan.N)
     return CanvasFamily(network, scans, trainable, config.loss.iterate_decay)
-
-
-def family_class(model: ModelConfig) -> type[Family]:
-    return PatchFamily if model.architecture == "cnn" else CanvasFamily

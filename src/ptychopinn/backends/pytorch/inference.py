@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -12,32 +12,20 @@ from ptychopinn.backends.base import CanvasResult
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import (
-    RIM,
     CanvasNetwork,
     CanvasProblem,
     PatternBatch,
     probe_illumination,
 )
 from ptychopinn.backends.pytorch.execution import computing, device_of
-from ptychopinn.backends.pytorch.family import (
-    PatchFamily,
-    build_network,
-    patch_weight,
-    pattern_batch,
-)
+from ptychopinn.backends.pytorch.family import PatchFamily, patch_weight, pattern_batch
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import nearest_groups
+from ptychopinn.inference import canvas_result, reconstruct_patches, repeated_passes
+from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.physics.groups import split_offsets
-from ptychopinn.preparation import PreparedScan, batch_length, slices
-from ptychopinn.stitching import Stitcher
-
-# Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, far
-# field, correction (complex64), amplitude, index.
-CANVAS_BYTES = 64
-PATCH_BYTES = 4096
+from ptychopinn.preparation import PreparedScan
 
 
 def reconstruct(
@@ -47,13 +35,12 @@ def reconstruct(
     execution: TorchExecution,
 ) -> CanvasResult:
     """Reconstruct a scan with trained weights (see ptychopinn.backends.base.Backend)."""
-    network = build_network(config.model, seed=0)
-    network.import_weights(weights)
+    network = BuiltNetwork(describe(config.model), weights)
     device = device_of(execution)
     try:
         network.to(device).eval()
         with torch.inference_mode(), computing(execution):
-            if config.model.architecture == "cnn":
+            if family(config.model) == "patch":
                 return _reconstruct_patches(config, network, scan, execution, device)
             return _reconstruct_canvas(network, scan, execution, device)
     except torch.OutOfMemoryError as error:
@@ -71,28 +58,20 @@ def canvas_batches(
     device: torch.device,
     limit_bytes: int,
 ) -> Callable[[], Iterable[PatternBatch]]:
-    """The patterns of a scan in batches, for repeated passes.
-
-    They are kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew
-    and holds one batch at a time.
-    """
-    n, modes = scan.scan.N, scan.probe.shape[0]
-    per_pattern = n * n * (12 + 8 * modes)
-    step = max(1, min(batch_length(n, CANVAS_BYTES * modes, limit_bytes // 4), scan.scan.M))
+    """The patterns of a scan in batches on the device, for repeated passes."""
     probe = torch.from_numpy(scan.probe).to(device)
 
-    def read() -> Iterator[PatternBatch]:
-        for part in slices(scan.scan.M, step):
-            index = np.arange(part.start, part.stop)
-            amplitudes = torch.from_numpy(scan.amplitudes(index)).to(device)
-            yield pattern_batch(
-                physics.to_fft_order(amplitudes), scan.scan.positions_px[part], probe, shape, origin
-            )
+    def read(part: slice) -> PatternBatch:
+        amplitudes = torch.from_numpy(scan.amplitudes(np.arange(part.start, part.stop)))
+        return pattern_batch(
+            physics.to_fft_order(amplitudes.to(device)),
+            scan.scan.positions_px[part],
+            probe,
+            shape,
+            origin,
+        )
 
-    if scan.scan.M * per_pattern > limit_bytes:
-        return read
-    kept = list(read())
-    return lambda: kept
+    return repeated_passes(scan, limit_bytes, read)
 
 
 def _reconstruct_canvas(
@@ -112,12 +91,8 @@ def _reconstruct_canvas(
         power=torch.tensor(scan.scan.M * n * n / 4.0, device=device),
     )
     canvas, misfits, _ = CanvasNetwork(network)(problem)
-    light = (illumination / illumination.max()).cpu().numpy()
-    return CanvasResult(
-        object=canvas.cpu().numpy(),
-        weight=np.where(light > RIM / 10, light, 0).astype(np.float32),
-        origin_px=origin,
-        losses=np.array([float(m) for m in misfits]),
+    return canvas_result(
+        canvas.cpu().numpy(), illumination.cpu().numpy(), origin, [float(m) for m in misfits]
     )
 
 
@@ -128,33 +103,18 @@ def _reconstruct_patches(
     execution: TorchExecution,
     device: torch.device,
 ) -> CanvasResult:
-    model = config.model
-    n, m = scan.scan.N, scan.scan.M
-    if n != model.N:
-        raise InputError(
-            f"this model was trained for patterns of N = {model.N}, received a scan with N = {n}; "
-            "crop, pad or bin the patterns, or train a model for that size."
-        )
-    positions = scan.scan.positions_px
-    size = model.gridsize**2
-    rng = np.random.default_rng(0)
-    groups = nearest_groups(positions, np.arange(m), size, size - 1, rng)
-    family = PatchFamily(network, [scan], False, n).to(device)
-    weight = patch_weight(family.probe(0))
-    stitcher = Stitcher(positions, weight.cpu().numpy())
-    step = batch_length(n, PATCH_BYTES * size, execution.inference_batch_mib << 20)
-    for part in slices(m, min(step, 256)):
-        chosen = groups[part]
-        amplitudes = torch.from_numpy(scan.amplitudes(chosen)).to(device)
-        patches = family.objects(amplitudes)
-        places = positions[chosen]
-        if size > 1:
-            offsets = places - places.mean(axis=1, keepdims=True)
-            patches = physics.common_patches(patches, torch.from_numpy(offsets).to(device), weight)
-            # After the merge patch k sits at the whole-pixel offset from the group's centre.
-            places = places - split_offsets(offsets)[1]
-        stitcher.add(patches.reshape(-1, n, n).cpu().numpy(), places.reshape(-1, 2))
-    canvas, weight_map = stitcher.result()
-    return CanvasResult(
-        object=canvas, weight=weight_map, origin_px=stitcher.origin_px, losses=np.empty(0)
-    )
+    patch_family = PatchFamily(network, [scan], False, scan.scan.N).to(device)
+    weight = patch_weight(patch_family.probe(0))
+
+    def apply(
+        amplitudes: NDArray[np.float32], offsets: NDArray[np.float64]
+    ) -> NDArray[np.complex64]:
+        patches = patch_family.objects(torch.from_numpy(amplitudes).to(device))
+        if offsets.shape[1] > 1:
+            places = torch.from_numpy(offsets).to(device)
+            patches = physics.common_patches(patches, places, weight)
+        found: NDArray[np.complex64] = patches.cpu().numpy()
+        return found
+
+    limit = execution.inference_batch_mib << 20
+    return reconstruct_patches(config.model, scan, limit, apply)

@@ -12,9 +12,9 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
-from ptychopinn.backends.pytorch.callbacks import History
 from ptychopinn.backends.selector import installed
 from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.training.history import History
 
 EXPERIMENT = "ptychopinn"
 NEEDED = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}

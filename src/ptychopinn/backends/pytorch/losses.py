@@ -8,14 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Intensity below which a pixel counts as dark, relative to the mean of 1/4 (see input_scale). It
-# keeps the gradient of the logarithm finite where the model predicts nothing and a photon arrived.
-DARK = 1e-7
-# The same under square roots, whose chain with the field has a bounded slope.
-DARK_ROOT = 1e-12
-# Least mean intensity, and amplitude, that the terms are divided by: a hundredth of the mean of
-# 1/4. It matters for a step whose patterns are dark, which must not outweigh all others.
-SPARSE = 0.0025
+from ptychopinn.physics.losses import DARK, DARK_ROOT, SPARSE
+
+log = torch.log
 
 
 def _counts(measured: Tensor, good: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptychopinn.networks.spec import Layer, Network
+from ptychopinn.networks.weights import Weights, check_names_and_shapes
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -24,21 +25,24 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class BuiltNetwork(nn.Module):
     """The network ``description`` as a module; inputs and outputs are (batch, channels, H, W).
 
-    Initial weights come from ``generator`` alone, never from torch's global one.
+    ``weights`` holds all parameters by name; names and shapes must match exactly.
     """
 
-    def __init__(self, description: Network, generator: torch.Generator) -> None:
+    def __init__(self, description: Network, weights: Weights) -> None:
         super().__init__()
         self.description = description
         channels = description.channels()
-        self.convolutions = nn.ModuleDict()
-        for layer in description.layers:
-            if layer.kind == "conv":
-                into = channels[layer.inputs[0]]
-                self.convolutions[layer.name] = _convolution(layer, into, generator)
-        self.vectors = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(v)) for name, v in description.vectors.items()}
+        self.convolutions = nn.ModuleDict(
+            {
+                layer.name: _convolution(layer, channels[layer.inputs[0]])
+                for layer in description.layers
+                if layer.kind == "conv"
+            }
         )
+        self.vectors = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(len(v))) for name, v in description.vectors.items()}
+        )
+        self.import_weights(weights)
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         values = dict(inputs)
@@ -87,22 +91,17 @@ class BuiltNetwork(nn.Module):
             for name, p in self.parameters_by_name().items()
         }
 
-    def import_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    def import_weights(self, weights: Weights) -> None:
         """Take over all parameters; names and shapes must match exactly."""
-        named = self.parameters_by_name()
-        if set(named) != set(weights):
-            raise KeyError(f"parameter names differ: {sorted(set(named) ^ set(weights))}")
-        wrong = sorted(k for k, p in named.items() if tuple(p.shape) != np.shape(weights[k]))
-        if wrong:
-            raise ValueError(f"parameter shapes differ: {wrong}")
+        check_names_and_shapes(self.description, weights)
         with torch.no_grad():
-            for name, parameter in named.items():
+            for name, parameter in self.parameters_by_name().items():
                 parameter.copy_(torch.from_numpy(np.array(weights[name])))
 
 
-def _convolution(layer: Layer, into: int, generator: torch.Generator) -> nn.Conv2d:
+def _convolution(layer: Layer, into: int) -> nn.Conv2d:
     option = layer.options
-    conv = nn.utils.skip_init(
+    return nn.utils.skip_init(
         nn.Conv2d,
         into,
         option["filters"],
@@ -110,10 +109,3 @@ def _convolution(layer: Layer, into: int, generator: torch.Generator) -> nn.Conv
         dilation=option["dilation"],
         padding=option["dilation"] * (option["kernel"] // 2),
     )
-    with torch.no_grad():
-        if option["initial"] == "zero":
-            conv.weight.zero_()
-        else:
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
-        conv.bias.fill_(option["bias"])
-    return conv

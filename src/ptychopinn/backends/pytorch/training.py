@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,47 +19,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ptychopinn.backends.base import Progress, TrainingOutcome, metrics_at_best
+from ptychopinn.backends.base import Progress, TrainingOutcome
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import losses, physics
-from ptychopinn.backends.pytorch.callbacks import (
-    BEST,
-    DIVERGED,
-    LAST,
-    Checkpoints,
-    HealthCheck,
-    History,
-    MetricsTable,
-    ProgressCallback,
-    StopEarly,
-    explains,
-)
-from ptychopinn.backends.pytorch.checkpoint import SafetensorsCheckpointIO
+from ptychopinn.backends.pytorch.callbacks import Checkpoints, CourseCallback
+from ptychopinn.backends.pytorch.checkpoint import BACKEND, SafetensorsCheckpointIO
 from ptychopinn.backends.pytorch.data import WorkDataset, loader, received
 from ptychopinn.backends.pytorch.execution import computing, device_of
-from ptychopinn.backends.pytorch.family import (
-    Batch,
-    Prediction,
-    build_family,
-    family_class,
-    known_object,
-)
-from ptychopinn.backends.pytorch.interruption import StopFlag, Stopped
+from ptychopinn.backends.pytorch.family import build_family
 from ptychopinn.backends.pytorch.loggers import EpochLog
-from ptychopinn.backends.pytorch.watch import FitWatch
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.plan import GroupPlan
 from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.course import Course
+from ptychopinn.training.data import Batch, known_object, needs_truth
+from ptychopinn.training.health import check_loss, judge_result
+from ptychopinn.training.interruption import StopFlag, Stopped
+from ptychopinn.training.objective import Prediction, objective
+from ptychopinn.training.run import (
+    BEST,
+    CHECKPOINTS,
+    METRICS,
+    check_resumable,
+    check_resumed,
+    outcome,
+    run_record,
+)
+from ptychopinn.training.schedule import BETAS, accumulated
+from ptychopinn.training.watch import FitWatch
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
-METRICS = "metrics.csv"
-LOG_FLOOR = 1e-7
-# The record of the run in its checkpoints, and the options that may change on resuming.
+# The record of the run in its checkpoints.
 RUN = "ptychopinn"
-MAY_CHANGE = {"epochs", "early_stopping", "collapse_patience"}
 
 
 class PhysicsTraining(lightning.LightningModule):
@@ -71,28 +63,25 @@ class PhysicsTraining(lightning.LightningModule):
         config: Config,
         scans: Sequence[PreparedScan],
         plan: GroupPlan,
+        course: Course,
+        stop: StopFlag,
         workers: int = 0,
-        stop: StopFlag | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.scans, self.plan, self.workers = config, scans, plan, workers
-        self.stop = StopFlag() if stop is None else stop
+        self.config, self.scans, self.plan, self.course = config, scans, plan, course
+        self.workers, self.stop = workers, stop
         self.family = build_family(config, scans)
         self.watch = FitWatch([scan.input_scale for scan in scans])
 
     # --- data -------------------------------------------------------------------------------------
 
-    @property
-    def _labels(self) -> Any:
-        return family_class(self.config.model) if needs_truth(self.config) else None
-
     def train_dataloader(self) -> DataLoader[Batch]:
         works = self.plan.epoch(self.current_epoch)
-        return loader(WorkDataset(self.scans, works, self._labels), self.workers)
+        return loader(WorkDataset(self.scans, works, self.config), self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         works = self.plan.validation()
-        return loader(WorkDataset(self.scans, works, self._labels), self.workers)
+        return loader(WorkDataset(self.scans, works, self.config), self.workers)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Batch:
         batch = received(batch)
@@ -101,58 +90,38 @@ class PhysicsTraining(lightning.LightningModule):
 
     # --- loss -------------------------------------------------------------------------------------
 
-    def loss(self, prediction: Prediction) -> Tensor:
-        """Weighted sum of the terms of the loss (see LossConfig)."""
-        weights = self.config.loss
-        total = prediction.measured.new_zeros(())
-        share_sum = sum(share for share, _ in prediction.modelled)
-        several = len(prediction.modelled) > 1
-        for share, modelled in prediction.modelled:
-            term = prediction.measured.new_zeros(())
-            arguments = (modelled, prediction.measured, prediction.good)
-            if weights.nll_weight:
-                term = term + weights.nll_weight * losses.poisson_deviance(*arguments)
-            if weights.mae_weight:
-                term = term + weights.mae_weight * losses.amplitude_mae(*arguments)
-            # The iterates of a canvas network span decades; the logarithm lets each of them count.
-            if several and (weights.nll_weight or weights.mae_weight):
-                term = torch.log(term + LOG_FLOOR)
-            total = total + (share / share_sum) * term
-        images, light = prediction.images, prediction.weight
-        if weights.realspace_weight:
-            total = total + weights.realspace_weight * losses.total_variation(images, light)
-        if weights.realspace_mae_weight and prediction.truth is not None:
-            truth = losses.same_global_phase(prediction.truth, images, light)
-            error = losses.realspace_mae(images, truth, light)
-            total = total + weights.realspace_mae_weight * error
-        return total
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         prediction = self.family.predict(batch)
-        loss = self.loss(prediction)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss must stay finite, received {loss.item()} in epoch "
-                f"{self.current_epoch + 1}, step {batch_idx + 1}: training diverged; lower "
-                "--learning-rate or --gradient-clip-val."
-            )
+        loss = objective(prediction, self.config.loss, losses)
+        check_loss(float(loss.detach()), self.current_epoch, batch_idx)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=1)
         if not self.plan.validates:
-            self.watch.add(batch.scan, prediction, loss)
+            self._watch(batch, prediction, loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         prediction = self.family.predict(batch)
-        self.watch.add(batch.scan, prediction, self.loss(prediction))
+        self._watch(batch, prediction, objective(prediction, self.config.loss, losses))
+
+    def _watch(self, batch: Batch, prediction: Prediction, loss: Tensor) -> None:
+        arrays = Prediction(
+            modelled=[(1.0, _array(prediction.modelled[-1][1]))],
+            measured=_array(prediction.measured),
+            good=_array(prediction.good),
+            images=_array(prediction.images),
+            weight=_array(prediction.weight),
+            truth=None,
+        )
+        self.watch.add(batch.scan, arrays, float(loss.detach()))
 
     def report(self) -> None:
         """Log the metrics of the patterns watched since the last call."""
         for name, value in self.watch.metrics(self._vacuum).items():
             self.log(name, value, batch_size=1)
 
-    def _vacuum(self, scan: int) -> Tensor:
+    def _vacuum(self, scan: int) -> NDArray[np.float32]:
         """The pattern (N, N), FFT order, of the bare probe."""
-        return physics.intensity(physics.fft(self.family.probe(scan))[None])[0]
+        return _array(physics.intensity(physics.fft(self.family.probe(scan))[None])[0])
 
     def on_validation_epoch_end(self) -> None:
         self.report()
@@ -165,55 +134,18 @@ class PhysicsTraining(lightning.LightningModule):
         if training.probe_trainable:
             probes = list(self.family.probes.parameters())
             groups.append({"params": probes, "lr": training.probe_learning_rate})
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-        if training.scheduler == "plateau":
-            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer,
-                factor=training.plateau_factor,
-                patience=training.plateau_patience,
-                # A share of a loss that is a logarithm would mean nothing, least of all below 0.
-                threshold_mode="rel" if self.config.model.architecture == "cnn" else "abs",
-            )
-            # The schedule is stepped in on_train_epoch_end.
-            schedule = {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"}
-            return {"optimizer": optimizer, "lr_scheduler": schedule}
-        if training.scheduler == "cosine":
-            steps = max(1, int(self.trainer.estimated_stepping_batches))
-            cosine = torch.optim.lr_scheduler.LambdaLR(
-                optimizer, lambda k: 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(1.0, k / steps)))
-            )
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": cosine, "interval": "step"},
-            }
-        return optimizer
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step the schedules that go by steps.
-
-        Lightning would step the plateau schedule after the checkpoint of the epoch is written and
-        not repeat it on resuming, so that one is stepped in :meth:`on_train_epoch_end`.
-        """
-        if self.config.training.scheduler != "plateau":
-            scheduler.step()
-
-    def on_train_epoch_end(self) -> None:
-        if self.config.training.scheduler == "plateau":
-            plateau: Any = self.lr_schedulers()
-            plateau.step(self.trainer.callback_metrics["val_loss"])
+        return torch.optim.Adam(groups, betas=BETAS)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, closure: Any = None
     ) -> None:
-        """Take a step; during the warm-up at a rate that rises linearly."""
-        warmup = self.config.training.warmup_steps
-        rates = [group["lr"] for group in optimizer.param_groups]
-        if self.trainer.global_step < warmup:
-            for group in optimizer.param_groups:
-                group["lr"] *= (self.trainer.global_step + 1) / (warmup + 1)
+        """Take a step at the rates of the schedule."""
+        factor = self.course.schedule.factor(self.trainer.global_step)
+        training = self.config.training
+        rates = (training.learning_rate, training.probe_learning_rate)
+        for group, rate in zip(optimizer.param_groups, rates, strict=False):
+            group["lr"] = rate * factor
         optimizer.step(closure=closure)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
 
     # --- stopping and resuming --------------------------------------------------------------------
 
@@ -227,51 +159,9 @@ class PhysicsTraining(lightning.LightningModule):
         checkpoint[RUN] = run_record(self.config, self.scans)
 
 
-def needs_truth(config: Config) -> bool:
-    """Whether the loss compares with known objects."""
-    return config.loss.realspace_mae_weight > 0
-
-
-def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
-    """What a run that is resumed must have in common with the one it continues."""
-    identities = []
-    for prepared in scans:
-        scan = prepared.scan
-        digest = hashlib.sha256(f"{scan.M} {scan.N} {prepared.counts:.6g}".encode())
-        for array in (scan.positions_px, scan.probe, scan.good_pixels):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        identities.append(digest.hexdigest())
-    return {"config": config.model_dump(mode="json"), "scans": identities}
-
-
-def check_resumed(path: Path, config: Config, scans: Sequence[PreparedScan]) -> None:
-    """Raise InputError unless the checkpoint ``path`` belongs to a run that these can continue."""
-    if not path.exists():
-        raise InputError(
-            f"--resume needs a finished epoch of an earlier run, received none at '{path}'; start "
-            "again with --force instead."
-        )
-    checkpoint = SafetensorsCheckpointIO().load_checkpoint(path)
-    record, now = checkpoint.get(RUN, {}), run_record(config, scans)
-    for section, options in now["config"].items():
-        for name, value in options.items():
-            earlier = record.get("config", {}).get(section, {}).get(name)
-            if value != earlier and name not in MAY_CHANGE:
-                raise InputError(
-                    f"--resume continues a run with its own options, received {name} = {value} "
-                    f"where it has {earlier}; leave that out, or start a new run in another folder."
-                )
-    if record.get("scans") != now["scans"]:
-        raise InputError(
-            "--resume continues a run with its own scans and probes, received others; give the "
-            "same, or start a new run in another folder."
-        )
-    done = int(checkpoint["epoch"]) + 1
-    if config.training.epochs < done:
-        raise InputError(
-            f"--epochs counts from the start of a run, received {config.training.epochs} for one "
-            f"that has finished {done}; give at least {done}."
-        )
+def _array(values: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = values.detach().cpu().numpy()
+    return array
 
 
 @contextmanager
@@ -321,27 +211,22 @@ def train(
         for scan in scans:
             known_object(scan)
     plan = GroupPlan([s.scan for s in scans], config)
-    folder = directory / CHECKPOINTS
+    last = None
     if resume:
-        check_resumed(folder / LAST, config, scans)
-    history: History = {}
+        last = check_resumable(directory, BACKEND)
+        earlier = SafetensorsCheckpointIO().load_checkpoint(last)
+        check_resumed(earlier.get(RUN, {}), int(earlier["epoch"]) + 1, config, scans)
+    folder = directory / CHECKPOINTS
+    table = directory / METRICS if execution.logger == "csv" else None
+    course = Course(config, plan, progress, table)
     stop = StopFlag()
     training = config.training
-    callbacks: list[Callback] = [
-        ProgressCallback(progress, history),
-        HealthCheck(training.collapse_patience),
-        Checkpoints(folder),
-    ]
-    if execution.logger == "csv":
-        callbacks.insert(1, MetricsTable(directory / METRICS, history))
-    elif execution.logger != "none":
+    callbacks: list[Callback] = [CourseCallback(course), Checkpoints(folder, course)]
+    if execution.logger in ("tensorboard", "mlflow"):
         written = config.model_dump(mode="json")
-        callbacks.insert(1, EpochLog(execution.logger, directory, written, history, resume))
-    if training.early_stopping is not None:
-        callbacks.append(StopEarly(training.early_stopping))
-    canvas = config.model.architecture != "cnn"
+        callbacks.insert(1, EpochLog(execution.logger, directory, written, course.history, resume))
     with _quiet(), computing(execution), stop.installed():
-        module = PhysicsTraining(config, scans, plan, execution.num_workers, stop)
+        module = PhysicsTraining(config, scans, plan, course, stop, execution.num_workers)
         trainer = lightning.Trainer(
             max_epochs=training.epochs,
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -353,7 +238,7 @@ def train(
             # The environment says that this is one process, also inside a job of a cluster.
             plugins=[SafetensorsCheckpointIO(), LightningEnvironment()],
             gradient_clip_val=training.gradient_clip_val or None,
-            accumulate_grad_batches=training.batch_size if canvas else 1,
+            accumulate_grad_batches=accumulated(config, plan),
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
             limit_val_batches=1.0 if plan.validates else 0,
@@ -363,7 +248,7 @@ def train(
             default_root_dir=directory,
         )
         try:
-            trainer.fit(module, ckpt_path=str(folder / LAST) if resume else None)
+            trainer.fit(module, ckpt_path=None if last is None else str(last))
         # Lightning has a handler of its own for SIGTERM beside ours.
         except (Stopped, SIGTERMException):
             log.warning("stopped by signal %s after the current step", stop.signal)
@@ -372,66 +257,13 @@ def train(
                 f"training must fit into the memory of the device, received: "
                 f"{str(error).splitlines()[0]}; lower --batch-size or --subscan-patterns."
             ) from error
-    if history:
+    if course.history:
         state = SafetensorsCheckpointIO().load_checkpoint(folder / BEST)["state_dict"]
         module.load_state_dict(state)
         patterns_matter = config.loss.nll_weight > 0 or config.loss.mae_weight > 0
-        judge_result(history, fatal=stop.signal is None and patterns_matter)
+        judge_result(course.history, fatal=stop.signal is None and patterns_matter)
     elif stop.signal is not None:
         log.warning("no epoch was finished: the model is what the steps so far have made of it")
-    return outcome(module, history, stop.signal)
-
-
-def judge_result(history: History, fatal: bool) -> None:
-    """Warn when even the best epoch is that of a network that has not learned anything yet.
-
-    Raises
-    ------
-    TrainingError
-        When it has diverged, if that is ``fatal``.
-    """
-    metrics = metrics_at_best(history)
-    if explains(metrics):
-        return
-    if fatal and metrics["explained"] < DIVERGED:
-        raise TrainingError(
-            "the predicted patterns must fit better than those of a flat object, received a share "
-            f"of {metrics['explained']:.2f} of their structure explained: training diverged; lower "
-            "--learning-rate."
-        )
-    log.warning(
-        "the model does not fit better than a flat object yet (share of the structure explained: "
-        "%.2f): train for more epochs",
-        metrics["explained"],
-    )
-
-
-def outcome(
-    module: PhysicsTraining,
-    history: Mapping[str, Sequence[tuple[int, float]]],
-    stopped_by: int | None,
-) -> TrainingOutcome:
-    """Collect weights and the probe of the first scan, back in sqrt(counts).
-
-    Raises
-    ------
-    TrainingError
-        When one of them is not finite.
-    """
+    probe = _array(module.family.probe(0)) if training.probe_trainable else None
     weights = module.family.network.export_weights()
-    first = module.scans[0]
-    probe = first.scan.probe
-    if module.config.training.probe_trainable:
-        refined: NDArray[np.complex64] = module.family.probe(0).detach().cpu().numpy()
-        probe = (refined / np.float32(first.input_scale * first.object_scale)).astype(np.complex64)
-    if not all(np.isfinite(array).all() for array in (*weights.values(), probe)):
-        raise TrainingError(
-            "the weights must stay finite, received NaN or infinity: training diverged; lower "
-            "--learning-rate or --gradient-clip-val."
-        )
-    return TrainingOutcome(
-        weights=weights,
-        probe=probe,
-        history={name: list(points) for name, points in history.items()},
-        stopped_by=stopped_by,
-    )
+    return outcome(weights, probe, scans[0], course.history, stop.signal)

@@ -1,0 +1,42 @@
+"""Initial weights, drawn without a framework: the same seed starts the same network everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.networks.spec import Network
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def initial_weights(network: Network, seed: int) -> dict[str, NDArray[np.float32]]:
+    """All parameters by name, with the shapes of the description.
+
+    Convolutions are normal with the standard deviation sqrt(2 / fan-in) (He et al., ICCV 2015),
+    which keeps the variance through a ReLU, or zero where the description says so.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = network.parameter_shapes()
+    weights = {name: np.array(values, np.float32) for name, values in network.vectors.items()}
+    for layer in network.layers:
+        if layer.kind != "conv":
+            continue
+        shape = shapes[f"{layer.name}.weight"]
+        deviation = np.sqrt(2 / np.prod(shape[1:])) if layer.options["initial"] == "he" else 0.0
+        drawn = deviation * rng.standard_normal(shape)
+        weights[f"{layer.name}.weight"] = drawn.astype(np.float32)
+        weights[f"{layer.name}.bias"] = np.full(shape[:1], layer.options["bias"], np.float32)
+    return weights
+
+
+def check_names_and_shapes(network: Network, weights: Weights) -> None:
+    """Raise KeyError or ValueError unless these are exactly the parameters of the network."""
+    shapes = network.parameter_shapes()
+    if set(shapes) != set(weights):
+        raise KeyError(f"parameter names differ: {sorted(set(shapes) ^ set(weights))}")
+    wrong = sorted(name for name, shape in shapes.items() if np.shape(weights[name]) != shape)
+    if wrong:
+        raise ValueError(f"parameter shapes differ: {wrong}")

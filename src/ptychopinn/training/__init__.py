@@ -1,0 +1,1 @@
+"""What training means, whichever framework computes it: data, loss, schedule, health, record."""

@@ -1,0 +1,232 @@
+"""Both backends through the real commands: any bundle on any backend, and never both at once."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from training_commands import (
+    BACKENDS,
+    CNN,
+    UNROLLED,
+    check_sentence,
+    files,
+    infer,
+    read_json,
+    train,
+)
+
+import ptychopinn as pp
+from ptychopinn.bundle import load_bundle
+from ptychopinn.cli import run
+from ptychopinn.errors import InputError
+from ptychopinn.result import load_reconstruction
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+pytest.importorskip("ptychopinn.backends.tensorflow")
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / ".venv-core" / "bin" / "python"
+KINDS: dict[str, list[str]] = {
+    "unrolled": [*UNROLLED, "--n-groups", "2"],
+    "unrolled supervised": [*UNROLLED, "--n-groups", "2", "--mode", "supervised"],
+    **{
+        f"cnn {gridsize} {mode}": [*CNN, "--gridsize", str(gridsize), "--mode", mode]
+        for gridsize, mode in itertools.product((1, 2), ("pinn", "supervised"))
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def trained(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Folder of a model of this kind, trained for an epoch by this backend, once."""
+    folder = tmp_path_factory.mktemp("trained")
+
+    @functools.cache
+    def make(kind: str, backend: str) -> Path:
+        output = folder / f"{kind} {backend}"
+        assert train(scans / "a.h5", output, *KINDS[kind], "--epochs", 1, backend=backend) == 0
+        return output
+
+    return make
+
+
+@pytest.mark.parametrize("by", BACKENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_gives_the_same_on_both(
+    kind: str, by: str, trained: Callable[[str, str], Path], scans: Path, tmp_path: Path
+) -> None:
+    model = trained(kind, by)
+    assert load_bundle(model).manifest.backend == by
+    record = read_json(model / "run.json")
+    assert record["backend"] == by
+    names = {"pytorch": {"torch", "lightning"}, "tensorflow": {"tensorflow", "keras"}}
+    assert set(record["versions"]) >= {"ptychopinn", "numpy"} | names[by]
+    results = []
+    for backend in BACKENDS:
+        folder = tmp_path / backend
+        code = infer(model, scans / "b.h5", folder, backend=backend)
+        record = read_json(folder / "run.json")
+        assert record["backend"] == backend
+        assert code == {"good": 0, "poor": 3}[record["fit"]["verdict"]]
+        assert run(["evaluate", str(folder), "--truth", str(scans / "b.h5")]) == 0
+        score = read_json(folder / "evaluation.json")["metrics"]
+        results.append((load_reconstruction(folder), record["fit"], score))
+    (one, fit, score), (other, other_fit, other_score) = results
+    assert other_fit["residual"] == pytest.approx(fit["residual"], rel=1e-3)
+    seen = one.weight > 0.05 * one.weight.max()
+    scale = np.abs(one.object[seen]).max()
+    assert np.abs(one.object - other.object)[seen].max() < 1e-4 * scale
+    for name, value in score.items():
+        if isinstance(value, float) and np.isfinite(value):
+            assert other_score[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_both_write_the_same_files(trained: Callable[[str, str], Path]) -> None:
+    one, other = (trained("unrolled", backend) for backend in BACKENDS)
+    assert files(one) == files(other)
+    a, b = (load_bundle(folder) for folder in (one, other))
+    assert {k: v.shape for k, v in a.weights.items()} == {k: v.shape for k, v in b.weights.items()}
+    first, second = ((f / "metrics.csv").read_text().splitlines()[0] for f in (one, other))
+    assert first == second
+
+
+# --- one and not the other ------------------------------------------------------------------------
+
+WATCHED = """
+import sys
+from ptychopinn.cli import run
+for arguments in {commands!r}:
+    assert run(arguments) in (0, 3), arguments
+foreign = {foreign!r}
+print(sorted({{name.split(".")[0] for name in sys.modules}} & set(foreign)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "foreign"),
+    [("pytorch", ("tensorflow", "keras")), ("tensorflow", ("torch", "lightning"))],
+)
+def test_a_backend_never_imports_the_other(
+    backend: str, foreign: tuple[str, ...], scans: Path, tmp_path: Path
+) -> None:
+    """Not even when a setting of Keras names the other, and nothing is written into the home."""
+    out = ["--backend", backend, "--quiet"]
+    model, result = str(tmp_path / "m"), str(tmp_path / "r")
+    small = [*KINDS["unrolled"], "--epochs", "1"]
+    commands = [
+        ["train", str(scans / "a.h5"), "-o", model, *small, *out],
+        ["infer", model, str(scans / "b.h5"), "-o", result, *out],
+    ]
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "KERAS_BACKEND": "torch"}
+    environment.pop("KERAS_HOME", None)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED.format(commands=commands, foreign=foreign)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+    assert not (home / ".keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "flags", "named"),
+    [
+        ("tensorflow", ["--torch-threads", "1"], "--torch-threads"),
+        ("tensorflow", ["--no-torch-deterministic"], "--torch-deterministic"),
+        ("pytorch", ["--tf-logger", "none"], "--tf-logger"),
+        (None, ["--tf-threads", "1"], "--tf-threads"),
+    ],
+)
+def test_options_of_the_other_backend_are_refused(
+    backend: str | None,
+    flags: list[str],
+    named: str,
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["train", str(scans / "a.h5"), "-o", str(tmp_path / "m"), *flags]
+    chosen = [] if backend is None else ["--backend", backend]
+    assert run([*arguments, *chosen]) == 2
+    other = "pytorch" if named.startswith("--torch") else "tensorflow"
+    check_sentence(capsys.readouterr().err, named, f"add --backend {other}")
+    assert not (tmp_path / "m").exists()
+
+
+def test_execution_options_name_their_backend(scans: Path) -> None:
+    """In Python: options of one with the name of the other are an error, alone they choose it."""
+    scan = pp.load_scan(scans / "a.h5")
+    config = pp.Config(
+        model={"iterations": 1, "width": 4, "levels": 1},
+        data={"n_groups": 1, "subscan_patterns": 20},
+        training={"epochs": 1},
+    )
+    model = pp.train(scan, config, execution=pp.TFExecution(logger="none"))
+    assert model.bundle.manifest.backend == "tensorflow"
+    assert pp.train(scan, config).bundle.manifest.backend == "pytorch"
+    for verb in (pp.train, pp.reconstruct):
+        given: tuple[Any, ...] = (scan, config) if verb is pp.train else (model, scan)
+        with pytest.raises(InputError, match="those of the pytorch backend, received a TFExec"):
+            verb(*given, backend="pytorch", execution=pp.TFExecution())  # type: ignore[operator]
+
+
+def test_threads_of_tensorflow_cannot_be_changed_later(
+    trained: Callable[[str, str], Path], scans: Path
+) -> None:
+    import tensorflow as tf
+
+    tf.zeros(1)
+    scan = pp.load_scan(scans / "a.h5")
+    with pytest.raises(InputError, match="before it computes anything, received 7"):
+        pp.reconstruct(trained("unrolled", "pytorch"), scan, execution=pp.TFExecution(threads=7))
+
+
+# --- no framework at all --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not CORE.exists(), reason="there is no environment without a framework")
+def test_an_installation_without_a_framework(
+    trained: Callable[[str, str], Path], scans: Path, tmp_path: Path
+) -> None:
+    """Everything but the networks works."""
+
+    def command(*arguments: Any) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        return subprocess.run(
+            [str(CORE), "-m", "ptychopinn", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=clean,
+        )
+
+    packages = subprocess.run([str(CORE), "-m", "pip", "list"], capture_output=True, text=True)
+    assert not {"torch", "tensorflow", "keras", "lightning"} & set(packages.stdout.lower().split())
+    scan = tmp_path / "scan.h5"
+    assert command("simulate", scan, "--N", 32, "--patterns", 64).returncode == 0
+    model, result = trained("unrolled", "tensorflow"), tmp_path / "result"
+    assert infer(model, scans / "b.h5", result) in (0, 3)
+    for thing in (scan, model, result):
+        assert command("inspect", thing).returncode == 0
+    assert command("evaluate", result, "--truth", scans / "b.h5").returncode == 0
+    doctor = command("doctor")
+    assert doctor.returncode == 1
+    assert "pip install 'ptychopinn[tensorflow]'" in doctor.stdout.replace("\n", "")
+    for verb in (["train", scan], ["infer", model, scan]):
+        refused = command(*verb, "-o", tmp_path / "none")
+        assert refused.returncode == 2
+        check_sentence(refused.stderr, "'ptychopinn[pytorch]'", "'ptychopinn[tensorflow]'")
+    assert not (tmp_path / "none").exists()
