@@ -1,7 +1,9 @@
-# Two commands for users: `make demo` and `make test`. Both create .venv on first use.
+# Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
+# use .venv-core, an installation without any framework.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := .venv-core
 DEMO ?= demo
 DEMO_EPOCHS ?= 5
 DEMO_PATTERNS ?= 900
@@ -12,6 +14,11 @@ PYTEST_ARGS ?=
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,tensorflow-cpu,tensorboard,mlflow,dev]'
+	touch $@
+
+$(CORE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 demo: $(VENV)/.installed
@@ -31,8 +38,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: lint $(CORE)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

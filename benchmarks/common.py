@@ -7,12 +7,14 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ptychopinn as pp
+from ptychopinn.workflows import package_versions
 
 
 def l9(seed: int, patterns: int, **changes: Any) -> pp.Scan:
@@ -23,8 +25,6 @@ def l9(seed: int, patterns: int, **changes: Any) -> pp.Scan:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import torch
-
     return {
         "cpu": next(
             (
@@ -35,10 +35,21 @@ def machine() -> dict[str, Any]:
             platform.processor(),
         ),
         "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "torch": torch.__version__,
+        "gpu": gpu(),
+        "versions": package_versions(),
         "load": os.getloadavg()[0],
     }
+
+
+def gpu() -> str | None:
+    """Name of the GPU that the framework in use sees; nothing is imported for it."""
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if "tensorflow" in sys.modules:
+        found = sys.modules["tensorflow"].config.list_physical_devices("GPU")
+        return found[0].name if found else None
+    return None
 
 
 def peak_rss_gib() -> float:

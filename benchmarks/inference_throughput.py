@@ -1,6 +1,6 @@
 """How many patterns per second does a trained network reconstruct, and in how much memory?
 
-python benchmarks/inference_throughput.py --architecture unrolled
+python benchmarks/inference_throughput.py --architecture unrolled --backend pytorch
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from ptychopinn.workflows import reconstruct_with_report
 
 
 def main() -> None:
-    o = arguments(__doc__, architecture="unrolled", patterns=900, N=64, repeats=5)
+    o = arguments(
+        __doc__, architecture="unrolled", backend="pytorch", patterns=900, N=64, repeats=5
+    )
     scan = l9(2, o.patterns, N=o.N)
     # The weights do not matter for the speed: one short epoch.
     config = pp.Config(
@@ -21,15 +23,16 @@ def main() -> None:
         data={"n_groups": 4},
         training={"epochs": 1},
     )
-    model = pp.train(scan, config)
+    model = pp.train(scan, config, backend=o.backend)
     network, total = [], []
     for _ in range(o.repeats):
         clock = Clock()
-        done = reconstruct_with_report(model, scan)
+        done = reconstruct_with_report(model, scan, backend=o.backend)
         total.append(clock.read()[0])
         network.append(done.seconds["network"])
     row = {
         "architecture": o.architecture,
+        "backend": o.backend,
         "N": o.N,
         "patterns": o.patterns,
         "network s (median)": median(network),
@@ -38,7 +41,7 @@ def main() -> None:
         "patterns/s in all": o.patterns / median(total),
         "peak RSS GiB": peak_rss_gib(),
     }
-    report(f"inference_{o.architecture}_{o.N}", o.out, [row])
+    report(f"inference_{o.architecture}_{o.backend}_{o.N}", o.out, [row])
 
 
 if __name__ == "__main__":

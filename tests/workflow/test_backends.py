@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -219,12 +220,15 @@ def test_an_installation_without_a_framework(
     assert command("simulate", scan, "--N", 32, "--patterns", 64).returncode == 0
     model, result = trained("unrolled", "tensorflow"), tmp_path / "result"
     assert infer(model, scans / "b.h5", result) in (0, 3)
-    for thing in (scan, model, result):
+    for thing in (scan, model / "wts.h5.zip", result / "reconstruction.h5"):
         assert command("inspect", thing).returncode == 0
     assert command("evaluate", result, "--truth", scans / "b.h5").returncode == 0
-    doctor = command("doctor")
+    doctor = command("doctor", "--json")
     assert doctor.returncode == 1
-    assert "pip install 'ptychopinn[tensorflow]'" in doctor.stdout.replace("\n", "")
+    found = {f["name"]: f for f in json.loads(doctor.stdout)["findings"]}
+    for package, extra in (("torch", "pytorch"), ("tensorflow", "tensorflow")):
+        assert found[package]["status"] == "missing"
+        assert found[package]["remedy"] == f"pip install 'ptychopinn[{extra}]'"
     for verb in (["train", scan], ["infer", model, scan]):
         refused = command(*verb, "-o", tmp_path / "none")
         assert refused.returncode == 2

@@ -224,18 +224,26 @@ def test_help_imports_no_framework(command: str | None) -> None:
 
 BLOCK = """
 import sys
-class Block:
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Block())
+        if name.split(".")[0] not in {blocked!r}:
+            return self.finder.find_spec(name, path, target)
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 from ptychopinn.cli import main
 main({arguments!r})
 """
 
 
 def without(blocked: set[str], *arguments: Any) -> tuple[int, str]:
-    """Exit code and standard error of a command where packages cannot be imported."""
+    """Exit code and standard error of a command where packages cannot be imported.
+
+    To the program that is an installation without them: it looks for them and imports them by the
+    finders of Python, which do not find them here.
+    """
     script = BLOCK.format(blocked=blocked, arguments=[str(a) for a in arguments])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     return done.returncode, done.stderr

@@ -100,9 +100,9 @@ def test_every_member_of_a_group_counts(backend: str, model: Path, scans: Path) 
 
 def test_large_patterns_do_not_collapse(backend: str) -> None:
     """N = 128: the object of a small network shows structure after a few steps."""
-    scan = pp.simulate(N=128, patterns=36, photons=1e6, seed=1)
+    scan = pp.simulate(N=128, patterns=25, photons=1e6, seed=1)
     config = pp.Config(
-        model={"architecture": "cnn", "n_filters_scale": 0.25},
+        model={"architecture": "cnn", "n_filters_scale": 0.1},
         training={"epochs": 3, "batch_size": 4, "warmup_steps": 0, "collapse_patience": 3},
     )
     done = pp.train(scan, config, backend=backend)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Watched(NamedTuple):
 class PhysicsTraining:
     """The loss of a network on the measured patterns, and its optimiser.
 
-    ``traces`` counts how often a graph was built: once for training and once for validation.
+    One graph for training and one for validation serve batches of all sizes.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class PhysicsTraining:
         self.network_adam = Adam(self.family.network.parameters)
         trainable = config.training.probe_trainable
         self.probe_adams = [Adam({"probe": p}) for p in self.family.probes] if trainable else []
-        self.steps = self.epoch = self.traces = 0
+        self.steps = self.epoch = 0
         signature = [self.family.signature()]
         self._gradients = tf.function(
             self._differentiate, input_signature=signature, autograph=False
@@ -99,7 +99,6 @@ class PhysicsTraining:
 
     def _predict(self, inputs: Inputs) -> tuple[Tensor, Watched]:
         """The loss of a batch, and what is watched of it."""
-        self.traces += 1
         prediction = self.family.predict(inputs, needs_truth(self.config))
         loss = objective(prediction, self.config.loss, losses)
         watched = Watched(
@@ -124,8 +123,8 @@ class PhysicsTraining:
 
     # --- the loop ---------------------------------------------------------------------------------
 
-    def run(self, finish: Any) -> None:
-        """Train until the epochs are over; ``finish()`` is called after each of them.
+    def run(self, finish: Callable[[Mapping[str, float]], None]) -> None:
+        """Train until the epochs are over; ``finish`` gets the metrics of each of them.
 
         Raises
         ------
