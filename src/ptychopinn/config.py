@@ -42,9 +42,7 @@ class ModelConfig(Section):
         None, ge=32, le=512, description="cnn: pattern size; taken from the training scan"
     )
     gridsize: int = Field(1, ge=1, le=3, description="cnn: gridsize^2 neighbours form one group")
-    n_filters_scale: float = Field(
-        1.0, gt=0, le=8, description="cnn: multiplies all filter counts (published: 2)"
-    )
+    n_filters_scale: float = Field(2.0, gt=0, le=8, description="cnn: multiplies all filter counts")
     amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
         "sigmoid", description="cnn: activation of the amplitude head"
     )
@@ -83,10 +81,12 @@ class DataConfig(Section):
         None,
         ge=1,
         description="cnn: partners are drawn from at most this many nearest neighbours (default: "
-        "4, or 8 for gridsize 3)",
+        "the gridsize^2 - 1 nearest themselves)",
     )
     enable_oversampling: bool = Field(
-        False, description="allow more groups than patterns, each anchor then serves repeatedly"
+        False,
+        description="allow more groups than patterns, each anchor then serves repeatedly "
+        "(cnn: with other partners each time if neighbor_count leaves a choice)",
     )
     sequential_sampling: bool = Field(
         False,

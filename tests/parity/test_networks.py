@@ -191,8 +191,8 @@ def filters(network: Network, part: str) -> list[int]:
     ],
 )
 def test_the_published_filters(n: int, encoder: list[int], decoder: list[int]) -> None:
-    """Two convolutions a block, twice these filters at the published scale of 2."""
-    network = describe(cnn(n, n_filters_scale=2.0))
+    """Two convolutions a block, twice these filters at the default scale."""
+    network = describe(cnn(n))
     assert filters(network, "encoder") == [2 * f for f in encoder]
     for part in ("amplitude", "phase"):
         assert filters(network, part) == [2 * f for f in decoder]
@@ -209,7 +209,7 @@ def test_the_ladder_ends_at_about_eight_pixels(n: int, levels: int) -> None:
 
 
 def test_the_border_has_its_own_four_channels() -> None:
-    shapes = describe(cnn(64, n_filters_scale=2.0)).parameter_shapes()
+    shapes = describe(cnn(64)).parameter_shapes()
     assert shapes["amplitude_head.weight"] == (1, 64 - RESERVED, 3, 3)
     assert shapes["amplitude_rim_head.weight"] == (1, RESERVED, 3, 3)
 

@@ -19,7 +19,6 @@ def test_recipes_fill_what_was_not_given(as_objects: bool) -> None:
     config = Config(model=model, training=training)
     assert (config.training.epochs, config.training.batch_size) == (3, 4)
     assert config.training.learning_rate == 3e-4
-    assert config.model.n_filters_scale == 1
 
 
 def test_the_default_recipe_fills_section_objects() -> None:
@@ -41,7 +40,7 @@ def test_supervised_learns_from_labels() -> None:
     ("architecture", "section", "option"),
     [
         ("unrolled", "model", {"gridsize": 2}),
-        ("unrolled", "model", {"n_filters_scale": 2.0}),
+        ("unrolled", "model", {"n_filters_scale": 1.0}),
         ("unrolled", "data", {"neighbor_count": 5}),
         ("cnn", "model", {"iterations": 4}),
         ("cnn", "data", {"subscan_patterns": 50}),
