@@ -82,10 +82,12 @@ class DataConfig(Section):
         None,
         ge=1,
         description="cnn: partners are drawn from at most this many nearest neighbours (default: "
-        "7, or 8 for gridsize 3)",
+        "the gridsize^2 - 1 nearest themselves)",
     )
     enable_oversampling: bool = Field(
-        False, description="allow more groups than patterns, each anchor then serves repeatedly"
+        False,
+        description="allow more groups than patterns, each anchor then serves repeatedly "
+        "(cnn: with other partners each time if neighbor_count leaves a choice)",
     )
     sequential_sampling: bool = Field(
         False,
@@ -124,10 +126,10 @@ class TrainingConfig(Section):
     """How the network is optimised."""
 
     epochs: int = Field(10, ge=1, description="passes over the groups (cnn: 50)")
-    batch_size: int = Field(1, ge=1, description="groups (cnn: 16) or sub-scans per step")
-    learning_rate: float = Field(2e-3, gt=0, description="of the Adam optimiser (cnn: 0.001)")
+    batch_size: int = Field(1, ge=1, description="groups (cnn: 4) or sub-scans per step")
+    learning_rate: float = Field(2e-3, gt=0, description="of the Adam optimiser (cnn: 0.0003)")
     scheduler: Literal["constant", "plateau", "cosine"] = Field(
-        "cosine", description="course of the learning rate after the warm-up (cnn: plateau)"
+        "cosine", description="course of the learning rate after the warm-up"
     )
     warmup_steps: int = Field(20, ge=0, description="steps over which the learning rate rises")
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="plateau: reduction of the rate")
@@ -168,14 +170,8 @@ class RefineConfig(Section):
 # Defaults of a section that differ from the schema's own (those of `unrolled`).
 RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "unrolled": {"data": {"n_groups": 50}},
-    "cnn": {
-        "training": {
-            "epochs": 50,
-            "batch_size": 16,
-            "learning_rate": 1e-3,
-            "scheduler": "plateau",
-        },
-    },
+    # Larger steps and larger batches drive the patch network towards one patch for all patterns.
+    "cnn": {"training": {"epochs": 50, "batch_size": 4, "learning_rate": 3e-4}},
 }
 
 

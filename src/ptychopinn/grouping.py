@@ -6,6 +6,7 @@ All choices come from the generator that is passed in, so a seed determines them
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,41 @@ def nearest_groups(
     if neighbor_count > others:
         neighbours = rng.permuted(neighbours, axis=1)[:, :others]
     return np.concatenate([anchors[:, None], neighbours], axis=1)
+
+
+def reading_order(positions_px: Positions, groups: NDArray[np.integer[Any]]) -> Index:
+    """The same groups (B, g^2) with their members in reading order.
+
+    The members are sorted by y and cut into g rows of g, and each row is sorted by x; members at
+    one place keep the order of their numbers. A network with one channel per member then meets
+    about the same arrangement in every group (on a raster with g = 2: top left, top right, bottom
+    left, bottom right), and the outcome does not depend on which member is the anchor.
+
+    Parameters
+    ----------
+    positions_px : (M, 2)
+    groups : (B, g^2) int
+        As from :func:`nearest_groups`.
+
+    Raises
+    ------
+    InputError
+        When the size of the groups is no square number.
+    """
+    positions, members = _checked(positions_px), np.sort(groups, axis=1).astype(np.int64)
+    size = members.shape[1]
+    g = math.isqrt(size)
+    if g * g != size:
+        raise InputError(
+            f"reading order needs groups of gridsize^2 patterns, received groups of {size}; "
+            "use 1, 4 or 9."
+        )
+    by_y = np.argsort(positions[members, 0], axis=1, kind="stable")
+    rows = np.take_along_axis(members, by_y, axis=1).reshape(-1, g, g)
+    # Numbers first, so that a tie in x is decided by them and not by y.
+    rows = np.sort(rows, axis=2)
+    by_x = np.argsort(positions[rows, 1], axis=2, kind="stable")
+    return np.take_along_axis(rows, by_x, axis=2).reshape(-1, size)
 
 
 def choose_anchors(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.config import ModelConfig
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import nearest_groups
+from ptychopinn.grouping import nearest_groups, reading_order
 from ptychopinn.networks.unrolled import RIM
 from ptychopinn.physics.groups import merge_weight, split_offsets
 from ptychopinn.preparation import PreparedScan, batch_length, slices
@@ -109,7 +109,8 @@ def reconstruct_patches(
     positions = scan.scan.positions_px
     size = model.gridsize**2
     rng = np.random.default_rng(0)
-    groups = nearest_groups(positions, np.arange(m), size, size - 1, rng)
+    nearest = nearest_groups(positions, np.arange(m), size, size - 1, rng)
+    groups = reading_order(positions, nearest)
     stitcher = Stitcher(positions, merge_weight(scan.probe))
     step = batch_length(n, PATCH_BYTES * size, limit_bytes)
     for part in slices(m, min(step, MOST_GROUPS)):

@@ -18,6 +18,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.grouping import (
     choose_anchors,
     nearest_groups,
+    reading_order,
     split_positions_held_out,
     subsample,
 )
@@ -30,8 +31,6 @@ Indices = NDArray[np.int64]
 SPLIT, TRAIN, HELD_OUT, SUBSAMPLE = range(4)
 # Size of a sub-scan when it is not given: limits, and the product with N in between.
 FEWEST_PATTERNS, MOST_PATTERNS, PATTERN_ROWS = 16, 100, 6400
-# Partners are drawn from this many nearest neighbours when nothing is said.
-NEIGHBOURS = 7
 # Held-out sub-scans per scan: enough for a steady validation loss, few enough to cost little.
 HELD_OUT_SUBSCANS = 4
 
@@ -123,11 +122,10 @@ class GroupPlan:
             neighbours = size - 1
         else:
             wanted = self.config.data.neighbor_count
-            if wanted is None:
-                wanted = max(NEIGHBOURS, size - 1)
-            neighbours = min(wanted, len(part) - 1)
-        found = nearest_groups(self.positions[number][part], anchors, size, neighbours, rng)
-        return part[found]
+            neighbours = min(size - 1 if wanted is None else wanted, len(part) - 1)
+        positions = self.positions[number][part]
+        found = nearest_groups(positions, anchors, size, neighbours, rng)
+        return part[found if self.canvas else reading_order(positions, found)]
 
     def epoch(self, epoch: int) -> list[Work]:
         """The steps of a training epoch, scans interleaved at random."""

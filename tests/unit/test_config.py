@@ -17,8 +17,8 @@ def test_recipes_fill_what_was_not_given(as_objects: bool) -> None:
     if as_objects:
         model, training = ModelConfig(**model), TrainingConfig(**training)
     config = Config(model=model, training=training)
-    assert (config.training.epochs, config.training.batch_size) == (3, 16)
-    assert (config.training.learning_rate, config.training.scheduler) == (1e-3, "plateau")
+    assert (config.training.epochs, config.training.batch_size) == (3, 4)
+    assert config.training.learning_rate == 3e-4
 
 
 def test_the_default_recipe_fills_section_objects() -> None:

@@ -16,6 +16,7 @@ from ptychopinn.grouping import (
     choose_anchors,
     group_offsets,
     nearest_groups,
+    reading_order,
     split_positions_held_out,
     subsample,
 )
@@ -73,6 +74,46 @@ def test_groups(case: tuple[Any, Any, int, int], seed: int) -> None:
     np.testing.assert_array_equal(
         groups, nearest_groups(where, anchors, size, neighbours, seeded(seed))
     )
+
+
+@st.composite
+def square_groups(draw: st.DrawFn) -> tuple[Any, Any, int]:
+    """Positions and groups (B, g^2) of distinct members, with g."""
+    g = draw(st.integers(1, 3))
+    where = draw(positions(least=g * g))
+    group = st.permutations(range(len(where))).map(lambda numbers: numbers[: g * g])
+    groups = draw(st.lists(group, max_size=6))
+    return where, np.array(groups, dtype=np.int64).reshape(-1, g * g), g
+
+
+@given(case=square_groups(), seed=SEEDS)
+def test_reading_order(case: tuple[Any, Any, int], seed: int) -> None:
+    where, groups, g = case
+    ordered = reading_order(where, groups)
+    assert ordered.dtype == np.int64
+    # The same members, so the anchor too.
+    np.testing.assert_array_equal(np.sort(ordered, axis=1), np.sort(groups, axis=1))
+    y, x = np.moveaxis(where[ordered].reshape(-1, g, g, 2), -1, 0)
+    assert (y[:, :-1].max(axis=2) <= y[:, 1:].min(axis=2)).all()
+    assert (np.diff(x, axis=2) >= 0).all()
+    shuffled = seeded(seed).permuted(groups, axis=1)
+    np.testing.assert_array_equal(reading_order(where, shuffled), ordered)
+
+
+@pytest.mark.parametrize("g", [2, 3])
+@given(seed=SEEDS)
+def test_reading_order_of_a_raster(g: int, seed: int) -> None:
+    """Steps of 6 with a jitter of less than 3: top left first, bottom right last."""
+    rng = seeded(seed)
+    where = np.stack(np.mgrid[0:g, 0:g], axis=-1).reshape(-1, 2) * 6.0
+    where += rng.uniform(-2.9, 2.9, where.shape)
+    group = rng.permutation(g * g)[None]
+    assert reading_order(where, group).tolist() == [list(range(g * g))]
+
+
+def test_reading_order_needs_a_square() -> None:
+    with pytest.raises(InputError, match="gridsize\\^2 patterns, received groups of 3"):
+        reading_order(np.zeros((5, 2)), np.array([[0, 1, 2]]))
 
 
 @given(case=grouping(), seed=SEEDS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -344,7 +345,6 @@ def test_results_are_not_overwritten(
 REFUSED: dict[str, list[str]] = {
     "no such device": ["--torch-accelerator", "cuda"],
     "precision of a GPU": ["--torch-precision", "16-mixed", "--torch-accelerator", "cpu"],
-    "no such package": ["--torch-logger", "mlflow"],
     "more groups than patterns": [*CNN, "--n-groups", "1000"],
     "pattern size": [*CNN, "--N", "64"],
     "a held-out part too small": [*CNN, "--gridsize", "3", "--validation-fraction", "0.01"],
@@ -360,8 +360,6 @@ def test_refused_training_touches_nothing(
 
     if case == "no such device" and torch.cuda.is_available():
         pytest.skip("there is such a device")
-    if case == "no such package" and importlib.util.find_spec("mlflow") is not None:
-        pytest.skip("there is such a package")
     assert train(scans / "a.h5", tmp_path / "new", *REFUSED[case]) == 2
     check_sentence(capsys.readouterr().err)
     assert not (tmp_path / "new").exists()
@@ -771,6 +769,57 @@ def test_no_logger_writes_no_table(scans: Path, tmp_path: Path, elsewhere: Path)
     assert files(tmp_path / "m") == MODEL_FILES - {"metrics.csv"}
 
 
+def logged(kind: str, model: Path) -> dict[str, list[tuple[int, float]]]:
+    """(epoch, value) of every metric that the logger has written into the folder of a model."""
+    if kind == "tensorboard":
+        reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        events = reader.EventAccumulator(str(model / "tensorboard"))
+        events.Reload()
+        names = events.Tags()["scalars"]
+        return {k: [(e.step, e.value) for e in events.Scalars(k)] for k in names}
+    # Not through mlflow, which keeps a database open after it was replaced.
+    with closing(sqlite3.connect(model / "mlflow.db")) as database:
+        parameters = dict(database.execute("select key, value from params"))
+        assert parameters["model/architecture"] == "unrolled"
+        rows = database.execute("select key, step, value from metrics order by step").fetchall()
+        assert database.execute("select count(*) from runs").fetchone() == (1,)
+    return {key: [(step, v) for k, step, v in rows if k == key] for key, _, _ in rows}
+
+
+def train_logged(kind: str, scan: Path, model: Path, home: Path, *options: str) -> None:
+    """Train in a process of its own, with an empty home that must stay empty."""
+    home.mkdir(exist_ok=True)
+    cache = home.with_name("font-cache")
+    environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "MPLCONFIGDIR": str(cache)}
+    arguments = ["train", scan, "-o", model, "--torch-logger", kind, *options]
+    code, _, err = finished(process(*arguments, env=environment, cwd=home))
+    assert code == 0, err
+    assert all(line.startswith("INFO ") for line in err.splitlines()), err
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_optional_loggers_write_into_the_folder_of_the_run(
+    kind: str, scans: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip(kind)
+    model, home = tmp_path / "m", tmp_path / "home"
+    train_logged(kind, scans / "a.h5", model, home, *QUICK)
+    first = logged(kind, model)
+    assert {"train_loss", "val_loss", "explained", "learning_rate"} <= set(first)
+    train_logged(kind, scans / "a.h5", model, home, "--resume", "--epochs", "2")
+    resumed = logged(kind, model)
+    assert resumed["val_loss"][:1] == first["val_loss"]
+    assert [epoch for epoch, _ in resumed["val_loss"]] == [1, 2]
+
+    train_logged(kind, scans / "a.h5", model, home, *QUICK, "--seed", "1", "--force")
+    replaced = logged(kind, model)
+    assert [epoch for epoch, _ in replaced["val_loss"]] == [1]
+    assert replaced["val_loss"] != first["val_loss"]
+    assert train(scans / "a.h5", model, *QUICK, "--force", "--torch-logger", "none") == 0
+    assert files(model) == MODEL_FILES - {"metrics.csv"}
+
+
 def test_tensorflow_writes_for_tensorboard(scans: Path, tmp_path: Path) -> None:
     """Without that package; a scalar per metric and epoch."""
     logger = ["--tf-logger", "tensorboard"]
@@ -783,13 +832,16 @@ def test_tensorflow_writes_for_tensorboard(scans: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
 def test_loggers_that_are_not_installed(
-    package: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    package: str, model: Path, scans: Path, tmp_path: Path
 ) -> None:
-    if importlib.util.find_spec(package) is not None:
-        pytest.skip(f"{package} is installed")
-    assert train(scans / "a.h5", tmp_path / "m", *QUICK, "--torch-logger", package) == 2
-    check_sentence(capsys.readouterr().err, f"pip install 'ptychopinn[{package}]'")
+    before = {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
+    for folder in (tmp_path / "m", model):
+        options = ("-o", folder, *QUICK, "--torch-logger", package, "--force")
+        code, err = without({package}, "train", scans / "a.h5", *options)
+        assert code == 2
+        check_sentence(err, f"the package {package}", f"pip install 'ptychopinn[{package}]'")
     assert not (tmp_path / "m").exists()
+    assert {p: p.read_bytes() for p in model.rglob("*") if p.is_file()} == before
 
 
 def test_no_part_held_out(scans: Path, tmp_path: Path) -> None:

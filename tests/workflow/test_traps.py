@@ -58,8 +58,14 @@ def test_every_group_holds_its_anchor_and_distinct_patterns(scans: Path) -> None
     )
     works = GroupPlan([scan], config).epoch(0)
     groups = np.concatenate([work.groups for work in works])
-    assert sorted(groups[:, 0]) == list(range(40))
-    assert all(len(set(group)) == 4 for group in groups)
+    around = [
+        np.argsort(((scan.positions_px - scan.positions_px[anchor]) ** 2).sum(axis=1))[:4]
+        for anchor in range(40)
+    ]
+    assert all(anchor == group[0] for anchor, group in enumerate(around))
+    assert sorted(sorted(group) for group in groups.tolist()) == sorted(
+        sorted(group.tolist()) for group in around
+    )
     batch = read_batch([prepare(scan)], works[0], config)
     for amplitudes, positions, group in zip(
         batch.amplitudes, batch.positions_px, works[0].groups, strict=True
@@ -99,11 +105,20 @@ def test_every_member_of_a_group_counts(backend: str, model: Path, scans: Path) 
 
 
 def test_large_patterns_do_not_collapse(backend: str) -> None:
-    """N = 128: the object of a small network shows structure after a few steps."""
+    """N = 128: the object of a small network shows structure after a few steps.
+
+    They are larger than those of the recipe, which is made for many.
+    """
     scan = pp.simulate(N=128, patterns=25, photons=1e6, seed=1)
     config = pp.Config(
         model={"architecture": "cnn", "n_filters_scale": 0.1},
-        training={"epochs": 3, "batch_size": 4, "warmup_steps": 0, "collapse_patience": 3},
+        training={
+            "epochs": 3,
+            "batch_size": 4,
+            "learning_rate": 1e-3,
+            "warmup_steps": 0,
+            "collapse_patience": 3,
+        },
     )
     done = pp.train(scan, config, backend=backend)  # type: ignore[arg-type]
     assert done.history["object_std"][-1][1] > 10 * FLAT

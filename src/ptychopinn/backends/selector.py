@@ -94,10 +94,11 @@ def _missing(name: BackendName, training: bool) -> str | None:
     """The first package that this backend lacks."""
     kind = KINDS[name]
     needed = (*kind.packages, *(kind.training if training else ()))
-    return next((package for package in needed if not _installed(package)), None)
+    return next((package for package in needed if not installed(package)), None)
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether the package can be imported; it is not imported for that."""
     try:
         return find_spec(package) is not None
     except ImportError:

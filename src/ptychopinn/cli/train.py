@@ -22,7 +22,9 @@ CONFIG = "config.json"
 LOG = "log.txt"
 RESULTS = ("wts.h5.zip", "loss.png", "run.json")
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS)
+# Of the optional loggers; TensorBoard adds events with names of its own.
+LOGGED = ("tensorboard/hparams.yaml", "mlflow.db")
+WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS, *LOGGED)
 
 
 @click.command()

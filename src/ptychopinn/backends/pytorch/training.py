@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from numpy.typing import NDArray
@@ -27,8 +27,9 @@ from ptychopinn.backends.pytorch.checkpoint import BACKEND, SafetensorsCheckpoin
 from ptychopinn.backends.pytorch.data import WorkDataset, loader, received
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import build_family
+from ptychopinn.backends.pytorch.loggers import EpochLog
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.networks.weights import Weights
 from ptychopinn.plan import GroupPlan
 from ptychopinn.preparation import PreparedScan
@@ -165,24 +166,6 @@ def _array(values: Tensor) -> NDArray[Any]:
     return array
 
 
-def _logger(kind: str, directory: Path) -> Logger | bool:
-    """Lightning's logger; the table of ``csv`` is written by the course of the run."""
-    try:
-        match kind:
-            case "tensorboard":
-                return TensorBoardLogger(directory, name="", version="tensorboard")
-            case "mlflow":
-                return MLFlowLogger(
-                    "ptychopinn", tracking_uri=f"file:{directory.resolve() / 'mlruns'}"
-                )
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"--torch-logger {kind} needs the package {kind}, received an installation without it; "
-            f"run: pip install 'ptychopinn[{kind}]'."
-        ) from error
-    return False
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's notices about itself away from the user inside the block."""
@@ -242,6 +225,10 @@ def train(
     course = Course(config, plan, progress, table)
     stop = StopFlag()
     training = config.training
+    callbacks: list[Callback] = [CourseCallback(course), Checkpoints(folder, course)]
+    if execution.logger in ("tensorboard", "mlflow"):
+        written = config.model_dump(mode="json")
+        callbacks.insert(1, EpochLog(execution.logger, directory, written, course.history, resume))
     with _quiet(), computing(execution), stop.installed():
         module = PhysicsTraining(config, scans, plan, course, stop, execution.num_workers, start)
         trainer = lightning.Trainer(
@@ -250,8 +237,8 @@ def train(
             devices=1,
             precision=execution.precision,
             deterministic=execution.deterministic,
-            callbacks=[CourseCallback(course), Checkpoints(folder, course)],
-            logger=_logger(execution.logger, directory),
+            callbacks=callbacks,
+            logger=False,
             # The environment says that this is one process, also inside a job of a cluster.
             plugins=[SafetensorsCheckpointIO(), LightningEnvironment()],
             gradient_clip_val=training.gradient_clip_val or None,
