@@ -28,7 +28,7 @@ from strategies import (
 )
 
 from ptychopinn.config import ModelConfig
-from ptychopinn.grouping import ordered_subsets
+from ptychopinn.grouping import ordered_subsets, reading_order
 from ptychopinn.networks.unrolled import (
     BLOCK,
     CANVAS_CHANNELS,
@@ -889,7 +889,7 @@ def test_a_patch_network_is_its_patches_merged_and_stitched(
     prepared, weights = prepare(scan), lively_weights(networks, CNN[gridsize])
     result = networks.reconstruct(model, weights, prepared)
     distance = np.linalg.norm(scan.positions_px[:, None] - scan.positions_px, axis=2)
-    chosen = np.argsort(distance, axis=1)[:, :size]
+    chosen = reading_order(scan.positions_px, np.argsort(distance, axis=1)[:, :size])
     modulus, phase = networks.apply(model, weights, {"patterns": prepared.amplitudes(chosen)})
     centre = scan.positions_px[chosen].mean(axis=1, keepdims=True)
     offsets = scan.positions_px[chosen] - centre

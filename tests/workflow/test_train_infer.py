@@ -24,6 +24,7 @@ from training_commands import (
     files,
     finished,
     infer,
+    own_lines,
     process,
     read_json,
     same_weights,
@@ -139,8 +140,9 @@ def test_written_lists_are_true() -> None:
     from ptychopinn.cli import infer as infer_command
     from ptychopinn.cli import train as train_command
 
-    assert set(train_command.WRITTEN) == MODEL_FILES
-    assert set(infer_command.WRITTEN) == RESULT_FILES
+    loggers = {"mlflow.db", "tensorboard/hparams.yaml"}
+    assert set(train_command.WRITTEN) == MODEL_FILES | loggers
+    assert set(infer_command.WRITTEN) == RESULT_FILES | {"uncertainty.png"}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -207,13 +209,13 @@ def test_output_of_the_commands(backend: str, scans: Path, tmp_path: Path) -> No
     code, out, err = finished(process(*command, cwd=cwd, env=slurm))
     assert code == 0
     assert out.startswith(f"model: {model / 'wts.h5.zip'} (") and out.count("\n") == 1
-    lines = err.splitlines()
+    lines = own_lines(err).splitlines()
     assert [line.split()[:2] for line in lines] == [["INFO", "probe"], *[["INFO", "epoch"]] * 2]
     logged = (model / "log.txt").read_text().splitlines()
     assert [line.split(" INFO ")[1] for line in logged] == [line[5:] for line in lines]
     command = ("infer", model, scans / "b.h5", "-o", result, *chosen)
     code, out, err = finished(process(*command, cwd=cwd))
-    assert code == 0 and err == ""
+    assert code == 0 and own_lines(err) == ""
     assert out.startswith(f"reconstruction: {result / 'reconstruction.h5'} (120 patterns, ")
     assert list(cwd.iterdir()) == []
 
@@ -622,11 +624,11 @@ def test_probe_is_refined(
 # --- invariances ----------------------------------------------------------------------------------
 
 
-def assert_same_object(a: Path, b: Path) -> None:
+def assert_same_object(a: Path, b: Path, within: float = 1e-3) -> None:
     one, other = load_reconstruction(a), load_reconstruction(b)
     seen = one.weight > 0.1 * one.weight.max()
     scale = np.abs(one.object[seen]).mean()
-    assert np.abs(one.object - other.object)[seen].max() < 1e-3 * scale
+    assert np.abs(one.object - other.object)[seen].max() < within * scale
 
 
 @pytest.mark.parametrize("options", [QUICK, [*CNN, *ONE_EPOCH]], ids=["unrolled", "cnn"])
@@ -636,7 +638,11 @@ def test_flux_does_not_matter(
     store: Callable[[Scan, str], Path],
     tmp_path: Path,
 ) -> None:
-    """A thousand times the counts, in floats, in training and in reconstruction."""
+    """A thousand times the counts, in floats, in training and in reconstruction.
+
+    The canvas network is told how much photon noise to expect, and damps its steps accordingly.
+    """
+    within = 1e-2 if options is QUICK else 1e-3
     model = tmp_path / "m"
     train(scans / "a.h5", model, *options)
     infer(model, scans / "b.h5", tmp_path / "r")
@@ -646,10 +652,10 @@ def test_flux_does_not_matter(
         probe = scan.probe * np.float32(np.sqrt(1000.25))
         store(replace(scan, diffraction=counts, probe=probe), f"bright_{name}.h5")
     infer(model, tmp_path / "bright_b.h5", tmp_path / "bright")
-    assert_same_object(tmp_path / "r", tmp_path / "bright")
+    assert_same_object(tmp_path / "r", tmp_path / "bright", within)
     train(tmp_path / "bright_a.h5", tmp_path / "n", *options)
     infer(tmp_path / "n", scans / "b.h5", tmp_path / "s")
-    assert_same_object(tmp_path / "r", tmp_path / "s")
+    assert_same_object(tmp_path / "r", tmp_path / "s", within)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
