@@ -21,8 +21,6 @@ from ptychopinn.stitching import Stitcher
 # field, correction (complex64), amplitude, index.
 CANVAS_BYTES = 64
 PATCH_BYTES = 4096
-# Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
-BATCH_BYTES = 8 << 20
 # Groups that a patch network sees at once, at most; more are not faster.
 MOST_GROUPS = 256
 

@@ -476,3 +476,26 @@ def test_a_graph_is_built_once(name: str) -> None:
     assert training.epoch == 2
     for graph in (training._gradients, training._evaluate):
         assert graph.experimental_get_tracing_count() == 1
+
+
+def test_the_graphs_of_inference_and_refinement_are_built_once() -> None:
+    """They serve batches, canvases and probes of all sizes, in this process from now on."""
+    from ptychopinn.backends.tensorflow import canvas, refinement
+
+    bundle = open_model("pretrained")
+    config = RefineConfig(passes=2, refine_probe=True, refine_positions=True, positions_from=1)
+    backend = NETWORKS["tensorflow"][1]()
+    for n, m, modes in ((32, 30, 1), (48, 41, 2)):
+        scan = prepare(pp.simulate(N=n, patterns=m, photons=1e5, seed=m, modes=modes))
+        for memory in (512, 1):
+            backend.reconstruct(config_of(bundle).model, bundle.weights, scan, memory)
+            backend.refine(scan, config, memory_mib=memory)
+    graphs = {
+        name: value
+        for module in (canvas, refinement)
+        for name, value in vars(module).items()
+        if isinstance(value, canvas.Compiled)
+    }
+    assert len(graphs) > 7
+    for name, compiled in graphs.items():
+        assert compiled.graph.experimental_get_tracing_count() == 1, name

@@ -21,7 +21,6 @@ from ptychopinn.canvas_plan import canvas_subsets
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
 from ptychopinn.inference import (
-    BATCH_BYTES,
     CANVAS_BYTES,
     canvas_result,
     kept,
@@ -30,6 +29,9 @@ from ptychopinn.inference import (
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan, batch_length, slices
+
+# Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
+BATCH_BYTES = 8 << 20
 
 
 def reconstruct(

@@ -221,8 +221,9 @@ def batch_misfit(
     canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor
 ) -> Tensor:
     """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels of a batch."""
-    patches = physics.gather(canvas, index, tf.shape(amplitudes)[-1])
-    amplitude = tf.sqrt(physics.intensity(physics.far_field(probes, patches)))
+    n = tf.shape(amplitudes)[-1]
+    fields = tf.signal.fft2d(probes * physics.gather(canvas, index, n)[:, None])
+    amplitude = tf.sqrt(physics.intensity(fields)) / tf.cast(n, amplitudes.dtype)
     return tf.reduce_sum(tf.square(good * (amplitudes - amplitude)))
 
 

@@ -22,7 +22,6 @@ from ptychopinn.canvas_plan import canvas_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
 from ptychopinn.inference import (
-    BATCH_BYTES,
     CANVAS_BYTES,
     canvas_result,
     kept,
@@ -31,6 +30,10 @@ from ptychopinn.inference import (
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan, batch_length, slices
+
+# Memory of the patterns that one batch works on: calling a graph costs as much as some patterns,
+# so batches are larger than the caches of a CPU.
+BATCH_BYTES = 32 << 20
 
 
 def reconstruct(
