@@ -16,10 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.physics.losses import noise_of_amplitude
+from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.physics.scaling import input_scale, probe_power
 from ptychopinn.scan import Scan, check_counts
 
 READ_BYTES = 64 << 20
+# Values that the counts of one photon are read off, and the photons per pattern that are assumed
+# where none can be told: so many that their noise does not matter.
+PHOTON_PIXELS = 1 << 18
+LARGEST_DOSE = 1e9
 
 
 def batch_length(n: int, bytes_per_pixel: int, limit: int = READ_BYTES) -> int:
@@ -41,6 +46,18 @@ def mean_pattern(scan: Scan) -> NDArray[np.float64]:
     return np.where(scan.good_pixels, total / scan.M, 0)
 
 
+def counts_of_photon(scan: Scan, counts: float) -> float:
+    """What one photon adds to the patterns, given the mean ``counts`` per pattern.
+
+    See :mod:`ptychopinn.physics.photon`. Where no photons can be told apart, patterns have the
+    noise of ``LARGEST_DOSE`` photons.
+    """
+    number = min(scan.M, max(1, PHOTON_PIXELS // int(scan.good_pixels.sum())))
+    chosen = np.unique(np.linspace(0, scan.M - 1, number).astype(np.int64))
+    quantum = photon_quantum(np.asarray(scan.diffraction[chosen])[:, scan.good_pixels])
+    return counts / LARGEST_DOSE if quantum is None else quantum
+
+
 def mean_counts(scan: Scan) -> float:
     """Mean over the patterns of the counts on good pixels; streamed."""
     return float(mean_pattern(scan).sum())
@@ -55,6 +72,7 @@ class PreparedScan:
     scan : Scan
     counts : mean counts per pattern on good pixels.
     input_scale : a, unit 1/sqrt(counts).
+    photon_scale : amplitude of one photon in network units, a * sqrt(counts of a photon).
     probe : (P, N, N) complex64 in network units.
     object_scale : physical object = object_scale * network object.
     expected_misfit : relative amplitude misfit that photon noise alone gives.
@@ -63,6 +81,7 @@ class PreparedScan:
     scan: Scan
     counts: float
     input_scale: float
+    photon_scale: float
     probe: NDArray[np.complex64]
     object_scale: float
     expected_misfit: float
@@ -89,13 +108,15 @@ def prepare(scan: Scan) -> PreparedScan:
     pattern = mean_pattern(scan)
     counts = float(pattern.sum())
     a = input_scale(scan.N, counts)
+    photon = counts_of_photon(scan, counts)
     power = probe_power(scan.probe, scan.mask)
     to_network = (scan.N / 2) / np.sqrt(power)
     return PreparedScan(
         scan=scan,
         counts=counts,
         input_scale=a,
+        photon_scale=a * float(np.sqrt(photon)),
         probe=(scan.probe.astype(np.complex128) * to_network).astype(np.complex64),
         object_scale=float(to_network / a),
-        expected_misfit=float(noise_of_amplitude(pattern).sum() / counts),
+        expected_misfit=float(noise_of_amplitude(pattern / photon).sum() * photon / counts),
     )

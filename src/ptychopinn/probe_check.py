@@ -82,6 +82,6 @@ def check_probe(prepared: PreparedScan) -> ProbeCheck:
         canvas = canvas + velocity
     total = float((measured**2).sum(dtype=np.float64))
     residual = float(((amplitude - measured)[:, good] ** 2).sum(dtype=np.float64)) / total
-    counts = modelled[:, good] / prepared.input_scale**2
-    expected = float(noise_of_amplitude(counts).sum()) * prepared.input_scale**2 / total
+    photons = modelled[:, good] / prepared.photon_scale**2
+    expected = float(noise_of_amplitude(photons).sum()) * prepared.photon_scale**2 / total
     return ProbeCheck(residual, expected)

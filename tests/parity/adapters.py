@@ -120,10 +120,12 @@ class Physics(ABC):
         positions_px: Array,
         mask: Array,
         origin_px: Any,
+        spare: float = FLOOR,
     ) -> tuple[Array, float]:
         """Sum of conj(P) chi on the canvas, and the squared amplitude misfit of good pixels.
 
-        chi = F^-1(Psi') - psi, Psi' with the measured modulus on good pixels.
+        chi = F^-1(Psi') - psi, Psi' with the measured modulus on good pixels; moduli are
+        sqrt(I + ``spare``).
         """
 
     @abstractmethod
@@ -187,10 +189,11 @@ class Oracle(Physics):
         positions_px: Array,
         mask: Array,
         origin_px: Any,
+        spare: float = FLOOR,
     ) -> tuple[Array, float]:
         fields = self.far_field(canvas, probe, positions_px, origin_px)
-        amplitude = np.sqrt((np.abs(fields) ** 2).sum(axis=1) + FLOOR)
-        difference = mask * (np.sqrt(counts) - amplitude)
+        amplitude = np.sqrt((np.abs(fields) ** 2).sum(axis=1) + spare)
+        difference = mask * (np.sqrt(counts + spare) - amplitude)
         shape = (canvas.shape[0], canvas.shape[1])
         change = fields * (difference / amplitude)[:, None]
         update = self.adjoint(change, probe, positions_px, shape, origin_px)
@@ -338,12 +341,13 @@ class TorchPhysics(Physics):
         positions_px: Array,
         mask: Array,
         origin_px: Any,
+        spare: float = FLOOR,
     ) -> tuple[Array, float]:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
         given = self._to(probe)
         low = self._physics.LowFrequency(given, canvas.shape)
-        found = self._canvas.modulus_projection(self._to(canvas), [batch], given, good, low)
+        found = self._canvas.modulus_projection(self._to(canvas), [batch], given, good, low, spare)
         return found.numerator.numpy(), float(found.misfit)
 
     def phase_gradients(self, modelled: Array, counts: Array, mask: Array) -> Array:
@@ -528,6 +532,7 @@ class TFPhysics(Physics):
         positions_px: Array,
         mask: Array,
         origin_px: Any,
+        spare: float = FLOOR,
     ) -> tuple[Array, float]:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
@@ -537,6 +542,7 @@ class TFPhysics(Physics):
             batch.probes,
             batch.index,
             good,
+            self._tf.constant(spare, good.dtype),
             self._low(probe, (canvas.shape[0], canvas.shape[1])),
         )
         return update.numpy(), float(misfit)

@@ -156,7 +156,7 @@ def torch_derivatives(**given: Any) -> dict[str, Array]:
     low = physics.LowFrequency(t["probe"], given["shape"])
     modelled = canvas.modelled_intensity(t["canvas"], batch(), t["probe"])
     grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
-    found = canvas.modulus_projection(t["canvas"], [batch()], t["probe"], t["good"], low)
+    found = canvas.modulus_projection(t["canvas"], [batch()], t["probe"], t["good"], low, 1e-3)
     phase = low.phase(found.gradients, found.centre)
     return (
         {f"pattern by {k}": g for k, g in of((t["slope"] * modelled).sum()).items()}
@@ -186,7 +186,13 @@ def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
         modelled = canvas.modelled_intensity(t["canvas"], batch, t["probe"])
         grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
         update, misfit, _, gradients = canvas.modulus_step(
-            t["canvas"], t["amplitudes"], probes, index, t["good"], low
+            t["canvas"],
+            t["amplitudes"],
+            probes,
+            index,
+            t["good"],
+            tf.constant(1e-3, tf.float64),
+            low,
         )
         phase = low.phase(gradients, centre)
         values = {

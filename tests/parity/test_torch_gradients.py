@@ -67,7 +67,7 @@ def test_a_physics_step_by_the_canvas() -> None:
     low = physics.LowFrequency(probe, shape)
 
     def step(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = canvas.modulus_projection(image, [batch], probe, good, low)
+        found = canvas.modulus_projection(image, [batch], probe, good, low, 1e-3)
         return torch.view_as_real(found.numerator), found.misfit, found.gradients
 
     # The projection turns fast where a pixel is dark, so the step of the difference is small.

@@ -17,6 +17,7 @@ from ptychopinn.physics.losses import (
     noise_of_amplitude,
     shows_structure,
 )
+from ptychopinn.preparation import counts_of_photon
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan, check_inside
 
@@ -217,6 +218,7 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
             "reconstruct again."
         )
     power = measured_sum / model_sum
+    photon = counts_of_photon(data, measured_sum / m)
 
     def predicted() -> Iterator[tuple[slice, NDArray[np.float32]]]:
         if keep is not None:
@@ -239,7 +241,7 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
         squares[part] = ((np.sqrt(model) - amplitudes) ** 2).sum(axis=1, dtype=np.float64)
         flat_squares += float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64))
         counts[part] = frames.sum(axis=1, dtype=np.float64)
-        noise += float(noise_of_amplitude(model).sum())
+        noise += photon * float(noise_of_amplitude(model / np.float32(photon)).sum())
         terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
         deviance += float(terms.sum(dtype=np.float64))
         mean_model += model.sum(axis=0, dtype=np.float64)

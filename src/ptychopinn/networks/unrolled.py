@@ -10,10 +10,11 @@ with d the modulus projection of the patterns of that subset, averaged with the 
 weight and damped where photon noise outweighs what is left to find,
 
     d_u = sum conj(P) chi / (sum |P|^2 + 0.05 max + w_u noise^2),
+    chi = F^-1 [ (sqrt(I + e) / sqrt(I_hat + e) - 1) Psi ],
 
-and phi the low-frequency phase that their centres of mass still miss
-(ptychopinn.physics.low_frequency). After each of the K passes a small U-Net on the canvas, shared
-by all passes, corrects the object,
+e being a twentieth of a photon, and phi the low-frequency phase that their centres of mass still
+miss (ptychopinn.physics.low_frequency). After each of the K passes a small U-Net on the canvas,
+shared by all passes, corrects the object,
 
     O <- O + c_k U(O, v, illumination, noise, misfit).
 
@@ -23,6 +24,8 @@ number of patterns.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from ptychopinn.networks.spec import Builder, Network
 
@@ -44,6 +47,11 @@ DAMP_UNIT = 100.0
 # Share of the strongest illumination added to the weight of a physics step, so that dim pixels at
 # the rim of the scan take small steps instead of amplifying noise.
 RIM = 0.05
+# Photons added to measured and modelled intensities in the modulus projection. Where hardly a
+# photon is expected, the wave's phase is unknown and a photon that arrives must not be followed.
+STABILISER = 0.05
+# Intensity, in network units, that keeps the ratio finite where no noise is known.
+DARK = 1e-12
 # Steps of the probe, when it is refined, with the same rule for the weight.
 PROBE_STEP, PROBE_MOMENTUM, PROBE_RIM = 0.5, 0.7, 0.05
 # Shares of a learned correction that are tried, in this order, before it is rejected.
@@ -61,6 +69,12 @@ LEFT_OUT = 5
 def subset_count(overlap: float, patterns: int, updates: int) -> int:
     """How many ordered subsets a scan is divided into, given its mean overlap."""
     return max(1, min(updates, patterns, int(overlap / LEAST_OVERLAP)))
+
+
+def spare_intensity(noise: Any) -> Any:
+    """What is added to intensities in the modulus projection, given the standard deviation of an
+    amplitude due to photon noise, half the amplitude of a photon."""
+    return STABILISER * (2 * noise) ** 2 + DARK
 
 
 def unrolled_network(

@@ -58,11 +58,11 @@ class FitWatch:
 
     Parameters
     ----------
-    input_scales : per scan, a of ``sqrt(I) = a * sqrt(counts)``.
+    photon_scales : per scan, the amplitude of one photon in network units.
     """
 
-    def __init__(self, input_scales: Sequence[float]) -> None:
-        self.input_scales = list(input_scales)
+    def __init__(self, photon_scales: Sequence[float]) -> None:
+        self.photon_scales = list(photon_scales)
         self._start()
 
     def _start(self) -> None:
@@ -103,7 +103,7 @@ class FitWatch:
             power += total
             bare = good * vacuum(number).astype(np.float64)
             flat += 2 * total - 2 * float((np.sqrt(bare * total / m / bare.sum()) * data).sum())
-            a2 = self.input_scales[number] ** 2
+            a2 = self.photon_scales[number] ** 2
             noise += m * a2 * float((good * noise_of_amplitude(intensity / m / a2)).sum())
             ab += sums.model_data - float((good * mean * model).sum())
             aa += sums.model_model + float((good * (m * mean - 2 * model) * mean).sum())

@@ -24,6 +24,7 @@ from ptychopinn.networks.unrolled import (
     PROBE_RIM,
     PROBE_STEP,
     RIM,
+    spare_intensity,
 )
 
 
@@ -70,6 +71,11 @@ class CanvasProblem:
     noise: float
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
+
+    @property
+    def spare(self) -> float:
+        """What is added to intensities in the modulus projection."""
+        return float(spare_intensity(self.noise))
 
     def merged(self, count: int) -> CanvasProblem:
         """The same patterns with always ``count`` subsets, or what is left, made one."""
@@ -126,7 +132,8 @@ class Projection:
     """Sums of one modulus projection over the patterns of a subset.
 
     numerator : (H, W) sum of conj(P)*chi with chi = F^-1(Psi') - psi, Psi' with the measured
-    modulus.  misfit : summed over good pixels.  modelled : intensities of the last batch.
+    modulus.  misfit : of these moduli, summed over good pixels.  modelled : intensities of the
+    last batch.
     gradients, centre : the missing phase gradients (M, 2) and where they belong.
     probe_change : numerator (P, N, N) and weight (N, N) of a step of the probe, if asked for.
     """
@@ -145,9 +152,13 @@ def modulus_projection(
     probe: Tensor,
     good: Tensor,
     low: physics.LowFrequency,
+    spare: float,
     with_probe: bool = False,
 ) -> Projection:
-    """Replace the modelled modulus by the measured one, keep the phase (see Projection)."""
+    """Replace the modelled modulus by the measured one, keep the phase (see Projection).
+
+    The moduli are sqrt(I + ``spare``).
+    """
     n, shape = probe.shape[-1], (canvas.shape[0], canvas.shape[1])
     numerator, misfit = torch.zeros_like(canvas), torch.zeros((), device=canvas.device)
     gradients, centres, modelled = [], [], canvas.real
@@ -158,14 +169,15 @@ def modulus_projection(
         patches = physics.gather(canvas, batch.index, n)
         fields = physics.far_field(probes, patches)
         modelled = physics.intensity(fields)
-        amplitude = torch.sqrt(modelled + 1e-12)
-        difference = good * (batch.amplitudes - amplitude)
+        amplitude = torch.sqrt(modelled + spare)
+        measured = batch.amplitudes.square().add_(spare).sqrt_()
+        difference = good * (measured - amplitude)
         chi = physics.ifft(fields * (difference / amplitude)[:, None])
         back = physics.sum_of_modes(probes.conj() * chi)
         numerator = numerator + physics.scatter(back, batch.index, shape)
         misfit = misfit + torch.dot(difference.reshape(-1), difference.reshape(-1))
         # (a - A)(a + A) = a^2 - A^2
-        gradients.append(low.gradients(difference * (batch.amplitudes + amplitude), modelled))
+        gradients.append(low.gradients(difference * (measured + amplitude), modelled))
         centres.append(batch.centre)
         if with_probe:
             waves = patches.conj()[:, None] * chi
@@ -235,7 +247,13 @@ class Descent:
         problem, subset = self.problem, number % len(self.problem.subsets)
         batches = problem.subsets[subset]
         found = modulus_projection(
-            self.canvas, batches(), self.probe, problem.good, self.low, self.refine_probe
+            self.canvas,
+            batches(),
+            self.probe,
+            problem.good,
+            self.low,
+            problem.spare,
+            self.refine_probe,
         )
         light = self.light[subset]
         weight = light + RIM * light.max()

@@ -115,7 +115,7 @@ class CanvasFamily(Family):
         self.unrolled = canvas_network.CanvasNetwork(network)
         self.updates = self.unrolled.updates
         self.iterate_decay = iterate_decay
-        self.input_scale = [s.input_scale for s in scans]
+        self.photon_scale = [s.photon_scale for s in scans]
 
     def predict(self, batch: Batch) -> Prediction:
         if batch.amplitudes.shape[0] != 1:
@@ -127,7 +127,7 @@ class CanvasFamily(Family):
         )
         amplitudes = physics.to_fft_order(batch.amplitudes[0])
         problem = single_problem(
-            amplitudes, positions, probe, good, self.input_scale[batch.scan], subsets
+            amplitudes, positions, probe, good, self.photon_scale[batch.scan], subsets
         )
         found = self.unrolled(problem)
         used = [next(iter(batches())) for batches in problem.subsets]
@@ -166,7 +166,7 @@ def single_problem(
     positions_px: NDArray[np.float64],
     probe: Tensor,
     good: Tensor,
-    input_scale: float,
+    photon_scale: float,
     subsets: Sequence[NDArray[np.int64]],
 ) -> canvas_network.CanvasProblem:
     """A canvas problem of the given subsets of the patterns (M, N, N), FFT order, held in
@@ -179,7 +179,7 @@ def single_problem(
         probe=probe,
         good=good,
         power=float((good * amplitudes[used].square()).sum()),
-        noise=input_scale / 2,
+        noise=photon_scale / 2,
     )
     kept = [canvas_batch(problem, amplitudes, positions_px, s) for s in subsets]
     return replace(problem, subsets=[partial(list, [batch]) for batch in kept])

@@ -98,7 +98,7 @@ def canvas_problem(
         probe=probe,
         good=good.to(device),
         power=m * n * n / 4.0,
-        noise=scan.input_scale / 2,
+        noise=scan.photon_scale / 2,
         expected=scan.expected_misfit,
     )
     return problem, origin

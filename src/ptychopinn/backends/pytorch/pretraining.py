@@ -73,7 +73,7 @@ def estimate(unrolled: CanvasNetwork, scan: PreparedScan, device: torch.device) 
         scan.scan.positions_px,
         torch.from_numpy(scan.probe).to(device),
         physics.to_fft_order(good),
-        scan.input_scale,
+        scan.photon_scale,
         canvas_subsets(scan.scan.positions_px, scan.probe, unrolled.updates),
     )
     found: CanvasEstimate = unrolled(problem)

@@ -121,8 +121,10 @@ def move_equations(
     n = batch.amplitudes.shape[-1]
     probes = batch.shifted(state.probe)
     fields = physics.far_field(probes, physics.gather(state.canvas, batch.index, n))
-    amplitude = torch.sqrt(physics.intensity(fields) + 1e-12)
-    difference = state.problem.good * (batch.amplitudes - amplitude)
+    spare = state.problem.spare
+    amplitude = torch.sqrt(physics.intensity(fields) + spare)
+    measured = torch.sqrt(batch.amplitudes.square() + spare)
+    difference = state.problem.good * (measured - amplitude)
     chi = physics.ifft(fields * (difference / amplitude)[:, None])
     waves = [probes * physics.gather(slope, batch.index, n)[:, None] for slope in slopes]
     right = torch.stack([(w.conj() * chi).real.sum(dim=(1, 2, 3)) for w in waves], dim=1)

@@ -73,7 +73,7 @@ class PhysicsTraining(lightning.LightningModule):
         self.config, self.scans, self.plan, self.course = config, scans, plan, course
         self.workers, self.stop = workers, stop
         self.family = build_family(config, scans, start)
-        self.watch = FitWatch([scan.input_scale for scan in scans])
+        self.watch = FitWatch([scan.photon_scale for scan in scans])
 
     # --- data -------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from ptychopinn.networks.unrolled import (
     PROBE_RIM,
     PROBE_STEP,
     RIM,
+    spare_intensity,
 )
 
 NUMBER = tf.TensorSpec([], tf.float32)
@@ -103,6 +104,11 @@ class CanvasProblem:
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
 
+    @property
+    def spare(self) -> Tensor:
+        """What is added to intensities in the modulus projection."""
+        return spare_intensity(self.noise)
+
     def merged(self, size: int) -> CanvasProblem:
         """The same patterns with always ``size`` subsets, or what is left, made one."""
         if size == 1:
@@ -154,30 +160,31 @@ def light_of(probes: Tensor, index: Tensor, shape: Tensor) -> Tensor:
 
 
 def projected(
-    canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor
+    canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor, spare: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Replace the modelled modulus by the measured one, keep the phase.
 
-    Returns the change of the exit waves chi = F^-1(Psi') - psi (M, P, N, N), the patches, the
-    differences of the amplitudes on good pixels and the modelled intensity (M, N, N).
+    The moduli are sqrt(I + ``spare``). Returns the change of the exit waves chi = F^-1(Psi') - psi
+    (M, P, N, N), the patches, the differences of the moduli on good pixels and the modelled
+    intensity (M, N, N).
     """
     n = tf.shape(amplitudes)[-1]
     patches = physics.gather(canvas, index, n)
     # Without the factors that make the transforms unitary: in chi they cancel.
     fields = tf.signal.fft2d(probes * patches[:, None])
     modelled = physics.intensity(fields) / tf.cast(n * n, amplitudes.dtype)
-    amplitude = tf.sqrt(modelled + 1e-12)
-    difference = good * (amplitudes - amplitude)
+    amplitude = tf.sqrt(modelled + spare)
+    difference = good * (tf.sqrt(tf.square(amplitudes) + spare) - amplitude)
     chi = tf.signal.ifft2d(fields * physics.as_complex(difference / amplitude)[:, None])
     return chi, patches, difference, modelled
 
 
 def summed(
-    difference: Tensor, amplitudes: Tensor, modelled: Tensor, low: physics.LowFrequency
+    difference: Tensor, modelled: Tensor, spare: Tensor, low: physics.LowFrequency
 ) -> tuple[Tensor, Tensor]:
-    """Squared misfit and missing phase gradients (M, 2) of differences of amplitudes."""
-    # (a - A)(a + A) = a^2 - A^2 with A^2 the modelled intensity
-    of_intensities = difference * (2 * amplitudes - difference)
+    """Squared misfit and missing phase gradients (M, 2) of differences of moduli."""
+    # (a - A)(a + A) = a^2 - A^2 with A^2 the modelled intensity and what was added to it
+    of_intensities = difference * (difference + 2 * tf.sqrt(modelled + spare))
     return tf.reduce_sum(tf.square(difference)), low.gradients(of_intensities, modelled)
 
 
@@ -187,13 +194,14 @@ def modulus_step(
     probes: Tensor,
     index: Tensor,
     good: Tensor,
+    spare: Tensor,
     low: physics.LowFrequency,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Numerator, misfit, modelled intensities and phase gradients of a batch, see Projection."""
-    chi, _, difference, modelled = projected(canvas, amplitudes, probes, index, good)
+    chi, _, difference, modelled = projected(canvas, amplitudes, probes, index, good, spare)
     back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
     numerator = physics.scatter(back, index, tf.shape(canvas))
-    misfit, gradients = summed(difference, amplitudes, modelled, low)
+    misfit, gradients = summed(difference, modelled, spare, low)
     return numerator, misfit, modelled, gradients
 
 
@@ -203,14 +211,15 @@ def modulus_step_with_probe(
     probes: Tensor,
     index: Tensor,
     good: Tensor,
+    spare: Tensor,
     low: physics.LowFrequency,
     fraction: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The same with numerator (P, N, N) and weight (N, N) of a step of the probe."""
-    chi, patches, difference, modelled = projected(canvas, amplitudes, probes, index, good)
+    chi, patches, difference, modelled = projected(canvas, amplitudes, probes, index, good, spare)
     back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
     numerator = physics.scatter(back, index, tf.shape(canvas))
-    misfit, gradients = summed(difference, amplitudes, modelled, low)
+    misfit, gradients = summed(difference, modelled, spare, low)
     waves = tf.math.conj(patches)[:, None] * chi
     change = tf.reduce_sum(physics.fourier_shift(waves, -fraction[:, None]), axis=0)
     weight = tf.reduce_sum(physics.squared_modulus(patches), axis=0)
@@ -245,9 +254,9 @@ def missing_rotation(
 
 
 _light_of = Compiled(light_of, PROBES, INDEX, SHAPE)
-_modulus_step = Compiled(modulus_step, IMAGE, PATTERNS, PROBES, INDEX, REAL, LOW)
+_modulus_step = Compiled(modulus_step, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, LOW)
 _modulus_step_with_probe = Compiled(
-    modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, LOW, PAIRS
+    modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, LOW, PAIRS
 )
 _batch_misfit = Compiled(batch_misfit, IMAGE, PATTERNS, PROBES, INDEX, REAL)
 _advanced = Compiled(advanced, IMAGE, IMAGE, IMAGE, REAL, NUMBER, NUMBER, NUMBER)
@@ -267,7 +276,8 @@ class Projection:
     """Sums of one modulus projection over the patterns of a subset.
 
     numerator : (H, W) sum of conj(P)*chi with chi = F^-1(Psi') - psi, Psi' with the measured
-    modulus.  misfit : summed over good pixels.  modelled : intensities of the last batch.
+    modulus.  misfit : of these moduli, summed over good pixels.  modelled : intensities of the
+    last batch.
     gradients, centre : the missing phase gradients (M, 2) and where they belong.
     probe_change : numerator (P, N, N) and weight (N, N) of a step of the probe, if asked for.
     """
@@ -286,13 +296,17 @@ def modulus_projection(
     probe: Tensor,
     good: Tensor,
     low: physics.LowFrequency,
+    spare: Tensor,
     with_probe: bool = False,
 ) -> Projection:
-    """Replace the modelled modulus by the measured one, keep the phase (see Projection)."""
+    """Replace the modelled modulus by the measured one, keep the phase (see Projection).
+
+    The moduli are sqrt(I + ``spare``).
+    """
     sums: list[Tensor] = []
     gradients, centres, modelled = [], [], None
     for batch in batches:
-        given = (canvas, batch.amplitudes, batch.shifted(probe), batch.index, good, low)
+        given = (canvas, batch.amplitudes, batch.shifted(probe), batch.index, good, spare, low)
         if with_probe:
             found = _modulus_step_with_probe(*given, batch.fraction)
         else:
@@ -363,7 +377,13 @@ class Descent:
         problem, subset = self.problem, number % self.problem.count
         batches = problem.subsets[subset]
         found = modulus_projection(
-            self.canvas, batches(), self.probe, problem.good, problem.low, self.refine_probe
+            self.canvas,
+            batches(),
+            self.probe,
+            problem.good,
+            problem.low,
+            problem.spare,
+            self.refine_probe,
         )
         damping = tf.zeros([])
         if damp is not None:

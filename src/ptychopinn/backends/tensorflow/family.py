@@ -214,7 +214,7 @@ class CanvasFamily(Family):
         super().__init__(network, scans, trainable)
         self.unrolled = canvas_network.CanvasNetwork(network)
         self.iterate_decay = iterate_decay
-        self.input_scale = [s.input_scale for s in scans]
+        self.photon_scale = [s.photon_scale for s in scans]
 
     def inputs(self, batch: Batch) -> Inputs:
         if batch.amplitudes.shape[0] != 1:
@@ -234,7 +234,7 @@ class CanvasFamily(Family):
             bounds=tf.constant(np.pad(bounds, (0, updates + 1 - len(bounds)), "edge"), tf.int32),
             count=tf.constant(len(subsets)),
             left_out=tf.constant(left_out, tf.int32),
-            noise=tf.constant(self.input_scale[batch.scan] / 2, tf.float32),
+            noise=tf.constant(self.photon_scale[batch.scan] / 2, tf.float32),
             low=physics.LowFrequency.of(probe, shape),
         )
         return super().inputs(batch)._replace(layout=layout)

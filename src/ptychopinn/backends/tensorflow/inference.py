@@ -106,7 +106,7 @@ def canvas_problem(
         low=physics.LowFrequency.of(scan.probe, shape),
         good=tf.constant(np.fft.ifftshift(scan.scan.good_pixels).astype(np.float32)),
         power=tf.constant(m * n * n / 4.0),
-        noise=tf.constant(scan.input_scale / 2, tf.float32),
+        noise=tf.constant(scan.photon_scale / 2, tf.float32),
         expected=scan.expected_misfit,
     )
     return problem, origin

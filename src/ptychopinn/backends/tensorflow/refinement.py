@@ -18,6 +18,7 @@ from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.canvas import (
     IMAGE,
     INDEX,
+    NUMBER,
     PATTERNS,
     PROBES,
     REAL,
@@ -117,13 +118,13 @@ class PhysicsIterations:
 
 def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
     """Least-squares moves (M, 2) of the positions of all ``count`` patterns, in pixels."""
-    canvas, good = state.canvas, state.problem.good
+    canvas, good, spare = state.canvas, state.problem.good, state.problem.spare
     slopes = [(tf.roll(canvas, -1, d) - tf.roll(canvas, 1, d)) / 2 for d in (0, 1)]
     matrices, right = np.zeros((count, 2, 2)), np.zeros((count, 2))
     for numbers, batches in zip(state.problem.numbers, state.problem.subsets, strict=True):
         found = [
             _move_equations(
-                canvas, b.amplitudes, b.shifted(state.probe), b.index, good, slopes[0], slopes[1]
+                canvas, b.amplitudes, b.shifted(state.probe), b.index, good, spare, *slopes
             )
             for b in batches()
         ]
@@ -138,13 +139,14 @@ def move_equations(
     probes: Tensor,
     index: Tensor,
     good: Tensor,
+    spare: Tensor,
     down: Tensor,
     right: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch, on a
     ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
     n = tf.shape(amplitudes)[-1]
-    chi, _, _, _ = projected(canvas, amplitudes, probes, index, good)
+    chi, _, _, _ = projected(canvas, amplitudes, probes, index, good, spare)
     waves = [probes * physics.gather(slope, index, n)[:, None] for slope in (down, right)]
 
     def product(a: Tensor, b: Tensor) -> Tensor:
@@ -156,4 +158,6 @@ def move_equations(
     return tf.stack(rows, axis=1), target
 
 
-_move_equations = Compiled(move_equations, IMAGE, PATTERNS, PROBES, INDEX, REAL, IMAGE, IMAGE)
+_move_equations = Compiled(
+    move_equations, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, IMAGE, IMAGE
+)

@@ -85,7 +85,7 @@ class PhysicsTraining:
         self.config, self.scans, self.plan = config, scans, plan
         self.course, self.stop = course, stop
         self.family = build_family(config, scans, start)
-        self.watch = FitWatch([scan.input_scale for scan in scans])
+        self.watch = FitWatch([scan.photon_scale for scan in scans])
         self.network_adam = Adam(self.family.network.parameters)
         trainable = config.training.probe_trainable
         self.probe_adams = [Adam({"probe": p}) for p in self.family.probes] if trainable else []
