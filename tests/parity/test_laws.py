@@ -853,7 +853,7 @@ def physics_alone(
         update, misfit = step(canvas, chosen)
         misfits.append(misfit * count / model.updates / (counts.size / 4))
         lit = light(chosen)
-        damping = DAMP_UNIT * w * (prepared.input_scale / 2) ** 2
+        damping = DAMP_UNIT * w * (prepared.photon_scale / 2) ** 2
         velocity = m * velocity + a * update / (lit + RIM * lit.max() + damping)
         canvas = canvas + velocity
         gradients = low_frequency.phase_gradients(modelled, counts[chosen], good)

@@ -30,8 +30,9 @@ def photon_quantum(counts: ArrayLike) -> float | None:
     Notes
     -----
     The quantum is the smallest difference between the 64 smallest of those values, other than 0,
-    that make up 95 % of the lit pixels, the most frequent first. It holds when 98 % of the lit
-    pixels with at most 10^4 quanta are whole multiples of it, within a tenth.
+    that make up 95 % of the lit pixels, the most frequent first. It holds when 98 % of those lit
+    pixels that have at most 10^4 quanta, or one of those values, are whole multiples of it, within
+    a tenth.
     """
     pixels: NDArray[np.float64] = np.asarray(counts, dtype=np.float64).reshape(-1)
     values, often = np.unique(pixels[pixels > 0], return_counts=True)
@@ -44,7 +45,7 @@ def photon_quantum(counts: ArrayLike) -> float | None:
     quantum = float(np.diff(frequent, prepend=0.0).min())
     # All of them together are exact where a single difference has the rounding of its two values.
     quantum = float(frequent.sum() / np.round(frequent / quantum).sum())
-    small = values <= LARGEST_MULTIPLE * quantum
+    small = values <= max(LARGEST_MULTIPLE * quantum, frequent[-1])
     multiples = values[small] / quantum
     whole = np.abs(multiples - np.round(multiples)) <= TOLERANCE
     seen = float(often[small].sum())
