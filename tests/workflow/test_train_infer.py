@@ -24,7 +24,6 @@ from training_commands import (
     files,
     finished,
     infer,
-    own_lines,
     process,
     read_json,
     same_weights,
@@ -209,13 +208,13 @@ def test_output_of_the_commands(backend: str, scans: Path, tmp_path: Path) -> No
     code, out, err = finished(process(*command, cwd=cwd, env=slurm))
     assert code == 0
     assert out.startswith(f"model: {model / 'wts.h5.zip'} (") and out.count("\n") == 1
-    lines = own_lines(err).splitlines()
+    lines = err.splitlines()
     assert [line.split()[:2] for line in lines] == [["INFO", "probe"], *[["INFO", "epoch"]] * 2]
     logged = (model / "log.txt").read_text().splitlines()
     assert [line.split(" INFO ")[1] for line in logged] == [line[5:] for line in lines]
     command = ("infer", model, scans / "b.h5", "-o", result, *chosen)
     code, out, err = finished(process(*command, cwd=cwd))
-    assert code == 0 and own_lines(err) == ""
+    assert code == 0 and err == ""
     assert out.startswith(f"reconstruction: {result / 'reconstruction.h5'} (120 patterns, ")
     assert list(cwd.iterdir()) == []
 

@@ -74,12 +74,6 @@ def finished(command: subprocess.Popen[str], timeout: float = 120) -> tuple[int,
     return command.returncode, out, err
 
 
-def own_lines(text: str) -> str:
-    """Standard error without a line that TensorFlow writes about a choice among its own kernels."""
-    kept = [line for line in text.splitlines(True) if "oneDNN supports DT_INT32" not in line]
-    return "".join(kept)
-
-
 def check_sentence(text: str, *expected: str) -> None:
     """The last line of standard error is one sentence that says what is expected."""
     assert "Traceback" not in text

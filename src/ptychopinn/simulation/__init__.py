@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from ptychopinn.simulation.scans import make_positions
 
 __all__ = ["SimulationConfig", "simulate"]
 
-log = logging.getLogger("ptychopinn.simulation")
 
 MARGIN = 4  # object pixels around the outermost patches
 BATCH_PIXELS = 1 << 18  # exit-wave pixels held at once: small enough to stay in the cache
@@ -84,7 +82,6 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
     }
     if config.position_error_px > 0:
         provenance["true_positions_px"] = true.tolist()
-    log.info("simulated %d patterns of %d x %d pixels", len(counts), n, n)
     return Scan(
         diffraction=counts,
         positions_px=stored,

@@ -140,6 +140,26 @@ def intensity(fields: Tensor) -> Tensor:
     return tf.reduce_sum(squared_modulus(fields), axis=1)
 
 
+@tf.custom_gradient
+def half_spectrum(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """2-D DFT of real ``values`` (..., H, W), the half (..., H, W//2 + 1) that tells the rest.
+
+    Its derivative, unlike TensorFlow's own, is an inverse transform of half a spectrum: columns
+    that stand for their mirror image too are counted twice there, so they enter with one half.
+    """
+    size = tf.shape(values)[-2:]
+
+    def adjoint(upstream: Tensor) -> Tensor:
+        column = tf.range(size[1] // 2 + 1)
+        single = (column == 0) | (2 * column == size[1])
+        real = tf.math.real(upstream).dtype
+        weight = tf.where(single, tf.constant(1.0, real), tf.constant(0.5, real))
+        area = tf.cast(size[0] * size[1], real)
+        return tf.signal.irfft2d(upstream * as_complex(weight * area), size)
+
+    return tf.signal.rfft2d(values), adjoint
+
+
 class LowFrequency(NamedTuple):
     """What :mod:`ptychopinn.physics.low_frequency` needs on a canvas of one shape.
 
@@ -186,10 +206,10 @@ class LowFrequency(NamedTuple):
         planes = tf.reshape(tf.transpose(placed), tf.stack([3, height, width]))
         rest = self.larger - self.shape
         padding = tf.stack([tf.stack([0, 0]), tf.stack([0, rest[0]]), tf.stack([0, rest[1]])])
-        spectrum = tf.signal.rfft2d(tf.pad(planes, padding)) * self.spread
+        spectrum = half_spectrum(tf.pad(planes, padding)) * self.spread
         spread = tf.signal.irfft2d(spectrum, self.larger)
         field = spread[:2] / (spread[2] + FADE * tf.reduce_max(spread[2]))
-        slope = tf.reduce_sum(tf.signal.rfft2d(field) * self.integrate, axis=0)
+        slope = tf.reduce_sum(half_spectrum(field) * self.integrate, axis=0)
         phase = tf.signal.irfft2d(slope, self.larger)
         return phase[:height, :width]
 
