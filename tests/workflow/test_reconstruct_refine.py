@@ -102,7 +102,7 @@ def test_reconstruct_agrees_between_backends(reconstructed: Callable[[str], Path
     one, other = (load_reconstruction(reconstructed(backend)) for backend in BACKENDS)
     well = one.weight > 0.05
     largest = np.abs(one.object[well]).max()
-    assert np.abs(one.object - other.object)[well].max() < 2e-4 * largest
+    assert np.abs(one.object - other.object)[well].max() < 1e-4 * largest
     assert one.provenance["stages"] == other.provenance["stages"]
 
 
