@@ -153,19 +153,50 @@ class TrainingConfig(Section):
 
 
 class RefineConfig(Section):
-    """Plain physics iterations after, or in place of, a network."""
+    """Iterations on the patterns after, or in place of, a network."""
 
-    passes: int = Field(60, ge=1, description="largest number of passes over the patterns")
-    updates: int = Field(4, ge=1, le=16, description="updates of the object in a pass")
+    engine: Literal["physics", "ptychi"] = Field(
+        "physics",
+        description="physics: the steps of this program; ptychi: those of the package pty-chi",
+    )
+    algorithm: Literal["lsqml", "rpie", "epie"] = Field(
+        "lsqml", description="ptychi: the algorithm, with the settings that pty-chi gives it"
+    )
+    batch_size: int = Field(100, ge=1, description="ptychi: patterns per update of the object")
+    passes: int = Field(
+        60, ge=1, description="passes over the patterns, at most (physics) or exactly (ptychi)"
+    )
+    updates: int = Field(4, ge=1, le=16, description="physics: updates of the object in a pass")
     refine_probe: bool = Field(False, description="refine the probe modes as well")
     refine_positions: bool = Field(False, description="refine the scan positions as well")
     positions_from: int = Field(4, ge=0, description="passes before positions are first moved")
     stagnation: float = Field(
-        0.01, ge=0, lt=1, description="relative gain of a pass below which the step is halved"
+        0.01,
+        ge=0,
+        lt=1,
+        description="physics: relative gain of a pass below which the step is halved",
     )
     smallest_step: float = Field(
-        0.1, gt=0, le=1, description="end when the step, 1 at first, would become smaller"
+        0.1, gt=0, le=1, description="physics: end when the step, 1 at first, would become smaller"
     )
+
+    @model_validator(mode="after")
+    def _known_to_engine(self) -> RefineConfig:
+        for name in ENGINE_FOREIGN[self.engine]:
+            if name in self.model_fields_set:
+                raise ValueError(f"the engine {self.engine} does not know {name}, leave it out")
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """The options that the engine knows, as plain JSON data."""
+        return self.model_dump(mode="json", exclude=set(ENGINE_FOREIGN[self.engine]))
+
+
+# Options of a refinement that an engine does not know; setting one is an error.
+ENGINE_FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "physics": ("algorithm", "batch_size"),
+    "ptychi": ("updates", "stagnation", "smallest_step"),
+}
 
 
 # Defaults of a section that differ from the schema's own (those of `unrolled`).
