@@ -162,7 +162,12 @@ class RefineConfig(Section):
     algorithm: Literal["lsqml", "rpie", "epie"] = Field(
         "lsqml", description="ptychi: the algorithm, with the settings that pty-chi gives it"
     )
-    batch_size: int = Field(100, ge=1, description="ptychi: patterns per update of the object")
+    batch_size: int = Field(100, ge=1, description="ptychi: patterns that are treated at once")
+    batching: Literal["random", "compact"] = Field(
+        "random",
+        description="ptychi: random patterns form a batch and an update; compact: neighbours form "
+        "a batch, lsqml then updates the object once per pass, with momentum",
+    )
     passes: int = Field(
         60, ge=1, description="passes over the patterns, at most (physics) or exactly (ptychi)"
     )
@@ -194,7 +199,7 @@ class RefineConfig(Section):
 
 # Options of a refinement that an engine does not know; setting one is an error.
 ENGINE_FOREIGN: Mapping[str, tuple[str, ...]] = {
-    "physics": ("algorithm", "batch_size"),
+    "physics": ("algorithm", "batch_size", "batching"),
     "ptychi": ("updates", "stagnation", "smallest_step"),
 }
 

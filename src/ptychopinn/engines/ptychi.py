@@ -18,6 +18,7 @@ and ours differ by that; the misfit of the result is the one of our model.
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,10 @@ OBEYED = {"accelerator", "threads"}
 SETTINGS = {"lsqml": "LSQMLOptions", "rpie": "RPIEOptions", "epie": "EPIEOptions"}
 # Room around the canvas: pty-chi asks for two pixels more than the patches need.
 MARGIN = 2
+# Seed of the order of the patterns.
+SEED = 0
+# Gain of the momentum that pty-chi recommends for compact batches.
+MOMENTUM = 0.5
 # Largest move of a position in one pass, pixels.
 LARGEST_MOVE = 0.1
 
@@ -119,6 +124,7 @@ def stage(config: RefineConfig) -> dict[str, Any]:
         "version": version(PACKAGE),
         "algorithm": config.algorithm,
         "batch_size": config.batch_size,
+        "batching": config.batching,
     }
 
 
@@ -157,7 +163,7 @@ def refine(
     # of the process to say so.
     with (
         computing(execution),
-        _settings_of_torch_kept(),
+        _process_kept(),
         PtychographyTask(
             _options(config, device_of(execution), tuple(middle - corner)),
             diffraction_data=counts.astype(np.float32) * scan.scan.good_pixels,
@@ -189,10 +195,13 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     how = options.reconstructor_options
     how.num_epochs = config.passes
     how.batch_size = config.batch_size
+    how.batching_mode = getattr(api.BatchingModes, config.batching.upper())
+    how.random_seed = SEED
     how.default_device = api.Devices.GPU if device.type == "cuda" else api.Devices.CPU
     if config.algorithm == "lsqml":
         # The first pass would only scale the probe, which has its scale already.
         how.rescale_probe_intensity_in_first_epoch = False
+        how.momentum_acceleration_gain = MOMENTUM if config.batching == "compact" else 0.0
     obj = options.object_options
     obj.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
     obj.position_origin_coords = [float(index) - 0.5 for index in origin]
@@ -228,8 +237,9 @@ def _run(task: Any, config: RefineConfig, per_count: float, progress: Progress) 
 
 
 @contextmanager
-def _settings_of_torch_kept() -> Iterator[None]:
-    """pty-chi sets the default device and number type of the process; this puts them back.
+def _process_kept() -> Iterator[None]:
+    """pty-chi sets the default device, the default number type and the random generators of the
+    process; this puts them back.
 
     Inside, one warning about the way it copies numbers, which is of no use to anybody, is not
     shown.
@@ -237,11 +247,14 @@ def _settings_of_torch_kept() -> Iterator[None]:
     import torch
 
     device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with warnings.catch_warnings():
+        with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
             yield
     finally:
         # None is the CPU without the bookkeeping of a default that was chosen.
         torch.set_default_device(None if device.type == "cpu" else device)
         torch.set_default_dtype(dtype)
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
