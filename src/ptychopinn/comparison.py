@@ -5,25 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ptychopinn.backends.options import Execution
 from ptychopinn.backends.selector import BackendName
 from ptychopinn.config import RefineConfig
+from ptychopinn.engines import ptychi
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
 from ptychopinn.workflows import reconstruct, refine
 
-REFINE, REFINE_PROBE = "refine", "refine-probe"
+# What may follow a model, or start from nothing.
+REFINEMENTS = {
+    "refine": RefineConfig(),
+    "refine-probe": RefineConfig(refine_probe=True),
+    "ptychi": RefineConfig(engine="ptychi"),
+}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A network, physics iterations, or a network followed by them.
+    """A network, iterations, or a network followed by them.
 
     name : as the user wrote it.  model : bundle or ``"pretrained"``, or None.
-    refinement : the physics iterations, or None.
+    refinement : the iterations, or None.
     """
 
     name: str
@@ -42,7 +49,7 @@ class Row:
 
 
 def parse_method(text: str) -> Method:
-    """``MODEL``, ``refine``, ``refine-probe``, ``MODEL+refine`` or ``MODEL+refine-probe``.
+    """``MODEL``, one of the words of ``REFINEMENTS``, or a model followed by + and such a word.
 
     Raises
     ------
@@ -51,13 +58,14 @@ def parse_method(text: str) -> Method:
     """
     model, plus, after = text.rpartition("+")
     if not plus:
-        model, after = ("", text) if text in (REFINE, REFINE_PROBE) else (text, "")
-    if (plus and after not in (REFINE, REFINE_PROBE)) or (plus and not model) or not text:
+        model, after = ("", text) if text in REFINEMENTS else (text, "")
+    if (plus and after not in REFINEMENTS) or (plus and not model) or not text:
+        words = ", ".join(REFINEMENTS)
         raise InputError(
-            f"a method must be a model, {REFINE}, {REFINE_PROBE}, or a model followed by "
-            f"+{REFINE} or +{REFINE_PROBE}, received '{text}'; correct it."
+            f"a method must be a model, one of {words}, or a model followed by + and one of these, "
+            f"received '{text}'; correct it."
         )
-    refinement = RefineConfig(refine_probe=after == REFINE_PROBE) if after else None
+    refinement = REFINEMENTS[after] if after else None
     return Method(text, model or None, refinement)
 
 
@@ -73,8 +81,11 @@ def compare(
     Raises
     ------
     InputError
-        When a model cannot be read or does not fit the scan.
+        When a model cannot be read or does not fit the scan, or pty-chi is asked for and not
+        installed.
     """
+    if any(m.refinement is not None and m.refinement.engine == "ptychi" for m in methods):
+        ptychi.require()
     rows = []
     for method in methods:
         begun = time.perf_counter()
@@ -82,9 +93,10 @@ def compare(
         if method.model is not None:
             result = reconstruct(method.model, scan, backend=backend, execution=execution)
         if method.refinement is not None:
-            result = refine(
-                scan, result, method.refinement, backend=backend, execution=execution
-            ).result
+            who: dict[str, Any] = {"backend": backend, "execution": execution}
+            if method.refinement.engine == "ptychi":
+                who = {"execution": ptychi.obeyed(execution)}
+            result = refine(scan, result, method.refinement, **who).result
         assert result is not None  # a method has at least one of the two
         seconds = time.perf_counter() - begun
         scores = evaluate(result, truth=None if scan.object is None else scan, data=scan).metrics

@@ -155,16 +155,54 @@ class TrainingConfig(Section):
 
 
 class RefineConfig(Section):
-    """Plain physics iterations after, or in place of, a network."""
+    """Iterations on the patterns after, or in place of, a network."""
 
-    passes: int = Field(40, ge=1, description="largest number of passes over the patterns")
-    subsets: int = Field(4, ge=1, le=16, description="updates of the object in a pass, at first")
+    engine: Literal["physics", "ptychi"] = Field(
+        "physics",
+        description="physics: the steps of this program; ptychi: those of the package pty-chi",
+    )
+    algorithm: Literal["lsqml", "rpie", "epie"] = Field(
+        "lsqml", description="ptychi: the algorithm, with the settings that pty-chi gives it"
+    )
+    batch_size: int = Field(100, ge=1, description="ptychi: patterns that are treated at once")
+    batching: Literal["random", "compact"] = Field(
+        "random",
+        description="ptychi: random patterns form a batch and an update; compact: neighbours form "
+        "a batch, lsqml then updates the object once per pass, with momentum",
+    )
+    passes: int = Field(
+        40, ge=1, description="passes over the patterns, at most (physics) or exactly (ptychi)"
+    )
+    subsets: int = Field(
+        4, ge=1, le=16, description="physics: updates of the object in a pass, at first"
+    )
     refine_probe: bool = Field(False, description="refine the probe modes as well")
     refine_positions: bool = Field(False, description="refine the scan positions as well")
     positions_from: int = Field(4, ge=0, description="passes before positions are first moved")
     stagnation: float = Field(
-        2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
+        2e-4,
+        ge=0,
+        lt=1,
+        description="physics: end when a pass lowers the misfit by less, relatively",
     )
+
+    @model_validator(mode="after")
+    def _known_to_engine(self) -> RefineConfig:
+        for name in ENGINE_FOREIGN[self.engine]:
+            if name in self.model_fields_set:
+                raise ValueError(f"the engine {self.engine} does not know {name}, leave it out")
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """The options that the engine knows, as plain JSON data."""
+        return self.model_dump(mode="json", exclude=set(ENGINE_FOREIGN[self.engine]))
+
+
+# Options of a refinement that an engine does not know; setting one is an error.
+ENGINE_FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "physics": ("algorithm", "batch_size", "batching"),
+    "ptychi": ("subsets", "stagnation"),
+}
 
 
 # Defaults of a section that differ from the schema's own (those of `unrolled`).

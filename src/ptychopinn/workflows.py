@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import CanvasResult, Progress, Silent
+from ptychopinn.backends.base import CanvasResult, Progress, Refined, Silent
 from ptychopinn.backends.options import Execution, TorchExecution
 from ptychopinn.backends.selector import BackendName, choose, get_backend
 from ptychopinn.bundle import (
@@ -26,6 +26,7 @@ from ptychopinn.bundle import (
     save_bundle,
 )
 from ptychopinn.config import Config, RefineConfig, validated
+from ptychopinn.engines import ptychi
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe, family
@@ -52,6 +53,7 @@ RECORDED: Mapping[str, tuple[str, ...]] = {
     "lightning": ("lightning",),
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
     "keras": ("keras",),
+    "ptychi": ("ptychi",),
 }
 
 
@@ -404,7 +406,9 @@ def refine(
     uncertainty: bool = False,
     progress: Progress | None = None,
 ) -> ReconstructionReport:
-    """Plain physics iterations on the object and, if asked for, the probe and the positions.
+    """Iterations on the object and, if asked for, the probe and the positions.
+
+    They are plain physics steps, or those of pty-chi with ``config.engine = "ptychi"``.
 
     Parameters
     ----------
@@ -413,16 +417,28 @@ def refine(
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
         given.
-    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`).
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`); its
+        factor was determined for plain physics steps, and only they offer it.
 
     Raises
     ------
     InputError
-        When ``start`` does not belong to the scan.
+        When ``start`` does not belong to the scan, or pty-chi is asked for and not installed or not
+        able to do what the other arguments say.
+    TrainingError
+        When the iterations of pty-chi diverge.
     """
     config = RefineConfig() if config is None else config
+    by: dict[str, Any] = {"engine": config.engine}
+    if config.engine == "ptychi":
+        execution = ptychi.execution_for(backend, execution, uncertainty)
+        ptychi.require()
+        by = ptychi.stage(config)
     backend, execution = choose(backend, execution)
-    computing = get_backend(backend)
+    run: dict[str, Callable[..., Refined]] = {
+        "physics": get_backend(backend).refine,
+        "ptychi": ptychi.refine,
+    }
     begun = time.perf_counter()
     stages: list[Any] = []
     if start is not None:
@@ -437,7 +453,7 @@ def refine(
             origin_px=start.origin_px,
             losses=start.losses,
         )
-    refined = computing.refine(
+    refined = run[config.engine](
         prepared, config, execution, canvas, Silent() if progress is None else progress
     )
     if config.refine_probe:
@@ -447,6 +463,7 @@ def refine(
     seconds = {"refinement": time.perf_counter() - begun}
     stage = {
         "stage": "refinement",
+        **by,
         "passes": refined.passes,
         **config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
     }

@@ -34,8 +34,9 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
     multiple=True,
     default=DEFAULT,
     help="A model bundle or the word pretrained; refine for physics iterations from nothing, with "
-    "--refine-probe as refine-probe; or a model followed by +refine or +refine-probe. May be "
-    "repeated.  [default: pretrained, pretrained+refine, refine]",
+    "--refine-probe as refine-probe; ptychi for those of pty-chi, when it is installed; or a model "
+    "followed by +refine, +refine-probe or +ptychi. May be repeated.  [default: pretrained, "
+    "pretrained+refine, refine]",
 )
 @click.option("--force", is_flag=True, help="Overwrite an earlier comparison in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")

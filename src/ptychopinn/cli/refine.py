@@ -1,4 +1,4 @@
-"""``ptychopinn refine``: plain physics iterations on a result, or from nothing."""
+"""``ptychopinn refine``: iterations on a result, or from nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def command(
     """Refine SOURCE, the folder of a result, or start from nothing when SOURCE is a scan.
 
     Object and, with --refine-probe and --refine-positions, probe modes and scan positions are
-    moved by physics alone, in smaller and smaller steps, until the misfit stands still.
+    moved by physics alone, in smaller and smaller steps, until the misfit stands still. With
+    --engine ptychi the package pty-chi does it, when it is installed.
     """
     import time
 
@@ -64,8 +65,16 @@ def command(
     from ptychopinn.files import refuse_existing
 
     begun = time.perf_counter()
-    backend, execution = chosen_backend(backend, flags, training=False)
     config = validated(RefineConfig, given(flags, RefineConfig))
+    if config.engine == "ptychi":
+        from ptychopinn.engines import ptychi
+
+        ptychi.execution_for(backend, None, uncertainty)
+        ptychi.require()
+        backend, execution = chosen_backend("pytorch", flags, training=False)
+        ptychi.execution_for(backend, execution)
+    else:
+        backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
     from ptychopinn.result import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows import refine
@@ -92,7 +101,7 @@ def command(
         record = {
             "source": str(source),
             "scan": str(source if scan is None else scan),
-            "config": config.model_dump(mode="json"),
+            "config": config.record(),
             "execution": execution.model_dump(mode="json"),
         }
         write_result(report, output, log_file, record, seconds, begun, quiet)

@@ -131,20 +131,27 @@ def canvas_for(
     return (height, width), low
 
 
-def mean_overlap(positions_px: Real, probe: Complex) -> float:
-    """How many patterns see a point of the object, on average, weighted with the light there.
-
-    With p the intensity of ``probe`` (P, N, N), normalised to the sum 1, and L = sum_j p(u - r_j):
-    ``sum L^2 / (sum L sum p^2)``, which is 1 for a single pattern.
-    """
+def illumination(
+    positions_px: Real, probe: Complex, shape: tuple[int, int], origin_px: Any = (0, 0)
+) -> NDArray[np.float64]:
+    """Light on every pixel of a canvas (H, W): the intensity of ``probe`` (P, N, N), summed over
+    its modes and over the positions (M, 2), to the whole pixel."""
     n = probe.shape[-1]
-    shape, origin = canvas_for(positions_px, n)
-    corner, _ = split_positions(positions_px, n, origin)
-    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
-    density /= density.sum()
+    corner, _ = split_positions(positions_px, n, origin_px)
     kernel = np.zeros(shape)
-    kernel[:n, :n] = density
+    kernel[:n, :n] = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
     count = np.zeros(shape)
     np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
     light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
-    return float((light**2).sum() / (len(corner) * (density**2).sum()))
+    return np.maximum(light, 0)
+
+
+def mean_overlap(positions_px: Real, probe: Complex) -> float:
+    """How many patterns see a point of the object, on average, weighted with the light there.
+
+    With p the intensity of ``probe`` (P, N, N) and L = sum_j p(u - r_j) over M positions:
+    ``sum L^2 / (M sum p^2)``, which is 1 for a single pattern.
+    """
+    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    light = illumination(positions_px, probe, *canvas_for(positions_px, probe.shape[-1]))
+    return float((light**2).sum() / (len(positions_px) * (density**2).sum()))
