@@ -26,7 +26,7 @@ MOST_GROUPS = 256
 
 # Side of the canvas tiles that the correction of a canvas network is computed in, a multiple of
 # every ``multiple_of``: a larger canvas would need gigabytes for the channels of the network.
-TILE = 1024
+TILE = 512
 
 
 def kept(scan: PreparedScan, limit_bytes: int) -> bool:

@@ -30,9 +30,9 @@ POOR_EXPLAINED = 0.3
 # A probe fits when the residual is at most this multiple of the one expected, and this much more.
 NOISE_MULTIPLE, SPARE = 1.5, 0.01
 
-# Complex values of one batch of exit waves (32 MiB), and bytes of predicted patterns kept between
+# Complex values of one batch of exit waves (8 MiB), and bytes of predicted patterns kept between
 # the two passes (else they are computed twice).
-_BATCH_VALUES = 1 << 22
+_BATCH_VALUES = 1 << 20
 _KEEP_BYTES = 256 << 20
 # Expected counts are not taken below this in the deviance: single precision takes them for 0.
 _FLOOR_COUNTS = 1e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
 
 import numpy as np
@@ -282,6 +282,10 @@ class Descent:
             self.light[subset] = illumination(batches(), self.probe, problem.shape)
         return found
 
+    def all_light(self) -> Tensor:
+        """The illumination (H, W) of all patterns."""
+        return reduce(torch.add, self.light)
+
     def onto(self, problem: CanvasProblem) -> Descent:
         """The same state with another description of the same patterns."""
         state = Descent(replace(problem, probe=self.probe), self.canvas, self.refine_probe)
@@ -346,7 +350,7 @@ class CanvasNetwork(nn.Module):
             canvases.append(state.canvas)
             corrections.append(share)
             phases.append(float(state.follows_phase))
-        light = torch.stack(state.light).sum(dim=0)
+        light = state.all_light()
         return CanvasEstimate(
             state.canvas, canvases, light, state.probe, misfits, modelled, corrections, phases
         )
@@ -377,9 +381,9 @@ class CanvasNetwork(nn.Module):
         return 0.0
 
     def _correction(self, state: Descent, misfit: Tensor) -> Tensor:
-        light = torch.stack(state.light).sum(dim=0)
-        light = light / light.max()
-        brightest = torch.stack(state.light).sum(dim=0).max()
+        light = state.all_light()
+        brightest = light.max()
+        light = light / brightest
         # Standard deviation that photon noise gives to an object pixel in least squares.
         noise = state.problem.noise / torch.sqrt(brightest * (light + RIM))
         deviation = state.canvas - 1

@@ -43,7 +43,7 @@ def refine(
     with torch.inference_mode(), computing(execution):
         run = PhysicsIterations(scan, config, execution, start)
         misfits = iterate(config, progress, run)
-        light = torch.stack(run.state.light).sum(dim=0).cpu().numpy()
+        light = run.state.all_light().cpu().numpy()
         obj, probe = run.state.canvas.cpu().numpy(), run.state.probe.cpu().numpy()
     if config.refine_probe:
         obj, probe = level(obj, light, probe, float((np.abs(scan.probe) ** 2).sum()))
