@@ -181,3 +181,25 @@ def test_files_of_either_program_open_in_the_other(
         np.testing.assert_allclose(again.positions_px + half, original.positions_px, atol=1e-6)
         assert again.object is not None
         np.testing.assert_allclose(np.angle(again.object), np.angle(original.object), atol=1e-4)
+
+
+def test_an_installation_with_one_framework(
+    ptychodus_python: Path, environment: dict[str, str], scans: Path, tmp_path: Path
+) -> None:
+    """This environment has no TensorFlow: the other backend is the default, and is enough."""
+
+    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ptychodus_python, "-m", "ptychopinn", *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    scan, result = scans / "b", tmp_path / "result"
+    refused = command("reconstruct", scan, "-o", result, "--backend", "tensorflow")
+    assert refused.returncode == 2
+    assert "pip install 'ptychopinn[tensorflow]'" in refused.stderr
+    assert "Traceback" not in refused.stderr and not result.exists()
+    assert command("reconstruct", scan, "-o", result).returncode in (0, 3)
+    assert (result / "reconstruction.h5").is_file()
