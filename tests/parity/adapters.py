@@ -369,7 +369,9 @@ class TorchPhysics(Physics):
     ) -> Array:
         batch = self._batch(probe, positions_px, shape, origin_px)
         low = self._physics.LowFrequency(self._to(probe), shape)
-        return low.phase(self._to(gradients), batch.centre).numpy()
+        placed = low.nowhere()
+        low.place(placed, self._to(gradients), batch.centre)
+        return low.phase(placed).numpy()
 
 
 class TFPhysics(Physics):

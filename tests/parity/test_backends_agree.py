@@ -157,7 +157,7 @@ def torch_derivatives(**given: Any) -> dict[str, Array]:
     modelled = canvas.modelled_intensity(t["canvas"], batch(), t["probe"])
     grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
     found = canvas.modulus_projection(t["canvas"], [batch()], t["probe"], t["good"], low, 1e-3)
-    phase = low.phase(found.gradients, found.centre)
+    phase = low.phase(found.gradients)
     return (
         {f"pattern by {k}": g for k, g in of((t["slope"] * modelled).sum()).items()}
         | {f"group by {k}": g for k, g in of((t["group_slope"] * grouped).sum()).items()}

@@ -120,11 +120,10 @@ class CanvasEstimate:
 
 def illumination(batches: Iterable[PatternBatch], probe: Tensor, shape: tuple[int, int]) -> Tensor:
     """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
-    total = torch.zeros(shape, dtype=probe.real.dtype, device=probe.device)
+    total = torch.zeros(shape[0] * shape[1], dtype=probe.real.dtype, device=probe.device)
     for batch in batches:
-        density = physics.intensity(batch.shifted(probe))
-        total = total + physics.scatter(density, batch.index, shape)
-    return total
+        physics.add_patches(total, physics.intensity(batch.shifted(probe)), batch.index)
+    return total.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class Projection:
     numerator : (H, W) sum of conj(P)*chi with chi = F^-1(Psi') - psi, Psi' with the measured
     modulus.  misfit : of these moduli, summed over good pixels.  modelled : intensities of the
     last batch.
-    gradients, centre : the missing phase gradients (M, 2) and where they belong.
+    gradients : the missing phase gradients where they belong (H*W, 3), see LowFrequency.
     probe_change : numerator (P, N, N) and weight (N, N) of a step of the probe, if asked for.
     """
 
@@ -142,7 +141,6 @@ class Projection:
     misfit: Tensor
     modelled: Tensor
     gradients: Tensor
-    centre: Tensor
     probe_change: tuple[Tensor, Tensor] | None = None
 
 
@@ -160,8 +158,8 @@ def modulus_projection(
     The moduli are sqrt(I + ``spare``).
     """
     n, shape = probe.shape[-1], (canvas.shape[0], canvas.shape[1])
-    numerator, misfit = torch.zeros_like(canvas), torch.zeros((), device=canvas.device)
-    gradients, centres, modelled = [], [], canvas.real
+    numerator = torch.zeros_like(canvas).reshape(-1)
+    misfit, gradients, modelled = torch.zeros((), device=canvas.device), low.nowhere(), canvas.real
     change = torch.zeros_like(probe)
     weight = torch.zeros(n, n, device=canvas.device)
     for batch in batches:
@@ -174,22 +172,21 @@ def modulus_projection(
         difference = good * (measured - amplitude)
         chi = physics.ifft(fields * (difference / amplitude)[:, None])
         back = physics.sum_of_modes(probes.conj() * chi)
-        numerator = numerator + physics.scatter(back, batch.index, shape)
+        physics.add_patches(numerator, back, batch.index)
         misfit = misfit + torch.dot(difference.reshape(-1), difference.reshape(-1))
         # (a - A)(a + A) = a^2 - A^2
-        gradients.append(low.gradients(difference * (measured + amplitude), modelled))
-        centres.append(batch.centre)
+        missing = low.gradients(difference * (measured + amplitude), modelled)
+        low.place(gradients, missing, batch.centre)
         if with_probe:
             waves = patches.conj()[:, None] * chi
             moved = physics.fourier_shift(waves, -batch.fraction[:, None])
             change = change + moved.sum(dim=0)
             weight = weight + (patches.real.square() + patches.imag.square()).sum(dim=0)
     return Projection(
-        numerator,
+        numerator.reshape(shape),
         misfit,
         modelled,
-        torch.cat(gradients),
-        torch.cat(centres),
+        gradients,
         (change, weight) if with_probe else None,
     )
 
@@ -263,7 +260,7 @@ class Descent:
         self.velocity = momentum * self.velocity + step * direction
         self.canvas = self.canvas + self.velocity
         if decide or self.follows_phase:
-            phase = turn * self.low.phase(found.gradients, found.centre)
+            phase = turn * self.low.phase(found.gradients)
             rotation = torch.polar(torch.ones_like(phase), phase)
             turned = self.canvas * rotation
             if decide:

@@ -81,6 +81,12 @@ def scatter(patches: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
     return canvas.index_add(0, index.reshape(-1), patches.reshape(-1)).reshape(shape)
 
 
+def add_patches(total: Tensor, patches: Tensor, index: Tensor) -> None:
+    """Add the patches (M, N, N) to the flat canvas ``total`` (H*W), in place: batch by batch no
+    canvas is copied."""
+    total.index_add_(0, index.reshape(-1), patches.reshape(-1))
+
+
 def far_field(probes: Tensor, patches: Tensor) -> Tensor:
     """Far fields (M, P, N, N) in FFT order of ``probes`` (M, P, N, N) on ``patches`` (M, N, N)."""
     return fft(probes * patches[:, None])
@@ -118,11 +124,20 @@ class LowFrequency:
         along = torch.stack([difference.sum(dim=2) @ self.k, difference.sum(dim=1) @ self.k], dim=1)
         return along / modelled.sum(dim=(1, 2))[:, None]
 
-    def phase(self, gradients: Tensor, centre: Tensor) -> Tensor:
-        """The phase (H, W) whose gradients (M, 2) were found at the flat pixels ``centre`` (M,)."""
+    def nowhere(self) -> Tensor:
+        """Where :meth:`place` adds gradients, (H*W, 3), still empty."""
+        return torch.zeros(
+            self.shape[0] * self.shape[1], 3, dtype=self.k.dtype, device=self.k.device
+        )
+
+    def place(self, placed: Tensor, gradients: Tensor, centre: Tensor) -> None:
+        """Add gradients (M, 2) and their number at the flat pixels ``centre`` (M,), in place."""
         values = torch.cat([gradients, torch.ones_like(gradients[:, :1])], dim=1)
-        placed = values.new_zeros(self.shape[0] * self.shape[1], 3)
-        planes = placed.index_add(0, centre, values).T.reshape(3, *self.shape)
+        placed.index_add_(0, centre, values)
+
+    def phase(self, placed: Tensor) -> Tensor:
+        """The phase (H, W) with the gradients that were placed."""
+        planes = placed.T.reshape(3, *self.shape)
         spectrum = torch.fft.rfft2(planes, s=self.larger) * self.spread
         spread = torch.fft.irfft2(spectrum, s=self.larger)
         field = spread[:2] / (spread[2] + FADE * spread[2].max())
