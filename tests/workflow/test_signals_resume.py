@@ -54,7 +54,7 @@ def running(
 
 def wait_for(command: subprocess.Popen[str], path: Path) -> None:
     """Until the file exists; the command must be running then."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not path.exists():
         assert command.poll() is None, finished(command)
         assert time.monotonic() < end
