@@ -57,7 +57,9 @@ def wait_for(command: subprocess.Popen[str], path: Path) -> None:
     end = time.monotonic() + 300
     while not path.exists():
         assert command.poll() is None, finished(command)
-        assert time.monotonic() < end
+        if time.monotonic() > end:
+            command.kill()
+            pytest.fail(f"no {path.name} after 300 s")
         time.sleep(0.01)
 
 

@@ -54,10 +54,19 @@ def app() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line; a known error is one sentence on stderr and its exit code."""
-    # Idle OpenMP threads sleep instead of spinning: on a busy machine spinning ones slow each
-    # other down many times. Read once, when a numerical library is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_shortly()
     sys.exit(run(arguments))
+
+
+def wait_shortly() -> None:
+    """Let idle threads of GNU OpenMP spin shortly, then sleep, unless the user decided otherwise.
+
+    Sleeping at once costs nearly half the speed on a free machine; spinning on, as is its default,
+    slows the threads of a busy machine down ten times. To be called before a numerical library is
+    loaded (see docs/performance.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def run(

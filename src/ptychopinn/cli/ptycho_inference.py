@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from ptychopinn.backends.selector import KINDS, choose
-from ptychopinn.cli import earlier
+from ptychopinn.cli import earlier, wait_shortly
 from ptychopinn.clients.settings import (
     ACCELERATORS,
     EVERY_PATTERN,
@@ -155,5 +154,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in ptychopinn.cli.main
+    wait_shortly()
     sys.exit(run())

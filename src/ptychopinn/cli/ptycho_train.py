@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ptychopinn.cli import earlier
+from ptychopinn.cli import earlier, wait_shortly
 from ptychopinn.clients.settings import (
     COMMAND_RULES,
     backend_name,
@@ -115,5 +114,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in ptychopinn.cli.main
+    wait_shortly()
     sys.exit(run())

@@ -1,0 +1,30 @@
+"""How idle threads of OpenMP wait; the user's own setting is kept."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ptychopinn.cli import wait_shortly
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, None),
+    ],
+)
+def test_threads_wait_shortly_unless_the_user_decided(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    wait_shortly()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
+    if expected and not given:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
