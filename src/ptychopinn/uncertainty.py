@@ -25,7 +25,7 @@ from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
 
 # q for an object that a network found at once, and for one refined until nothing improved.
-NETWORK_FACTOR, REFINED_FACTOR = 2.6, 2.2
+NETWORK_FACTOR, REFINED_FACTOR = 2.3, 1.75
 # Standard deviation in pixels over which the squared difference of the halves is averaged.
 SMOOTH_PX = 8.0
 
