@@ -55,7 +55,7 @@ def command(
     """Refine SOURCE, the folder of a result, or start from nothing when SOURCE is a scan.
 
     Object and, with --refine-probe and --refine-positions, probe modes and scan positions are
-    moved by physics alone, in smaller and smaller steps, until the misfit stands still. With
+    moved by physics alone, with more and more patterns at a time, until nothing improves. With
     --engine ptychi the package pty-chi does it, when it is installed.
     """
     import time
