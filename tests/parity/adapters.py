@@ -246,7 +246,7 @@ class TorchPhysics(Physics):
 
     def far_field(self, canvas: Array, probe: Array, positions_px: Array, origin_px: Any) -> Array:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px)
-        patches = self._physics.gather(self._to(canvas), batch.index, probe.shape[-1])
+        patches = self._physics.gather(self._to(canvas), batch.rows)
         return self._centred(self._physics.far_field(batch.probes, patches))
 
     def adjoint(
@@ -260,7 +260,7 @@ class TorchPhysics(Physics):
         batch = self._batch(probe, positions_px, shape, origin_px)
         waves = self._physics.ifft(self._physics.to_fft_order(self._to(fields)))
         back = (batch.probes.conj() * waves).sum(dim=1)
-        return self._physics.scatter(back, batch.index, shape).numpy()
+        return self._physics.scatter(back, batch.rows, shape).numpy()
 
     def intensities(
         self, canvas: Array, probe: Array, positions_px: Array, origin_px: Any
@@ -545,7 +545,7 @@ class TFPhysics(Physics):
             batch.index,
             good,
             self._tf.constant(spare, good.dtype),
-            self._low(probe, (canvas.shape[0], canvas.shape[1])),
+            self._low(probe, (canvas.shape[0], canvas.shape[1])).k,
         )
         return update.numpy(), float(misfit)
 
@@ -558,7 +558,8 @@ class TFPhysics(Physics):
             self._physics.to_fft_order(self._to(array))
             for array in (mask * (counts - modelled), modelled)
         )
-        found: Array = self._low(np.ones((1, n, n)), (n, n)).gradients(difference, model).numpy()
+        k = self._low(np.ones((1, n, n)), (n, n)).k
+        found: Array = self._physics.missing_gradients(difference, model, k).numpy()
         return found
 
     def missing_phase(

@@ -192,7 +192,7 @@ def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
             index,
             t["good"],
             tf.constant(1e-3, tf.float64),
-            low,
+            low.k,
         )
         phase = low.phase(gradients, centre)
         values = {
@@ -333,9 +333,8 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
         one = ours(problem, guarded=guarded)
     with execution.computing(TFExecution(accelerator="cpu")):
         theirs = tf_canvas.CanvasNetwork(tf_network.BuiltNetwork(description, bundle.weights))
-        other = theirs(
-            tf_inference.canvas_problem(scan, theirs.updates, 1 << 28)[0], guarded=guarded
-        )
+        given, _ = tf_inference.canvas_problem(scan, theirs.updates, 1 << 28)
+        other = theirs(given, guarded=guarded)
     assert len(problem.subsets) > 1
     assert other.corrections == one.corrections and other.phases == one.phases
     assert relative(other.illumination, one.illumination) < 1e-5

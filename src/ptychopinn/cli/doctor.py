@@ -258,8 +258,8 @@ def _torch_difference(device: str) -> float:
         torch.as_tensor(probe, dtype=torch.complex64, device=device),
         torch.as_tensor(fraction, dtype=torch.float32, device=device),
     )
-    index = physics.pixel_index(torch.as_tensor(corner, device=device), n, canvas.shape[1])
-    far = physics.far_field(probes, physics.gather(field, index, n))
+    rows = physics.row_index(torch.as_tensor(corner, device=device), n, canvas.shape[1])
+    far = physics.far_field(probes, physics.gather(field, rows))
     found = physics.from_fft_order(physics.intensity(far)).cpu().numpy()
     expected = intensities(canvas, probe, positions)
     return float(np.abs(found - expected).max() / expected.max())

@@ -34,14 +34,14 @@ class PatternBatch:
 
     amplitudes : (M, N, N) square root of the counts in network units, FFT order.
     fraction : (M, 2) sub-pixel remainders of the positions.
-    index : (M, N*N) flat canvas pixels of each patch.
+    rows : (M, N) flat canvas pixel that each row of each patch begins with.
     centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
     probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
     """
 
     amplitudes: Tensor
     fraction: Tensor
-    index: Tensor
+    rows: Tensor
     centre: Tensor
     probes: Tensor | None = None
 
@@ -122,7 +122,7 @@ def illumination(batches: Iterable[PatternBatch], probe: Tensor, shape: tuple[in
     """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
     total = torch.zeros(shape[0] * shape[1], dtype=probe.real.dtype, device=probe.device)
     for batch in batches:
-        physics.add_patches(total, physics.intensity(batch.shifted(probe)), batch.index)
+        physics.add_patches(total, physics.intensity(batch.shifted(probe)), batch.rows)
     return total.reshape(shape)
 
 
@@ -164,7 +164,7 @@ def modulus_projection(
     weight = torch.zeros(n, n, device=canvas.device)
     for batch in batches:
         probes = batch.shifted(probe)
-        patches = physics.gather(canvas, batch.index, n)
+        patches = physics.gather(canvas, batch.rows)
         fields = physics.far_field(probes, patches)
         modelled = physics.intensity(fields)
         amplitude = torch.sqrt(modelled + spare)
@@ -172,7 +172,7 @@ def modulus_projection(
         difference = good * (measured - amplitude)
         chi = physics.ifft(fields * (difference / amplitude)[:, None])
         back = physics.sum_of_modes(probes.conj() * chi)
-        physics.add_patches(numerator, back, batch.index)
+        physics.add_patches(numerator, back, batch.rows)
         misfit = misfit + torch.dot(difference.reshape(-1), difference.reshape(-1))
         # (a - A)(a + A) = a^2 - A^2
         missing = low.gradients(difference * (measured + amplitude), modelled)
@@ -193,7 +193,7 @@ def modulus_projection(
 
 def modelled_intensity(canvas: Tensor, batch: PatternBatch, probe: Tensor) -> Tensor:
     """Expected intensities (M, N, N), FFT order, of the canvas."""
-    patches = physics.gather(canvas, batch.index, batch.amplitudes.shape[-1])
+    patches = physics.gather(canvas, batch.rows)
     return physics.intensity(physics.far_field(batch.shifted(probe), patches))
 
 

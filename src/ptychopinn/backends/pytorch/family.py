@@ -213,7 +213,7 @@ def pattern_batch(
     return canvas_network.PatternBatch(
         amplitudes=amplitudes,
         fraction=fraction,
-        index=physics.pixel_index(torch.from_numpy(where.corner).to(device), n, shape[1]),
+        rows=physics.row_index(torch.from_numpy(where.corner).to(device), n, shape[1]),
         centre=torch.from_numpy(where.centre).to(device),
         probes=None if probe is None else physics.shifted_probes(probe, fraction),
     )

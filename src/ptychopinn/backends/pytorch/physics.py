@@ -5,12 +5,13 @@ Two choices make it fast without changing the physics:
 * Detector arrays are kept in FFT order (zero frequency at [0, 0]) inside the backend, so that no
   pattern is shifted in the inner loop; :func:`to_fft_order` does it once when the data come in.
 * Sub-pixel positions shift the probe (see :mod:`ptychopinn.physics.forward` for the reason), so a
-  patch
-  is a plain gather from the canvas and its adjoint a scatter-add; the shifted probes are computed
-  once per scan.
+  patch is a plain gather from the canvas and its adjoint a scatter-add; the shifted probes are
+  computed once per scan.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,9 +54,14 @@ def fourier_shift(field: Tensor, shift_px: Tensor) -> Tensor:
     ky = torch.fft.fftfreq(field.shape[-2], device=device, dtype=real)[:, None]
     kx = torch.fft.fftfreq(field.shape[-1], device=device, dtype=real)[None, :]
     shift = shift_px.to(real)
-    phase = ky * shift[..., 0, None, None] + kx * shift[..., 1, None, None]
-    ramp = torch.polar(torch.ones_like(phase), -2 * torch.pi * phase)
-    return torch.fft.ifft2(torch.fft.fft2(field) * ramp)
+    along_y = rotation(-2 * torch.pi * ky * shift[..., 0, None, None])
+    along_x = rotation(-2 * torch.pi * kx * shift[..., 1, None, None])
+    return torch.fft.ifft2(torch.fft.fft2(field) * along_y * along_x)
+
+
+def rotation(phase: Tensor) -> Tensor:
+    """exp(i phase) of a real phase."""
+    return torch.polar(torch.ones_like(phase), phase)
 
 
 def shifted_probes(probe: Tensor, fraction: Tensor) -> Tensor:
@@ -63,28 +69,53 @@ def shifted_probes(probe: Tensor, fraction: Tensor) -> Tensor:
     return fourier_shift(probe, fraction[..., None, :])
 
 
-def pixel_index(corner: Tensor, n: int, width: int) -> Tensor:
-    """Flat canvas indices (M, N*N) of the patches whose first pixels are ``corner`` (M, 2)."""
+def row_index(corner: Tensor, n: int, width: int) -> Tensor:
+    """Flat canvas indices (M, N) of the first pixel in each row of the patches whose first pixels
+    are ``corner`` (M, 2)."""
     u = torch.arange(n, device=corner.device)
-    inside = (u[:, None] * width + u[None, :]).reshape(-1)
-    return (corner[:, 0] * width + corner[:, 1])[:, None] + inside[None, :]
+    return (corner[:, 0] * width + corner[:, 1])[:, None] + u * width
 
 
-def gather(canvas: Tensor, index: Tensor, n: int) -> Tensor:
-    """Patches (M, N, N) of a complex ``canvas`` (H, W) at ``index`` (M, N*N)."""
-    return canvas.reshape(-1).index_select(0, index.reshape(-1)).reshape(-1, n, n)
+def pixels(rows: Tensor) -> Tensor:
+    """Flat canvas indices (M * N * N) of all pixels of the patches with these ``rows``."""
+    u = torch.arange(rows.shape[1], device=rows.device)
+    return (rows[..., None] + u).reshape(-1)
 
 
-def scatter(patches: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
+class _Patches(torch.autograd.Function):
+    """The patches, copied row by row: one index stands for N neighbouring pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.size, n = flat.numel(), rows.shape[1]
+        runs = flat.as_strided((ctx.size - n + 1, n), (1, 1))
+        return runs.index_select(0, rows.reshape(-1)).reshape(-1, n, n)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        total = upstream[0].new_zeros(ctx.size)
+        add_patches(total, upstream[0], rows)
+        return total, None
+
+
+def gather(canvas: Tensor, rows: Tensor) -> Tensor:
+    """Patches (M, N, N) of a complex ``canvas`` with the given ``rows`` (M, N)."""
+    patches: Tensor = _Patches.apply(canvas.reshape(-1), rows)
+    return patches
+
+
+def scatter(patches: Tensor, rows: Tensor, shape: tuple[int, int]) -> Tensor:
     """Sum of the patches (M, N, N) on a canvas of zeros (H, W); the adjoint of :func:`gather`."""
     canvas = torch.zeros(shape[0] * shape[1], dtype=patches.dtype, device=patches.device)
-    return canvas.index_add(0, index.reshape(-1), patches.reshape(-1)).reshape(shape)
+    return canvas.index_add(0, pixels(rows), patches.reshape(-1)).reshape(shape)
 
 
-def add_patches(total: Tensor, patches: Tensor, index: Tensor) -> None:
+def add_patches(total: Tensor, patches: Tensor, rows: Tensor) -> None:
     """Add the patches (M, N, N) to the flat canvas ``total`` (H*W), in place: batch by batch no
     canvas is copied."""
-    total.index_add_(0, index.reshape(-1), patches.reshape(-1))
+    total.index_add_(0, pixels(rows), patches.reshape(-1))
 
 
 def far_field(probes: Tensor, patches: Tensor) -> Tensor:
@@ -173,25 +204,25 @@ def shift_weight(weight: Tensor, fraction: Tensor) -> Tensor:
     return fourier_shift(weight, shift).real.clamp(min=0) + floor
 
 
-def group_index(whole: Tensor, n: int, reach: int) -> tuple[Tensor, int]:
-    """Flat indices (B*C, N*N) into group canvases laid out one after the other, and their side
-    L."""
+def group_rows(whole: Tensor, n: int, reach: int) -> tuple[Tensor, int]:
+    """Where the rows of patches begin (B*C, N) in group canvases laid out one after the other, and
+    their side L."""
     size = n + 2 * reach
     first = torch.arange(whole.shape[0], device=whole.device)[:, None] * size * size
     corner = (whole + reach).reshape(-1, 2)
-    return pixel_index(corner, n, size) + first.expand(whole.shape[:2]).reshape(-1, 1), size
+    return row_index(corner, n, size) + first.expand(whole.shape[:2]).reshape(-1, 1), size
 
 
 def merge(patches: Tensor, offsets_px: Tensor, weight: Tensor, reach: int) -> Tensor:
     """Merge patches (B, C, N, N) into group canvases (B, L, L); see ptychopinn.physics.groups."""
     n = patches.shape[-1]
     whole, fraction = split_offsets(offsets_px)
-    index, size = group_index(whole, n, reach)
+    rows, size = group_rows(whole, n, reach)
     shape = (patches.shape[0], size * size)
     shift = fraction.reshape(-1, 2)
     moved = shift_weight(weight, shift)
-    above = scatter(moved * shift_patches(patches.reshape(-1, n, n), shift), index, shape)
-    below = scatter(moved, index, shape)
+    above = scatter(moved * shift_patches(patches.reshape(-1, n, n), shift), rows, shape)
+    below = scatter(moved, rows, shape)
     covered = below > 0
     merged = above / torch.where(covered, below, torch.ones_like(below))
     return torch.where(covered, merged, torch.full_like(merged, FILL)).reshape(-1, size, size)
@@ -200,8 +231,8 @@ def merge(patches: Tensor, offsets_px: Tensor, weight: Tensor, reach: int) -> Te
 def extract(canvas: Tensor, offsets_px: Tensor, n: int, reach: int) -> Tensor:
     """Cut the patches (B, C, N, N) at the whole-pixel offsets out of group canvases (B, L, L)."""
     whole, _ = split_offsets(offsets_px)
-    index, _ = group_index(whole, n, reach)
-    return gather(canvas, index, n).reshape(*offsets_px.shape[:2], n, n)
+    rows, _ = group_rows(whole, n, reach)
+    return gather(canvas, rows).reshape(*offsets_px.shape[:2], n, n)
 
 
 def common_patches(patches: Tensor, offsets_px: Tensor, weight: Tensor) -> Tensor:

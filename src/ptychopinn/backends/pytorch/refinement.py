@@ -118,15 +118,14 @@ def move_equations(
     state: Descent, batch: PatternBatch, slopes: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch."""
-    n = batch.amplitudes.shape[-1]
     probes = batch.shifted(state.probe)
-    fields = physics.far_field(probes, physics.gather(state.canvas, batch.index, n))
+    fields = physics.far_field(probes, physics.gather(state.canvas, batch.rows))
     spare = state.problem.spare
     amplitude = torch.sqrt(physics.intensity(fields) + spare)
     measured = torch.sqrt(batch.amplitudes.square() + spare)
     difference = state.problem.good * (measured - amplitude)
     chi = physics.ifft(fields * (difference / amplitude)[:, None])
-    waves = [probes * physics.gather(slope, batch.index, n)[:, None] for slope in slopes]
+    waves = [probes * physics.gather(slope, batch.rows)[:, None] for slope in slopes]
     right = torch.stack([(w.conj() * chi).real.sum(dim=(1, 2, 3)) for w in waves], dim=1)
     rows = [
         torch.stack([(a.conj() * b).real.sum(dim=(1, 2, 3)) for b in waves], dim=1) for a in waves

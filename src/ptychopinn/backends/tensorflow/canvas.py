@@ -19,6 +19,7 @@ from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
+from ptychopinn.backends.workers import ALONE, Workers
 from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
@@ -42,17 +43,27 @@ CENTRE = tf.TensorSpec([None], tf.int32)
 SHAPE = tf.TensorSpec([2], tf.int32)
 PAIRS = tf.TensorSpec([None, 2], tf.float32)
 FEATURES = tf.TensorSpec([None] * 4, tf.float32)
-LOW = physics.LowFrequency(IMAGE, PROBE, tf.TensorSpec([None], tf.float32), SHAPE, SHAPE)
+AXIS = tf.TensorSpec([None], tf.float32)
+LOW = physics.LowFrequency(IMAGE, PROBE, AXIS, SHAPE, SHAPE)
 
 
 class Compiled:
-    """A function as one graph with this signature, built when it is first called."""
+    """A function as one graph with this signature, built when it is first called.
+
+    Called outside of another graph it takes the short way: no derivatives, no look at arguments.
+    """
 
     def __init__(self, function: Callable[..., Any], *signature: Any) -> None:
         self.graph = tf.function(function, input_signature=signature, autograph=False)
+        self._built: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.graph(*arguments)
+        if not tf.executing_eagerly():
+            return self.graph(*arguments)
+        if self._built is None:
+            self._built = self.graph.get_concrete_function()
+        flat = self._built.inference_fn.call_flat(*tf.nest.flatten(arguments))
+        return tf.nest.pack_sequence_as(self._built.structured_outputs, flat)
 
 
 shifted_probes = Compiled(physics.shifted_probes, PROBE, PAIRS)
@@ -91,6 +102,7 @@ class CanvasProblem:
     noise : standard deviation of an amplitude due to photon noise, network units.
     expected : relative misfit that photon noise alone gives.
     numbers : of each subset the pattern numbers, in the order of its batches.
+    workers : work on the batches.
     """
 
     subsets: Sequence[Callable[[], Iterable[PatternBatch]]]
@@ -103,6 +115,7 @@ class CanvasProblem:
     noise: Tensor
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
+    workers: Workers = ALONE
 
     @property
     def spare(self) -> Tensor:
@@ -159,33 +172,37 @@ def light_of(probes: Tensor, index: Tensor, shape: Tensor) -> Tensor:
     return physics.scatter(physics.intensity(probes), index, shape)
 
 
+class Projected(NamedTuple):
+    """The modelled modulus of some patterns replaced by the measured one, the phase kept.
+
+    chi : (M, P, N, N) change of the exit waves, F^-1(Psi') - psi.  patches : (M, N, N).
+    misfit : squared, of the moduli.  modelled : intensities (M, N, N).
+    change : (M, N, N) measured minus modelled intensities on good pixels.
+    """
+
+    chi: Tensor
+    patches: Tensor
+    misfit: Tensor
+    modelled: Tensor
+    change: Tensor
+
+
 def projected(
     canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor, spare: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Replace the modelled modulus by the measured one, keep the phase.
-
-    The moduli are sqrt(I + ``spare``). Returns the change of the exit waves chi = F^-1(Psi') - psi
-    (M, P, N, N), the patches, the differences of the moduli on good pixels and the modelled
-    intensity (M, N, N).
-    """
+) -> Projected:
+    """Project onto the measured moduli, which are sqrt(I + ``spare``)."""
     n = tf.shape(amplitudes)[-1]
     patches = physics.gather(canvas, index, n)
     # Without the factors that make the transforms unitary: in chi they cancel.
     fields = tf.signal.fft2d(probes * patches[:, None])
     modelled = physics.intensity(fields) / tf.cast(n * n, amplitudes.dtype)
     amplitude = tf.sqrt(modelled + spare)
-    difference = good * (tf.sqrt(tf.square(amplitudes) + spare) - amplitude)
+    measured = tf.sqrt(tf.square(amplitudes) + spare)
+    difference = good * (measured - amplitude)
     chi = tf.signal.ifft2d(fields * physics.as_complex(difference / amplitude)[:, None])
-    return chi, patches, difference, modelled
-
-
-def summed(
-    difference: Tensor, modelled: Tensor, spare: Tensor, low: physics.LowFrequency
-) -> tuple[Tensor, Tensor]:
-    """Squared misfit and missing phase gradients (M, 2) of differences of moduli."""
-    # (a - A)(a + A) = a^2 - A^2 with A^2 the modelled intensity and what was added to it
-    of_intensities = difference * (difference + 2 * tf.sqrt(modelled + spare))
-    return tf.reduce_sum(tf.square(difference)), low.gradients(of_intensities, modelled)
+    # (a - A)(a + A) = a^2 - A^2
+    change = difference * (measured + amplitude)
+    return Projected(chi, patches, tf.reduce_sum(tf.square(difference)), modelled, change)
 
 
 def modulus_step(
@@ -195,14 +212,14 @@ def modulus_step(
     index: Tensor,
     good: Tensor,
     spare: Tensor,
-    low: physics.LowFrequency,
+    k: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Numerator, misfit, modelled intensities and phase gradients of a batch, see Projection."""
-    chi, _, difference, modelled = projected(canvas, amplitudes, probes, index, good, spare)
-    back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
+    found = projected(canvas, amplitudes, probes, index, good, spare)
+    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
     numerator = physics.scatter(back, index, tf.shape(canvas))
-    misfit, gradients = summed(difference, modelled, spare, low)
-    return numerator, misfit, modelled, gradients
+    missing = physics.missing_gradients(found.change, found.modelled, k)
+    return numerator, found.misfit, found.modelled, missing
 
 
 def modulus_step_with_probe(
@@ -212,18 +229,18 @@ def modulus_step_with_probe(
     index: Tensor,
     good: Tensor,
     spare: Tensor,
-    low: physics.LowFrequency,
+    k: Tensor,
     fraction: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The same with numerator (P, N, N) and weight (N, N) of a step of the probe."""
-    chi, patches, difference, modelled = projected(canvas, amplitudes, probes, index, good, spare)
-    back = tf.reduce_sum(tf.math.conj(probes) * chi, axis=1)
+    found = projected(canvas, amplitudes, probes, index, good, spare)
+    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
     numerator = physics.scatter(back, index, tf.shape(canvas))
-    misfit, gradients = summed(difference, modelled, spare, low)
-    waves = tf.math.conj(patches)[:, None] * chi
+    missing = physics.missing_gradients(found.change, found.modelled, k)
+    waves = tf.math.conj(found.patches)[:, None] * found.chi
     change = tf.reduce_sum(physics.fourier_shift(waves, -fraction[:, None]), axis=0)
-    weight = tf.reduce_sum(physics.squared_modulus(patches), axis=0)
-    return numerator, misfit, modelled, gradients, change, weight
+    weight = tf.reduce_sum(physics.squared_modulus(found.patches), axis=0)
+    return numerator, found.misfit, found.modelled, missing, change, weight
 
 
 def batch_misfit(
@@ -254,9 +271,9 @@ def missing_rotation(
 
 
 _light_of = Compiled(light_of, PROBES, INDEX, SHAPE)
-_modulus_step = Compiled(modulus_step, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, LOW)
+_modulus_step = Compiled(modulus_step, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, AXIS)
 _modulus_step_with_probe = Compiled(
-    modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, LOW, PAIRS
+    modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, AXIS, PAIRS
 )
 _batch_misfit = Compiled(batch_misfit, IMAGE, PATTERNS, PROBES, INDEX, REAL)
 _advanced = Compiled(advanced, IMAGE, IMAGE, IMAGE, REAL, NUMBER, NUMBER, NUMBER)
@@ -266,9 +283,15 @@ _missing_rotation = Compiled(missing_rotation, PAIRS, CENTRE, NUMBER, LOW)
 # --- sums over the batches of a subset ------------------------------------------------------------
 
 
-def illumination(batches: Iterable[PatternBatch], probe: Tensor, shape: Tensor) -> Tensor:
+def illumination(
+    batches: Iterable[PatternBatch], probe: Tensor, shape: Tensor, workers: Workers = ALONE
+) -> Tensor:
     """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
-    return tf.add_n([_light_of(batch.shifted(probe), batch.index, shape) for batch in batches])
+
+    def light(batch: PatternBatch) -> Tensor:
+        return _light_of(batch.shifted(probe), batch.index, shape)
+
+    return tf.add_n([found for _, found in workers.each(light, batches)])
 
 
 @dataclass(frozen=True)
@@ -298,19 +321,22 @@ def modulus_projection(
     low: physics.LowFrequency,
     spare: Tensor,
     with_probe: bool = False,
+    workers: Workers = ALONE,
 ) -> Projection:
     """Replace the modelled modulus by the measured one, keep the phase (see Projection).
 
     The moduli are sqrt(I + ``spare``).
     """
+
+    def step(batch: PatternBatch) -> Any:
+        given = (canvas, batch.amplitudes, batch.shifted(probe), batch.index, good, spare, low.k)
+        if with_probe:
+            return _modulus_step_with_probe(*given, batch.fraction)
+        return _modulus_step(*given)
+
     sums: list[Tensor] = []
     gradients, centres, modelled = [], [], None
-    for batch in batches:
-        given = (canvas, batch.amplitudes, batch.shifted(probe), batch.index, good, spare, low)
-        if with_probe:
-            found = _modulus_step_with_probe(*given, batch.fraction)
-        else:
-            found = _modulus_step(*given)
+    for batch, found in workers.each(step, batches):
         numerator, misfit, modelled, gradient, *change = found
         parts = [numerator, misfit, *change]
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
@@ -333,15 +359,18 @@ def modelled_intensity(canvas: Tensor, batch: PatternBatch, probe: Tensor) -> Te
 
 
 def squared_misfit(
-    canvas: Tensor, batches: Iterable[PatternBatch], probe: Tensor, good: Tensor
+    canvas: Tensor,
+    batches: Iterable[PatternBatch],
+    probe: Tensor,
+    good: Tensor,
+    workers: Workers = ALONE,
 ) -> Tensor:
     """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels."""
-    return tf.add_n(
-        [
-            _batch_misfit(canvas, batch.amplitudes, batch.shifted(probe), batch.index, good)
-            for batch in batches
-        ]
-    )
+
+    def misfit(batch: PatternBatch) -> Tensor:
+        return _batch_misfit(canvas, batch.amplitudes, batch.shifted(probe), batch.index, good)
+
+    return tf.add_n([found for _, found in workers.each(misfit, batches)])
 
 
 class Descent:
@@ -357,7 +386,8 @@ class Descent:
         # Of the present canvas on the subset that comes next, where that was decided upon.
         self.next_misfit: float | None = None
         self.light = [
-            illumination(batches(), self.probe, problem.shape) for batches in problem.subsets
+            illumination(batches(), self.probe, problem.shape, problem.workers)
+            for batches in problem.subsets
         ]
 
     def update(
@@ -384,6 +414,7 @@ class Descent:
             problem.low,
             problem.spare,
             self.refine_probe,
+            problem.workers,
         )
         damping = tf.zeros([])
         if damp is not None:
@@ -412,7 +443,7 @@ class Descent:
             weight = physics.as_complex(PROBE_STEP / (weight + PROBE_RIM * tf.reduce_max(weight)))
             self.probe_velocity = PROBE_MOMENTUM * self.probe_velocity + weight * change
             self.probe = self.probe + self.probe_velocity
-            self.light[subset] = illumination(batches(), self.probe, problem.shape)
+            self.light[subset] = illumination(batches(), self.probe, problem.shape, problem.workers)
         return found
 
     def _light(self, subset: int | Tensor) -> Tensor:
@@ -433,8 +464,9 @@ class Descent:
 
     def misfit(self, number: int, canvas: Tensor) -> Tensor:
         """The squared misfit of ``canvas`` on the subset ``number``."""
-        batches = self.problem.subsets[number % self.problem.count]
-        return squared_misfit(canvas, batches(), self.probe, self.problem.good)
+        problem = self.problem
+        batches = problem.subsets[number % problem.count]
+        return squared_misfit(canvas, batches(), self.probe, problem.good, problem.workers)
 
 
 class CanvasNetwork(tf.Module):

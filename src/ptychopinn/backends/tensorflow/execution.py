@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
+from functools import partial
 
 import tensorflow as tf
 
 from ptychopinn.backends.options import TFExecution
+from ptychopinn.backends.workers import Workers
 from ptychopinn.errors import InputError
 
-__all__ = ["TFExecution", "computing"]
+__all__ = ["TFExecution", "computing", "working"]
 
 
 def computing(execution: TFExecution) -> AbstractContextManager[None]:
@@ -21,15 +24,26 @@ def computing(execution: TFExecution) -> AbstractContextManager[None]:
         When a GPU is asked for and not available, or TensorFlow already runs with other threads.
     """
     _use_threads(execution.threads)
+    device: AbstractContextManager[None] = tf.device(_device(execution))
+    return device
+
+
+def working(execution: TFExecution) -> Workers:
+    """Workers for batches outside of graphs, inside of :func:`computing`: one for each thread of a
+    CPU, whose cores hardly share an operation; a GPU works on one batch at a time."""
+    device = _device(execution)
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    return Workers(threads if "CPU" in device else 1, partial(tf.device, device))
+
+
+def _device(execution: TFExecution) -> str:
     available = bool(tf.config.list_physical_devices("GPU"))
     if execution.accelerator == "cuda" and not available:
         raise InputError(
             "accelerator 'cuda' needs a CUDA device and a CUDA build of tensorflow, received none; "
             "use --tf-accelerator cpu or auto."
         )
-    used = "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
-    device: AbstractContextManager[None] = tf.device(used)
-    return device
+    return "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
 
 
 def _use_threads(threads: int | None) -> None:

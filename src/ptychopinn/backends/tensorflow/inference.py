@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +16,10 @@ from ptychopinn.backends.base import CanvasResult
 from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.canvas import CanvasNetwork, CanvasProblem, PatternBatch
-from ptychopinn.backends.tensorflow.execution import computing
+from ptychopinn.backends.tensorflow.execution import computing, working
 from ptychopinn.backends.tensorflow.family import PatchFamily, pattern_batch
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
+from ptychopinn.backends.workers import ALONE, Workers
 from ptychopinn.canvas_plan import canvas_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
@@ -29,7 +31,7 @@ from ptychopinn.inference import (
 )
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan, batch_length, slices
+from ptychopinn.preparation import PreparedScan, batch_length
 
 # Memory of the patterns that one batch works on: calling a graph costs as much as some patterns,
 # so batches are larger than the caches of a CPU.
@@ -46,10 +48,9 @@ def reconstruct(
     try:
         with computing(execution):
             network = BuiltNetwork(describe(config.model), weights)
-            limit = execution.inference_batch_mib << 20
             if family(config.model) == "patch":
-                return _reconstruct_patches(config, network, scan, limit)
-            return _reconstruct_canvas(network, scan, limit)
+                return _reconstruct_patches(config, network, scan, execution)
+            return _reconstruct_canvas(network, scan, execution)
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
             f"inference must fit into the memory of the device, received: "
@@ -62,6 +63,7 @@ def canvas_problem(
     scan: PreparedScan,
     updates: int,
     limit_bytes: int,
+    workers: Workers = ALONE,
     refine_probe: bool = False,
     place: tuple[tuple[int, int], NDArray[np.int64]] | None = None,
 ) -> tuple[CanvasProblem, NDArray[np.int64]]:
@@ -81,22 +83,23 @@ def canvas_problem(
     cached = probe if keeps and not refine_probe else None
     step = batch_length(n, CANVAS_BYTES * modes, min(limit_bytes // 4, BATCH_BYTES))
 
-    def read(chosen: NDArray[np.int64]) -> Iterator[PatternBatch]:
-        for part in slices(len(chosen), step):
-            amplitudes = np.fft.ifftshift(scan.amplitudes(chosen[part]), axes=(-2, -1))
-            where = places(positions[chosen[part]], n, shape, origin)
-            yield pattern_batch(
-                tf.constant(amplitudes),
-                tf.constant(where.corner, tf.int32),
-                tf.constant(where.fraction, tf.float32),
-                tf.constant(where.centre, tf.int32),
-                cached,
-                size,
-            )
+    def batch(chosen: NDArray[np.int64]) -> PatternBatch:
+        amplitudes = np.fft.ifftshift(scan.amplitudes(chosen), axes=(-2, -1))
+        where = places(positions[chosen], n, shape, origin)
+        return pattern_batch(
+            tf.constant(amplitudes),
+            tf.constant(where.corner, tf.int32),
+            tf.constant(where.fraction, tf.float32),
+            tf.constant(where.centre, tf.int32),
+            cached,
+            size,
+        )
 
-    readers: list[Callable[[], Iterable[PatternBatch]]] = [partial(read, s) for s in subsets]
+    parts = [np.array_split(subset, -(-len(subset) // step)) for subset in subsets]
+    readers: list[Callable[[], Iterable[PatternBatch]]] = [partial(map, batch, p) for p in parts]
     if keeps:
-        readers = [partial(list, list(reader())) for reader in readers]
+        made = [found for _, found in workers.each(batch, chain.from_iterable(parts))]
+        readers = [partial(list, [made.pop(0) for _ in p]) for p in parts]
     problem = CanvasProblem(
         subsets=readers,
         count=len(subsets),
@@ -108,16 +111,19 @@ def canvas_problem(
         power=tf.constant(m * n * n / 4.0),
         noise=tf.constant(scan.photon_scale / 2, tf.float32),
         expected=scan.expected_misfit,
+        workers=workers,
     )
     return problem, origin
 
 
 def _reconstruct_canvas(
-    network: BuiltNetwork, scan: PreparedScan, limit_bytes: int
+    network: BuiltNetwork, scan: PreparedScan, execution: TFExecution
 ) -> CanvasResult:
     unrolled = CanvasNetwork(network)
-    problem, origin = canvas_problem(scan, unrolled.updates, limit_bytes)
-    found = unrolled(problem, guarded=True)
+    limit = execution.inference_batch_mib << 20
+    with working(execution) as workers:
+        problem, origin = canvas_problem(scan, unrolled.updates, limit, workers)
+        found = unrolled(problem, guarded=True)
     result = canvas_result(
         found.canvas.numpy(),
         found.illumination.numpy(),
@@ -128,7 +134,7 @@ def _reconstruct_canvas(
 
 
 def _reconstruct_patches(
-    config: Config, network: BuiltNetwork, scan: PreparedScan, limit_bytes: int
+    config: Config, network: BuiltNetwork, scan: PreparedScan, execution: TFExecution
 ) -> CanvasResult:
     patch_family = PatchFamily(network, [scan], False, scan.scan.N)
     weight = tf.constant(patch_family.weight(0))
@@ -154,4 +160,4 @@ def _reconstruct_patches(
         found: NDArray[np.complex64] = compiled(amplitudes, offsets).numpy()
         return found
 
-    return reconstruct_patches(config.model, scan, limit_bytes, apply)
+    return reconstruct_patches(config.model, scan, execution.inference_batch_mib << 20, apply)

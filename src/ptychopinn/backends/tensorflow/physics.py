@@ -75,8 +75,9 @@ def fourier_shift(field: Tensor, shift_px: Tensor) -> Tensor:
     shift = tf.cast(shift_px, real)
     ky = _frequencies(tf.shape(field)[-2], real)[:, None]
     kx = _frequencies(tf.shape(field)[-1], real)[None, :]
-    phase = -2 * PI * (ky * shift[..., 0, None, None] + kx * shift[..., 1, None, None])
-    ramp = tf.complex(tf.cos(phase), tf.sin(phase))
+    ramp = rotation(-2 * PI * ky * shift[..., 0, None, None]) * rotation(
+        -2 * PI * kx * shift[..., 1, None, None]
+    )
     spectrum = tf.signal.fft2d(field if field.dtype.is_complex else as_complex(field))
     return tf.signal.ifft2d(spectrum * ramp)
 
@@ -186,18 +187,6 @@ class LowFrequency(NamedTuple):
             larger=tf.constant(larger, tf.int32),
         )
 
-    def gradients(self, difference: Tensor, modelled: Tensor) -> Tensor:
-        """Missing phase gradient (M, 2), given measured minus modelled intensities on good pixels
-        and the modelled ones, (M, N, N) in FFT order."""
-        along = tf.stack(
-            [
-                tf.linalg.matvec(tf.reduce_sum(difference, axis=2), self.k),
-                tf.linalg.matvec(tf.reduce_sum(difference, axis=1), self.k),
-            ],
-            axis=1,
-        )
-        return along / tf.reduce_sum(modelled, axis=[1, 2])[:, None]
-
     def phase(self, gradients: Tensor, centre: Tensor) -> Tensor:
         """The phase (H, W) whose gradients (M, 2) were found at the flat pixels ``centre`` (M,)."""
         height, width = self.shape[0], self.shape[1]
@@ -212,6 +201,19 @@ class LowFrequency(NamedTuple):
         slope = tf.reduce_sum(half_spectrum(field) * self.integrate, axis=0)
         phase = tf.signal.irfft2d(slope, self.larger)
         return phase[:height, :width]
+
+
+def missing_gradients(difference: Tensor, modelled: Tensor, k: Tensor) -> Tensor:
+    """Missing phase gradient (M, 2), given measured minus modelled intensities on good pixels and
+    the modelled ones, (M, N, N) in FFT order; ``k`` as in :class:`LowFrequency`."""
+    along = tf.stack(
+        [
+            tf.linalg.matvec(tf.reduce_sum(difference, axis=2), k),
+            tf.linalg.matvec(tf.reduce_sum(difference, axis=1), k),
+        ],
+        axis=1,
+    )
+    return along / tf.reduce_sum(modelled, axis=[1, 2])[:, None]
 
 
 def split_offsets(offsets_px: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,10 +25,12 @@ from ptychopinn.backends.tensorflow.canvas import (
     CanvasProblem,
     Compiled,
     Descent,
+    PatternBatch,
     projected,
 )
-from ptychopinn.backends.tensorflow.execution import computing
+from ptychopinn.backends.tensorflow.execution import computing, working
 from ptychopinn.backends.tensorflow.inference import canvas_problem
+from ptychopinn.backends.workers import Workers
 from ptychopinn.config import RefineConfig
 from ptychopinn.errors import InputError
 from ptychopinn.inference import canvas_result
@@ -46,8 +48,8 @@ def refine(
 ) -> Refined:
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
     try:
-        with computing(execution):
-            run = PhysicsIterations(scan, config, execution, start)
+        with computing(execution), working(execution) as workers:
+            run = PhysicsIterations(scan, config, execution, workers, start)
             misfits = iterate(config, progress, run)
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
@@ -71,9 +73,11 @@ class PhysicsIterations:
         scan: PreparedScan,
         config: RefineConfig,
         execution: TFExecution,
+        workers: Workers,
         start: CanvasResult | None,
     ) -> None:
         self.scan, self.config, self.execution = scan, config, execution
+        self.workers = workers
         margin = MARGIN if config.refine_positions else 0
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
         self.problem, self.merged = self._problem(), 1
@@ -85,6 +89,7 @@ class PhysicsIterations:
             self.scan,
             self.config.subsets,
             self.execution.inference_batch_mib << 20,
+            self.workers,
             refine_probe=self.config.refine_probe,
             place=(self.shape, self.origin),
         )
@@ -121,13 +126,16 @@ def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
     canvas, good, spare = state.canvas, state.problem.good, state.problem.spare
     slopes = [(tf.roll(canvas, -1, d) - tf.roll(canvas, 1, d)) / 2 for d in (0, 1)]
     matrices, right = np.zeros((count, 2, 2)), np.zeros((count, 2))
+
+    def of_batch(b: PatternBatch) -> tuple[Tensor, Tensor]:
+        probes = b.shifted(state.probe)
+        found: tuple[Tensor, Tensor] = _move_equations(
+            canvas, b.amplitudes, probes, b.index, good, spare, *slopes
+        )
+        return found
+
     for numbers, batches in zip(state.problem.numbers, state.problem.subsets, strict=True):
-        found = [
-            _move_equations(
-                canvas, b.amplitudes, b.shifted(state.probe), b.index, good, spare, *slopes
-            )
-            for b in batches()
-        ]
+        found = [equations for _, equations in state.problem.workers.each(of_batch, batches())]
         matrices[numbers] = np.concatenate([matrix for matrix, _ in found])
         right[numbers] = np.concatenate([side for _, side in found])
     return least_squares_moves(matrices, right)
@@ -146,7 +154,7 @@ def move_equations(
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch, on a
     ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
     n = tf.shape(amplitudes)[-1]
-    chi, _, _, _ = projected(canvas, amplitudes, probes, index, good, spare)
+    chi = projected(canvas, amplitudes, probes, index, good, spare).chi
     waves = [probes * physics.gather(slope, index, n)[:, None] for slope in (down, right)]
 
     def product(a: Tensor, b: Tensor) -> Tensor:
