@@ -331,9 +331,10 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
         ours = canvas.CanvasNetwork(network.BuiltNetwork(description, bundle.weights))
         problem, _ = inference.canvas_problem(scan, ours.updates, torch.device("cpu"), 1 << 28)
         one = ours(problem, guarded=guarded)
-    with execution.computing(TFExecution(accelerator="cpu")):
+    chosen = TFExecution(accelerator="cpu")
+    with execution.computing(chosen), execution.working(chosen) as workers:
         theirs = tf_canvas.CanvasNetwork(tf_network.BuiltNetwork(description, bundle.weights))
-        given, _ = tf_inference.canvas_problem(scan, theirs.updates, 1 << 28)
+        given, _ = tf_inference.canvas_problem(scan, theirs.updates, 1 << 28, workers)
         other = theirs(given, guarded=guarded)
     assert len(problem.subsets) > 1
     assert other.corrections == one.corrections and other.phases == one.phases

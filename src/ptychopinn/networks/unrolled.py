@@ -53,7 +53,7 @@ STABILISER = 0.05
 # Intensity, in network units, that keeps the ratio finite where no noise is known.
 DARK = 1e-12
 # Steps of the probe, when it is refined, with the same rule for the weight.
-PROBE_STEP, PROBE_MOMENTUM, PROBE_RIM = 0.5, 0.7, 0.05
+PROBE_STEP, PROBE_MOMENTUM, PROBE_RIM = 1.0, 0.7, 0.05
 # Shares of a learned correction that are tried, in this order, before it is rejected.
 DAMPING = (1.0, 0.5, 0.25)
 # How much the low-frequency phase may raise the misfit, relatively, and is still followed: once

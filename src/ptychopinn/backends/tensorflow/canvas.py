@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -291,7 +291,8 @@ def illumination(
     def light(batch: PatternBatch) -> Tensor:
         return _light_of(batch.shifted(probe), batch.index, shape)
 
-    return tf.add_n([found for _, found in workers.each(light, batches)])
+    # One by one: each is as large as the canvas.
+    return reduce(tf.add, (found for _, found in workers.each(light, batches)))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ from ptychopinn.preparation import PreparedScan, batch_length
 # Memory of the patterns that one batch works on: calling a graph costs as much as some patterns,
 # so batches are larger than the caches of a CPU.
 BATCH_BYTES = 32 << 20
+# A batch is also as large as this many canvases, because each batch fills one.
+BATCH_CANVASES = 2
 
 
 def reconstruct(
@@ -81,7 +83,8 @@ def canvas_problem(
     subsets = canvas_subsets(positions, scan.probe, updates)
     keeps = kept(scan, limit_bytes)
     cached = probe if keeps and not refine_probe else None
-    step = batch_length(n, CANVAS_BYTES * modes, min(limit_bytes // 4, BATCH_BYTES))
+    size_bytes = max(BATCH_BYTES, BATCH_CANVASES * 8 * shape[0] * shape[1])
+    step = batch_length(n, CANVAS_BYTES * modes, min(limit_bytes // 4, size_bytes))
 
     def batch(chosen: NDArray[np.int64]) -> PatternBatch:
         amplitudes = np.fft.ifftshift(scan.amplitudes(chosen), axes=(-2, -1))
