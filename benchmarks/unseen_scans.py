@@ -2,6 +2,7 @@
 
 python benchmarks/unseen_scans.py
 python benchmarks/unseen_scans.py --probe FILE:KEY --bad-probe FILE:KEY --star FILE.npz
+python benchmarks/unseen_scans.py --backend tensorflow
 """
 
 from __future__ import annotations
@@ -61,20 +62,22 @@ def _stored(probe: np.ndarray) -> Path:
     return path
 
 
-def row(name: str, scan: pp.Scan, config: RefineConfig, network: bool, out: Path) -> dict[str, Any]:
+def row(
+    name: str, scan: pp.Scan, config: RefineConfig, network: bool, out: Path, backend: Any
+) -> dict[str, Any]:
     """Scores of the network and of the refinement that follows it, or starts from nothing."""
     found: dict[str, Any] = {"case": name}
     pictures = []
     start = None
     if network:
-        shown, seconds = timed(lambda: reconstruct_with_report("pretrained", scan))
+        shown, seconds = timed(lambda: reconstruct_with_report("pretrained", scan, backend=backend))
         start = shown.result
         pictures.append(("pretrained", start))
         found |= {"network s": shown.seconds["network"], "with misfit s": seconds}
         found |= scores("network", start, scan)
     else:
         found |= {"network s": "", "with misfit s": "", **scores("network", None, scan)}
-    refined, seconds = timed(lambda: pp.refine(scan, start, config), 1)
+    refined, seconds = timed(lambda: pp.refine(scan, start, config, backend=backend), 1)
     pictures.append(("refined", refined.result))
     found |= {"refine s": refined.seconds["refinement"], **scores("refined", refined.result, scan)}
     save_comparison(pictures, scan, out / f"unseen_{name.replace(' ', '_')}.png")
@@ -95,21 +98,26 @@ def scores(stage: str, result: pp.Reconstruction | None, scan: pp.Scan) -> dict[
 
 
 def main() -> None:
-    o = arguments(__doc__, probe="", bad_probe="", star="")
-    rows = [row(name, simulated(name, o.probe), RefineConfig(), True, o.out) for name in CASES]
+    o = arguments(__doc__, probe="", bad_probe="", star="", backend="pytorch")
+    rows = [
+        row(name, simulated(name, o.probe), RefineConfig(), True, o.out, o.backend)
+        for name in CASES
+    ]
     with_probe = RefineConfig(refine_probe=True)
     if o.bad_probe:
         scan = simulated("lines 1e9", o.probe)
         file, _, key = o.bad_probe.rpartition(":")
         with np.load(file) as content:
             wrong, _ = reconcile_probe(np.atleast_3d(content[key].T).T, mean_counts(scan))
-        rows.append(row("wrong probe", replace(scan, probe=wrong), with_probe, False, o.out))
+        rows.append(
+            row("wrong probe", replace(scan, probe=wrong), with_probe, False, o.out, o.backend)
+        )
     if o.star:
         scan = pp.load_scan(o.star)
-        rows.append(row("Siemens star", scan, with_probe, False, o.out))
+        rows.append(row("Siemens star", scan, with_probe, False, o.out, o.backend))
         known = pp.load_scan(o.star, probe=f"{o.star}:probeRecon")
-        rows.append(row("Siemens star, probeRecon", known, with_probe, True, o.out))
-    report("unseen_scans", o.out, rows)
+        rows.append(row("Siemens star, probeRecon", known, with_probe, True, o.out, o.backend))
+    report(f"unseen_scans_{o.backend}", o.out, rows)
 
 
 if __name__ == "__main__":

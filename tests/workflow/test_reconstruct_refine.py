@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,6 +212,17 @@ def test_refine_from_nothing(backend: str, scan: Path, tmp_path: Path) -> None:
     assert record["source"] == record["scan"] == str(scan)
     assert [s["stage"] for s in record["stages"]] == ["refinement"]
     assert record["fit"]["residual"] < 1.1 * record["fit"]["expected"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_defocused_probe_is_found_within_ten_passes(backend: Any) -> None:
+    truth = pp.simulate(N=32, patterns=196, photons=1e7, seed=4, step_px=3.0)
+    k = np.fft.fftfreq(truth.N)
+    defocused = np.fft.fft2(truth.probe) * np.exp(60j * (k[:, None] ** 2 + k**2))
+    scan = replace(truth, probe=np.fft.ifft2(defocused).astype(np.complex64))
+    config = pp.RefineConfig(passes=10, refine_probe=True)
+    found = pp.refine(scan, None, config, backend=backend).result
+    assert pp.evaluate(found, truth=truth).metrics["phase_psnr_db"] > 35
 
 
 def test_refine_needs_the_scan_of_the_result(

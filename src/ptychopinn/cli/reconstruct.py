@@ -61,6 +61,7 @@ def command(
     """
     import logging
     import time
+    from functools import partial
 
     from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
@@ -76,20 +77,19 @@ def command(
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        report = reconstruct_with_report(
+        first = reconstruct_with_report(
             open_model(PRETRAINED),
             data,
             backend=backend,
             execution=execution,
             uncertainty=uncertainty and refine != "always",
         )
-        seconds.update(report.seconds)
-        rate = data.M / report.seconds["network"]
-        fit = report.misfit
+        reports, fit = [first], first.misfit
+        refining = partial(
+            refined, data, backend=backend, execution=execution, uncertainty=uncertainty
+        )
         if refine == "always":
-            report = refined(
-                data, report.result, backend=backend, execution=execution, uncertainty=uncertainty
-            )
+            reports.append(refining(start=first.result))
         elif refine == "auto" and not fit.fits_probe:
             logging.getLogger(__name__).info(
                 "the probe of the scan leaves a residual of %.4f where photon noise alone gives "
@@ -98,14 +98,14 @@ def command(
                 fit.expected,
             )
             config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
-            report = refined(
-                data, None, config, backend=backend, execution=execution, uncertainty=uncertainty
-            )
-        seconds.update(report.seconds)
+            reports.append(refining(config=config))
+        for report in reports:
+            for stage, spent in report.seconds.items():
+                seconds[stage] = seconds.get(stage, 0.0) + spent
         record = {
             "model": PRETRAINED,
             "scan": str(scan),
             "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": rate,
+            "patterns_per_s_network": data.M / first.seconds["network"],
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        write_result(reports[-1], output, log_file, record, seconds, begun, quiet)

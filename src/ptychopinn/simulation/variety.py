@@ -17,7 +17,7 @@ OBJECTS = {
     "lines": 0.25, "leaves": 0.2, "natural": 0.3, "grf": 0.1, "points": 0.08, "siemens": 0.07,
 }  # fmt: skip
 SCANS = {"raster": 0.6, "fermat": 0.3, "random": 0.1}
-SIZES = {32: 0.1, 48: 0.08, 64: 0.62, 96: 0.1, 128: 0.1}
+SIZES = {32: 0.1, 48: 0.08, 64: 0.59, 96: 0.1, 128: 0.1, 256: 0.03}
 # Patterns times N: a scan of N = 64 has 160 of them, so that every scan costs about the same.
 PATTERN_ROWS = 160 * 64
 ATTEMPTS = 100
@@ -27,7 +27,7 @@ def draw_scan(rng: np.random.Generator) -> Scan:
     """One simulated scan with everything drawn at random: object, probe, positions, dose, faults.
 
     Doses are 10^3 to 10^9 photons per pattern; 2 to 16 patterns overlap at a point, which is a
-    linear overlap of 50 to 90 % between neighbours; N is 32 to 128; a fifth of the scans has two or
+    linear overlap of 50 to 90 % between neighbours; N is 32 to 256; a fifth of the scans has two or
     three probe modes; some have position errors, dead pixels, a beam stop or background.
     """
     for _ in range(ATTEMPTS):
