@@ -378,14 +378,14 @@ class TFPhysics(Physics):
     """The TensorFlow backend, in the precision it runs in (32 bit) or in 64 bit."""
 
     def __init__(self, bits: int) -> None:
-        from ptychopinn.backends.tensorflow import canvas, losses, physics
+        from ptychopinn.backends.tensorflow import canvas, graphs, losses, physics
 
         # After the package, which keeps TensorFlow's import quiet.
         import tensorflow as tf  # isort: skip
 
         self.name, self.rtol = f"tensorflow{bits}", {32: 3e-5, 64: 1e-10}[bits]
         self._tf, self._physics, self._losses = tf, physics, losses
-        self._canvas = canvas
+        self._canvas, self._graphs = canvas, graphs
         self._real, self._complex = {
             32: (np.float32, np.complex64),
             64: (np.float64, np.complex128),
@@ -538,7 +538,7 @@ class TFPhysics(Physics):
     ) -> tuple[Array, float]:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
-        update, misfit, _, _ = self._canvas.modulus_step(
+        update, misfit, _, _ = self._graphs.modulus_step.function(
             self._to(canvas),
             batch.amplitudes,
             batch.probes,

@@ -170,7 +170,7 @@ def torch_derivatives(**given: Any) -> dict[str, Array]:
 def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
     import tensorflow as tf
 
-    from ptychopinn.backends.tensorflow import canvas, physics
+    from ptychopinn.backends.tensorflow import canvas, graphs, physics
 
     t = {k: tf.constant(v) for k, v in given.items() if isinstance(v, np.ndarray)}
     names = ("canvas", "patches", "probe")
@@ -185,7 +185,7 @@ def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
         low = physics.LowFrequency.of(given["probe"], given["shape"])
         modelled = canvas.modelled_intensity(t["canvas"], batch, t["probe"])
         grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
-        update, misfit, _, gradients = canvas.modulus_step(
+        update, misfit, _, gradients = graphs.modulus_step.function(
             t["canvas"],
             t["amplitudes"],
             probes,
@@ -486,7 +486,7 @@ def test_a_graph_is_built_once(name: str) -> None:
 
 def test_the_graphs_of_inference_and_refinement_are_built_once() -> None:
     """They serve batches, canvases and probes of all sizes, in this process from now on."""
-    from ptychopinn.backends.tensorflow import canvas, refinement
+    from ptychopinn.backends.tensorflow import graphs, refinement
 
     bundle = open_model("pretrained")
     config = RefineConfig(passes=2, refine_probe=True, refine_positions=True, positions_from=1)
@@ -496,12 +496,12 @@ def test_the_graphs_of_inference_and_refinement_are_built_once() -> None:
         for memory in (512, 1):
             backend.reconstruct(config_of(bundle).model, bundle.weights, scan, memory)
             backend.refine(scan, config, memory_mib=memory)
-    graphs = {
+    found = {
         name: value
-        for module in (canvas, refinement)
+        for module in (graphs, refinement)
         for name, value in vars(module).items()
-        if isinstance(value, canvas.Compiled)
+        if isinstance(value, graphs.Compiled)
     }
-    assert len(graphs) > 7
-    for name, compiled in graphs.items():
+    assert len(found) > 7
+    for name, compiled in found.items():
         assert compiled.graph.experimental_get_tracing_count() == 1, name

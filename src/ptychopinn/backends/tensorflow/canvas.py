@@ -1,8 +1,4 @@
-"""The canvas network in TensorFlow: passes of physics steps, each followed by a learned correction.
-
-What works on one batch of patterns is a function of tensors that runs as a graph of its own, built
-once for batches and canvases of all sizes, or as a part of another one, as in training.
-"""
+"""The canvas network in TensorFlow: passes of physics steps, then a learned correction each."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow import Tensor
 
-from ptychopinn.backends.tensorflow import physics
+from ptychopinn.backends.tensorflow import graphs, physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
 from ptychopinn.backends.workers import ALONE, Workers
 from ptychopinn.inference import TILE, tiles
@@ -28,45 +24,8 @@ from ptychopinn.networks.unrolled import (
     PROBE_MOMENTUM,
     PROBE_RIM,
     PROBE_STEP,
-    RIM,
     spare_intensity,
 )
-
-NUMBER = tf.TensorSpec([], tf.float32)
-REAL = tf.TensorSpec([None, None], tf.float32)
-IMAGE = tf.TensorSpec([None, None], tf.complex64)
-PATTERNS = tf.TensorSpec([None] * 3, tf.float32)
-PROBE = tf.TensorSpec([None] * 3, tf.complex64)
-PROBES = tf.TensorSpec([None] * 4, tf.complex64)
-INDEX = tf.TensorSpec([None, None], tf.int32)
-CENTRE = tf.TensorSpec([None], tf.int32)
-SHAPE = tf.TensorSpec([2], tf.int32)
-PAIRS = tf.TensorSpec([None, 2], tf.float32)
-FEATURES = tf.TensorSpec([None] * 4, tf.float32)
-AXIS = tf.TensorSpec([None], tf.float32)
-LOW = physics.LowFrequency(IMAGE, PROBE, AXIS, SHAPE, SHAPE)
-
-
-class Compiled:
-    """A function as one graph with this signature, built when it is first called.
-
-    Called outside of another graph it takes the short way: no derivatives, no look at arguments.
-    """
-
-    def __init__(self, function: Callable[..., Any], *signature: Any) -> None:
-        self.graph = tf.function(function, input_signature=signature, autograph=False)
-        self._built: Any = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        if not tf.executing_eagerly():
-            return self.graph(*arguments)
-        if self._built is None:
-            self._built = self.graph.get_concrete_function()
-        flat = self._built.inference_fn.call_flat(*tf.nest.flatten(arguments))
-        return tf.nest.pack_sequence_as(self._built.structured_outputs, flat)
-
-
-shifted_probes = Compiled(physics.shifted_probes, PROBE, PAIRS)
 
 
 class PatternBatch(NamedTuple):
@@ -87,7 +46,7 @@ class PatternBatch(NamedTuple):
 
     def shifted(self, probe: Tensor) -> Tensor:
         """``probe`` (P, N, N) at the remainders, (M, P, N, N)."""
-        return shifted_probes(probe, self.fraction) if self.probes is None else self.probes
+        return graphs.shifted_probes(probe, self.fraction) if self.probes is None else self.probes
 
 
 @dataclass(frozen=True)
@@ -164,132 +123,13 @@ class CanvasEstimate:
     phases: list[float] = field(default_factory=list)
 
 
-# --- the physics of a batch -----------------------------------------------------------------------
-
-
-def light_of(probes: Tensor, index: Tensor, shape: Tensor) -> Tensor:
-    """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
-    return physics.scatter(physics.intensity(probes), index, shape)
-
-
-class Projected(NamedTuple):
-    """The modelled modulus of some patterns replaced by the measured one, the phase kept.
-
-    chi : (M, P, N, N) change of the exit waves, F^-1(Psi') - psi.  patches : (M, N, N).
-    misfit : squared, of the moduli.  modelled : intensities (M, N, N).
-    change : (M, N, N) measured minus modelled intensities on good pixels.
-    """
-
-    chi: Tensor
-    patches: Tensor
-    misfit: Tensor
-    modelled: Tensor
-    change: Tensor
-
-
-def projected(
-    canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor, spare: Tensor
-) -> Projected:
-    """Project onto the measured moduli, which are sqrt(I + ``spare``)."""
-    n = tf.shape(amplitudes)[-1]
-    patches = physics.gather(canvas, index, n)
-    # Without the factors that make the transforms unitary: in chi they cancel.
-    fields = tf.signal.fft2d(probes * patches[:, None])
-    modelled = physics.intensity(fields) / tf.cast(n * n, amplitudes.dtype)
-    amplitude = tf.sqrt(modelled + spare)
-    measured = tf.sqrt(tf.square(amplitudes) + spare)
-    difference = good * (measured - amplitude)
-    chi = tf.signal.ifft2d(fields * physics.as_complex(difference / amplitude)[:, None])
-    # (a - A)(a + A) = a^2 - A^2
-    change = difference * (measured + amplitude)
-    return Projected(chi, patches, tf.reduce_sum(tf.square(difference)), modelled, change)
-
-
-def modulus_step(
-    canvas: Tensor,
-    amplitudes: Tensor,
-    probes: Tensor,
-    index: Tensor,
-    good: Tensor,
-    spare: Tensor,
-    k: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Numerator, misfit, modelled intensities and phase gradients of a batch, see Projection."""
-    found = projected(canvas, amplitudes, probes, index, good, spare)
-    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
-    numerator = physics.scatter(back, index, tf.shape(canvas))
-    missing = physics.missing_gradients(found.change, found.modelled, k)
-    return numerator, found.misfit, found.modelled, missing
-
-
-def modulus_step_with_probe(
-    canvas: Tensor,
-    amplitudes: Tensor,
-    probes: Tensor,
-    index: Tensor,
-    good: Tensor,
-    spare: Tensor,
-    k: Tensor,
-    fraction: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The same with numerator (P, N, N) and weight (N, N) of a step of the probe."""
-    found = projected(canvas, amplitudes, probes, index, good, spare)
-    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
-    numerator = physics.scatter(back, index, tf.shape(canvas))
-    missing = physics.missing_gradients(found.change, found.modelled, k)
-    waves = tf.math.conj(found.patches)[:, None] * found.chi
-    change = tf.reduce_sum(physics.fourier_shift(waves, -fraction[:, None]), axis=0)
-    weight = tf.reduce_sum(physics.squared_modulus(found.patches), axis=0)
-    return numerator, found.misfit, found.modelled, missing, change, weight
-
-
-def batch_misfit(
-    canvas: Tensor, amplitudes: Tensor, probes: Tensor, index: Tensor, good: Tensor
-) -> Tensor:
-    """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels of a batch."""
-    n = tf.shape(amplitudes)[-1]
-    fields = tf.signal.fft2d(probes * physics.gather(canvas, index, n)[:, None])
-    amplitude = tf.sqrt(physics.intensity(fields)) / tf.cast(n, amplitudes.dtype)
-    return tf.reduce_sum(tf.square(good * (amplitudes - amplitude)))
-
-
-def advanced(
-    canvas: Tensor, velocity: Tensor, numerator: Tensor, light: Tensor, step: Tensor,
-    momentum: Tensor, damping: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Canvas and velocity after a physics step; ``damping`` is added to the weight."""
-    weight = physics.as_complex(step / (light + RIM * tf.reduce_max(light) + damping))
-    velocity = physics.as_complex(momentum) * velocity + weight * numerator
-    return canvas + velocity, velocity
-
-
-def missing_rotation(
-    gradients: Tensor, centre: Tensor, turn: Tensor, low: physics.LowFrequency
-) -> Tensor:
-    """exp(i turn phi) (H, W) with the low-frequency phase phi."""
-    return physics.rotation(turn * low.phase(gradients, centre))
-
-
-_light_of = Compiled(light_of, PROBES, INDEX, SHAPE)
-_modulus_step = Compiled(modulus_step, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, AXIS)
-_modulus_step_with_probe = Compiled(
-    modulus_step_with_probe, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, AXIS, PAIRS
-)
-_batch_misfit = Compiled(batch_misfit, IMAGE, PATTERNS, PROBES, INDEX, REAL)
-_advanced = Compiled(advanced, IMAGE, IMAGE, IMAGE, REAL, NUMBER, NUMBER, NUMBER)
-_missing_rotation = Compiled(missing_rotation, PAIRS, CENTRE, NUMBER, LOW)
-
-
-# --- sums over the batches of a subset ------------------------------------------------------------
-
-
 def illumination(
     batches: Iterable[PatternBatch], probe: Tensor, shape: Tensor, workers: Workers = ALONE
 ) -> Tensor:
     """Sum of abs(probe)^2 on the canvas (H, W), the weight of every object pixel."""
 
     def light(batch: PatternBatch) -> Tensor:
-        return _light_of(batch.shifted(probe), batch.index, shape)
+        return graphs.light_of(batch.shifted(probe), batch.index, shape)
 
     # One by one: each is as large as the canvas.
     return reduce(tf.add, (found for _, found in workers.each(light, batches)))
@@ -332,8 +172,8 @@ def modulus_projection(
     def step(batch: PatternBatch) -> Any:
         given = (canvas, batch.amplitudes, batch.shifted(probe), batch.index, good, spare, low.k)
         if with_probe:
-            return _modulus_step_with_probe(*given, batch.fraction)
-        return _modulus_step(*given)
+            return graphs.modulus_step_with_probe(*given, batch.fraction)
+        return graphs.modulus_step(*given)
 
     sums: list[Tensor] = []
     gradients, centres, modelled = [], [], None
@@ -369,7 +209,9 @@ def squared_misfit(
     """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels."""
 
     def misfit(batch: PatternBatch) -> Tensor:
-        return _batch_misfit(canvas, batch.amplitudes, batch.shifted(probe), batch.index, good)
+        return graphs.batch_misfit(
+            canvas, batch.amplitudes, batch.shifted(probe), batch.index, good
+        )
 
     return tf.add_n([found for _, found in workers.each(misfit, batches)])
 
@@ -420,7 +262,7 @@ class Descent:
         damping = tf.zeros([])
         if damp is not None:
             damping = DAMP_UNIT * tf.maximum(damp, 0.0) * tf.square(problem.noise)
-        self.canvas, self.velocity = _advanced(
+        self.canvas, self.velocity = graphs.advanced(
             self.canvas,
             self.velocity,
             found.numerator,
@@ -430,7 +272,7 @@ class Descent:
             damping,
         )
         if decide or self.follows_phase:
-            rotation = _missing_rotation(found.gradients, found.centre, turn, problem.low)
+            rotation = graphs.missing_rotation(found.gradients, found.centre, turn, problem.low)
             turned = self.canvas * rotation
             if decide:
                 plain = float(self.misfit(number + 1, self.canvas))
@@ -549,7 +391,7 @@ class CanvasNetwork(tf.Module):
         light = state.all_light()
         multiple = tf.constant(self.network.description.multiple_of)
         given = (state.canvas, state.velocity, light, state.problem.noise, misfit, multiple)
-        return _faded(self._in_tiles(_features(*given)), light, gain)
+        return graphs.faded(self._in_tiles(graphs.features(*given)), light, gain)
 
     def _in_tiles(self, features: Tensor) -> Tensor:
         """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""
@@ -565,55 +407,3 @@ class CanvasNetwork(tf.Module):
             (out,) = self.network(canvas=features[:, :, tile.outer[0], tile.outer[1]])
             whole[:, :, *tile.core] = out.numpy()[:, :, *tile.inner]
         return tf.constant(whole)
-
-
-def features(
-    canvas: Tensor,
-    velocity: Tensor,
-    light: Tensor,
-    noise: Tensor,
-    misfit: Tensor,
-    multiple: Tensor,
-) -> Tensor:
-    """Features (1, channels, H', W') of the U-Net; its sides are multiples of ``multiple``."""
-    brightest = tf.reduce_max(light)
-    light = light / brightest
-    # Standard deviation that photon noise gives to an object pixel in least squares.
-    noise = noise / tf.sqrt(brightest * (light + RIM))
-    deviation = canvas - 1
-    channels = tf.stack(
-        [
-            tf.math.real(deviation),
-            tf.math.imag(deviation),
-            tf.math.real(velocity),
-            tf.math.imag(velocity),
-            light,
-            0.25 * _log10(noise + 1e-6),
-            0.25 * _log10(misfit + 1e-6) * tf.ones_like(light),
-        ]
-    )[None]
-    height, width = tf.shape(light)[0], tf.shape(light)[1]
-    # Up to a multiple with the last row and column repeated.
-    below = tf.ones(tf.stack([1, 1, -height % multiple, 1])) * channels[:, :, -1:]
-    channels = tf.concat([channels, below], axis=2)
-    right = tf.ones(tf.stack([1, 1, 1, -width % multiple])) * channels[..., -1:]
-    return tf.concat([channels, right], axis=3)
-
-
-def faded(out: Tensor, light: Tensor, gain: Tensor) -> Tensor:
-    """Correction (H, W) from the output (1, 2, H', W') of the U-Net.
-
-    Where no light falls nothing is known: the correction fades out with the illumination.
-    """
-    relative = light / tf.reduce_max(light)
-    fade = gain * relative / (relative + RIM)
-    correction = out[0, :, : tf.shape(light)[0], : tf.shape(light)[1]] * fade
-    return tf.complex(correction[0], correction[1])
-
-
-_features = Compiled(features, IMAGE, IMAGE, REAL, NUMBER, NUMBER, tf.TensorSpec([], tf.int32))
-_faded = Compiled(faded, FEATURES, REAL, NUMBER)
-
-
-def _log10(values: Tensor) -> Tensor:
-    return tf.math.log(values) / np.float32(np.log(10))

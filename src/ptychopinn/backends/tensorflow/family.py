@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import canvas as canvas_network
-from ptychopinn.backends.tensorflow import physics
+from ptychopinn.backends.tensorflow import graphs, physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
 from ptychopinn.canvas_plan import judged_subsets, places
 from ptychopinn.config import Config
@@ -57,16 +57,16 @@ class Layout(NamedTuple):
 
 # Types and ranks, for tracing.
 LAYOUT = Layout(
-    shape=canvas_network.SHAPE,
+    shape=graphs.SHAPE,
     corner=tf.TensorSpec([None, 2], tf.int32),
-    fraction=canvas_network.PAIRS,
-    centre=canvas_network.CENTRE,
+    fraction=graphs.PAIRS,
+    centre=graphs.CENTRE,
     order=tf.TensorSpec([None], tf.int32),
     bounds=tf.TensorSpec([None], tf.int32),
     count=tf.TensorSpec([], tf.int32),
     left_out=tf.TensorSpec([None], tf.int32),
-    noise=canvas_network.NUMBER,
-    low=canvas_network.LOW,
+    noise=graphs.NUMBER,
+    low=graphs.LOW,
 )
 
 
@@ -326,7 +326,7 @@ def pattern_batch(
         fraction=fraction,
         index=physics.pixel_index(corner, tf.shape(amplitudes)[-1], shape[1]),
         centre=centre,
-        probes=None if probe is None else canvas_network.shifted_probes(probe, fraction),
+        probes=None if probe is None else graphs.shifted_probes(probe, fraction),
     )
 
 

@@ -15,20 +15,18 @@ from tensorflow import Tensor
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
 from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import physics
-from ptychopinn.backends.tensorflow.canvas import (
+from ptychopinn.backends.tensorflow.canvas import CanvasProblem, Descent, PatternBatch
+from ptychopinn.backends.tensorflow.execution import computing, working
+from ptychopinn.backends.tensorflow.graphs import (
     IMAGE,
     INDEX,
     NUMBER,
     PATTERNS,
     PROBES,
     REAL,
-    CanvasProblem,
-    Compiled,
-    Descent,
-    PatternBatch,
+    compiled,
     projected,
 )
-from ptychopinn.backends.tensorflow.execution import computing, working
 from ptychopinn.backends.tensorflow.inference import canvas_problem
 from ptychopinn.backends.workers import Workers
 from ptychopinn.config import RefineConfig
@@ -129,7 +127,7 @@ def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
 
     def of_batch(b: PatternBatch) -> tuple[Tensor, Tensor]:
         probes = b.shifted(state.probe)
-        found: tuple[Tensor, Tensor] = _move_equations(
+        found: tuple[Tensor, Tensor] = move_equations(
             canvas, b.amplitudes, probes, b.index, good, spare, *slopes
         )
         return found
@@ -141,6 +139,7 @@ def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
     return least_squares_moves(matrices, right)
 
 
+@compiled(IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, IMAGE, IMAGE)
 def move_equations(
     canvas: Tensor,
     amplitudes: Tensor,
@@ -164,8 +163,3 @@ def move_equations(
     target = tf.stack([product(w, chi) for w in waves], axis=1)
     rows = [tf.stack([product(a, b) for b in waves], axis=1) for a in waves]
     return tf.stack(rows, axis=1), target
-
-
-_move_equations = Compiled(
-    move_equations, IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, IMAGE, IMAGE
-)
