@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from ptychopinn.physics.losses import (
 from ptychopinn.preparation import counts_of_photon
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan, check_inside
+from ptychopinn.workers import Workers
 
 Verdict = Literal["good", "poor"]
 
@@ -231,21 +233,34 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     vacuum = scipy.fft.fft2(result.probe, norm="ortho")
     flat = scipy.fft.fftshift((vacuum.real**2 + vacuum.imag**2).sum(axis=0))[good]
     flat_amplitude = np.sqrt(flat * np.float32(measured_sum / m / flat.sum(dtype=np.float64)))
+
+    def judged(batch: tuple[slice, NDArray[np.float32]]) -> _Sums:
+        part, modelled = batch
+        model = modelled * np.float32(power)
+        frames = measured(part)
+        amplitudes = np.sqrt(frames)
+        terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
+        return _Sums(
+            squares=((np.sqrt(model) - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
+            flat_squares=float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64)),
+            counts=frames.sum(axis=1, dtype=np.float64),
+            noise=photon * float(noise_of_amplitude(model / np.float32(photon)).sum()),
+            deviance=float(terms.sum(dtype=np.float64)),
+            model=model.sum(axis=0, dtype=np.float64),
+            measured=frames.sum(axis=0, dtype=np.float64),
+        )
+
     squares, counts = np.zeros(m), np.zeros(m)
     noise = deviance = flat_squares = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
-    for part, model in predicted():
-        model = model * np.float32(power)
-        frames = measured(part)
-        amplitudes = np.sqrt(frames)
-        squares[part] = ((np.sqrt(model) - amplitudes) ** 2).sum(axis=1, dtype=np.float64)
-        flat_squares += float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64))
-        counts[part] = frames.sum(axis=1, dtype=np.float64)
-        noise += photon * float(noise_of_amplitude(model / np.float32(photon)).sum())
-        terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
-        deviance += float(terms.sum(dtype=np.float64))
-        mean_model += model.sum(axis=0, dtype=np.float64)
-        mean_measured += frames.sum(axis=0, dtype=np.float64)
+    with Workers(os.cpu_count() or 1) as workers:
+        for (part, _), sums in workers.each(judged, predicted()):
+            squares[part], counts[part] = sums.squares, sums.counts
+            flat_squares += sums.flat_squares
+            noise += sums.noise
+            deviance += sums.deviance
+            mean_model += sums.model
+            mean_measured += sums.measured
     residual, expected = float(squares.sum() / measured_sum), noise / measured_sum
     structure = flat_squares / measured_sum - expected
     explained = float("nan")
@@ -265,6 +280,18 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
         measured_mean=_as_pattern(mean_measured / m, good),
         model_mean=_as_pattern(mean_model / m, good),
     )
+
+
+class _Sums(NamedTuple):
+    """Of some patterns: per pattern (b,), in all, and per good pixel."""
+
+    squares: NDArray[np.float64]
+    flat_squares: float
+    counts: NDArray[np.float64]
+    noise: float
+    deviance: float
+    model: NDArray[np.float64]
+    measured: NDArray[np.float64]
 
 
 def _as_pattern(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:

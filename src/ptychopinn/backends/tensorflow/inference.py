@@ -19,7 +19,6 @@ from ptychopinn.backends.tensorflow.canvas import CanvasNetwork, CanvasProblem, 
 from ptychopinn.backends.tensorflow.execution import computing, working
 from ptychopinn.backends.tensorflow.family import PatchFamily, pattern_batch
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
-from ptychopinn.backends.workers import ALONE, Workers
 from ptychopinn.canvas_plan import canvas_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
@@ -32,6 +31,7 @@ from ptychopinn.inference import (
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan, batch_length
+from ptychopinn.workers import ALONE, Workers
 
 # Memory of the patterns that one batch works on: calling a graph costs as much as some patterns,
 # so batches are larger than the caches of a CPU.

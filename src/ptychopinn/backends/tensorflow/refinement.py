@@ -28,13 +28,13 @@ from ptychopinn.backends.tensorflow.graphs import (
     projected,
 )
 from ptychopinn.backends.tensorflow.inference import canvas_problem
-from ptychopinn.backends.workers import Workers
 from ptychopinn.config import RefineConfig
 from ptychopinn.errors import InputError
 from ptychopinn.inference import canvas_result
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
+from ptychopinn.workers import Workers
 
 
 def refine(
