@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,6 +107,22 @@ def test_reconstruct_agrees_between_backends(reconstructed: Callable[[str], Path
     largest = np.abs(one.object[well]).max()
     assert np.abs(one.object - other.object)[well].max() < 1e-4 * largest
     assert one.provenance["stages"] == other.provenance["stages"]
+
+
+def test_reconstruct_does_not_load_what_compiles(scan: Path, tmp_path: Path) -> None:
+    """The compiler of torch and its algebra take more than a second to import."""
+    code = (
+        "import sys; from ptychopinn.cli import run; "
+        "assert run(sys.argv[1:]) == 0; print(*sys.modules)"
+    )
+    arguments = ["reconstruct", scan, "-o", tmp_path / "r", "--quiet", "--backend", "pytorch"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    modules = set(done.stdout.split())
+    assert "torch" in modules
+    assert not {"torch._dynamo", "torch._inductor", "sympy", "lightning"} & modules
 
 
 def test_reconstruct_is_infer_with_the_shipped_model(

@@ -34,8 +34,7 @@ def device_of(execution: TorchExecution) -> torch.device:
 def computing(execution: TorchExecution) -> Iterator[None]:
     """Use the threads of ``execution`` inside the block, then restore the settings of torch."""
     threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic, warn_only = _deterministic()
     benchmark = torch.backends.cudnn.benchmark
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
@@ -43,5 +42,15 @@ def computing(execution: TorchExecution) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        # Only where training changed it: the call imports the compiler of torch, for a second.
+        if _deterministic() != (deterministic, warn_only):
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
+
+
+def _deterministic() -> tuple[bool, bool]:
+    """Whether torch insists on deterministic algorithms, and only warns of others."""
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )

@@ -103,10 +103,16 @@ class BuiltNetwork(nn.Module):
                 parameter.copy_(torch.from_numpy(np.array(weights[name])))
 
 
+class _Convolution(nn.Conv2d):
+    """Without initial weights: they are given, and no global generator is moved."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 def _convolution(layer: Layer, into: int) -> nn.Conv2d:
     option = layer.options
-    return nn.utils.skip_init(
-        nn.Conv2d,
+    return _Convolution(
         into,
         option["filters"],
         option["kernel"],
