@@ -43,6 +43,15 @@ def test_patterns_by_the_canvas_and_the_probe() -> None:
     assert torch.autograd.gradcheck(modelled, given, fast_mode=True)
 
 
+def test_patches_of_a_canvas_that_does_not_lie_in_one_piece() -> None:
+    values = torch.from_numpy(complex_normal(np.random.default_rng(0), 13, 11, 2))
+    corner = np.array([[0, 0], [5, 3], [4, 2]])
+    rows = physics.row_index(torch.from_numpy(corner), N, 11)
+    found = physics.gather(values[..., 1], rows)
+    for patch, (y, x) in zip(found, corner, strict=True):
+        assert torch.equal(patch, values[y : y + N, x : x + N, 1])
+
+
 def test_patterns_of_groups_by_the_patches_and_the_probe() -> None:
     rng = np.random.default_rng(1)
     offsets = torch.from_numpy(rng.uniform(-2, 2, (2, 4, 2)))

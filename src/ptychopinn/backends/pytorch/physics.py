@@ -89,7 +89,7 @@ class _Patches(torch.autograd.Function):
     def forward(ctx: Any, flat: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(rows)
         ctx.size, n = flat.numel(), rows.shape[1]
-        runs = flat.as_strided((ctx.size - n + 1, n), (1, 1))
+        runs = flat.contiguous().as_strided((ctx.size - n + 1, n), (1, 1))
         return runs.index_select(0, rows.reshape(-1)).reshape(-1, n, n)
 
     @staticmethod
