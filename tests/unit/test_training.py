@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.course import Course, EarlyStopping
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result
 from ptychopinn.training.history import metrics_at_best
-from ptychopinn.training.interruption import StopFlag, Stopped
+from ptychopinn.training.interruption import CtrlC, Interrupted, StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.run import outcome
 from ptychopinn.training.schedule import Schedule
@@ -255,6 +256,25 @@ def test_second_signal_acts_at_once(number: signal.Signals, error: type[BaseExce
     if isinstance(raised.value, SystemExit):
         assert raised.value.code == 143
     assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_that_a_package_swallowed_stops_the_training_before_it_begins() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted), CtrlC().installed():
+        with suppress(BaseException):  # as some packages do while they are imported
+            signal.raise_signal(signal.SIGINT)
+        with StopFlag().installed():
+            raise AssertionError("the training must not begin")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_is_left_to_a_caller_who_handles_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with CtrlC().installed():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- data -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ptychopinn.errors import PtychoPINNError
+from ptychopinn.training.interruption import CtrlC, Interrupted
 
 COMMANDS = {
     "simulate": "Simulate a scan with a known object and save it.",
@@ -77,13 +78,14 @@ def run(
     """Like :func:`main`, but return the exit code; also for commands with a name of their own."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        # The arguments travel in the context, for the record that a command keeps of itself.
-        result: Any = command.main(
-            args=list(given), prog_name=program, standalone_mode=False, obj=given
-        )
+        with CtrlC().installed():
+            # The arguments travel in the context, for the record that a command keeps of itself.
+            result: Any = command.main(
+                args=list(given), prog_name=program, standalone_mode=False, obj=given
+            )
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except click.Abort:
+    except (click.Abort, Interrupted):
         click.echo(f"{program}: stopped by the user.", err=True)
         return 130
     except click.ClickException as error:

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM during training stop it after the current step, so that it can be saved."""
+"""Ctrl-C ends a command; during training it and SIGTERM stop after the current step, so that the
+model can be saved."""
 
 from __future__ import annotations
 
@@ -15,6 +16,39 @@ class Stopped(Exception):
 
 class StoppedAtOnce(BaseException):
     """Leaves everything after a second signal."""
+
+
+class Interrupted(BaseException):
+    """Leaves a command after Ctrl-C."""
+
+
+class CtrlC:
+    """Handles Ctrl-C while a command runs.
+
+    Not by KeyboardInterrupt, which packages have their own ways with, and remembered: an exception
+    that comes while they are imported may be swallowed there.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        raise Interrupted
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle Ctrl-C inside the block, unless the caller of the command has a way of its own."""
+        usual = signal.default_int_handler
+        main = threading.current_thread() is threading.main_thread()
+        if not main or signal.getsignal(signal.SIGINT) is not usual:
+            yield
+            return
+        signal.signal(signal.SIGINT, self)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
 
 
 class StopFlag:
@@ -39,6 +73,8 @@ class StopFlag:
 
         Raises
         ------
+        Interrupted
+            When Ctrl-C was pressed before.
         KeyboardInterrupt, SystemExit
             After a second signal, Ctrl-C or SIGTERM.
         """
@@ -46,7 +82,10 @@ class StopFlag:
             yield
             return
         before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        earlier = before[signal.SIGINT]
         try:
+            if isinstance(earlier, CtrlC) and earlier.pressed:
+                raise Interrupted
             yield
         except StoppedAtOnce:
             if self.signal == signal.SIGINT:
