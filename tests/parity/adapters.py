@@ -538,7 +538,7 @@ class TFPhysics(Physics):
     ) -> tuple[Array, float]:
         batch = self._batch(probe, positions_px, canvas.shape, origin_px, counts)
         good = self._physics.to_fft_order(self._to(mask.astype(float)))
-        update, misfit, _, _ = self._graphs.modulus_step.function(
+        update, misfit, _, _ = self._graphs.modulus_step.graph.python_function(
             self._to(canvas),
             batch.amplitudes,
             batch.probes,

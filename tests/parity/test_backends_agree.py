@@ -185,7 +185,7 @@ def tensorflow_derivatives(**given: Any) -> dict[str, Array]:
         low = physics.LowFrequency.of(given["probe"], given["shape"])
         modelled = canvas.modelled_intensity(t["canvas"], batch, t["probe"])
         grouped = physics.group_intensities(t["patches"], t["offsets"], t["probe"], t["weight"])
-        update, misfit, _, gradients = graphs.modulus_step.function(
+        update, misfit, _, gradients = graphs.modulus_step.graph.python_function(
             t["canvas"],
             t["amplitudes"],
             probes,

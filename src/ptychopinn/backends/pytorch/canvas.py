@@ -260,8 +260,7 @@ class Descent:
         self.velocity = momentum * self.velocity + step * direction
         self.canvas = self.canvas + self.velocity
         if decide or self.follows_phase:
-            phase = turn * self.low.phase(found.gradients)
-            rotation = torch.polar(torch.ones_like(phase), phase)
+            rotation = physics.rotation(turn * self.low.phase(found.gradients))
             turned = self.canvas * rotation
             if decide:
                 plain = float(self.misfit(number + 1, self.canvas))

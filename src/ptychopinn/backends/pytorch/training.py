@@ -145,7 +145,8 @@ class PhysicsTraining(lightning.LightningModule):
         factor = self.course.schedule.factor(self.trainer.global_step)
         training = self.config.training
         rates = (training.learning_rate, training.probe_learning_rate)
-        for group, rate in zip(optimizer.param_groups, rates, strict=False):
+        groups = optimizer.param_groups  # the second one only where the probe is trained
+        for group, rate in zip(groups, rates[: len(groups)], strict=True):
             group["lr"] = rate * factor
         optimizer.step(closure=closure)
 

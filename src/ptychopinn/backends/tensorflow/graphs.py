@@ -40,7 +40,6 @@ class Compiled:
     """
 
     def __init__(self, function: Callable[..., Any], *signature: Any) -> None:
-        self.function = function
         self.graph = tf.function(function, input_signature=signature, autograph=False)
         self._built: Any = None
 
@@ -100,6 +99,15 @@ def projected(
     return Projected(chi, patches, tf.reduce_sum(tf.square(difference)), modelled, change)
 
 
+def summed(
+    found: Projected, probes: Tensor, index: Tensor, shape: Tensor, k: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Numerator, misfit, modelled intensities and phase gradients, see canvas.Projection."""
+    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
+    missing = physics.missing_gradients(found.change, found.modelled, k)
+    return physics.scatter(back, index, shape), found.misfit, found.modelled, missing
+
+
 @compiled(IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, AXIS)
 def modulus_step(
     canvas: Tensor,
@@ -110,12 +118,9 @@ def modulus_step(
     spare: Tensor,
     k: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Numerator, misfit, modelled intensities and phase gradients of a batch, see Projection."""
+    """One modulus projection of a batch and its sums, see :func:`summed`."""
     found = projected(canvas, amplitudes, probes, index, good, spare)
-    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
-    numerator = physics.scatter(back, index, tf.shape(canvas))
-    missing = physics.missing_gradients(found.change, found.modelled, k)
-    return numerator, found.misfit, found.modelled, missing
+    return summed(found, probes, index, tf.shape(canvas), k)
 
 
 @compiled(IMAGE, PATTERNS, PROBES, INDEX, REAL, NUMBER, AXIS, PAIRS)
@@ -131,13 +136,10 @@ def modulus_step_with_probe(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The same with numerator (P, N, N) and weight (N, N) of a step of the probe."""
     found = projected(canvas, amplitudes, probes, index, good, spare)
-    back = tf.reduce_sum(tf.math.conj(probes) * found.chi, axis=1)
-    numerator = physics.scatter(back, index, tf.shape(canvas))
-    missing = physics.missing_gradients(found.change, found.modelled, k)
     waves = tf.math.conj(found.patches)[:, None] * found.chi
     change = tf.reduce_sum(physics.fourier_shift(waves, -fraction[:, None]), axis=0)
     weight = tf.reduce_sum(physics.squared_modulus(found.patches), axis=0)
-    return numerator, found.misfit, found.modelled, missing, change, weight
+    return *summed(found, probes, index, tf.shape(canvas), k), change, weight
 
 
 @compiled(IMAGE, PATTERNS, PROBES, INDEX, REAL)

@@ -181,7 +181,8 @@ class PhysicsTraining:
         network: list[Tensor] = []
         for scan, gradients in collected:
             mine = [gradient / together if together > 1 else gradient for gradient in gradients]
-            network = [a + b for a, b in zip(network, mine, strict=False)] or mine[:count]
+            own = mine[:count]
+            network = [a + b for a, b in zip(network, own, strict=True)] if network else own
             for probe in mine[count:]:
                 probes[scan] = probes[scan] + probe if scan in probes else probe
         training = self.config.training
