@@ -9,33 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 from typing import Any, Literal
 
 from ptychopinn.errors import InputError
-
-Kind = Literal[
-    "conv",  # filters, kernel, dilation, zero padding ("same"); initial: "he" | "zero", bias
-    "activation",  # function: relu | swish | softplus | sigmoid | tanh
-    "max_pool",  # factor
-    "avg_pool",  # factor
-    "upsample",  # factor; nearest neighbour
-    "add",  # sum of all inputs
-    "concat",  # inputs stacked along the channels
-    "channels",  # start, stop: a range of channels
-    "scale",  # factor: multiply by a constant
-    "pad",  # pixels, value: surround with a constant
-    "border",  # pixels: keep only a frame of this width, zero inside
-    "space_to_depth",  # factor r: channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of c
-    "depth_to_space",  # factor: the inverse of space_to_depth
-]
-
+from ptychopinn.networks.layers import LAYERS
 
 @dataclass(frozen=True)
 class Layer:
     """One named operation; ``inputs`` are names of earlier layers or of network inputs."""
 
     name: str
-    kind: Kind
+    kind: str
     inputs: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,51 +52,44 @@ class Network:
                     "reorder the architecture."
                 )
             into = [count[name] for name in layer.inputs]
-            if layer.kind == "conv":
-                count[layer.name] = layer.options["filters"]
-            elif layer.kind == "concat":
-                count[layer.name] = sum(into)
-            elif layer.kind == "channels":
-                count[layer.name] = layer.options["stop"] - layer.options["start"]
-            elif layer.kind == "space_to_depth":
-                count[layer.name] = into[0] * layer.options["factor"] ** 2
-            elif layer.kind == "depth_to_space":
-                count[layer.name] = into[0] // layer.options["factor"] ** 2
-            else:
-                count[layer.name] = into[0]
+            count[layer.name] = LAYERS[layer.kind].channels(into, layer.options)
         return count
 
-    def reach(self) -> int:
-        """Input pixels on each side, at most, that an output pixel depends on."""
-        scale: dict[str, int] = dict.fromkeys(self.inputs, 1)
-        reach: dict[str, int] = dict.fromkeys(self.inputs, 0)
+    def reach(self) -> int | None:
+        """Input pixels on each side, at most, that an output pixel depends on; None: all."""
+        scale: dict[str, Fraction] = dict.fromkeys(self.inputs, Fraction(1))
+        reach: dict[str, Fraction | None] = dict.fromkeys(self.inputs, Fraction(0))
         for layer in self.layers:
-            options, size = layer.options, max(scale[name] for name in layer.inputs)
-            far = max(reach[name] for name in layer.inputs)
-            factor = options.get("factor", 1)
-            if layer.kind == "conv":
-                far += size * options["dilation"] * (options["kernel"] // 2)
-            elif layer.kind in ("max_pool", "avg_pool", "space_to_depth"):
-                far += size * (factor - 1)
-                size *= factor
-            elif layer.kind in ("upsample", "depth_to_space"):
-                size //= factor
-                far += size * (factor - 1)
-            scale[layer.name], reach[layer.name] = size, far
-        return max(reach[name] for name in self.outputs)
+            kind, options = LAYERS[layer.kind], layer.options
+            size = max(scale[name] for name in layer.inputs)
+            larger, smaller = kind.scale(options)
+            # A layer that makes pixels smaller looks with these.
+            looks = kind.looks(options)
+            before = [reach[name] for name in layer.inputs]
+            scale[layer.name] = size * larger / smaller
+            seen = [far for far in before if far is not None]
+            if looks is None or len(seen) < len(before):
+                reach[layer.name] = None
+            else:
+                reach[layer.name] = max(seen) + looks * min(size, size / smaller)
+        ends = [reach[name] for name in self.outputs]
+        finite = [far for far in ends if far is not None]
+        return None if len(finite) < len(ends) else ceil(max(finite))
+
+    def parameters_of(self, layer: Layer) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and first values of what a layer learns, by the end of its name."""
+        count = self.channels()
+        into = [count[name] for name in layer.inputs]
+        return LAYERS[layer.kind].parameters(into, layer.options)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every learned parameter by its name, the same in every backend."""
-        count = self.channels()
         shapes: dict[str, tuple[int, ...]] = {
             name: (len(values),) for name, values in self.vectors.items()
         }
         for layer in self.layers:
-            if layer.kind == "conv":
-                out, kernel = layer.options["filters"], layer.options["kernel"]
-                into = count[layer.inputs[0]]
-                shapes[f"{layer.name}.weight"] = (out, into, kernel, kernel)
-                shapes[f"{layer.name}.bias"] = (out,)
+            for name, (shape, _) in self.parameters_of(layer).items():
+                shapes[f"{layer.name}.{name}"] = shape
         return shapes
 
 
@@ -120,7 +99,7 @@ class Builder:
     def __init__(self) -> None:
         self.layers: list[Layer] = []
 
-    def _add(self, name: str, kind: Kind, *inputs: str, **options: Any) -> str:
+    def _add(self, name: str, kind: str, *inputs: str, **options: Any) -> str:
         self.layers.append(Layer(name, kind, inputs, options))
         return name
 

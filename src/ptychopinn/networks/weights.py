@@ -19,16 +19,10 @@ def initial_weights(network: Network, seed: int) -> dict[str, NDArray[np.float32
     which keeps the variance through a ReLU, or zero where the description says so.
     """
     rng = np.random.default_rng(seed)
-    shapes = network.parameter_shapes()
     weights = {name: np.array(values, np.float32) for name, values in network.vectors.items()}
     for layer in network.layers:
-        if layer.kind != "conv":
-            continue
-        shape = shapes[f"{layer.name}.weight"]
-        deviation = np.sqrt(2 / np.prod(shape[1:])) if layer.options["initial"] == "he" else 0.0
-        drawn = deviation * rng.standard_normal(shape)
-        weights[f"{layer.name}.weight"] = drawn.astype(np.float32)
-        weights[f"{layer.name}.bias"] = np.full(shape[:1], layer.options["bias"], np.float32)
+        for name, (shape, first) in network.parameters_of(layer).items():
+            weights[f"{layer.name}.{name}"] = np.asarray(first(rng, shape), np.float32)
     return weights
 
 

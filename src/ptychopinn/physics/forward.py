@@ -1,157 +1,174 @@
-"""From an object to its diffraction patterns, and back (the adjoint).
+"""The forward model: illumination, exit waves, propagator, detector; and back.
 
-Sub-pixel positions move the *probe*, never the object: a position r is split into the nearest
-whole pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe
-is moved by f with a Fourier shift. This changes the exit wave only by a common translation, which
-the measured intensity cannot see. The probe fades towards the border of its array, so the periodic
-wrap-around of a Fourier shift is harmless to it; the object has no such border.
+    psi_p(u) = P_p(u - f) O(u - N/2 + round(r)),   I(q) = sum_p abs(D psi_p)^2
 
-    psi_p(u) = P_p(u - f) * O(u - N/2 + round(r)),   I(q) = sum_p abs(F psi_p)^2
+Sub-pixel positions move the *probe*, never the object: a position r is split into the nearest whole
+pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe is moved
+by f with a Fourier shift. The probe fades towards the border of its array, so the periodic
+wrap-around of a Fourier shift is harmless to it; the object has no such border. D is the propagator
+to the detector (:mod:`ptychopinn.physics.propagators`), which knows that the exit wave was moved.
+Incoherent modes add as intensities.
 
-with F the unitary 2-D DFT, zero frequency at [N/2, N/2].
+The model is written over the operations of a framework (:mod:`ptychopinn.ops`). Training, solvers,
+simulation, misfit and the checks of probe and geometry all use it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Complex = NDArray[np.complexfloating[Any, Any]]
-Real = NDArray[np.floating[Any]]
-AXES = (-2, -1)
+from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.geometry import places, split_positions
+from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
+
+FAR_FIELD = FarField()
 
 
-def split_positions(
-    positions_px: Real, n: int, origin_px: Any = (0, 0)
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Whole-pixel patch corners on the canvas, (..., 2) int64, and remainders (..., 2) in [-0.5,
-    0.5).
+class PatternBatch(NamedTuple):
+    """Some patterns of a scan, ready for the physics.
 
-    ``origin_px`` is the (y, x) position of canvas pixel [0, 0].
+    amplitudes : (M, N, N) square root of the counts in network units, in the order of the fields.
+    fraction : (M, 2) sub-pixel remainders of the positions.
+    places : where the patches lie on the canvas (:meth:`ptychopinn.ops.base.Ops.places`).
+    centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
+    probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
     """
-    positions = np.asarray(positions_px, dtype=np.float64)
-    nearest = np.floor(positions + 0.5)
-    corner = nearest.astype(np.int64) - n // 2 - np.asarray(origin_px, dtype=np.int64)
-    return corner, positions - nearest
+
+    amplitudes: Array
+    fraction: Array
+    places: Array
+    centre: Array
+    probes: Array | None = None
 
 
-def fft(field: Complex) -> Complex:
-    """Unitary 2-D DFT with the zero frequency at [N/2, N/2]; real space is not shifted."""
-    return np.fft.fftshift(np.fft.fft2(field, norm="ortho"), axes=AXES)
+def pattern_batch(
+    xp: Ops,
+    amplitudes: Array,
+    positions_px: NDArray[np.float64],
+    shape: tuple[int, int],
+    origin_px: Any,
+    probe: Array | None = None,
+) -> PatternBatch:
+    """Place patterns (M, N, N) on a canvas (H, W); keep the shifted ``probe`` (P, N, N) if given."""
+    n = int(amplitudes.shape[-1])
+    where = places(positions_px, n, shape, origin_px)
+    fraction = xp.astype(xp.asarray(where.fraction), amplitudes)
+    return PatternBatch(
+        amplitudes=amplitudes,
+        fraction=fraction,
+        places=xp.call(_places, where_array(xp, where.corner), n, shape[1]),
+        centre=where_array(xp, where.centre),
+        probes=None if probe is None else xp.call(illumination, probe, fraction),
+    )
 
 
-def ifft(spectrum: Complex) -> Complex:
-    """Inverse and adjoint of :func:`fft`."""
-    return np.fft.ifft2(np.fft.ifftshift(spectrum, axes=AXES), norm="ortho")
+def where_array(xp: Ops, index: NDArray[np.int64]) -> Array:
+    """Pixel numbers as an array of the framework."""
+    return xp.asarray(np.ascontiguousarray(index))
 
 
-def fourier_shift(field: Complex, shift_px: Real) -> Complex:
-    """Translate ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) = field(u -
-    shift).
+def _places(xp: Ops, corner: Array, n: Any, width: Any) -> Array:
+    return xp.places(corner, n, width)
 
-    Periodic and unitary; exact for band-limited fields.
+
+def illumination(xp: Ops, probe: Array, fraction: Array) -> Array:
+    """The ``probe`` (P, N, N) moved to the remainders ``fraction`` (M, 2), (M, P, N, N)."""
+    return fourier_shift(xp, probe, fraction[:, None, :])
+
+
+def exit_waves(xp: Ops, probes: Array, patches: Array) -> Array:
+    """(M, P, N, N) of ``probes`` (M, P, N, N) on ``patches`` (M, N, N)."""
+    return probes * patches[:, None]
+
+
+def intensity(xp: Ops, propagator: Propagator, fields: Array) -> Array:
+    """Expected intensity (M, N, N) of fields (M, P, N, N) at the detector."""
+    total = xp.sum_modes(xp.abs2(fields))
+    power = propagator.power(xp, xp.shape(fields)[-1])
+    return total if power is None else total * power
+
+
+def modelled(
+    xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch
+) -> tuple[Array, Array, Array]:
+    """Patches (M, N, N), fields (M, P, N, N) and intensities (M, N, N) of a batch with its probes,
+    in the order of the fields."""
+    patches = xp.gather(canvas, batch.places, xp.shape(batch.amplitudes)[-1])
+    waves = exit_waves(xp, batch.probes, patches)
+    fields = propagator.forward(xp, waves, batch.fraction)
+    return patches, fields, intensity(xp, propagator, fields)
+
+
+def backward(
+    xp: Ops, propagator: Propagator, fields: Array, batch: PatternBatch
+) -> tuple[Array, Array]:
+    """Waves D^-1 fields (M, P, N, N), and sum_p conj(P_p) D^-1 fields (M, N, N): what fields mean
+    for exit waves and patches, the adjoint of :func:`modelled` up to the power of D."""
+    waves = propagator.backward(xp, fields, batch.fraction)
+    return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
+
+
+def with_probes(xp: Ops, batch: PatternBatch, probe: Array) -> PatternBatch:
+    """The batch with ``probe`` (P, N, N) at its remainders, unless it keeps one."""
+    if batch.probes is not None:
+        return batch
+    return batch._replace(probes=xp.call(illumination, probe, batch.fraction))
+
+
+def predict(
+    xp: Ops,
+    canvas: NDArray[Any],
+    probe: NDArray[Any],
+    positions_px: NDArray[Any],
+    origin_px: Any = (0, 0),
+    propagator: Propagator = FAR_FIELD,
+    batch_length: int | None = None,
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Expected intensities of a canvas (H, W) under ``probe`` (P, N, N), batch by batch.
+
+    Yields which patterns, and (b, N, N) with the zero frequency at [N/2, N/2], in the precision of
+    the canvas.
     """
-    ky = np.fft.fftfreq(field.shape[-2])[:, None]
-    kx = np.fft.fftfreq(field.shape[-1])[None, :]
-    shift = np.asarray(shift_px)
-    phase = ky * shift[..., 0, None, None] + kx * shift[..., 1, None, None]
-    return np.fft.ifft2(np.fft.fft2(field) * np.exp(-2j * np.pi * phase))
+    n, count = probe.shape[-1], len(positions_px)
+    shape = (int(canvas.shape[0]), int(canvas.shape[1]))
+    held, light = xp.asarray(canvas), xp.asarray(probe.astype(canvas.dtype))
+    length = count if batch_length is None else batch_length
+    like = np.zeros(0, canvas.dtype).real
+    for start in range(0, count, length):
+        part = slice(start, min(start + length, count))
+        positions = np.asarray(positions_px[part], np.float64)
+        nothing = xp.asarray(np.zeros((len(positions), n, n), like.dtype))
+        batch = pattern_batch(xp, nothing, positions, shape, origin_px, light)
+        found = xp.call(_intensities, propagator, held, batch)
+        yield part, propagator.outward(xp.to_numpy(found))
 
 
-def _pixel_index(corner: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    u = np.arange(n)
-    return corner[..., 0, None, None] + u[:, None], corner[..., 1, None, None] + u[None, :]
-
-
-def extract_patches(canvas: Complex, corner: NDArray[np.int64], n: int) -> Complex:
-    """Cut the patches (M, N, N) whose first pixels are ``corner`` (M, 2) out of ``canvas`` (H,
-    W)."""
-    rows, columns = _pixel_index(corner, n)
-    return canvas[rows, columns]
-
-
-def scatter_patches(patches: Complex, corner: NDArray[np.int64], shape: tuple[int, int]) -> Complex:
-    """Add patches (M, N, N) onto a canvas of zeros; the adjoint of :func:`extract_patches`."""
-    canvas = np.zeros(shape, dtype=patches.dtype)
-    np.add.at(canvas, _pixel_index(corner, patches.shape[-1]), patches)
-    return canvas
-
-
-def exit_waves(
-    canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)
-) -> Complex:
-    """Exit waves (M, P, N, N) of ``probe`` (P, N, N) at ``positions_px`` (M, 2) on ``canvas`` (H,
-    W)."""
-    n = probe.shape[-1]
-    corner, fraction = split_positions(positions_px, n, origin_px)
-    patches = extract_patches(canvas, corner, n)
-    return fourier_shift(probe[None], fraction[:, None]) * patches[:, None]
+def _intensities(xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch) -> Array:
+    return modelled(xp, propagator, canvas, batch)[2]
 
 
 def intensities(
-    canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)
-) -> Real:
-    """Expected counts (M, N, N): incoherent modes add as intensities."""
-    waves = fft(exit_waves(canvas, probe, positions_px, origin_px))
-    return (np.abs(waves) ** 2).sum(axis=1)
-
-
-def forward_linear(
-    canvas: Complex, probe: Complex, positions_px: Real, origin_px: Any = (0, 0)
-) -> Complex:
-    """Far fields (M, P, N, N): the linear map A from the canvas to the detector."""
-    return fft(exit_waves(canvas, probe, positions_px, origin_px))
-
-
-def adjoint_linear(
-    fields: Complex,
-    probe: Complex,
-    positions_px: Real,
-    shape: tuple[int, int],
+    canvas: NDArray[Any],
+    probe: NDArray[Any],
+    positions_px: NDArray[Any],
     origin_px: Any = (0, 0),
-) -> Complex:
-    """The adjoint of :func:`forward_linear`: <A O, Psi> = <O, A* Psi> for all O and Psi."""
-    n = probe.shape[-1]
-    corner, fraction = split_positions(positions_px, n, origin_px)
-    shifted = fourier_shift(probe[None], fraction[:, None])
-    back = (np.conj(shifted) * ifft(fields)).sum(axis=1)
-    return scatter_patches(back, corner, shape)
-
-
-def canvas_for(
-    positions_px: Real, n: int, margin: int = 0
-) -> tuple[tuple[int, int], NDArray[np.int64]]:
-    """Smallest canvas holding every patch: its shape (H, W) and ``origin_px`` (y, x)."""
-    corner, _ = split_positions(positions_px, n)
-    low = corner.reshape(-1, 2).min(axis=0) - margin
-    high = corner.reshape(-1, 2).max(axis=0) + n + margin
-    height, width = (int(v) for v in high - low)
-    return (height, width), low
-
-
-def illumination(
-    positions_px: Real, probe: Complex, shape: tuple[int, int], origin_px: Any = (0, 0)
+    propagator: Propagator = FAR_FIELD,
 ) -> NDArray[np.float64]:
-    """Light on every pixel of a canvas (H, W): the intensity of ``probe`` (P, N, N), summed over
-    its modes and over the positions (M, 2), to the whole pixel."""
-    n = probe.shape[-1]
+    """Expected counts (M, N, N) by NumPy in double precision (see :func:`predict`)."""
+    from ptychopinn.ops.numpy import NumpyOps
+
+    xp = NumpyOps()
+    ((_, found),) = predict(
+        xp, np.asarray(canvas, np.complex128), probe, positions_px, origin_px, propagator
+    )
+    return found
+
+
+def check_on_canvas(positions_px: NDArray[Any], n: int, shape: Any, origin_px: Any) -> bool:
+    """Whether every patch lies on the canvas (H, W)."""
     corner, _ = split_positions(positions_px, n, origin_px)
-    kernel = np.zeros(shape)
-    kernel[:n, :n] = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
-    count = np.zeros(shape)
-    np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
-    light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
-    return np.maximum(light, 0)
-
-
-def mean_overlap(positions_px: Real, probe: Complex) -> float:
-    """How many patterns see a point of the object, on average, weighted with the light there.
-
-    With p the intensity of ``probe`` (P, N, N) and L = sum_j p(u - r_j) over M positions:
-    ``sum L^2 / (M sum p^2)``, which is 1 for a single pattern.
-    """
-    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
-    light = illumination(positions_px, probe, *canvas_for(positions_px, probe.shape[-1]))
-    return float((light**2).sum() / (len(positions_px) * (density**2).sum()))
+    return bool((corner >= 0).all() and (corner + n <= np.asarray(shape)).all())

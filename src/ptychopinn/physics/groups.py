@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.physics.forward import fft, fourier_shift
+from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.forward import illumination, intensity
+from ptychopinn.physics.propagators import Propagator, fourier_shift
 
 # A patch keeps this share of the largest weight, times its taper, where the probe is dark: above
 # the rounding of single precision, below what the light there could tell. Without a patch: FILL.
@@ -48,87 +50,103 @@ def merge_weight(probe: NDArray[Any]) -> NDArray[np.float64]:
     return weight / weight.max()
 
 
-def split_offsets(offsets_px: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Whole pixels d (B, C, 2) and remainders f in [-0.5, 0.5) of group offsets (B, C, 2)."""
-    whole = np.floor(np.asarray(offsets_px, dtype=np.float64) + 0.5)
-    return whole.astype(np.int64), offsets_px - whole
+def split_offsets(xp: Ops, offsets_px: Array) -> tuple[Array, Array]:
+    """Whole pixels d and remainders f in [-0.5, 0.5) of group offsets (B, C, 2), as real numbers."""
+    whole = xp.floor(offsets_px + 0.5)
+    return whole, offsets_px - whole
 
 
-def taper(n: int, fraction: NDArray[Any]) -> NDArray[np.float64]:
+def taper(xp: Ops, n: Any, fraction: Array) -> Array:
     """Hann window on a rim, (..., n, n), moved by ``fraction`` (..., 2): largest in the middle."""
-    u = np.arange(n)
-    y = np.sin(np.pi * (u - fraction[..., 0, None]) / n) ** 2
-    x = np.sin(np.pi * (u - fraction[..., 1, None]) / n) ** 2
+    u, k = xp.arange(n, fraction), np.pi / xp.number(n, fraction)
+    y = xp.square(xp.sin((u - fraction[..., 0, None]) * k))
+    x = xp.square(xp.sin((u - fraction[..., 1, None]) * k))
     return TAPER_RIM + (1 - TAPER_RIM) * y[..., :, None] * x[..., None, :]
 
 
-def shift_patches(patches: NDArray[Any], fraction: NDArray[Any]) -> NDArray[np.complex128]:
+def shift_patches(xp: Ops, patches: Array, fraction: Array) -> Array:
     """Move patches (..., N, N), which are not periodic, by ``fraction`` (..., 2) of a pixel.
 
     S[f](O) = T[f](h O) / T[f](h) with T the Fourier shift and h the :func:`taper`. Constants are
     kept exactly, and the jump between opposite borders, where h is small, does not ring through the
     patch.
     """
-    n = patches.shape[-1]
-    moved = fourier_shift(taper(n, np.zeros(2)) * patches, fraction) / taper(n, fraction)
-    return moved.astype(np.complex128)
+    n, shift = xp.shape(patches)[-1], xp.astype(fraction, patches)
+    tapered = xp.scaled(patches, taper(xp, n, xp.zeros_like(shift)))
+    return xp.scaled(fourier_shift(xp, tapered, shift), 1 / taper(xp, n, shift))
 
 
-def shift_weight(weight: NDArray[Any], fraction: NDArray[Any]) -> NDArray[np.float64]:
+def shift_weight(xp: Ops, weight: Array, fraction: Array) -> Array:
     """The weight (N, N) moved by ``fraction`` (..., 2) of a pixel, (..., N, N), always positive."""
-    floor = FLOOR * weight.max() * taper(weight.shape[-1], fraction)
-    return fourier_shift(weight, fraction).real.clip(min=0) + floor
+    shift = xp.astype(fraction, weight)
+    floor = taper(xp, xp.shape(weight)[-1], shift) * (FLOOR * xp.max(weight))
+    field = xp.complex(weight, xp.zeros_like(weight))
+    return xp.maximum(xp.real(fourier_shift(xp, field, shift)), 0) + floor
 
 
-def _index(whole: NDArray[np.int64], n: int, reach: int) -> tuple[NDArray[np.int64], ...]:
-    u = np.arange(n)
-    group = np.arange(whole.shape[0])[:, None, None, None]
-    rows = (whole[..., 0] + reach)[..., None, None] + u[:, None]
-    columns = (whole[..., 1] + reach)[..., None, None] + u[None, :]
-    return group, rows, columns
+def group_places(xp: Ops, whole: Array, n: Any, reach: Any) -> tuple[Array, Any]:
+    """Where patches (B*C) lie in group canvases laid out one after the other, and the side L."""
+    size = n + 2 * reach
+    groups, members = xp.shape(whole)[:2]
+    first = xp.reshape(xp.integers(groups, whole) * (size * size), (groups, 1))
+    first = xp.reshape(xp.broadcast_to(first, (groups, members)), (groups * members,))
+    corner = xp.reshape(xp.as_index(whole) + reach, (groups * members, 2))
+    return xp.places(corner, n, size, first), size
 
 
-def merge(
-    patches: NDArray[Any], offsets_px: NDArray[Any], weight: NDArray[Any], reach: int
-) -> NDArray[np.complex128]:
+def merge(xp: Ops, patches: Array, offsets_px: Array, weight: Array, reach: Any) -> Array:
     """Merge patches (B, C, N, N) into group canvases (B, L, L) with L = N + 2*reach.
 
     ``reach`` is at least the largest whole-pixel offset. Pixels that no patch covers are 1.
     """
-    n = patches.shape[-1]
-    whole, fraction = split_offsets(offsets_px)
-    index = _index(whole, n, reach)
-    size = n + 2 * reach
-    above = np.zeros((patches.shape[0], size, size), dtype=np.complex128)
-    below = np.zeros(above.shape)
-    moved = shift_weight(weight, fraction)
-    np.add.at(above, index, moved * shift_patches(patches, fraction))
-    np.add.at(below, index, moved)
+    groups, members, n = xp.shape(patches)[:3]
+    whole, fraction = split_offsets(xp, offsets_px)
+    places, size = group_places(xp, whole, n, reach)
+    shift = xp.reshape(fraction, (groups * members, 2))
+    moved = shift_weight(xp, weight, shift)
+    shifted = shift_patches(xp, xp.reshape(patches, (groups * members, n, n)), shift)
+    pixels = groups * size * size
+    above = xp.plus(None, xp.spread(xp.scaled(shifted, moved), places, pixels))
+    below = xp.plus(None, xp.spread(moved, places, pixels))
     covered = below > 0
-    return np.where(covered, above / np.where(covered, below, 1), FILL)
+    merged = xp.scaled(above, 1 / xp.where(covered, below, xp.ones_like(below)))
+    filled = xp.where(covered, merged, FILL * xp.ones_like(merged))
+    return xp.reshape(filled, (groups, size, size))
 
 
-def extract(
-    canvas: NDArray[Any], offsets_px: NDArray[Any], n: int, reach: int
-) -> NDArray[np.complex128]:
+def extract(xp: Ops, canvas: Array, offsets_px: Array, n: Any, reach: Any) -> Array:
     """Cut the patches (B, C, N, N) at the whole-pixel offsets out of group canvases (B, L, L)."""
-    whole, _ = split_offsets(offsets_px)
-    return canvas[_index(whole, n, reach)]
+    whole, _ = split_offsets(xp, offsets_px)
+    places, _ = group_places(xp, whole, n, reach)
+    return xp.reshape(xp.gather(canvas, places, n), (*xp.shape(offsets_px)[:2], n, n))
+
+
+def common_patches(xp: Ops, patches: Array, offsets_px: Array, weight: Array, reach: Any) -> Array:
+    """Patches (B, C, N, N) after merging each group into one object and cutting them out again."""
+    merged = merge(xp, patches, offsets_px, weight, reach)
+    return extract(xp, merged, offsets_px, xp.shape(patches)[-1], reach)
+
+
+def reach_of(offsets_px: NDArray[np.float64]) -> int:
+    """The largest whole-pixel offset of groups (B, C, 2)."""
+    return int(np.abs(np.floor(offsets_px + 0.5)).max())
 
 
 def group_intensities(
-    patches: NDArray[Any],
-    offsets_px: NDArray[Any],
-    probe: NDArray[Any],
-    weight: NDArray[Any] | None = None,
-) -> NDArray[np.float64]:
-    """Expected intensities (B, C, N, N) of merged patches: merge, extract, illuminate, propagate.
-
-    ``weight`` (N, N) defaults to :func:`merge_weight` of the probe (P, N, N).
-    """
-    w = merge_weight(probe) if weight is None else weight
-    whole, fraction = split_offsets(offsets_px)
-    reach = int(np.abs(whole).max())
-    common = extract(merge(patches, offsets_px, w, reach), offsets_px, patches.shape[-1], reach)
-    shifted = fourier_shift(probe, fraction[..., None, :])
-    return (np.abs(fft(shifted * common[:, :, None])) ** 2).sum(axis=2)
+    xp: Ops,
+    propagator: Propagator,
+    patches: Array,
+    offsets_px: Array,
+    probe: Array,
+    weight: Array,
+    reach: Any,
+) -> Array:
+    """Expected intensities (B, C, N, N), in the order of the fields, of merged patches under
+    ``probe`` (P, N, N): merge, extract, illuminate, propagate."""
+    groups, members, n = xp.shape(patches)[:3]
+    _, fraction = split_offsets(xp, offsets_px)
+    common = common_patches(xp, patches, offsets_px, weight, reach)
+    shift = xp.astype(xp.reshape(fraction, (groups * members, 2)), patches)
+    waves = illumination(xp, probe, shift) * xp.reshape(common, (groups * members, 1, n, n))
+    fields = propagator.forward(xp, waves, shift)
+    return xp.reshape(intensity(xp, propagator, fields), (groups, members, n, n))

@@ -21,38 +21,70 @@ integrated in the least-squares sense:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from ptychopinn.physics.forward import split_positions
+from ptychopinn.ops.base import Array, Ops
 
 # Share of the strongest light added in the denominator: gradients fade out where little light fell.
 FADE = 0.1
+
+
+class LowFrequency(NamedTuple):
+    """What the integration needs on a canvas of one shape.
+
+    spread : (H', W'//2+1) spectrum of the intensity of the probe.  integrate : (2, H', W'//2+1).
+    k : (N,) radians per pixel.  shape : (H, W) of the canvas.  larger : (H', W') of the transforms.
+    """
+
+    spread: Array
+    integrate: Array
+    k: Array
+    shape: tuple[Any, Any]
+    larger: tuple[Any, Any]
+
+
+def low_frequency(xp: Ops, probe: NDArray[Any], shape: tuple[int, int]) -> LowFrequency:
+    """For a ``probe`` (P, N, N) on a canvas (H, W), in the precision of the probe."""
+    larger = transform_shape(shape)
+    real = np.zeros(0, probe.dtype).real.dtype
+    return LowFrequency(
+        spread=xp.asarray(probe_spread(probe, larger).astype(probe.dtype)),
+        integrate=xp.asarray(integration_kernels(larger).astype(probe.dtype)),
+        k=xp.asarray(momentum_axis(probe.shape[-1]).astype(real)),
+        shape=(int(shape[0]), int(shape[1])),
+        larger=larger,
+    )
+
+
+def missing_gradients(xp: Ops, difference: Array, modelled: Array, k: Array) -> Array:
+    """Missing phase gradient (M, 2), given measured minus modelled intensities on good pixels and
+    the modelled ones, (M, N, N) in FFT order."""
+    along_y = xp.matmul(xp.sum(difference, axis=2), k)
+    along_x = xp.matmul(xp.sum(difference, axis=1), k)
+    return xp.stack([along_y, along_x], axis=1) / xp.sum(modelled, axis=(1, 2))[:, None]
+
+
+def missing_phase(xp: Ops, gradients: Array, centre: Array, low: LowFrequency) -> Array:
+    """The phase (H, W), up to a constant, whose gradients (M, 2) were found at the flat pixels
+    ``centre`` (M,)."""
+    height, width = low.shape
+    values = xp.concat([gradients, xp.ones_like(gradients[:, :1])], axis=1)
+    placed = xp.permute_dims(xp.spread_points(values, centre, height * width), (1, 0))
+    planes = xp.reshape(placed, (3, height, width))
+    spread = xp.irfft2(xp.rfft2(planes, low.larger) * low.spread, low.larger)
+    field = spread[:2] / (spread[2] + FADE * xp.max(spread[2]))
+    slope = xp.sum(xp.rfft2(field, low.larger) * low.integrate, axis=0)
+    return xp.irfft2(slope, low.larger)[:height, :width]
 
 
 def momentum_axis(n: int) -> NDArray[np.float64]:
     """Spatial frequency k of every detector row or column in FFT order, radians per object
     pixel."""
     return np.asarray(2 * np.pi * np.fft.fftfreq(n), dtype=np.float64)
-
-
-def phase_gradients(
-    modelled: NDArray[Any], measured: NDArray[Any], good: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Missing phase gradient (M, 2) = (dy, dx) under each pattern, radians per pixel.
-
-    ``modelled`` and ``measured`` are intensities (M, N, N), zero frequency at [N/2, N/2]; bad
-    pixels are left out on both sides.
-    """
-    k = np.fft.fftshift(momentum_axis(modelled.shape[-1]))
-    difference = np.where(good, np.asarray(measured, np.float64) - modelled, 0)
-    total = np.asarray(modelled, np.float64).sum(axis=(1, 2))
-    return np.stack(
-        ((difference.sum(axis=2) @ k) / total, (difference.sum(axis=1) @ k) / total), axis=1
-    )
 
 
 def probe_spread(probe: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex128]:
@@ -86,28 +118,3 @@ def integration_kernels(shape: tuple[int, int]) -> NDArray[np.complex128]:
     power = np.abs(dy) ** 2 + np.abs(dx) ** 2
     power[0, 0] = 1  # the numerator is zero there
     return np.stack([np.conj(dy) / power, np.conj(dx) / power])
-
-
-def missing_phase(
-    gradients: NDArray[Any],
-    positions_px: NDArray[Any],
-    probe: NDArray[Any],
-    shape: tuple[int, int],
-    origin_px: Any = (0, 0),
-) -> NDArray[np.float64]:
-    """The phase (H, W) in radians, up to a constant, with these gradients (M, 2) at the positions.
-
-    ``shape`` and ``origin_px`` are those of the canvas; every patch must lie on it.
-    """
-    n = probe.shape[-1]
-    corner, _ = split_positions(positions_px, n, origin_px)
-    rows, columns = (corner + n // 2).T
-    larger = transform_shape(shape)
-    placed = np.zeros((3, *larger))
-    for plane, values in zip(placed, (*gradients.T, np.ones(len(gradients))), strict=True):
-        np.add.at(plane, (rows, columns), values)
-    spread = np.fft.irfft2(np.fft.rfft2(placed) * probe_spread(probe, larger), s=larger)
-    field = spread[:2] / (spread[2] + FADE * spread[2].max())
-    slope = (np.fft.rfft2(field) * integration_kernels(larger)).sum(axis=0)
-    phase: NDArray[np.float64] = np.fft.irfft2(slope, s=larger)
-    return phase[: shape[0], : shape[1]]

@@ -1,0 +1,124 @@
+"""What the parts of the program agree on: progress, what a solver hands back, what a solver is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ptychopinn.data.normalization import PreparedScan
+
+
+class Progress(Protocol):
+    """Hears how the work advances; the command line draws it, a library call may ignore it."""
+
+    def epoch(self, number: int, steps: int) -> None:
+        """Training epoch, or pass of a solver, ``number`` (from 0) begins and has this many
+        steps."""
+
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        """One step is done."""
+
+    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
+        """The epoch is over, validation included."""
+
+
+class Silent:
+    """A progress that is not shown."""
+
+    def epoch(self, number: int, steps: int) -> None: ...
+
+    def step(self, loss: float, patterns_per_s: float) -> None: ...
+
+    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """An object as a solver leaves it, in network units.
+
+    object : (H, W) complex64.  weight : (H, W) float32, 0 = never seen.
+    origin_px : (y, x) scan position of canvas pixel [0, 0].
+    losses : relative amplitude misfit per pass, empty for patch networks.
+    corrections : share of each learned correction that was taken: 1, less when it was damped
+        because it raised the misfit, 0 when it was rejected; empty for other solvers.
+    """
+
+    object: NDArray[np.complex64]
+    weight: NDArray[np.float32]
+    origin_px: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    corrections: tuple[float, ...] = ()
+
+    def on(self, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """The object on a canvas of another place: 1 where this one does not reach."""
+        canvas = np.ones(shape, dtype=np.complex64)
+        low = np.maximum(self.origin_px, origin_px)
+        high = np.minimum(self.origin_px + self.object.shape, origin_px + np.array(shape))
+        if (low < high).all():
+            (y, x), (v, u) = low - origin_px, low - self.origin_px
+            height, width = high - low
+            canvas[y : y + height, x : x + width] = self.object[v : v + height, u : u + width]
+        return canvas
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """What a solver hands back, in network units.
+
+    canvas : the object.  probe : (P, N, N) complex64.  positions_px : (M, 2) float64.
+    passes : how many were made.
+    """
+
+    canvas: Canvas
+    probe: NDArray[np.complex64]
+    positions_px: NDArray[np.float64]
+    passes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A pass over the patterns that is done.
+
+    number : of the pass, from 1.  misfit : relative amplitude misfit during it, NaN if the solver
+    knows none.  result : makes what was found so far; the next pass makes it out of date.
+    """
+
+    number: int
+    misfit: float
+    result: Callable[[], Solved]
+
+
+class Solver(ABC):
+    """Finds the object of a scan, pass by pass.
+
+    ``for step in solver.run(scan): ...`` watches it; leaving the loop stops it, and
+    ``step.result()`` is what was found until then.
+    """
+
+    @abstractmethod
+    def run(
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+    ) -> Iterator[Step]:
+        """Passes over the patterns of ``scan`` from the object ``start``, or from an empty one.
+
+        Raises
+        ------
+        InputError
+            When scan and solver do not fit together, or the memory does not suffice.
+        """
+
+    def solve(
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+    ) -> Solved:
+        """All passes, and what they found."""
+        last = None
+        for last in self.run(scan, start, progress):
+            pass
+        assert last is not None  # every solver makes at least one pass
+        return last.result()

@@ -1,0 +1,72 @@
+"""Runs a described network on the operations of a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.networks.layers import LAYERS
+from ptychopinn.networks.spec import Network
+from ptychopinn.networks.weights import Weights, check_names_and_shapes
+from ptychopinn.ops.base import Array, Ops
+
+
+class BuiltNetwork:
+    """The network ``description`` with ``weights``; inputs and outputs are (B, C, H, W).
+
+    Attributes
+    ----------
+    parameters : by their names in the description, in the shapes of the bundle.
+    inside : context in which the layers run; a training in mixed precision sets it.
+    """
+
+    def __init__(self, xp: Ops, description: Network, weights: Weights) -> None:
+        check_names_and_shapes(description, weights)
+        self.xp, self.description = xp, description
+        self.parameters: dict[str, Array] = {
+            name: xp.variable(np.array(weights[name], np.float32))
+            for name in description.parameter_shapes()
+        }
+        self.inside: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        """The learned parameters that belong to no layer."""
+        return {name: self.parameters[name] for name in self.description.vectors}
+
+    def __call__(self, **inputs: Array) -> tuple[Array, ...]:
+        xp = self.xp
+        names = list(self.description.inputs)
+        found = xp.call(self._run, [inputs[name] for name in names])
+        return tuple(found)
+
+    def _run(self, xp: Ops, inputs: list[Array]) -> list[Array]:
+        with self.inside():
+            values = {
+                name: xp.image_in(x)
+                for name, x in zip(self.description.inputs, inputs, strict=True)
+            }
+            for layer in self.description.layers:
+                own = {
+                    name: self.parameters[f"{layer.name}.{name}"]
+                    for name in self.description.parameters_of(layer)
+                }
+                given = [values[name] for name in layer.inputs]
+                values[layer.name] = LAYERS[layer.kind].run(xp, given, layer.options, own)
+            return [xp.single(xp.image_out(values[name])) for name in self.description.outputs]
+
+    def export_weights(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all parameters as float32 arrays, for the bundle."""
+        return {
+            name: np.array(self.xp.to_numpy(p), np.float32) for name, p in self.parameters.items()
+        }
+
+    def import_weights(self, weights: Weights) -> None:
+        """Take over all parameters; names and shapes must match exactly."""
+        check_names_and_shapes(self.description, weights)
+        for name, parameter in self.parameters.items():
+            self.xp.assign(parameter, weights[name])

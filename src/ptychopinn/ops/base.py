@@ -1,0 +1,333 @@
+"""What the physics, the solvers and the networks ask of a framework.
+
+Everything above this folder is written once, with the operations of :class:`Ops`; a framework is
+one file that offers them. Operations have the names of the Python array API standard where it has
+them. Arithmetic, comparison, indexing by slices and ``None`` are written with the operators of the
+arrays, which all frameworks share. Real and complex arrays are never mixed by an operator, because
+not every framework does that: :meth:`Ops.scaled` multiplies complex by real.
+
+An operation that goes over the canvas takes *places*, made by :meth:`Ops.places`: where patches
+lie, in the form that is fastest for the framework.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = Any
+Index = NDArray[np.int64]
+Padding = Literal["zero", "edge"]
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """A named parameter that training changes; ``array`` is the framework's own object."""
+
+    name: str
+    array: Array
+
+
+class Ops(ABC):
+    """The operations of one framework on one device.
+
+    Attributes
+    ----------
+    name : of the backend.
+    channels : axis of the channels of images inside a network, 1 or -1.
+    batch_bytes : memory of the patterns that one batch works on, what is fastest here.
+    batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
+    """
+
+    name: ClassVar[str]
+    channels: ClassVar[int] = 1
+    batch_bytes: ClassVar[int] = 8 << 20
+    batch_canvases: ClassVar[int] = 0
+
+    # --- arrays in and out ------------------------------------------------------------------------
+
+    @abstractmethod
+    def asarray(self, values: Any) -> Array:
+        """An array of the framework on its device; numbers keep their precision."""
+
+    @abstractmethod
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        """The values as a NumPy array, apart from any derivative."""
+
+    @abstractmethod
+    def shape(self, x: Array) -> tuple[Any, ...]:
+        """Lengths of the axes; what is open while a graph is built is a number of that graph."""
+
+    @abstractmethod
+    def astype(self, x: Array, like: Array) -> Array:
+        """Real ``x`` in the precision of ``like``, real or complex."""
+
+    @abstractmethod
+    def zeros(self, shape: Sequence[Any], like: Array) -> Array:
+        """Zeros of the type of ``like``."""
+
+    @abstractmethod
+    def ones_like(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def zeros_like(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def detached(self, x: Array) -> Array:
+        """The same values as a constant of every derivative."""
+
+    # --- elementwise ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def real(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def imag(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def conj(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def complex(self, real: Array, imag: Array) -> Array: ...
+
+    @abstractmethod
+    def scaled(self, x: Array, factor: Array) -> Array:
+        """Complex ``x`` times real ``factor``."""
+
+    @abstractmethod
+    def rotation(self, phase: Array) -> Array:
+        """exp(i phase) of a real phase."""
+
+    @abstractmethod
+    def abs2(self, x: Array) -> Array:
+        """abs(x)^2 of complex ``x``, with a derivative at zero."""
+
+    @abstractmethod
+    def abs(self, x: Array) -> Array:
+        """abs(x) of real ``x``."""
+
+    @abstractmethod
+    def square(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def sqrt(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def log(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def sin(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def floor(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def maximum(self, x: Array, least: Any) -> Array: ...
+
+    @abstractmethod
+    def where(self, condition: Array, x: Array, otherwise: Array) -> Array: ...
+
+    # --- along axes -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array: ...
+
+    @abstractmethod
+    def max(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
+
+    @abstractmethod
+    def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
+
+    @abstractmethod
+    def reshape(self, x: Array, shape: Sequence[Any]) -> Array: ...
+
+    @abstractmethod
+    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array: ...
+
+    @abstractmethod
+    def broadcast_to(self, x: Array, shape: Sequence[Any]) -> Array: ...
+
+    @abstractmethod
+    def roll(self, x: Array, shift: int, axis: int) -> Array: ...
+
+    @abstractmethod
+    def take(self, x: Array, index: Array) -> Array:
+        """The entries ``index`` along the first axis."""
+
+    @abstractmethod
+    def matmul(self, x: Array, y: Array) -> Array:
+        """Matrix product of the last two axes; ``y`` may be a vector."""
+
+    @abstractmethod
+    def pad(self, x: Array, before: Sequence[Any], after: Sequence[Any], mode: Padding) -> Array:
+        """Surround the last two axes, with zeros or with their border repeated."""
+
+    def sum_squares(self, x: Array) -> Array:
+        """Sum of all x^2."""
+        return self.sum(self.square(x))
+
+    def sum_modes(self, x: Array) -> Array:
+        """Sum over the second axis, the probe modes."""
+        return self.sum(x, axis=1)
+
+    # --- transforms -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def fft2(self, x: Array) -> Array:
+        """2-D DFT of the last two axes, zero frequency at [0, 0].
+
+        abs(fft2(x))^2 times :meth:`fft_power` conserves the energy.
+        """
+
+    @abstractmethod
+    def ifft2(self, x: Array) -> Array:
+        """The inverse of :meth:`fft2`."""
+
+    def fft_power(self, n: Any) -> Any:
+        """What makes abs(fft2(x))^2 of n x n pixels unitary; None where it is already."""
+        return None
+
+    @abstractmethod
+    def rfft2(self, x: Array, shape: tuple[Any, Any]) -> Array:
+        """The half (..., H', W'//2 + 1) of the DFT of real ``x`` padded to ``shape``."""
+
+    @abstractmethod
+    def irfft2(self, x: Array, shape: tuple[Any, Any]) -> Array: ...
+
+    @abstractmethod
+    def fftfreq(self, n: Any, like: Array) -> Array:
+        """Cycles per pixel in FFT order, in the real precision of ``like``."""
+
+    @abstractmethod
+    def arange(self, n: Any, like: Array) -> Array:
+        """0, 1, ... n-1 in the real precision of ``like``."""
+
+    def number(self, value: Any, like: Array) -> Any:
+        """A number, that of a graph too, which arithmetic takes together with ``like``."""
+        return value
+
+    @abstractmethod
+    def integers(self, n: Any, like: Array) -> Array:
+        """0, 1, ... n-1 for counting pixels, on the device of ``like``."""
+
+    @abstractmethod
+    def as_index(self, x: Array) -> Array:
+        """Real whole numbers for counting pixels."""
+
+    # --- patches on a canvas ----------------------------------------------------------------------
+
+    @abstractmethod
+    def places(self, corner: Array, n: Any, width: Any, first: Any = 0) -> Array:
+        """Where patches of n x n pixels with the first pixels ``corner`` (M, 2) lie on a canvas of
+        this width, whose flat pixels are counted from ``first``."""
+
+    @abstractmethod
+    def gather(self, canvas: Array, places: Array, n: Any) -> Array:
+        """Patches (M, n, n) of a ``canvas``."""
+
+    @abstractmethod
+    def spread(self, patches: Array, places: Array, size: Any) -> Any:
+        """The adjoint of :meth:`gather`: a contribution to a flat canvas of ``size`` pixels, for
+        :meth:`plus`."""
+
+    @abstractmethod
+    def spread_points(self, values: Array, pixels: Array, size: Any) -> Array:
+        """Sum of the rows ``values`` (M, K) at flat ``pixels`` (M,), (size, K)."""
+
+    @abstractmethod
+    def plus(self, total: Any, contribution: Any) -> Array:
+        """``total``, None at first, with a contribution; ``total`` may be overwritten."""
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(self, *arguments)`` of arrays, numbers and NamedTuples of them, as one graph
+        where the framework gains by that. The function is one of a module, without state."""
+        return function(self, *arguments)
+
+    def each(
+        self, work: Callable[[Any], Any], items: Iterable[Any]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Every item with what ``work`` makes of it, in their order; few are held at a time."""
+        for item in items:
+            yield item, work(item)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Compute inside the block, without derivatives, with the threads asked for.
+
+        Raises
+        ------
+        InputError
+            When the memory of the device does not suffice.
+        """
+        yield
+
+    def variable(self, values: NDArray[Any]) -> Array:
+        """A parameter that :meth:`assign` and training change."""
+        return self.asarray(values)
+
+    def assign(self, variable: Array, values: NDArray[Any]) -> None:
+        """Give a parameter new values."""
+        raise NotImplementedError
+
+    # --- layers of networks; images have their channels on the axis ``channels`` ------------------
+
+    @abstractmethod
+    def image_in(self, x: Array) -> Array:
+        """(B, C, H, W) in the order of the axes that networks use here."""
+
+    @abstractmethod
+    def image_out(self, x: Array) -> Array:
+        """The inverse of :meth:`image_in`."""
+
+    def single(self, x: Array) -> Array:
+        """Real ``x`` in single precision, whatever the layers of a network computed with."""
+        return x
+
+    @abstractmethod
+    def conv2d(
+        self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
+    ) -> Array:
+        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, and zeros around the image:
+        each side becomes 1 / stride as long, rounded up."""
+
+    @abstractmethod
+    def conv_transpose2d(self, x: Array, weight: Array, bias: Array, stride: int) -> Array:
+        """The adjoint of a strided convolution that does not overlap, plus ``bias``: ``weight`` (in,
+        out, stride, stride), each side becomes ``stride`` times as long."""
+
+    @abstractmethod
+    def max_pool(self, x: Array, factor: int) -> Array: ...
+
+    @abstractmethod
+    def avg_pool(self, x: Array, factor: int) -> Array: ...
+
+    @abstractmethod
+    def upsample(self, x: Array, factor: int) -> Array:
+        """Every pixel becomes factor x factor."""
+
+    @abstractmethod
+    def space_to_depth(self, x: Array, factor: int) -> Array:
+        """Channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of channel c."""
+
+    @abstractmethod
+    def depth_to_space(self, x: Array, factor: int) -> Array:
+        """The inverse of :meth:`space_to_depth`."""
+
+    @abstractmethod
+    def activation(self, function: str, x: Array) -> Array:
+        """relu, swish, softplus, sigmoid, tanh or gelu (with the error function)."""
+
+    @abstractmethod
+    def softmax(self, x: Array) -> Array:
+        """Over the last axis."""

@@ -1,0 +1,281 @@
+"""The operations in NumPy: no framework, no derivatives; slower, and exact in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.special import erf, expit
+
+from ptychopinn.errors import InputError
+from ptychopinn.ops.base import Ops, Padding
+from ptychopinn.ops.options import NumpyExecution
+
+Array = NDArray[Any]
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "swish": lambda x: x * expit(x),
+    "softplus": lambda x: np.logaddexp(x, 0),
+    "sigmoid": expit,
+    "tanh": np.tanh,
+    "gelu": lambda x: 0.5 * x * (1 + erf(x / np.sqrt(2)).astype(x.dtype)),
+}
+
+
+class NumpyOps(Ops):
+    """NumPy on the CPU. The places of patches are the flat pixels that their rows begin with."""
+
+    name: ClassVar[str] = "numpy"
+
+    def __init__(self, execution: NumpyExecution | None = None) -> None:
+        self.execution = NumpyExecution() if execution is None else execution
+        self.workers = self.execution.threads or -1
+
+    # --- arrays in and out ------------------------------------------------------------------------
+
+    def asarray(self, values: Any) -> Array:
+        return np.asarray(values)
+
+    def to_numpy(self, x: Array) -> Array:
+        return np.asarray(x)
+
+    def shape(self, x: Array) -> tuple[int, ...]:
+        return x.shape
+
+    def astype(self, x: Array, like: Array) -> Array:
+        return x.astype(like.real.dtype)
+
+    def zeros(self, shape: Sequence[int], like: Array) -> Array:
+        return np.zeros(tuple(shape), like.dtype)
+
+    def ones_like(self, x: Array) -> Array:
+        return np.ones_like(x)
+
+    def zeros_like(self, x: Array) -> Array:
+        return np.zeros_like(x)
+
+    def detached(self, x: Array) -> Array:
+        return x
+
+    # --- elementwise ------------------------------------------------------------------------------
+
+    def real(self, x: Array) -> Array:
+        return x.real
+
+    def imag(self, x: Array) -> Array:
+        return x.imag
+
+    def conj(self, x: Array) -> Array:
+        return np.conj(x)
+
+    def complex(self, real: Array, imag: Array) -> Array:
+        found = np.empty(np.broadcast_shapes(real.shape, imag.shape), np.result_type(real, 1j))
+        found.real, found.imag = real, imag
+        return found
+
+    def scaled(self, x: Array, factor: Any) -> Array:
+        return x * factor
+
+    def rotation(self, phase: Array) -> Array:
+        return self.complex(np.cos(phase), np.sin(phase))
+
+    def abs2(self, x: Array) -> Array:
+        return np.square(x.real) + np.square(x.imag)
+
+    def abs(self, x: Array) -> Array:
+        return np.abs(x)
+
+    def square(self, x: Array) -> Array:
+        return np.square(x)
+
+    def sqrt(self, x: Array) -> Array:
+        return np.sqrt(x)
+
+    def log(self, x: Array) -> Array:
+        return np.log(x)
+
+    def sin(self, x: Array) -> Array:
+        return np.sin(x)
+
+    def floor(self, x: Array) -> Array:
+        return np.floor(x)
+
+    def maximum(self, x: Array, least: Any) -> Array:
+        return np.maximum(x, least)
+
+    def where(self, condition: Array, x: Array, otherwise: Array) -> Array:
+        return np.where(condition, x, otherwise)
+
+    # --- along axes -------------------------------------------------------------------------------
+
+    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+        return np.asarray(np.sum(x, axis=axis))
+
+    def max(self, x: Array) -> Array:
+        return np.asarray(np.max(x))
+
+    def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        return np.stack(arrays, axis)
+
+    def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        return np.concatenate(arrays, axis)
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return x.reshape(tuple(shape))
+
+    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array:
+        return np.transpose(x, axes)
+
+    def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
+        return np.broadcast_to(x, tuple(shape))
+
+    def roll(self, x: Array, shift: int, axis: int) -> Array:
+        return np.roll(x, shift, axis)
+
+    def take(self, x: Array, index: Array) -> Array:
+        return x[index]
+
+    def matmul(self, x: Array, y: Array) -> Array:
+        return np.asarray(x @ y)
+
+    def pad(self, x: Array, before: Sequence[int], after: Sequence[int], mode: Padding) -> Array:
+        width = [(0, 0)] * (x.ndim - 2) + list(zip(before, after, strict=True))
+        if mode == "edge":
+            return np.pad(x, width, mode="edge")
+        return np.pad(x, width)
+
+    # --- transforms -------------------------------------------------------------------------------
+
+    def fft2(self, x: Array) -> Array:
+        return np.asarray(scipy.fft.fft2(x, norm="ortho", workers=self.workers))
+
+    def ifft2(self, x: Array) -> Array:
+        return np.asarray(scipy.fft.ifft2(x, norm="ortho", workers=self.workers))
+
+    def rfft2(self, x: Array, shape: tuple[int, int]) -> Array:
+        return np.asarray(scipy.fft.rfft2(x, s=shape, workers=self.workers))
+
+    def irfft2(self, x: Array, shape: tuple[int, int]) -> Array:
+        return np.asarray(scipy.fft.irfft2(x, s=shape, workers=self.workers))
+
+    def fftfreq(self, n: int, like: Array) -> Array:
+        return np.fft.fftfreq(n).astype(like.real.dtype)
+
+    def arange(self, n: int, like: Array) -> Array:
+        return np.arange(n, dtype=like.real.dtype)
+
+    def integers(self, n: int, like: Array) -> Array:
+        return np.arange(n)
+
+    def as_index(self, x: Array) -> Array:
+        return x.astype(np.int64)
+
+    # --- patches on a canvas ----------------------------------------------------------------------
+
+    def places(self, corner: Array, n: int, width: int, first: Any = 0) -> Array:
+        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + np.arange(n) * width
+
+    def gather(self, canvas: Array, places: Array, n: int) -> Array:
+        runs = np.lib.stride_tricks.sliding_window_view(canvas.reshape(-1), n)
+        return np.asarray(runs[places])
+
+    def spread(self, patches: Array, places: Array, size: int) -> Array:
+        total = np.zeros(size, patches.dtype)
+        np.add.at(total, places[..., None] + np.arange(patches.shape[-1]), patches)
+        return total
+
+    def spread_points(self, values: Array, pixels: Array, size: int) -> Array:
+        total = np.zeros((size, values.shape[1]), values.dtype)
+        np.add.at(total, pixels, values)
+        return total
+
+    def plus(self, total: Any, contribution: Any) -> Array:
+        return np.asarray(contribution if total is None else total + contribution)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        try:
+            yield
+        except MemoryError as error:
+            raise InputError(
+                f"the computation must fit into the memory of the machine, received: {error}; "
+                "lower numpy_inference_batch_mib or use fewer patterns."
+            ) from error
+
+    def assign(self, variable: Array, values: NDArray[Any]) -> None:
+        variable[...] = values
+
+    # --- layers -----------------------------------------------------------------------------------
+
+    def image_in(self, x: Array) -> Array:
+        return x
+
+    def image_out(self, x: Array) -> Array:
+        return x
+
+    def conv2d(
+        self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
+    ) -> Array:
+        out, into, k = weight.shape[:3]
+        rim = dilation * (k // 2)
+        padded = np.pad(x, ((0, 0), (0, 0), (rim, rim), (rim, rim)))
+        height, width = (-(-side // stride) for side in x.shape[2:])
+        total = np.broadcast_to(bias[:, None], (len(x), out, height * width)).copy()
+        for i in range(k):
+            for j in range(k):
+                y, z = i * dilation, j * dilation
+                window = padded[
+                    ..., y : y + stride * (height - 1) + 1 : stride,
+                    z : z + stride * (width - 1) + 1 : stride,
+                ]  # fmt: skip
+                parts = window.reshape(len(x), groups, into, -1)
+                kernel = weight[:, :, i, j].reshape(groups, out // groups, into)
+                total += (kernel @ parts).reshape(total.shape)
+        return total.reshape(len(x), out, height, width)
+
+    def conv_transpose2d(self, x: Array, weight: Array, bias: Array, stride: int) -> Array:
+        batch, _, height, width = x.shape
+        found = np.einsum("bihw,ioyx->bohywx", x, weight, optimize=True)
+        return found.reshape(batch, -1, height * stride, width * stride) + bias[:, None, None]
+
+    def _blocks(self, x: Array, factor: int) -> Array:
+        batch, channels, height, width = x.shape
+        y, z = height // factor, width // factor
+        cut = x[..., : y * factor, : z * factor]
+        return cut.reshape(batch, channels, y, factor, z, factor)
+
+    def max_pool(self, x: Array, factor: int) -> Array:
+        return np.asarray(self._blocks(x, factor).max(axis=(3, 5)))
+
+    def avg_pool(self, x: Array, factor: int) -> Array:
+        return np.asarray(self._blocks(x, factor).mean(axis=(3, 5)))
+
+    def upsample(self, x: Array, factor: int) -> Array:
+        return x.repeat(factor, axis=2).repeat(factor, axis=3)
+
+    def space_to_depth(self, x: Array, factor: int) -> Array:
+        batch, channels, y, _, z, _ = self._blocks(x, factor).shape
+        moved = self._blocks(x, factor).transpose(0, 1, 3, 5, 2, 4)
+        return moved.reshape(batch, channels * factor * factor, y, z)
+
+    def depth_to_space(self, x: Array, factor: int) -> Array:
+        batch, channels, height, width = x.shape
+        parts = x.reshape(batch, channels // factor**2, factor, factor, height, width)
+        return parts.transpose(0, 1, 4, 2, 5, 3).reshape(
+            batch, channels // factor**2, height * factor, width * factor
+        )
+
+    def activation(self, function: str, x: Array) -> Array:
+        return ACTIVATIONS[function](x)
+
+    def softmax(self, x: Array) -> Array:
+        from scipy.special import softmax
+
+        return np.asarray(softmax(x, axis=-1))

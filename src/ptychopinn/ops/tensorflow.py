@@ -1,0 +1,427 @@
+"""The operations in TensorFlow.
+
+No length is fixed when a function is traced, so that batches and canvases of all sizes share one
+graph. Inside of networks channels come last, as convolutions on a CPU need it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.ops.base import Ops, Padding
+from ptychopinn.ops.importing import undisturbed
+from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.workers import Workers
+
+with undisturbed():
+    import tensorflow as tf
+    from tensorflow import Tensor
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": tf.nn.relu,
+    "swish": tf.nn.silu,
+    "softplus": tf.nn.softplus,
+    "sigmoid": tf.nn.sigmoid,
+    "tanh": tf.nn.tanh,
+    "gelu": partial(tf.nn.gelu, approximate=False),
+}
+
+
+def device_of(execution: TFExecution) -> str:
+    """The device to use; ``auto`` is a GPU when there is one.
+
+    Raises
+    ------
+    InputError
+        When a GPU is asked for and not available.
+    """
+    available = bool(tf.config.list_physical_devices("GPU"))
+    if execution.accelerator == "cuda" and not available:
+        raise InputError(
+            "accelerator 'cuda' needs a CUDA device and a CUDA build of tensorflow, received none; "
+            "use the accelerator cpu or auto."
+        )
+    return "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the CPU threads of TensorFlow, which it allows until its first computation only."""
+    if threads is None:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise InputError(
+            f"TensorFlow takes its number of threads before it computes anything, received "
+            f"{threads} in a process where it runs with "
+            f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all cores'}; give the "
+            "number in the first call, or start a new process."
+        ) from error
+
+
+class TensorflowOps(Ops):
+    """TensorFlow on one device. The places of patches are the flat pixels of all their pixels.
+
+    On a CPU, batches are worked on side by side: its cores hardly share an operation.
+    """
+
+    name: ClassVar[str] = "tensorflow"
+    channels: ClassVar[int] = -1
+    # Calling a graph costs as much as some patterns, so batches are larger than the caches.
+    batch_bytes: ClassVar[int] = 32 << 20
+    batch_canvases: ClassVar[int] = 2
+
+    def __init__(self, execution: TFExecution | None = None) -> None:
+        self.execution = TFExecution() if execution is None else execution
+        use_threads(self.execution.threads)
+        self.device = device_of(self.execution)
+        self._workers: Workers | None = None
+        # One graph for each function and kind of arguments serves arrays of all sizes.
+        self._graphs: dict[Any, Any] = {}
+
+    # --- arrays in and out ------------------------------------------------------------------------
+
+    def asarray(self, values: Any) -> Tensor:
+        array = np.asarray(values)
+        # Indices: the kernels are faster with 32 bit.
+        return tf.constant(array.astype(np.int32) if array.dtype == np.int64 else array)
+
+    def to_numpy(self, x: Tensor) -> NDArray[Any]:
+        found: NDArray[Any] = x.numpy()
+        return found
+
+    def shape(self, x: Tensor) -> tuple[Any, ...]:
+        fixed = x.shape.as_list()
+        if None not in fixed:
+            return tuple(fixed)
+        found = tf.shape(x)
+        return tuple(found[k] if side is None else side for k, side in enumerate(fixed))
+
+    def astype(self, x: Tensor, like: Tensor) -> Tensor:
+        return tf.cast(x, like.dtype.real_dtype)
+
+    def zeros(self, shape: Sequence[Any], like: Tensor) -> Tensor:
+        return tf.zeros(tf.stack(list(shape)), like.dtype)
+
+    def ones_like(self, x: Tensor) -> Tensor:
+        return tf.ones_like(x)
+
+    def zeros_like(self, x: Tensor) -> Tensor:
+        return tf.zeros_like(x)
+
+    def detached(self, x: Tensor) -> Tensor:
+        return tf.stop_gradient(x)
+
+    # --- elementwise ------------------------------------------------------------------------------
+
+    def real(self, x: Tensor) -> Tensor:
+        return tf.math.real(x)
+
+    def imag(self, x: Tensor) -> Tensor:
+        return tf.math.imag(x)
+
+    def conj(self, x: Tensor) -> Tensor:
+        return tf.math.conj(x)
+
+    def complex(self, real: Tensor, imag: Tensor) -> Tensor:
+        return tf.complex(real, imag)
+
+    def scaled(self, x: Tensor, factor: Any) -> Tensor:
+        real = tf.cast(factor, x.dtype.real_dtype)
+        return x * tf.complex(real, tf.zeros_like(real))
+
+    def rotation(self, phase: Tensor) -> Tensor:
+        return tf.complex(tf.cos(phase), tf.sin(phase))
+
+    def abs2(self, x: Tensor) -> Tensor:
+        return tf.square(tf.math.real(x)) + tf.square(tf.math.imag(x))
+
+    def abs(self, x: Tensor) -> Tensor:
+        return tf.abs(x)
+
+    def square(self, x: Tensor) -> Tensor:
+        return tf.square(x)
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return tf.sqrt(x)
+
+    def log(self, x: Tensor) -> Tensor:
+        return tf.math.log(x)
+
+    def sin(self, x: Tensor) -> Tensor:
+        return tf.sin(x)
+
+    def floor(self, x: Tensor) -> Tensor:
+        return tf.floor(x)
+
+    def maximum(self, x: Tensor, least: Any) -> Tensor:
+        return tf.maximum(x, tf.cast(least, x.dtype))
+
+    def where(self, condition: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
+        return tf.where(condition, x, otherwise)
+
+    # --- along axes -------------------------------------------------------------------------------
+
+    def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        return tf.reduce_sum(x, axis=list(axis) if isinstance(axis, tuple) else axis)
+
+    def max(self, x: Tensor) -> Tensor:
+        return tf.reduce_max(x)
+
+    def stack(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
+        return tf.stack(list(arrays), axis=axis)
+
+    def concat(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
+        return tf.concat(list(arrays), axis=axis)
+
+    def reshape(self, x: Tensor, shape: Sequence[Any]) -> Tensor:
+        return tf.reshape(x, tf.stack(list(shape)) if len(shape) else [])
+
+    def permute_dims(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        return tf.transpose(x, list(axes))
+
+    def broadcast_to(self, x: Tensor, shape: Sequence[Any]) -> Tensor:
+        return tf.broadcast_to(x, tf.stack(list(shape)))
+
+    def roll(self, x: Tensor, shift: int, axis: int) -> Tensor:
+        return tf.roll(x, shift, axis)
+
+    def take(self, x: Tensor, index: Tensor) -> Tensor:
+        return tf.gather(x, index)
+
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        return tf.linalg.matvec(x, y) if len(y.shape) == 1 else tf.matmul(x, y)
+
+    def pad(self, x: Tensor, before: Sequence[Any], after: Sequence[Any], mode: Padding) -> Tensor:
+        if mode == "zero":
+            width = [[0, 0]] * (len(x.shape) - 2)
+            width += [[b, a] for b, a in zip(before, after, strict=True)]
+            return tf.pad(x, tf.stack([tf.stack(pair) for pair in width]))
+        rows = [tf.repeat(x[..., :1, :], before[0], axis=-2), x]
+        x = tf.concat([*rows, tf.repeat(x[..., -1:, :], after[0], axis=-2)], axis=-2)
+        columns = [tf.repeat(x[..., :1], before[1], axis=-1), x]
+        return tf.concat([*columns, tf.repeat(x[..., -1:], after[1], axis=-1)], axis=-1)
+
+    # --- transforms -------------------------------------------------------------------------------
+
+    def fft2(self, x: Tensor) -> Tensor:
+        # Without the factor that makes it unitary, which would be one more pass over the array.
+        return tf.signal.fft2d(x)
+
+    def ifft2(self, x: Tensor) -> Tensor:
+        return tf.signal.ifft2d(x)
+
+    def fft_power(self, n: Any) -> Any:
+        side = tf.cast(n, tf.float32)
+        return 1 / (side * side)
+
+    def rfft2(self, x: Tensor, shape: tuple[Any, Any]) -> Tensor:
+        have = self.shape(x)[-2:]
+        if have != tuple(shape):
+            x = self.pad(x, (0, 0), (shape[0] - have[0], shape[1] - have[1]), "zero")
+        return _half_spectrum(x)
+
+    def irfft2(self, x: Tensor, shape: tuple[Any, Any]) -> Tensor:
+        return tf.signal.irfft2d(x, tf.stack(list(shape)))
+
+    def fftfreq(self, n: Any, like: Tensor) -> Tensor:
+        k = tf.range(n)
+        real = like.dtype.real_dtype
+        return tf.cast(tf.where(k < (n + 1) // 2, k, k - n), real) / tf.cast(n, real)
+
+    def arange(self, n: Any, like: Tensor) -> Tensor:
+        return tf.cast(tf.range(n), like.dtype.real_dtype)
+
+    def number(self, value: Any, like: Tensor) -> Tensor:
+        return tf.cast(value, like.dtype)
+
+    def integers(self, n: Any, like: Tensor) -> Tensor:
+        return tf.range(n)
+
+    def as_index(self, x: Tensor) -> Tensor:
+        return tf.cast(x, tf.int32)
+
+    # --- patches on a canvas ----------------------------------------------------------------------
+
+    def places(self, corner: Tensor, n: Any, width: Any, first: Any = 0) -> Tensor:
+        u = tf.range(n)
+        inside = tf.reshape(u[:, None] * width + u[None, :], [-1])
+        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + inside[None, :]
+
+    def gather(self, canvas: Tensor, places: Tensor, n: Any) -> Tensor:
+        size = tf.size(canvas)
+
+        @tf.custom_gradient
+        def pixels(flat: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            def adjoint(upstream: Tensor) -> Tensor:
+                return tf.math.unsorted_segment_sum(upstream, places, size)
+
+            # On a CPU twice as fast as tf.gather, which copies slices, for single pixels.
+            return tf.gather_nd(flat, places[..., None]), adjoint
+
+        return tf.reshape(pixels(tf.reshape(canvas, [-1])), tf.stack([-1, n, n]))
+
+    def spread(self, patches: Tensor, places: Tensor, size: Any) -> Tensor:
+        # The library's own gradient would look for negative indices, of which there are none.
+        @tf.custom_gradient
+        def total(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            def adjoint(upstream: Tensor) -> Tensor:
+                return tf.gather(upstream, places)
+
+            return tf.math.unsorted_segment_sum(values, places, size), adjoint
+
+        return total(tf.reshape(patches, tf.shape(places)))
+
+    def spread_points(self, values: Tensor, pixels: Tensor, size: Any) -> Tensor:
+        return tf.math.unsorted_segment_sum(values, pixels, size)
+
+    def plus(self, total: Any, contribution: Any) -> Tensor:
+        return contribution if total is None else total + contribution
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if not tf.executing_eagerly():
+            return function(self, *arguments)
+        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(arguments)]
+        kinds = tuple(type(x) for x in arguments)
+        key = (function, kinds, tuple((x.dtype, len(x.shape)) for x in flat))
+        graph = self._graphs.get(key)
+        if graph is None:
+            specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in key[2]]
+            signature = tf.nest.pack_sequence_as(arguments, specs)
+            traced = tf.function(partial(function, self), autograph=False)
+            graph = self._graphs[key] = traced.get_concrete_function(*signature)
+        # The short way, which checks no arguments and knows no derivatives.
+        found = graph.inference_fn.call_flat(*flat)
+        return tf.nest.pack_sequence_as(graph.structured_outputs, found)
+
+    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        if self._workers is None or not tf.executing_eagerly():
+            return super().each(work, items)
+        return self._workers.each(work, items)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+        count = threads if "CPU" in self.device else 1
+        try:
+            with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:
+                self._workers = workers
+                yield
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(
+                f"the computation must fit into the memory of the device, received: "
+                f"{str(error).splitlines()[0]}; lower tf_inference_batch_mib or use the "
+                "accelerator cpu."
+            ) from error
+        finally:
+            self._workers = None
+
+    def variable(self, values: NDArray[Any]) -> Any:
+        return tf.Variable(values)
+
+    def assign(self, variable: Any, values: NDArray[Any]) -> None:
+        variable.assign(values)
+
+    # --- layers -----------------------------------------------------------------------------------
+
+    def image_in(self, x: Tensor) -> Tensor:
+        return tf.transpose(x, [0, 2, 3, 1])
+
+    def image_out(self, x: Tensor) -> Tensor:
+        return tf.transpose(x, [0, 3, 1, 2])
+
+    def conv2d(
+        self, x: Tensor, weight: Tensor, bias: Tensor, stride: int, dilation: int, groups: int
+    ) -> Tensor:
+        kernel = tf.transpose(weight, [2, 3, 1, 0])
+        rim = dilation * (weight.shape[-1] // 2)
+        if groups > 1:
+            parts = tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1)
+            found = [
+                self._plain(part, k, stride, dilation, rim)
+                for part, k in zip(*parts, strict=True)
+            ]  # fmt: skip
+            return tf.nn.bias_add(tf.concat(found, axis=-1), bias)
+        return tf.nn.bias_add(self._plain(x, kernel, stride, dilation, rim), bias)
+
+    @staticmethod
+    def _plain(x: Tensor, kernel: Tensor, stride: int, dilation: int, rim: int) -> Tensor:
+        if dilation == 1:
+            width = [[0, 0], [rim, rim], [rim, rim], [0, 0]]
+            return tf.nn.conv2d(x, kernel, stride, "SAME" if stride == 1 else width)
+        # Not every build differentiates a dilated convolution on a CPU. Every dilation-th pixel
+        # makes an image of its own, on which the convolution is a plain one.
+        missing = [-tf.shape(x)[axis] % dilation for axis in (1, 2)]
+        padding = tf.stack([tf.stack([rim, rim + m]) for m in missing])
+        parts = tf.nn.conv2d(tf.space_to_batch(x, [dilation] * 2, padding), kernel, 1, "VALID")
+        crops = tf.stack([tf.stack([0, m]) for m in missing])
+        found = tf.batch_to_space(parts, [dilation] * 2, crops)
+        return found if stride == 1 else found[:, ::stride, ::stride]
+
+    def conv_transpose2d(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        batch, height, width, _ = self.shape(x)
+        shape = tf.stack([batch, height * stride, width * stride, weight.shape[1]])
+        kernel = tf.transpose(weight, [2, 3, 1, 0])
+        return tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, stride, "VALID"), bias)
+
+    def max_pool(self, x: Tensor, factor: int) -> Tensor:
+        return tf.nn.max_pool2d(x, factor, factor, "VALID")
+
+    def avg_pool(self, x: Tensor, factor: int) -> Tensor:
+        return tf.nn.avg_pool2d(x, factor, factor, "VALID")
+
+    def upsample(self, x: Tensor, factor: int) -> Tensor:
+        return tf.image.resize(x, factor * tf.shape(x)[1:3], "nearest")
+
+    def space_to_depth(self, x: Tensor, factor: int) -> Tensor:
+        return _regrouped(tf.nn.space_to_depth(x, factor), factor**2)
+
+    def depth_to_space(self, x: Tensor, factor: int) -> Tensor:
+        channels = x.shape[-1] // factor**2
+        return tf.nn.depth_to_space(_regrouped(x, channels), factor)
+
+    def activation(self, function: str, x: Tensor) -> Tensor:
+        return ACTIVATIONS[function](x)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        return tf.nn.softmax(x, axis=-1)
+
+
+@tf.custom_gradient
+def _half_spectrum(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """2-D DFT of real ``values`` (..., H, W), the half (..., H, W//2 + 1) that tells the rest.
+
+    Its derivative, unlike TensorFlow's own, is an inverse transform of half a spectrum: columns
+    that stand for their mirror image too are counted twice there, so they enter with one half.
+    """
+    size = tf.shape(values)[-2:]
+
+    def adjoint(upstream: Tensor) -> Tensor:
+        column = tf.range(size[1] // 2 + 1)
+        single = (column == 0) | (2 * column == size[1])
+        real = upstream.dtype.real_dtype
+        weight = tf.where(single, tf.constant(1.0, real), tf.constant(0.5, real))
+        factor = weight * tf.cast(size[0] * size[1], real)
+        return tf.signal.irfft2d(upstream * tf.complex(factor, tf.zeros_like(factor)), size)
+
+    return tf.signal.rfft2d(values), adjoint
+
+
+def _regrouped(x: Tensor, first: int) -> Tensor:
+    """Channels of ``first`` groups with k members each as k groups with ``first`` members.
+
+    TensorFlow counts the pixels of a block before the channels, the description after them.
+    """
+    order = np.arange(x.shape[-1]).reshape(first, -1).T.reshape(-1)
+    return tf.gather(x, order, axis=-1)

@@ -1,0 +1,330 @@
+"""The operations in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ptychopinn.errors import InputError
+from ptychopinn.ops.base import Ops, Padding
+from ptychopinn.ops.options import TorchExecution
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "swish": functional.silu,
+    "softplus": functional.softplus,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+}
+
+
+def device_of(execution: TorchExecution) -> torch.device:
+    """The device to use; ``auto`` is CUDA when there is one.
+
+    Raises
+    ------
+    InputError
+        When CUDA is asked for and not available.
+    """
+    available = torch.cuda.is_available()
+    if execution.accelerator == "cuda" and not available:
+        raise InputError(
+            "accelerator 'cuda' needs a CUDA device and a CUDA build of torch, received none; "
+            "use the accelerator cpu or auto."
+        )
+    return torch.device("cuda" if available and execution.accelerator != "cpu" else "cpu")
+
+
+class Spread(NamedTuple):
+    """Patches that are still to be added to a flat canvas, in place, so that none is copied."""
+
+    patches: Tensor
+    places: Tensor
+    size: int
+
+
+class TorchOps(Ops):
+    """PyTorch on one device. The places of patches are the flat pixels that their rows begin
+    with."""
+
+    name: ClassVar[str] = "pytorch"
+
+    def __init__(self, execution: TorchExecution | None = None) -> None:
+        self.execution = TorchExecution() if execution is None else execution
+        self.device = device_of(self.execution)
+
+    # --- arrays in and out ------------------------------------------------------------------------
+
+    def asarray(self, values: Any) -> Tensor:
+        # Torch shares the memory of an array, but not of one that must not be written to.
+        array = np.asarray(values)
+        if not array.flags.writeable or not array.flags.c_contiguous:
+            array = array.copy()
+        return torch.from_numpy(array).to(self.device)
+
+    def to_numpy(self, x: Tensor) -> NDArray[Any]:
+        found: NDArray[Any] = x.detach().resolve_conj().cpu().numpy()
+        return found
+
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape)
+
+    def astype(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.to(like.real.dtype)
+
+    def zeros(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
+
+    def ones_like(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def zeros_like(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def detached(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    # --- elementwise ------------------------------------------------------------------------------
+
+    def real(self, x: Tensor) -> Tensor:
+        return x.real
+
+    def imag(self, x: Tensor) -> Tensor:
+        return x.imag
+
+    def conj(self, x: Tensor) -> Tensor:
+        return x.conj()
+
+    def complex(self, real: Tensor, imag: Tensor) -> Tensor:
+        return torch.complex(real, imag)
+
+    def scaled(self, x: Tensor, factor: Any) -> Tensor:
+        return x * factor
+
+    def rotation(self, phase: Tensor) -> Tensor:
+        return torch.polar(torch.ones_like(phase), phase)
+
+    def abs2(self, x: Tensor) -> Tensor:
+        return torch.addcmul(x.real.square(), x.imag, x.imag)
+
+    def abs(self, x: Tensor) -> Tensor:
+        return torch.abs(x)
+
+    def square(self, x: Tensor) -> Tensor:
+        return x.square()
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return torch.sqrt(x)
+
+    def log(self, x: Tensor) -> Tensor:
+        return torch.log(x)
+
+    def sin(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+    def floor(self, x: Tensor) -> Tensor:
+        return torch.floor(x)
+
+    def maximum(self, x: Tensor, least: Any) -> Tensor:
+        return x.clamp(min=least)
+
+    def where(self, condition: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
+        return torch.where(condition, x, otherwise)
+
+    # --- along axes -------------------------------------------------------------------------------
+
+    def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        return x.sum() if axis is None else x.sum(dim=axis)
+
+    def max(self, x: Tensor) -> Tensor:
+        return x.max()
+
+    def stack(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
+        return torch.stack(list(arrays), dim=axis)
+
+    def concat(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
+        return arrays[0] if len(arrays) == 1 else torch.cat(list(arrays), dim=axis)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.reshape(tuple(shape))
+
+    def permute_dims(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        return x.permute(*axes)
+
+    def broadcast_to(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.expand(tuple(shape))
+
+    def roll(self, x: Tensor, shift: int, axis: int) -> Tensor:
+        return torch.roll(x, shift, axis)
+
+    def take(self, x: Tensor, index: Tensor) -> Tensor:
+        return x[index]
+
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        return x @ y
+
+    def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], mode: Padding) -> Tensor:
+        width = [before[1], after[1], before[0], after[0]]
+        if not any(width):
+            return x
+        return functional.pad(x, width, mode="replicate" if mode == "edge" else "constant")
+
+    def sum_squares(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1)
+        return torch.dot(flat, flat)
+
+    def sum_modes(self, x: Tensor) -> Tensor:
+        # A single mode is not copied.
+        return x[:, 0] if x.shape[1] == 1 else x.sum(dim=1)
+
+    # --- transforms -------------------------------------------------------------------------------
+
+    def fft2(self, x: Tensor) -> Tensor:
+        return torch.fft.fft2(x, norm="ortho")
+
+    def ifft2(self, x: Tensor) -> Tensor:
+        return torch.fft.ifft2(x, norm="ortho")
+
+    def rfft2(self, x: Tensor, shape: tuple[int, int]) -> Tensor:
+        return torch.fft.rfft2(x, s=shape)
+
+    def irfft2(self, x: Tensor, shape: tuple[int, int]) -> Tensor:
+        return torch.fft.irfft2(x, s=shape)
+
+    def fftfreq(self, n: int, like: Tensor) -> Tensor:
+        return torch.fft.fftfreq(n, device=like.device, dtype=like.real.dtype)
+
+    def arange(self, n: int, like: Tensor) -> Tensor:
+        return torch.arange(n, device=like.device, dtype=like.real.dtype)
+
+    def integers(self, n: int, like: Tensor) -> Tensor:
+        return torch.arange(n, device=like.device)
+
+    def as_index(self, x: Tensor) -> Tensor:
+        return x.long()
+
+    # --- patches on a canvas ----------------------------------------------------------------------
+
+    def places(self, corner: Tensor, n: int, width: int, first: Any = 0) -> Tensor:
+        u = torch.arange(n, device=corner.device)
+        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + u * width
+
+    def gather(self, canvas: Tensor, places: Tensor, n: int) -> Tensor:
+        patches: Tensor = _Patches.apply(canvas.reshape(-1), places)
+        return patches
+
+    def spread(self, patches: Tensor, places: Tensor, size: int) -> Spread:
+        return Spread(patches, places, size)
+
+    def spread_points(self, values: Tensor, pixels: Tensor, size: int) -> Tensor:
+        return values.new_zeros(size, values.shape[1]).index_add_(0, pixels, values)
+
+    def plus(self, total: Any, contribution: Any) -> Tensor:
+        if not isinstance(contribution, Spread):
+            return contribution if total is None else total + contribution
+        patches, places, size = contribution
+        if total is None:
+            total = patches.new_zeros(size)
+        return _add(total, patches, places)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        try:
+            with torch.inference_mode(), threads_of(self.execution):
+                yield
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the computation must fit into the memory of the device, received: "
+                f"{str(error).splitlines()[0]}; lower torch_inference_batch_mib or use the "
+                "accelerator cpu."
+            ) from error
+
+    def assign(self, variable: Tensor, values: NDArray[Any]) -> None:
+        with torch.no_grad():
+            variable.copy_(torch.from_numpy(np.array(values)))
+
+    # --- layers -----------------------------------------------------------------------------------
+
+    def image_in(self, x: Tensor) -> Tensor:
+        return x
+
+    def image_out(self, x: Tensor) -> Tensor:
+        return x
+
+    def single(self, x: Tensor) -> Tensor:
+        return x.float()
+
+    def conv2d(
+        self, x: Tensor, weight: Tensor, bias: Tensor, stride: int, dilation: int, groups: int
+    ) -> Tensor:
+        rim = dilation * (weight.shape[-1] // 2)
+        return functional.conv2d(x, weight, bias, stride, rim, dilation, groups)
+
+    def conv_transpose2d(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        return functional.conv_transpose2d(x, weight, bias, stride)
+
+    def max_pool(self, x: Tensor, factor: int) -> Tensor:
+        return functional.max_pool2d(x, factor)
+
+    def avg_pool(self, x: Tensor, factor: int) -> Tensor:
+        return functional.avg_pool2d(x, factor)
+
+    def upsample(self, x: Tensor, factor: int) -> Tensor:
+        return functional.interpolate(x, scale_factor=factor, mode="nearest")
+
+    def space_to_depth(self, x: Tensor, factor: int) -> Tensor:
+        return functional.pixel_unshuffle(x, factor)
+
+    def depth_to_space(self, x: Tensor, factor: int) -> Tensor:
+        return functional.pixel_shuffle(x, factor)
+
+    def activation(self, function: str, x: Tensor) -> Tensor:
+        return ACTIVATIONS[function](x)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, dim=-1)
+
+
+@contextmanager
+def threads_of(execution: TorchExecution) -> Iterator[None]:
+    """Use the threads of ``execution`` inside the block, then those of before."""
+    threads = torch.get_num_threads()
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _add(total: Tensor, patches: Tensor, places: Tensor) -> Tensor:
+    """Add patches (M, n, n) to a flat canvas, in place."""
+    u = torch.arange(places.shape[1], device=places.device)
+    pixels = (places[..., None] + u).reshape(-1)
+    return total.index_add_(0, pixels, patches.reshape(-1))
+
+
+class _Patches(torch.autograd.Function):
+    """The patches, copied row by row: one index stands for n neighbouring pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.size, n = flat.numel(), places.shape[1]
+        runs = flat.contiguous().as_strided((ctx.size - n + 1, n), (1, 1))
+        return runs.index_select(0, places.reshape(-1)).reshape(-1, n, n)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return _add(upstream[0].new_zeros(ctx.size), upstream[0], places), None

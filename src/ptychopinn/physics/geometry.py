@@ -1,0 +1,89 @@
+"""Where patterns lie on the canvas of an object: whole pixels, remainders, light and overlap.
+
+Positions are (y, x) in object pixels and say where the pixel [N/2, N/2] of a patch lies. A position
+is split into the nearest whole pixel and a remainder in [-0.5, 0.5): patches are cut out at whole
+pixels, the remainder moves the probe (see :mod:`ptychopinn.physics.forward`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complexfloating[Any, Any]]
+Real = NDArray[np.floating[Any]]
+Index = NDArray[np.int64]
+
+
+def split_positions(
+    positions_px: Real, n: int, origin_px: Any = (0, 0)
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Whole-pixel patch corners on the canvas, (..., 2) int64, and remainders (..., 2) in [-0.5,
+    0.5).
+
+    ``origin_px`` is the (y, x) position of canvas pixel [0, 0].
+    """
+    positions = np.asarray(positions_px, dtype=np.float64)
+    nearest = np.floor(positions + 0.5)
+    corner = nearest.astype(np.int64) - n // 2 - np.asarray(origin_px, dtype=np.int64)
+    return corner, positions - nearest
+
+
+def canvas_for(
+    positions_px: Real, n: int, margin: int = 0
+) -> tuple[tuple[int, int], NDArray[np.int64]]:
+    """Smallest canvas holding every patch: its shape (H, W) and ``origin_px`` (y, x)."""
+    corner, _ = split_positions(positions_px, n)
+    low = corner.reshape(-1, 2).min(axis=0) - margin
+    high = corner.reshape(-1, 2).max(axis=0) + n + margin
+    height, width = (int(v) for v in high - low)
+    return (height, width), low
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where patches lie on a canvas.
+
+    corner : (M, 2) their first pixels.  fraction : (M, 2) sub-pixel remainders.
+    centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
+    """
+
+    corner: Index
+    fraction: NDArray[np.float64]
+    centre: Index
+
+
+def places(positions_px: Real, n: int, shape: tuple[int, int], origin_px: Any) -> Places:
+    """Place patches of n x n pixels on the canvas (H, W) with this origin."""
+    corner, fraction = split_positions(positions_px, n, origin_px)
+    rows, columns = (corner + n // 2).T
+    return Places(corner, fraction, rows * shape[1] + columns)
+
+
+def illumination(
+    positions_px: Real, probe: Complex, shape: tuple[int, int], origin_px: Any = (0, 0)
+) -> NDArray[np.float64]:
+    """Light on every pixel of a canvas (H, W): the intensity of ``probe`` (P, N, N), summed over
+    its modes and over the positions (M, 2), to the whole pixel."""
+    n = probe.shape[-1]
+    corner, _ = split_positions(positions_px, n, origin_px)
+    kernel = np.zeros(shape)
+    kernel[:n, :n] = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    count = np.zeros(shape)
+    np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
+    light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
+    return np.maximum(light, 0)
+
+
+def mean_overlap(positions_px: Real, probe: Complex) -> float:
+    """How many patterns see a point of the object, on average, weighted with the light there.
+
+    With p the intensity of ``probe`` (P, N, N) and L = sum_j p(u - r_j) over M positions:
+    ``sum L^2 / (M sum p^2)``, which is 1 for a single pattern.
+    """
+    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    light = illumination(positions_px, probe, *canvas_for(positions_px, probe.shape[-1]))
+    return float((light**2).sum() / (len(positions_px) * (density**2).sum()))

@@ -1,0 +1,141 @@
+"""From the exit wave to the detector.
+
+A propagator is a NamedTuple of arrays with four methods; another one is passed wherever these are.
+Its fields are in an order of its own (:meth:`inward` brings patterns there, :meth:`outward` back),
+and ``backward`` is the inverse of ``forward``; with the factor :meth:`power` the intensity conserves
+the energy, so that the adjoint is ``backward`` too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.ops.base import Array, Ops
+
+AXES = (-2, -1)
+# h c in eV m.
+HC = 1.239841984e-6
+
+
+class Propagator(Protocol):
+    """What the forward model asks of a propagator.
+
+    Attributes
+    ----------
+    measures_momentum : whether a shift of a pattern tells of a phase ramp of the object, as in the
+        far field.
+    """
+
+    @property
+    def measures_momentum(self) -> bool: ...
+
+    def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
+        """Fields (M, P, N, N) at the detector of exit waves that were moved by the sub-pixel
+        remainders ``fraction`` (M, 2) of their positions."""
+
+    def backward(self, xp: Ops, fields: Array, fraction: Array) -> Array:
+        """The inverse of :meth:`forward`."""
+
+    def power(self, xp: Ops, n: Any) -> Any:
+        """Factor of abs(field)^2 that conserves the energy; None for 1."""
+
+    def inward(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        """Patterns (..., N, N) of the contract in the order of the fields."""
+
+    def outward(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of :meth:`inward`."""
+
+
+class FarField(NamedTuple):
+    """Fraunhofer diffraction: the unitary 2-D DFT, in FFT order.
+
+    A common translation of the exit wave changes no intensity, so the remainders do not matter.
+    """
+
+    measures_momentum = True
+
+    def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
+        return xp.fft2(waves)
+
+    def backward(self, xp: Ops, fields: Array, fraction: Array) -> Array:
+        return xp.ifft2(fields)
+
+    def power(self, xp: Ops, n: Any) -> Any:
+        return xp.fft_power(n)
+
+    def inward(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return np.fft.ifftshift(patterns, axes=AXES)
+
+    def outward(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return np.fft.fftshift(patterns, axes=AXES)
+
+
+class AngularSpectrum(NamedTuple):
+    """Near field: free space over a distance, by the angular spectrum of plane waves.
+
+    kernel : (N, N) complex, what each plane wave is multiplied with, FFT order; 0 for evanescent
+        ones.  See Goodman, Introduction to Fourier Optics, section 3.10.
+
+    The detector lies in the plane of the patch, so an exit wave that was moved by the remainder of
+    its position is moved back on its way.
+    """
+
+    kernel: Array
+
+    measures_momentum = False
+
+    def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
+        return xp.ifft2(xp.fft2(waves) * self._transfer(xp, waves, fraction, 1))
+
+    def backward(self, xp: Ops, fields: Array, fraction: Array) -> Array:
+        return xp.ifft2(xp.fft2(fields) * xp.conj(self._transfer(xp, fields, fraction, 1)))
+
+    def power(self, xp: Ops, n: Any) -> Any:
+        return None
+
+    def inward(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return patterns
+
+    def outward(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return patterns
+
+    def _transfer(self, xp: Ops, waves: Array, fraction: Array, sign: int) -> Array:
+        """The kernel (M, 1, N, N) that moves a wave by minus its remainder as well."""
+        return self.kernel * ramp(xp, waves, -sign * fraction)[:, None]
+
+
+def near_field(
+    n: int, pixel_size_m: float, energy_eV: float, distance_m: float, precision: Any = np.complex64
+) -> AngularSpectrum:
+    """Free space over the effective ``distance_m`` for n x n pixels of ``pixel_size_m``.
+
+    For a cone beam with the distances z1 (focus to object) and z2 (object to detector) the
+    effective distance is z2 / M with the magnification M = (z1 + z2) / z1, and the pixels are those
+    of the detector divided by M (Fresnel scaling theorem).
+    """
+    wavelength = HC / energy_eV
+    k = np.fft.fftfreq(n, pixel_size_m) * wavelength
+    along = 1 - k[:, None] ** 2 - k[None, :] ** 2
+    # Without the phase of the plane wave along the axis, which would swallow all digits.
+    root = np.sqrt(np.maximum(along, 0))
+    phase = 2 * np.pi * distance_m / wavelength * (along - 1) / (root + 1)
+    return AngularSpectrum(np.where(along > 0, np.exp(1j * phase), 0).astype(precision))
+
+
+def ramp(xp: Ops, field: Array, shift_px: Array) -> Array:
+    """Spectrum (..., N, N) of a translation by ``shift_px`` (..., 2) = (dy, dx), as ``field``."""
+    n = xp.shape(field)[-1]
+    k = -2 * np.pi * xp.fftfreq(n, field)
+    shift = xp.astype(shift_px, field)
+    along_y = xp.rotation(k[:, None] * shift[..., 0, None, None])
+    along_x = xp.rotation(k[None, :] * shift[..., 1, None, None])
+    return along_y * along_x
+
+
+def fourier_shift(xp: Ops, field: Array, shift_px: Array) -> Array:
+    """Translate complex ``field`` (..., N, N) by ``shift_px`` (..., 2) = (dy, dx): out(u) =
+    field(u - shift). Periodic and unitary; exact for band-limited fields."""
+    return xp.ifft2(xp.fft2(field) * ramp(xp, field, shift_px))

@@ -1,0 +1,191 @@
+"""The physics iterations: object, probe modes and scan positions until the misfit stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.config import RefineConfig
+from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.ops.base import Ops
+from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.positions import MARGIN, moved, position_moves
+from ptychopinn.solvers.problem import Problem, scan_problem
+from ptychopinn.solvers.result import canvas_result
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the updates of a pass are made.
+
+    merged : how many ordered subsets make one update.  step, momentum, phase_gain : of the update (see
+    :mod:`ptychopinn.networks.unrolled`).
+    """
+
+    merged: int
+    step: float
+    momentum: float
+    phase_gain: float
+
+
+# Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
+# together settle it, with a momentum that makes up for the smaller number of updates.
+STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 0.9, 0.2))
+# A pass that lowers the misfit by less than this share ends a stage other than the last.
+LITTLE = 0.01
+# The last stage is judged over so many passes, because its momentum lets the misfit ring.
+SETTLING = 6
+
+
+class Schedule:
+    """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
+    the number of passes is reached."""
+
+    def __init__(self, config: RefineConfig) -> None:
+        self.config = config
+        self.number = self.entered = 0
+
+    def next_stage(self, misfits: Sequence[float]) -> Stage | None:
+        """Stage of the next pass, given the misfit of every pass so far; None at the end."""
+        done = len(misfits)
+        if done >= self.config.passes:
+            rephase_gain None
+        last = self.number == len(STAGES) - 1
+        window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
+        if done - self.entered > window:
+            gain = 1 - misfits[-1] / misfits[-1 - window]
+            if gain < window * least:
+                if last:
+                    rephase_gain None
+                self.number, self.entered = self.number + 1, done
+        rephase_gain STAGES[self.number]
+
+
+class PhysicsSolver(Solver):
+    """Plain physics iterations on the operations of a framework.
+
+    Parameters
+    ----------
+    xp : the operations.
+    config : how many passes, and whether probe and positions are refined as well.
+    limit_bytes : memory for patterns that are held at once.
+    """
+
+    def __init__(self, xp: Ops, config: RefineConfig, limit_bytes: int) -> None:
+        self.xp, self.config, self.limit = xp, config, limit_bytes
+
+    def run(
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+    ) -> Iterator[Step]:
+        xp, config = self.xp, self.config
+        heard: Progress = Silent() if progress is None else progress
+        schedule, misfits = Schedule(config), list[float]()
+        with xp.running():
+            iterations = _Iterations(self, scan, start)
+        while (stage := schedule.next_stage(misfits)) is not None:
+            # Entered for each pass, so that nothing is switched while the caller looks.
+            with xp.running():
+                updates = iterations.merge(stage.merged)
+                heard.epoch(len(misfits), updates)
+                misfit = 0.0
+                for u in range(updates):
+                    misfit += iterations.update(u, stage, decide=u == updates - 1)
+                    heard.step(misfit, 0.0)
+                misfits.append(misfit)
+                if config.refine_positions and len(misfits) >= config.positions_from:
+                    iterations.move()
+            heard.epoch_done(len(misfits) - 1, {"misfit": misfit})
+            yield Step(len(misfits), misfit, lambda: iterations.result(misfits))
+
+
+class _Iterations:
+    """The state of a run: the problem, which changes with the positions, and the descent."""
+
+    def __init__(self, solver: PhysicsSolver, scan: PreparedScan, start: Canvas | None) -> None:
+        self.solver, self.scan, self.power = solver, scan, float((np.abs(scan.probe) ** 2).sum())
+        config = solver.config
+        margin = MARGIN if config.refine_positions else 0
+        self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
+        self.problem, self.merged = self._problem(), 1
+        canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
+        self.state = Descent(self.problem, canvas, config.refine_probe)
+
+    def _problem(self) -> Problem:
+        config = self.solver.config
+        problem, _ = scan_problem(
+            self.solver.xp,
+            self.scan,
+            config.subsets,
+            self.solver.limit,
+            refine_probe=config.refine_probe,
+            place=(self.shape, self.origin),
+        )
+        return problem
+
+    def merge(self, count: int) -> int:
+        """Let ``count`` subsets at a time make one update; returns the updates of a pass."""
+        if count != self.merged:
+            self.merged = count
+            self.state = self.state.onto(self.problem.merged(count))
+        return len(self.state.problem.subsets)
+
+    def update(self, number: int, stage: Stage, *, decide: bool) -> float:
+        """Make one update; its share of the relative misfit."""
+        found = self.state.update(
+            number, stage.step, stage.momentum, stage.phase_gain, decide=decide
+        )
+        return float(found.misfit) / float(self.problem.power)
+
+    def move(self) -> None:
+        """Move the positions."""
+        scan = self.scan.scan
+        moves = position_moves(self.state, scan.M)
+        positions = moved(scan.positions_px, moves, scan.N, self.shape, self.origin)
+        self.scan = replace(self.scan, scan=replace(scan, positions_px=positions))
+        self.problem = self._problem()
+        self.state = self.state.onto(self.problem.merged(self.merged))
+
+    def result(self, misfits: Sequence[float]) -> Solved:
+        """What was found so far."""
+        xp, state = self.solver.xp, self.state
+        canvas = canvas_result(xp, state.canvas, state.all_light(), self.origin, misfits)
+        probe = xp.to_numpy(state.probe)
+        if self.solver.config.refine_probe:
+            light = xp.to_numpy(state.all_light())
+            obj, probe = fixed_gauge(canvas.object, light, probe, self.power)
+            canvas = replace(canvas, object=obj)
+        return Solved(canvas, probe, self.scan.scan.positions_px, len(misfits))
+
+
+def fixed_gauge(
+    obj: NDArray[np.complex64], illumination: NDArray[Any], probe: NDArray[np.complex64], power: float
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """Object (H, W) and probe (P, N, N) in one gauge.
+
+    When both are free, exp(-i k u) on the object and exp(i k u) on the probe change no pattern, nor
+    does a factor between them. Here the object has no mean phase gradient, weighted with the
+    ``illumination`` (H, W), and the probe has the given ``power``, sum abs(P)^2.
+    """
+    weight = np.asarray(illumination, dtype=np.float64)
+    slopes = []
+    for axis in (0, 1):
+        near = np.delete(obj, -1, axis).astype(np.complex128)
+        far = np.delete(obj, 0, axis)
+        w = np.delete(weight, -1, axis) * np.delete(weight, 0, axis)
+        slopes.append(float(np.angle((w * np.conj(near) * far).sum())))
+
+    def ramp(shape: tuple[int, ...], sign: int) -> NDArray[np.complex128]:
+        y, x = np.arange(shape[-2])[:, None], np.arange(shape[-1])[None]
+        return np.exp(1j * sign * (slopes[0] * y + slopes[1] * x))
+
+    factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
+    flat = obj / factor * ramp(obj.shape, -1)
+    return flat.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(
+        np.complex64
+    )

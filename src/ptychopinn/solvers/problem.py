@@ -1,0 +1,146 @@
+"""A scan on a canvas, ready for a solver: ordered subsets of its patterns, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.normalization import PreparedScan, batch_length
+from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.forward import PatternBatch, pattern_batch
+from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.propagators import Propagator
+from ptychopinn.solvers.subsets import ordered_subsets_of
+
+# Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, field,
+# correction (complex64), amplitude, index.
+STEP_BYTES = 64
+# Photons added to measured and modelled intensities in the modulus projection. Where hardly a
+# photon is expected, the wave's phase is unknown and a photon that arrives must not be followed.
+STABILISER = 0.05
+# Intensity, in network units, that keeps the ratio finite where no noise is known.
+DARK = 1e-12
+
+Subset = Callable[[], Iterable[PatternBatch]]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One (sub-)scan on its own canvas, in network units.
+
+    Attributes
+    ----------
+    xp : the operations of the framework.
+    propagator : to the detector.
+    subsets : of each ordered subset a callable that iterates over its patterns.
+    shape : canvas (H, W).
+    probe : (P, N, N).
+    good : (N, N) good pixels in the order of the fields, 0 or 1.
+    power : sum of amplitudes^2 over good pixels of all patterns.
+    noise : standard deviation of an amplitude due to photon noise, half the amplitude of a photon.
+    expected : relative misfit that photon noise alone gives.
+    numbers : of each subset the pattern numbers, in the order of its batches.
+    """
+
+    xp: Ops
+    propagator: Propagator
+    subsets: Sequence[Subset]
+    shape: tuple[int, int]
+    probe: Array
+    good: Array
+    power: Any
+    noise: Any
+    expected: float = 0.0
+    numbers: Sequence[NDArray[np.int64]] = ()
+
+    @property
+    def stabiliser(self) -> Any:
+        """What is added to intensities in the modulus projection."""
+        return STABILISER * (2 * self.noise) ** 2 + DARK
+
+    def merged(self, count: int) -> Problem:
+        """The same patterns with always ``count`` subsets, or what is left, made one."""
+        if count == 1:
+            return self
+        groups = [slice(k, k + count) for k in range(0, len(self.subsets), count)]
+        return replace(
+            self,
+            subsets=[partial(_chained, self.subsets[group]) for group in groups],
+            numbers=[np.concatenate(self.numbers[group]) for group in groups],
+        )
+
+
+def _chained(subsets: Sequence[Subset]) -> Iterable[PatternBatch]:
+    return chain.from_iterable(batches() for batches in subsets)
+
+
+def fits_in_memory(scan: PreparedScan, limit_bytes: int) -> bool:
+    """Whether all patterns of a scan, with probes and places, fit into ``limit_bytes``."""
+    n, modes = scan.scan.N, scan.probe.shape[0]
+    return scan.scan.M * n * n * (12 + 8 * modes) <= limit_bytes
+
+
+def scan_problem(
+    xp: Ops,
+    scan: PreparedScan,
+    updates: int,
+    limit_bytes: int,
+    *,
+    refine_probe: bool = False,
+    place: tuple[tuple[int, int], NDArray[np.int64]] | None = None,
+) -> tuple[Problem, NDArray[np.int64]]:
+    """A whole scan as a problem with at most ``updates`` subsets, and the origin of its canvas.
+
+    ``place`` is shape and origin of the canvas, the smallest one when not given. The patterns are
+    kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew and holds
+    one batch at a time.
+    """
+    n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
+    positions, propagator = scan.scan.positions_px, scan.propagator
+    shape, origin = canvas_for(positions, n) if place is None else place
+    probe = xp.asarray(scan.probe)
+    subsets = ordered_subsets_of(positions, scan.probe, updates)
+    keeps = fits_in_memory(scan, limit_bytes)
+    cached = probe if keeps and not refine_probe else None
+    wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
+    step = batch_length(n, STEP_BYTES * modes, min(limit_bytes // 4, wanted))
+
+    def batch(chosen: NDArray[np.int64]) -> PatternBatch:
+        amplitudes = xp.asarray(propagator.inward(scan.amplitudes(chosen)))
+        return pattern_batch(xp, amplitudes, positions[chosen], shape, origin, cached)
+
+    parts = [np.array_split(subset, -(-len(subset) // step)) for subset in subsets]
+    readers: list[Subset] = [partial(map, batch, p) for p in parts]
+    if keeps:
+        made = [found for _, found in xp.each(batch, chain.from_iterable(parts))]
+        readers = [partial(list, [made.pop(0) for _ in p]) for p in parts]
+    problem = Problem(
+        xp=xp,
+        propagator=placed(xp, propagator),
+        subsets=readers,
+        shape=shape,
+        probe=probe,
+        good=good_pixels(xp, scan),
+        power=m * n * n / 4.0,
+        noise=scan.photon_scale / 2,
+        expected=scan.expected_misfit,
+        numbers=subsets,
+    )
+    return problem, origin
+
+
+def good_pixels(xp: Ops, scan: PreparedScan) -> Array:
+    """(N, N) good pixels in the order of the fields, 0 or 1."""
+    return xp.asarray(scan.propagator.inward(scan.scan.good_pixels).astype(np.float32))
+
+
+def placed(xp: Ops, propagator: Any) -> Propagator:
+    """The propagator with its arrays on the device of the framework."""
+    found: Propagator = type(propagator)(*(xp.asarray(array) for array in propagator))
+    return found

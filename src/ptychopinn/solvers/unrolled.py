@@ -1,0 +1,221 @@
+"""The canvas network: passes of the physics, each followed by a learned correction of the object.
+
+After each of K passes of U updates (:mod:`ptychopinn.solvers.descent`) a small U-Net on the canvas,
+shared by all passes, corrects the object,
+
+    O <- O + c_k U(O, v, illumination, noise, misfit).
+
+The steps, momenta, phase gains and dampings of the updates and the gains c are learned. The U-Net
+works on blocks of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the number of
+patterns. Without a network the passes are the plain iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.low_frequency import LowFrequency
+from ptychopinn.solvers.descent import RIM, Descent
+from ptychopinn.solvers.problem import Problem, scan_problem
+from ptychopinn.solvers.result import canvas_result
+from ptychopinn.solvers.tiles import TILE, tiles
+
+# Shares of a learned correction that are tried, in this order, before it is rejected.
+SHARES = (1.0, 0.5, 0.25)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One pass of the canvas network.
+
+    state : after it.  misfit : relative amplitude misfit during it.  modelled : of each update the
+    intensities (m, N, N) before it, where a subset is one batch.  share : of the learned correction
+    that was taken.
+    """
+
+    state: Descent
+    misfit: Array
+    modelled: list[Array]
+    share: float
+
+
+def features(
+    xp: Ops, canvas: Array, velocity: Array, light: Array, noise: Any, misfit: Any, multiple: int
+) -> Array:
+    """What the U-Net sees, (1, channels, H', W'): the sides are multiples of ``multiple``."""
+    brightest = xp.max(light)
+    light = light / brightest
+    # Standard deviation that photon noise gives to an object pixel in least squares.
+    noise = noise / xp.sqrt(brightest * (light + RIM))
+    deviation = canvas - 1
+    channels = xp.stack(
+        [
+            xp.real(deviation),
+            xp.imag(deviation),
+            xp.real(velocity),
+            xp.imag(velocity),
+            light,
+            0.25 * _log10(xp, noise + 1e-6),
+            0.25 * _log10(xp, misfit + 1e-6) * xp.ones_like(light),
+        ]
+    )[None]
+    height, width = xp.shape(light)
+    return xp.pad(channels, (0, 0), (-height % multiple, -width % multiple), "edge")
+
+
+def _log10(xp: Ops, values: Array) -> Array:
+    return xp.log(values) * (1 / np.log(10).item())
+
+
+def faded(xp: Ops, out: Array, light: Array, gain: Any) -> Array:
+    """Correction (H, W) from the output (1, 2, H', W') of the U-Net.
+
+    Where no light falls nothing is known: the correction fades out with the illumination.
+    """
+    height, width = xp.shape(light)
+    relative = light / xp.max(light)
+    found = out[0, :, :height, :width] * (gain * relative / (relative + RIM))
+    return xp.complex(found[0], found[1])
+
+
+class Unrolled:
+    """The passes of a canvas network on the operations of its framework."""
+
+    def __init__(self, network: BuiltNetwork) -> None:
+        self.network, self.xp = network, network.xp
+
+    @property
+    def updates(self) -> int:
+        """Number U of updates in a pass."""
+        vectors = self.network.description.vectors
+        return len(vectors["step"]) // len(vectors["gain"])
+
+    def passes(
+        self,
+        problem: Problem,
+        start: Array | None = None,
+        *,
+        guarded: bool = False,
+        low: LowFrequency | None = None,
+    ) -> Iterator[Pass]:
+        """Run all passes.
+
+        With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
+        the patterns that come next is damped or left out; that costs three further predictions of
+        one subset a pass.
+        """
+        vectors = self.network.vectors
+        state = Descent(problem, start, low=low)
+        for k in range(len(self.network.description.vectors["gain"])):
+            yield self._pass(k, state, vectors, guarded)
+
+    def _pass(self, k: int, state: Descent, vectors: Any, guarded: bool) -> Pass:
+        problem, updates = state.problem, self.updates
+        total: Any = 0.0
+        intensities = []
+        for u in range(k * updates, (k + 1) * updates):
+            found = state.update(
+                u,
+                vectors["step"][u],
+                vectors["momentum"][u],
+                vectors["phase_gain"][u],
+                vectors["damp"][u],
+                decide=guarded and (u + 1) % updates == 0,
+            )
+            total = total + found.misfit * (len(problem.subsets) / updates)
+            intensities.append(found.modelled)
+        misfit = total / problem.power
+        change = self._correction(state, misfit, vectors["gain"][k])
+        share = self._share(state, (k + 1) * updates, change) if guarded else 1.0
+        state.canvas = state.canvas + (change if share == 1.0 else share * change)
+        return Pass(state, misfit, intensities, share)
+
+    def _share(self, state: Descent, subset: int, change: Array) -> float:
+        """How much of a correction to take: what does not raise the misfit beyond the noise."""
+        problem = state.problem
+        floor = problem.expected * float(problem.power) / len(problem.subsets)
+        plain = state.next_misfit
+        assert plain is not None  # decided in the last update
+        for share in SHARES:
+            if float(state.misfit(subset, state.canvas + share * change)) <= max(plain, floor):
+                return share
+        return 0.0
+
+    def _correction(self, state: Descent, misfit: Array, gain: Array) -> Array:
+        xp, light = self.xp, state.all_light()
+        multiple = self.network.description.multiple_of
+        seen = xp.call(
+            features, state.canvas, state.velocity, light, state.problem.noise, misfit, multiple
+        )
+        return xp.call(faded, self._in_tiles(seen), light, gain)
+
+    def _in_tiles(self, seen: Array) -> Array:
+        """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""
+        height, width = self.xp.shape(seen)[-2:]
+        # Within a graph sides are not known; the sub-scans of training are small.
+        known = isinstance(height, int) and isinstance(width, int)
+        reach = self.network.description.reach()
+        if not known or max(height, width) <= TILE or reach is None:
+            return self.network(canvas=seen)[0]
+        multiple = self.network.description.multiple_of
+        halo = -(-reach // multiple) * multiple
+        whole = np.empty((1, 2, height, width), np.float32)
+        for tile in tiles((height, width), TILE, halo):
+            out = self.network(canvas=seen[:, :, tile.outer[0], tile.outer[1]])[0]
+            whole[:, :, *tile.core] = self.xp.to_numpy(out)[:, :, *tile.inner]
+        return self.xp.asarray(whole)
+
+
+class CanvasNetworkSolver(Solver):
+    """A trained canvas network, guarded by the misfit.
+
+    Parameters
+    ----------
+    network : with the trained weights.
+    limit_bytes : memory for patterns that are held at once.
+    """
+
+    def __init__(self, network: BuiltNetwork, limit_bytes: int) -> None:
+        self.unrolled, self.xp, self.limit = Unrolled(network), network.xp, limit_bytes
+
+    def run(
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+    ) -> Iterator[Step]:
+        xp, progress = self.xp, Silent() if progress is None else progress
+        losses: list[float] = []
+        shares: list[float] = []
+        with xp.running():
+            problem, origin = scan_problem(xp, scan, self.unrolled.updates, self.limit)
+            canvas = None if start is None else xp.asarray(start.on(problem.shape, origin))
+            passes = self.unrolled.passes(problem, canvas, guarded=True)
+
+        def result() -> Solved:
+            state = found.state
+            canvas = canvas_result(xp, state.canvas, state.all_light(), origin, losses)
+            return Solved(
+                replace(canvas, corrections=tuple(shares)),
+                scan.probe,
+                scan.scan.positions_px,
+                len(losses),
+            )
+
+        while True:
+            progress.epoch(len(losses), 1)
+            # Entered for each pass, so that nothing is switched while the caller looks.
+            with xp.running():
+                found = next(passes, None)
+                if found is None:
+                    return
+                losses.append(float(found.misfit))
+            shares.append(found.share)
+            progress.step(losses[-1], 0.0)
+            progress.epoch_done(len(losses) - 1, {"misfit": losses[-1]})
+            yield Step(len(losses), losses[-1], result)
