@@ -32,6 +32,9 @@ class BuiltNetwork:
             for name in description.parameter_shapes()
         }
         self.inside: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self._own = {
+            layer.name: list(description.parameters_of(layer)) for layer in description.layers
+        }
 
     @property
     def vectors(self) -> dict[str, Array]:
@@ -39,24 +42,21 @@ class BuiltNetwork:
         return {name: self.parameters[name] for name in self.description.vectors}
 
     def __call__(self, **inputs: Array) -> tuple[Array, ...]:
-        xp = self.xp
-        names = list(self.description.inputs)
-        found = xp.call(self._run, [inputs[name] for name in names])
-        return tuple(found)
+        ordered = [inputs[name] for name in self.description.inputs]
+        return tuple(self.run(self.xp, ordered, list(self.parameters.values())))
 
-    def _run(self, xp: Ops, inputs: list[Array]) -> list[Array]:
+    def run(self, xp: Ops, inputs: list[Array], parameters: list[Array]) -> list[Array]:
+        """The outputs, with everything that they depend on as arguments, for ``xp.call``."""
+        given = dict(zip(self.parameters, parameters, strict=True))
         with self.inside():
             values = {
                 name: xp.image_in(x)
                 for name, x in zip(self.description.inputs, inputs, strict=True)
             }
             for layer in self.description.layers:
-                own = {
-                    name: self.parameters[f"{layer.name}.{name}"]
-                    for name in self.description.parameters_of(layer)
-                }
-                given = [values[name] for name in layer.inputs]
-                values[layer.name] = LAYERS[layer.kind].run(xp, given, layer.options, own)
+                own = {name: given[f"{layer.name}.{name}"] for name in self._own[layer.name]}
+                x = [values[name] for name in layer.inputs]
+                values[layer.name] = LAYERS[layer.kind].run(xp, x, layer.options, own)
             return [xp.single(xp.image_out(values[name])) for name in self.description.outputs]
 
     def export_weights(self) -> dict[str, NDArray[np.float32]]:
