@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ptycho import params
-from ptychopinn.bundle import BUNDLE_NAME, save_bundle
+from ptychopinn.io.models import BUNDLE_NAME, save_bundle
 from ptychopinn.clients.running import told
 
 

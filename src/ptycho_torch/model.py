@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.bundle import Bundle, load_bundle
+from ptychopinn.io.models import Bundle, load_bundle
 from ptychopinn.clients.running import told
 
 

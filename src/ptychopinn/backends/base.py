@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import Config, RefineConfig
 from ptychopinn.networks.weights import Weights
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.data.normalization import PreparedScan
 
 
 class Progress(Protocol):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ptychopinn.backends.options import Execution
-from ptychopinn.backends.selector import KINDS, BackendName, choose
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import KINDS, BackendName, choose
 from ptychopinn.config import (
     FOREIGN,
     SECTIONS,

@@ -18,8 +18,8 @@ from ptychopinn.errors import InputError
 if TYPE_CHECKING:
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.evaluation.resolution import FourierRingCorrelation
-    from ptychopinn.result import Reconstruction
-    from ptychopinn.scan import Scan
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
 
 __all__ = ["Evaluation", "evaluate"]
 

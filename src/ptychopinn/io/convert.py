@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import refuse_existing
+from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io import (
     checked_scan,
     cxi,
@@ -41,7 +41,7 @@ from ptychopinn.io.record import (
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The group of a reconstruction.h5 that a product does not have, see ptychopinn.result.
+# The group of a reconstruction.h5 that a product does not have, see ptychopinn.data.reconstruction.
 GROUP = "ptychopinn"
 
 # Formats whose files are read whole, as a record.

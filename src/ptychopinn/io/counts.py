@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import Units, batches
-from ptychopinn.scan import PatternArray
+from ptychopinn.data.scan import PatternArray
 
 # Amplitudes below this whose squares are not whole numbers are taken as normalised.
 NORMALISED_BELOW = 10.0

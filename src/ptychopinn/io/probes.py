@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.archive import Archive
+from ptychopinn.io.npz_members import Archive
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
     HDF5_DAMAGE,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
     ZIP_SIGNATURE,

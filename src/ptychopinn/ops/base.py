@@ -197,8 +197,8 @@ class Ops(ABC):
         return None
 
     @abstractmethod
-    def rfft2(self, x: Array, shape: tuple[Any, Any]) -> Array:
-        """The half (..., H', W'//2 + 1) of the DFT of real ``x`` padded to ``shape``."""
+    def rfft2(self, x: Array, shape: tuple[Any, Any] | None = None) -> Array:
+        """The half (..., H, W//2 + 1) of the DFT of real ``x``, padded to ``shape`` if given."""
 
     @abstractmethod
     def irfft2(self, x: Array, shape: tuple[Any, Any]) -> Array: ...
@@ -251,7 +251,7 @@ class Ops(ABC):
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(self, *arguments)`` of arrays, numbers and NamedTuples of them, as one graph
-        where the framework gains by that. The function is one of a module, without state."""
+        where the framework gains by that: all that it depends on is in the arguments."""
         return function(self, *arguments)
 
     def each(

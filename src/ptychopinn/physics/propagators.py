@@ -125,6 +125,13 @@ def near_field(
     return AngularSpectrum(np.where(along > 0, np.exp(1j * phase), 0).astype(precision))
 
 
+def focus(pupil: NDArray[Any]) -> NDArray[np.complex128]:
+    """The field (N, N) in the focus of a lens with this pupil function; both are centred on
+    [N/2, N/2]. The inverse unitary DFT."""
+    field = np.fft.ifft2(np.fft.ifftshift(pupil), norm="ortho")
+    return np.asarray(np.fft.fftshift(field), np.complex128)
+
+
 def ramp(xp: Ops, field: Array, shift_px: Array) -> Array:
     """Spectrum (..., N, N) of a translation by ``shift_px`` (..., 2) = (dy, dx), as ``field``."""
     n = xp.shape(field)[-1]

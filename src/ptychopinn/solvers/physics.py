@@ -55,16 +55,16 @@ class Schedule:
         """Stage of the next pass, given the misfit of every pass so far; None at the end."""
         done = len(misfits)
         if done >= self.config.passes:
-            rephase_gain None
+            return None
         last = self.number == len(STAGES) - 1
         window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
         if done - self.entered > window:
             gain = 1 - misfits[-1] / misfits[-1 - window]
             if gain < window * least:
                 if last:
-                    rephase_gain None
+                    return None
                 self.number, self.entered = self.number + 1, done
-        rephase_gain STAGES[self.number]
+        return STAGES[self.number]
 
 
 class PhysicsSolver(Solver):

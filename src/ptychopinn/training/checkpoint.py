@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ptychopinn.archive import parse_json, read_archive, refuse, write_archive
+from ptychopinn.io.strict_zip import parse_json, read_archive, refuse, write_archive
 from ptychopinn.errors import InputError
 
 FORMAT = "ptychopinn-checkpoint"

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
 from ptychopinn.networks.registry import family
-from ptychopinn.physics.forward import canvas_for, extract_patches, fourier_shift, split_positions
-from ptychopinn.plan import Work
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.physics.forward import extract_patches, fourier_shift
+from ptychopinn.physics.geometry import canvas_for, split_positions
+from ptychopinn.training.plan import Work
+from ptychopinn.data.normalization import PreparedScan
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
-from ptychopinn.inference import TILE, tiles
+from ptychopinn.solvers.patches import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     DAMPING,

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.plan import Work
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.plan import Work
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.training.data import Batch, read_batch
 from ptychopinn.training.interruption import ignore_signals
 

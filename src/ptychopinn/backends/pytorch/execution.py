@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ptychopinn.backends.options import TorchExecution
+from ptychopinn.ops.options import TorchExecution
 from ptychopinn.errors import InputError
 
 __all__ = ["TorchExecution", "computing", "device_of"]

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ptychopinn.backends.base import Progress
-from ptychopinn.backends.options import TorchExecution
+from ptychopinn.ops.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasEstimate, CanvasNetwork
 from ptychopinn.backends.pytorch.execution import computing, device_of
@@ -39,7 +39,7 @@ from ptychopinn.errors import TrainingError
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan, prepare
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.training.data import known_object
 from ptychopinn.training.interruption import StopFlag, Stopped, ignore_signals

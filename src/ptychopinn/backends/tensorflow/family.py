@@ -27,7 +27,7 @@ from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights, initial_weights
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.training.data import Batch
 from ptychopinn.training.objective import Estimate, Prediction
 

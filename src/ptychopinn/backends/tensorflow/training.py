@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.backends.base import Progress, TrainingOutcome
-from ptychopinn.backends.options import TFExecution
+from ptychopinn.ops.options import TFExecution
 from ptychopinn.backends.tensorflow import checkpoint, losses
 from ptychopinn.backends.tensorflow.checkpoint import BACKEND
 from ptychopinn.backends.tensorflow.execution import computing
@@ -24,8 +24,8 @@ from ptychopinn.config import Config
 from ptychopinn.errors import TrainingError
 from ptychopinn.networks.weights import Weights
 from ptychopinn.physics.forward import fft
-from ptychopinn.plan import GroupPlan, Work
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.plan import GroupPlan, Work
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.training.course import Course
 from ptychopinn.training.data import Batch, known_object, needs_truth, read_batch
 from ptychopinn.training.health import check_loss, judge_result

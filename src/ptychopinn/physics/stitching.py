@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
-from ptychopinn.physics.forward import canvas_for, split_positions
+from ptychopinn.physics.geometry import canvas_for, split_positions
 from ptychopinn.physics.groups import FILL, taper
 
 # Canvas pixels with less than this share of the weight of one patch count as never seen.

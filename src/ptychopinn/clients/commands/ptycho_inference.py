@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from ptychopinn.backends.selector import KINDS, choose
-from ptychopinn.cli import earlier, wait_shortly
+from ptychopinn.ops.selector import KINDS, choose
+from ptychopinn.clients.commands import earlier
+from ptychopinn.cli import wait_shortly
 from ptychopinn.clients.settings import (
     ACCELERATORS,
     EVERY_PATTERN,
@@ -121,7 +122,7 @@ def command(config_file: Path | None, **flags: Any) -> None:
         )
     if limits != (None, None):
         from ptychopinn.report.figures import save_phase
-        from ptychopinn.result import load_reconstruction
+        from ptychopinn.data.reconstruction import load_reconstruction
 
         result = load_reconstruction(output)
         poor = result.provenance["fit"]["verdict"] == "poor"
@@ -136,7 +137,7 @@ def _compare(output: Path, source: Path) -> None:
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io import load_scan
     from ptychopinn.report.figures import save_evaluation
-    from ptychopinn.result import load_reconstruction
+    from ptychopinn.data.reconstruction import load_reconstruction
 
     scan = load_scan(source)
     if scan.object is None:

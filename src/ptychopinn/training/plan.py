@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import (
+from ptychopinn.data.sampling import (
     choose_anchors,
     nearest_groups,
     reading_order,
@@ -23,7 +23,7 @@ from ptychopinn.grouping import (
     subsample,
 )
 from ptychopinn.networks.registry import family
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 
 log = logging.getLogger(__name__)
 
