@@ -20,7 +20,6 @@ from ptycho.config.config import (
     settings,
 )
 from ptycho.raw_data import LOGGER, GroupedData, RawData
-from ptychopinn.io.models import Bundle, load_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import one_pass
 from ptychopinn.clients.running import told
@@ -32,6 +31,7 @@ from ptychopinn.clients.settings import (
     translate,
 )
 from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction
+from ptychopinn.io.models import Bundle, load_bundle
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
 

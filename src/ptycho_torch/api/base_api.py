@@ -21,7 +21,6 @@ from ptycho_torch.config_params import (
 )
 from ptycho_torch.lightning_utils import CHECKPOINT
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptychopinn.io.models import load_bundle, save_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import (
     centred_shape,
@@ -33,6 +32,7 @@ from ptychopinn.clients.ptychodus import (
 from ptychopinn.clients.running import told
 from ptychopinn.clients.settings import TORCH_RULES, backend_name, environment, translate
 from ptychopinn.data.scan import Scan
+from ptychopinn.io.models import load_bundle, save_bundle
 
 LOGGER = "ptychopinn-torch"
 

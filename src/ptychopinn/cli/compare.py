@@ -59,9 +59,9 @@ def command(
     With a known object in the scan the scores against it are part of the table.
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
-    from ptychopinn.workflows.compare import compare, parse_method
     from ptychopinn.io.atomic import refuse_existing, write_json
     from ptychopinn.report.figures import save_comparison
+    from ptychopinn.workflows.compare import compare, parse_method
     from ptychopinn.workflows.verbs import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)

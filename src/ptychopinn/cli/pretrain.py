@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ptychopinn.ops.options import TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
+from ptychopinn.ops.options import TorchExecution
 
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
 MODEL = ("iterations", "updates", "width", "levels", "momentum")

@@ -14,9 +14,9 @@ from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
 
 if TYPE_CHECKING:
+    from ptychopinn.data.scan import Scan
     from ptychopinn.ops.options import Execution
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.data.scan import Scan
 
 CONFIG = "config.json"
 LOG = "log.txt"

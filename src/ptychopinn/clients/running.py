@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptychopinn.workflows import verbs as workflows
-from ptychopinn.ops.selector import BackendName
-from ptychopinn.io.models import Bundle
 from ptychopinn.clients.settings import Translation, starting_model
-from ptychopinn.errors import InputError, PtychoPINNError
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, PtychoPINNError
+from ptychopinn.io.models import Bundle
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.workflows import verbs as workflows
 
 EpochHook = Callable[[int, Mapping[str, float]], None]
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import Scan, check_counts
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.physics.scaling import input_scale, probe_power
-from ptychopinn.data.scan import Scan, check_counts
 
 READ_BYTES = 64 << 20
 # Values that the counts of one photon are read off, and the photons per pattern that are assumed

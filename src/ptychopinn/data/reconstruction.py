@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
 from ptychopinn.errors import InputError
-from ptychopinn.physics.propagators import Propagator
-from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io import ptychodus_product
+from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.record import Product, square_pixel, to_pixels
+from ptychopinn.physics.propagators import Propagator
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"

@@ -10,14 +10,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
-from ptychopinn.physics import forward
-from ptychopinn.physics.noise import POOR_EXCESS, deviance_terms, noise_of_amplitude, shows_structure
 from ptychopinn.data.normalization import counts_of_photon
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
+from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.workers import Workers
+from ptychopinn.physics import forward
+from ptychopinn.physics.noise import (
+    POOR_EXCESS,
+    deviance_terms,
+    noise_of_amplitude,
+    shows_structure,
+)
 
 Verdict = Literal["good", "poor"]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -44,7 +45,6 @@ from ptychopinn.physics.scaling import (
     probe_power,
     reconcile_probe,
 )
-from ptychopinn.data.scan import Scan
 
 __all__ = [
     "FORMATS",

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
 from ptychopinn.data.scan import PatternArray
+from ptychopinn.errors import InputError
 
 Units = Literal["counts", "amplitude"]
 

@@ -23,6 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as safetensors_bytes
 
+from ptychopinn.data.scan import N_MAX, N_MIN
+from ptychopinn.errors import InputError
+from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.strict_zip import (
     Damaged,
     parse_json,
@@ -31,9 +34,6 @@ from ptychopinn.io.strict_zip import (
     refuse,
     write_archive,
 )
-from ptychopinn.errors import InputError
-from ptychopinn.io.atomic import refuse_existing
-from ptychopinn.data.scan import N_MAX, N_MIN
 
 BUNDLE_NAME = "wts.h5.zip"
 FORMAT: Final = "ptychopinn-bundle"

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
 
 NAME = "npz"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, holds, reading, to_text, writing
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
 
 NAME = "product"

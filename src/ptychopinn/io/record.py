@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from ptychopinn.data.scan import check_counts, check_inside
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import counts_from_integers, to_counts
 from ptychopinn.physics.geometry import canvas_for
-from ptychopinn.data.scan import check_counts, check_inside
 
 # The numbers and words of the experiment, by the names of product.h5, and what each is when nothing
 # is known about it.

@@ -254,9 +254,7 @@ class Ops(ABC):
         where the framework gains by that: all that it depends on is in the arguments."""
         return function(self, *arguments)
 
-    def each(
-        self, work: Callable[[Any], Any], items: Iterable[Any]
-    ) -> Iterator[tuple[Any, Any]]:
+    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
+from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution, NumpyExecution, TFExecution, TorchExecution
-from ptychopinn.errors import InputError, MissingDependencyError
 
 BackendName = Literal["pytorch", "tensorflow", "numpy"]
 # In the order in which they are tried when none is asked for.

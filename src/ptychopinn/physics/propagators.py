@@ -55,7 +55,9 @@ class FarField(NamedTuple):
     A common translation of the exit wave changes no intensity, so the remainders do not matter.
     """
 
-    measures_momentum = True
+    @property
+    def measures_momentum(self) -> bool:
+        return True
 
     def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
         return xp.fft2(waves)
@@ -85,7 +87,9 @@ class AngularSpectrum(NamedTuple):
 
     kernel: Array
 
-    measures_momentum = False
+    @property
+    def measures_momentum(self) -> bool:
+        return False
 
     def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
         return xp.ifft2(xp.fft2(waves) * self._transfer(xp, waves, fraction, 1))

@@ -28,4 +28,6 @@ def network_solver(xp: Ops, config: Config, weights: Weights, execution: Executi
         return CanvasNetworkSolver(network, limit)
     n = config.model.N
     assert n is not None  # describe() has refused a patch network without it
-    return PatchNetworkSolver(PatchNetwork(network, n, padded_size(n)), config.model.gridsize, limit)
+    return PatchNetworkSolver(
+        PatchNetwork(network, n, padded_size(n)), config.model.gridsize, limit
+    )

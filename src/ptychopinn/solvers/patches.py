@@ -81,9 +81,7 @@ class PatchNetworkSolver(Solver):
                 f"N = {n}; crop, pad or bin the patterns, or train a model for that size."
             )
         positions, size = scan.scan.positions_px, self.size
-        nearest = nearest_groups(
-            positions, np.arange(m), size, size - 1, np.random.default_rng(0)
-        )
+        nearest = nearest_groups(positions, np.arange(m), size, size - 1, np.random.default_rng(0))
         groups = reading_order(positions, nearest)
         stitcher = Stitcher(positions, merge_weight(scan.probe))
         length = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS)

@@ -164,7 +164,10 @@ class _Iterations:
 
 
 def fixed_gauge(
-    obj: NDArray[np.complex64], illumination: NDArray[Any], probe: NDArray[np.complex64], power: float
+    obj: NDArray[np.complex64],
+    illumination: NDArray[Any],
+    probe: NDArray[np.complex64],
+    power: float,
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     """Object (H, W) and probe (P, N, N) in one gauge.
 
@@ -186,6 +189,4 @@ def fixed_gauge(
 
     factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
     flat = obj / factor * ramp(obj.shape, -1)
-    return flat.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(
-        np.complex64
-    )
+    return flat.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(np.complex64)

@@ -29,17 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.scan import check_counts
+from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
-from ptychopinn.config import RefineConfig
-from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.physics.geometry import canvas_for, illumination
-from ptychopinn.data.normalization import PreparedScan
-from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.solvers.physics import fixed_gauge
 from ptychopinn.solvers.result import canvas_result
-from ptychopinn.data.scan import check_counts
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ptychopinn.io.strict_zip import parse_json, read_archive, refuse, write_archive
 from ptychopinn.errors import InputError
+from ptychopinn.io.strict_zip import parse_json, read_archive, refuse, write_archive
 
 FORMAT = "ptychopinn-checkpoint"
 FORMAT_VERSION = 1

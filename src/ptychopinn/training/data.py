@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
 from ptychopinn.networks.registry import family
 from ptychopinn.physics.forward import extract_patches, fourier_shift
 from ptychopinn.physics.geometry import canvas_for, split_positions
 from ptychopinn.training.plan import Work
-from ptychopinn.data.normalization import PreparedScan
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError
 from ptychopinn.data.sampling import (
     choose_anchors,
     nearest_groups,
@@ -22,8 +21,9 @@ from ptychopinn.data.sampling import (
     split_positions_held_out,
     subsample,
 )
-from ptychopinn.networks.registry import family
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.networks.registry import family
 
 log = logging.getLogger(__name__)
 

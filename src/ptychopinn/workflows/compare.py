@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptychopinn.ops.options import Execution
-from ptychopinn.ops.selector import BackendName
 from ptychopinn.config import RefineConfig
-from ptychopinn.solvers import ptychi
-from ptychopinn.errors import InputError
-from ptychopinn.evaluation import evaluate
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation import evaluate
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.solvers import ptychi
 from ptychopinn.workflows.verbs import reconstruct, refine
 
 # What may follow a model, or start from nothing.

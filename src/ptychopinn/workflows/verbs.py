@@ -14,9 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.config import Config, RefineConfig, validated
 from ptychopinn.contracts import Canvas, Progress, Silent, Solver
-from ptychopinn.ops.options import Execution, TorchExecution
-from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.data.normalization import PreparedScan, mean_counts, prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation.misfit import Misfit, misfit
+from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 from ptychopinn.io.models import (
     BUNDLE_NAME,
     Bundle,
@@ -25,22 +30,17 @@ from ptychopinn.io.models import (
     load_bundle,
     save_bundle,
 )
-from ptychopinn.config import Config, RefineConfig, validated
-from ptychopinn.solvers import ptychi
-from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights
+from ptychopinn.ops.options import Execution, TorchExecution
+from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.data.normalization import PreparedScan, mean_counts, prepare
+from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
-from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.data.scan import Scan
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
-from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -288,9 +288,7 @@ def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
             f"the model refined a probe of N = {bundle.probe.shape[-1]}, received a scan with N = "
             f"{scan.N}; give the probe of this scan with --probe FILE:KEY."
         )
-    probe, factor = reconcile_probe(
-        bundle.probe, mean_counts(scan), scan.mask, scan.propagator
-    )
+    probe, factor = reconcile_probe(bundle.probe, mean_counts(scan), scan.mask, scan.propagator)
     log.info(
         "using the probe refined in training, scaled by %.4g to the counts of this scan", factor
     )

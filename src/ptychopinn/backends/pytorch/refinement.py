@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
-from ptychopinn.ops.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasProblem, Descent, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.inference import canvas_problem
 from ptychopinn.config import RefineConfig
-from ptychopinn.solvers.patches import canvas_result
-from ptychopinn.physics.forward import canvas_for
 from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.ops.options import TorchExecution
+from ptychopinn.physics.forward import canvas_for
+from ptychopinn.solvers.patches import canvas_result
 from ptychopinn.solvers.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
 
 

@@ -15,7 +15,6 @@ from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import graphs, physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
-from ptychopinn.solvers.patches import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     DAMPING,
@@ -26,6 +25,7 @@ from ptychopinn.networks.unrolled import (
     spare_intensity,
 )
 from ptychopinn.ops.workers import ALONE, Workers
+from ptychopinn.solvers.patches import TILE, tiles
 
 
 class PatternBatch(NamedTuple):

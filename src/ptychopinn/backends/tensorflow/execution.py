@@ -8,8 +8,8 @@ from functools import partial
 
 import tensorflow as tf
 
-from ptychopinn.ops.options import TFExecution
 from ptychopinn.errors import InputError
+from ptychopinn.ops.options import TFExecution
 from ptychopinn.ops.workers import Workers
 
 __all__ = ["TFExecution", "computing", "working"]
