@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from ptychopinn.config import RefineConfig
-from ptychopinn.physics.forward import canvas_for, intensities, split_positions
 from ptychopinn.solvers.refinement import (
     LARGEST_MOVE,
     LITTLE,
@@ -24,6 +21,9 @@ from ptychopinn.solvers.refinement import (
     level,
     moved,
 )
+
+from ptychopinn.config import RefineConfig
+from ptychopinn.physics.forward import canvas_for, intensities, split_positions
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(deadline=None, max_examples=25)
