@@ -43,7 +43,11 @@ class Damaged(Exception):
 
 
 def write_archive(
-    path: Path, members: Mapping[str, bytes], limits: Mapping[str, int], what: str
+    path: Path,
+    members: Mapping[str, bytes],
+    limits: Mapping[str, int],
+    what: str,
+    force: bool = True,
 ) -> None:
     """Write ``members`` in their order as an uncompressed zip, atomically.
 
@@ -53,7 +57,8 @@ def write_archive(
     Raises
     ------
     InputError
-        When a member is above its limit in bytes, or the file cannot be written.
+        When a member is above its limit in bytes, the file cannot be written, or, unless ``force``
+        is set, it exists.
     """
     for name, content in members.items():
         if len(content) > limits[name]:
@@ -61,21 +66,15 @@ def write_archive(
                 f"{what} must keep {name} within {limits[name]} bytes, received {len(content)}; "
                 "use a smaller model."
             )
-    try:
-        with (
-            atomic_path(path) as temporary,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
-        ):
-            for name, content in members.items():
-                info = zipfile.ZipInfo(name, FIXED_TIME)
-                info.create_system = 3
-                info.external_attr = (stat.S_IFREG | 0o644) << 16
-                archive.writestr(info, content)
-    except OSError as error:
-        raise InputError(
-            f"{what} must be writable as '{path}', received: {error.strerror}; "
-            "choose another place or make room."
-        ) from error
+    with (
+        atomic_path(path, force) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
+    ):
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, FIXED_TIME)
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, content)
 
 
 def read_archive(path: Path, limits: Mapping[str, int], what: str) -> dict[str, bytes]:

@@ -191,7 +191,7 @@ def save_bundle(bundle: Bundle, path: str | Path, force: bool = False) -> None:
         WEIGHTS: safetensors_bytes(dict(bundle.weights)),
         PROBE: safetensors_bytes(probe),
     }
-    write_archive(target, members, LIMITS, _WHAT)
+    write_archive(target, members, LIMITS, _WHAT, force=force)
 
 
 def load_bundle(path: str | Path, expected: Expected | None = None) -> Bundle:

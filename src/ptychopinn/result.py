@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path, refuse_existing
+from ptychopinn.files import refuse_existing
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.record import Product, square_pixel, to_pixels
 
 RESULT_FILE = "reconstruction.h5"
@@ -178,59 +179,61 @@ class Reconstruction:
         if target.is_dir():
             target = target / RESULT_FILE
         refuse_existing(target.parent, [target.name], force)
-        with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
+        with writing(target, force) as file:
             self._write(file)
         return target
 
-    def _write(self, file: h5py.File) -> None:
+    def _write(self, file: NewFile) -> None:
         pixel = 1.0 if self.pixel_size_m is None else float(self.pixel_size_m)
         # Where the middle of the canvas is in metres: ptychodus' column of the middle of a patch,
         # (x_m - center_x_m)/pixel + (W-1)/2, is then x_px - origin_px - 1/2 (see io/record.py).
         center_y, center_x = (self.origin_px + np.array(self.object.shape) / 2) * pixel
+        photons = float((np.abs(self.probe).astype(np.float64) ** 2).sum())
         comments = "Reconstructed with PtychoPINN."
         if self.pixel_size_m is None:
             comments += " The pixel size is unknown: all lengths in metres are object pixels."
-        file.attrs.update(
+        file.attributes(
+            "/",
             {
                 "name": self.name,
                 "comments": comments,
                 "detector_object_distance_m": float(self.distance_m or 0.0),
                 "photon_energy_eV": float(self.energy_eV or 0.0),
-                "probe_photon_count": round(float((np.abs(self.probe) ** 2).sum(dtype=np.float64))),
+                # A whole number as ptychodus has it, as long as HDF5 has a type for that.
+                "probe_photon_count": round(photons) if photons < 2**63 else photons,
                 "exposure_time_s": 0.0,
                 "mass_attenuation_m2_per_kg": 0.0,
                 "tomography_angle_deg": 0.0,
                 "focus_object_distance_m": 0.0,
                 "tilt_angle_deg": 0.0,
                 "far_field": True,
-            }
+            },
         )
-        layer = file.create_dataset("object", data=self.object[None])
-        layer.attrs.update({"center_x_m": float(center_x), "center_y_m": float(center_y)})
-        probe = file.create_dataset("probe", data=self.probe[None])
-        for dataset in (layer, probe):
-            dataset.attrs.update({"pixel_width_m": pixel, "pixel_height_m": pixel})
-        file["object_layer_spacing_m"] = np.zeros(0)
-        file["probe_position_indexes"] = np.arange(len(self.positions_px), dtype=np.int64)
-        file["probe_position_y_m"] = self.positions_px[:, 0] * pixel
-        file["probe_position_x_m"] = self.positions_px[:, 1] * pixel
-        file["loss_epochs"] = np.arange(1, len(self.losses) + 1, dtype=np.int64)
-        file["loss_values"] = self.losses
-
-        own = file.create_group(GROUP)
-        own.attrs.update(
+        file.put("object", self.object[None])
+        file.attributes("object", {"center_x_m": float(center_x), "center_y_m": float(center_y)})
+        file.put("probe", self.probe[None])
+        for key in ("object", "probe"):
+            file.attributes(key, {"pixel_width_m": pixel, "pixel_height_m": pixel})
+        file.put("object_layer_spacing_m", np.zeros(0))
+        file.put("probe_position_indexes", np.arange(len(self.positions_px), dtype=np.int64))
+        file.put("probe_position_y_m", self.positions_px[:, 0] * pixel)
+        file.put("probe_position_x_m", self.positions_px[:, 1] * pixel)
+        file.put("loss_epochs", np.arange(1, len(self.losses) + 1, dtype=np.int64))
+        file.put("loss_values", self.losses)
+        file.attributes(
+            GROUP,
             {
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
                 "pixel_size_known": self.pixel_size_m is not None,
                 "provenance": json.dumps(dict(self.provenance), allow_nan=False),
-            }
+            },
         )
-        own.create_dataset("weight", data=self.weight, compression="lzf")
+        file.put(f"{GROUP}/weight", self.weight, compress=True)
         if self.uncertainty is not None:
-            own.create_dataset("uncertainty", data=self.uncertainty, compression="lzf")
-        own["origin_px"] = self.origin_px
-        own["positions_px"] = self.positions_px
+            file.put(f"{GROUP}/uncertainty", self.uncertainty, compress=True)
+        file.put(f"{GROUP}/origin_px", self.origin_px)
+        file.put(f"{GROUP}/positions_px", self.positions_px)
 
 
 def load_reconstruction(path: str | Path) -> Reconstruction:

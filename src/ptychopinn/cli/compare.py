@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.options import OutputPath, backend_options, chosen_backend
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="Folder for comparison.json and comparison.png.",
 )
@@ -60,30 +60,29 @@ def command(
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
     from ptychopinn.comparison import compare, parse_method
-    from ptychopinn.files import refuse_existing, write_json
+    from ptychopinn.files import claimed, replacing, write_json
     from ptychopinn.report.figures import save_comparison
     from ptychopinn.workflows import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)
     parsed = [parse_method(method) for method in methods]
-    refuse_existing(output, WRITTEN, force)
+    click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
         rows = compare(data, parsed, backend=backend, execution=execution)
-        for name in WRITTEN:
-            (output / name).unlink(missing_ok=True)
-        log_file.open(output / "log.txt")
-        save_comparison([(row.method.name, row.result) for row in rows], data, output / WRITTEN[1])
-        write_json(
-            output / WRITTEN[0],
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "scan": str(scan),
-                "backend": backend,
-                "rows": [{"method": row.method.name, **row.numbers} for row in rows],
-            },
-        )
+        with replacing(output, WRITTEN) as new:
+            log_file.open(new / "log.txt")
+            save_comparison([(row.method.name, row.result) for row in rows], data, new / WRITTEN[1])
+            write_json(
+                new / WRITTEN[0],
+                {
+                    "command": command_line(),
+                    "versions": package_versions(),
+                    "scan": str(scan),
+                    "backend": backend,
+                    "rows": [{"method": row.method.name, **row.numbers} for row in rows],
+                },
+            )
     if not quiet:
         _show(rows)
 

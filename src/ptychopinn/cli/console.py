@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
@@ -15,6 +15,19 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ptychopinn.errors import InputError, PtychoPINNError
+from ptychopinn.files import CannotWrite
+
+
+class _File(logging.FileHandler):
+    """A log on disk; what cannot be written ends the command instead of printing a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.stream = None  # what could not be written is not tried again
+        raise CannotWrite(Path(self.baseFilename), error.strerror or str(error)) from error
 
 
 class LogFile:
@@ -36,7 +49,7 @@ class LogFile:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+            self._file = _File(path, mode="a" if append else "w", encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "
@@ -52,7 +65,9 @@ class LogFile:
         """A message for the file only."""
         if self._file is not None:
             record = self._logger.makeRecord(self._logger.name, level, "", 0, message, (), None)
-            self._file.handle(record)
+            # It is the last message of a command that fails for a reason of its own.
+            with suppress(CannotWrite):
+                self._file.handle(record)
 
     def close(self) -> None:
         """Stop listening."""

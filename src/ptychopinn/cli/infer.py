@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.options import OutputPath, backend_options, chosen_backend
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="Folder for the reconstruction and its pictures.",
 )
@@ -53,11 +53,11 @@ def command(
 
     from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
-    from ptychopinn.files import refuse_existing
+    from ptychopinn.files import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
-    refuse_existing(output, (*WRITTEN, *OUTDATED), force)
+    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.workflows import open_model, reconstruct_with_report
 
     bundle = open_model(model)

@@ -17,6 +17,22 @@ from ptychopinn.backends.selector import BACKENDS, KINDS, BackendName, choose
 from ptychopinn.config import validated
 from ptychopinn.errors import InputError
 
+
+class OutputPath(click.Path):
+    """The name of a file or folder to write; an empty one is refused, not the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            raise InputError(
+                f"{param.human_readable_name if param else 'the output'} must name the place to "
+                "write to, received an empty text; give a name."
+            )
+        return super().convert(value, param, ctx)
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

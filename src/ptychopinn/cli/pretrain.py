@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ptychopinn.backends.options import TorchExecution
-from ptychopinn.cli.options import config_options, given
+from ptychopinn.cli.options import OutputPath, config_options, given
 from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
 
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
@@ -22,7 +22,7 @@ EXECUTION = ("accelerator", "threads", "num_workers")
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="Folder for the model bundle wts.h5.zip and the log.",
 )
@@ -55,7 +55,7 @@ def command(
     learns from the true objects beside the patterns. It needs PyTorch. Ctrl-C saves what is there.
     """
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.files import atomic_path, refuse_existing, write_json
+    from ptychopinn.files import claimed, replacing, write_json
     from ptychopinn.workflows import config_of, open_model, package_versions, pretrain
 
     model = given(flags, ModelConfig)
@@ -67,25 +67,22 @@ def command(
         Config, {"model": model, "loss": given(flags, LossConfig), "training": training}
     )
     execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
-    refuse_existing(output, WRITTEN, force)
+    click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     console = stderr()
-    with logging_to(console, quiet) as log_file:
+    with logging_to(console, quiet) as log_file, replacing(output, WRITTEN) as new:
 
         def begin() -> None:
-            for name in WRITTEN:
-                (output / name).unlink(missing_ok=True)
-            log_file.open(output / "log.txt")
+            log_file.open(new / "log.txt")
 
         with ProgressBar(console, -(-steps // 100), quiet, begin) as bar:
             trained = pretrain(config, steps, start=start, execution=execution, progress=bar)
-        trained.save(output / "wts.h5.zip", force=True)
+        trained.save(new / "wts.h5.zip")
         if trained.history["train_loss"]:
             from ptychopinn.report.figures import save_loss_curve
 
-            with atomic_path(output / "loss.png") as temporary:
-                save_loss_curve(dict(trained.history), temporary)
+            save_loss_curve(dict(trained.history), new / "loss.png")
         write_json(
-            output / "run.json",
+            new / "run.json",
             {
                 "command": command_line(),
                 "versions": package_versions(),

@@ -87,6 +87,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         translation.backend,
         translation.execution,
         output,
+        force=True,
         resume=False,
         quiet=quiet,
         probe_check=True,

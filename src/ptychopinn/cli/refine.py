@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
+from ptychopinn.cli.options import (
+    OutputPath,
+    backend_options,
+    chosen_backend,
+    config_options,
+    given,
+)
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import RefineConfig, validated
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="Folder for the refined reconstruction and its pictures.",
 )
@@ -62,7 +68,7 @@ def command(
 
     from ptychopinn.cli.console import ProgressBar, logging_to, stderr
     from ptychopinn.cli.results import write_result
-    from ptychopinn.files import refuse_existing
+    from ptychopinn.files import claimed
 
     begun = time.perf_counter()
     config = validated(RefineConfig, given(flags, RefineConfig))
@@ -75,7 +81,7 @@ def command(
         ptychi.execution_for(backend, execution)
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
-    refuse_existing(output, (*WRITTEN, *OUTDATED), force)
+    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.result import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows import refine
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import config_options, given
+from ptychopinn.cli.options import OutputPath, config_options, given
 from ptychopinn.config import read_config_file, validated
 from ptychopinn.simulation.config import SimulationConfig
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("output", metavar="OUT.h5", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT.h5", type=OutputPath())
 @click.option(
     "--config",
     "config_file",
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preview",
     metavar="PNG",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     default=None,
     help="Also write a picture of object, probe and patterns.",
 )
@@ -38,9 +38,10 @@ def command(
 ) -> None:
     """Simulate a scan with a known object and save it as OUT.h5."""
     from ptychopinn.errors import InputError
-    from ptychopinn.io import save_scan
+    from ptychopinn.files import atomic_paths
+    from ptychopinn.io import native
     from ptychopinn.simulation import simulate
-    from ptychopinn.simulation.preview import check_preview, save_preview
+    from ptychopinn.simulation.preview import check_preview, draw_preview
 
     from_file = {} if config_file is None else read_config_file(config_file)
     config = validated(SimulationConfig, {**from_file, **given(flags, SimulationConfig)})
@@ -55,9 +56,11 @@ def command(
     if preview is not None:
         check_preview(preview, force)
     scan = simulate(config)
-    save_scan(scan, output, force=force)
-    if preview is not None:
-        save_preview(scan, preview, force=force)
+    targets = (output,) if preview is None else (output, preview)
+    with atomic_paths(*targets, force=force) as (stored, *drawn):
+        native.fill(scan, stored)
+        for picture in drawn:
+            draw_preview(scan, picture)
     _show(scan, output, preview)
 
 

@@ -160,14 +160,14 @@ def convert(
         power = scan.provenance.get("probe_power")
         if not fields.probe_in_counts and power is not None:
             losses.append(f"the scale of the probe (it was multiplied by {power['factor']:.6g})")
-        save_scan(scan, end, force=True)
+        save_scan(scan, end, force=force)
     else:
         writer = _WRITERS[chosen]
         losses += lost(record, npz.kept(record) if writer is npz else writer.KEEPS)
         if chosen not in ("ptychodus", "product"):
             record, unpaired = consecutive(record)
             losses += unpaired
-        writer.write_record(record, end)
+        writer.write_record(record, end, force=force)
     return Conversion(known.NAME, chosen, outputs, tuple(losses))
 
 

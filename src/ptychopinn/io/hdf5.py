@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
 from ptychopinn.io.base import HDF5_DAMAGE, HDF5_SIGNATURE, damaged, signature
 
 
@@ -153,25 +152,6 @@ def reading(path: Path) -> Iterator[Reader]:
             yield Reader(path, file)
     except HDF5_DAMAGE as error:
         raise damaged(path, error) from error
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[h5py.File]:
-    """Write a file, which appears under its name only when the block succeeds.
-
-    Raises
-    ------
-    InputError
-        When it cannot be written.
-    """
-    try:
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            yield file
-    except OSError as error:
-        raise InputError(
-            f"the file must be writable as '{path}', received: {error.strerror or error}; "
-            "choose another place or make room."
-        ) from error
 
 
 def holds(path: Path, *names: str) -> bool:

@@ -35,6 +35,7 @@ from ptychopinn.io.base import (
     probe_modes,
 )
 from ptychopinn.io.counts import smallest_dtype
+from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 
 NAME = "native"
@@ -249,6 +250,12 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
             f"a scan file must end in {' or '.join(SUFFIXES)}, received '{path.name}'; rename it."
         )
     refuse_existing(path.parent, [path.name], force)
+    with atomic_path(path, force) as temporary:
+        fill(scan, temporary)
+
+
+def fill(scan: Scan, path: Path) -> None:
+    """Write ``scan`` into a temporary file of :func:`ptychopinn.files.atomic_paths`."""
     try:
         provenance = json.dumps(dict(scan.provenance), allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -256,54 +263,42 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
             f"the provenance must be plain JSON data, received something else ({error}); "
             "convert arrays and paths to lists and strings."
         ) from error
-    try:
-        # From HDF5 1.10 on, the index of the chunks has a fixed cost per pattern.
-        with (
-            atomic_path(path) as temporary,
-            h5py.File(temporary, "w", libver=("v110", "v110")) as file,
-        ):
-            _write(file, scan, provenance)
-    except OSError as error:
-        raise InputError(
-            f"the scan file must be writable as '{path}', received: {error.strerror or error}; "
-            "choose another place or make room."
-        ) from error
+    with filling(path) as file:
+        _write(file, scan, provenance)
 
 
-def _write(file: h5py.File, scan: Scan, provenance: str) -> None:
-    file.attrs["format"] = FORMAT
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["name"] = scan.name
-    file.attrs["provenance"] = provenance
-    for key in NUMBERS:
-        value = getattr(scan, key)
-        if value is not None:
-            file.attrs[key] = float(value)
+def _write(file: NewFile, scan: Scan, provenance: str) -> None:
+    numbers = {key: getattr(scan, key) for key in NUMBERS}
+    file.attributes(
+        "/",
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": scan.name,
+            "provenance": provenance,
+            **{key: float(value) for key, value in numbers.items() if value is not None},
+        },
+    )
     _write_patterns(file, scan)
-    file["positions_px"] = scan.positions_px
-    file["positions_px"].attrs["order"] = "y, x"
-    file["probe"] = scan.probe
+    file.put("positions_px", scan.positions_px)
+    file.attributes("positions_px", {"order": "y, x"})
+    file.put("probe", scan.probe)
     if scan.object is not None:
-        file["object"] = scan.object
+        file.put("object", scan.object)
     if scan.mask is not None:
-        file["mask"] = scan.mask
-        file["mask"].attrs["meaning"] = "True at good pixels"
+        file.put("mask", scan.mask)
+        file.attributes("mask", {"meaning": "True at good pixels"})
     for key, unit in UNITS.items():
-        file[key].attrs["units"] = unit
+        file.attributes(key, {"units": unit})
 
 
-def _write_patterns(file: h5py.File, scan: Scan) -> None:
+def _write_patterns(file: NewFile, scan: Scan) -> None:
     source = scan.diffraction
     dtype = _lossless_dtype(source)
-    # Counts are small whole numbers with many zeros and compress well; noise-free floats do not.
-    packing: dict[str, Any] = (
-        {"compression": "gzip", "compression_opts": 1, "shuffle": True} if dtype.kind == "u" else {}
-    )
-    stored = file.create_dataset(
-        "diffraction", shape=source.shape, dtype=dtype, chunks=(1, *source.shape[1:]), **packing
-    )
+    stored = file.reserve("diffraction", source.shape, dtype)
     for part in batches(source):
         stored[part] = source[part].astype(dtype, copy=False)
+        file.check()
 
 
 def _lossless_dtype(source: PatternArray) -> np.dtype[Any]:

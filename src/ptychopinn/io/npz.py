@@ -126,7 +126,7 @@ def _detector_pixel(record: Record) -> float | None:
     return None if pixel is None else pixel[1]
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write the dialect of the ptychodus export; rows must pair patterns and positions already.
 
     ``xcoords`` and ``ycoords`` are where patch pixel [N/2, N/2] sits on ``objectGuess``.
@@ -154,14 +154,8 @@ def write_record(record: Record, path: Path) -> None:
         content["objectGuess"] = obj
     known = (*(product.metadata[key] for key in GEOMETRY), _detector_pixel(record))
     content |= {key: value for key, value in zip(EXPERIMENT, known, strict=True) if value}
-    try:
-        with atomic_path(path) as temporary:
-            np.savez(temporary, **content)
-    except OSError as error:
-        raise InputError(
-            f"the scan must be writable as '{path}', received: {error.strerror or error}; choose "
-            "another place or make room."
-        ) from error
+    with atomic_path(path, force) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **content)
 
 
 def _pattern_key(archive: Archive) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.files import atomic_path
 from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
-from ptychopinn.io.hdf5 import Reader, holds, reading, to_text, writing
+from ptychopinn.io.hdf5 import Reader, holds, reading, to_text
+from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
 
 NAME = "product"
@@ -56,32 +56,27 @@ def read_record(path: Path) -> Record:
         return Record(None, _from_npz(archive))
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write the product of a record; the suffix ``.npz`` chooses that container."""
     if path.suffix.lower() == ".npz":
-        try:
-            with atomic_path(path) as temporary:
-                np.savez(temporary, **flat(record.product))
-        except OSError as error:
-            raise InputError(
-                f"the product must be writable as '{path}', received: {error.strerror or error}; "
-                "choose another place or make room."
-            ) from error
+        content = flat(record.product)
+        with atomic_path(path, force) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **content)
         return
-    with writing(path) as file:
+    with writing(path, force) as file:
         write_hdf5(file, record.product)
 
 
-def write_hdf5(file: h5py.File, product: Product) -> None:
-    """Write a product into an open HDF5 file."""
+def write_hdf5(file: NewFile, product: Product) -> None:
+    """Write a product into an HDF5 file."""
     for key, value in flat(product).items():
         owner, _, rest = key.partition("_")
         if key in METADATA:
-            file.attrs[key] = value
+            file.attributes("/", {key: value})
         elif owner in ("object", "probe") and rest in ATTRIBUTES:
-            file[owner].attrs[rest] = value
+            file.attributes(owner, {rest: value})
         else:
-            file[key] = value
+            file.put(key, value)
 
 
 ATTRIBUTES = ("center_x_m", "center_y_m", "pixel_width_m", "pixel_height_m")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.io import ptychodus_product
+from ptychopinn.files import atomic_paths
+from ptychopinn.io import pair, ptychodus_product
 from ptychopinn.io.base import ReadOptions, ScanFields
-from ptychopinn.io.hdf5 import Reader, holds, reading, writing
+from ptychopinn.io.hdf5 import Reader, holds, reading
+from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
 from ptychopinn.scan import check_counts
 
@@ -60,6 +61,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
 def read_record(path: Path) -> Record:
     """Read both files."""
     patterns, product = files(path)
+    pair.check(patterns, product)
     with reading(patterns) as file:
         return Record(read_patterns(file), ptychodus_product.read_record(product).product)
 
@@ -109,18 +111,17 @@ def check_patterns(path: Path, patterns: Patterns) -> Patterns:
     return patterns
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write both files into the folder ``path``."""
     assert record.patterns is not None
-    # What is refused must be refused before the first of the two files is there.
-    ptychodus_product.flat(record.product)
-    with writing(path / DIFFRACTION) as file:
-        write_patterns(file, record.patterns)
-    try:
-        ptychodus_product.write_record(Record(None, record.product), path / PRODUCT)
-    except BaseException:
-        (path / DIFFRACTION).unlink(missing_ok=True)
-        raise
+    shared = pair.identifier(record)
+    with atomic_paths(*outputs(path), force=force) as (patterns, product):
+        with filling(patterns) as file:
+            write_patterns(file, record.patterns)
+            file.attributes("/", shared)
+        with filling(product) as file:
+            ptychodus_product.write_hdf5(file, record.product)
+            file.attributes("/", shared)
 
 
 def outputs(path: Path) -> tuple[Path, ...]:
@@ -128,13 +129,14 @@ def outputs(path: Path) -> tuple[Path, ...]:
     return path / DIFFRACTION, path / PRODUCT
 
 
-def write_patterns(file: h5py.File, patterns: Patterns) -> None:
-    """Write assembled patterns into an open file."""
-    stored = file.create_dataset("patterns", data=patterns.counts, compression="lzf")
+def write_patterns(file: NewFile, patterns: Patterns) -> None:
+    """Write assembled patterns into a file."""
+    file.put("patterns", patterns.counts, compress=True)
     # ptychodus demands the size; 0 m says that it is not known.
     height, width = patterns.detector_pixel_m or (0.0, 0.0)
-    stored.attrs.update({"detector_pixel_height_m": height, "detector_pixel_width_m": width})
-    file.create_dataset("indexes", data=patterns.indexes, compression="lzf")
-    file.create_dataset("bad_pixels", data=patterns.bad_pixels, compression="lzf")
+    size = {"detector_pixel_height_m": height, "detector_pixel_width_m": width}
+    file.attributes("patterns", size)
+    file.put("indexes", patterns.indexes)
+    file.put("bad_pixels", patterns.bad_pixels)
     if patterns.photon_counts is not None:
-        file.create_dataset("probe_photon_counts", data=patterns.photon_counts, compression="lzf")
+        file.put("probe_photon_counts", patterns.photon_counts)
