@@ -330,9 +330,15 @@ def _move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if name not in new[:1]:
             (folder / name).unlink(missing_ok=True)
-    for name in new:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (stage / name).replace(folder / name)
+    for number, name in enumerate(new):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if number == 0:
+            (stage / name).replace(target)
+        else:
+            # Under both names until all are there: a run that is killed here can be gone on with.
+            target.unlink(missing_ok=True)
+            _link_one(stage / name, target)
     _to_disk(folder)
 
 

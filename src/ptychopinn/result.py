@@ -226,12 +226,15 @@ class Reconstruction:
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
                 "pixel_size_known": self.pixel_size_m is not None,
-                "provenance": json.dumps(dict(self.provenance), allow_nan=False),
+                # Of fixed length: text of any other length lies outside the checksummed structure.
+                "provenance": np.bytes_(
+                    json.dumps(dict(self.provenance), allow_nan=False).encode()
+                ),
             },
         )
-        file.put(f"{GROUP}/weight", self.weight, compress=True)
+        file.put(f"{GROUP}/weight", self.weight)
         if self.uncertainty is not None:
-            file.put(f"{GROUP}/uncertainty", self.uncertainty, compress=True)
+            file.put(f"{GROUP}/uncertainty", self.uncertainty)
         file.put(f"{GROUP}/origin_px", self.origin_px)
         file.put(f"{GROUP}/positions_px", self.positions_px)
 
@@ -269,7 +272,15 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
         return _of_product(ptychodus_product.read_record(source).product)
     except InputError as error:
         raise InputError(f"'{source}' cannot be used: {error}") from error
-    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+    ) as error:
         reason = " ".join(str(error).split()).strip("'\".")
         raise InputError(
             f"the result must be a complete {RESULT_FILE} or ptychodus product, received "

@@ -189,10 +189,8 @@ def run_training(
         logging_to(console, quiet) as log_file,
     ):
         replaces = any((output / name).exists() for name in (*WRITTEN, UNFINISHED))
-        if resume:
-            run = run_folder(output)
-        else:
-            run = output / UNFINISHED if replaces else output
+        fresh = output / UNFINISHED if replaces else output
+        run = run_folder(output) if resume else fresh
         for note in notes:
             logging.getLogger(__name__).info("%s", note)
         scans = [read(path) for path in paths]

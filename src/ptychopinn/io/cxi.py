@@ -234,7 +234,7 @@ def _put_pair(file: NewFile, first: str, second: str, pair: tuple[float, float])
 
 
 def _write_patterns(file: NewFile, patterns: Patterns) -> None:
-    file.put(DETECTOR_DATA, patterns.counts, compress=True)
+    file.put(DETECTOR_DATA, patterns.counts)
     file.link(DATA, DETECTOR_DATA)
     file.put(f"{DETECTOR}/mask", patterns.bad_pixels.astype(np.uint32))
     if patterns.detector_pixel_m is not None:

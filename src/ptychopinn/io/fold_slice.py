@@ -164,7 +164,7 @@ def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     with atomic_paths(*outputs(path), force=force) as (dp, para):
         with filling(dp) as file:
             file.attributes("/", shared)
-            file.put("dp", counts, compress=True)
+            file.put("dp", counts)
             if patterns.bad_pixels.any():
                 file.put("bad_pixels", patterns.bad_pixels)
         with filling(para) as file:

@@ -28,7 +28,8 @@ class Reader:
     def _find(self, name: str) -> Any:
         """The item, or None. Soft links are followed, links into other files are refused."""
         self._refuse_external(self._file, name)
-        return self._file.get(name)
+        # Not by get(), which takes an item that is damaged for one that is missing.
+        return self._file[name] if name in self._file else None
 
     def _refuse_external(self, group: Any, name: str, depth: int = 0) -> None:
         parts = [part for part in name.split("/") if part]

@@ -31,11 +31,8 @@ class NewFile:
     def __init__(self, path: Path, file: h5py.File, sink: _Sink) -> None:
         self._path, self._file, self._sink = path, file, sink
 
-    def put(self, name: str, data: Any, *, compress: bool | None = None) -> None:
-        """Store an array, a number or a text.
-
-        ``compress`` makes an array smaller as well as safe; whole numbers are, when it is not said.
-        """
+    def put(self, name: str, data: Any) -> None:
+        """Store an array, a number or a text."""
         self.check()
         parent, last = self._parent(name)
         if isinstance(data, str):
@@ -52,19 +49,17 @@ class NewFile:
         elif not values.size:
             parent.create_dataset(last, data=values)
         else:
-            parent.create_dataset(last, data=values, **_packing(values.dtype, compress))
+            parent.create_dataset(last, data=values, **_packing(compressed=True))
         self.check()
 
     def reserve(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> h5py.Dataset:
         """An array to be filled part by part, one chunk per entry of its first axis."""
         parent, last = self._parent(name)
-        return parent.create_dataset(
-            last,
-            shape=shape,
-            dtype=dtype,
-            chunks=(1, *shape[1:]),
-            **_packing(np.dtype(dtype), None),
-        )
+        # Counts are small whole numbers with many zeros and compress well; noise-free floats do
+        # not, and there may be very many.
+        packing = _packing(compressed=np.dtype(dtype).kind in "iu")
+        chunks = (1, *shape[1:])
+        return parent.create_dataset(last, shape=shape, dtype=dtype, chunks=chunks, **packing)
 
     def attributes(self, name: str, values: Mapping[str, Any]) -> None:
         """Attributes of an item; "/" is the file."""
@@ -96,13 +91,13 @@ class NewFile:
         return item
 
 
-def _packing(dtype: np.dtype[Any], compress: bool | None) -> dict[str, Any]:
-    # Counts are small whole numbers with many zeros and compress well; noise-free floats do not.
-    smaller = dtype.kind in "iub" if compress is None else compress
+def _packing(*, compressed: bool) -> dict[str, Any]:
+    # Sums do not see that equal parts have changed places; compressed data has few equal parts.
+    level = 1 if compressed else 0
     return {
         "compression": "gzip",
-        "compression_opts": 1 if smaller else 0,
-        "shuffle": smaller,
+        "compression_opts": level,
+        "shuffle": compressed,
         "fletcher32": True,
     }
 

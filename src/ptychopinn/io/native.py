@@ -275,7 +275,8 @@ def _write(file: NewFile, scan: Scan, provenance: str) -> None:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "name": scan.name,
-            "provenance": provenance,
+            # Of fixed length: text of any other length lies outside the checksummed structure.
+            "provenance": np.bytes_(provenance.encode()),
             **{key: float(value) for key, value in numbers.items() if value is not None},
         },
     )

@@ -131,7 +131,7 @@ def outputs(path: Path) -> tuple[Path, ...]:
 
 def write_patterns(file: NewFile, patterns: Patterns) -> None:
     """Write assembled patterns into a file."""
-    file.put("patterns", patterns.counts, compress=True)
+    file.put("patterns", patterns.counts)
     # ptychodus demands the size; 0 m says that it is not known.
     height, width = patterns.detector_pixel_m or (0.0, 0.0)
     size = {"detector_pixel_height_m": height, "detector_pixel_width_m": width}

@@ -99,7 +99,7 @@ def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     content = ptychodus_product.flat(product)
     obj = np.prod(content["object"], axis=0)
     with writing(path, force) as file:
-        file.put("patterns", patterns.counts, compress=True)
+        file.put("patterns", patterns.counts)
         file.put("bad_pixels", patterns.bad_pixels)
         file.put("probe", content["probe"][0])
         file.put("object", obj)
