@@ -389,7 +389,7 @@ def _result_numbers(path: Path) -> list[object]:
     read = load_reconstruction(path)
     fields = ("object", "origin_px", "weight", "probe", "positions_px", "losses", "uncertainty")
     numbers = [np.asarray(getattr(read, field)).tobytes() for field in fields]
-    provenance = {k: v for k, v in read.provenance.items()}
+    provenance = dict(read.provenance)
     return [*numbers, read.pixel_size_m, read.energy_eV, read.distance_m, provenance]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,14 +150,37 @@ def run_folder(output: Path) -> Path:
     return unfinished if (unfinished / CHECKPOINTS[1]).exists() else output
 
 
+@contextmanager
+def _cleared_when_failing(run: Path, output: Path, resume: bool) -> Iterator[None]:
+    """Remove what a new run has written when it fails before there is anything to go on from, or
+    when it may never replace the earlier one."""
+    from ptychopinn.errors import InputError, TrainingError
+
+    try:
+        yield
+    except (InputError, TrainingError) as error:
+        lost = not (run / CHECKPOINTS[1]).exists()
+        if run != output and (lost or isinstance(error, TrainingError)):
+            shutil.rmtree(run, ignore_errors=True)
+        elif lost and not resume and isinstance(error, InputError):
+            for name in WRITTEN:
+                (output / name).unlink(missing_ok=True)
+            _remove_empty(output)
+        raise
+
+
+def _remove_empty(output: Path) -> None:
+    for folder in (output / "checkpoints", output / "tensorboard"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def _take_place(run: Path, output: Path) -> None:
     """Put the finished run where an earlier one was, of which nothing remains."""
     events = [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
     move_in(run, output, (*RESULTS, *events, *WRITTEN[len(RESULTS) :]))
     shutil.rmtree(run, ignore_errors=True)
-    for folder in (output / "checkpoints", output / "tensorboard"):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    _remove_empty(output)
 
 
 def run_training(
@@ -179,7 +203,6 @@ def run_training(
     A run that replaces an earlier one does so when its model is there, not before.
     """
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.errors import TrainingError
     from ptychopinn.report.figures import save_loss_curve
     from ptychopinn.workflows import complete, package_versions, train
 
@@ -203,23 +226,21 @@ def run_training(
             log_file.open(run / LOG, append=resume)
             write_json(run / CONFIG, config.model_dump(mode="json"))
 
-        with ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar:
-            try:
-                model = train(
-                    scans,
-                    config,
-                    backend=backend,
-                    directory=run,
-                    execution=execution,
-                    resume=resume,
-                    start=start,
-                    probe_check=probe_check,
-                    progress=bar,
-                )
-            except TrainingError:
-                if run != output:
-                    shutil.rmtree(run, ignore_errors=True)
-                raise
+        with (
+            _cleared_when_failing(run, output, resume),
+            ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar,
+        ):
+            model = train(
+                scans,
+                config,
+                backend=backend,
+                directory=run,
+                execution=execution,
+                resume=resume,
+                start=start,
+                probe_check=probe_check,
+                progress=bar,
+            )
             # A finished run that is resumed has no further epoch.
             bar.begin()
         with replacing(run, RESULTS) as new:

@@ -29,7 +29,9 @@ class Reader:
         """The item, or None. Soft links are followed, links into other files are refused."""
         self._refuse_external(self._file, name)
         # Not by get(), which takes an item that is damaged for one that is missing.
-        return self._file[name] if name in self._file else None
+        if name not in self._file:
+            return None
+        return self._file[name]
 
     def _refuse_external(self, group: Any, name: str, depth: int = 0) -> None:
         parts = [part for part in name.split("/") if part]
