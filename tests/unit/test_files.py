@@ -349,6 +349,40 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
         assert {p: p.read_bytes() for p in place.parent.rglob("*") if p.is_file()} == before
 
 
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+import numpy as np
+from ptychopinn.io.hdf5_writer import writing
+class Stop(BaseException): pass
+def stop(*_): raise Stop
+signal.signal(signal.SIGALRM, stop)
+values = np.random.default_rng(0).normal(size=(60, 64, 64))
+rng, stopped = np.random.default_rng(1), 0
+for _ in range(60):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.002, 0.08))
+        with writing(Path(sys.argv[1])) as file:
+            stored = file.reserve("d", values.shape, "f8")
+            for k in range(60):
+                stored[k] = values[k]
+                file.check()
+            file.put("z", values)
+        signal.pause()
+    except Stop:
+        stopped += 1
+print(stopped)
+"""
+
+
+def test_a_signal_while_hdf5_writes(tmp_path: Path) -> None:
+    """In the midst of HDF5 an exception would end in a crash of the process."""
+    command = python(INTERRUPTED, tmp_path / "a.h5")
+    out, err = command.communicate()
+    assert (command.returncode, out, err) == (0, "60\n", "")
+    assert names(tmp_path) <= {"a.h5"}
+
+
 # --- bits that flip -------------------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 
 HDF5 meets a full disk with an error on closing, which h5py cannot pass on, and may crash later. It
 therefore never sees one here: it writes through a Python object that remembers the first error and
-swallows the rest, and the file is refused when it is complete.
+swallows the rest, and the file is refused when it is complete. For the same reason a signal waits
+until HDF5 is left.
 
 The structure of a file of format 1.10 carries its own checksums. The arrays get an Adler-32 (from
 the deflate filter) and a Fletcher-32; single numbers lie inside the checksummed structure. Nothing
@@ -12,9 +13,12 @@ in the file depends on the time at which it was written.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import h5py
@@ -28,8 +32,8 @@ from ptychopinn.files import CannotWrite, atomic_path
 class NewFile:
     """An HDF5 file that is being written; names are paths inside it, missing groups are made."""
 
-    def __init__(self, path: Path, file: h5py.File, sink: _Sink) -> None:
-        self._path, self._file, self._sink = path, file, sink
+    def __init__(self, path: Path, file: h5py.File, sink: _Sink, signals: _Signals) -> None:
+        self._path, self._file, self._sink, self._signals = path, file, sink, signals
 
     def put(self, name: str, data: Any) -> None:
         """Store an array, a number or a text."""
@@ -71,9 +75,11 @@ class NewFile:
         parent[last] = h5py.SoftLink(target)
 
     def check(self) -> None:
-        """Raise InputError as soon as something could not be written."""
-        if self._sink.error is not None:
-            raise CannotWrite(self._path, self._sink.error.strerror or str(self._sink.error))
+        """Raise InputError as soon as something could not be written; let signals through."""
+        error = self._sink.error
+        if error is not None:
+            raise CannotWrite(self._path, error.strerror or str(error)) from error
+        self._signals.deliver()
 
     def _parent(self, name: str) -> tuple[h5py.Group, str]:
         group, _, last = name.strip("/").rpartition("/")
@@ -120,35 +126,68 @@ class _Sink:
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        try:
+        content = b""
+        with self._kept():
             content = os.pread(self._descriptor, len(buffer), self._position)
-        except OSError as error:
-            self.error, content = self.error or error, b""
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)
 
     def write(self, buffer: Any) -> int:
-        content = memoryview(buffer)
-        done = 0
-        try:
+        content, done = memoryview(buffer), 0
+        with self._kept():
             while self.error is None and done < len(content):
                 done += os.pwrite(self._descriptor, content[done:], self._position + done)
-        except OSError as error:
-            self.error = error
         self._position += len(content)
         return len(content)
 
     def truncate(self, size: int | None = None) -> int:
         size = self._position if size is None else size
-        try:
+        with self._kept():
             os.ftruncate(self._descriptor, size)
-        except OSError as error:
-            self.error = self.error or error
         return size
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+
+
+class _Signals:
+    """Holds back, inside the block, the signals that would run Python code in the midst of HDF5."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._held: list[tuple[int, FrameType | None]] = []
+
+    def __enter__(self) -> _Signals:
+        # Only the main thread runs handlers, and only it may change them.
+        if threading.current_thread() is threading.main_thread():
+            for number in signal.valid_signals():
+                handler = signal.getsignal(number)
+                if callable(handler) and not isinstance(handler, signal.Handlers):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._hold)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.deliver()
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        self._held.append((number, frame))
+
+    def deliver(self) -> None:
+        """Call the handlers of what has come; they may raise."""
+        while self._held:
+            number, frame = self._held.pop(0)
+            self._handlers[number](number, frame)
 
 
 @contextmanager
@@ -162,19 +201,18 @@ def filling(path: Path) -> Iterator[NewFile]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     sink = _Sink(descriptor)
+    new: NewFile | None = None
     try:
-        new: NewFile | None = None
-        try:
-            with h5py.File(_create(path, sink)) as file:
-                new = NewFile(path, file, sink)
-                yield new
-                file.flush()
-        except (OSError, RuntimeError, ValueError, KeyError):
-            # HDF5 may stumble over what was lost; the reason is what comes first.
-            if new is not None:
-                new.check()
-            raise
+        with _Signals() as signals, h5py.File(_create(path, sink)) as file:
+            new = NewFile(path, file, sink, signals)
+            yield new
+            file.flush()
         new.check()
+    except (OSError, RuntimeError, ValueError, KeyError):
+        # HDF5 may stumble over what was lost; the reason is what comes first.
+        if new is not None:
+            new.check()
+        raise
     finally:
         os.close(descriptor)
     try:
