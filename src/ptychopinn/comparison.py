@@ -91,7 +91,9 @@ def compare(
         begun = time.perf_counter()
         result = None
         if method.model is not None:
-            result = reconstruct(method.model, scan, backend=backend, execution=execution)
+            result = reconstruct(
+                method.model, scan, backend=backend, execution=execution, refine="never"
+            )
         if method.refinement is not None:
             who: dict[str, Any] = {"backend": backend, "execution": execution}
             if method.refinement.engine == "ptychi":

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from ptychopinn.errors import InputError
-from ptychopinn.schema import Section, shown, validated
+from ptychopinn.errors import InputError, shown
+from ptychopinn.schema import Section, validated
 
 __all__ = [
     "Config",

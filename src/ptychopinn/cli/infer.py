@@ -71,11 +71,12 @@ def command(
             execution=execution,
             keep_probe=probe is not None,
             uncertainty=uncertainty,
+            refine="never",
         )
         seconds.update(report.seconds)
         record = {
             "model": str(model),
-            "scan": str(scan),
+            "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
             "patterns_per_s_network": data.M / report.seconds["network"],
         }

@@ -81,6 +81,7 @@ def write_result(
             "command": command_line(),
             "versions": package_versions(),
             **record,
+            "scan_fingerprint": result.provenance["scan"]["fingerprint"],
             "backend": report.backend,
             "patterns": patterns,
             "stages": result.provenance["stages"],

@@ -172,7 +172,8 @@ def read_fields(
         raise _named(error, source) from error
     provenance: dict[str, Any] = {
         **fields.provenance,
-        "file": str(source),
+        # Whoever reads it may work in another folder.
+        "file": str(source.absolute()),
         "format": format_.NAME,
     }
     if probe is not None:
