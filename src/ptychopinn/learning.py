@@ -18,7 +18,7 @@ from ptychopinn.models import TrainedModel, config_of, open_model, package_versi
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights
 from ptychopinn.preparation import PreparedScan, prepare
-from ptychopinn.probe_check import ProbeCheck, check_probe
+from ptychopinn.probe_check import ProbeCheck, better_orientation, check_probe
 from ptychopinn.scan import Scan
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
@@ -51,8 +51,8 @@ def train(
     resume : continue from the last checkpoint in ``directory``.
     start : train this model further, ``"pretrained"`` for the one that comes with the package; a
         new network when not given. The options of its network must be those of ``config``.
-    probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.probe_check`); a
-        trainable probe is only reported.
+    probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
+        reversed (see :mod:`ptychopinn.probe_check`); a trainable probe is only reported.
 
     Raises
     ------
@@ -195,6 +195,14 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
         result.residual,
         result.expected,
     )
+    turned = better_orientation(prepared, result) if refuse else None
+    if turned is not None:
+        raise InputError(
+            f"the positions must be (y, x) along the axes of the patterns, received those of "
+            f"'{prepared.scan.name}' with which plain physics steps leave a residual of "
+            f"{result.residual:.3g}, and {turned[1]:.3g} with {turned[0]}; correct the positions, "
+            "or train all the same with --no-probe-check."
+        )
     if not result.fits and refuse and not config.training.probe_trainable:
         raise InputError(
             f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "

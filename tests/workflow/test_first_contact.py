@@ -1,0 +1,181 @@
+"""What a first user met: one test per fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from training_commands import UNROLLED, check_sentence, finished, process, read_json, train
+
+import ptychopinn as pp
+from ptychopinn.cli import run
+from ptychopinn.physics.forward import fourier_shift
+from ptychopinn.scan import Scan
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+FAST = ["--backend", "pytorch", "--torch-threads", "1", "--quiet"]
+
+
+def simulated(seed: int, **options: Any) -> Scan:
+    settings: dict[str, Any] = {"N": 32, "patterns": 81, "photons": 1e6, "step_px": 3.0}
+    return pp.simulate(**{**settings, **options, "seed": seed})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project: raw/scan.h5, raw/other.h5 of the same shape, and the result of scan.h5."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "raw").mkdir()
+    pp.save_scan(simulated(1), folder / "raw" / "scan.h5")
+    pp.save_scan(simulated(2), folder / "raw" / "other.h5")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert run(["reconstruct", "raw/scan.h5", "-o", "result", *FAST]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+# --- a result remembers its scan ------------------------------------------------------------------
+
+
+def test_refine_from_another_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another scan has the name that was typed."""
+    (tmp_path / "raw").mkdir()
+    shutil.copy(place / "raw" / "other.h5", tmp_path / "raw" / "scan.h5")
+    monkeypatch.chdir(tmp_path)
+    assert run(["refine", str(place / "result"), "-o", "r", "--passes", "1", *FAST]) == 0
+    assert read_json(tmp_path / "r" / "run.json")["scan"] == str(place / "raw" / "scan.h5")
+
+
+def test_refine_refuses_another_scan_of_the_same_shape(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = str(place / "raw" / "other.h5")
+    assert run(["refine", str(place / "result"), "--scan", other, "-o", str(tmp_path / "r")]) == 2
+    check_sentence(capsys.readouterr().err, "its own scan", "counts and positions", "--scan SCAN")
+    assert not (tmp_path / "r").exists()
+
+
+def test_refine_notices_that_the_scan_was_replaced(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(place / "raw", tmp_path / "raw")
+    assert run(["reconstruct", str(tmp_path / "raw" / "scan.h5"), "-o", str(tmp_path / "r"),
+                *FAST]) == 0  # fmt: skip
+    shutil.copy(tmp_path / "raw" / "other.h5", tmp_path / "raw" / "scan.h5")
+    assert run(["refine", str(tmp_path / "r"), "-o", str(tmp_path / "again")]) == 2
+    check_sentence(capsys.readouterr().err, "its own scan")
+
+
+def test_refine_finds_a_scan_that_moved_along(place: Path, tmp_path: Path) -> None:
+    """And takes the same scan in another format."""
+    shutil.copytree(place / "result", tmp_path / "new" / "result")
+    content = pp.load_reconstruction(place / "result")
+    gone = {**content.provenance["scan"], "file": "/nowhere/scan.h5"}
+    replace(content, provenance={**content.provenance, "scan": gone}).save(
+        tmp_path / "new" / "result", force=True
+    )
+    shutil.copy(place / "raw" / "scan.h5", tmp_path / "new" / "scan.h5")
+    options = ["--passes", "1", *FAST]
+    result = str(tmp_path / "new" / "result")
+    assert run(["refine", result, "-o", str(tmp_path / "one"), *options]) == 0
+    pp.convert(place / "raw" / "scan.h5", tmp_path / "scan.cxi")
+    assert run(["refine", result, "--scan", str(tmp_path / "scan.cxi"), "-o", str(tmp_path / "two"),
+                *options]) == 0  # fmt: skip
+
+
+def test_refine_from_python_refuses_it_too(place: Path) -> None:
+    result = pp.load_reconstruction(place / "result")
+    other = pp.load_scan(place / "raw" / "other.h5")
+    with pytest.raises(pp.InputError, match="its own scan"):
+        pp.refine(other, result, pp.RefineConfig(passes=1))
+    # Positions that moved in a refinement do not make another scan of it.
+    scan = pp.load_scan(place / "raw" / "scan.h5")
+    config = pp.RefineConfig(passes=2, refine_positions=True, positions_from=0)
+    moved = pp.refine(scan, result, config).result
+    assert not np.array_equal(moved.positions_px, scan.positions_px)
+    pp.refine(scan, moved, pp.RefineConfig(passes=1))
+
+
+def test_resume_refuses_another_scan(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same shape, positions, probe and mean counts."""
+    scan = pp.load_scan(place / "raw" / "scan.h5")
+    turned = replace(scan, diffraction=np.roll(scan.diffraction[:], 1, axis=0), object=None)
+    pp.save_scan(turned, tmp_path / "turned.h5")
+    model = tmp_path / "m"
+    assert train(place / "raw" / "scan.h5", model, *UNROLLED, "--epochs", 1, "--quiet") == 0
+    before = (model / "wts.h5.zip").read_bytes()
+    capsys.readouterr()
+    assert train(tmp_path / "turned.h5", model, "--resume", "--epochs", 2, "--quiet") == 2
+    check_sentence(capsys.readouterr().err, "its own scans", "whose counts are others")
+    assert (model / "wts.h5.zip").read_bytes() == before
+    # The same scan in another format is the same scan.
+    native = place / "raw" / "scan.h5"
+    shutil.copy(native, tmp_path / "copy.h5")
+    assert train(tmp_path / "copy.h5", model, "--resume", "--epochs", 2, "--quiet") == 0
+    manifest = pp.load_bundle(model / "wts.h5.zip").manifest
+    assert len(manifest.statistics["scan_fingerprints"]) == 1
+
+
+# --- the same from Python -------------------------------------------------------------------------
+
+
+def off(scan: Scan) -> Scan:
+    """The scan with a probe that does not fit."""
+    k = np.fft.fftfreq(scan.N)
+    blurred = np.fft.ifft2(np.fft.fft2(scan.probe) * np.exp(60j * (k[:, None] ** 2 + k**2)))
+    return replace(scan, probe=fourier_shift(blurred, np.ones(2)).astype(np.complex64))
+
+
+def test_python_does_what_the_command_does(tmp_path: Path) -> None:
+    pp.save_scan(off(simulated(9)), tmp_path / "off.h5")
+    run(["reconstruct", str(tmp_path / "off.h5"), "-o", str(tmp_path / "r"), *FAST])
+    execution = pp.TorchExecution(threads=1)
+    scan = pp.load_scan(tmp_path / "off.h5")
+    mine = pp.reconstruct("pretrained", scan, backend="pytorch", execution=execution)
+    its = pp.load_reconstruction(tmp_path / "r")
+    assert mine.provenance["stages"] == its.provenance["stages"]
+    assert [s["stage"] for s in mine.provenance["stages"]] == ["refinement"]
+    assert np.array_equal(mine.object, its.object)
+    network = pp.reconstruct("pretrained", scan, backend="pytorch", execution=execution,
+                             refine="never")  # fmt: skip
+    assert [s["stage"] for s in network.provenance["stages"]] == ["network"]
+    with pytest.raises(pp.InputError, match="auto, always, never, received 'sometimes'"):
+        pp.reconstruct("pretrained", scan, refine="sometimes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [(lambda p: p[:, ::-1], "y and x swapped"), (lambda p: p * (-1, 1), "y reversed")],
+)
+def test_train_refuses_swapped_axes(
+    turn: Callable[[Any], Any], words: str, place: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    scan = pp.load_scan(place / "raw" / "scan.h5")
+    pp.save_scan(
+        replace(scan, positions_px=turn(scan.positions_px), object=None), tmp_path / "s.h5"
+    )
+    options = (*UNROLLED, "--epochs", 1, "--quiet")
+    assert train(tmp_path / "s.h5", tmp_path / "m", *options) == 2
+    check_sentence(capsys.readouterr().err, words, "--no-probe-check")
+    assert not (tmp_path / "m").exists()
+    assert train(tmp_path / "s.h5", tmp_path / "m", *options, "--no-probe-check") == 0
