@@ -59,7 +59,7 @@ ORIENTATIONS: Mapping[str, tuple[int, int]] = {
     "y and x swapped and x reversed": (2, -1),
     "y and x swapped and both reversed": (-2, -1),
 }
-# Orientations are tried when the residual exceeds the one expected by this much, and one is believed
+# Orientations are tried when the residual exceeds the one expected by this much. One is believed
 # when it takes away this share of the excess, and more than this share of the noise.
 SUSPICIOUS, BELIEVED, BEYOND_NOISE = 0.001, 0.5, 0.03
 

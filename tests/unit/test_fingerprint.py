@@ -45,7 +45,10 @@ def test_the_type_of_the_numbers_does_not_matter(dtype: str, scan: Scan) -> None
 
 def test_neither_probe_nor_object_nor_origin_matter(scan: Scan) -> None:
     moved = replace(
-        scan, probe=2 * scan.probe, object=None, positions_px=scan.positions_px + (17, -3.5)
+        scan,
+        probe=2 * scan.probe,
+        object=None,
+        positions_px=scan.positions_px + np.array([17, -3.5]),
     )
     assert fingerprint(moved) == fingerprint(scan)
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
-from training_commands import UNROLLED, check_sentence, finished, process, read_json, train
+from training_commands import UNROLLED, check_sentence, read_json, train
 
 import ptychopinn as pp
 from ptychopinn.cli import run
@@ -179,3 +176,64 @@ def test_train_refuses_swapped_axes(
     check_sentence(capsys.readouterr().err, words, "--no-probe-check")
     assert not (tmp_path / "m").exists()
     assert train(tmp_path / "s.h5", tmp_path / "m", *options, "--no-probe-check") == 0
+
+
+# --- evaluate, compare ----------------------------------------------------------------------------
+
+
+def evaluate(result: Path, *options: object) -> int:
+    return run(["evaluate", str(result), *map(str, options), "--force", "--json"])
+
+
+@pytest.mark.parametrize("role", ["--truth", "--data"])
+def test_evaluate_refuses_a_foreign_scan(
+    role: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another scan of the same shape, one of another size, and another object at the same
+    positions."""
+    scan = pp.load_scan(place / "raw" / "scan.h5")
+    pp.save_scan(simulated(4, patterns=100), tmp_path / "larger.h5")
+    steady = {"jitter_px": 0.0}
+    for number in (1, 2):
+        pp.save_scan(simulated(number, **steady), tmp_path / f"raster{number}.h5")
+    assert run(["reconstruct", str(tmp_path / "raster1.h5"), "-o", str(tmp_path / "r"),
+                *FAST]) == 0  # fmt: skip
+    for result, other, words in (
+        (place / "result", place / "raw" / "other.h5", "at other positions"),
+        (place / "result", tmp_path / "larger.h5", "at other positions"),
+        (tmp_path / "r", tmp_path / "raster2.h5", "does not explain"),
+    ):
+        before = sorted(result.iterdir())
+        capsys.readouterr()
+        assert evaluate(result, role, other) == 2, other
+        check_sentence(capsys.readouterr().err, "must belong to the result", words)
+        assert sorted(result.iterdir()) == before
+    assert scan.object is not None
+    assert evaluate(place / "result", role, place / "raw" / "scan.h5", "-o", tmp_path / "e") == 0
+
+
+def test_evaluate_takes_what_belongs_to_the_result(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another format, corrected positions, another exposure, a part of the scan, the whole of it;
+    and anything for a result that does not know its scan."""
+    scan = pp.load_scan(place / "raw" / "scan.h5")
+    result = place / "result"
+    pp.convert(place / "raw" / "scan.h5", tmp_path / "same.cxi")
+    rng = np.random.default_rng(0)
+    shaken = replace(scan, positions_px=scan.positions_px + rng.normal(0, 0.2, (scan.M, 2)))
+    pp.save_scan(shaken, tmp_path / "shaken.h5")
+    exposed = replace(scan, diffraction=rng.poisson(scan.diffraction[:] * 2.0).astype(np.uint32),
+                      probe=scan.probe * np.float32(np.sqrt(2)))  # fmt: skip
+    pp.save_scan(exposed, tmp_path / "exposed.h5")
+    pp.save_scan(scan.select(slice(20, 60)), tmp_path / "part.h5")
+    capsys.readouterr()
+    for name, other in (("same.cxi", False), ("shaken.h5", False), ("exposed.h5", True),
+                        ("part.h5", True)):  # fmt: skip
+        assert evaluate(result, "--truth", tmp_path / name, "-o", tmp_path / "e") == 0, name
+        notes = json.loads(capsys.readouterr().out)["notes"]
+        assert any("not the scan" in note for note in notes) == other, name
+    part = pp.reconstruct("pretrained", scan.select(slice(20, 60)), backend="pytorch")
+    assert pp.evaluate(part, truth=scan).metrics
+    stranger = replace(pp.load_reconstruction(result), provenance={})
+    assert pp.evaluate(stranger, truth=pp.load_scan(place / "raw" / "other.h5")).metrics
