@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="YAML or JSON file with any of the options below; flags take precedence.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @click.option(
     "--preview",
     metavar="PNG",
@@ -34,10 +35,16 @@ if TYPE_CHECKING:
 )
 @config_options(SimulationConfig)
 def command(
-    output: Path, config_file: Path | None, force: bool, preview: Path | None, **flags: Any
+    output: Path,
+    config_file: Path | None,
+    force: bool,
+    quiet: bool,
+    preview: Path | None,
+    **flags: Any,
 ) -> None:
     """Simulate a scan with a known object and save it as OUT.h5."""
     from ptychopinn.errors import InputError
+    from ptychopinn.files import refuse_existing
     from ptychopinn.io import save_scan
     from ptychopinn.simulation import simulate
     from ptychopinn.simulation.preview import check_preview, save_preview
@@ -54,11 +61,13 @@ def command(
         )
     if preview is not None:
         check_preview(preview, force)
+        refuse_existing(preview.parent, [preview.name], force)
     scan = simulate(config)
     save_scan(scan, output, force=force)
     if preview is not None:
         save_preview(scan, preview, force=force)
-    _show(scan, output, preview)
+    if not quiet:
+        _show(scan, output, preview)
 
 
 def _show(scan: Scan, output: Path, preview: Path | None) -> None:

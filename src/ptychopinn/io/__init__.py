@@ -178,7 +178,9 @@ def read_fields(
     }
     if probe is not None:
         provenance["probe_source"] = probe
-    return format_, replace(fields, provenance=provenance)
+    # The name of a file may be no text, and it is the name of the scan where no other is given.
+    name = fields.name.encode("utf-8", "backslashreplace").decode()
+    return format_, replace(fields, name=name, provenance=provenance)
 
 
 def _named(error: InputError, source: Path) -> InputError:
