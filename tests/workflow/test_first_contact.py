@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from training_commands import UNROLLED, check_sentence, read_json, train
@@ -237,3 +238,128 @@ def test_evaluate_takes_what_belongs_to_the_result(
     assert pp.evaluate(part, truth=scan).metrics
     stranger = replace(pp.load_reconstruction(result), provenance={})
     assert pp.evaluate(stranger, truth=pp.load_scan(place / "raw" / "other.h5")).metrics
+
+
+# --- convert, inspect, infer ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.cxi", "a_dp.hdf5", "folder", "training.h5"])
+def test_an_unknown_pixel_size_stays_unknown(name: str, place: Path, tmp_path: Path) -> None:
+    to: Any = "ptychodus-training" if name.startswith("training") else None
+    done = pp.convert(place / "raw" / "scan.h5", tmp_path / name, to=to)
+    assert any("the pixel size is unknown" in loss for loss in done.losses)
+    assert pp.load_scan(tmp_path / name).pixel_size_m is None
+    # Also on the way on, where it is not lost for a second time.
+    done = pp.convert(tmp_path / name, tmp_path / "back.npz")
+    assert not any("pixel size" in loss for loss in done.losses)
+    done = pp.convert(
+        place / "raw" / "scan.h5", tmp_path / f"known-{name}", to=to, pixel_size_m=1e-8
+    )
+    assert not any("unknown" in loss for loss in done.losses)
+    assert pp.load_scan(tmp_path / f"known-{name}").pixel_size_m == pytest.approx(1e-8)
+
+
+@pytest.mark.parametrize(
+    ("to", "name"),
+    [
+        (None, "back_dp.npz"),
+        (None, "back_para.cxi.npz"),
+        ("fold_slice", "a.npz"),
+        ("npz", "a.h5"),
+        ("cxi", "a.npz"),
+        ("native", "a.cxi"),
+        ("ptychodus", "a.npz"),
+        ("ptychodus-training", "a.npz"),
+        (None, "there.npz"),
+        (None, "there.h5"),
+    ],
+)
+def test_the_name_of_a_file_says_what_it_is(
+    to: str | None, name: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target is never of another kind than its name."""
+    pp.convert(place / "raw" / "scan.h5", tmp_path / "star_dp.hdf5")
+    for folder in ("there.npz", "there.h5"):
+        (tmp_path / folder).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    options = [] if to is None else ["--to", to]
+    if name == "back_para.cxi.npz":
+        assert run(["convert", str(tmp_path / "star_dp.hdf5"), str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_bytes()[:2] == b"PK"
+        return
+    assert run(["convert", str(tmp_path / "star_dp.hdf5"), str(tmp_path / name), *options]) == 2
+    check_sentence(capsys.readouterr().err, name, "rename it")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_commands_take_the_folder_of_a_result(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(pp.__file__).parent / "pretrained"
+    for folder, kind in ((place / "result", "result"), (model, "bundle")):
+        assert run(["inspect", str(folder), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["kind"] == kind
+    assert run(["convert", str(place / "result"), str(tmp_path / "product.npz")]) == 0
+    pp.convert(place / "raw" / "scan.h5", tmp_path / "pair")
+    assert run(["inspect", str(tmp_path / "pair")]) == 0
+    capsys.readouterr()
+    assert run(["inspect", str(place)]) == 2
+    check_sentence(capsys.readouterr().err, "without them")
+
+
+def test_other_kinds_where_a_scan_is_due(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(pp.__file__).parent / "pretrained"
+    for wrong, words in ((place / "result", "a result"), (model, "a model"),
+                         (model / "wts.h5.zip", "a model")):  # fmt: skip
+        for arguments in (["reconstruct", str(wrong)], ["infer", "pretrained", str(wrong)],
+                          ["train", str(wrong)], ["compare", str(wrong)]):  # fmt: skip
+            assert run([*arguments, "-o", str(tmp_path / "r"), "--quiet"]) == 2
+            check_sentence(capsys.readouterr().err, "a scan was expected", words)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("model", ["pretrained", "pretrained/wts.h5.zip"])
+def test_infer_notices_the_swap(
+    model: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = Path(pp.__file__).parent / model
+    scan = place / "raw" / "scan.h5"
+    assert run(["infer", str(scan), str(shipped), "-o", str(tmp_path / "r")]) == 2
+    check_sentence(capsys.readouterr().err, "swap them")
+
+
+def test_a_misspelt_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, meant in (("recontruct", "reconstruct"), ("Inspect", "inspect"), ("sim", None)):
+        assert run([word]) == 2
+        shown = capsys.readouterr().err
+        assert word in shown
+        assert ("Did you mean" in shown) == (meant is not None)
+        assert meant is None or f"'{meant}'" in shown
+
+
+def test_json_is_json_whatever_is_in_the_file(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NaN and infinity in the provenance of a file are null."""
+    for source in ("raw/scan.h5", "result/reconstruction.h5"):
+        copy = tmp_path / Path(source).name
+        shutil.copy(place / source, copy)
+        with h5py.File(copy, "r+") as file:
+            home = file if "provenance" in file.attrs else file["ptychopinn"]
+            home.attrs["provenance"] = '{"a": NaN, "b": [Infinity, {"c": -Infinity}], "d": 1}'
+        code = run(["inspect", str(copy), "--json"])
+        shown = capsys.readouterr()
+        if code == 2:
+            check_sentence(shown.err)
+            continue
+        content = json.loads(shown.out, parse_constant=lambda name: pytest.fail(name))
+        assert content["provenance"]["b"] == [None, {"c": None}]
+
+
+def test_simulate_can_be_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", str(tmp_path / "a.h5"), "--patterns", "9", "--N", "32",
+                "--quiet"]) == 0  # fmt: skip
+    assert capsys.readouterr() == ("", "")
+    assert pp.load_scan(tmp_path / "a.h5").M == 9

@@ -52,7 +52,9 @@ def command(
     import time
 
     from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
+    from ptychopinn.errors import InputError
     from ptychopinn.files import refuse_existing
 
     begun = time.perf_counter()
@@ -60,7 +62,15 @@ def command(
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
     from ptychopinn.workflows import open_model, reconstruct_with_report
 
-    bundle = open_model(model)
+    try:
+        bundle = open_model(model)
+    except InputError as error:
+        if is_kind(scan, "bundle") and is_kind(model, "scan"):
+            raise InputError(
+                f"the model comes first and the scan second, received the scan '{model}' and the "
+                f"model '{scan}'; swap them."
+            ) from error
+        raise
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
