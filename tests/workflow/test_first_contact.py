@@ -363,3 +363,61 @@ def test_simulate_can_be_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str
                 "--quiet"]) == 0  # fmt: skip
     assert capsys.readouterr() == ("", "")
     assert pp.load_scan(tmp_path / "a.h5").M == 9
+
+
+@pytest.fixture(scope="module")
+def measured(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scan with an object in its file that nobody says is true."""
+    path = tmp_path_factory.mktemp("measured") / "scan.h5"
+    scan = pp.load_scan(place / "raw" / "scan.h5")
+    pp.save_scan(replace(scan, provenance={}), path)
+    return path
+
+
+def test_compare_takes_no_guess_for_the_truth(
+    measured: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = place / "raw" / "scan.h5"
+    for scan, options, scored in (
+        (measured, [], False),
+        (raw, [], True),
+        (measured, ["--truth", str(raw)], True),
+        (measured, ["--truth", str(measured)], True),
+    ):
+        out = tmp_path / "c"
+        assert run(["compare", str(scan), "-o", str(out), "--with", "pretrained", "--force",
+                    *options, *FAST]) == 0  # fmt: skip
+        (row,) = read_json(out / "comparison.json")["rows"]
+        assert ("phase_psnr_db" in row) == scored
+    other = str(place / "raw" / "other.h5")
+    assert run(["compare", str(measured), "-o", str(tmp_path / "d"), "--with", "pretrained",
+                "--truth", other, *FAST]) == 2  # fmt: skip
+    assert "must belong" in capsys.readouterr().err
+
+
+def test_pictures_of_a_comparison_are_aligned_and_scored(measured: Path, place: Path) -> None:
+    from ptychopinn.comparison import compare, parse_method, pictures
+
+    methods = [parse_method(word) for word in ("pretrained", "refine-probe")]
+    raw = pp.load_scan(place / "raw" / "scan.h5")
+    bare = replace(raw, object=None, provenance={})
+    for scan, first in ((raw, "truth"), (pp.load_scan(measured), "object in the file"),
+                        (bare, "pretrained")):  # fmt: skip
+        rows = compare(scan, methods, backend="pytorch")
+        shown = pictures(scan, rows)
+        assert shown[0][0] == first
+        assert len(shown) == (2 if first == "pretrained" else 3)
+        reference = shown[0][2]
+        for name, words, picture in shown[1:]:
+            assert picture.shape == reference.shape
+            difference = np.nanmean(np.abs(picture - reference) ** 2)
+            assert difference < 0.02 * np.nanmean(np.abs(reference) ** 2), name
+            assert words.startswith("residual 0.")
+            assert ("dB" in words) == (first == "truth")
+
+
+def test_the_log_of_a_good_run_says_what_was_done(place: Path) -> None:
+    text = (place / "result" / "log.txt").read_text()
+    for words in ("reconstruct raw/scan.h5", str(place / "raw" / "scan.h5"), "81 patterns",
+                  "network: architecture unrolled", "good fit: residual"):  # fmt: skip
+        assert words in text

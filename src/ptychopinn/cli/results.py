@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,9 +65,22 @@ def write_result(
     for name in (*WRITTEN, *OUTDATED):
         (output / name).unlink(missing_ok=True)
     log_file.open(output / "log.txt")
+    log_file.note(logging.INFO, f"ptychopinn {shlex.join(command_line())}")
+    source = result.provenance["scan"]
+    log_file.note(
+        logging.INFO,
+        f"scan: {source.get('file') or source['name']}, {source['patterns']} patterns, "
+        f"N = {source['N']}, fingerprint {source['fingerprint']}",
+    )
+    for made in result.provenance["stages"]:
+        details = ", ".join(f"{key} {value}" for key, value in made.items() if key != "stage")
+        log_file.note(logging.INFO, f"{made['stage']}: {details}")
+    for name, spent in seconds.items():
+        log_file.note(logging.INFO, f"{name}: {spent:.2f} s")
     numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
     if not isnan(fit.explained):
         numbers += f", share of the structure explained {fit.explained:.2f}"
+    log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
     note = f"POOR FIT: {numbers}" if fit.verdict == "poor" else None
     result.save(output / "reconstruction.h5", force=True)
     save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
