@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ptychopinn.backends.base import Progress, Silent
 from ptychopinn.backends.options import Execution, TorchExecution
@@ -69,7 +70,8 @@ def train(
     computing = get_backend(backend)
     prepared = [prepare(scan) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
-    weights = None if start is None else _weights_for(start, config)
+    parent = None if start is None else open_model(start)
+    weights = None if parent is None else _weights_for(parent, config)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         outcome = computing.train(
@@ -97,7 +99,8 @@ def train(
             "probe_residual_expected": checks[0].expected,
             "scans": [scan.name for scan in chosen],
             "scan_fingerprints": [p.fingerprint for p in prepared],
-            "further_trained": start is not None,
+            "further_trained": parent is not None,
+            **_lineage(parent),
         },
         metrics=dict(metrics_at_best(outcome.history)),
     )
@@ -128,13 +131,14 @@ def pretrain(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use --architecture unrolled."
         )
-    weights = None if start is None else _weights_for(start, config)
+    parent = None if start is None else open_model(start)
+    weights = None if parent is None else _weights_for(parent, config)
     choose("pytorch", execution)
     from ptychopinn.backends.pytorch.pretraining import DrawnScans
     from ptychopinn.backends.pytorch.pretraining import pretrain as run
 
     begun = time.perf_counter()
-    trained, history, stopped_by = run(
+    trained, history, seen, stopped_by = run(
         config,
         steps,
         TorchExecution() if execution is None else execution,
@@ -146,7 +150,7 @@ def pretrain(
         config=config.model_dump(mode="json"),
         versions=package_versions(),
         seed=config.training.seed,
-        statistics={"simulated_scans": steps},
+        statistics={"simulated_scans": seen, **_lineage(parent)},
         metrics={name: points[-1][1] for name, points in history.items() if points},
     )
     # Every bundle holds a probe; this network was trained with a new one in every scan.
@@ -155,9 +159,16 @@ def pretrain(
     return TrainedModel(bundle, history, time.perf_counter() - begun, stopped_by)
 
 
-def _weights_for(start: TrainedModel | Bundle | str | Path, config: Config) -> Weights:
+def _lineage(parent: Bundle | None) -> dict[str, Any]:
+    """What the manifest of a model says of the one that it was trained from, back to the first."""
+    if parent is None:
+        return {}
+    manifest = parent.manifest
+    return {"parent": manifest.model_dump(mode="json", include={"created", "seed", "statistics"})}
+
+
+def _weights_for(bundle: Bundle, config: Config) -> Weights:
     """The weights of a model for a network with these options."""
-    bundle = open_model(start)
     if describe(config_of(bundle).model) != describe(config.model):
         raise InputError(
             "a model is trained further with its own network, received other options of it; leave "

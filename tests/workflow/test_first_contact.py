@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.physics.forward import fourier_shift
 from ptychopinn.scan import Scan
+from ptychopinn.workflows import open_model, pretrain
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -421,3 +424,128 @@ def test_the_log_of_a_good_run_says_what_was_done(place: Path) -> None:
     for words in ("reconstruct raw/scan.h5", str(place / "raw" / "scan.h5"), "81 patterns",
                   "network: architecture unrolled", "good fit: residual"):  # fmt: skip
         assert words in text
+
+
+# --- what the program says of itself --------------------------------------------------------------
+
+
+def test_the_defaults_of_pretrain_are_those_it_uses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["--iterations", "1", "--updates", "1", "--width", "4", "--levels", "1"]
+    assert run(["pretrain", "-o", str(tmp_path / "m"), *tiny, "--scans", "1", "--quiet"]) == 0
+    used = read_json(tmp_path / "m" / "run.json")["config"]
+    assert run(["pretrain", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    found = re.findall(
+        r"--([a-z-]+)(?:, --[a-z_]+)? (?:INTEGER|FLOAT) [^\[]*\[default: ([\d.e-]+)\]", shown
+    )
+    values = {k: v for section in used.values() for k, v in section.items()}
+    compared = {n: float(v) for n, v in found if n.replace("-", "_") in values}
+    assert {"batch-size", "warmup-steps", "learning-rate"} <= set(compared)
+    for name, value in compared.items():
+        if f"--{name}" not in tiny:
+            assert value == values[name.replace("-", "_")], name
+
+
+def test_a_pretrained_model_knows_how_it_came_about(tmp_path: Path) -> None:
+    """Scans that were seen, not those that were asked for; and what it was trained from."""
+    tiny = {"iterations": 1, "updates": 1, "width": 4, "levels": 1}
+
+    class StopAfterTwo:
+        steps = 0
+
+        def epoch(self, number: int, steps: int) -> None: ...
+
+        def step(self, loss: float, patterns_per_s: float) -> None:
+            self.steps += 1
+            if self.steps == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        def epoch_done(self, number: int, metrics: Any) -> None: ...
+
+    config = pp.Config(model=tiny, training={"batch_size": 1, "seed": 5})
+    execution = pp.TorchExecution(threads=1)
+    first = pretrain(config, 50, execution=execution, progress=StopAfterTwo())
+    assert first.stopped_by == signal.SIGINT
+    assert first.bundle.manifest.statistics == {"simulated_scans": 2}
+    second = pretrain(config, 1, start=first, execution=execution)
+    statistics: Any = second.bundle.manifest.statistics
+    assert statistics["simulated_scans"] == 1
+    assert statistics["parent"]["seed"] == 5
+    assert statistics["parent"]["statistics"] == {"simulated_scans": 2}
+    third = pp.train(simulated(1), pp.Config(model=tiny, data={"n_groups": 4},
+                                             training={"epochs": 1}), start=second,
+                     backend="pytorch", probe_check=False)  # fmt: skip
+    statistics = third.bundle.manifest.statistics
+    assert statistics["parent"]["statistics"] == dict(second.bundle.manifest.statistics)
+
+
+def test_the_card_of_the_shipped_model_counts_its_scans() -> None:
+    statistics: Any = open_model("pretrained").manifest.statistics
+    count = 0
+    while statistics:
+        count += statistics["simulated_scans"]
+        statistics = statistics.get("parent", {}).get("statistics")
+    card = (Path(__file__).parents[2] / "docs" / "pretrained.md").read_text()
+    assert f"{count} simulated scans" in card
+
+
+def test_documents_agree_on_the_number_of_parameters() -> None:
+    bundle = open_model("pretrained")
+    thousands = round(sum(w.size for w in bundle.weights.values()) / 1000)
+    docs = Path(__file__).parents[2] / "docs"
+    for name, words in (("pretrained.md", "{} thousand parameters"),
+                        ("user-guide.md", "| parameters | {} thousand |")):  # fmt: skip
+        assert words.format(thousands) in (docs / name).read_text()
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"training": {"epoch": 3}}, ("'training.epoch'", "did you mean 'training.epochs'",
+                                      "in the section training", "batch_size")),
+        ({"epoch": 3}, ("'epoch'", "did you mean 'training.epochs'")),
+        ({"trainig": {"epochs": 3}}, ("'trainig'", "did you mean 'training'")),
+        ({"model": {"gridsize": 2}}, ("gridsize has no meaning", "unrolled", "received 2")),
+        ({"model": {"mode": "supervised"}, "loss": {"realspace_mae_weight": 0}},
+         ("realspace_mae_weight", "raise it")),
+        ({"training": {"epochs": "x" * 5000}}, ("'training.epochs'", "...")),
+        ({"training": {"learning_rate": 10**6000}}, ("'training.learning_rate'",)),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_one_sentence_everywhere(
+    options: dict[str, Any],
+    words: tuple[str, ...],
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From Python, and from a file."""
+    with pytest.raises(pp.InputError) as caught:
+        pp.Config(**options)
+    for word in words:
+        assert word in str(caught.value)
+    assert len(str(caught.value)) < 700
+    if "learning_rate" in str(options):
+        return
+    (tmp_path / "c.json").write_text(json.dumps(options))
+    assert run(["train", str(place / "raw" / "scan.h5"), "-o", str(tmp_path / "m"), "--config",
+                str(tmp_path / "c.json")]) == 2  # fmt: skip
+    check_sentence(capsys.readouterr().err, *words)
+
+
+def test_other_schemas_say_it_too() -> None:
+    for make, words in (
+        (lambda: pp.simulate(objct="leaves"), "did you mean 'object'"),
+        (lambda: pp.SimulationConfig(N=33), "received 33"),
+        (lambda: pp.TorchExecution(thread=2), "did you mean 'threads'"),
+        (lambda: pp.TFExecution(thread=2), "did you mean 'threads'"),
+        (lambda: pp.RefineConfig(batch_size=3), "the engine physics"),
+        (lambda: pp.RefineConfig(pases=3), "did you mean 'passes'"),
+    ):
+        with pytest.raises(pp.InputError, match=words):
+            make()
