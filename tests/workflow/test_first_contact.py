@@ -512,7 +512,7 @@ def test_documents_agree_on_the_number_of_parameters() -> None:
         ({"trainig": {"epochs": 3}}, ("'trainig'", "did you mean 'training'")),
         ({"model": {"gridsize": 2}}, ("gridsize has no meaning", "unrolled", "received 2")),
         ({"model": {"mode": "supervised"}, "loss": {"realspace_mae_weight": 0}},
-         ("realspace_mae_weight", "raise it")),
+         ("realspace_mae_weight", "raise one")),
         ({"training": {"epochs": "x" * 5000}}, ("'training.epochs'", "...")),
         ({"training": {"learning_rate": 10**6000}}, ("'training.learning_rate'",)),
     ],
@@ -530,8 +530,8 @@ def test_a_bad_option_is_one_sentence_everywhere(
     for word in words:
         assert word in str(caught.value)
     assert len(str(caught.value)) < 700
-    if "learning_rate" in str(options):
-        return
+    if "learning_rate" in options.get("training", {}):
+        return  # no file holds such a number
     (tmp_path / "c.json").write_text(json.dumps(options))
     assert run(["train", str(place / "raw" / "scan.h5"), "-o", str(tmp_path / "m"), "--config",
                 str(tmp_path / "c.json")]) == 2  # fmt: skip
