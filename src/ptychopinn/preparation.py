@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.fingerprint import fingerprint
 from ptychopinn.physics.losses import noise_of_amplitude
 from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.physics.scaling import input_scale, probe_power
@@ -85,6 +87,11 @@ class PreparedScan:
     probe: NDArray[np.complex64]
     object_scale: float
     expected_misfit: float
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which scan it is; see :mod:`ptychopinn.fingerprint`."""
+        return fingerprint(self.scan)
 
     def amplitudes(self, index: Any) -> NDArray[np.float32]:
         """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""

@@ -17,7 +17,7 @@ from ptychopinn.files import refuse_existing
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.record import Product, square_pixel, to_pixels
+from ptychopinn.io.record import Product, pixel_known, square_pixel, to_pixels
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -255,9 +255,10 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
     if source.is_dir():
         source = source / RESULT_FILE
     if not source.is_file():
+        found = "holds none" if Path(path).is_dir() else "does not exist"
         raise InputError(
             f"the result must be a '{RESULT_FILE}' or the folder holding it, received '{path}', "
-            "which does not exist; check the name."
+            f"which {found}; check the name."
         )
     try:
         if signature(source) == HDF5_SIGNATURE:
@@ -332,7 +333,7 @@ def _of_product(product: Product) -> Reconstruction:
         probe=product.probe[0],
         weight=footprint(positions, product.probe[0], obj.shape),
         positions_px=positions,
-        pixel_size_m=square_pixel(product),
+        pixel_size_m=square_pixel(product) if pixel_known(product) else None,
         energy_eV=float(metadata["photon_energy_eV"]) or None,
         distance_m=abs(float(metadata["detector_object_distance_m"])) or None,
         losses=product.loss_values,

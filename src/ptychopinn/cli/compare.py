@@ -38,6 +38,12 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
     "followed by +refine, +refine-probe or +ptychi. May be repeated.  [default: pretrained, "
     "pretrained+refine, refine]",
 )
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Scan file that holds the true object.  [default: SCAN, if it was simulated]",
+)
 @click.option("--force", is_flag=True, help="Overwrite an earlier comparison in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @scan_options
@@ -46,6 +52,7 @@ def command(
     scan: Path,
     output: Path,
     methods: tuple[str, ...],
+    truth: Path | None,
     force: bool,
     quiet: bool,
     backend: BackendName | None,
@@ -56,10 +63,11 @@ def command(
 ) -> None:
     """Reconstruct SCAN with every METHOD and write a table and a picture.
 
-    With a known object in the scan the scores against it are part of the table.
+    Where the true object is known, the scores against it are part of the table. The object in the
+    file of a measured scan is shown and not taken for the truth, unless --truth says so.
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
-    from ptychopinn.comparison import compare, parse_method
+    from ptychopinn.comparison import compare, parse_method, pictures
     from ptychopinn.files import claimed, replacing, write_json
     from ptychopinn.report.figures import save_comparison
     from ptychopinn.workflows import package_versions
@@ -69,16 +77,19 @@ def command(
     click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
-        rows = compare(data, parsed, backend=backend, execution=execution)
+        known = data if truth == scan else None if truth is None else open_scan(truth)
+        rows = compare(data, parsed, backend=backend, execution=execution, truth=known)
+        shown = pictures(data, rows, known)
         with replacing(output, WRITTEN) as new:
             log_file.open(new / "log.txt")
-            save_comparison([(row.method.name, row.result) for row in rows], data, new / WRITTEN[1])
+            save_comparison(shown, new / WRITTEN[1])
             write_json(
                 new / WRITTEN[0],
                 {
                     "command": command_line(),
                     "versions": package_versions(),
-                    "scan": str(scan),
+                    "scan": str(scan.absolute()),
+                    "truth": None if truth is None else str(truth.absolute()),
                     "backend": backend,
                     "rows": [{"method": row.method.name, **row.numbers} for row in rows],
                 },

@@ -49,7 +49,10 @@ class LogFile:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _File(path, mode="a" if append else "w", encoding="utf-8")
+            # A name that is no text may be part of a message.
+            self._file = _File(
+                path, mode="a" if append else "w", encoding="utf-8", errors="backslashreplace"
+            )
         except OSError as error:
             raise InputError(
                 f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "

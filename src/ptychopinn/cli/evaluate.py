@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ptychopinn.cli.options import OutputPath
+from ptychopinn.cli.printing import plain, print_json
 from ptychopinn.cli.scans import open_scan, scan_options
 
 OUTPUTS = ("evaluation.json", "evaluation.png")
@@ -85,18 +86,16 @@ def command(
     )
     from ptychopinn.report.figures import save_evaluation
 
-    content = evaluation.to_json() | {
-        "result": str(result),
-        "truth": None if truth is None else str(truth),
-        "data": None if data is None else str(data),
+    content = plain(evaluation.to_json()) | {
+        "result": str(result.absolute()),
+        "truth": None if truth is None else str(truth.absolute()),
+        "data": None if data is None else str(data.absolute()),
     }
     with replacing(folder, OUTPUTS) as new:
         write_json(new / OUTPUTS[0], content)
         save_evaluation(evaluation, new / OUTPUTS[1])
     if as_json:
-        import json
-
-        click.echo(json.dumps(content, indent=2, allow_nan=False))
+        print_json(content)
         return
 
     from rich.console import Console

@@ -52,7 +52,9 @@ def command(
     import time
 
     from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
+    from ptychopinn.errors import InputError
     from ptychopinn.files import claimed
 
     begun = time.perf_counter()
@@ -60,7 +62,15 @@ def command(
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.workflows import open_model, reconstruct_with_report
 
-    bundle = open_model(model)
+    try:
+        bundle = open_model(model)
+    except InputError as error:
+        if is_kind(scan, "bundle") and is_kind(model, "scan"):
+            raise InputError(
+                f"the model comes first and the scan second, received the scan '{model}' and the "
+                f"model '{scan}'; swap them."
+            ) from error
+        raise
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
@@ -71,11 +81,12 @@ def command(
             execution=execution,
             keep_probe=probe is not None,
             uncertainty=uncertainty,
+            refine="never",
         )
         seconds.update(report.seconds)
         record = {
             "model": str(model),
-            "scan": str(scan),
+            "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
             "patterns_per_s_network": data.M / report.seconds["network"],
         }

@@ -14,6 +14,8 @@ from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, v
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
 MODEL = ("iterations", "updates", "width", "levels", "momentum")
 TRAINING = ("batch_size", "learning_rate", "warmup_steps", "gradient_clip_val", "seed")
+# Other defaults than those of the training on measured scans.
+DEFAULTS = {"batch_size": 2, "warmup_steps": 30}
 EXECUTION = ("accelerator", "threads", "num_workers")
 
 
@@ -44,7 +46,7 @@ EXECUTION = ("accelerator", "threads", "num_workers")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
-@config_options(TrainingConfig, only=TRAINING)
+@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
 @config_options(TorchExecution, prefix="torch_", only=EXECUTION)
 def command(
     output: Path, steps: int, start: str | None, force: bool, quiet: bool, **flags: Any
@@ -62,7 +64,7 @@ def command(
     if start is not None:
         earlier = config_of(open_model(start)).model
         model = {**earlier.model_dump(include=set(MODEL)), **model}
-    training = {"batch_size": 2, "warmup_steps": 30, **given(flags, TrainingConfig)}
+    training = {**DEFAULTS, **given(flags, TrainingConfig)}
     config = validated(
         Config, {"model": model, "loss": given(flags, LossConfig), "training": training}
     )

@@ -13,10 +13,7 @@ from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.backends.selector import BackendName
-
-# Passes of the refinement that follows when the given probe does not fit: enough for a picture,
-# the command refine goes on from there.
-QUICK_PASSES = 14
+    from ptychopinn.workflows import Further
 
 
 @click.command()
@@ -44,7 +41,7 @@ QUICK_PASSES = 14
 def command(
     scan: Path,
     output: Path,
-    refine: str,
+    refine: Further,
     force: bool,
     quiet: bool,
     uncertainty: bool,
@@ -59,9 +56,7 @@ def command(
     No training and no options are needed. When the result does not explain the measured patterns,
     the files are written and marked, and the exit code is 3.
     """
-    import logging
     import time
-    from functools import partial
 
     from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
@@ -70,42 +65,24 @@ def command(
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.config import RefineConfig
-    from ptychopinn.workflows import PRETRAINED, open_model, reconstruct_with_report
-    from ptychopinn.workflows import refine as refined
+    from ptychopinn.workflows import PRETRAINED, reconstruct_with_report
 
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        first = reconstruct_with_report(
-            open_model(PRETRAINED),
+        report = reconstruct_with_report(
+            PRETRAINED,
             data,
             backend=backend,
             execution=execution,
-            uncertainty=uncertainty and refine != "always",
+            uncertainty=uncertainty,
+            refine=refine,
         )
-        reports, fit = [first], first.misfit
-        refining = partial(
-            refined, data, backend=backend, execution=execution, uncertainty=uncertainty
-        )
-        if refine == "always":
-            reports.append(refining(start=first.result))
-        elif refine == "auto" and not fit.fits_probe:
-            logging.getLogger(__name__).info(
-                "the probe of the scan leaves a residual of %.4f where photon noise alone gives "
-                "%.4f: refining object and probe from the start",
-                fit.residual,
-                fit.expected,
-            )
-            config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
-            reports.append(refining(config=config))
-        for report in reports:
-            for stage, spent in report.seconds.items():
-                seconds[stage] = seconds.get(stage, 0.0) + spent
+        seconds.update(report.seconds)
         record = {
             "model": PRETRAINED,
-            "scan": str(scan),
+            "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": data.M / first.seconds["network"],
+            "patterns_per_s_network": data.M / report.seconds["network"],
         }
-        write_result(reports[-1], output, log_file, record, seconds, begun, quiet)
+        write_result(report, output, log_file, record, seconds, begun, quiet)

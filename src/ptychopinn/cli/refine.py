@@ -20,6 +20,7 @@ from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
     from ptychopinn.backends.selector import BackendName
+    from ptychopinn.result import Reconstruction
 
 
 @click.command()
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     metavar="SCAN",
     type=click.Path(path_type=Path),
     default=None,
-    help="The scan of the result.  [default: the one that its run.json names]",
+    help="The scan of the result.  [default: the one it was made from, which it remembers]",
 )
 @click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
@@ -85,10 +86,11 @@ def command(
     from ptychopinn.result import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows import refine
 
-    result = None
+    result: Reconstruction | None = None
     if source.is_dir() or source.name == RESULT_FILE:
         result = load_reconstruction(source)
-        scan = scan_of(source if source.is_dir() else source.parent) if scan is None else scan
+        if scan is None:
+            scan = scan_of(source if source.is_dir() else source.parent, result)
     console = stderr()
     with logging_to(console, quiet) as log_file:
         data = open_scan(source if scan is None else scan, probe, units, photons)
@@ -105,38 +107,54 @@ def command(
             )
         seconds.update(report.seconds)
         record = {
-            "source": str(source),
-            "scan": str(source if scan is None else scan),
+            "source": str(source.absolute()),
+            "scan": str((source if scan is None else scan).absolute()),
             "config": config.record(),
             "execution": execution.model_dump(mode="json"),
         }
         write_result(report, output, log_file, record, seconds, begun, quiet)
 
 
-def scan_of(folder: Path) -> Path:
-    """The scan that the record of a result names.
+def scan_of(folder: Path, result: Reconstruction) -> Path:
+    """The scan that a result was made from, by what the result itself or its record says.
+
+    Where it was moved together with its scan, the scan may be beside it.
 
     Raises
     ------
     InputError
-        When the record is missing or its scan is gone.
+        When neither names a scan, or it is gone.
     """
     import json
 
-    from ptychopinn.errors import InputError
+    from ptychopinn.errors import InputError, shown
+    from ptychopinn.fingerprint import recorded
 
-    record = folder / "run.json"
     remedy = "give the scan with --scan SCAN."
-    try:
-        named = json.loads(record.read_text())["scan"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the folder of a result must hold a run.json that names its scan, received "
-            f"'{folder}' without one; {remedy}"
-        ) from error
+    known, named = recorded(result.provenance)
+    # Results of earlier versions hold the path as it was typed; their record does too.
+    if known is None or named is None:
+        record = folder / "run.json"
+        try:
+            content = json.loads(record.read_bytes())
+            named = content["scan"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"the folder of a result must hold a run.json that names its scan, received "
+                f"'{folder}' without one; {remedy}"
+            ) from error
+        if not isinstance(named, str):
+            raise InputError(
+                f"'{record}' must name the scan as text, received {shown(named)}; {remedy}"
+            )
     path = Path(named)
-    if not path.exists():
-        raise InputError(
-            f"the scan of a result must still be there, received '{path}', which is not; {remedy}"
-        )
-    return path
+    places = [path]
+    if known is not None:
+        # The fingerprint tells whether it is the right one.
+        places += [folder.absolute().parent / path.name, folder / path.name]
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(
+        f"the scan of a result must still be there, received '{path}', which is not; {remedy}"
+    )

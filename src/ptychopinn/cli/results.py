@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +69,8 @@ def write_result(
     patterns = len(result.positions_px)
     with replacing(output, (*WRITTEN, *OUTDATED)) as new:
         log_file.open(new / "log.txt")
+        _note_work(log_file, report, seconds)
+        log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
         result.save(new / "reconstruction.h5")
         save_amplitude(result, new / "reconstructed_amplitude.png", note=note)
         save_phase(result, new / "reconstructed_phase.png", note=note)
@@ -80,6 +84,7 @@ def write_result(
                 "command": command_line(),
                 "versions": package_versions(),
                 **record,
+                "scan_fingerprint": result.provenance["scan"]["fingerprint"],
                 "backend": report.backend,
                 "patterns": patterns,
                 "stages": result.provenance["stages"],
@@ -102,3 +107,24 @@ def write_result(
             "scans; the files are marked, give a better probe with --probe FILE:KEY, refine the "
             "probe with ptychopinn refine --refine-probe, or train on this scan."
         )
+
+
+def _note_work(
+    log_file: LogFile, report: ReconstructionReport, seconds: Mapping[str, float]
+) -> None:
+    """Write into the log what was done, with what, and how long it took."""
+    from ptychopinn.cli.console import command_line
+
+    provenance = report.result.provenance
+    log_file.note(logging.INFO, f"ptychopinn {shlex.join(command_line())}")
+    source = provenance["scan"]
+    log_file.note(
+        logging.INFO,
+        f"scan: {source.get('file') or source['name']}, {source['patterns']} patterns, "
+        f"N = {source['N']}, fingerprint {source['fingerprint']}",
+    )
+    for made in provenance["stages"]:
+        details = ", ".join(f"{key} {value}" for key, value in made.items() if key != "stage")
+        log_file.note(logging.INFO, f"{made['stage']}: {details}")
+    for name, spent in seconds.items():
+        log_file.note(logging.INFO, f"{name}: {spent:.2f} s")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="YAML or JSON file with any of the options below; flags take precedence.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @click.option(
     "--preview",
     metavar="PNG",
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
 )
 @config_options(SimulationConfig)
 def command(
-    output: Path, config_file: Path | None, force: bool, preview: Path | None, **flags: Any
+    output: Path,
+    config_file: Path | None,
+    force: bool,
+    quiet: bool,
+    preview: Path | None,
+    **flags: Any,
 ) -> None:
     """Simulate a scan with a known object and save it as OUT.h5."""
     from ptychopinn.errors import InputError
-    from ptychopinn.files import atomic_paths
+    from ptychopinn.files import atomic_paths, refuse_existing
     from ptychopinn.io import native
     from ptychopinn.simulation import simulate
     from ptychopinn.simulation.preview import check_preview, draw_preview
@@ -55,13 +61,15 @@ def command(
         )
     if preview is not None:
         check_preview(preview, force)
+        refuse_existing(preview.parent, [preview.name], force)
     scan = simulate(config)
     targets = (output,) if preview is None else (output, preview)
     with atomic_paths(*targets, force=force) as (stored, *drawn):
         native.fill(scan, stored)
         for picture in drawn:
             draw_preview(scan, picture)
-    _show(scan, output, preview)
+    if not quiet:
+        _show(scan, output, preview)
 
 
 def _show(scan: Scan, output: Path, preview: Path | None) -> None:

@@ -253,7 +253,7 @@ def run_training(
                 {
                     "command": command_line(),
                     "versions": package_versions(),
-                    "scans": [str(path) for path in paths],
+                    "scans": [str(path.absolute()) for path in paths],
                     "from": start,
                     "config": config.model_dump(mode="json"),
                     "backend": backend,

@@ -172,12 +172,15 @@ def read_fields(
         raise _named(error, source) from error
     provenance: dict[str, Any] = {
         **fields.provenance,
-        "file": str(source),
+        # Whoever reads it may work in another folder.
+        "file": str(source.absolute()),
         "format": format_.NAME,
     }
     if probe is not None:
         provenance["probe_source"] = probe
-    return format_, replace(fields, provenance=provenance)
+    # The name of a file may be no text, and it is the name of the scan where no other is given.
+    name = fields.name.encode("utf-8", "backslashreplace").decode()
+    return format_, replace(fields, name=name, provenance=provenance)
 
 
 def _named(error: InputError, source: Path) -> InputError:

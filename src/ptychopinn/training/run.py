@@ -14,6 +14,7 @@ from ptychopinn.backends.base import TrainingOutcome
 from ptychopinn.backends.selector import BACKENDS, BackendName
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.fingerprint import difference
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.checkpoint import damaged, read_checkpoint
 from ptychopinn.training.history import History
@@ -34,7 +35,11 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
         for array in (scan.positions_px, scan.probe, scan.good_pixels):
             digest.update(np.ascontiguousarray(array).tobytes())
         identities.append(digest.hexdigest())
-    return {"config": config.model_dump(mode="json"), "scans": identities}
+    return {
+        "config": config.model_dump(mode="json"),
+        "scans": identities,
+        "fingerprints": [prepared.fingerprint for prepared in scans],
+    }
 
 
 def backend_of_run(folder: Path) -> BackendName | None:
@@ -86,6 +91,15 @@ def check_resumed(
                     f"--resume continues a run with its own options, received {name} = {value} "
                     f"where it has {earlier}; leave that out, or start a new run in another folder."
                 )
+    # Runs of earlier versions have no fingerprints.
+    earlier = record.get("fingerprints", now["fingerprints"])
+    for prepared, one, other in zip(scans, earlier, now["fingerprints"], strict=False):
+        if one != other:
+            raise InputError(
+                f"--resume continues a run with its own scans, received "
+                f"'{prepared.scan.name}', whose {difference(str(one), other)} are others; give "
+                "the same, or start a new run in another folder."
+            )
     if record.get("scans") != now["scans"]:
         raise InputError(
             "--resume continues a run with its own scans and probes, received others; give the "

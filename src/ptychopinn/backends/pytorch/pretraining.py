@@ -139,7 +139,7 @@ def pretrain(
     physics_weight: float = 0.1,
     average: float = 0.995,
     progress: Progress,
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[tuple[int, float]]], int | None]:
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[tuple[int, float]]], int, int | None]:
     """Train the canvas network of ``config`` on ``steps`` random scans.
 
     Batches, learning rate, clipping, seed and ``iterate_decay`` are those of the configuration; the
@@ -147,7 +147,8 @@ def pretrain(
 
     Returns
     -------
-    weights, history of ``train_loss`` per hundred scans, and the signal that ended it, or None.
+    weights, history of ``train_loss`` per hundred scans, how many scans were seen, and the signal
+    that ended it, or None.
 
     Raises
     ------
@@ -204,7 +205,7 @@ def pretrain(
         name: value.cpu().numpy().astype(np.float32, copy=True)
         for name, value in mean.values.items()
     }
-    return weights, history, stop.signal
+    return weights, history, len(losses), stop.signal
 
 
 def _step(
