@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import CanvasResult, Progress, Refined, Silent
+from ptychopinn.backends.base import SILENT, CanvasResult, Progress, Refined
 from ptychopinn.backends.options import Execution, TorchExecution
 from ptychopinn.backends.selector import BackendName, choose, get_backend
 from ptychopinn.bundle import (
@@ -37,6 +37,7 @@ from ptychopinn.probe_check import ProbeCheck, check_probe
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
 from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.interruption import Interrupted, StopFlag
 from ptychopinn.training.run import backend_of_run
 from ptychopinn.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 
@@ -101,7 +102,7 @@ def train(
     resume: bool = False,
     start: TrainedModel | Bundle | str | Path | None = None,
     probe_check: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> TrainedModel:
     """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
 
@@ -144,7 +145,7 @@ def train(
             Path(temporary if directory is None else directory),
             resume=resume,
             start=weights,
-            progress=Silent() if progress is None else progress,
+            progress=progress,
         )
     seconds = time.perf_counter() - begun
     first = prepared[0]
@@ -175,7 +176,7 @@ def pretrain(
     *,
     start: TrainedModel | Bundle | str | Path | None = None,
     execution: TorchExecution | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> TrainedModel:
     """Train a canvas network on simulated scans of every kind, with their known objects.
 
@@ -203,7 +204,7 @@ def pretrain(
         steps,
         TorchExecution() if execution is None else execution,
         start=weights,
-        progress=Silent() if progress is None else progress,
+        progress=progress,
     )
     manifest = Manifest(
         backend="pytorch",
@@ -277,6 +278,12 @@ def config_of(bundle: Bundle) -> Config:
     shapes = describe(config.model).parameter_shapes()
     check_weights(bundle.weights, {name: (shape, np.float32) for name, shape in shapes.items()})
     return config
+
+
+def network_passes(bundle: Bundle) -> int:
+    """How many passes over all patterns the network of a model makes."""
+    model = config_of(bundle).model
+    return model.iterations if family(model) == "canvas" else 1
 
 
 def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
@@ -362,11 +369,16 @@ def reconstruct_with_report(
     execution: Execution | None = None,
     keep_probe: bool = False,
     uncertainty: bool = False,
+    progress: Progress = SILENT,
+    stop: StopFlag | None = None,
 ) -> ReconstructionReport:
     """Like :func:`reconstruct`, with the misfit and the timings.
 
-    ``keep_probe`` uses the probe of the scan even when the model refined one of its own.
+    ``keep_probe`` uses the probe of the scan even when the model refined one of its own. With an
+    installed ``stop``, a signal that comes once the network is done ends nothing but the
+    uncertainty, which is then left out.
     """
+    stop = StopFlag() if stop is None else stop
     bundle = open_model(model)
     config = config_of(bundle)
     backend, execution = choose(backend, execution)
@@ -375,7 +387,7 @@ def reconstruct_with_report(
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    canvas = computing.reconstruct(config, bundle.weights, prepared, execution)
+    canvas = computing.reconstruct(config, bundle.weights, prepared, execution, progress)
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
         "stage": "network",
@@ -383,10 +395,12 @@ def reconstruct_with_report(
         "corrections": list(canvas.corrections),
     }
     origin = {"model": bundle.manifest.model_dump(mode="json")}
+    stop.gentle = True
     report = _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
     if not uncertainty:
         return report
     return _with_uncertainty(
+        stop,
         report,
         scan,
         lambda half: reconstruct(
@@ -404,7 +418,8 @@ def refine(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     uncertainty: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
+    stop: StopFlag | None = None,
 ) -> ReconstructionReport:
     """Iterations on the object and, if asked for, the probe and the positions.
 
@@ -419,6 +434,9 @@ def refine(
         given.
     uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`); its
         factor was determined for plain physics steps, and only they offer it.
+    stop : when it is installed, a signal that comes once a pass is finished ends the iterations
+        after the present update, and what they have found by then is the result, without an
+        uncertainty. Which signal it was is in ``stop.signal``.
 
     Raises
     ------
@@ -427,7 +445,10 @@ def refine(
         able to do what the other arguments say.
     TrainingError
         When the iterations of pty-chi diverge.
+    Interrupted
+        When ``stop`` is set before a pass was finished.
     """
+    stop = StopFlag() if stop is None else stop
     config = RefineConfig() if config is None else config
     by: dict[str, Any] = {"engine": config.engine}
     if config.engine == "ptychi":
@@ -453,9 +474,7 @@ def refine(
             origin_px=start.origin_px,
             losses=start.losses,
         )
-    refined = run[config.engine](
-        prepared, config, execution, canvas, Silent() if progress is None else progress
-    )
+    refined = run[config.engine](prepared, config, execution, canvas, progress, stop)
     if config.refine_probe:
         probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
         scan = replace(scan, probe=probe)
@@ -473,6 +492,7 @@ def refine(
     # Probe and positions are those of all patterns.
     alone = config.model_copy(update={"refine_probe": False, "refine_positions": False})
     return _with_uncertainty(
+        stop,
         report,
         scan,
         lambda half: refine(half, None, alone, backend=backend, execution=execution).result,
@@ -481,13 +501,29 @@ def refine(
 
 
 def _with_uncertainty(
+    stop: StopFlag,
     report: ReconstructionReport,
     scan: Scan,
     run: Callable[[Scan], Reconstruction],
     factor: float,
 ) -> ReconstructionReport:
+    """The report with an uncertainty, or as it is when ``stop`` is or gets set."""
     begun = time.perf_counter()
-    result = with_uncertainty(report.result, scan, run, factor)
+    try:
+        try:
+            stop.gentle = False
+            if stop.signal is not None:
+                raise Interrupted(stop.signal)
+            log.info("the uncertainty: the same from two halves of the patterns")
+            result = with_uncertainty(report.result, scan, run, factor)
+        finally:
+            stop.gentle = True
+    except Interrupted:
+        stop.gentle = True
+        if stop.signal is None:
+            # Another one was in charge.
+            raise
+        return report
     seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
     return replace(report, result=result, seconds=seconds)
 

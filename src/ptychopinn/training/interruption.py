@@ -26,12 +26,8 @@ class Stopped(Exception):
     """Leaves the training loop after a signal."""
 
 
-class StoppedAtOnce(BaseException):
-    """Leaves everything after a second signal."""
-
-
 class Interrupted(BaseException):
-    """Leaves a command after the signal ``number``."""
+    """Leaves everything after the signal ``number``."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(number)
@@ -79,15 +75,24 @@ class Signals(_Remembered):
 
 
 class StopFlag(_Remembered):
-    """Remembers a signal; a second one raises :class:`StoppedAtOnce` wherever the program is.
+    """Remembers a signal, so that what computes can stop where it likes to; a second one raises
+    :class:`Interrupted` wherever the program is.
 
-    One that is never installed is never set.
+    Attributes
+    ----------
+    signal : number of the first signal, or None.
+    gentle : whether the first one is remembered only. Without it that one raises Interrupted as
+        well: as long as nothing is finished that could be saved.
     """
 
+    def __init__(self, gentle: bool = True) -> None:
+        super().__init__()
+        self.gentle = gentle
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        second = self.signal is not None
-        if self.note(number) and second:
-            raise StoppedAtOnce
+        first = self.signal is None
+        if self.note(number) and not (first and self.gentle):
+            raise Interrupted(number)
 
     def check(self) -> None:
         """Raise :class:`Stopped` when a signal has come."""
@@ -101,9 +106,9 @@ class StopFlag(_Remembered):
         Raises
         ------
         Interrupted
-            When a signal that ends the command came before, or a second one inside the block.
+            When a signal that ends the command came before, or as the flag says.
         KeyboardInterrupt, SystemExit
-            The same outside of a command, after Ctrl-C and SIGTERM.
+            The latter outside of a command, after Ctrl-C and SIGTERM.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -113,13 +118,12 @@ class StopFlag(_Remembered):
         try:
             with _handled(self, lambda handler: handler not in (None, signal.SIG_IGN)):
                 yield
-        except StoppedAtOnce:
-            number = self.signal or signal.SIGINT
+        except Interrupted as interrupted:
             if outer is not None:
-                raise Interrupted(number) from None
-            if number == signal.SIGINT:
+                raise
+            if interrupted.number == signal.SIGINT:
                 raise KeyboardInterrupt from None
-            raise SystemExit(128 + number) from None
+            raise SystemExit(128 + interrupted.number) from None
         finally:
             if outer is not None and self.signal is not None:
                 outer.note(self.signal)
