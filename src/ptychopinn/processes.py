@@ -8,6 +8,42 @@ import os
 
 from ptychopinn.errors import InputError
 
+_UNGUARDED = (
+    "a script must begin its work below if __name__ == '__main__' where processes are started that "
+    "load it again, received one {}; move the work there{}."
+)
+
+
+def check_workers() -> None:
+    """Check that worker processes can be started, by starting one that does nothing.
+
+    A script that begins its work while a worker loads it makes that worker fail, and whoever hands
+    it large data would wait for ever.
+
+    Raises
+    ------
+    InputError
+        When it fails.
+    """
+    _check_loaded()
+    if multiprocessing.get_start_method() == "fork":
+        return
+    worker = multiprocessing.Process(target=_nothing)
+    worker.start()
+    worker.join()
+    if worker.exitcode != 0:
+        received = f"whose first worker process ended with the code {worker.exitcode}"
+        raise InputError(_UNGUARDED.format(received, ", or use num_workers=0"))
+
+
+def _nothing() -> None: ...
+
+
+def _check_loaded() -> None:
+    # multiprocessing itself refuses to start a process while this is set.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise InputError(_UNGUARDED.format("that computes while such a process loads it", ""))
+
 
 class FirstUse:
     """Remembers which process first computed with a framework.
@@ -28,13 +64,7 @@ class FirstUse:
             In a fork of the process that computed first, or while a process that multiprocessing
             starts is still loading the script.
         """
-        # multiprocessing itself refuses to start a process while this is set.
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise InputError(
-                "a script whose processes load it again must begin its work below if __name__ == "
-                "'__main__', received one that computes while it is loaded by such a process; move "
-                "the work there."
-            )
+        _check_loaded()
         if self._process not in (None, os.getpid()):
             raise InputError(
                 "a backend computes in processes that were started anew, received a fork of one "

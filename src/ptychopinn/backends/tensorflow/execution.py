@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,9 +14,10 @@ from ptychopinn.backends.options import TFExecution
 from ptychopinn.errors import InputError
 from ptychopinn.processes import FirstUse
 from ptychopinn.threads import available, cores
+from ptychopinn.training.run import threads_of_run
 from ptychopinn.workers import Workers
 
-__all__ = ["TFExecution", "computing", "threads_in_use", "working"]
+__all__ = ["TFExecution", "as_before", "computing", "threads_in_use", "working"]
 
 _first_use = FirstUse()
 
@@ -45,6 +48,22 @@ def working(execution: TFExecution) -> Workers:
 def threads_in_use() -> int:
     """The number of threads that share one operation."""
     return _chosen_threads() or len(cores())
+
+
+def as_before(execution: TFExecution, record: Mapping[str, Any]) -> TFExecution:
+    """The options with the number of threads of the run with this record, where TensorFlow can
+    still be told; otherwise it is logged that the last digits will differ."""
+    now = threads_in_use()
+    threads = threads_of_run(record, now, execution.threads)
+    if threads in (now, execution.threads):
+        return execution
+    changed = execution.model_copy(update={"threads": threads})
+    try:
+        _use_threads(threads)
+    except InputError:
+        threads_of_run(record, now, now)
+        return execution
+    return changed
 
 
 def _chosen_threads() -> int:
