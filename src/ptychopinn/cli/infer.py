@@ -43,7 +43,7 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Reconstruct every pattern of SCAN with the bundle MODEL and write the result to DIR.
 
     MODEL is a wts.h5.zip, the folder that holds it, or the word pretrained. When the result does
@@ -51,16 +51,18 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
     from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
+    from ptychopinn.cli.stopping import saved
     from ptychopinn.errors import InputError
     from ptychopinn.files import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.workflows import open_model, reconstruct_with_report
+    from ptychopinn.training.interruption import StopFlag
+    from ptychopinn.workflows import network_passes, open_model, reconstruct_with_report
 
     try:
         bundle = open_model(model)
@@ -71,23 +73,32 @@ def command(
                 f"model '{scan}'; swap them."
             ) from error
         raise
-    with logging_to(stderr(), quiet) as log_file:
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        report = reconstruct_with_report(
-            bundle,
-            data,
-            backend=backend,
-            execution=execution,
-            keep_probe=probe is not None,
-            uncertainty=uncertainty,
-            refine="never",
-        )
+        passes = network_passes(bundle)
+        with ProgressBar(console, passes, quiet, unit="pass", loss="misfit") as bar:
+            report = reconstruct_with_report(
+                bundle,
+                data,
+                backend=backend,
+                execution=execution,
+                keep_probe=probe is not None,
+                uncertainty=uncertainty,
+                refine="never",
+                progress=bar,
+                stop=stop,
+            )
         seconds.update(report.seconds)
         record = {
             "model": str(model),
             "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
             "patterns_per_s_network": data.M / report.seconds["network"],
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop,
+            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+        )

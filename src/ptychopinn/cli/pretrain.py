@@ -80,6 +80,9 @@ def command(
             trained = pretrain(config, steps, start=start, execution=execution, progress=bar)
         trained.save(new / "wts.h5.zip")
         if trained.history["train_loss"]:
+            from ptychopinn.report.importing import load_matplotlib
+
+            load_matplotlib()
             from ptychopinn.report.figures import save_loss_curve
 
             save_loss_curve(dict(trained.history), new / "loss.png")

@@ -50,39 +50,58 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Reconstruct SCAN with the network that comes with the program and write the result to DIR.
 
     No training and no options are needed. When the result does not explain the measured patterns,
-    the files are written and marked, and the exit code is 3.
+    the files are written and marked, and the exit code is 3. Ctrl-C saves what is finished by then,
+    once the network has found a first object.
     """
     import time
 
-    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
     from ptychopinn.cli.results import write_result
+    from ptychopinn.cli.stopping import saved
     from ptychopinn.files import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.workflows import PRETRAINED, reconstruct_with_report
+    from ptychopinn.training.interruption import StopFlag
+    from ptychopinn.workflows import (
+        PRETRAINED,
+        QUICK_PASSES,
+        network_passes,
+        open_model,
+        reconstruct_with_report,
+    )
 
-    with logging_to(stderr(), quiet) as log_file:
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        report = reconstruct_with_report(
-            PRETRAINED,
-            data,
-            backend=backend,
-            execution=execution,
-            uncertainty=uncertainty,
-            refine=refine,
-        )
+        passes = network_passes(open_model(PRETRAINED))
+        with ProgressBar(
+            console, max(passes, QUICK_PASSES), quiet, unit="pass", loss="misfit"
+        ) as bar:
+            report = reconstruct_with_report(
+                PRETRAINED,
+                data,
+                backend=backend,
+                execution=execution,
+                uncertainty=uncertainty,
+                refine=refine,
+                progress=bar,
+                stop=stop,
+            )
         seconds.update(report.seconds)
         record = {
             "model": PRETRAINED,
             "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
             "patterns_per_s_network": data.M / report.seconds["network"],
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop, lambda: write_result(report, output, log_file, record, seconds, begun, quiet)
+        )

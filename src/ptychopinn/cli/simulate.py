@@ -64,6 +64,10 @@ def command(
         refuse_existing(preview.parent, [preview.name], force)
     scan = simulate(config)
     targets = (output,) if preview is None else (output, preview)
+    if preview is not None:
+        from ptychopinn.report.importing import load_matplotlib
+
+        load_matplotlib()
     with atomic_paths(*targets, force=force) as (stored, *drawn):
         native.fill(scan, stored)
         for picture in drawn:

@@ -203,6 +203,9 @@ def run_training(
     A run that replaces an earlier one does so when its model is there, not before.
     """
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_loss_curve
     from ptychopinn.workflows import complete, package_versions, train
 
