@@ -12,11 +12,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.archive import parse_json
+from ptychopinn.errors import InputError, brief
 from ptychopinn.files import atomic_path, refuse_existing
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.record import Product, square_pixel, to_pixels
+from ptychopinn.reading import kind_of
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -246,16 +249,16 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
         When the file is missing, damaged, of another kind or of a newer version.
     """
     source = Path(path)
-    if source.is_dir():
+    if kind_of(source) == "folder":
         source = source / RESULT_FILE
-    if not source.is_file():
+    if kind_of(source) != "file":
         raise InputError(
             f"the result must be a '{RESULT_FILE}' or the folder holding it, received '{path}', "
             "which does not exist; check the name."
         )
     try:
         if signature(source) == HDF5_SIGNATURE:
-            with h5py.File(source, "r") as file:
+            with reading(source) as file:
                 if GROUP in file:
                     return _read(file)
         if not ptychodus_product.matches(source):
@@ -265,40 +268,45 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
             )
         return _of_product(ptychodus_product.read_record(source).product)
     except InputError as error:
+        if str(source) in str(error):
+            raise
         raise InputError(f"'{source}' cannot be used: {error}") from error
-    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split()).strip("'\".")
-        raise InputError(
-            f"the result must be a complete {RESULT_FILE} or ptychodus product, received "
-            f"'{source}', which cannot be read ({reason}); write it again."
-        ) from error
 
 
-def _read(file: h5py.File) -> Reconstruction:
-    own = file[GROUP]
-    if int(own.attrs["format_version"]) > FORMAT_VERSION:
+def _read(file: Reader) -> Reconstruction:
+    version = file.attribute_number(GROUP, "format_version")
+    if version > FORMAT_VERSION:
         raise InputError(
             f"format_version must be at most {FORMAT_VERSION}, received "
-            f"{int(own.attrs['format_version'])}; install a newer ptychopinn."
+            f"{version:g}; install a newer ptychopinn."
         )
-    layer = file["object"]
-    if layer.shape[0] != 1:
+    obj, probe = file.array("object", "c", (3,)), file.array("probe", "c", (4,))
+    for what, array in (("object", obj), ("probe", probe)):
+        if len(array) != 1:
+            raise InputError(
+                f"{what} must have a single layer, received {len(array)}; export one layer."
+            )
+    known = file.attribute_number(GROUP, "pixel_size_known")
+    try:
+        provenance = parse_json(file.attribute_text(GROUP, "provenance").encode())
+    except ValueError as error:
         raise InputError(
-            f"object must have a single layer, received {layer.shape[0]}; export one layer."
-        )
+            f"provenance must be JSON, received something else ({brief(error)}); write the result "
+            "again."
+        ) from error
     return Reconstruction(
-        object=layer[0],
-        origin_px=own["origin_px"][()],
-        weight=own["weight"][()],
-        probe=file["probe"][0],
-        positions_px=own["positions_px"][()],
-        pixel_size_m=float(layer.attrs["pixel_width_m"]) if own.attrs["pixel_size_known"] else None,
-        energy_eV=float(file.attrs["photon_energy_eV"]) or None,
-        distance_m=float(file.attrs["detector_object_distance_m"]) or None,
-        losses=file["loss_values"][()],
-        uncertainty=own["uncertainty"][()] if "uncertainty" in own else None,
-        name=_text(file.attrs["name"]),
-        provenance=json.loads(own.attrs["provenance"]),
+        object=obj[0],
+        origin_px=file.array(f"{GROUP}/origin_px"),
+        weight=file.array(f"{GROUP}/weight"),
+        probe=probe[0],
+        positions_px=file.array(f"{GROUP}/positions_px"),
+        pixel_size_m=file.attribute_number("object", "pixel_width_m") if known else None,
+        energy_eV=file.attribute_number("/", "photon_energy_eV") or None,
+        distance_m=file.attribute_number("/", "detector_object_distance_m") or None,
+        losses=file.array("loss_values"),
+        uncertainty=file.optional(f"{GROUP}/uncertainty"),
+        name=file.attribute_text("/", "name"),
+        provenance=provenance,
     )
 
 
@@ -325,10 +333,6 @@ def _of_product(product: Product) -> Reconstruction:
         name=str(metadata["name"]) or "reconstruction",
         provenance={"format": "ptychodus product"},
     )
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def footprint(

@@ -11,7 +11,8 @@ import click
 
 from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, validated
+from ptychopinn.config_file import read_config_file
 
 if TYPE_CHECKING:
     from ptychopinn.backends.options import Execution

@@ -17,7 +17,6 @@ All have ``xcoords`` (columns) and ``ycoords`` (rows), (M,), in object pixels, w
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.archive import parse_json
+from ptychopinn.errors import InputError, listed
 from ptychopinn.files import atomic_path
 from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
 
 NAME = "npz"
@@ -170,7 +171,7 @@ def _pattern_key(archive: Archive) -> str:
             return key
     raise InputError(
         f"patterns were expected under 'diff3d' or 'diffraction' in '{archive.path}', received "
-        f"{', '.join(archive.keys())}; rename the key of the patterns."
+        f"{listed(archive.keys())}; rename the key of the patterns."
     )
 
 
@@ -265,7 +266,7 @@ def _scalar(archive: Archive, key: str) -> float | None:
             f"'{key}' in '{archive.path}' must be one real number, received shape {value.shape}; "
             "store a single number."
         )
-    return float(value.reshape(()))
+    return finite(value.reshape(()), f"'{key}' in '{archive.path}'")
 
 
 def _metadata(archive: Archive) -> Any:
@@ -273,8 +274,10 @@ def _metadata(archive: Archive) -> Any:
     if "_metadata" not in archive or archive.dtypes["_metadata"].kind not in "US":
         return None
     value = archive.read("_metadata").reshape(-1)
+    if not len(value):
+        return None
     text = value[0].decode("utf-8", errors="replace") if value.dtype.kind == "S" else str(value[0])
     try:
-        return json.loads(text, parse_constant=str)
-    except json.JSONDecodeError:
-        return text
+        return parse_json(text.encode("utf-8", errors="replace"))
+    except ValueError:
+        return text.encode("utf-8", errors="replace").decode()
