@@ -57,7 +57,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         text = path.read_bytes()
     try:
         content = yaml.load(text, _PlainLoader)
-    except (yaml.YAMLError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a constructor of YAML makes of a value
         raise InputError(
             f"the configuration file must be YAML or JSON, received '{path}': {brief(error)}; "
             "correct it."

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
 
 import h5py
-import numpy as np
 from h5py import h5d, h5l, h5o, h5p, h5s
 
 from ptychopinn.errors import InputError, brief
@@ -151,58 +151,65 @@ class Tree:
         covered.select_none()
         seen: set[tuple[Path, str]] = set()
         for part in maps:
-            blocks = self._cover(covered, part.vspace, shape)
+            blocks, points = self._cover(covered, part.vspace, shape)
             numbered = _BLOCK.search(part.file_name + part.dset_name) is not None
             for file_name, name in _sources(part, blocks if numbered else None):
                 source = path if file_name == "." else self._beside(path, file_name, what)
                 found = self._find(source, name, hops + 1)
                 if not isinstance(found, h5py.Dataset):
                     self._refuse(f"{what} to '{brief(name)}' of '{source}', which does not exist")
-                self._check_source(part, found, what)
+                self._check_source(part, found, points, what)
                 if (source, name) not in seen:
                     seen.add((source, name))
                     stored += self._stored(source, found, hops + 1)
             if numbered:
                 self._refuse_gap(path, part.file_name, blocks, what)
-        if covered.get_select_npoints() != int(np.prod(shape, dtype=object)):
+        if covered.get_select_npoints() != prod(shape):
             self._refuse(f"'{brief(dataset.name)}' is a virtual dataset whose parts leave gaps")
         return stored
 
-    def _cover(self, covered: Any, part: Any, shape: tuple[int, ...]) -> int:
-        """Add what a part fills to ``covered``; how many blocks these are along its open axis."""
+    def _cover(self, covered: Any, part: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Add what a part fills to ``covered``.
+
+        Returns how many blocks these are along its open axis, and the elements of one of them.
+        """
         if part.get_select_type() == h5s.SEL_ALL:
             covered.select_all()
-            return 1
+            return 1, prod(shape)
         if not part.is_regular_hyperslab():
             for first, last in part.get_select_hyper_blocklist():
                 size = tuple(int(z - a + 1) for a, z in zip(first, last, strict=True))
                 covered.select_hyperslab(
                     tuple(map(int, first)), (1,) * len(size), block=size, op=h5s.SELECT_OR
                 )
-            return 1
+            return 1, part.get_select_npoints()
         start, stride, count, block = (list(map(int, v)) for v in part.get_regular_hyperslab())
-        blocks = 1
+        blocks = points = 1
         for axis, length in enumerate(shape):
             room = max(0, length - start[axis])
             if block[axis] > length:  # without end
                 block[axis] = room
             if count[axis] > length:
                 count[axis] = blocks = -(-room // stride[axis])
-                # The last block may be cut off by the shape: its beginning is enough.
-                block[axis] = min(block[axis], stride[axis])
-        if min(*count, *block, 1) > 0:
+                points *= block[axis]
+            else:
+                points *= count[axis] * block[axis]
+        if points * blocks:
             covered.select_hyperslab(
                 tuple(start), tuple(count), tuple(stride), tuple(block), op=h5s.SELECT_OR
             )
-        return blocks
+        return blocks, points
 
-    def _check_source(self, part: Any, found: h5py.Dataset, what: str) -> None:
-        """A source that is smaller than what is taken from it would be filled up with zeros."""
-        needed = _end(part.src_space)
+    def _check_source(self, part: Any, found: h5py.Dataset, points: int, what: str) -> None:
+        """From a source that is smaller than what is taken, HDF5 reads zeros or foreign bytes."""
+        have, needed = found.shape or (), _end(part.src_space)
         if needed is None:
-            return
-        have = found.shape or ()
-        if len(have) != len(needed) or any(h < n for h, n in zip(have, needed, strict=True)):
+            short = prod(have) < points
+        else:
+            short = len(have) != len(needed) or any(
+                h < n for h, n in zip(have, needed, strict=True)
+            )
+        if short:
             self._refuse(
                 f"{what} to '{brief(found.name)}' of shape {have}, from which more is taken"
             )
