@@ -7,18 +7,16 @@ in it decides how much memory is taken.
 
 from __future__ import annotations
 
-import json
-import math
 import stat
 import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 from ptychopinn.errors import InputError, PtychoPINNError, brief, shown
 from ptychopinn.files import atomic_path
-from ptychopinn.reading import guarded
+from ptychopinn.reading import guarded, parse_json
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 LARGEST_RATIO = 1000
@@ -26,7 +24,6 @@ LARGEST_DIRECTORY = 64 * 1024
 # A member beyond this size must not be compressed more than a tenth of that: JSON of empty lists
 # packs well, and takes many times its size when it is parsed.
 LARGE_MEMBER = 8 << 20
-LONGEST_INTEGER = 40
 # Names and shapes of about ten thousand tensors.
 LARGEST_HEADER = 1 << 20
 
@@ -110,50 +107,6 @@ def read_capped(stream: IO[bytes], limit: int, name: str) -> bytes:
     if len(content) > limit:
         raise Damaged(f"a member {name} larger than {limit} bytes")
     return content
-
-
-def parse_json(content: bytes) -> Any:
-    """Strict JSON that every reader can take: UTF-8, no repeated keys, finite numbers only.
-
-    Raises
-    ------
-    ValueError
-        When the text is anything else, or nested too deeply.
-    """
-    try:
-        return json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_short_integer,
-        )
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return mapping
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{brief(text, 40)} is not a finite number")
-    return value
-
-
-def _short_integer(text: str) -> int:
-    if len(text) > LONGEST_INTEGER:
-        raise ValueError(f"an integer of {len(text)} digits")
-    return int(text)
 
 
 def check_tensors(content: bytes) -> None:

@@ -26,7 +26,6 @@ from safetensors.numpy import save as safetensors_bytes
 from ptychopinn.archive import (
     Damaged,
     check_tensors,
-    parse_json,
     read_archive,
     read_capped,
     refuse,
@@ -34,7 +33,7 @@ from ptychopinn.archive import (
 )
 from ptychopinn.errors import InputError, shown
 from ptychopinn.files import refuse_existing
-from ptychopinn.reading import kind_of
+from ptychopinn.reading import kind_of, parse_json
 from ptychopinn.scan import N_MAX, N_MIN
 
 BUNDLE_NAME = "wts.h5.zip"

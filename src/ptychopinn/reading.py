@@ -6,11 +6,13 @@ reader opens it with :func:`guarded` and asks :func:`check_size` before it takes
 
 from __future__ import annotations
 
+import json
+import math
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 from ptychopinn.errors import InputError, PtychoPINNError, brief
 
@@ -18,6 +20,7 @@ from ptychopinn.errors import InputError, PtychoPINNError, brief
 # larger than SMALL and declares more than this many times its stored bytes is not really there.
 LARGEST_RATIO = 1100
 SMALL = 128 << 20
+LONGEST_INTEGER = 100
 
 
 def kind_of(path: Path) -> Literal["nothing", "file", "folder"]:
@@ -121,6 +124,68 @@ def parsing(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise damaged(path, str(error) or type(error).__name__) from error
+
+
+def read_json(path: Path, limit: int = 16 << 20) -> dict[str, Any]:
+    """The mapping in a JSON file of at most ``limit`` bytes.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, larger, or anything else.
+    """
+    with guarded(path) as size:
+        content = parse_json(path.read_bytes()) if size <= limit else None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"a JSON file with a mapping of at most {size_text(limit)} was expected, received "
+            f"'{path}' which holds another thing; use a file written by this program."
+        )
+    return content
+
+
+def parse_json(content: bytes) -> Any:
+    """Strict JSON that every reader can take: UTF-8, no repeated keys, finite numbers only.
+
+    Raises
+    ------
+    ValueError
+        When the text is anything else, or nested too deeply.
+    """
+    try:
+        return json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_short_integer,
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return mapping
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{brief(text, 40)} is not a finite number")
+    return value
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > LONGEST_INTEGER:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
 
 
 def available_memory() -> int | None:

@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.archive import parse_json
 from ptychopinn.errors import InputError, brief
 from ptychopinn.files import atomic_path, refuse_existing
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.record import Product, square_pixel, to_pixels
-from ptychopinn.reading import kind_of
+from ptychopinn.reading import kind_of, parse_json
+from ptychopinn.scan import check_field
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -74,14 +74,11 @@ class Reconstruction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_field(np.asarray(self.object), "object")
         obj = np.array(self.object, dtype=np.complex64)
         if obj.ndim != 2 or obj.size == 0:
             raise InputError(
                 f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
-            )
-        if not np.isfinite(obj).all():
-            raise InputError(
-                "object must be finite, received NaN or infinity; store 1 where it was never seen."
             )
         given_origin = np.asarray(self.origin_px)
         if given_origin.shape != (2,) or (given_origin != np.round(given_origin)).any():
@@ -101,6 +98,7 @@ class Reconstruction:
                 "weight must be finite and not negative, received one that is not; "
                 "use 0 for pixels that were never seen."
             )
+        check_field(np.asarray(self.probe), "probe")
         probe = np.array(self.probe, dtype=np.complex64)
         if probe.ndim == 2:
             probe = probe[None]
@@ -109,8 +107,6 @@ class Reconstruction:
                 f"probe must have shape (P, N, N), received {np.shape(self.probe)}; "
                 "give square modes."
             )
-        if not np.isfinite(probe).all():
-            raise InputError("probe must be finite, received NaN or infinity; give another probe.")
         positions = np.array(self.positions_px, dtype=np.float64)
         if positions.ndim != 2 or positions.shape[1] != 2 or len(positions) == 0:
             raise InputError(
@@ -347,9 +343,9 @@ def footprint(
     intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
     lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
     hits = np.zeros(shape)
-    nearest = np.floor(positions_px + 0.5).astype(np.int64)
+    nearest = np.floor(positions_px + 0.5)
     inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
-    hits[tuple(nearest[inside].T)] = 1
+    hits[tuple(nearest[inside].astype(np.int64).T)] = 1
     half = probe.shape[-1] // 2
     sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
     return (sums > 0.5).astype(np.float32)

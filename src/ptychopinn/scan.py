@@ -16,6 +16,8 @@ from ptychopinn.reading import check_memory
 N_MIN, N_MAX = 32, 512
 # Beyond, float64 cannot tell two neighbouring counts apart, and a file no longer holds the sum.
 LARGEST_COUNTS = 2**53
+# Beyond, the intensities of a field are no longer finite in single precision.
+LARGEST_FIELD = 1e15
 # Beyond, float64 keeps less than a thousandth of a pixel.
 LARGEST_POSITION = 2.0**42
 # What stitching holds of each canvas pixel: two complex sums and the weights, in float64.
@@ -140,6 +142,7 @@ class Scan:
                 f"{positions.shape}; give one position per pattern."
             )
         check_canvas(positions, n)
+        check_field(np.asarray(self.probe), "probe")
         probe = np.array(self.probe, dtype=np.complex64)
         if probe.ndim == 2:
             probe = probe[None]
@@ -148,20 +151,18 @@ class Scan:
                 f"probe must have shape (P, {n}, {n}) to match the patterns, received "
                 f"{np.shape(self.probe)}; crop, pad or resample the probe."
             )
-        if not np.isfinite(probe).all() or not np.any(probe):
+        if not np.any(probe):
             raise InputError(
-                "probe must be finite and not zero everywhere, received one that is not; "
-                "give another probe."
+                "probe must not be zero everywhere, received one that is; give another probe."
             )
         obj = None
         if self.object is not None:
+            check_field(np.asarray(self.object), "object")
             obj = np.array(self.object, dtype=np.complex64)
             if obj.ndim != 2:
                 raise InputError(
                     f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
                 )
-            if not np.isfinite(obj).all():
-                raise InputError("object must be finite, received NaN or infinity; repair it.")
             check_inside(positions, n, obj.shape)
         mask = None
         if self.mask is not None:
@@ -213,6 +214,17 @@ class Scan:
         chosen = np.arange(self.M)[index]
         return replace(
             self, diffraction=self.diffraction[chosen], positions_px=self.positions_px[chosen]
+        )
+
+
+def check_field(field: NDArray[Any], what: str) -> None:
+    """Raise InputError unless a probe or an object is finite and of a size whose squares are."""
+    size = np.abs(field).max(initial=0) if field.dtype.kind in "fc" else 0
+    if not size <= LARGEST_FIELD:
+        raise InputError(
+            f"{what} must be finite and below {LARGEST_FIELD:g}, received "
+            f"{'one up to ' + format(size, '.4g') if np.isfinite(size) else 'NaN or infinity'}; "
+            "repair it or give another one."
         )
 
 

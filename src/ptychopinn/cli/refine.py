@@ -115,21 +115,24 @@ def scan_of(folder: Path) -> Path:
     InputError
         When the record is missing or its scan is gone.
     """
-    import json
-
-    from ptychopinn.errors import InputError
+    from ptychopinn.errors import InputError, shown
+    from ptychopinn.reading import kind_of, read_json
 
     record = folder / "run.json"
     remedy = "give the scan with --scan SCAN."
-    try:
-        named = json.loads(record.read_text())["scan"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    if kind_of(record) == "nothing":
         raise InputError(
             f"the folder of a result must hold a run.json that names its scan, received "
             f"'{folder}' without one; {remedy}"
-        ) from error
+        )
+    named = read_json(record).get("scan")
+    if not isinstance(named, str):
+        raise InputError(
+            f"run.json must name the scan of the result, received {shown(named)} in '{record}'; "
+            f"{remedy}"
+        )
     path = Path(named)
-    if not path.exists():
+    if kind_of(path) == "nothing":
         raise InputError(
             f"the scan of a result must still be there, received '{path}', which is not; {remedy}"
         )

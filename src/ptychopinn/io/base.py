@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.reading import guarded
-from ptychopinn.scan import PatternArray
+from ptychopinn.scan import PatternArray, check_field
 
 Units = Literal["counts", "amplitude"]
 
@@ -113,6 +113,7 @@ def probe_modes(probe: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where} must be a complex array (P, N, N), received shape {probe.shape} of "
             f"{probe.dtype}; give the probe modes."
         )
+    check_field(probe, where)
     shape = probe.shape
     while len(shape) > 3 and shape[0] == 1:
         shape = shape[1:]

@@ -21,7 +21,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.archive import parse_json
 from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.files import atomic_path, refuse_existing
 from ptychopinn.io.base import (
@@ -32,6 +31,7 @@ from ptychopinn.io.base import (
 )
 from ptychopinn.io.counts import smallest_dtype
 from ptychopinn.io.hdf5 import Reader, hdf5_format, reading
+from ptychopinn.reading import parse_json
 from ptychopinn.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 
 NAME = "native"

@@ -19,6 +19,7 @@ from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, finite, holds, reading, to_text, writing
 from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
+from ptychopinn.scan import check_field
 
 NAME = "product"
 DESCRIPTION = "ptychodus product.h5 or product.npz"
@@ -328,10 +329,7 @@ def stack(array: NDArray[Any], ndim: int, what: str, path: Path) -> NDArray[Any]
             f"the {what} in '{path}' must be a complex array of 2 to {ndim} axes, received "
             f"{array.dtype} of shape {array.shape}; store complex numbers."
         )
-    if not np.isfinite(array).all():
-        raise InputError(
-            f"the {what} in '{path}' must be finite, received NaN or infinity; repair it."
-        )
+    check_field(array, f"the {what} in '{path}'")
     if array.dtype.kind == "f":
         array = array.astype(np.complex64 if array.dtype.itemsize <= 4 else np.complex128)
     return array.reshape((1,) * (ndim - array.ndim) + array.shape)

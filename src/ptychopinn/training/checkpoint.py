@@ -12,9 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ptychopinn.archive import check_tensors, parse_json, read_archive, refuse, write_archive
+from ptychopinn.archive import check_tensors, read_archive, refuse, write_archive
 from ptychopinn.errors import InputError, shown
-from ptychopinn.reading import kind_of
+from ptychopinn.reading import kind_of, parse_json
 
 FORMAT = "ptychopinn-checkpoint"
 FORMAT_VERSION = 1
