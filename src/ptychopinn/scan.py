@@ -59,7 +59,7 @@ def check_counts(patterns: NDArray[Any], where: str = "diffraction") -> None:
                 f"{where} must hold photon counts >= 0, received {patterns.min():.4g}; "
                 "subtract the detector offset and clip at zero before loading."
             )
-        if patterns.size and patterns.max() > LARGEST_COUNTS / patterns[0].size:
+        if patterns.size and float(patterns.max()) > LARGEST_COUNTS / patterns[0].size:
             sums = patterns.sum(axis=(1, 2), dtype=np.float64)
             if sums.max() > LARGEST_COUNTS:
                 raise InputError(
@@ -219,7 +219,8 @@ class Scan:
 
 def check_field(field: NDArray[Any], what: str) -> None:
     """Raise InputError unless a probe or an object is finite and of a size whose squares are."""
-    size = np.abs(field).max(initial=0) if field.dtype.kind in "fc" else 0
+    with np.errstate(all="ignore"):
+        size = float(np.abs(field).max(initial=0)) if field.dtype.kind in "fc" else 0.0
     if not size <= LARGEST_FIELD:
         raise InputError(
             f"{what} must be finite and below {LARGEST_FIELD:g}, received "

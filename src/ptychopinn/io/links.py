@@ -21,6 +21,7 @@ from ptychopinn.reading import guarded, kind_of
 
 LARGEST_HOPS = 16
 LARGEST_MAPPINGS = 100_000
+MANY_CHUNKS, SMALL_CHUNK = 100_000, 1024
 
 # Where a file says "block number k of this name", with the percent sign written twice for itself.
 _BLOCK = re.compile(r"%([%b])")
@@ -129,6 +130,12 @@ class Tree:
                 # HDF5 would look for these files in the folder where the program was started.
                 self._refuse(f"a source of a virtual dataset, in '{path}', has its data elsewhere")
             return self._external(path, dataset)
+        size, chunk = dataset.size or 0, prod(dataset.chunks or (1,))
+        if size > MANY_CHUNKS * chunk and chunk * dataset.dtype.itemsize < SMALL_CHUNK:
+            # HDF5 takes hundreds of bytes for each.
+            self._refuse(
+                f"'{brief(dataset.name)}' is cut into {size // chunk} chunks", "write it again"
+            )
         return min(int(dataset.id.get_storage_size()), path.stat().st_size)
 
     def _external(self, path: Path, dataset: h5py.Dataset) -> int:
