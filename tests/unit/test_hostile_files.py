@@ -123,6 +123,10 @@ HDF5: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
         lambda f: declared(f, "probe", (4096, 512, 512), np.complex64),
         "probe",
     ),
+    "an object of millions of chunks": (
+        lambda f: f.create_dataset("object", (2000, 4000), np.complex64, chunks=(1, 1)),
+        "8000000 chunks",
+    ),
     "null probe": (lambda f: f.__delitem__("probe") or f.create_dataset("probe", dtype="f4"), ""),
     "null patterns": (
         lambda f: f.__delitem__("diffraction") or f.create_dataset("diffraction", dtype="u2"),
