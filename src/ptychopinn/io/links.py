@@ -130,7 +130,7 @@ class Tree:
                 # HDF5 would look for these files in the folder where the program was started.
                 self._refuse(f"a source of a virtual dataset, in '{path}', has its data elsewhere")
             return self._external(path, dataset)
-        size, chunk = dataset.size or 0, prod(dataset.chunks or dataset.shape)
+        size, chunk = dataset.size or 0, prod(dataset.chunks or dataset.shape or ())
         if size > MANY_CHUNKS * chunk and chunk * dataset.dtype.itemsize < SMALL_CHUNK:
             # HDF5 takes hundreds of bytes for each.
             self._refuse(

@@ -32,6 +32,7 @@ from ptychopinn.io.counts import to_counts
 from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
 from ptychopinn.reading import parse_json
+from ptychopinn.scan import check_field
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"
@@ -247,6 +248,7 @@ def _object(archive: Archive) -> NDArray[Any] | None:
     if "objectGuess" not in archive:
         return None
     obj = archive.numbers("objectGuess")
+    check_field(obj, f"'objectGuess' in '{archive.path}'")
     if obj.ndim == 3 and obj.shape[0] == 1:
         obj = obj[0]
     if obj.size <= 1 or not obj.any():
