@@ -2,7 +2,8 @@
 
 Every case damages a whole file of one format and reads it. Allowed are success and a refusal in one
 sentence. Not allowed are a crash, another exception, a warning, more than 10 s of computing,
-more than 1 GiB, and damaged bytes of our own formats that read as something else. A case depends on the seed only.
+more than 1 GiB, and damaged bytes of our own formats that read as something else.
+A case depends on the seed only.
 """
 
 from __future__ import annotations
