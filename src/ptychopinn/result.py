@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief
 from ptychopinn.files import refuse_existing
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.record import Product, pixel_known, square_pixel, to_pixels
+from ptychopinn.reading import kind_of, parse_json
+from ptychopinn.scan import check_field
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -72,14 +74,11 @@ class Reconstruction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_field(np.asarray(self.object), "object")
         obj = np.array(self.object, dtype=np.complex64)
         if obj.ndim != 2 or obj.size == 0:
             raise InputError(
                 f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
-            )
-        if not np.isfinite(obj).all():
-            raise InputError(
-                "object must be finite, received NaN or infinity; store 1 where it was never seen."
             )
         given_origin = np.asarray(self.origin_px)
         if given_origin.shape != (2,) or (given_origin != np.round(given_origin)).any():
@@ -99,6 +98,7 @@ class Reconstruction:
                 "weight must be finite and not negative, received one that is not; "
                 "use 0 for pixels that were never seen."
             )
+        check_field(np.asarray(self.probe), "probe")
         probe = np.array(self.probe, dtype=np.complex64)
         if probe.ndim == 2:
             probe = probe[None]
@@ -107,8 +107,6 @@ class Reconstruction:
                 f"probe must have shape (P, N, N), received {np.shape(self.probe)}; "
                 "give square modes."
             )
-        if not np.isfinite(probe).all():
-            raise InputError("probe must be finite, received NaN or infinity; give another probe.")
         positions = np.array(self.positions_px, dtype=np.float64)
         if positions.ndim != 2 or positions.shape[1] != 2 or len(positions) == 0:
             raise InputError(
@@ -252,17 +250,17 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
         When the file is missing, damaged, of another kind or of a newer version.
     """
     source = Path(path)
-    if source.is_dir():
+    if kind_of(source) == "folder":
         source = source / RESULT_FILE
-    if not source.is_file():
-        found = "holds none" if Path(path).is_dir() else "does not exist"
+    if kind_of(source) != "file":
+        found = "holds none" if kind_of(Path(path)) == "folder" else "does not exist"
         raise InputError(
             f"the result must be a '{RESULT_FILE}' or the folder holding it, received '{path}', "
             f"which {found}; check the name."
         )
     try:
         if signature(source) == HDF5_SIGNATURE:
-            with h5py.File(source, "r") as file:
+            with reading(source) as file:
                 if GROUP in file:
                     return _read(file)
         if not ptychodus_product.matches(source):
@@ -272,48 +270,45 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
             )
         return _of_product(ptychodus_product.read_record(source).product)
     except InputError as error:
+        if str(source) in str(error):
+            raise
         raise InputError(f"'{source}' cannot be used: {error}") from error
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AttributeError,
-    ) as error:
-        reason = " ".join(str(error).split()).strip("'\".")
-        raise InputError(
-            f"the result must be a complete {RESULT_FILE} or ptychodus product, received "
-            f"'{source}', which cannot be read ({reason}); write it again."
-        ) from error
 
 
-def _read(file: h5py.File) -> Reconstruction:
-    own = file[GROUP]
-    if int(own.attrs["format_version"]) > FORMAT_VERSION:
+def _read(file: Reader) -> Reconstruction:
+    version = file.attribute_number(GROUP, "format_version")
+    if version > FORMAT_VERSION:
         raise InputError(
             f"format_version must be at most {FORMAT_VERSION}, received "
-            f"{int(own.attrs['format_version'])}; install a newer ptychopinn."
+            f"{version:g}; install a newer ptychopinn."
         )
-    layer = file["object"]
-    if layer.shape[0] != 1:
+    obj, probe = file.array("object", "c", (3,)), file.array("probe", "c", (4,))
+    for what, array in (("object", obj), ("probe", probe)):
+        if len(array) != 1:
+            raise InputError(
+                f"{what} must have a single layer, received {len(array)}; export one layer."
+            )
+    known = file.attribute_number(GROUP, "pixel_size_known")
+    try:
+        provenance = parse_json(file.attribute_text(GROUP, "provenance").encode())
+    except ValueError as error:
         raise InputError(
-            f"object must have a single layer, received {layer.shape[0]}; export one layer."
-        )
+            f"provenance must be JSON, received something else ({brief(error)}); write the result "
+            "again."
+        ) from error
     return Reconstruction(
-        object=layer[0],
-        origin_px=own["origin_px"][()],
-        weight=own["weight"][()],
-        probe=file["probe"][0],
-        positions_px=own["positions_px"][()],
-        pixel_size_m=float(layer.attrs["pixel_width_m"]) if own.attrs["pixel_size_known"] else None,
-        energy_eV=float(file.attrs["photon_energy_eV"]) or None,
-        distance_m=float(file.attrs["detector_object_distance_m"]) or None,
-        losses=file["loss_values"][()],
-        uncertainty=own["uncertainty"][()] if "uncertainty" in own else None,
-        name=_text(file.attrs["name"]),
-        provenance=json.loads(own.attrs["provenance"]),
+        object=obj[0],
+        origin_px=file.array(f"{GROUP}/origin_px"),
+        weight=file.array(f"{GROUP}/weight"),
+        probe=probe[0],
+        positions_px=file.array(f"{GROUP}/positions_px"),
+        pixel_size_m=file.attribute_number("object", "pixel_width_m") if known else None,
+        energy_eV=file.attribute_number("/", "photon_energy_eV") or None,
+        distance_m=file.attribute_number("/", "detector_object_distance_m") or None,
+        losses=file.array("loss_values"),
+        uncertainty=file.optional(f"{GROUP}/uncertainty"),
+        name=file.attribute_text("/", "name"),
+        provenance=provenance,
     )
 
 
@@ -342,10 +337,6 @@ def _of_product(product: Product) -> Reconstruction:
     )
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
 def footprint(
     positions_px: NDArray[np.float64], probe: NDArray[Any], shape: tuple[int, int]
 ) -> NDArray[np.float32]:
@@ -358,9 +349,9 @@ def footprint(
     intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
     lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
     hits = np.zeros(shape)
-    nearest = np.floor(positions_px + 0.5).astype(np.int64)
+    nearest = np.floor(positions_px + 0.5)
     inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
-    hits[tuple(nearest[inside].T)] = 1
+    hits[tuple(nearest[inside].astype(np.int64).T)] = 1
     half = probe.shape[-1] // 2
     sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
     return (sums > 0.5).astype(np.float32)

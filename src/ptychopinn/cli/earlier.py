@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from ptychopinn.clients.settings import TORCH, Rule
-from ptychopinn.config import read_config_file
+from ptychopinn.config_file import read_config_file
 from ptychopinn.errors import InputError, PoorFitError
 
 F = TypeVar("F", bound=Callable[..., Any])

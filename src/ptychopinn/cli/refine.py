@@ -133,27 +133,25 @@ def scan_of(folder: Path, result: Reconstruction) -> Path:
     InputError
         When neither names a scan, or it is gone.
     """
-    import json
-
     from ptychopinn.errors import InputError, shown
     from ptychopinn.fingerprint import recorded
+    from ptychopinn.reading import kind_of, read_json
 
     remedy = "give the scan with --scan SCAN."
     known, named = recorded(result.provenance)
     # Results of earlier versions hold the path as it was typed; their record does too.
     if known is None or named is None:
         record = folder / "run.json"
-        try:
-            content = json.loads(record.read_bytes())
-            named = content["scan"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if kind_of(record) == "nothing":
             raise InputError(
                 f"the folder of a result must hold a run.json that names its scan, received "
                 f"'{folder}' without one; {remedy}"
-            ) from error
+            )
+        named = read_json(record).get("scan")
         if not isinstance(named, str):
             raise InputError(
-                f"'{record}' must name the scan as text, received {shown(named)}; {remedy}"
+                f"run.json must name the scan of the result, received {shown(named)} in "
+                f"'{record}'; {remedy}"
             )
     path = Path(named)
     places = [path]
@@ -161,7 +159,7 @@ def scan_of(folder: Path, result: Reconstruction) -> Path:
         # The fingerprint tells whether it is the right one.
         places += [folder.absolute().parent / path.name, folder / path.name]
     for place in places:
-        if place.exists():
+        if kind_of(place) != "nothing":
             return place
     raise InputError(
         f"the scan of a result must still be there, received '{path}', which is not; {remedy}"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import OutputPath, config_options, given
-from ptychopinn.config import read_config_file, validated
+from ptychopinn.config import validated
+from ptychopinn.config_file import read_config_file
 from ptychopinn.simulation.config import SimulationConfig
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from ptychopinn.cli.options import (
     given,
 )
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, validated
+from ptychopinn.config_file import read_config_file
 from ptychopinn.files import claimed, move_in, replacing, write_json
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from ptychopinn.config import (
     Architecture,
     Config,
     merged,
-    read_config_file,
     validated,
 )
+from ptychopinn.config_file import read_config_file
 from ptychopinn.errors import InputError
 
 ARCHITECTURE_VARIABLE = "PTYCHOPINN_ARCHITECTURE"

@@ -43,6 +43,7 @@ from ptychopinn.physics.scaling import (
     probe_power,
     reconcile_probe,
 )
+from ptychopinn.reading import kind_of, parsing
 from ptychopinn.scan import Scan
 
 __all__ = [
@@ -86,12 +87,13 @@ def identify(path: str | Path) -> str:
 
 def find_format(path: Path) -> Format:
     """The module of the format; see :func:`identify`. A folder can be a scan of ptychodus."""
-    if path.is_dir() and ptychodus_scan.matches(path):
+    if kind_of(path) == "folder" and ptychodus_scan.matches(path):
         return ptychodus_scan
     signature(path)
     for candidate in FORMATS:
-        if candidate.matches(path):
-            return candidate
+        with parsing(path):
+            if candidate.matches(path):
+                return candidate
     known = "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
     raise UnknownFormatError(
         f"a scan in one of the formats [{known}] was expected, received '{path}' which is none of "
@@ -167,7 +169,8 @@ def read_fields(
     given = None if probe is None else read_probe(probe)
     format_ = find_format(source)
     try:
-        fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
+        with parsing(source):
+            fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
     except InputError as error:
         raise _named(error, source) from error
     provenance: dict[str, Any] = {

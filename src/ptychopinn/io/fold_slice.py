@@ -22,6 +22,7 @@ from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signatur
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields, wavelength_m
+from ptychopinn.reading import kind_of
 
 NAME = "fold_slice"
 DESCRIPTION = "fold_slice or PtychoFM pair *_dp.hdf5 and *_para.hdf5"
@@ -64,7 +65,7 @@ def files(path: Path) -> tuple[Path, Path]:
     for end, other in (("_dp", "_para"), ("_para", "_dp")):
         if path.stem.endswith(end):
             beside = path.with_name(path.stem.removesuffix(end) + other + path.suffix)
-            if path.suffix and not beside.is_file():
+            if path.suffix and kind_of(beside) != "file":
                 raise InputError(
                     f"the pair '{path.name}' and '{beside.name}' was expected in one folder, "
                     f"received no '{beside}'; put it there."

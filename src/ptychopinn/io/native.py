@@ -14,28 +14,24 @@ Layout (format version 1)::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.files import atomic_path, refuse_existing
 from ptychopinn.io.base import (
-    HDF5_DAMAGE,
     ReadOptions,
     ScanFields,
     batches,
-    damaged,
-    hdf5_format,
     probe_modes,
 )
 from ptychopinn.io.counts import smallest_dtype
+from ptychopinn.io.hdf5 import Reader, hdf5_format, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.reading import parse_json
 from ptychopinn.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 
 NAME = "native"
@@ -50,15 +46,6 @@ UNITS = {
     "positions_px": "object pixels",
     "probe": "sqrt(counts)",
 }
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except HDF5_DAMAGE as error:
-        raise damaged(path, error) from error
 
 
 class LazyPatterns:
@@ -116,13 +103,9 @@ class LazyPatterns:
     def _read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         unique, inverse = np.unique(indices, return_inverse=True)
         patterns = np.empty((len(unique), *self._shape[1:]), dtype=self._dtype)
-        with _opened(self._path) as file:
-            stored = file.get("diffraction")
-            if (
-                not isinstance(stored, h5py.Dataset)
-                or stored.shape != self._shape
-                or stored.dtype != self._dtype
-            ):
+        with reading(self._path) as file:
+            stored = file.dataset("diffraction")
+            if stored.shape != self._shape or stored.dtype != self._dtype:
                 raise InputError(
                     f"'{self._path}' must stay as it was when it was opened, received another "
                     "content; load the scan again."
@@ -156,89 +139,59 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             f"'{path}' states its counts, received photons={options.photons:.6g} (--photons); "
             "leave that out."
         )
-    with _opened(path) as file:
-        version = _number(path, file, "format_version", required=True)
+    with reading(path) as file:
+        version = file.attribute_number("/", "format_version")
         if version != FORMAT_VERSION:
             raise InputError(
                 f"format version {FORMAT_VERSION} was expected, received {version:g} in '{path}'; "
                 "install the version of ptychopinn that wrote it."
             )
-        stored = _dataset(path, file, "diffraction", "uf")
+        _check_units(file)
+        stored = file.dataset("diffraction", "uf")
         if stored.ndim == 3 and stored.dtype not in COUNT_DTYPES:
             raise InputError(
                 "diffraction must be uint16, uint32 or float32, received "
                 f"{stored.dtype} in '{path}'; write the scan again with save_scan."
             )
         patterns = LazyPatterns(path, stored.shape, stored.dtype)
-        positions = _dataset(path, file, "positions_px", "fiu")
-        if positions.attrs.get("order", "y, x") != "y, x":
-            raise InputError(
-                f"positions_px must have the order 'y, x', received "
-                f"'{positions.attrs['order']}' in '{path}'; swap the columns."
-            )
         probe = options.probe
         if probe is None:
-            probe = probe_modes(_dataset(path, file, "probe", "cf")[()], f"probe in '{path}'")
-        obj = _dataset(path, file, "object", "cf")[()] if "object" in file else None
-        mask = _dataset(path, file, "mask", "biu")[()] if "mask" in file else None
+            probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'")
         return ScanFields(
             diffraction=patterns,
-            positions_px=np.asarray(positions[()], dtype=np.float64),
+            positions_px=file.array("positions_px", "fiu").astype(np.float64),
             probe=probe,
             probe_in_counts=options.probe is None,
-            name=_text(file.attrs.get("name", path.stem)),
-            object=obj,
-            mask=mask,
-            provenance=_provenance(path, file),
-            **{key: _number(path, file, key) for key in NUMBERS},
+            name=file.attribute_text("/", "name", path.stem),
+            object=file.optional("object", "cf"),
+            mask=file.optional("mask", "biu"),
+            provenance=_provenance(file),
+            **{key: _number(file, key) for key in NUMBERS},
         )
 
 
-def _dataset(path: Path, file: h5py.File, key: str, kinds: str) -> h5py.Dataset:
-    stored = file.get(key)
-    if not isinstance(stored, h5py.Dataset):
-        raise InputError(
-            f"the dataset '{key}' was expected in '{path}', received "
-            f"{', '.join(file) or 'none'}; write the scan again with save_scan."
-        )
-    if stored.dtype.kind not in kinds:
-        raise InputError(
-            f"the dataset '{key}' in '{path}' must hold numbers of its kind, received "
-            f"{stored.dtype}; write the scan again with save_scan."
-        )
-    unit = stored.attrs.get("units", UNITS.get(key))
-    if key in UNITS and unit != UNITS[key]:
-        raise InputError(
-            f"'{key}' must have the units '{UNITS[key]}', received '{unit}' in '{path}'; "
-            "convert it and write the scan again."
-        )
-    return stored
+def _check_units(file: Reader) -> None:
+    stated = {key: ("units", unit) for key, unit in UNITS.items()}
+    for key, (name, expected) in (*stated.items(), ("positions_px", ("order", "y, x"))):
+        given = file.attribute_text(key, name, expected)
+        if given != expected:
+            raise InputError(
+                f"'{key}' must have the {name} '{expected}', received {shown(given)} in "
+                f"'{file.path}'; convert it and write the scan again."
+            )
 
 
-def _number(path: Path, file: h5py.File, key: str, required: bool = False) -> float | None:
-    value = file.attrs.get(key)
-    if value is None and not required:
-        return None
+def _number(file: Reader, key: str) -> float | None:
+    return None if file.attribute("/", key) is None else file.attribute_number("/", key)
+
+
+def _provenance(file: Reader) -> dict[str, Any]:
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
+        content = parse_json(file.attribute_text("/", "provenance", "{}").encode())
+    except ValueError as error:
         raise InputError(
-            f"the attribute '{key}' must be a number, received {value!r} in '{path}'; "
-            "write the scan again with save_scan."
-        ) from error
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _provenance(path: Path, file: h5py.File) -> dict[str, Any]:
-    try:
-        content = json.loads(_text(file.attrs.get("provenance", "{}")))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"the attribute 'provenance' must be JSON, received something else in '{path}' "
-            f"({error}); write the scan again with save_scan."
+            f"the attribute 'provenance' must be JSON, received something else in '{file.path}' "
+            f"({brief(error)}); write the scan again with save_scan."
         ) from error
     return content if isinstance(content, dict) else {"note": content}
 

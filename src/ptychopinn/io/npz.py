@@ -17,7 +17,6 @@ All have ``xcoords`` (columns) and ``ycoords`` (rows), (M,), in object pixels, w
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, listed
 from ptychopinn.files import atomic_path
 from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
+from ptychopinn.reading import parse_json
+from ptychopinn.scan import check_field
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"
@@ -164,7 +166,7 @@ def _pattern_key(archive: Archive) -> str:
             return key
     raise InputError(
         f"patterns were expected under 'diff3d' or 'diffraction' in '{archive.path}', received "
-        f"{', '.join(archive.keys())}; rename the key of the patterns."
+        f"{listed(archive.keys())}; rename the key of the patterns."
     )
 
 
@@ -240,6 +242,7 @@ def _object(archive: Archive) -> NDArray[Any] | None:
     if "objectGuess" not in archive:
         return None
     obj = archive.numbers("objectGuess")
+    check_field(obj, f"'objectGuess' in '{archive.path}'")
     if obj.ndim == 3 and obj.shape[0] == 1:
         obj = obj[0]
     if obj.size <= 1 or not obj.any():
@@ -259,7 +262,7 @@ def _scalar(archive: Archive, key: str) -> float | None:
             f"'{key}' in '{archive.path}' must be one real number, received shape {value.shape}; "
             "store a single number."
         )
-    return float(value.reshape(()))
+    return finite(value.reshape(()), f"'{key}' in '{archive.path}'")
 
 
 def _metadata(archive: Archive) -> Any:
@@ -267,8 +270,10 @@ def _metadata(archive: Archive) -> Any:
     if "_metadata" not in archive or archive.dtypes["_metadata"].kind not in "US":
         return None
     value = archive.read("_metadata").reshape(-1)
+    if not len(value):
+        return None
     text = value[0].decode("utf-8", errors="replace") if value.dtype.kind == "S" else str(value[0])
     try:
-        return json.loads(text, parse_constant=str)
-    except json.JSONDecodeError:
-        return text
+        return parse_json(text.encode("utf-8", errors="replace"))
+    except ValueError:
+        return text.encode("utf-8", errors="replace").decode()

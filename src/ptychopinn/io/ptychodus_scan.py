@@ -18,6 +18,7 @@ from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
+from ptychopinn.reading import kind_of
 from ptychopinn.scan import check_counts
 
 NAME = "ptychodus"
@@ -29,8 +30,8 @@ DIFFRACTION, PRODUCT = "diffraction.h5", "product.h5"
 
 def matches(path: Path) -> bool:
     """Whether this is the folder or the file with assembled patterns."""
-    if path.is_dir():
-        return (path / DIFFRACTION).is_file()
+    if kind_of(path) == "folder":
+        return kind_of(path / DIFFRACTION) == "file"
     return holds(path, "patterns", "indexes")
 
 
@@ -42,10 +43,10 @@ def files(path: Path) -> tuple[Path, Path]:
     InputError
         When one of them is missing.
     """
-    patterns = path / DIFFRACTION if path.is_dir() else path
+    patterns = path / DIFFRACTION if kind_of(path) == "folder" else path
     product = patterns.with_name(PRODUCT)
     for file, what in ((patterns, "patterns"), (product, "positions and the probe")):
-        if not file.is_file():
+        if kind_of(file) != "file":
             raise InputError(
                 f"the {what} were expected in '{file}', received no such file; put {DIFFRACTION} "
                 f"and {PRODUCT} of one scan into one folder."
@@ -73,7 +74,9 @@ def read_patterns(file: Reader) -> Patterns:
         file.path,
         Patterns(
             counts=counts,
-            indexes=file.array("indexes", "iu", (1,)).astype(np.int64),
+            indexes=ptychodus_product.whole(
+                file.array("indexes", "iu", (1,)), f"'indexes' in '{file.path}'"
+            ),
             bad_pixels=bad_pixels(file, counts.shape[1:]),
             detector_pixel_m=_detector_pixel(file),
             photon_counts=file.optional("probe_photon_counts", ndim=(1,)),

@@ -28,7 +28,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import counts_from_integers, to_counts
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.scan import check_counts, check_inside
+from ptychopinn.scan import check_canvas, check_counts, check_inside
 
 # The numbers and words of the experiment, by the names of product.h5, and what each is when nothing
 # is known about it.
@@ -425,6 +425,7 @@ def record_of_fields(fields: ScanFields) -> Record:
     mask = np.ones((n, n), bool) if fields.mask is None else np.asarray(fields.mask, bool)
     probe = np.asarray(fields.probe)
     pixel = UNKNOWN_PIXEL_M if fields.pixel_size_m is None else float(fields.pixel_size_m)
+    check_canvas(np.asarray(fields.positions_px), n)
     if fields.object is None:
         shape, origin = canvas_for(fields.positions_px, n)
         obj = np.ones(shape, np.complex64)
