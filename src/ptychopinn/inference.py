@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.backends.base import CanvasResult
+from ptychopinn.backends.base import SILENT, CanvasResult, Progress
 from ptychopinn.config import ModelConfig
 from ptychopinn.errors import InputError
 from ptychopinn.grouping import nearest_groups, reading_order
@@ -87,11 +88,12 @@ def reconstruct_patches(
     scan: PreparedScan,
     limit_bytes: int,
     apply: Callable[[NDArray[np.float32], NDArray[np.float64]], NDArray[np.complex64]],
+    progress: Progress = SILENT,
 ) -> CanvasResult:
     """Every pattern with its nearest neighbours through a patch network, stitched.
 
     ``apply`` maps amplitudes (B, C, N, N) and offsets (B, C, 2) to patches (B, C, N, N), merged
-    within each group when C > 1.
+    within each group when C > 1. ``progress`` hears of one epoch, without a loss.
 
     Raises
     ------
@@ -111,7 +113,10 @@ def reconstruct_patches(
     groups = reading_order(positions, nearest)
     stitcher = Stitcher(positions, merge_weight(scan.probe))
     step = batch_length(n, PATCH_BYTES * size, limit_bytes)
-    for part in slices(m, min(step, MOST_GROUPS)):
+    parts = list(slices(m, min(step, MOST_GROUPS)))
+    progress.epoch(0, len(parts))
+    begun = time.perf_counter()
+    for part in parts:
         chosen = groups[part]
         places = positions[chosen]
         offsets = places - places.mean(axis=1, keepdims=True)
@@ -120,6 +125,8 @@ def reconstruct_patches(
             # After the merge patch k sits at the whole-pixel offset from the group's centre.
             places = places - split_offsets(offsets)[1]
         stitcher.add(patches.reshape(-1, n, n), places.reshape(-1, 2))
+        progress.step(float("nan"), part.stop / max(time.perf_counter() - begun, 1e-9))
+    progress.epoch_done(0, {})
     canvas, weight = stitcher.result()
     return CanvasResult(
         object=canvas, weight=weight, origin_px=stitcher.origin_px, losses=np.empty(0)

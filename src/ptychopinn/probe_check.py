@@ -27,6 +27,7 @@ from ptychopinn.physics.forward import (
 )
 from ptychopinn.physics.losses import POOR_EXCESS, noise_of_amplitude
 from ptychopinn.preparation import PreparedScan
+from ptychopinn.threads import available
 
 PATTERNS = 64
 STEPS = 30
@@ -107,13 +108,13 @@ def check_probe(prepared: PreparedScan) -> ProbeCheck:
     velocity = np.zeros_like(canvas)
     for step in range(STEPS + 1):
         patches = extract_patches(canvas, corner, n)[:, None]
-        fields = scipy_fft.fft2(probes * patches, norm="ortho", workers=-1)
+        fields = scipy_fft.fft2(probes * patches, norm="ortho", workers=available())
         modelled = (fields.real**2 + fields.imag**2).sum(axis=1)
         amplitude = np.sqrt(modelled + np.float32(1e-12))
         if step == STEPS:
             break
         ratio = np.where(good, measured / amplitude - 1, 0).astype(np.float32)
-        chi = scipy_fft.ifft2(fields * ratio[:, None], norm="ortho", workers=-1)
+        chi = scipy_fft.ifft2(fields * ratio[:, None], norm="ortho", workers=available())
         back = (probes.conj() * chi).sum(axis=1)
         velocity = MOMENTUM * velocity + scatter_patches(back, corner, shape) / weight
         canvas = canvas + velocity

@@ -3,7 +3,8 @@ know."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.backends.base import Progress
 from ptychopinn.config import RefineConfig
+from ptychopinn.training.interruption import Interrupted, StopFlag
 
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
@@ -84,22 +86,78 @@ class Iterations(Protocol):
         """Move the positions."""
 
 
-def iterate(config: RefineConfig, progress: Progress, iterations: Iterations) -> list[float]:
-    """Passes until the schedule ends them; the relative misfit during each."""
+def iterate(
+    config: RefineConfig, passes: Passes, iterations: Iterations, stop: StopFlag | None = None
+) -> list[float]:
+    """Passes until the schedule ends them or ``stop`` is set; the relative misfit during each
+    finished one.
+
+    Raises
+    ------
+    Interrupted
+        When ``stop`` is set before a pass was finished.
+    """
+    stop = StopFlag() if stop is None else stop
     schedule = Schedule(config)
     misfits: list[float] = []
-    while (stage := schedule.next_stage(misfits)) is not None:
+    while (stage := schedule.next_stage(misfits)) is not None and stop.signal is None:
         updates = iterations.merge(stage.merged)
-        progress.epoch(len(misfits), updates)
-        misfit = 0.0
+        passes.begin(updates)
         for u in range(updates):
-            misfit += iterations.update(u, stage, u == updates - 1)
-            progress.step(misfit, 0.0)
-        misfits.append(misfit)
-        progress.epoch_done(len(misfits) - 1, {"misfit": misfit})
-        if config.refine_positions and len(misfits) >= config.positions_from:
-            iterations.move()
+            passes.step(iterations.update(u, stage, u == updates - 1))
+            if stop.signal is not None and u < updates - 1:
+                break
+        else:
+            misfits.append(passes.end())
+            # From now on there is something to save.
+            stop.gentle = True
+            if config.refine_positions and len(misfits) >= config.positions_from:
+                iterations.move()
+    if stop.signal is not None and not misfits:
+        raise Interrupted(stop.signal)
     return misfits
+
+
+class Passes:
+    """Tells a progress how passes over all patterns of a scan advance.
+
+    The loss it shows is the misfit of the patterns of the pass so far, so that it can be compared
+    between steps and between passes.
+    """
+
+    def __init__(
+        self, progress: Progress, patterns: int, before: Callable[[], None] | None = None
+    ) -> None:
+        """``before`` is called before every pass."""
+        self._progress, self._patterns, self._before = progress, patterns, before
+        self._number = self._updates = self._done = 0
+        self._misfit = self._begun = 0.0
+
+    def begin(self, updates: int) -> None:
+        """A pass of so many updates begins, each with the same share of the patterns."""
+        if self._before is not None:
+            self._before()
+        self._updates, self._done, self._misfit = updates, 0, 0.0
+        self._begun = time.perf_counter()
+        self._progress.epoch(self._number, updates)
+
+    def step(self, misfit: float) -> None:
+        """An update is done; its share of the relative misfit of the pass."""
+        self.so_far(self._misfit + misfit)
+
+    def so_far(self, misfit: float) -> None:
+        """An update is done; the sum of the shares so far."""
+        self._done += 1
+        self._misfit = misfit
+        share = self._done / self._updates
+        elapsed = max(time.perf_counter() - self._begun, 1e-9)
+        self._progress.step(self._misfit / share, self._patterns * share / elapsed)
+
+    def end(self) -> float:
+        """The pass is over; the relative misfit during it."""
+        self._progress.epoch_done(self._number, {"misfit": self._misfit})
+        self._number += 1
+        return self._misfit
 
 
 def least_squares_moves(matrices: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:

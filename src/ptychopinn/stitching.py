@@ -17,6 +17,7 @@ from scipy import fft as scipy_fft
 
 from ptychopinn.physics.forward import canvas_for, split_positions
 from ptychopinn.physics.groups import FILL, taper
+from ptychopinn.threads import available
 
 # Canvas pixels with less than this share of the weight of one patch count as never seen.
 SEEN = 1e-3
@@ -52,10 +53,10 @@ class Stitcher:
         ramp_y = np.exp(-2j * np.pi * k * f[:, 0, None]).astype(np.complex64)
         ramp_x = np.exp(-2j * np.pi * k * f[:, 1, None]).astype(np.complex64)
         ramp = ramp_y[:, :, None] * ramp_x[:, None, :]
-        tapered = scipy_fft.fft2((self._taper * patches).astype(np.complex64), workers=-1)
-        weight = scipy_fft.ifft2(self._spectrum * ramp, workers=-1).real.clip(min=0)
+        tapered = scipy_fft.fft2((self._taper * patches).astype(np.complex64), workers=available())
+        weight = scipy_fft.ifft2(self._spectrum * ramp, workers=available()).real.clip(min=0)
         share = weight / taper(self.n, fraction)
-        above = (scipy_fft.ifft2(tapered * ramp, workers=-1) * share).reshape(-1)
+        above = (scipy_fft.ifft2(tapered * ramp, workers=available()) * share).reshape(-1)
         below = weight.reshape(-1)
         index = (corner[:, 0] * self.shape[1] + corner[:, 1])[:, None] + self._inside
         flat, size = index.reshape(-1), self._below.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ptychopinn.backends.base import CanvasResult, Progress, Refined, Silent
+from ptychopinn.backends.base import SILENT, CanvasResult, Progress, Refined
 from ptychopinn.backends.options import Execution
 from ptychopinn.backends.selector import BackendName, choose, get_backend
 from ptychopinn.bundle import Bundle
@@ -29,10 +30,12 @@ from ptychopinn.models import (
     open_model,
     package_versions,
 )
+from ptychopinn.networks.registry import family
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.preparation import PreparedScan, mean_counts, prepare
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan
+from ptychopinn.training.interruption import Interrupted, StopFlag
 from ptychopinn.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 
 __all__ = [
@@ -57,6 +60,15 @@ Further = Literal["auto", "always", "never"]
 # Passes of the refinement that follows when the given probe does not fit: enough for a picture,
 # the command refine goes on from there.
 QUICK_PASSES = 14
+
+# Progress of a stage that makes at most so many passes.
+Stages = Callable[[int], AbstractContextManager[Progress]]
+
+
+def network_passes(bundle: Bundle) -> int:
+    """How many passes over all patterns the network of a model makes."""
+    model = config_of(bundle).model
+    return model.iterations if family(model) == "canvas" else 1
 
 
 def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
@@ -136,11 +148,14 @@ def reconstruct_with_report(
     keep_probe: bool = False,
     uncertainty: bool = False,
     refine: Further | None = None,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
+    stop: StopFlag | None = None,
 ) -> ReconstructionReport:
     """Like :func:`reconstruct`, with the misfit and the time of every stage.
 
-    ``progress`` is told of the passes of the physics iterations, when there are any.
+    ``progress`` is called with the number of passes of every stage that begins. With an installed
+    ``stop``, a signal that comes once the network is done leaves out what else was due: an
+    uncertainty, and passes of a refinement that was not yet better than the network.
     """
     if refine is None:
         shipped = isinstance(model, str | Path) and str(model) == PRETRAINED
@@ -150,13 +165,17 @@ def reconstruct_with_report(
             f"refine must be one of {', '.join(get_args(Further))}, received {shown(refine)}; "
             "correct it."
         )
+    stop = StopFlag() if stop is None else stop
+    progress = (lambda passes: nullcontext(SILENT)) if progress is None else progress
     bundle = open_model(model)
     backend, execution = choose(backend, execution)
-    report = _network(bundle, scan, backend, execution, keep_probe)
-    start, config = None, None
-    if refine == "always":
+    with progress(network_passes(bundle)) as bar:
+        report = _network(bundle, scan, backend, execution, keep_probe, bar)
+    stop.gentle = True
+    start, config = None, RefineConfig()
+    if refine == "always" and stop.signal is None:
         start = report.result
-    elif refine == "auto" and not report.misfit.fits_probe:
+    elif refine == "auto" and not report.misfit.fits_probe and stop.signal is None:
         log.info(
             "the probe of the scan leaves a residual of %.4f where photon noise alone gives %.4f: "
             "refining object and probe from the start",
@@ -171,20 +190,30 @@ def reconstruct_with_report(
                 reconstruct, bundle, backend=backend, execution=execution, keep_probe=True
             )
             used = replace(scan, probe=report.result.probe)
-            report = _with_uncertainty(report, used, alike, NETWORK_FACTOR)
+            report = _with_uncertainty(stop, report, used, alike, NETWORK_FACTOR)
         return report
-    further = _refine(
-        scan,
-        start,
-        config,
-        backend=backend,
-        execution=execution,
-        uncertainty=uncertainty,
-        progress=progress,
-    )
+    with progress(config.passes) as bar:
+        try:
+            further = _refine(
+                scan,
+                start,
+                config,
+                backend=backend,
+                execution=execution,
+                uncertainty=uncertainty,
+                progress=bar,
+                stop=stop,
+            )
+        except Interrupted:
+            # Before its first pass was finished.
+            if stop.signal is None:
+                raise
+            return report
     stages = [*report.seconds, *further.seconds]
     spent = {s: report.seconds.get(s, 0.0) + further.seconds.get(s, 0.0) for s in stages}
-    return replace(further, seconds=spent)
+    # After a few passes only it may still be worse than what the network found.
+    better = stop.signal is None or further.misfit.residual < report.misfit.residual
+    return replace(further if better else report, seconds=spent)
 
 
 def _network(
@@ -193,6 +222,7 @@ def _network(
     backend: BackendName,
     execution: Execution,
     keep_probe: bool,
+    progress: Progress,
 ) -> ReconstructionReport:
     """What the network alone gives."""
     config = config_of(bundle)
@@ -201,7 +231,7 @@ def _network(
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    canvas = computing.reconstruct(config, bundle.weights, prepared, execution)
+    canvas = computing.reconstruct(config, bundle.weights, prepared, execution, progress)
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
         "stage": "network",
@@ -221,7 +251,8 @@ def refine(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     uncertainty: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
+    stop: StopFlag | None = None,
 ) -> ReconstructionReport:
     """Iterations on the object and, if asked for, the probe and the positions.
 
@@ -236,6 +267,9 @@ def refine(
         given.
     uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`); its
         factor was determined for plain physics steps, and only they offer it.
+    stop : when it is installed, a signal that comes once a pass is finished ends the iterations
+        after the present update, and what they have found by then is the result, without an
+        uncertainty. Which signal it was is in ``stop.signal``.
 
     Raises
     ------
@@ -244,7 +278,10 @@ def refine(
         able to do what the other arguments say.
     TrainingError
         When the iterations of pty-chi diverge.
+    Interrupted
+        When ``stop`` is set before a pass was finished.
     """
+    stop = StopFlag() if stop is None else stop
     config = RefineConfig() if config is None else config
     by: dict[str, Any] = {"engine": config.engine}
     if config.engine == "ptychi":
@@ -271,9 +308,7 @@ def refine(
             origin_px=start.origin_px,
             losses=start.losses,
         )
-    refined = run[config.engine](
-        prepared, config, execution, canvas, Silent() if progress is None else progress
-    )
+    refined = run[config.engine](prepared, config, execution, canvas, progress, stop)
     if config.refine_probe:
         probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
         scan = replace(scan, probe=probe)
@@ -292,6 +327,7 @@ def refine(
     # Probe and positions are those of all patterns.
     alone = config.model_copy(update={"refine_probe": False, "refine_positions": False})
     return _with_uncertainty(
+        stop,
         report,
         scan,
         lambda half: refine(half, None, alone, backend=backend, execution=execution).result,
@@ -304,13 +340,29 @@ _refine = refine
 
 
 def _with_uncertainty(
+    stop: StopFlag,
     report: ReconstructionReport,
     scan: Scan,
     run: Callable[[Scan], Reconstruction],
     factor: float,
 ) -> ReconstructionReport:
+    """The report with an uncertainty, or as it is when ``stop`` is or gets set."""
     begun = time.perf_counter()
-    result = with_uncertainty(report.result, scan, run, factor)
+    try:
+        try:
+            stop.gentle = False
+            if stop.signal is not None:
+                raise Interrupted(stop.signal)
+            log.info("the uncertainty: the same from two halves of the patterns")
+            result = with_uncertainty(report.result, scan, run, factor)
+        finally:
+            stop.gentle = True
+    except Interrupted:
+        stop.gentle = True
+        if stop.signal is None:
+            # Another one was in charge.
+            raise
+        return report
     seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
     return replace(report, result=result, seconds=seconds)
 

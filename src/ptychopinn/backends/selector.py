@@ -11,6 +11,7 @@ from typing import Literal, cast, get_args
 from ptychopinn.backends.base import Backend
 from ptychopinn.backends.options import Execution, TFExecution, TorchExecution
 from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.training.interruption import check_interrupted
 
 BackendName = Literal["pytorch", "tensorflow"]
 # In the order in which they are tried when none is asked for.
@@ -72,7 +73,9 @@ def choose(
 
 def get_backend(name: BackendName) -> Backend:
     """Import the backend ``name``, and no other."""
-    return cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))
+    backend = cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))
+    check_interrupted()
+    return backend
 
 
 def _first_usable(training: bool) -> BackendName:

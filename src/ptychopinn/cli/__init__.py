@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from difflib import get_close_matches
 from typing import Any
@@ -12,7 +13,7 @@ import click
 
 from ptychopinn.cli import border
 from ptychopinn.errors import PtychoPINNError, brief
-from ptychopinn.training.interruption import CtrlC, Interrupted
+from ptychopinn.training.interruption import Interrupted, Signals
 
 COMMANDS = {
     "simulate": "Simulate a scan with a known object and save it.",
@@ -91,16 +92,18 @@ def run(
     given = sys.argv[1:] if arguments is None else list(arguments)
     border.show_any_letter()
     try:
-        with CtrlC().installed():
+        with Signals().installed():
             # The arguments travel in the context, for the record that a command keeps of itself.
             result: Any = command.main(
                 args=list(given), prog_name=program, standalone_mode=False, obj=given
             )
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except (click.Abort, Interrupted):
-        click.echo(f"{program}: stopped by the user.", err=True)
-        return 130
+    except (click.Abort, Interrupted) as stop:
+        number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
+        by = "the user" if number == signal.SIGINT else signal.Signals(number).name
+        click.echo(f"{program}: stopped by {by}.", err=True)
+        return 128 + number
     except click.ClickException as error:
         error.show()
         return error.exit_code

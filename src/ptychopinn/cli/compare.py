@@ -69,6 +69,9 @@ def command(
     from ptychopinn.cli.console import command_line, logging_to, stderr
     from ptychopinn.comparison import compare, parse_method, pictures
     from ptychopinn.files import refuse_existing, write_json
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_comparison
     from ptychopinn.workflows import package_versions
 

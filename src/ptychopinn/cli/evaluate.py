@@ -83,6 +83,9 @@ def command(
         truth=None if truth is None else scans[truth],
         data=None if data is None else scans[data],
     )
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_evaluation
 
     content = plain(evaluation.to_json()) | {

@@ -43,7 +43,7 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Reconstruct every pattern of SCAN with the bundle MODEL and write the result to DIR.
 
     MODEL is a wts.h5.zip, the folder that holds it, or the word pretrained. When the result does
@@ -51,15 +51,17 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.console import logging_to, passes_shown, stderr
     from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
+    from ptychopinn.cli.stopping import saved
     from ptychopinn.errors import InputError
     from ptychopinn.files import refuse_existing
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
+    from ptychopinn.training.interruption import StopFlag
     from ptychopinn.workflows import open_model, reconstruct_with_report
 
     try:
@@ -71,7 +73,8 @@ def command(
                 f"model '{scan}'; swap them."
             ) from error
         raise
-    with logging_to(stderr(), quiet) as log_file:
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
         report = reconstruct_with_report(
@@ -82,6 +85,8 @@ def command(
             keep_probe=probe is not None,
             uncertainty=uncertainty,
             refine="never",
+            progress=passes_shown(console, quiet),
+            stop=stop,
         )
         seconds.update(report.seconds)
         record = {
@@ -89,5 +94,9 @@ def command(
             "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
             "patterns_per_s_network": data.M / report.seconds["network"],
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop,
+            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+        )

@@ -82,6 +82,9 @@ def command(
             trained = pretrain(config, steps, start=start, execution=execution, progress=bar)
         trained.save(output / "wts.h5.zip", force=True)
         if trained.history["train_loss"]:
+            from ptychopinn.report.importing import load_matplotlib
+
+            load_matplotlib()
             from ptychopinn.report.figures import save_loss_curve
 
             with atomic_path(output / "loss.png") as temporary:

@@ -50,24 +50,28 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Reconstruct SCAN with the network that comes with the program and write the result to DIR.
 
     No training and no options are needed. When the result does not explain the measured patterns,
-    the files are written and marked, and the exit code is 3.
+    the files are written and marked, and the exit code is 3. Ctrl-C saves what is finished by then,
+    once the network has found a first object.
     """
     import time
 
-    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.console import logging_to, passes_shown, stderr
     from ptychopinn.cli.results import write_result
+    from ptychopinn.cli.stopping import saved
     from ptychopinn.files import refuse_existing
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
+    from ptychopinn.training.interruption import StopFlag
     from ptychopinn.workflows import PRETRAINED, reconstruct_with_report
 
-    with logging_to(stderr(), quiet) as log_file:
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
         report = reconstruct_with_report(
@@ -77,6 +81,8 @@ def command(
             execution=execution,
             uncertainty=uncertainty,
             refine=refine,
+            progress=passes_shown(console, quiet),
+            stop=stop,
         )
         seconds.update(report.seconds)
         record = {
@@ -84,5 +90,9 @@ def command(
             "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
             "patterns_per_s_network": data.M / report.seconds["network"],
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop,
+            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+        )

@@ -52,17 +52,19 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Refine SOURCE, the folder of a result, or start from nothing when SOURCE is a scan.
 
     Object and, with --refine-probe and --refine-positions, probe modes and scan positions are
     moved by physics alone, with more and more patterns at a time, until nothing improves. With
-    --engine ptychi the package pty-chi does it, when it is installed.
+    --engine ptychi the package pty-chi does it, when it is installed. Ctrl-C stops after the
+    present update and saves what the finished passes have found.
     """
     import time
 
     from ptychopinn.cli.console import ProgressBar, logging_to, stderr
     from ptychopinn.cli.results import write_result
+    from ptychopinn.cli.stopping import saved
     from ptychopinn.files import refuse_existing
 
     begun = time.perf_counter()
@@ -78,6 +80,7 @@ def command(
         backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
     from ptychopinn.result import RESULT_FILE, load_reconstruction
+    from ptychopinn.training.interruption import StopFlag
     from ptychopinn.workflows import refine
 
     result: Reconstruction | None = None
@@ -85,11 +88,11 @@ def command(
         result = load_reconstruction(source)
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, result)
-    console = stderr()
-    with logging_to(console, quiet) as log_file:
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(source if scan is None else scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        with ProgressBar(console, config.passes, quiet) as bar:
+        with ProgressBar(console, config.passes, quiet, unit="pass", loss="misfit") as bar:
             report = refine(
                 data,
                 result,
@@ -98,6 +101,7 @@ def command(
                 execution=execution,
                 uncertainty=uncertainty,
                 progress=bar,
+                stop=stop,
             )
         seconds.update(report.seconds)
         record = {
@@ -105,8 +109,12 @@ def command(
             "scan": str((source if scan is None else scan).absolute()),
             "config": config.record(),
             "execution": execution.model_dump(mode="json"),
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop,
+            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+        )
 
 
 def scan_of(folder: Path, result: Reconstruction) -> Path:

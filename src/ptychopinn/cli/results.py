@@ -57,6 +57,9 @@ def write_result(
     from ptychopinn.cli.console import command_line
     from ptychopinn.errors import PoorFitError
     from ptychopinn.files import write_json
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_amplitude, save_phase, save_uncertainty
     from ptychopinn.workflows import package_versions
 

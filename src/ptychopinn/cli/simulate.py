@@ -65,6 +65,9 @@ def command(
     scan = simulate(config)
     save_scan(scan, output, force=force)
     if preview is not None:
+        from ptychopinn.report.importing import load_matplotlib
+
+        load_matplotlib()
         save_preview(scan, preview, force=force)
     if not quiet:
         _show(scan, output, preview)

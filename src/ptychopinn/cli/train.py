@@ -161,6 +161,9 @@ def run_training(
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
     from ptychopinn.errors import TrainingError
     from ptychopinn.files import atomic_path, write_json
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_loss_curve
     from ptychopinn.workflows import complete, package_versions, train
 

@@ -37,8 +37,9 @@ from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.inference import canvas_result
 from ptychopinn.physics.forward import canvas_for, illumination
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import level
+from ptychopinn.refinement import Passes, level
 from ptychopinn.scan import check_counts
+from ptychopinn.training.interruption import Interrupted, StopFlag
 
 if TYPE_CHECKING:
     import torch
@@ -134,8 +135,10 @@ def refine(
     execution: TorchExecution,
     start: CanvasResult | None,
     progress: Progress,
+    stop: StopFlag | None = None,
 ) -> Refined:
-    """Iterations of pty-chi from ``start``, or from an object of ones; all passes are made.
+    """Iterations of pty-chi from ``start``, or from an object of ones; all passes are made, unless
+    ``stop`` is set.
 
     All patterns are held in memory, in single precision. ``losses`` of the canvas is the relative
     amplitude misfit during each pass; pty-chi counts bad pixels in it, as if they had seen nothing.
@@ -144,6 +147,8 @@ def refine(
     ------
     TrainingError
         When the iterations diverge.
+    Interrupted
+        When ``stop`` is set before a pass was finished.
     """
     from ptychi.api.task import PtychographyTask
 
@@ -162,7 +167,7 @@ def refine(
     # Weights of variable probe modes are not used; without them pty-chi would set up the logging
     # of the process to say so.
     with (
-        computing(execution),
+        computing(execution) as look,
         _process_kept(),
         PtychographyTask(
             _options(config, device_of(execution), tuple(middle - corner)),
@@ -175,7 +180,8 @@ def refine(
             opr_mode_weights_data=np.ones((scan.scan.M, 1), np.float32),
         ) as task,
     ):
-        misfits = _run(task, config, n * n / scan.counts, progress)
+        passes = Passes(progress, scan.scan.M, look)
+        misfits = _run(task, config, n * n / scan.counts, passes, stop or StopFlag())
         obj = task.get_data_to_cpu("object", as_numpy=True)[0]
         probe = task.get_data_to_cpu("probe", as_numpy=True)[0] / to_fields
         moved = task.get_data_to_cpu("probe_positions", as_numpy=True) - given
@@ -184,7 +190,7 @@ def refine(
     if config.refine_probe:
         obj, probe = level(obj, light, probe, float((np.abs(scan.probe) ** 2).sum()))
     canvas_found = canvas_result(obj, light.astype(np.float32), corner, misfits)
-    return Refined(canvas_found, probe, positions, config.passes)
+    return Refined(canvas_found, probe, positions, len(misfits))
 
 
 def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
@@ -217,11 +223,15 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     return options
 
 
-def _run(task: Any, config: RefineConfig, per_count: float, progress: Progress) -> list[float]:
+def _run(
+    task: Any, config: RefineConfig, per_count: float, passes: Passes, stop: StopFlag
+) -> list[float]:
     """Make all passes; the mean squared amplitude error of each, times ``per_count``."""
     misfits: list[float] = []
     for number in range(config.passes):
-        progress.epoch(number, 1)
+        if stop.signal is not None:
+            break
+        passes.begin(1)
         task.run(1)
         misfits.append(float(task.reconstructor.loss_tracker.table["loss"].iloc[-1]) * per_count)
         # Above 1 the model is worse than no light at all; bad pixels may put the first one there.
@@ -231,8 +241,11 @@ def _run(task: Any, config: RefineConfig, per_count: float, progress: Progress) 
                 f"{misfits[-1]:.3g} after pass {number + 1}; lower --batch-size, or try another "
                 "--algorithm."
             )
-        progress.step(misfits[-1], 0.0)
-        progress.epoch_done(number, {"misfit": misfits[-1]})
+        passes.step(misfits[-1])
+        passes.end()
+        stop.gentle = True
+    if stop.signal is not None and not misfits:
+        raise Interrupted(stop.signal)
     return misfits
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -21,6 +20,7 @@ from ptychopinn.physics.losses import (
 from ptychopinn.preparation import counts_of_photon
 from ptychopinn.result import Reconstruction
 from ptychopinn.scan import Scan, check_inside
+from ptychopinn.threads import available
 from ptychopinn.workers import Workers
 
 Verdict = Literal["good", "poor"]
@@ -140,11 +140,11 @@ def predict(
         )
         shifted = scipy.fft.ifft2(
             spectrum * (turn_y[:, None, :, None] * turn_x[:, None, None, :]),
-            workers=-1,
+            workers=available(),
             overwrite_x=True,
         )
         shifted *= patches[corner[part, 0], corner[part, 1]][:, None]
-        far = scipy.fft.fft2(shifted, norm="ortho", workers=-1, overwrite_x=True)
+        far = scipy.fft.fft2(shifted, norm="ortho", workers=available(), overwrite_x=True)
         intensity = (far.real**2 + far.imag**2).sum(axis=1)
         yield part, scipy.fft.fftshift(intensity, axes=(-2, -1))
 
@@ -253,7 +253,7 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     squares, counts = np.zeros(m), np.zeros(m)
     noise = deviance = flat_squares = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
-    with Workers(os.cpu_count() or 1) as workers:
+    with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
             squares[part], counts[part] = sums.squares, sums.counts
             flat_squares += sums.flat_squares

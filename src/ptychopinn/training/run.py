@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ptychopinn.fingerprint import difference
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.checkpoint import damaged, read_checkpoint
 from ptychopinn.training.history import History
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -110,6 +113,29 @@ def check_resumed(
             f"--epochs counts from the start of a run, received {config.training.epochs} for one "
             f"that has finished {epochs_done}; give at least {epochs_done}."
         )
+
+
+def threads_of_run(record: Mapping[str, Any], now: int, asked: int | None) -> int | None:
+    """The number of threads to go on with: the one that the run with this record has had, on which
+    the last bits of its results depend, unless another one is asked for.
+
+    ``now`` is the number without a wish. It is logged what becomes of that.
+    """
+    earlier = record.get("threads")
+    if not isinstance(earlier, int) or earlier < 1:
+        return asked
+    if asked is None:
+        if earlier != now:
+            log.info("going on with %d threads, as this run has had", earlier)
+        return earlier
+    if asked != earlier:
+        log.warning(
+            "going on with %d threads where this run has had %d: the last digits of its results "
+            "will differ from those of an uninterrupted run",
+            asked,
+            earlier,
+        )
+    return asked
 
 
 def outcome(

@@ -40,6 +40,7 @@ from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan, prepare
+from ptychopinn.processes import check_workers
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.training.data import known_object
 from ptychopinn.training.interruption import StopFlag, Stopped, ignore_signals
@@ -156,6 +157,8 @@ def pretrain(
         When the loss is not finite.
     """
     training, device, stop = config.training, device_of(execution), StopFlag()
+    if execution.num_workers:
+        check_workers()
     description = describe(config.model)
     network = BuiltNetwork(
         description, initial_weights(description, training.seed) if start is None else start
@@ -172,7 +175,7 @@ def pretrain(
     history: dict[str, list[tuple[int, float]]] = {"train_loss": []}
     losses: list[float] = []
     begun = time.perf_counter()
-    with computing(execution), stop.installed():
+    with computing(execution, steady=True), stop.installed():
         try:
             for number, scan in enumerate(scans):
                 if number % REPORT == 0:

@@ -33,7 +33,16 @@ from ptychopinn.errors import InputError
 from ptychopinn.inference import canvas_result
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
+from ptychopinn.refinement import (
+    MARGIN,
+    Passes,
+    Stage,
+    iterate,
+    least_squares_moves,
+    level,
+    moved,
+)
+from ptychopinn.training.interruption import StopFlag
 from ptychopinn.workers import Workers
 
 
@@ -43,12 +52,13 @@ def refine(
     execution: TFExecution,
     start: CanvasResult | None,
     progress: Progress,
+    stop: StopFlag | None = None,
 ) -> Refined:
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
     try:
         with computing(execution), working(execution) as workers:
             run = PhysicsIterations(scan, config, execution, workers, start)
-            misfits = iterate(config, progress, run)
+            misfits = iterate(config, Passes(progress, scan.scan.M), run, stop)
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
             f"refinement must fit into the memory of the device, received: "
