@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.backends.base import Progress, Silent
+from ptychopinn.backends.base import SILENT, Progress
 from ptychopinn.backends.options import Execution, TorchExecution
 from ptychopinn.backends.selector import BackendName, choose, get_backend
 from ptychopinn.bundle import Bundle, Manifest
@@ -37,7 +37,7 @@ def train(
     resume: bool = False,
     start: TrainedModel | Bundle | str | Path | None = None,
     probe_check: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> TrainedModel:
     """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
 
@@ -81,7 +81,7 @@ def train(
             Path(temporary if directory is None else directory),
             resume=resume,
             start=weights,
-            progress=Silent() if progress is None else progress,
+            progress=progress,
         )
     seconds = time.perf_counter() - begun
     first = prepared[0]
@@ -114,7 +114,7 @@ def pretrain(
     *,
     start: TrainedModel | Bundle | str | Path | None = None,
     execution: TorchExecution | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> TrainedModel:
     """Train a canvas network on simulated scans of every kind, with their known objects.
 
@@ -143,7 +143,7 @@ def pretrain(
         steps,
         TorchExecution() if execution is None else execution,
         start=weights,
-        progress=Silent() if progress is None else progress,
+        progress=progress,
     )
     manifest = Manifest(
         backend="pytorch",

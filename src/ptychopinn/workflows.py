@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,9 @@ Further = Literal["auto", "always", "never"]
 # Passes of the refinement that follows when the given probe does not fit: enough for a picture,
 # the command refine goes on from there.
 QUICK_PASSES = 14
+
+# Progress of a stage that makes at most so many passes.
+Stages = Callable[[int], AbstractContextManager[Progress]]
 
 
 def network_passes(bundle: Bundle) -> int:
@@ -144,14 +148,14 @@ def reconstruct_with_report(
     keep_probe: bool = False,
     uncertainty: bool = False,
     refine: Further | None = None,
-    progress: Progress = SILENT,
+    progress: Stages | None = None,
     stop: StopFlag | None = None,
 ) -> ReconstructionReport:
     """Like :func:`reconstruct`, with the misfit and the time of every stage.
 
-    ``progress`` is told of the passes. With an installed ``stop``, a signal that comes once the
-    network is done ends what follows: the physics iterations, of which the result is taken where
-    it fits better, and the uncertainty, which is then left out.
+    ``progress`` is called with the number of passes of every stage that begins. With an installed
+    ``stop``, a signal that comes once the network is done leaves out what else was due: an
+    uncertainty, and passes of a refinement that was not yet better than the network.
     """
     if refine is None:
         shipped = isinstance(model, str | Path) and str(model) == PRETRAINED
@@ -162,13 +166,16 @@ def reconstruct_with_report(
             "correct it."
         )
     stop = StopFlag() if stop is None else stop
+    progress = (lambda passes: nullcontext(SILENT)) if progress is None else progress
     bundle = open_model(model)
     backend, execution = choose(backend, execution)
-    report = _network(bundle, scan, backend, execution, keep_probe, progress, stop)
-    start, config = None, None
-    if stop.signal is None and refine == "always":
+    with progress(network_passes(bundle)) as bar:
+        report = _network(bundle, scan, backend, execution, keep_probe, bar)
+    stop.gentle = True
+    start, config = None, RefineConfig()
+    if refine == "always" and stop.signal is None:
         start = report.result
-    elif stop.signal is None and refine == "auto" and not report.misfit.fits_probe:
+    elif refine == "auto" and not report.misfit.fits_probe and stop.signal is None:
         log.info(
             "the probe of the scan leaves a residual of %.4f where photon noise alone gives %.4f: "
             "refining object and probe from the start",
@@ -185,28 +192,28 @@ def reconstruct_with_report(
             used = replace(scan, probe=report.result.probe)
             report = _with_uncertainty(stop, report, used, alike, NETWORK_FACTOR)
         return report
-    try:
-        further = _refine(
-            scan,
-            start,
-            config,
-            backend=backend,
-            execution=execution,
-            uncertainty=uncertainty,
-            progress=progress,
-            stop=stop,
-        )
-    except Interrupted:
-        # Before the first pass was finished.
-        if stop.signal is None:
-            raise
-        return report
+    with progress(config.passes) as bar:
+        try:
+            further = _refine(
+                scan,
+                start,
+                config,
+                backend=backend,
+                execution=execution,
+                uncertainty=uncertainty,
+                progress=bar,
+                stop=stop,
+            )
+        except Interrupted:
+            # Before its first pass was finished.
+            if stop.signal is None:
+                raise
+            return report
     stages = [*report.seconds, *further.seconds]
     spent = {s: report.seconds.get(s, 0.0) + further.seconds.get(s, 0.0) for s in stages}
     # After a few passes only it may still be worse than what the network found.
-    if stop.signal is not None and further.misfit.residual >= report.misfit.residual:
-        further = report
-    return replace(further, seconds=spent)
+    better = stop.signal is None or further.misfit.residual < report.misfit.residual
+    return replace(further if better else report, seconds=spent)
 
 
 def _network(
@@ -216,7 +223,6 @@ def _network(
     execution: Execution,
     keep_probe: bool,
     progress: Progress,
-    stop: StopFlag,
 ) -> ReconstructionReport:
     """What the network alone gives."""
     config = config_of(bundle)
@@ -233,7 +239,6 @@ def _network(
         "corrections": list(canvas.corrections),
     }
     origin = {"model": bundle.manifest.model_dump(mode="json")}
-    stop.gentle = True
     identity = prepared.fingerprint
     return _reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity)
 

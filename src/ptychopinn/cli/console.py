@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from logging.handlers import MemoryHandler
 from math import isfinite
 from pathlib import Path
@@ -183,6 +184,11 @@ class ProgressBar:
         text = ", ".join(f"{name} {metrics[name]:.4g}" for name in shown if name in metrics)
         if text:
             self._log.info("%s %d/%d: %s", self.unit, number + 1, self.epochs, text)
+
+
+def passes_shown(console: Console, quiet: bool) -> Callable[[int], ProgressBar]:
+    """A bar for every stage that makes so many passes over a scan."""
+    return partial(ProgressBar, console, quiet=quiet, unit="pass", loss="misfit")
 
 
 def _rate(per_s: float) -> str:

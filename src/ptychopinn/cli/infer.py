@@ -51,7 +51,7 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
+    from ptychopinn.cli.console import logging_to, passes_shown, stderr
     from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
@@ -62,7 +62,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.training.interruption import StopFlag
-    from ptychopinn.workflows import network_passes, open_model, reconstruct_with_report
+    from ptychopinn.workflows import open_model, reconstruct_with_report
 
     try:
         bundle = open_model(model)
@@ -77,19 +77,17 @@ def command(
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        passes = network_passes(bundle)
-        with ProgressBar(console, passes, quiet, unit="pass", loss="misfit") as bar:
-            report = reconstruct_with_report(
-                bundle,
-                data,
-                backend=backend,
-                execution=execution,
-                keep_probe=probe is not None,
-                uncertainty=uncertainty,
-                refine="never",
-                progress=bar,
-                stop=stop,
-            )
+        report = reconstruct_with_report(
+            bundle,
+            data,
+            backend=backend,
+            execution=execution,
+            keep_probe=probe is not None,
+            uncertainty=uncertainty,
+            refine="never",
+            progress=passes_shown(console, quiet),
+            stop=stop,
+        )
         seconds.update(report.seconds)
         record = {
             "model": str(model),

@@ -59,7 +59,7 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
+    from ptychopinn.cli.console import logging_to, passes_shown, stderr
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
     from ptychopinn.files import claimed
@@ -68,32 +68,22 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.training.interruption import StopFlag
-    from ptychopinn.workflows import (
-        PRETRAINED,
-        QUICK_PASSES,
-        network_passes,
-        open_model,
-        reconstruct_with_report,
-    )
+    from ptychopinn.workflows import PRETRAINED, reconstruct_with_report
 
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        passes = network_passes(open_model(PRETRAINED))
-        with ProgressBar(
-            console, max(passes, QUICK_PASSES), quiet, unit="pass", loss="misfit"
-        ) as bar:
-            report = reconstruct_with_report(
-                PRETRAINED,
-                data,
-                backend=backend,
-                execution=execution,
-                uncertainty=uncertainty,
-                refine=refine,
-                progress=bar,
-                stop=stop,
-            )
+        report = reconstruct_with_report(
+            PRETRAINED,
+            data,
+            backend=backend,
+            execution=execution,
+            uncertainty=uncertainty,
+            refine=refine,
+            progress=passes_shown(console, quiet),
+            stop=stop,
+        )
         seconds.update(report.seconds)
         record = {
             "model": PRETRAINED,
