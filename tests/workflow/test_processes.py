@@ -134,8 +134,8 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
 
     train(whole, *options, *two, "--epochs", 2)
     train(parts, *options, *two, "--epochs", 1)
-    environment_has_one_thread = train(parts, "--resume", "--epochs", 2)
-    assert "going on with 2 threads, as this run has had" in environment_has_one_thread
+    said = train(parts, "--resume", "--epochs", 2)
+    assert "going on with 2 threads, as this run has had" in said
     assert same_weights(whole, parts)
     warned = train(parts, "--resume", "--epochs", 3, f"--{prefix}-threads", 1)
     assert "1 threads where this run has had 2" in warned
