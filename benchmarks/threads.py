@@ -24,9 +24,9 @@ from statistics import median
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import ptychopinn as pp
-from ptychopinn.backends.options import Execution, TFExecution, TorchExecution
 from ptychopinn.evaluation.misfit import misfit
-from ptychopinn.threads import available
+from ptychopinn.ops.options import Execution, TFExecution, TorchExecution
+from ptychopinn.ops.threads import available
 
 MODES = ("one", "all", "automatic")
 THREADS = {"one": 1, "all": available(), "automatic": None}

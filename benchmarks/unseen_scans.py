@@ -17,10 +17,10 @@ import numpy as np
 import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
+from ptychopinn.data.normalization import mean_counts
 from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.preparation import mean_counts
 from ptychopinn.report.figures import save_comparison
-from ptychopinn.workflows import reconstruct_with_report
+from ptychopinn.workflows.verbs import reconstruct_with_report
 
 CASES = {
     "lines 1e9": ("lines", 1e9),

@@ -15,12 +15,12 @@ def main() -> None:
 
 def ptycho_train() -> None:
     """``ptycho_train``"""
-    _begin("ptychopinn.cli.ptycho_train")
+    _begin("ptychopinn.clients.commands.ptycho_train")
 
 
 def ptycho_inference() -> None:
     """``ptycho_inference``"""
-    _begin("ptychopinn.cli.ptycho_inference")
+    _begin("ptychopinn.clients.commands.ptycho_inference")
 
 
 def leave(number: int, frame: FrameType | None) -> None:

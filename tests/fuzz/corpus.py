@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as safetensors_bytes
 
-from ptychopinn.bundle import Bundle, Manifest, save_bundle
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io import save_scan
 from ptychopinn.io.convert import convert
-from ptychopinn.result import Reconstruction
+from ptychopinn.io.models import Bundle, Manifest, save_bundle
 from ptychopinn.simulation import simulate
 from ptychopinn.training.checkpoint import write_checkpoint
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from ptychopinn.backends.base import CanvasResult, Refined, Silent
 from ptychopinn.canvas_plan import places
 from ptychopinn.config import Config, ModelConfig, RefineConfig
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses, low_frequency
-from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.data import Batch
 
 if TYPE_CHECKING:
@@ -679,8 +679,8 @@ class TorchNetworks(Networks):
     def reconstruct(
         self, model: ModelConfig, weights: Weights, scan: PreparedScan, memory_mib: int = 512
     ) -> CanvasResult:
-        from ptychopinn.backends.options import TorchExecution
         from ptychopinn.backends.pytorch.backend import reconstruct
+        from ptychopinn.ops.options import TorchExecution
 
         # model_construct: the least the schema allows would hold all patterns of a test scan.
         execution = TorchExecution.model_construct(
@@ -695,8 +695,8 @@ class TorchNetworks(Networks):
         start: CanvasResult | None = None,
         memory_mib: int = 512,
     ) -> Refined:
-        from ptychopinn.backends.options import TorchExecution
         from ptychopinn.backends.pytorch.backend import refine
+        from ptychopinn.ops.options import TorchExecution
 
         execution = TorchExecution.model_construct(
             accelerator="cpu", inference_batch_mib=memory_mib
@@ -744,8 +744,8 @@ class TFNetworks(Networks):
     def reconstruct(
         self, model: ModelConfig, weights: Weights, scan: PreparedScan, memory_mib: int = 512
     ) -> CanvasResult:
-        from ptychopinn.backends.options import TFExecution
         from ptychopinn.backends.tensorflow.backend import reconstruct
+        from ptychopinn.ops.options import TFExecution
 
         execution = TFExecution.model_construct(
             accelerator="cpu", threads=None, inference_batch_mib=memory_mib
@@ -759,8 +759,8 @@ class TFNetworks(Networks):
         start: CanvasResult | None = None,
         memory_mib: int = 512,
     ) -> Refined:
-        from ptychopinn.backends.options import TFExecution
         from ptychopinn.backends.tensorflow.backend import refine
+        from ptychopinn.ops.options import TFExecution
 
         execution = TFExecution.model_construct(
             accelerator="cpu", threads=None, inference_batch_mib=memory_mib

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.physics.forward import canvas_for, intensities
-from ptychopinn.scan import Scan
 
 Array = NDArray[Any]
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
-from ptychopinn.bundle import Bundle, Manifest, load_bundle, save_bundle
+from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
 from ptychopinn.errors import InputError
-from ptychopinn.files import (
+from ptychopinn.io.atomic import (
     LOCK,
     TEMPORARY,
     CannotWrite,
@@ -27,7 +27,7 @@ from ptychopinn.files import (
 )
 from ptychopinn.io.convert import convert
 from ptychopinn.io.hdf5_writer import writing
-from ptychopinn.result import Reconstruction, load_reconstruction
+from ptychopinn.io.models import Bundle, Manifest, load_bundle, save_bundle
 
 # A process that may write files of so many bytes only: a full disk that needs no rights.
 LIMITED = """
@@ -147,7 +147,7 @@ def test_rights_follow_the_mask_of_the_user(tmp_path: Path) -> None:
 
 HOLDS = """
 import sys, time
-from ptychopinn.files import atomic_path, claimed, replacing
+from ptychopinn.io.atomic import atomic_path, claimed, replacing
 from pathlib import Path
 target = Path(sys.argv[1])
 with claimed(target.parent), replacing(target.parent, ["b"]), atomic_path(target):
@@ -199,7 +199,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_files import bundle
-from ptychopinn.bundle import save_bundle
+from ptychopinn.io.models import save_bundle
 from ptychopinn.errors import InputError
 seed = int(sys.argv[3])
 made = bundle(seed)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
-from ptychopinn.fingerprint import difference, fingerprint
+from ptychopinn.data.fingerprint import difference, fingerprint
+from ptychopinn.data.scan import Scan
 from ptychopinn.io.convert import convert
-from ptychopinn.scan import Scan
 
 
 @pytest.fixture(scope="module")

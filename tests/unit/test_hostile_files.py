@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as safetensors_bytes
 
-from ptychopinn.bundle import load_bundle
 from ptychopinn.config import Config, TrainingConfig, validated
-from ptychopinn.config_file import read_config_file
+from ptychopinn.data.reconstruction import load_reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, brief, listed, shown
 from ptychopinn.io import load_scan, read_probe, save_scan
-from ptychopinn.result import load_reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.io.config_file import read_config_file
+from ptychopinn.io.models import load_bundle
 from ptychopinn.simulation import SimulationConfig, simulate
 
 Write = Callable[..., Path]

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ptychopinn.threads import DECIDED, Threads, available, cores, usual
+from ptychopinn.ops.threads import DECIDED, Threads, available, cores, usual
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_never_more_than_the_cores_that_this_process_may_use() -> None:
     assert 1 <= available() <= len(cores())
     assert 1 <= Threads(10_000).number <= available()
     one = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    program = "from ptychopinn.threads import *; print(available(), Threads(64).number)"
+    program = "from ptychopinn.ops.threads import *; print(available(), Threads(64).number)"
     done = subprocess.run([sys.executable, "-c", one + program], capture_output=True, text=True)
     assert done.stdout == "1 1\n", done.stderr
 

@@ -19,9 +19,9 @@ from training_commands import UNROLLED, check_sentence, read_json, train
 
 import ptychopinn as pp
 from ptychopinn.cli import run
+from ptychopinn.data.scan import Scan
 from ptychopinn.physics.forward import fourier_shift
-from ptychopinn.scan import Scan
-from ptychopinn.workflows import open_model, pretrain
+from ptychopinn.workflows.verbs import open_model, pretrain
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -399,7 +399,7 @@ def test_compare_takes_no_guess_for_the_truth(
 
 
 def test_pictures_of_a_comparison_are_aligned_and_scored(measured: Path, place: Path) -> None:
-    from ptychopinn.comparison import compare, parse_method, pictures
+    from ptychopinn.workflows.compare import compare, parse_method, pictures
 
     methods = [parse_method(word) for word in ("pretrained", "refine-probe")]
     raw = pp.load_scan(place / "raw" / "scan.h5")

@@ -27,9 +27,9 @@ from training_commands import (
     train,
 )
 
-from ptychopinn.bundle import load_bundle
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan
+from ptychopinn.io.models import load_bundle
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")

@@ -20,7 +20,6 @@ from ptycho.config.config import (
     settings,
 )
 from ptycho.raw_data import LOGGER, GroupedData, RawData
-from ptychopinn.bundle import Bundle, load_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import one_pass
 from ptychopinn.clients.running import told
@@ -31,7 +30,8 @@ from ptychopinn.clients.settings import (
     environment,
     translate,
 )
-from ptychopinn.result import RESULT_FILE, Reconstruction
+from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction
+from ptychopinn.io.models import Bundle, load_bundle
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
 

@@ -11,7 +11,7 @@ from ptychopinn.cli.options import OutputPath, backend_options, chosen_backend
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
+    from ptychopinn.ops.selector import BackendName
 
 WRITTEN = ("comparison.json", "comparison.png", "log.txt")
 DEFAULT = ("pretrained", "pretrained+refine", "refine")
@@ -67,13 +67,13 @@ def command(
     file of a measured scan is shown and not taken for the truth, unless --truth says so.
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
-    from ptychopinn.comparison import compare, parse_method, pictures
-    from ptychopinn.files import claimed, replacing, write_json
+    from ptychopinn.io.atomic import claimed, replacing, write_json
     from ptychopinn.report.importing import load_matplotlib
+    from ptychopinn.workflows.compare import compare, parse_method, pictures
 
     load_matplotlib()
     from ptychopinn.report.figures import save_comparison
-    from ptychopinn.workflows import package_versions
+    from ptychopinn.workflows.verbs import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)
     parsed = [parse_method(method) for method in methods]

@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ptychopinn.errors import InputError, PtychoPINNError
-from ptychopinn.files import CannotWrite
+from ptychopinn.io.atomic import CannotWrite
 
 
 class _File(logging.FileHandler):

@@ -12,7 +12,7 @@ from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
+    from ptychopinn.ops.selector import BackendName
 
 
 @click.command()
@@ -56,13 +56,13 @@ def command(
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
     from ptychopinn.errors import InputError
-    from ptychopinn.files import claimed
+    from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.training.interruption import StopFlag
-    from ptychopinn.workflows import open_model, reconstruct_with_report
+    from ptychopinn.workflows.verbs import open_model, reconstruct_with_report
 
     try:
         bundle = open_model(model)

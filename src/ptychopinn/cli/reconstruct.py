@@ -12,8 +12,8 @@ from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
-    from ptychopinn.workflows import Further
+    from ptychopinn.ops.selector import BackendName
+    from ptychopinn.workflows.verbs import Further
 
 
 @click.command()
@@ -62,13 +62,13 @@ def command(
     from ptychopinn.cli.console import logging_to, passes_shown, stderr
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
-    from ptychopinn.files import claimed
+    from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.training.interruption import StopFlag
-    from ptychopinn.workflows import PRETRAINED, reconstruct_with_report
+    from ptychopinn.workflows.verbs import PRETRAINED, reconstruct_with_report
 
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():

@@ -19,8 +19,8 @@ from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
-    from ptychopinn.result import Reconstruction
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.ops.selector import BackendName
 
 
 @click.command()
@@ -71,7 +71,7 @@ def command(
     from ptychopinn.cli.console import ProgressBar, logging_to, stderr
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
-    from ptychopinn.files import claimed
+    from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     config = validated(RefineConfig, given(flags, RefineConfig))
@@ -85,9 +85,9 @@ def command(
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.result import RESULT_FILE, load_reconstruction
+    from ptychopinn.data.reconstruction import RESULT_FILE, load_reconstruction
     from ptychopinn.training.interruption import StopFlag
-    from ptychopinn.workflows import refine
+    from ptychopinn.workflows.verbs import refine
 
     result: Reconstruction | None = None
     if source.is_dir() or source.name == RESULT_FILE:
@@ -133,9 +133,9 @@ def scan_of(folder: Path, result: Reconstruction) -> Path:
     InputError
         When neither names a scan, or it is gone.
     """
+    from ptychopinn.data.fingerprint import recorded
     from ptychopinn.errors import InputError, shown
-    from ptychopinn.fingerprint import recorded
-    from ptychopinn.reading import kind_of, read_json
+    from ptychopinn.io.reading import kind_of, read_json
 
     remedy = "give the scan with --scan SCAN."
     known, named = recorded(result.provenance)

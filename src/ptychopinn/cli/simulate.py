@@ -9,11 +9,11 @@ import click
 
 from ptychopinn.cli.options import OutputPath, config_options, given
 from ptychopinn.config import validated
-from ptychopinn.config_file import read_config_file
+from ptychopinn.io.config_file import read_config_file
 from ptychopinn.simulation.config import SimulationConfig
 
 if TYPE_CHECKING:
-    from ptychopinn.scan import Scan
+    from ptychopinn.data.scan import Scan
 
 
 @click.command()
@@ -45,8 +45,8 @@ def command(
 ) -> None:
     """Simulate a scan with a known object and save it as OUT.h5."""
     from ptychopinn.errors import InputError
-    from ptychopinn.files import atomic_paths, refuse_existing
     from ptychopinn.io import native
+    from ptychopinn.io.atomic import atomic_paths, refuse_existing
     from ptychopinn.simulation import simulate
     from ptychopinn.simulation.preview import check_preview, draw_preview
 

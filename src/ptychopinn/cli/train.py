@@ -20,13 +20,13 @@ from ptychopinn.cli.options import (
 )
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, validated
-from ptychopinn.config_file import read_config_file
-from ptychopinn.files import claimed, move_in, replacing, write_json
+from ptychopinn.io.atomic import claimed, move_in, replacing, write_json
+from ptychopinn.io.config_file import read_config_file
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.options import Execution
-    from ptychopinn.backends.selector import BackendName
-    from ptychopinn.scan import Scan
+    from ptychopinn.data.scan import Scan
+    from ptychopinn.ops.options import Execution
+    from ptychopinn.ops.selector import BackendName
 
 CONFIG = "config.json"
 LOG = "log.txt"
@@ -118,7 +118,7 @@ def command(
             )
         layers.append(read_config_file(run / CONFIG))
     elif start is not None:
-        from ptychopinn.workflows import config_of, open_model
+        from ptychopinn.workflows.verbs import config_of, open_model
 
         layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
     if config_file is not None:
@@ -208,7 +208,7 @@ def run_training(
 
     load_matplotlib()
     from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows import complete, package_versions, train
+    from ptychopinn.workflows.verbs import complete, package_versions, train
 
     console = stderr()
     with (

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ptychopinn.backends.options import Execution
-from ptychopinn.backends.selector import KINDS, BackendName, choose
 from ptychopinn.config import (
     FOREIGN,
     SECTIONS,
@@ -23,8 +21,10 @@ from ptychopinn.config import (
     merged,
     validated,
 )
-from ptychopinn.config_file import read_config_file
 from ptychopinn.errors import InputError
+from ptychopinn.io.config_file import read_config_file
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import KINDS, BackendName, choose
 
 ARCHITECTURE_VARIABLE = "PTYCHOPINN_ARCHITECTURE"
 BACKEND_VARIABLE = "PTYCHOPINN_BACKEND"

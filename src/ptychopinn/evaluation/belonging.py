@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import KDTree
 
+from ptychopinn.data.fingerprint import difference, fingerprint, recorded
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import misfit
-from ptychopinn.fingerprint import difference, fingerprint, recorded
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
 
 # Positions nearer than this are the same, in pixels; a scan is part of another one when this share
 # of its positions is there too.

@@ -9,7 +9,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.normalization import counts_of_photon
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
+from ptychopinn.ops.threads import available
+from ptychopinn.ops.workers import Workers
 from ptychopinn.physics.forward import split_positions
 from ptychopinn.physics.losses import (
     POOR_EXCESS,
@@ -17,11 +22,6 @@ from ptychopinn.physics.losses import (
     noise_of_amplitude,
     shows_structure,
 )
-from ptychopinn.preparation import counts_of_photon
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan, check_inside
-from ptychopinn.threads import available
-from ptychopinn.workers import Workers
 
 Verdict = Literal["good", "poor"]
 

@@ -1,7 +1,7 @@
 """Reading and writing scans.
 
 Every format is one module that says whether a file is its own (``matches``) and reads it
-(``read``); ``FORMATS`` lists them. Whatever the file stores, a :class:`~ptychopinn.scan.Scan` comes
+(``read``); ``FORMATS`` lists them. Whatever the file stores, a :class:`~ptychopinn.data.scan.Scan` comes
 out: photon counts, positions (y, x) in object pixels, a probe in sqrt(counts).
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -36,6 +37,7 @@ from ptychopinn.io.base import (
 from ptychopinn.io.counts import mean_counts, sample_indices
 from ptychopinn.io.native import LazyPatterns
 from ptychopinn.io.probes import read_probe
+from ptychopinn.io.reading import kind_of, parsing
 from ptychopinn.physics.forward import canvas_for, intensities
 from ptychopinn.physics.scaling import (
     check_probe_power,
@@ -43,8 +45,6 @@ from ptychopinn.physics.scaling import (
     probe_power,
     reconcile_probe,
 )
-from ptychopinn.reading import kind_of, parsing
-from ptychopinn.scan import Scan
 
 __all__ = [
     "FORMATS",

@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import PatternArray, check_field
 from ptychopinn.errors import InputError
-from ptychopinn.reading import guarded
-from ptychopinn.scan import PatternArray, check_field
+from ptychopinn.io.reading import guarded
 
 Units = Literal["counts", "amplitude"]
 
@@ -40,7 +40,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class ScanFields:
-    """The fields of a :class:`~ptychopinn.scan.Scan` in the package's axes and in counts.
+    """The fields of a :class:`~ptychopinn.data.scan.Scan` in the package's axes and in counts.
 
     Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells.
     """

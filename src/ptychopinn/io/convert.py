@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import refuse_existing
 from ptychopinn.io import (
     checked_scan,
     cxi,
@@ -25,6 +24,7 @@ from ptychopinn.io import (
     save_scan,
     scan_of,
 )
+from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, Units, signature
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.probes import read_probe
@@ -42,7 +42,7 @@ from ptychopinn.io.record import (
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The file of a result, and the group in it that a product does not have; see ptychopinn.result.
+# The file of a result, and the group in it that a product does not have; see ptychopinn.data.reconstruction.
 RESULT_FILE, GROUP = "reconstruction.h5", "ptychopinn"
 
 # Formats whose files are read whole, as a record.

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_paths
 from ptychopinn.io import pair, ptychodus_product, ptychodus_scan
+from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields, wavelength_m
-from ptychopinn.reading import kind_of
 
 NAME = "fold_slice"
 DESCRIPTION = "fold_slice or PtychoFM pair *_dp.hdf5 and *_para.hdf5"

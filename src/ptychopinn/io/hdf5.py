@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.links import Tree
-from ptychopinn.reading import check_size, guarded
+from ptychopinn.io.reading import check_size, guarded
 
 # More than any text or list of numbers that describes a dataset; HDF5 keeps most below 64 KiB.
 LARGEST_ATTRIBUTE = 1 << 20

@@ -26,7 +26,7 @@ import numpy as np
 from h5py import h5d, h5f, h5fd, h5g, h5p, h5s, h5t
 from numpy.typing import DTypeLike
 
-from ptychopinn.files import CannotWrite, atomic_path
+from ptychopinn.io.atomic import CannotWrite, atomic_path
 
 
 class NewFile:
@@ -192,7 +192,7 @@ class _Signals:
 
 @contextmanager
 def filling(path: Path) -> Iterator[NewFile]:
-    """Write HDF5 into the file ``path``, a temporary one of :func:`ptychopinn.files.atomic_paths`.
+    """Write HDF5 into the file ``path``, a temporary one of :func:`ptychopinn.io.atomic.atomic_paths`.
 
     Raises
     ------

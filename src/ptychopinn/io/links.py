@@ -17,7 +17,7 @@ import h5py
 from h5py import h5d, h5l, h5o, h5p, h5s
 
 from ptychopinn.errors import InputError, brief
-from ptychopinn.reading import guarded, kind_of
+from ptychopinn.io.reading import guarded, kind_of
 
 LARGEST_HOPS = 16
 LARGEST_MAPPINGS = 100_000

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 from ptychopinn.errors import InputError, brief, shown
-from ptychopinn.files import atomic_path, refuse_existing
+from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import (
     ReadOptions,
     ScanFields,
@@ -31,8 +32,7 @@ from ptychopinn.io.base import (
 from ptychopinn.io.counts import smallest_dtype
 from ptychopinn.io.hdf5 import Reader, hdf5_format, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
-from ptychopinn.reading import parse_json
-from ptychopinn.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
+from ptychopinn.io.reading import parse_json
 
 NAME = "native"
 DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
@@ -208,7 +208,7 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
 
 
 def fill(scan: Scan, path: Path) -> None:
-    """Write ``scan`` into a temporary file of :func:`ptychopinn.files.atomic_paths`."""
+    """Write ``scan`` into a temporary file of :func:`ptychopinn.io.atomic.atomic_paths`."""
     try:
         provenance = json.dumps(dict(scan.provenance), allow_nan=False)
     except (TypeError, ValueError) as error:

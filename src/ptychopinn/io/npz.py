@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, listed
-from ptychopinn.files import atomic_path
-from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import to_counts
 from ptychopinn.io.hdf5 import finite
+from ptychopinn.io.npz_members import Archive, is_archive
+from ptychopinn.io.reading import parse_json
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
-from ptychopinn.reading import parse_json
-from ptychopinn.scan import check_field
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"

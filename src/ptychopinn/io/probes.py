@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError, listed
-from ptychopinn.io.archive import Archive, read_npy
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
     HDF5_SIGNATURE,
@@ -18,7 +17,8 @@ from ptychopinn.io.base import (
     signature,
 )
 from ptychopinn.io.hdf5 import reading
-from ptychopinn.reading import kind_of
+from ptychopinn.io.npz_members import Archive, read_npy
+from ptychopinn.io.reading import kind_of
 
 DEFAULT_KEYS = ("probe", "probeGuess")
 NPY_SIGNATURE = b"\x93NUMPY"

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
-from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, finite, holds, reading, to_text
 from ptychopinn.io.hdf5_writer import NewFile, writing
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
-from ptychopinn.scan import check_field
 
 NAME = "product"
 DESCRIPTION = "ptychodus product.h5 or product.npz"

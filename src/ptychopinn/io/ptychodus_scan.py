@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_paths
 from ptychopinn.io import pair, ptychodus_product
+from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
-from ptychopinn.reading import kind_of
-from ptychopinn.scan import check_counts
 
 NAME = "ptychodus"
 DESCRIPTION = "ptychodus diffraction.h5 with product.h5 beside it, or their folder"

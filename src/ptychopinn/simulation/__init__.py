@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
 from ptychopinn.physics.scaling import check_probe_power, probe_power
-from ptychopinn.scan import Scan
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
 from ptychopinn.simulation.objects import make_object

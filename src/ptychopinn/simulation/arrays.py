@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError, listed
-from ptychopinn.io.archive import Archive, read_npy
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.npz_members import Archive, read_npy
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".cxi")
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ptychopinn.reading import check_memory
-from ptychopinn.scan import CANVAS_BYTES
+from ptychopinn.data.scan import CANVAS_BYTES
+from ptychopinn.io.reading import check_memory
 from ptychopinn.schema import Section
 
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "file"]

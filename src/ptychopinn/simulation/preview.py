@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
-from ptychopinn.scan import Scan
+from ptychopinn.io.atomic import atomic_path
 
 
 def save_preview(scan: Scan, path: str | Path, *, force: bool = False) -> None:
@@ -26,7 +26,7 @@ def save_preview(scan: Scan, path: str | Path, *, force: bool = False) -> None:
 
 
 def draw_preview(scan: Scan, path: Path) -> None:
-    """Write the picture into a temporary file of :func:`ptychopinn.files.atomic_paths`."""
+    """Write the picture into a temporary file of :func:`ptychopinn.io.atomic.atomic_paths`."""
     from matplotlib.figure import Figure
 
     if scan.object is None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ptychopinn.archive import check_tensors, read_archive, refuse, write_archive
 from ptychopinn.errors import InputError, shown
-from ptychopinn.reading import kind_of, parse_json
+from ptychopinn.io.reading import kind_of, parse_json
+from ptychopinn.io.strict_zip import check_tensors, read_archive, refuse, write_archive
 
 FORMAT = "ptychopinn-checkpoint"
 FORMAT_VERSION = 1

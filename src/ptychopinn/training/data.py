@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
 from ptychopinn.networks.registry import family
 from ptychopinn.physics.forward import canvas_for, extract_patches, fourier_shift, split_positions
-from ptychopinn.plan import Work
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.training.plan import Work
 
 
 @dataclass(frozen=True)

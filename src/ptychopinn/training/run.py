@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.backends.base import TrainingOutcome
-from ptychopinn.backends.selector import BACKENDS, BackendName
 from ptychopinn.config import Config
+from ptychopinn.data.fingerprint import difference
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
-from ptychopinn.fingerprint import difference
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import damaged, read_checkpoint
 from ptychopinn.training.history import History
 

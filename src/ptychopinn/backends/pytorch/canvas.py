@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
-from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     DAMPING,
@@ -26,7 +25,8 @@ from ptychopinn.networks.unrolled import (
     RIM,
     spare_intensity,
 )
-from ptychopinn.refinement import Passes
+from ptychopinn.solvers.patches import TILE, tiles
+from ptychopinn.solvers.refinement import Passes
 
 
 @dataclass(frozen=True)

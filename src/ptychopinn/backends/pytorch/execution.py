@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.errors import InputError
-from ptychopinn.processes import FirstUse
-from ptychopinn.threads import Threads, usual
+from ptychopinn.ops.options import TorchExecution
+from ptychopinn.ops.processes import FirstUse
+from ptychopinn.ops.threads import Threads, usual
 
 __all__ = ["TorchExecution", "computing", "device_of", "threads_of"]
 
@@ -51,7 +51,7 @@ def computing(execution: TorchExecution, steady: bool = False) -> Iterator[Calla
     Raises
     ------
     InputError
-        In a process that cannot compute (see :mod:`ptychopinn.processes`).
+        In a process that cannot compute (see :mod:`ptychopinn.ops.processes`).
     """
     _first_use.check()
     before = torch.get_num_threads()

@@ -10,12 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from ptychopinn.backends.options import TFExecution
 from ptychopinn.errors import InputError
-from ptychopinn.processes import FirstUse
-from ptychopinn.threads import available, cores
+from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.processes import FirstUse
+from ptychopinn.ops.threads import available, cores
+from ptychopinn.ops.workers import Workers
 from ptychopinn.training.run import threads_of_run
-from ptychopinn.workers import Workers
 
 __all__ = ["TFExecution", "as_before", "computing", "threads_in_use", "working"]
 
@@ -29,7 +29,7 @@ def computing(execution: TFExecution) -> AbstractContextManager[None]:
     ------
     InputError
         When a GPU is asked for and not available, TensorFlow already runs with other threads, or
-        in a process that cannot compute (see :mod:`ptychopinn.processes`).
+        in a process that cannot compute (see :mod:`ptychopinn.ops.processes`).
     """
     _first_use.check()
     _use_threads(execution.threads)

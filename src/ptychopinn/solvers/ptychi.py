@@ -30,15 +30,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
-from ptychopinn.backends.options import Execution, TorchExecution
-from ptychopinn.backends.selector import BackendName
 from ptychopinn.config import RefineConfig
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.inference import canvas_result
+from ptychopinn.ops.options import Execution, TorchExecution
+from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.forward import canvas_for, illumination
-from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import Passes, level
-from ptychopinn.scan import check_counts
+from ptychopinn.solvers.patches import canvas_result
+from ptychopinn.solvers.refinement import Passes, level
 from ptychopinn.training.interruption import Interrupted, StopFlag
 
 if TYPE_CHECKING:

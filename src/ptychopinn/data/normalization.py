@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.fingerprint import fingerprint
+from ptychopinn.data.fingerprint import fingerprint
+from ptychopinn.data.scan import Scan, check_counts
 from ptychopinn.physics.losses import noise_of_amplitude
 from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.physics.scaling import input_scale, probe_power
-from ptychopinn.scan import Scan, check_counts
 
 READ_BYTES = 64 << 20
 # Values that the counts of one photon are read off, and the photons per pattern that are assumed
@@ -90,7 +90,7 @@ class PreparedScan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Which scan it is; see :mod:`ptychopinn.fingerprint`."""
+        """Which scan it is; see :mod:`ptychopinn.data.fingerprint`."""
         return fingerprint(self.scan)
 
     def amplitudes(self, index: Any) -> NDArray[np.float32]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from ptychopinn.errors import InputError, PtychoPINNError, brief, shown
-from ptychopinn.files import atomic_path
-from ptychopinn.reading import guarded, parse_json
+from ptychopinn.io.atomic import atomic_path
+from ptychopinn.io.reading import guarded, parse_json
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 LARGEST_RATIO = 1000

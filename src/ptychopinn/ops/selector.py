@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from ptychopinn.backends.base import Backend
-from ptychopinn.backends.options import Execution, TFExecution, TorchExecution
 from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.ops.options import Execution, TFExecution, TorchExecution
 from ptychopinn.training.interruption import check_interrupted
 
 BackendName = Literal["pytorch", "tensorflow"]

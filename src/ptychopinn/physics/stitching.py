@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
+from ptychopinn.ops.threads import available
 from ptychopinn.physics.forward import canvas_for, split_positions
 from ptychopinn.physics.groups import FILL, taper
-from ptychopinn.threads import available
 
 # Canvas pixels with less than this share of the weight of one patch count as never seen.
 SEEN = 1e-3

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ptychopinn.errors import InputError, brief, shown
-from ptychopinn.reading import guarded
+from ptychopinn.io.reading import guarded
 
 # Far more than all options with their descriptions.
 LARGEST_FILE = 256 << 10

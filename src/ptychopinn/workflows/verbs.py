@@ -14,29 +14,29 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ptychopinn.backends.base import SILENT, CanvasResult, Progress, Refined
-from ptychopinn.backends.options import Execution
-from ptychopinn.backends.selector import BackendName, choose, get_backend
-from ptychopinn.bundle import Bundle
 from ptychopinn.config import RefineConfig
-from ptychopinn.engines import ptychi
+from ptychopinn.data.fingerprint import difference, fingerprint, recorded
+from ptychopinn.data.normalization import PreparedScan, mean_counts, prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.misfit import Misfit, misfit
-from ptychopinn.fingerprint import difference, fingerprint, recorded
-from ptychopinn.learning import complete, pretrain, train
-from ptychopinn.models import (
+from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
+from ptychopinn.io.models import Bundle
+from ptychopinn.networks.registry import family
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName, choose, get_backend
+from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.solvers import ptychi
+from ptychopinn.training.interruption import Interrupted, StopFlag
+from ptychopinn.workflows.models import (
     PRETRAINED,
     TrainedModel,
     config_of,
     open_model,
     package_versions,
 )
-from ptychopinn.networks.registry import family
-from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.preparation import PreparedScan, mean_counts, prepare
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
-from ptychopinn.training.interruption import Interrupted, StopFlag
-from ptychopinn.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
+from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
     "PRETRAINED",
@@ -116,7 +116,7 @@ def reconstruct(
     model : ``"pretrained"`` comes with the package and suits scans that nobody trained on.
     scan : the measured patterns.
     keep_probe : use the probe of the scan even when the model refined one in training.
-    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`).
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.evaluation.uncertainty`).
     refine : physics iterations after the network. ``"auto"`` refines object and probe from the
         start when the probe of the scan does not fit the data, and says so; ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
@@ -265,7 +265,7 @@ def refine(
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
         given.
-    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`); its
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.evaluation.uncertainty`); its
         factor was determined for plain physics steps, and only they offer it.
     stop : when it is installed, a signal that comes once a pass is finished ends the iterations
         after the present update, and what they have found by then is the result, without an

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ptychopinn.backends.base import SILENT, CanvasResult, Progress
 from ptychopinn.config import ModelConfig
+from ptychopinn.data.normalization import PreparedScan, batch_length, slices
+from ptychopinn.data.sampling import nearest_groups, reading_order
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import nearest_groups, reading_order
 from ptychopinn.networks.unrolled import RIM
 from ptychopinn.physics.groups import merge_weight, split_offsets
-from ptychopinn.preparation import PreparedScan, batch_length, slices
-from ptychopinn.stitching import Stitcher
+from ptychopinn.physics.stitching import Stitcher
 
 # Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, far
 # field, correction (complex64), amplitude, index.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 
 # Pixels that are hashed at most; of a larger scan patterns at even distances are taken.
 PIXELS = 1 << 24

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, signature
-from ptychopinn.reading import LARGEST_RATIO, SMALL, check_size, damaged, guarded
+from ptychopinn.io.reading import LARGEST_RATIO, SMALL, check_size, damaged, guarded
 
 BLOCK = 1 << 20
 

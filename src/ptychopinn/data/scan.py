@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.reading import check_memory
+from ptychopinn.io.reading import check_memory
 
 N_MIN, N_MAX = 32, 512
 # Beyond, float64 cannot tell two neighbouring counts apart, and a file no longer holds the sum.

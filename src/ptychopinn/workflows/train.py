@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ptychopinn.backends.base import SILENT, Progress
-from ptychopinn.backends.options import Execution, TorchExecution
-from ptychopinn.backends.selector import BackendName, choose, get_backend
-from ptychopinn.bundle import Bundle, Manifest
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.models import TrainedModel, config_of, open_model, package_versions
+from ptychopinn.io.models import Bundle, Manifest
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights
-from ptychopinn.preparation import PreparedScan, prepare
-from ptychopinn.probe_check import ProbeCheck, better_orientation, check_probe
-from ptychopinn.scan import Scan
+from ptychopinn.ops.options import Execution, TorchExecution
+from ptychopinn.ops.selector import BackendName, choose, get_backend
+from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
+from ptychopinn.workflows.models import TrainedModel, config_of, open_model, package_versions
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def train(
     start : train this model further, ``"pretrained"`` for the one that comes with the package; a
         new network when not given. The options of its network must be those of ``config``.
     probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
-        reversed (see :mod:`ptychopinn.probe_check`); a trainable probe is only reported.
+        reversed (see :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported.
 
     Raises
     ------

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ptychopinn.bundle import BUNDLE_NAME, Bundle, check_weights, load_bundle, save_bundle
 from ptychopinn.config import Config, validated
+from ptychopinn.io.models import BUNDLE_NAME, Bundle, check_weights, load_bundle, save_bundle
 from ptychopinn.networks.registry import describe
 
 # Name of the model that comes with the package.
@@ -59,7 +59,7 @@ class TrainedModel:
     stopped_by: int | None = None
 
     def save(self, path: str | Path, force: bool = False) -> None:
-        """Write the bundle ``wts.h5.zip`` (see :func:`ptychopinn.bundle.save_bundle`)."""
+        """Write the bundle ``wts.h5.zip`` (see :func:`ptychopinn.io.models.save_bundle`)."""
         save_bundle(self.bundle, path, force=force)
 
 

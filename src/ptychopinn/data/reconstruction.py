@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, brief
-from ptychopinn.files import refuse_existing
 from ptychopinn.io import ptychodus_product
+from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
+from ptychopinn.io.reading import kind_of, parse_json
 from ptychopinn.io.record import Product, pixel_known, square_pixel, to_pixels
-from ptychopinn.reading import kind_of, parse_json
-from ptychopinn.scan import check_field
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -49,7 +49,7 @@ class Reconstruction:
         The training or refinement loss after each epoch; may be empty.
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
-        stated (see :mod:`ptychopinn.uncertainty`).
+        stated (see :mod:`ptychopinn.evaluation.uncertainty`).
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.

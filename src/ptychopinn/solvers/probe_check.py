@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft as scipy_fft
 
-from ptychopinn.grouping import nearest_groups
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.sampling import nearest_groups
+from ptychopinn.ops.threads import available
 from ptychopinn.physics.forward import (
     canvas_for,
     extract_patches,
@@ -26,8 +28,6 @@ from ptychopinn.physics.forward import (
     split_positions,
 )
 from ptychopinn.physics.losses import POOR_EXCESS, noise_of_amplitude
-from ptychopinn.preparation import PreparedScan
-from ptychopinn.threads import available
 
 PATTERNS = 64
 STEPS = 30
