@@ -1,6 +1,6 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
 # use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus,
-# in an environment of its own (about 2 GB).
+# in an environment of its own (about 2 GB); `make fuzz` damages files of every format for two minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,10 @@ DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
 
-.PHONY: demo test clients lint clean
+FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= 0
+
+.PHONY: demo test clients fuzz lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +55,9 @@ $(CLIENTS)/.installed: pyproject.toml constraints.txt
 clients: $(VENV)/.installed $(CLIENTS)/.installed
 	PTYCHODUS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
 		$(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
 
 clean:
 	rm -rf $(VENV) $(CORE) $(CLIENTS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

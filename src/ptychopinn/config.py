@@ -8,23 +8,26 @@ Precedence is flag > file > default. Defaults that differ between architectures 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief, shown
+from ptychopinn.schema import Section, validated
 
-M = TypeVar("M", bound=BaseModel)
+__all__ = [
+    "Config",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "RefineConfig",
+    "TrainingConfig",
+    "merged",
+    "nested",
+    "validated",
+]
 
 Architecture = Literal["unrolled", "cnn"]
-
-
-class Section(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -63,24 +66,30 @@ class DataConfig(Section):
     n_groups: int | None = Field(
         None,
         ge=1,
+        le=1_000_000_000,
         description="groups per epoch, all scans together: groups of gridsize^2 patterns for cnn "
         "(default: one per pattern), sub-scans for unrolled (default: 50)",
     )
     subscan_patterns: int | None = Field(
         None,
         ge=4,
+        le=1_000_000,
         description="unrolled: number of neighbouring patterns of a sub-scan (default: 100 up to "
         "N = 64, then fewer, 6400 / N but at least 16, to bound the memory of training)",
     )
     n_subsample: int | None = Field(
-        None, ge=1, description="use only this many patterns of each scan, chosen at random"
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="use only this many patterns of each scan, chosen at random",
     )
     subsample_seed: int | None = Field(
-        None, ge=0, description="seed of that choice; the training seed when not given"
+        None, ge=0, lt=2**63, description="seed of that choice; the training seed when not given"
     )
     neighbor_count: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="cnn: partners are drawn from at most this many nearest neighbours (default: "
         "the gridsize^2 - 1 nearest themselves)",
     )
@@ -101,13 +110,17 @@ class DataConfig(Section):
 class LossConfig(Section):
     """Weights of the terms of the loss."""
 
-    nll_weight: float = Field(1.0, ge=0, description="weight of the Poisson deviance of the counts")
-    mae_weight: float = Field(0.0, ge=0, description="weight of the mean absolute amplitude error")
+    nll_weight: float = Field(
+        1.0, ge=0, le=1e6, description="weight of the Poisson deviance of the counts"
+    )
+    mae_weight: float = Field(
+        0.0, ge=0, le=1e6, description="weight of the mean absolute amplitude error"
+    )
     realspace_weight: float = Field(
-        0.0, ge=0, description="weight of the total variation of the object"
+        0.0, ge=0, le=1e6, description="weight of the total variation of the object"
     )
     realspace_mae_weight: float = Field(
-        0.0, ge=0, description="weight of the mean absolute error against a known object"
+        0.0, ge=0, le=1e6, description="weight of the mean absolute error against a known object"
     )
     iterate_decay: float = Field(
         0.5, ge=0, le=1, description="unrolled: weight of each earlier iterate relative to the next"
@@ -117,7 +130,8 @@ class LossConfig(Section):
     def _some_term(self) -> LossConfig:
         if not (self.nll_weight or self.mae_weight or self.realspace_mae_weight):
             raise ValueError(
-                "at least one of nll_weight, mae_weight, realspace_mae_weight must be positive"
+                "at least one of nll_weight, mae_weight, realspace_mae_weight must be positive, "
+                "received 0 for each; raise one"
             )
         return self
 
@@ -125,20 +139,28 @@ class LossConfig(Section):
 class TrainingConfig(Section):
     """How the network is optimised."""
 
-    epochs: int = Field(10, ge=1, description="passes over the groups (cnn: 50)")
-    batch_size: int = Field(1, ge=1, description="groups (cnn: 4) or sub-scans per step")
-    learning_rate: float = Field(2e-3, gt=0, description="of the Adam optimiser (cnn: 0.0003)")
+    epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the groups (cnn: 50)")
+    batch_size: int = Field(
+        1, ge=1, le=1_000_000, description="groups (cnn: 4) or sub-scans per step"
+    )
+    learning_rate: float = Field(
+        2e-3, gt=0, le=10, description="of the Adam optimiser (cnn: 0.0003)"
+    )
     scheduler: Literal["constant", "plateau", "cosine"] = Field(
         "cosine", description="course of the learning rate after the warm-up"
     )
-    warmup_steps: int = Field(20, ge=0, description="steps over which the learning rate rises")
+    warmup_steps: int = Field(
+        20, ge=0, le=1_000_000_000, description="steps over which the learning rate rises"
+    )
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="plateau: reduction of the rate")
-    plateau_patience: int = Field(2, ge=0, description="plateau: epochs without improvement")
+    plateau_patience: int = Field(
+        2, ge=0, le=1_000_000, description="plateau: epochs without improvement"
+    )
     early_stopping: int | None = Field(
-        None, ge=1, description="stop after this many epochs without improvement"
+        None, ge=1, le=1_000_000, description="stop after this many epochs without improvement"
     )
     gradient_clip_val: float = Field(
-        1.0, ge=0, description="largest norm of the gradient; 0 switches clipping off"
+        1.0, ge=0, le=1e12, description="largest norm of the gradient; 0 switches clipping off"
     )
     probe_trainable: bool = Field(
         False,
@@ -146,12 +168,18 @@ class TrainingConfig(Section):
         "first scan",
     )
     probe_learning_rate: float = Field(
-        2e-2, gt=0, description="learning rate of the probe, relative to its root mean square"
+        2e-2,
+        gt=0,
+        le=10,
+        description="learning rate of the probe, relative to its root mean square",
     )
     collapse_patience: int = Field(
-        5, ge=1, description="epochs a flat or diverged object is tolerated before training stops"
+        5,
+        ge=1,
+        le=1_000_000,
+        description="epochs a flat or diverged object is tolerated before training stops",
     )
-    seed: int = Field(0, ge=0, description="seed of every random choice")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random choice")
 
 
 class RefineConfig(Section):
@@ -164,21 +192,28 @@ class RefineConfig(Section):
     algorithm: Literal["lsqml", "rpie", "epie"] = Field(
         "lsqml", description="ptychi: the algorithm, with the settings that pty-chi gives it"
     )
-    batch_size: int = Field(100, ge=1, description="ptychi: patterns that are treated at once")
+    batch_size: int = Field(
+        100, ge=1, le=1_000_000, description="ptychi: patterns that are treated at once"
+    )
     batching: Literal["random", "compact"] = Field(
         "random",
         description="ptychi: random patterns form a batch and an update; compact: neighbours form "
         "a batch, lsqml then updates the object once per pass, with momentum",
     )
     passes: int = Field(
-        40, ge=1, description="passes over the patterns, at most (physics) or exactly (ptychi)"
+        40,
+        ge=1,
+        le=1_000_000,
+        description="passes over the patterns, at most (physics) or exactly (ptychi)",
     )
     subsets: int = Field(
         4, ge=1, le=16, description="physics: updates of the object in a pass, at first"
     )
     refine_probe: bool = Field(False, description="refine the probe modes as well")
     refine_positions: bool = Field(False, description="refine the scan positions as well")
-    positions_from: int = Field(4, ge=0, description="passes before positions are first moved")
+    positions_from: int = Field(
+        4, ge=0, le=1_000_000, description="passes before positions are first moved"
+    )
     stagnation: float = Field(
         2e-4,
         ge=0,
@@ -190,7 +225,10 @@ class RefineConfig(Section):
     def _known_to_engine(self) -> RefineConfig:
         for name in ENGINE_FOREIGN[self.engine]:
             if name in self.model_fields_set:
-                raise ValueError(f"the engine {self.engine} does not know {name}, leave it out")
+                raise ValueError(
+                    f"the engine {self.engine} was expected without {name}, which it does not "
+                    f"know, received {shown(getattr(self, name))}; leave it out"
+                )
         return self
 
     def record(self) -> dict[str, Any]:
@@ -264,13 +302,18 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.model.mode == "supervised" and not self.loss.realspace_mae_weight:
-            raise ValueError("mode supervised needs a positive realspace_mae_weight")
+            raise ValueError(
+                "mode supervised needs a positive realspace_mae_weight, received 0; raise it, or "
+                "leave out mode supervised"
+            )
         for section, fields in FOREIGN[self.model.architecture].items():
             values: Section = getattr(self, section)
             for name in fields:
                 if getattr(values, name) != type(values).model_fields[name].default:
                     raise ValueError(
-                        f"{name} has no meaning for the architecture {self.model.architecture}"
+                        f"the option {name} has no meaning for the architecture "
+                        f"{self.model.architecture}, received {shown(getattr(values, name))}; "
+                        "leave it out, or choose another architecture"
                     )
         return self
 
@@ -302,9 +345,9 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         chosen = result.setdefault(section, {})
         if not isinstance(chosen, dict) or key in chosen:
             raise InputError(
-                f"the option '{key}' must be given once, received it beside the section "
+                f"the option '{brief(key, 80)}' must be given once, received it beside the section "
                 f"'{section}' "
-                f"that holds {chosen!r}; put it there."
+                f"that holds {shown(chosen)}; put it there."
             )
         chosen[key] = value
     return result
@@ -321,62 +364,3 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
             # What should be a section and is none stays, for the validation to see.
             result[key] = value if isinstance(earlier, dict) else earlier
     return result
-
-
-def validated(schema: type[M], values: Mapping[str, Any]) -> M:
-    """Build the configuration; a bad value is one sentence that names the field.
-
-    Raises
-    ------
-    InputError
-        For an unknown key, a wrong type or a value out of range.
-    """
-    try:
-        return schema(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or schema.__name__
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(schema.model_fields)
-            raise InputError(
-                f"'{field}' is not an option; expected one of {known}; check the spelling."
-            ) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"option '{field}' is not valid: {message}, received {first['input']!r}; "
-            "change it (see --help)."
-        ) from error
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Read a YAML or JSON mapping.
-
-    Raises
-    ------
-    InputError
-        When the file is missing, malformed or not a mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(
-            f"the configuration file must be readable, received '{path}': {error.strerror}."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"the configuration file must be YAML or JSON, received '{path}': {reason}."
-        ) from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise InputError(
-            f"the configuration file must hold a mapping of options, received "
-            f"{type(content).__name__} in '{path}'; write 'name: value' lines."
-        )
-    for name in content:
-        if not isinstance(name, str):
-            raise InputError(
-                f"the names of options must be words, received {name!r} in '{path}'; correct it."
-            )
-    return content

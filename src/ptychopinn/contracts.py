@@ -38,6 +38,9 @@ class Silent:
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None: ...
 
 
+SILENT: Progress = Silent()
+
+
 @dataclass(frozen=True, eq=False)
 class Canvas:
     """An object as a solver leaves it, in network units.
@@ -103,7 +106,7 @@ class Solver(ABC):
 
     @abstractmethod
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         """Passes over the patterns of ``scan`` from the object ``start``, or from an empty one.
 
@@ -114,7 +117,7 @@ class Solver(ABC):
         """
 
     def solve(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Solved:
         """All passes, and what they found."""
         last = None

@@ -257,8 +257,8 @@ def tensorflow_gradients(
 
 def tensorflow_training(config: Config, scans: list[PreparedScan]) -> Any:
     from ptychopinn.backends.tensorflow.training import PhysicsTraining
+    from ptychopinn.machine.interruption import StopFlag
     from ptychopinn.training.course import Course
-    from ptychopinn.training.interruption import StopFlag
     from ptychopinn.training.plan import GroupPlan
 
     plan = GroupPlan([scan.scan for scan in scans], config)

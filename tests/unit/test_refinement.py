@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from ptychopinn.solvers.refinement import (
     LITTLE,
     SETTLING,
     STAGES,
+    Passes,
     Schedule,
     Stage,
     iterate,
@@ -23,6 +25,7 @@ from ptychopinn.solvers.refinement import (
 )
 
 from ptychopinn.config import RefineConfig
+from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.physics.forward import canvas_for, intensities, split_positions
 
 seeds = st.integers(0, 2**32 - 1)
@@ -89,11 +92,13 @@ class Heard:
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int]] = []
         self.metrics: list[Mapping[str, float]] = []
+        self.steps: list[tuple[float, float]] = []
 
     def epoch(self, number: int, steps: int) -> None:
         self.epochs.append((number, steps))
 
-    def step(self, loss: float, patterns_per_s: float) -> None: ...
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        self.steps.append((loss, patterns_per_s))
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         self.metrics.append(metrics)
@@ -102,15 +107,52 @@ class Heard:
 def test_passes_report_and_move_positions_when_it_is_time() -> None:
     run, heard = Recorded(), Heard()
     config = RefineConfig(passes=5, refine_positions=True, positions_from=3)
-    misfits = iterate(config, heard, run)
+    misfits = iterate(config, Passes(heard, 100), run)
     assert misfits == [0.5**k for k in range(1, 6)]
     assert run.updates == [(0, False), (1, True)] * 5
     assert run.moves == 3
     assert heard.epochs == [(k, 2) for k in range(5)]
     assert heard.metrics == [{"misfit": m} for m in misfits]
     still = Recorded()
-    iterate(RefineConfig(passes=5), heard, still)
+    iterate(RefineConfig(passes=5), Passes(heard, 100), still)
     assert still.moves == 0
+
+
+def test_the_loss_shown_is_that_of_the_patterns_so_far() -> None:
+    """It can be compared between the steps of a pass; the rate counts patterns, not passes."""
+    heard = Heard()
+    iterate(RefineConfig(passes=3), Passes(heard, 100), Recorded())
+    assert [loss for loss, _ in heard.steps] == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    assert all(np.isfinite(rate) and rate > 0 for _, rate in heard.steps)
+
+
+class Signalled(Recorded):
+    """A signal comes during the update with this number, counted over all passes."""
+
+    def __init__(self, stop: StopFlag, when: int) -> None:
+        super().__init__()
+        self.stop, self.when = stop, when
+
+    def update(self, number: int, stage: Stage, decide: bool) -> float:
+        if len(self.updates) == self.when:
+            self.stop.note(signal.SIGTERM)
+        return super().update(number, stage, decide)
+
+
+@pytest.mark.parametrize(("when", "passes"), [(2, 1), (3, 2), (4, 2)])
+def test_a_signal_ends_the_passes_after_the_present_update(when: int, passes: int) -> None:
+    stop = StopFlag()
+    run = Signalled(stop, when)
+    misfits = iterate(RefineConfig(passes=5), Passes(Heard(), 100), run, stop)
+    assert misfits == [0.5**k for k in range(1, passes + 1)]
+    assert len(run.updates) == when + 1
+
+
+def test_a_signal_before_anything_is_finished_leaves_nothing_to_save() -> None:
+    stop = StopFlag()
+    with pytest.raises(Interrupted) as raised:
+        iterate(RefineConfig(passes=5), Passes(Heard(), 100), Signalled(stop, 0), stop)
+    assert raised.value.number == signal.SIGTERM
 
 
 @few

@@ -1,4 +1,4 @@
-"""The code of the README and the guides runs as it stands."""
+"""The code blocks of the documents listed here run, the long runs among them with fewer epochs."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ def test_commands_run(document: str, tmp_path: Path) -> None:
     assert lines
     for line in lines:
         shell(line + SHORTER.get(line, ""), tmp_path)
+
+
+def test_the_guide_to_simulation_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "simulation.md").read_text()
+    found = re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL)
+    assert {language for language, _ in found} == {"sh", "python"}
+    for number, (language, block) in enumerate(found):
+        if language == "sh":
+            shell(f"set -e\n{block}", tmp_path)
+        else:
+            (tmp_path / f"example{number}.py").write_text(block)
+            shell(f"{shlex.quote(sys.executable)} example{number}.py", tmp_path)
 
 
 def test_every_link_leads_somewhere() -> None:

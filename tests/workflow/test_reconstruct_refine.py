@@ -249,10 +249,14 @@ def test_refine_needs_the_scan_of_the_result(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From the record, which may be missing, broken or out of date, or from --scan."""
+    """A result of an earlier version has it from its record, which may be missing, broken or out
+    of date, or from --scan."""
     source = tmp_path / "source"
     shutil.copytree(reconstructed("pytorch"), source)
     (source / "run.json").unlink()
+    result = load_reconstruction(source)
+    earlier = {k: v for k, v in result.provenance["scan"].items() if k != "fingerprint"}
+    replace(result, provenance={**result.provenance, "scan": earlier}).save(source, force=True)
     assert command("refine", source, tmp_path / "r") == 2
     check_sentence(capsys.readouterr().err, "run.json", "--scan SCAN")
     (source / "run.json").write_text("{}")

@@ -117,7 +117,6 @@ def save_outputs(
 ) -> None:
     """Write ``reconstructed_amplitude.png``, ``reconstructed_phase.png``, the result in HDF5 and
     the loss curve into a folder; pictures of a training without test scan are left out."""
-    from ptychopinn.io.atomic import atomic_path
     from ptychopinn.report.figures import save_amplitude, save_loss_curve, save_phase
 
     folder = Path(output_prefix)
@@ -129,8 +128,7 @@ def save_outputs(
             save_phase(result, folder / "reconstructed_phase.png")
         curves = {k: v for k, v in results.get("history", {}).items() if k.endswith("_loss")}
         if any(curves.values()):
-            with atomic_path(folder / "loss.png") as temporary:
-                save_loss_curve(curves, temporary)
+            save_loss_curve(curves, folder / "loss.png")
 
 
 def load_inference_bundle(model_dir: str | Path) -> tuple[DiffractionToObject, InferenceConfig]:

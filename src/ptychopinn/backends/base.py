@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.config import Config, RefineConfig
 from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.weights import Weights
 
 
@@ -36,6 +37,9 @@ class Silent:
     def step(self, loss: float, patterns_per_s: float) -> None: ...
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None: ...
+
+
+SILENT: Progress = Silent()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +123,10 @@ class Backend(Protocol):
         weights: Mapping[str, NDArray[np.float32]],
         scan: PreparedScan,
         execution: Any,
+        progress: Progress = SILENT,
     ) -> CanvasResult:
-        """Apply a trained network to every pattern of a scan."""
+        """Apply a trained network to every pattern of a scan; the passes of a canvas network are
+        the epochs that ``progress`` hears of, a patch network has one."""
 
     def refine(
         self,
@@ -129,5 +135,13 @@ class Backend(Protocol):
         execution: Any,
         start: CanvasResult | None,
         progress: Progress,
+        stop: StopFlag | None = None,
     ) -> Refined:
-        """Plain physics iterations from ``start``, or from an empty object."""
+        """Plain physics iterations from ``start``, or from an empty object, until nothing improves
+        or ``stop`` is set.
+
+        Raises
+        ------
+        Interrupted
+            When it is set before a pass was finished.
+        """

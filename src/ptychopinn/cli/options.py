@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -17,15 +18,35 @@ from ptychopinn.errors import InputError
 from ptychopinn.ops.options import INFERENCE_ONLY, TRAINING_ONLY, Execution
 from ptychopinn.ops.selector import BACKENDS, KINDS, BackendName, choose
 
+
+class OutputPath(click.Path):
+    """The name of a file or folder to write; an empty one is refused, not the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            raise InputError(
+                f"{param.human_readable_name if param else 'the output'} must name the place to "
+                "write to, received an empty text; give a name."
+            )
+        return super().convert(value, param, ctx)
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_options(
-    *schemas: type[BaseModel], prefix: str = "", only: Collection[str] | None = None
+    *schemas: type[BaseModel],
+    prefix: str = "",
+    only: Collection[str] | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[F], F]:
     """Decorator: one flag per scalar field of the schemas; booleans become --flag/--no-flag.
 
-    ``only`` limits the flags to these fields.
+    ``only`` limits the flags to these fields; ``defaults`` are those of the command, where they are
+    not those of the schema.
 
     The command receives None for a flag that was not given, so that a file can fill the gap.
     """
@@ -35,7 +56,8 @@ def config_options(
             for name, info in reversed(schema.model_fields.items()):
                 if only is not None and name not in only:
                     continue
-                option = _option(prefix + name, info.annotation, info.description, info.default)
+                default = defaults.get(name, info.default)
+                option = _option(prefix + name, info.annotation, info.description, default)
                 if option is not None:
                     function = option(function)
         return function

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
-from ptychopinn.cli.options import config_options, given
+from ptychopinn.cli.options import OutputPath, config_options, given
 from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
 from ptychopinn.ops.options import TorchExecution
 
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
 MODEL = ("iterations", "updates", "width", "levels", "momentum")
 TRAINING = ("batch_size", "learning_rate", "warmup_steps", "gradient_clip_val", "seed")
+# Other defaults than those of the training on measured scans.
+DEFAULTS = {"batch_size": 2, "warmup_steps": 30}
 EXECUTION = ("accelerator", "threads", "num_workers")
 
 
@@ -22,7 +24,7 @@ EXECUTION = ("accelerator", "threads", "num_workers")
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="Folder for the model bundle wts.h5.zip and the log.",
 )
@@ -44,7 +46,7 @@ EXECUTION = ("accelerator", "threads", "num_workers")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
-@config_options(TrainingConfig, only=TRAINING)
+@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
 @config_options(TorchExecution, prefix="torch_", only=EXECUTION)
 def command(
     output: Path, steps: int, start: str | None, force: bool, quiet: bool, **flags: Any
@@ -55,37 +57,37 @@ def command(
     learns from the true objects beside the patterns. It needs PyTorch. Ctrl-C saves what is there.
     """
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.io.atomic import atomic_path, refuse_existing, write_json
+    from ptychopinn.io.atomic import claimed, replacing, write_json
     from ptychopinn.workflows.verbs import config_of, open_model, package_versions, pretrain
 
     model = given(flags, ModelConfig)
     if start is not None:
         earlier = config_of(open_model(start)).model
         model = {**earlier.model_dump(include=set(MODEL)), **model}
-    training = {"batch_size": 2, "warmup_steps": 30, **given(flags, TrainingConfig)}
+    training = {**DEFAULTS, **given(flags, TrainingConfig)}
     config = validated(
         Config, {"model": model, "loss": given(flags, LossConfig), "training": training}
     )
     execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
-    refuse_existing(output, WRITTEN, force)
+    click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     console = stderr()
-    with logging_to(console, quiet) as log_file:
+    with logging_to(console, quiet) as log_file, replacing(output, WRITTEN) as new:
 
         def begin() -> None:
-            for name in WRITTEN:
-                (output / name).unlink(missing_ok=True)
-            log_file.open(output / "log.txt")
+            log_file.open(new / "log.txt")
 
         with ProgressBar(console, -(-steps // 100), quiet, begin) as bar:
             trained = pretrain(config, steps, start=start, execution=execution, progress=bar)
-        trained.save(output / "wts.h5.zip", force=True)
+        trained.save(new / "wts.h5.zip")
         if trained.history["train_loss"]:
+            from ptychopinn.report.importing import load_matplotlib
+
+            load_matplotlib()
             from ptychopinn.report.figures import save_loss_curve
 
-            with atomic_path(output / "loss.png") as temporary:
-                save_loss_curve(dict(trained.history), temporary)
+            save_loss_curve(dict(trained.history), new / "loss.png")
         write_json(
-            output / "run.json",
+            new / "run.json",
             {
                 "command": command_line(),
                 "versions": package_versions(),

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
+from ptychopinn.cli.options import (
+    OutputPath,
+    backend_options,
+    chosen_backend,
+    config_options,
+    given,
+)
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, validated
+from ptychopinn.io.atomic import claimed, move_in, replacing, write_json
+from ptychopinn.io.config_file import read_config_file
 
 if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
@@ -24,7 +34,11 @@ RESULTS = ("wts.h5.zip", "loss.png", "run.json")
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 # Of the optional loggers; TensorBoard adds events with names of its own.
 LOGGED = ("tensorboard/hparams.yaml", "mlflow.db")
-WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS, *LOGGED)
+EVENTS = "tensorboard/events.out.tfevents.*"
+# What a run needs to be gone on with comes last.
+WRITTEN = (*RESULTS, LOG, "metrics.csv", *LOGGED, CONFIG, *CHECKPOINTS)
+# Where a run lives that is to replace an earlier one, until its model is there.
+UNFINISHED = ".ptychopinn-unfinished"
 
 
 @click.command()
@@ -35,7 +49,7 @@ WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS, *LOGGED)
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="Folder for the model bundle wts.h5.zip, the log and the checkpoints.",
 )
@@ -88,7 +102,6 @@ def command(
     the run. Only --epochs, --early-stopping and --collapse-patience may be changed then.
     """
     from ptychopinn.errors import InputError
-    from ptychopinn.io.atomic import refuse_existing
 
     layers = []
     if resume:
@@ -97,12 +110,13 @@ def command(
                 "a run is either continued or replaced, received both --resume and --force; "
                 "leave one out."
             )
-        if not (output / CONFIG).exists():
+        run = run_folder(output)
+        if not (run / CONFIG).exists():
             raise InputError(
                 f"--resume needs the folder of an earlier run, received '{output}' without "
                 f"{CONFIG}; start without --resume."
             )
-        layers.append(read_config_file(output / CONFIG))
+        layers.append(read_config_file(run / CONFIG))
     elif start is not None:
         from ptychopinn.workflows.verbs import config_of, open_model
 
@@ -114,10 +128,8 @@ def command(
     if resume and backend is None:
         from ptychopinn.training.run import backend_of_run
 
-        backend = backend_of_run(output)
+        backend = backend_of_run(run_folder(output))
     backend, execution = chosen_backend(backend, flags, training=True)
-    if not resume:
-        refuse_existing(output, WRITTEN, force)
     return run_training(
         scans,
         lambda path: open_scan(path, probe, units, photons),
@@ -125,6 +137,7 @@ def command(
         backend,
         execution,
         output,
+        force=force,
         resume=resume,
         start=None if resume else start,
         quiet=quiet,
@@ -132,15 +145,43 @@ def command(
     )
 
 
-def _clear(output: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
-    for name in WRITTEN:
-        (output / name).unlink(missing_ok=True)
-    for event in (output / "tensorboard").glob("events.out.tfevents.*"):
-        event.unlink()
+def run_folder(output: Path) -> Path:
+    """Where the run in ``output`` is gone on with: one that was to replace it comes first."""
+    unfinished = output / UNFINISHED
+    return unfinished if (unfinished / CHECKPOINTS[1]).exists() else output
+
+
+@contextmanager
+def _cleared_when_failing(run: Path, output: Path, resume: bool) -> Iterator[None]:
+    """Remove what a new run has written when it fails before there is anything to go on from, or
+    when it may never replace the earlier one."""
+    from ptychopinn.errors import InputError, TrainingError
+
+    try:
+        yield
+    except (InputError, TrainingError) as error:
+        lost = not (run / CHECKPOINTS[1]).exists()
+        if run != output and (lost or isinstance(error, TrainingError)):
+            shutil.rmtree(run, ignore_errors=True)
+        elif lost and not resume and isinstance(error, InputError):
+            for name in WRITTEN:
+                (output / name).unlink(missing_ok=True)
+            _remove_empty(output)
+        raise
+
+
+def _remove_empty(output: Path) -> None:
     for folder in (output / "checkpoints", output / "tensorboard"):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _take_place(run: Path, output: Path) -> None:
+    """Put the finished run where an earlier one was, of which nothing remains."""
+    events = [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
+    move_in(run, output, (*RESULTS, *events, *WRITTEN[len(RESULTS) :]))
+    shutil.rmtree(run, ignore_errors=True)
+    _remove_empty(output)
 
 
 def run_training(
@@ -154,18 +195,29 @@ def run_training(
     resume: bool,
     quiet: bool,
     probe_check: bool,
+    force: bool = False,
     start: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> int:
-    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
+    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code.
+
+    A run that replaces an earlier one does so when its model is there, not before.
+    """
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.errors import TrainingError
-    from ptychopinn.io.atomic import atomic_path, write_json
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_loss_curve
     from ptychopinn.workflows.verbs import complete, package_versions, train
 
     console = stderr()
-    with logging_to(console, quiet) as log_file:
+    with (
+        claimed(output, (*WRITTEN, UNFINISHED), force or resume),
+        logging_to(console, quiet) as log_file,
+    ):
+        replaces = any((output / name).exists() for name in (*WRITTEN, UNFINISHED))
+        fresh = output / UNFINISHED if replaces else output
+        run = run_folder(output) if resume else fresh
         for note in notes:
             logging.getLogger(__name__).info("%s", note)
         scans = [read(path) for path in paths]
@@ -173,52 +225,52 @@ def run_training(
 
         def first_epoch() -> None:
             # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
-            if not resume:
-                _clear(output)
-            log_file.open(output / LOG, append=resume)
-            write_json(output / CONFIG, config.model_dump(mode="json"))
+            if not resume and run != output:
+                shutil.rmtree(run, ignore_errors=True)
+            log_file.open(run / LOG, append=resume)
+            write_json(run / CONFIG, config.model_dump(mode="json"))
 
-        with ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar:
-            try:
-                model = train(
-                    scans,
-                    config,
-                    backend=backend,
-                    directory=output,
-                    execution=execution,
-                    resume=resume,
-                    start=start,
-                    probe_check=probe_check,
-                    progress=bar,
-                )
-            except TrainingError:
-                for name in RESULTS:
-                    (output / name).unlink(missing_ok=True)
-                raise
+        with (
+            _cleared_when_failing(run, output, resume),
+            ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar,
+        ):
+            model = train(
+                scans,
+                config,
+                backend=backend,
+                directory=run,
+                execution=execution,
+                resume=resume,
+                start=start,
+                probe_check=probe_check,
+                progress=bar,
+            )
             # A finished run that is resumed has no further epoch.
             bar.begin()
-        model.save(output / "wts.h5.zip", force=True)
-        losses = {k: v for k, v in model.history.items() if k in ("train_loss", "val_loss")}
-        if any(losses.values()):
-            with atomic_path(output / "loss.png") as temporary:
-                save_loss_curve(losses, temporary)
-        write_json(
-            output / "run.json",
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "scans": [str(path) for path in paths],
-                "from": start,
-                "config": config.model_dump(mode="json"),
-                "backend": backend,
-                "execution": execution.model_dump(mode="json"),
-                "seconds": model.seconds,
-                "epochs": len(model.history.get("val_loss", ())),
-                "statistics": model.bundle.manifest.statistics,
-                "metrics": model.bundle.manifest.metrics,
-                "stopped_by_signal": model.stopped_by,
-            },
-        )
+        with replacing(run, RESULTS) as new:
+            model.save(new / RESULTS[0])
+            losses = {k: v for k, v in model.history.items() if k in ("train_loss", "val_loss")}
+            if any(losses.values()):
+                save_loss_curve(losses, new / "loss.png")
+            write_json(
+                new / "run.json",
+                {
+                    "command": command_line(),
+                    "versions": package_versions(),
+                    "scans": [str(path.absolute()) for path in paths],
+                    "from": start,
+                    "config": config.model_dump(mode="json"),
+                    "backend": backend,
+                    "execution": execution.model_dump(mode="json"),
+                    "seconds": model.seconds,
+                    "epochs": len(model.history.get("val_loss", ())),
+                    "statistics": model.bundle.manifest.statistics,
+                    "metrics": model.bundle.manifest.metrics,
+                    "stopped_by_signal": model.stopped_by,
+                },
+            )
+        if run != output:
+            _take_place(run, output)
     if not quiet:
         done = "stopped early, best model so far" if model.stopped_by else "model"
         click.echo(f"{done}: {output / 'wts.h5.zip'} ({model.seconds:.0f} s of training)")

@@ -99,7 +99,7 @@ def reconstruct(
     bundle: Bundle, scan: Scan, logger: logging.Logger, backend: BackendName | None = None
 ) -> Reconstruction:
     """Reconstruct a scan with any backend; a result that does not fit is a warning."""
-    report = workflows.reconstruct_with_report(bundle, scan, backend=backend)
+    report = workflows.reconstruct_with_report(bundle, scan, backend=backend, refine="never")
     fit = report.misfit
     text = "reconstructed %d patterns: residual %.4f, photon noise alone gives %.4f"
     numbers = (scan.M, fit.residual, fit.expected)

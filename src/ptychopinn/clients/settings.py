@@ -19,10 +19,10 @@ from ptychopinn.config import (
     Architecture,
     Config,
     merged,
-    read_config_file,
     validated,
 )
 from ptychopinn.errors import InputError
+from ptychopinn.io.config_file import read_config_file
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import KINDS, BackendName, choose
 
@@ -174,7 +174,10 @@ RULES: Mapping[str, Rule] = {
     "plateau_factor": Rule("training.plateau_factor"),
     "plateau_patience": Rule("training.plateau_patience"),
     "plateau_min_lr": Rule(effect="the plateau schedule has no lower bound of the learning rate"),
-    "plateau_threshold": Rule(effect="an improvement is a fall of the loss by 0.1 %"),
+    "plateau_threshold": Rule(
+        effect="an improvement is a fall of the loss by a ten-thousandth of it, for the "
+        "architecture unrolled by 1e-4"
+    ),
     "learning_rate": Rule("training.learning_rate", float),
 }
 
@@ -333,7 +336,7 @@ TORCH_RULES: Mapping[str, Rule] = {
         neutral="Default",
     ),
     "warmup_epochs": Rule(effect="the learning rate rises over the first 20 steps", neutral=0),
-    "min_lr_ratio": Rule(effect="the learning rate falls to zero", neutral=0.1),
+    "min_lr_ratio": Rule(effect="the learning rate falls to a hundredth", neutral=0.1),
     "notes": Rule(effect="not stored", neutral=""),
     "model_name": Rule(effect="not stored", neutral="PtychoPINNv2"),
     "epochs_fine_tune": Rule(effect=_TUNING, neutral=0),

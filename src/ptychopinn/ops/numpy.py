@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.threads import available
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.options import NumpyExecution
 
@@ -34,7 +35,7 @@ class NumpyOps(Ops):
 
     def __init__(self, execution: NumpyExecution | None = None) -> None:
         self.execution = NumpyExecution() if execution is None else execution
-        self.workers = self.execution.threads or -1
+        self.workers = self.execution.threads or available()
 
     # --- arrays in and out ------------------------------------------------------------------------
 

@@ -16,14 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.processes import FirstUse
+from ptychopinn.machine.threads import available
+from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
-from ptychopinn.ops.workers import Workers
 
 with undisturbed():
     import tensorflow as tf
     from tensorflow import Tensor
+
+first_use = FirstUse()
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": tf.nn.relu,
@@ -66,6 +70,12 @@ def use_threads(threads: int | None) -> None:
             f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all cores'}; give the "
             "number in the first call, or start a new process."
         ) from error
+
+
+def chosen_threads() -> int:
+    """The number of threads that share one operation, where the user chose one; else 0."""
+    set_to = tf.config.threading.get_intra_op_parallelism_threads()
+    return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
 
 
 class TensorflowOps(Ops):
@@ -312,7 +322,8 @@ class TensorflowOps(Ops):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+        first_use.check()
+        threads = chosen_threads() or available()
         count = threads if "CPU" in self.device else 1
         try:
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:

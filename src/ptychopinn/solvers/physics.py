@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import RefineConfig
-from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import MARGIN, moved, position_moves
 from ptychopinn.solvers.problem import Problem, scan_problem
 from ptychopinn.solvers.result import canvas_result
@@ -81,26 +82,27 @@ class PhysicsSolver(Solver):
         self.xp, self.config, self.limit = xp, config, limit_bytes
 
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         xp, config = self.xp, self.config
-        heard: Progress = Silent() if progress is None else progress
         schedule, misfits = Schedule(config), list[float]()
+        passes = Passes(progress, scan.scan.M)
         with xp.running():
             iterations = _Iterations(self, scan, start)
         while (stage := schedule.next_stage(misfits)) is not None:
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
                 updates = iterations.merge(stage.merged)
-                heard.epoch(len(misfits), updates)
+                passes.begin(updates)
                 misfit = 0.0
                 for u in range(updates):
-                    misfit += iterations.update(u, stage, decide=u == updates - 1)
-                    heard.step(misfit, 0.0)
+                    share = iterations.update(u, stage, decide=u == updates - 1)
+                    misfit += share
+                    passes.step(share)
                 misfits.append(misfit)
                 if config.refine_positions and len(misfits) >= config.positions_from:
                     iterations.move()
-            heard.epoch_done(len(misfits) - 1, {"misfit": misfit})
+            passes.end()
             yield Step(len(misfits), misfit, lambda: iterations.result(misfits))
 
 

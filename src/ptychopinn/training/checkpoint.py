@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ptychopinn.errors import InputError
-from ptychopinn.io.strict_zip import parse_json, read_archive, refuse, write_archive
+from ptychopinn.errors import InputError, shown
+from ptychopinn.io.reading import kind_of, parse_json
+from ptychopinn.io.strict_zip import check_tensors, read_archive, refuse, write_archive
 
 FORMAT = "ptychopinn-checkpoint"
 FORMAT_VERSION = 1
@@ -50,17 +51,18 @@ def read_checkpoint(path: Path) -> tuple[str, Any, bytes]:
     InputError
         When the file is not one that :func:`write_checkpoint` writes.
     """
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise InputError(
             f"{_WHAT} must be a file, received '{path}', which is none; check the path."
         )
     members = read_archive(path, LIMITS, _WHAT)
     try:
         header = parse_json(members[STATE])
+        check_tensors(members[TENSORS])
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError(f"a {STATE} that does not say '{FORMAT}'")
         if header.get("format_version") != FORMAT_VERSION:
-            raise ValueError(f"the unknown format version {header.get('format_version')!r}")
+            raise ValueError(f"the unknown format version {shown(header.get('format_version'))}")
         if not isinstance(header.get("backend"), str):
             raise ValueError(f"a {STATE} that does not name its backend")
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 
 from ptychopinn.backends.base import TrainingOutcome
 from ptychopinn.config import Config
+from ptychopinn.data.fingerprint import difference
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import damaged, read_checkpoint
 from ptychopinn.training.history import History
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -34,7 +38,11 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
         for array in (scan.positions_px, scan.probe, scan.good_pixels):
             digest.update(np.ascontiguousarray(array).tobytes())
         identities.append(digest.hexdigest())
-    return {"config": config.model_dump(mode="json"), "scans": identities}
+    return {
+        "config": config.model_dump(mode="json"),
+        "scans": identities,
+        "fingerprints": [prepared.fingerprint for prepared in scans],
+    }
 
 
 def backend_of_run(folder: Path) -> BackendName | None:
@@ -86,6 +94,15 @@ def check_resumed(
                     f"--resume continues a run with its own options, received {name} = {value} "
                     f"where it has {earlier}; leave that out, or start a new run in another folder."
                 )
+    # Runs of earlier versions have no fingerprints.
+    earlier = record.get("fingerprints", now["fingerprints"])
+    for prepared, one, other in zip(scans, earlier, now["fingerprints"], strict=False):
+        if one != other:
+            raise InputError(
+                f"--resume continues a run with its own scans, received "
+                f"'{prepared.scan.name}', whose {difference(str(one), other)} are others; give "
+                "the same, or start a new run in another folder."
+            )
     if record.get("scans") != now["scans"]:
         raise InputError(
             "--resume continues a run with its own scans and probes, received others; give the "
@@ -96,6 +113,29 @@ def check_resumed(
             f"--epochs counts from the start of a run, received {config.training.epochs} for one "
             f"that has finished {epochs_done}; give at least {epochs_done}."
         )
+
+
+def threads_of_run(record: Mapping[str, Any], now: int, asked: int | None) -> int | None:
+    """The number of threads to go on with: the one that the run with this record has had, on which
+    the last bits of its results depend, unless another one is asked for.
+
+    ``now`` is the number without a wish. It is logged what becomes of that.
+    """
+    earlier = record.get("threads")
+    if not isinstance(earlier, int) or earlier < 1:
+        return asked
+    if asked is None:
+        if earlier != now:
+            log.info("going on with %d threads, as this run has had", earlier)
+        return earlier
+    if asked != earlier:
+        log.warning(
+            "going on with %d threads where this run has had %d: the last digits of its results "
+            "will differ from those of an uninterrupted run",
+            asked,
+            earlier,
+        )
+    return asked
 
 
 def outcome(

@@ -26,6 +26,7 @@ from ptychopinn.networks.unrolled import (
     spare_intensity,
 )
 from ptychopinn.solvers.patches import TILE, tiles
+from ptychopinn.solvers.refinement import Passes
 
 
 @dataclass(frozen=True)
@@ -313,18 +314,22 @@ class CanvasNetwork(nn.Module):
         start: Tensor | None = None,
         guarded: bool = False,
         refine_probe: bool = False,
+        passes: Passes | None = None,
     ) -> CanvasEstimate:
         """Run all passes.
 
         With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
         the patterns that come next is damped or left out; that costs three further predictions of
-        one subset a pass. ``refine_probe`` updates the probe with every step.
+        one subset a pass. ``refine_probe`` updates the probe with every step. ``passes`` hears how
+        they advance.
         """
         vectors = self.network.vectors
-        passes, updates = len(vectors["gain"]), self.updates
+        count, updates = len(vectors["gain"]), self.updates
         state = Descent(problem, start, refine_probe)
         canvases, misfits, modelled, corrections, phases = [], [], [], [], []
-        for k in range(passes):
+        for k in range(count):
+            if passes is not None:
+                passes.begin(updates)
             total = torch.zeros((), device=problem.probe.device)
             intensities = []
             for u in range(k * updates, (k + 1) * updates):
@@ -338,6 +343,8 @@ class CanvasNetwork(nn.Module):
                 )
                 total = total + found.misfit * (len(problem.subsets) / updates)
                 intensities.append(found.modelled)
+                if passes is not None:
+                    passes.so_far(float(total / problem.power))
             misfits.append(total / problem.power)
             modelled.append(intensities)
             change = vectors["gain"][k] * self._correction(state, misfits[-1])
@@ -346,6 +353,8 @@ class CanvasNetwork(nn.Module):
             canvases.append(state.canvas)
             corrections.append(share)
             phases.append(float(state.follows_phase))
+            if passes is not None:
+                passes.end()
         light = state.all_light()
         return CanvasEstimate(
             state.canvas, canvases, light, state.probe, misfits, modelled, corrections, phases

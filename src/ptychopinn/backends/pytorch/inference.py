@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptychopinn.backends.base import CanvasResult
+from ptychopinn.backends.base import SILENT, CanvasResult, Progress
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
@@ -29,6 +29,7 @@ from ptychopinn.solvers.patches import (
     kept,
     reconstruct_patches,
 )
+from ptychopinn.solvers.refinement import Passes
 
 # Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
 BATCH_BYTES = 8 << 20
@@ -39,16 +40,17 @@ def reconstruct(
     weights: Mapping[str, NDArray[np.float32]],
     scan: PreparedScan,
     execution: TorchExecution,
+    progress: Progress = SILENT,
 ) -> CanvasResult:
     """Reconstruct a scan with trained weights (see ptychopinn.backends.base.Backend)."""
     network = BuiltNetwork(describe(config.model), weights)
     device = device_of(execution)
     try:
         network.to(device).eval()
-        with torch.inference_mode(), computing(execution):
+        with torch.inference_mode(), computing(execution) as look:
             if family(config.model) == "patch":
-                return _reconstruct_patches(config, network, scan, execution, device)
-            return _reconstruct_canvas(network, scan, execution, device)
+                return _reconstruct_patches(config, network, scan, execution, device, progress)
+            return _reconstruct_canvas(network, scan, execution, device, progress, look)
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"inference must fit into the memory of the device, received: "
@@ -105,12 +107,17 @@ def canvas_problem(
 
 
 def _reconstruct_canvas(
-    network: BuiltNetwork, scan: PreparedScan, execution: TorchExecution, device: torch.device
+    network: BuiltNetwork,
+    scan: PreparedScan,
+    execution: TorchExecution,
+    device: torch.device,
+    progress: Progress,
+    look: Callable[[], None],
 ) -> CanvasResult:
     unrolled = CanvasNetwork(network)
     limit = execution.inference_batch_mib << 20
     problem, origin = canvas_problem(scan, unrolled.updates, device, limit)
-    found = unrolled(problem, guarded=True)
+    found = unrolled(problem, guarded=True, passes=Passes(progress, scan.scan.M, look))
     result = canvas_result(
         found.canvas.cpu().numpy(),
         found.illumination.cpu().numpy(),
@@ -126,6 +133,7 @@ def _reconstruct_patches(
     scan: PreparedScan,
     execution: TorchExecution,
     device: torch.device,
+    progress: Progress,
 ) -> CanvasResult:
     patch_family = PatchFamily(network, [scan], False, scan.scan.N).to(device)
     weight = patch_weight(patch_family.probe(0))
@@ -141,4 +149,4 @@ def _reconstruct_patches(
         return found
 
     limit = execution.inference_batch_mib << 20
-    return reconstruct_patches(config.model, scan, limit, apply)
+    return reconstruct_patches(config.model, scan, limit, apply, progress)

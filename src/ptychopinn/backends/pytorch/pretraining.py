@@ -36,13 +36,14 @@ from ptychopinn.canvas_plan import canvas_subsets
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import TrainingError
+from ptychopinn.machine.interruption import StopFlag, Stopped, ignore_signals
+from ptychopinn.machine.processes import check_workers
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.training.data import known_object
-from ptychopinn.training.interruption import StopFlag, Stopped, ignore_signals
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def pretrain(
     physics_weight: float = 0.1,
     average: float = 0.995,
     progress: Progress,
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[tuple[int, float]]], int | None]:
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, list[tuple[int, float]]], int, int | None]:
     """Train the canvas network of ``config`` on ``steps`` random scans.
 
     Batches, learning rate, clipping, seed and ``iterate_decay`` are those of the configuration; the
@@ -147,7 +148,8 @@ def pretrain(
 
     Returns
     -------
-    weights, history of ``train_loss`` per hundred scans, and the signal that ended it, or None.
+    weights, history of ``train_loss`` per hundred scans, how many scans were seen, and the signal
+    that ended it, or None.
 
     Raises
     ------
@@ -155,6 +157,8 @@ def pretrain(
         When the loss is not finite.
     """
     training, device, stop = config.training, device_of(execution), StopFlag()
+    if execution.num_workers:
+        check_workers()
     description = describe(config.model)
     network = BuiltNetwork(
         description, initial_weights(description, training.seed) if start is None else start
@@ -171,7 +175,7 @@ def pretrain(
     history: dict[str, list[tuple[int, float]]] = {"train_loss": []}
     losses: list[float] = []
     begun = time.perf_counter()
-    with computing(execution), stop.installed():
+    with computing(execution, steady=True), stop.installed():
         try:
             for number, scan in enumerate(scans):
                 if number % REPORT == 0:
@@ -204,7 +208,7 @@ def pretrain(
         name: value.cpu().numpy().astype(np.float32, copy=True)
         for name, value in mean.values.items()
     }
-    return weights, history, stop.signal
+    return weights, history, len(losses), stop.signal
 
 
 def _step(

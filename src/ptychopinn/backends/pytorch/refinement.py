@@ -26,10 +26,19 @@ from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.inference import canvas_problem
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.solvers.patches import canvas_result
-from ptychopinn.solvers.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
+from ptychopinn.solvers.refinement import (
+    MARGIN,
+    Passes,
+    Stage,
+    iterate,
+    least_squares_moves,
+    level,
+    moved,
+)
 
 
 def refine(
@@ -38,11 +47,12 @@ def refine(
     execution: TorchExecution,
     start: CanvasResult | None,
     progress: Progress,
+    stop: StopFlag | None = None,
 ) -> Refined:
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
-    with torch.inference_mode(), computing(execution):
+    with torch.inference_mode(), computing(execution) as look:
         run = PhysicsIterations(scan, config, execution, start)
-        misfits = iterate(config, progress, run)
+        misfits = iterate(config, Passes(progress, scan.scan.M, look), run, stop)
         light = run.state.all_light().cpu().numpy()
         obj, probe = run.state.canvas.cpu().numpy(), run.state.probe.cpu().numpy()
     if config.refine_probe:

@@ -24,18 +24,19 @@ from ptychopinn.backends.pytorch import losses, physics
 from ptychopinn.backends.pytorch.callbacks import Checkpoints, CourseCallback
 from ptychopinn.backends.pytorch.checkpoint import BACKEND, SafetensorsCheckpointIO
 from ptychopinn.backends.pytorch.data import WorkDataset, loader, received
-from ptychopinn.backends.pytorch.execution import computing, device_of
+from ptychopinn.backends.pytorch.execution import computing, device_of, threads_of
 from ptychopinn.backends.pytorch.family import build_family
 from ptychopinn.backends.pytorch.loggers import EpochLog
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.machine.interruption import StopFlag, Stopped
+from ptychopinn.machine.processes import check_workers
 from ptychopinn.networks.weights import Weights
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.training.course import Course
 from ptychopinn.training.data import Batch, known_object, needs_truth
 from ptychopinn.training.health import check_loss, judge_result
-from ptychopinn.training.interruption import StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction, objective
 from ptychopinn.training.plan import GroupPlan
 from ptychopinn.training.run import (
@@ -46,6 +47,7 @@ from ptychopinn.training.run import (
     check_resumed,
     outcome,
     run_record,
+    threads_of_run,
 )
 from ptychopinn.training.schedule import BETAS, accumulated
 from ptychopinn.training.watch import FitWatch
@@ -159,7 +161,8 @@ class PhysicsTraining(lightning.LightningModule):
         self.stop.check()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[RUN] = run_record(self.config, self.scans)
+        record = run_record(self.config, self.scans)
+        checkpoint[RUN] = {**record, "threads": torch.get_num_threads()}
 
 
 def _array(values: Tensor) -> NDArray[Any]:
@@ -215,12 +218,17 @@ def train(
     if needs_truth(config):
         for scan in scans:
             known_object(scan)
+    if execution.num_workers:
+        check_workers()
     plan = GroupPlan([s.scan for s in scans], config)
     last = None
     if resume:
         last = check_resumable(directory, BACKEND)
         earlier = SafetensorsCheckpointIO().load_checkpoint(last)
-        check_resumed(earlier.get(RUN, {}), int(earlier["epoch"]) + 1, config, scans)
+        record = earlier.get(RUN, {})
+        check_resumed(record, int(earlier["epoch"]) + 1, config, scans)
+        threads = threads_of_run(record, threads_of(execution), execution.threads)
+        execution = execution.model_copy(update={"threads": threads})
     folder = directory / CHECKPOINTS
     table = directory / METRICS if execution.logger == "csv" else None
     course = Course(config, plan, progress, table)
@@ -230,7 +238,7 @@ def train(
     if execution.logger in ("tensorboard", "mlflow"):
         written = config.model_dump(mode="json")
         callbacks.insert(1, EpochLog(execution.logger, directory, written, course.history, resume))
-    with _quiet(), computing(execution), stop.installed():
+    with _quiet(), computing(execution, steady=True), stop.installed():
         module = PhysicsTraining(config, scans, plan, course, stop, execution.num_workers, start)
         trainer = lightning.Trainer(
             max_epochs=training.epochs,

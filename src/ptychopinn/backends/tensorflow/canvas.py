@@ -15,6 +15,7 @@ from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import graphs, physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
+from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     DAMPING,
@@ -24,8 +25,8 @@ from ptychopinn.networks.unrolled import (
     PROBE_STEP,
     spare_intensity,
 )
-from ptychopinn.ops.workers import ALONE, Workers
 from ptychopinn.solvers.patches import TILE, tiles
+from ptychopinn.solvers.refinement import Passes
 
 
 class PatternBatch(NamedTuple):
@@ -331,19 +332,23 @@ class CanvasNetwork(tf.Module):
         start: Tensor | None = None,
         guarded: bool = False,
         refine_probe: bool = False,
+        passes: Passes | None = None,
     ) -> CanvasEstimate:
         """Run all passes.
 
         With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
         the patterns that come next is damped or left out; that costs three further predictions of
-        one subset a pass. ``refine_probe`` updates the probe with every step.
+        one subset a pass. ``refine_probe`` updates the probe with every step. ``passes`` hears how
+        they advance.
         """
         vectors = {k: tf.convert_to_tensor(v) for k, v in self.network.vectors.items()}
-        passes, updates = int(vectors["gain"].shape[0]), self.updates
+        count, updates = int(vectors["gain"].shape[0]), self.updates
         share_of_scan = tf.cast(problem.count, tf.float32) / updates
         state = Descent(problem, start, refine_probe)
         canvases, misfits, modelled, corrections, phases = [], [], [], [], []
-        for k in range(passes):
+        for k in range(count):
+            if passes is not None:
+                passes.begin(updates)
             total = tf.zeros([])
             intensities = []
             for u in range(k * updates, (k + 1) * updates):
@@ -357,6 +362,8 @@ class CanvasNetwork(tf.Module):
                 )
                 total = total + found.misfit * share_of_scan
                 intensities.append(found.modelled)
+                if passes is not None:
+                    passes.so_far(float(total / problem.power))
             misfits.append(total / problem.power)
             modelled.append(intensities)
             change = self._correction(state, misfits[-1], vectors["gain"][k])
@@ -365,6 +372,8 @@ class CanvasNetwork(tf.Module):
             canvases.append(state.canvas)
             corrections.append(share)
             phases.append(float(state.follows_phase))
+            if passes is not None:
+                passes.end()
         return CanvasEstimate(
             state.canvas,
             canvases,

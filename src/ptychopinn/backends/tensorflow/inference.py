@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow import Tensor
 
-from ptychopinn.backends.base import CanvasResult
+from ptychopinn.backends.base import SILENT, CanvasResult, Progress
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.tensorflow.execution import computing, working
@@ -22,9 +22,9 @@ from ptychopinn.canvas_plan import canvas_subsets, places
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan, batch_length
 from ptychopinn.errors import InputError
+from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.ops.options import TFExecution
-from ptychopinn.ops.workers import ALONE, Workers
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.solvers.patches import (
     CANVAS_BYTES,
@@ -32,6 +32,7 @@ from ptychopinn.solvers.patches import (
     kept,
     reconstruct_patches,
 )
+from ptychopinn.solvers.refinement import Passes
 
 # Memory of the patterns that one batch works on: calling a graph costs as much as some patterns,
 # so batches are larger than the caches of a CPU.
@@ -45,14 +46,15 @@ def reconstruct(
     weights: Mapping[str, NDArray[np.float32]],
     scan: PreparedScan,
     execution: TFExecution,
+    progress: Progress = SILENT,
 ) -> CanvasResult:
     """Reconstruct a scan with trained weights (see ptychopinn.backends.base.Backend)."""
     try:
         with computing(execution):
             network = BuiltNetwork(describe(config.model), weights)
             if family(config.model) == "patch":
-                return _reconstruct_patches(config, network, scan, execution)
-            return _reconstruct_canvas(network, scan, execution)
+                return _reconstruct_patches(config, network, scan, execution, progress)
+            return _reconstruct_canvas(network, scan, execution, progress)
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
             f"inference must fit into the memory of the device, received: "
@@ -120,13 +122,13 @@ def canvas_problem(
 
 
 def _reconstruct_canvas(
-    network: BuiltNetwork, scan: PreparedScan, execution: TFExecution
+    network: BuiltNetwork, scan: PreparedScan, execution: TFExecution, progress: Progress
 ) -> CanvasResult:
     unrolled = CanvasNetwork(network)
     limit = execution.inference_batch_mib << 20
     with working(execution) as workers:
         problem, origin = canvas_problem(scan, unrolled.updates, limit, workers)
-        found = unrolled(problem, guarded=True)
+        found = unrolled(problem, guarded=True, passes=Passes(progress, scan.scan.M))
     result = canvas_result(
         found.canvas.numpy(),
         found.illumination.numpy(),
@@ -137,7 +139,11 @@ def _reconstruct_canvas(
 
 
 def _reconstruct_patches(
-    config: Config, network: BuiltNetwork, scan: PreparedScan, execution: TFExecution
+    config: Config,
+    network: BuiltNetwork,
+    scan: PreparedScan,
+    execution: TFExecution,
+    progress: Progress,
 ) -> CanvasResult:
     patch_family = PatchFamily(network, [scan], False, scan.scan.N)
     weight = tf.constant(patch_family.weight(0))
@@ -163,4 +169,6 @@ def _reconstruct_patches(
         found: NDArray[np.complex64] = compiled(amplitudes, offsets).numpy()
         return found
 
-    return reconstruct_patches(config.model, scan, execution.inference_batch_mib << 20, apply)
+    return reconstruct_patches(
+        config.model, scan, execution.inference_batch_mib << 20, apply, progress
+    )

@@ -30,11 +30,20 @@ from ptychopinn.backends.tensorflow.inference import canvas_problem
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
+from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.options import TFExecution
-from ptychopinn.ops.workers import Workers
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.solvers.patches import canvas_result
-from ptychopinn.solvers.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
+from ptychopinn.solvers.refinement import (
+    MARGIN,
+    Passes,
+    Stage,
+    iterate,
+    least_squares_moves,
+    level,
+    moved,
+)
 
 
 def refine(
@@ -43,12 +52,13 @@ def refine(
     execution: TFExecution,
     start: CanvasResult | None,
     progress: Progress,
+    stop: StopFlag | None = None,
 ) -> Refined:
     """Refine the object of ``start``, or an empty one, until nothing improves any more."""
     try:
         with computing(execution), working(execution) as workers:
             run = PhysicsIterations(scan, config, execution, workers, start)
-            misfits = iterate(config, progress, run)
+            misfits = iterate(config, Passes(progress, scan.scan.M), run, stop)
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
             f"refinement must fit into the memory of the device, received: "

@@ -15,20 +15,20 @@ from tensorflow import Tensor
 from ptychopinn.backends.base import Progress, TrainingOutcome
 from ptychopinn.backends.tensorflow import checkpoint, losses
 from ptychopinn.backends.tensorflow.checkpoint import BACKEND
-from ptychopinn.backends.tensorflow.execution import computing
+from ptychopinn.backends.tensorflow.execution import as_before, computing, threads_in_use
 from ptychopinn.backends.tensorflow.family import Inputs, build_family
 from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
 from ptychopinn.backends.tensorflow.summaries import Summaries
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import TrainingError
+from ptychopinn.machine.interruption import StopFlag, Stopped
 from ptychopinn.networks.weights import Weights
 from ptychopinn.ops.options import TFExecution
 from ptychopinn.physics.forward import fft
 from ptychopinn.training.course import Course
 from ptychopinn.training.data import Batch, known_object, needs_truth, read_batch
 from ptychopinn.training.health import check_loss, judge_result
-from ptychopinn.training.interruption import StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction, objective
 from ptychopinn.training.plan import GroupPlan, Work
 from ptychopinn.training.run import (
@@ -230,7 +230,7 @@ class PhysicsTraining:
             "steps": self.steps,
             "adam_steps": {owner: adam.steps for owner, adam in self._optimizers().items()},
             "course": self.course.state_dict(),
-            "run": run_record(self.config, self.scans),
+            "run": {**run_record(self.config, self.scans), "threads": threads_in_use()},
         }
         checkpoint.save(path, state, arrays)
 
@@ -267,7 +267,6 @@ def train(
     TrainingError
         When training collapses, diverges, meets a NaN or runs out of memory.
     """
-    device = computing(execution)
     if needs_truth(config):
         for scan in scans:
             known_object(scan)
@@ -275,7 +274,10 @@ def train(
     earlier = None
     if resume:
         earlier = checkpoint.load(check_resumable(directory, BACKEND))
-        check_resumed(earlier[0].get("run", {}), int(earlier[0]["epoch"]), config, scans)
+        record = earlier[0].get("run", {})
+        check_resumed(record, int(earlier[0]["epoch"]), config, scans)
+        execution = as_before(execution, record)
+    device = computing(execution)
     folder = directory / CHECKPOINTS
     table = directory / METRICS if execution.logger == "csv" else None
     course = Course(config, plan, progress, table)
