@@ -9,22 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ptychopinn.errors import InputError
+from ptychopinn.schema import Section, shown, validated
 
-M = TypeVar("M", bound=BaseModel)
+__all__ = [
+    "Config",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "RefineConfig",
+    "TrainingConfig",
+    "merged",
+    "nested",
+    "read_config_file",
+    "validated",
+]
 
 Architecture = Literal["unrolled", "cnn"]
-
-
-class Section(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -117,7 +123,8 @@ class LossConfig(Section):
     def _some_term(self) -> LossConfig:
         if not (self.nll_weight or self.mae_weight or self.realspace_mae_weight):
             raise ValueError(
-                "at least one of nll_weight, mae_weight, realspace_mae_weight must be positive"
+                "at least one of nll_weight, mae_weight, realspace_mae_weight must be positive, "
+                "received 0 for each; raise one"
             )
         return self
 
@@ -190,7 +197,10 @@ class RefineConfig(Section):
     def _known_to_engine(self) -> RefineConfig:
         for name in ENGINE_FOREIGN[self.engine]:
             if name in self.model_fields_set:
-                raise ValueError(f"the engine {self.engine} does not know {name}, leave it out")
+                raise ValueError(
+                    f"the engine {self.engine} was expected without {name}, which it does not "
+                    f"know, received {shown(getattr(self, name))}; leave it out"
+                )
         return self
 
     def record(self) -> dict[str, Any]:
@@ -264,13 +274,18 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.model.mode == "supervised" and not self.loss.realspace_mae_weight:
-            raise ValueError("mode supervised needs a positive realspace_mae_weight")
+            raise ValueError(
+                "mode supervised needs a positive realspace_mae_weight, received 0; raise it, or "
+                "leave out mode supervised"
+            )
         for section, fields in FOREIGN[self.model.architecture].items():
             values: Section = getattr(self, section)
             for name in fields:
                 if getattr(values, name) != type(values).model_fields[name].default:
                     raise ValueError(
-                        f"{name} has no meaning for the architecture {self.model.architecture}"
+                        f"the option {name} has no meaning for the architecture "
+                        f"{self.model.architecture}, received {shown(getattr(values, name))}; "
+                        "leave it out, or choose another architecture"
                     )
         return self
 
@@ -304,7 +319,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(
                 f"the option '{key}' must be given once, received it beside the section "
                 f"'{section}' "
-                f"that holds {chosen!r}; put it there."
+                f"that holds {shown(chosen)}; put it there."
             )
         chosen[key] = value
     return result
@@ -321,31 +336,6 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
             # What should be a section and is none stays, for the validation to see.
             result[key] = value if isinstance(earlier, dict) else earlier
     return result
-
-
-def validated(schema: type[M], values: Mapping[str, Any]) -> M:
-    """Build the configuration; a bad value is one sentence that names the field.
-
-    Raises
-    ------
-    InputError
-        For an unknown key, a wrong type or a value out of range.
-    """
-    try:
-        return schema(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or schema.__name__
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(schema.model_fields)
-            raise InputError(
-                f"'{field}' is not an option; expected one of {known}; check the spelling."
-            ) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"option '{field}' is not valid: {message}, received {first['input']!r}; "
-            "change it (see --help)."
-        ) from error
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -377,6 +367,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     for name in content:
         if not isinstance(name, str):
             raise InputError(
-                f"the names of options must be words, received {name!r} in '{path}'; correct it."
+                f"the names of options must be words, received {shown(name)} in '{path}'; correct "
+                "it."
             )
     return content

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from ptychopinn.schema import Section
 
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
 ScanKind = Literal["raster", "fermat", "random"]
 
 
-class SimulationConfig(BaseModel):
+class SimulationConfig(Section):
     """The parameters of a simulated scan; equal parameters give equal bytes.
 
     Lengths with the suffix ``_px`` are pixels, aberrations are wavelengths at the pupil edge.
     ``seed`` drives object, positions and noise; the probe depends on the probe parameters and on
     ``probe_seed`` only, so scans of different objects can share it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     object: ObjectKind = Field("lines", description="What the object is made of.")
     object_file: Path | None = Field(
