@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.backends.base import CanvasResult
-from ptychopinn.config import ModelConfig
 from ptychopinn.errors import InputError
 from ptychopinn.grouping import nearest_groups, reading_order
+from ptychopinn.networks.architecture import PatchConfig
 from ptychopinn.networks.unrolled import RIM
 from ptychopinn.physics.groups import merge_weight, split_offsets
 from ptychopinn.preparation import PreparedScan, batch_length, slices
@@ -83,7 +83,7 @@ def canvas_result(
 
 
 def reconstruct_patches(
-    model: ModelConfig,
+    model: PatchConfig,
     scan: PreparedScan,
     limit_bytes: int,
     apply: Callable[[NDArray[np.float32], NDArray[np.float64]], NDArray[np.complex64]],
@@ -105,7 +105,7 @@ def reconstruct_patches(
             "crop, pad or bin the patterns, or train a model for that size."
         )
     positions = scan.scan.positions_px
-    size = model.gridsize**2
+    size = model.patterns_per_group
     rng = np.random.default_rng(0)
     nearest = nearest_groups(positions, np.arange(m), size, size - 1, rng)
     groups = reading_order(positions, nearest)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.backends.base import Progress
-from ptychopinn.config import RefineConfig
+from ptychopinn.solvers.configs import PhysicsConfig
 
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
@@ -48,7 +48,7 @@ class Schedule:
     """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
     the number of passes is reached."""
 
-    def __init__(self, config: RefineConfig) -> None:
+    def __init__(self, config: PhysicsConfig) -> None:
         self.config = config
         self.number = self.entered = 0
 
@@ -84,7 +84,7 @@ class Iterations(Protocol):
         """Move the positions."""
 
 
-def iterate(config: RefineConfig, progress: Progress, iterations: Iterations) -> list[float]:
+def iterate(config: PhysicsConfig, progress: Progress, iterations: Iterations) -> list[float]:
     """Passes until the schedule ends them; the relative misfit during each."""
     schedule = Schedule(config)
     misfits: list[float] = []

@@ -190,7 +190,7 @@ def pretrain(
     if family(config.model) != "canvas":
         raise InputError(
             f"pretraining needs a canvas network, received the architecture "
-            f"{config.model.architecture}; use --architecture unrolled."
+            f"{config.model.architecture}; choose one of a canvas network."
         )
     weights = None if start is None else _weights_for(start, config)
     choose("pytorch", execution)
@@ -239,15 +239,7 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
         raise InputError(
             f"all training scans must have the same N, received {sizes}; crop or bin them alike."
         )
-    model = config.model
-    if family(model) == "canvas":
-        return config
-    if model.N is not None and sizes[0] != model.N:
-        raise InputError(
-            f"the option N must be the pattern size of the scan, received {model.N} for "
-            f"patterns of {sizes[0]}; leave N out."
-        )
-    return config.model_copy(update={"model": model.model_copy(update={"N": sizes[0]})})
+    return config.model_copy(update={"model": config.model.for_patterns(sizes[0])})
 
 
 def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:

@@ -10,9 +10,16 @@ import click
 from ptychopinn.backends.options import TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
+from ptychopinn.networks.architecture import CanvasConfig
 
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
-MODEL = ("iterations", "updates", "width", "levels", "momentum")
+# What is trained is a canvas network, always on known objects.
+MODEL = {
+    option
+    for kind in ModelConfig.kinds.values()
+    if issubclass(kind, CanvasConfig)
+    for option in kind.model_fields
+} - {"mode"}
 TRAINING = ("batch_size", "learning_rate", "warmup_steps", "gradient_clip_val", "seed")
 EXECUTION = ("accelerator", "threads", "num_workers")
 
@@ -61,7 +68,7 @@ def command(
     model = given(flags, ModelConfig)
     if start is not None:
         earlier = config_of(open_model(start)).model
-        model = {**earlier.model_dump(include=set(MODEL)), **model}
+        model = {**earlier.model_dump(include=MODEL), **model}
     training = {"batch_size": 2, "warmup_steps": 30, **given(flags, TrainingConfig)}
     config = validated(
         Config, {"model": model, "loss": given(flags, LossConfig), "training": training}

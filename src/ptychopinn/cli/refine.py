@@ -101,7 +101,7 @@ def command(
         record = {
             "source": str(source),
             "scan": str(source if scan is None else scan),
-            "config": config.record(),
+            "config": config.model_dump(mode="json"),
             "execution": execution.model_dump(mode="json"),
         }
         write_result(report, output, log_file, record, seconds, begun, quiet)

@@ -32,13 +32,13 @@ import numpy as np
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
 from ptychopinn.backends.options import Execution, TorchExecution
 from ptychopinn.backends.selector import BackendName
-from ptychopinn.config import RefineConfig
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.inference import canvas_result
 from ptychopinn.physics.forward import canvas_for, illumination
 from ptychopinn.preparation import PreparedScan
 from ptychopinn.refinement import level
 from ptychopinn.scan import check_counts
+from ptychopinn.solvers.configs import PtychiConfig
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ def obeyed(execution: Execution | None) -> TorchExecution:
     return TorchExecution(**execution.model_dump(include=OBEYED, exclude_unset=True))
 
 
-def stage(config: RefineConfig) -> dict[str, Any]:
+def stage(config: PtychiConfig) -> dict[str, Any]:
     """What the record of a result says of this engine."""
     return {
         "engine": PACKAGE,
@@ -130,7 +130,7 @@ def stage(config: RefineConfig) -> dict[str, Any]:
 
 def refine(
     scan: PreparedScan,
-    config: RefineConfig,
+    config: PtychiConfig,
     execution: TorchExecution,
     start: CanvasResult | None,
     progress: Progress,
@@ -187,7 +187,7 @@ def refine(
     return Refined(canvas_found, probe, positions, config.passes)
 
 
-def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
+def _options(config: PtychiConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
     """Settings of pty-chi: its own for the algorithm, and ours for what is refined."""
     from ptychi import api
 
@@ -217,7 +217,7 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     return options
 
 
-def _run(task: Any, config: RefineConfig, per_count: float, progress: Progress) -> list[float]:
+def _run(task: Any, config: PtychiConfig, per_count: float, progress: Progress) -> list[float]:
     """Make all passes; the mean squared amplitude error of each, times ``per_count``."""
     misfits: list[float] = []
     for number in range(config.passes):
