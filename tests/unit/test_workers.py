@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-
 from ptychopinn.workers import ALONE, MOST_WORKERS, Workers
 
 
