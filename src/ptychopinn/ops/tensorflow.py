@@ -174,6 +174,9 @@ class TensorflowOps(Ops):
     def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
         return tf.reduce_sum(x, axis=list(axis) if isinstance(axis, tuple) else axis)
 
+    def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+        return tf.reduce_mean(x, axis=list(axis), keepdims=True)
+
     def max(self, x: Tensor) -> Tensor:
         return tf.reduce_max(x)
 
@@ -243,6 +246,16 @@ class TensorflowOps(Ops):
 
     def number(self, value: Any, like: Tensor) -> Tensor:
         return tf.cast(value, like.dtype)
+
+    def smaller(self, one: Any, other: Any) -> Any:
+        if isinstance(one, int) and isinstance(other, int):
+            return min(one, other)
+        return tf.minimum(one, other)
+
+    def with_shape(self, x: Tensor, shape: Sequence[int | None]) -> Tensor:
+        if not x.shape.is_fully_defined():
+            x.set_shape(shape)
+        return x
 
     def integers(self, n: Any, like: Tensor) -> Tensor:
         return tf.range(n)
