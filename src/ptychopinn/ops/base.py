@@ -310,12 +310,12 @@ class Ops(ABC):
     def conv2d(
         self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
     ) -> Array:
-        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, and zeros around the image:
+        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, zeros around the image:
         each side becomes 1 / stride as long, rounded up."""
 
     @abstractmethod
     def conv_transpose2d(self, x: Array, weight: Array, bias: Array, stride: int) -> Array:
-        """The adjoint of a strided convolution that does not overlap, plus ``bias``: ``weight`` (in,
+        """The adjoint of a strided convolution without overlap, plus ``bias``: ``weight`` (in,
         out, stride, stride), each side becomes ``stride`` times as long."""
 
     @abstractmethod
