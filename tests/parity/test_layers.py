@@ -327,7 +327,7 @@ def tensorflow_gradients(network: BuiltNetwork, x: Image, upstream: Image) -> li
     # Of unknown sizes, as training traces it.
     specs = [tf.TensorSpec([None] * len(g.shape), g.dtype) for g in given]
 
-    @tf.function(input_signature=[specs])
+    @tf.function(input_signature=[specs], autograph=False)
     def gradients(values: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(values)

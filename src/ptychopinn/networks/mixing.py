@@ -96,7 +96,7 @@ def spectral(xp: Ops, image: Array, low: Array, high: Array | None) -> Array:
     image = xp.single(image)
     batch, _, height, width = xp.shape(image)
     out, _, rows, columns, _ = low.shape
-    spectrum = xp.rfft2(image, (height, width))
+    spectrum = xp.rfft2(image)
     columns = xp.smaller(columns, width // 2 + 1)
 
     def block(weight: Array, into: Array) -> Array:

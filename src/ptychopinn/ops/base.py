@@ -201,8 +201,8 @@ class Ops(ABC):
         return None
 
     @abstractmethod
-    def rfft2(self, x: Array, shape: tuple[Any, Any]) -> Array:
-        """The half (..., H', W'//2 + 1) of the DFT of real ``x`` padded to ``shape``."""
+    def rfft2(self, x: Array, shape: tuple[Any, Any] | None = None) -> Array:
+        """The half (..., H, W//2 + 1) of the DFT of real ``x``, padded to ``shape`` if given."""
 
     @abstractmethod
     def irfft2(self, x: Array, shape: tuple[Any, Any]) -> Array: ...
