@@ -2,8 +2,8 @@
 it.
 
 Precedence is flag > file > default. The section ``model`` is that of the chosen architecture, which
-also says which defaults of the other sections it needs (its ``recipe``); they are filled in when the
-configuration is built, so a stored one is always complete.
+also says which defaults of the other sections it needs (its ``recipe``); they are filled in when
+the configuration is built, so a stored one is always complete.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
     model_validator,
 )
@@ -231,6 +232,14 @@ class Variant(Section):
         if cls._is_base():
             return core_schema.no_info_plain_validator_function(cls.of)
         return handler(source)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        if cls._is_base():
+            return {"oneOf": [kind.model_json_schema() for kind in cls.kinds.values()]}
+        return handler(schema)
 
     @model_validator(mode="before")
     @classmethod

@@ -230,8 +230,8 @@ def vit(config: PatchConfig) -> Network:
         x = b.add(f"sum{k}_2", x, b.learned_scale(f"gain{k}", b.dense(f"mlp{k}_2", y, width)))
     x = b.unpatchify("pixels", x, 2 * c, 8)
     modulus = b.activation("modulus", b.channels("first", x, 0, c), "softplus")
-    return Network({"patterns": c}, tuple(b.layers), (modulus, b.channels("phase", x, c, 2 * c)),
-                   multiple_of=8)  # fmt: skip
+    phase = b.channels("phase", x, c, 2 * c)
+    return Network({"patterns": c}, tuple(b.layers), (modulus, phase), multiple_of=8)
 
 
 def fno(width: int) -> Network:
@@ -242,7 +242,8 @@ def fno(width: int) -> Network:
     x = b.activation("gelu0", b.norm("norm0", y, "instance"), "gelu")
     rows, columns = (b.spectral_axis(f"wave1_{a}", x, width, 6, a) for a in ("y", "x"))
     x = b.add("sum1", x, b.dense("mix1", b.add("both1", rows, columns), width, "gelu"))
-    return Network({"canvas": 7}, tuple(b.layers), (b.dense("out", x, 2),), multiple_of=1)
+    out = b.dense("out", x, 2)
+    return Network({"canvas": 7}, tuple(b.layers), (out,))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from pydantic import Field
+from safetensors.numpy import load
 
+import ptychopinn
 from ptychopinn.config import SECTIONS, Config, ModelConfig, RefineConfig, merged, validated
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
@@ -97,11 +100,11 @@ def test_a_configuration_of_an_earlier_version_is_read(name: str) -> None:
 
 
 def test_the_bundle_that_comes_with_the_program_is_read() -> None:
-    bundle = pytest.importorskip("ptychopinn.workflows").open_model("pretrained")
-    stored = bundle.manifest.config["model"]
-    assert isinstance(stored, dict)
-    model = validated(Config, bundle.manifest.config).model
-    assert set(model.describe().parameter_shapes()) == set(bundle.weights)
+    with zipfile.ZipFile(Path(ptychopinn.__file__).parent / "pretrained/wts.h5.zip") as bundle:
+        stored = json.loads(bundle.read("manifest.json"))["config"]
+        weights = load(bundle.read("weights.safetensors"))
+    model = validated(Config, stored).model
+    assert {name: w.shape for name, w in weights.items()} == model.describe().parameter_shapes()
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -156,6 +159,12 @@ def test_a_wrong_refinement_is_one_sentence(values: dict[str, Any], sentence: st
     assert sentence in str(error.value)
 
 
+def test_the_json_schema_offers_all_kinds() -> None:
+    offered = Config.model_json_schema()["properties"]["model"]["oneOf"]
+    names = [each["properties"]["architecture"]["const"] for each in offered]
+    assert names == list(ModelConfig.kinds)
+
+
 def test_two_kinds_cannot_contradict_each_other() -> None:
     with pytest.raises(ValueError, match="name of its own"):
 
@@ -207,13 +216,14 @@ def test_a_registered_architecture_is_configured(wavelet: type[ModelConfig]) -> 
 
 
 def test_a_registered_architecture_has_flags(wavelet: type[ModelConfig]) -> None:
-    options = pytest.importorskip("ptychopinn.cli.options", exc_type=ImportError)
+    from ptychopinn.cli.options import config_options, given
+
     schema = {name: SECTIONS[name] for name in ("model", "data", "training")}
 
     @click.command()
-    @options.config_options(*schema.values())
+    @config_options(*schema.values())
     def command(**flags: Any) -> None:
-        values = {name: options.given(flags, kind) for name, kind in schema.items()}
+        values = {name: given(flags, kind) for name, kind in schema.items()}
         click.echo(json.dumps(Config(**values).model_dump(mode="json")))
 
     help_text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
@@ -230,7 +240,8 @@ def test_a_registered_architecture_has_flags(wavelet: type[ModelConfig]) -> None
 
 
 def test_a_registered_architecture_is_bundled(wavelet: type[ModelConfig], tmp_path: Path) -> None:
-    bundles = pytest.importorskip("ptychopinn.bundle", exc_type=ImportError)
+    from ptychopinn import bundle as bundles
+
     config = Config(model={"architecture": "wavelet", "bands": 5})
     manifest = bundles.Manifest(
         backend="pytorch", config=config.model_dump(mode="json"), versions={}, seed=0
