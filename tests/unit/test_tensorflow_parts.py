@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("ptychopinn.backends.tensorflow")
 
 import tensorflow as tf
-from ptychopinn.backends.tensorflow.importing import undisturbed
 
 from ptychopinn.backends.base import Silent
 from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import checkpoint, training
+from ptychopinn.backends.tensorflow.importing import undisturbed
 from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, TrainingError

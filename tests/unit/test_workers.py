@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
 from ptychopinn.workers import ALONE, MOST_WORKERS, Workers
 
 

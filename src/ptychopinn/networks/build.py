@@ -64,16 +64,16 @@ class BuiltNetwork:
     def _checked(self, xp: Ops, name: str, x: Array) -> Array:
         """An input (B, C, H, W), with C known while a graph is built."""
         channels, multiple = self.description.inputs[name], self.description.multiple_of
-        x = xp.with_shape(x, (None, channels, None, None))
-        # Other lengths of a graph under construction are not known yet.
         shape = xp.shape(x)
-        sides = [n for n in shape[2:] if isinstance(n, int)]
-        if len(shape) != 4 or shape[1] != channels or any(n % multiple for n in sides):
+        # Lengths of a graph under construction are not known yet.
+        known = [n if isinstance(n, int) else None for n in shape]
+        fits = len(known) == 4 and known[1] in (None, channels)
+        if not fits or any(n is not None and n % multiple for n in known[2:]):
             raise InputError(
                 f"the network takes '{name}' as (B, {channels}, H, W) with H and W multiples of "
                 f"{multiple}, received {tuple(shape)}; pad or crop it."
             )
-        return x
+        return xp.with_shape(x, (None, channels, None, None))
 
     def export_weights(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all parameters as float32 arrays, for the bundle."""
