@@ -15,9 +15,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.networks.registry import ModelConfig
-from ptychopinn.schema import Section, options_of, shown, validated
+from ptychopinn.schema import Section, options_of, validated
 from ptychopinn.solvers.configs import RefineConfig
 
 __all__ = [

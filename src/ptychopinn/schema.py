@@ -23,7 +23,7 @@ from pydantic_core import (
     core_schema,
 )
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief, shown
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -31,9 +31,6 @@ else:
     ModelMetaclass = type(BaseModel)
 
 M = TypeVar("M", bound=BaseModel)
-
-# How much of a value that was refused is shown, in characters.
-SHOWN = 120
 
 
 class _OneSentence(ModelMetaclass):
@@ -106,7 +103,7 @@ def _unknown(schema: Any, place: list[str]) -> str:
     hint = "" if guess is None else f" (did you mean '{within}{names[guess]}')"
     where = f" in the section {sections[-1]}" if sections else ""
     return (
-        f"'{shorter(within + name)}' is not an option{hint}; expected{where} one of "
+        f"'{brief(within + name, 80)}' is not an option{hint}; expected{where} one of "
         f"{', '.join(inner)}; check the spelling."
     )
 
@@ -115,21 +112,6 @@ def _section(annotation: Any) -> Any:
     """The schema that a field holds, if it holds one."""
     known = typing.get_origin(annotation) is None and isinstance(annotation, type)
     return annotation if known and issubclass(annotation, BaseModel) else None
-
-
-def shown(value: Any) -> str:
-    """A value as text that fits into a sentence, whatever it is."""
-    try:
-        return shorter(repr(value))
-    except (ValueError, RecursionError):
-        # Whole numbers of thousands of digits, lists within lists.
-        return f"one of type {type(value).__name__}, too long to show"
-
-
-def shorter(text: str, length: int = SHOWN) -> str:
-    """The text on one line, its middle left out when it is long."""
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 3 :]}"
 
 
 V = TypeVar("V", bound="Variant")
