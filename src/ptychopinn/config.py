@@ -1,8 +1,9 @@
 """The one configuration schema: command-line flags, YAML files, documentation and bundle come from
 it.
 
-Precedence is flag > file > default. Defaults that differ between architectures are listed once, in
-``RECIPES``; they are filled in when the configuration is built, so a stored one is always complete.
+Precedence is flag > file > default. The section ``model`` is that of the chosen architecture, which
+also says which defaults of the other sections it needs (its ``recipe``); they are filled in when
+the configuration is built, so a stored one is always complete.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ptychopinn.errors import InputError, brief, shown
-from ptychopinn.schema import Section, validated
+from ptychopinn.networks.registry import ModelConfig
+from ptychopinn.schema import Section, options_of, validated
+from ptychopinn.solvers.configs import RefineConfig
 
 __all__ = [
     "Config",
@@ -24,40 +27,10 @@ __all__ = [
     "TrainingConfig",
     "merged",
     "nested",
+    "recipes",
+    "used_by",
     "validated",
 ]
-
-Architecture = Literal["unrolled", "cnn"]
-
-
-class ModelConfig(Section):
-    """What the network is."""
-
-    architecture: Architecture = Field(
-        "unrolled",
-        description="unrolled: physics steps and a learned correction on the object canvas; "
-        "cnn: the published network from patterns to object patches",
-    )
-    mode: Literal["pinn", "supervised"] = Field(
-        "pinn", description="pinn: learn from the patterns alone; supervised: from known objects"
-    )
-    N: int | None = Field(
-        None, ge=32, le=512, description="cnn: pattern size; taken from the training scan"
-    )
-    gridsize: int = Field(1, ge=1, le=3, description="cnn: gridsize^2 neighbours form one group")
-    n_filters_scale: float = Field(2.0, gt=0, le=8, description="cnn: multiplies all filter counts")
-    amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
-        "sigmoid", description="cnn: activation of the amplitude head"
-    )
-    pad_object: bool = Field(True, description="cnn: the object lives in the central N/2 pixels")
-    probe_big: bool = Field(
-        True, description="cnn: add a low-resolution border around the central N/2 pixels"
-    )
-    iterations: int = Field(3, ge=1, le=64, description="unrolled: passes over the patterns")
-    updates: int = Field(4, ge=1, le=16, description="unrolled: updates of the object in a pass")
-    width: int = Field(32, ge=4, le=256, description="unrolled: channels of the correction")
-    levels: int = Field(4, ge=1, le=6, description="unrolled: resolutions of the correction")
-    momentum: float = Field(0.7, ge=0, lt=1, description="unrolled: initial momentum")
 
 
 class DataConfig(Section):
@@ -67,14 +40,14 @@ class DataConfig(Section):
         None,
         ge=1,
         le=1_000_000_000,
-        description="groups per epoch, all scans together: groups of gridsize^2 patterns for cnn "
-        "(default: one per pattern), sub-scans for unrolled (default: 50)",
+        description="groups per epoch, all scans together: of gridsize^2 patterns for patch "
+        "networks (default: one per pattern), sub-scans for canvas networks",
     )
     subscan_patterns: int | None = Field(
         None,
         ge=4,
         le=1_000_000,
-        description="unrolled: number of neighbouring patterns of a sub-scan (default: 100 up to "
+        description="number of neighbouring patterns of a sub-scan (default: 100 up to "
         "N = 64, then fewer, 6400 / N but at least 16, to bound the memory of training)",
     )
     n_subsample: int | None = Field(
@@ -90,13 +63,13 @@ class DataConfig(Section):
         None,
         ge=1,
         le=1_000_000,
-        description="cnn: partners are drawn from at most this many nearest neighbours (default: "
+        description="partners are drawn from at most this many nearest neighbours (default: "
         "the gridsize^2 - 1 nearest themselves)",
     )
     enable_oversampling: bool = Field(
         False,
         description="allow more groups than patterns, each anchor then serves repeatedly "
-        "(cnn: with other partners each time if neighbor_count leaves a choice)",
+        "(with other partners each time if neighbor_count leaves a choice)",
     )
     sequential_sampling: bool = Field(
         False,
@@ -123,7 +96,7 @@ class LossConfig(Section):
         0.0, ge=0, le=1e6, description="weight of the mean absolute error against a known object"
     )
     iterate_decay: float = Field(
-        0.5, ge=0, le=1, description="unrolled: weight of each earlier iterate relative to the next"
+        0.5, ge=0, le=1, description="weight of each earlier iterate relative to the next"
     )
 
     @model_validator(mode="after")
@@ -139,13 +112,9 @@ class LossConfig(Section):
 class TrainingConfig(Section):
     """How the network is optimised."""
 
-    epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the groups (cnn: 50)")
-    batch_size: int = Field(
-        1, ge=1, le=1_000_000, description="groups (cnn: 4) or sub-scans per step"
-    )
-    learning_rate: float = Field(
-        2e-3, gt=0, le=10, description="of the Adam optimiser (cnn: 0.0003)"
-    )
+    epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the groups")
+    batch_size: int = Field(1, ge=1, le=1_000_000, description="groups or sub-scans per step")
+    learning_rate: float = Field(2e-3, gt=0, le=10, description="of the Adam optimiser")
     scheduler: Literal["constant", "plateau", "cosine"] = Field(
         "cosine", description="course of the learning rate after the warm-up"
     )
@@ -182,91 +151,6 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random choice")
 
 
-class RefineConfig(Section):
-    """Iterations on the patterns after, or in place of, a network."""
-
-    engine: Literal["physics", "ptychi"] = Field(
-        "physics",
-        description="physics: the steps of this program; ptychi: those of the package pty-chi",
-    )
-    algorithm: Literal["lsqml", "rpie", "epie"] = Field(
-        "lsqml", description="ptychi: the algorithm, with the settings that pty-chi gives it"
-    )
-    batch_size: int = Field(
-        100, ge=1, le=1_000_000, description="ptychi: patterns that are treated at once"
-    )
-    batching: Literal["random", "compact"] = Field(
-        "random",
-        description="ptychi: random patterns form a batch and an update; compact: neighbours form "
-        "a batch, lsqml then updates the object once per pass, with momentum",
-    )
-    passes: int = Field(
-        40,
-        ge=1,
-        le=1_000_000,
-        description="passes over the patterns, at most (physics) or exactly (ptychi)",
-    )
-    subsets: int = Field(
-        4, ge=1, le=16, description="physics: updates of the object in a pass, at first"
-    )
-    refine_probe: bool = Field(False, description="refine the probe modes as well")
-    refine_positions: bool = Field(False, description="refine the scan positions as well")
-    positions_from: int = Field(
-        4, ge=0, le=1_000_000, description="passes before positions are first moved"
-    )
-    stagnation: float = Field(
-        2e-4,
-        ge=0,
-        lt=1,
-        description="physics: end when a pass lowers the misfit by less, relatively",
-    )
-
-    @model_validator(mode="after")
-    def _known_to_engine(self) -> RefineConfig:
-        for name in ENGINE_FOREIGN[self.engine]:
-            if name in self.model_fields_set:
-                raise ValueError(
-                    f"the engine {self.engine} was expected without {name}, which it does not "
-                    f"know, received {shown(getattr(self, name))}; leave it out"
-                )
-        return self
-
-    def record(self) -> dict[str, Any]:
-        """The options that the engine knows, as plain JSON data."""
-        return self.model_dump(mode="json", exclude=set(ENGINE_FOREIGN[self.engine]))
-
-
-# Options of a refinement that an engine does not know; setting one is an error.
-ENGINE_FOREIGN: Mapping[str, tuple[str, ...]] = {
-    "physics": ("algorithm", "batch_size", "batching"),
-    "ptychi": ("subsets", "stagnation"),
-}
-
-
-# Defaults of a section that differ from the schema's own (those of `unrolled`).
-RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "unrolled": {"data": {"n_groups": 50}},
-    # Larger steps and larger batches drive the patch network towards one patch for all patterns.
-    "cnn": {"training": {"epochs": 50, "batch_size": 4, "learning_rate": 3e-4}},
-}
-
-
-# Options that an architecture does not know; setting one is an error.
-FOREIGN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "unrolled": {
-        "model": (
-            "N", "gridsize", "n_filters_scale", "amp_activation", "pad_object", "probe_big",
-        ),
-        "data": ("neighbor_count",),
-    },
-    "cnn": {
-        "model": ("iterations", "updates", "width", "levels", "momentum"),
-        "data": ("subscan_patterns",),
-        "loss": ("iterate_decay",),
-    },
-}  # fmt: skip
-
-
 class Config(Section):
     """Everything that determines a training run, apart from the machine it runs on."""
 
@@ -281,22 +165,29 @@ class Config(Section):
         if not isinstance(values, Mapping):
             return values
         model = values.get("model", {})
-        name = model.architecture if isinstance(model, ModelConfig) else None
         if isinstance(model, Mapping):
-            name = model.get("architecture", ModelConfig.model_fields["architecture"].default)
+            try:
+                kind, mode = ModelConfig.kind_of(model), model.get("mode")
+            except ValidationError:
+                # Refused with its place when the section itself is built.
+                return values
+        elif isinstance(model, ModelConfig):
+            kind, mode = type(model), model.mode
+        else:
+            return values
         filled = {
-            key: value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+            key: value.model_dump(exclude_unset=True)
+            if isinstance(value, Section) and key != "model"
+            else value
             for key, value in values.items()
         }
-        model = filled.get("model", {})
-        for section, defaults in RECIPES.get(str(name), {}).items():
+        recipe = dict(kind.recipe)
+        if mode == "supervised":
+            recipe["loss"] = {"nll_weight": 0.0, "realspace_mae_weight": 1.0}
+        for section, defaults in recipe.items():
             chosen = filled.get(section, {})
             if isinstance(chosen, Mapping):
                 filled[section] = {**defaults, **chosen}
-        if isinstance(model, Mapping) and model.get("mode") == "supervised":
-            loss = filled.get("loss", {})
-            if isinstance(loss, Mapping):
-                filled["loss"] = {"nll_weight": 0.0, "realspace_mae_weight": 1.0, **loss}
         return filled
 
     @model_validator(mode="after")
@@ -306,15 +197,16 @@ class Config(Section):
                 "mode supervised needs a positive realspace_mae_weight, received 0; raise it, or "
                 "leave out mode supervised"
             )
-        for section, fields in FOREIGN[self.model.architecture].items():
+        for target in sorted(self.model.unused):
+            section, name = target.split(".")
             values: Section = getattr(self, section)
-            for name in fields:
-                if getattr(values, name) != type(values).model_fields[name].default:
-                    raise ValueError(
-                        f"the option {name} has no meaning for the architecture "
-                        f"{self.model.architecture}, received {shown(getattr(values, name))}; "
-                        "leave it out, or choose another architecture"
-                    )
+            value = getattr(values, name)
+            if value != type(values).model_fields[name].default:
+                others = " or ".join(used_by(section, name))
+                raise ValueError(
+                    f"{name} has no meaning for the architecture {self.model.architecture}, "
+                    f"received {shown(value)}; leave it out, or choose the architecture {others}"
+                )
         return self
 
 
@@ -324,6 +216,24 @@ SECTIONS: Mapping[str, type[Section]] = {
     "loss": LossConfig,
     "training": TrainingConfig,
 }
+
+
+def used_by(section: str, option: str) -> tuple[str, ...]:
+    """Names of the architectures that an option has a meaning for."""
+    if section == "model":
+        return ModelConfig.owners(option)
+    return tuple(
+        name for name, kind in ModelConfig.kinds.items() if f"{section}.{option}" not in kind.unused
+    )
+
+
+def recipes(section: str, option: str) -> dict[str, Any]:
+    """The defaults of an option that are not the schema's own, by architecture."""
+    return {
+        name: kind.recipe[section][option]
+        for name, kind in ModelConfig.kinds.items()
+        if option in kind.recipe.get(section, {})
+    }
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -338,7 +248,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in flat.items():
         if key in SECTIONS:
             continue
-        section = next((s for s, schema in SECTIONS.items() if key in schema.model_fields), None)
+        section = next((s for s, schema in SECTIONS.items() if key in options_of(schema)), None)
         if section is None:
             result[key] = value
             continue

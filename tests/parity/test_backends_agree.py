@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from ptychopinn.backends.base import Silent
 from ptychopinn.canvas_plan import places
 from ptychopinn.config import Config, ModelConfig, RefineConfig
 from ptychopinn.data.normalization import PreparedScan, prepare
-from ptychopinn.networks import registry
-from ptychopinn.networks.registry import Architecture, describe
-from ptychopinn.networks.spec import Builder, Kind, Network
+from ptychopinn.networks.architecture import PatchConfig, architecture
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses
 from ptychopinn.training.data import read_batch
@@ -409,10 +409,9 @@ def test_the_same_seed_trains_the_same_network(name: str) -> None:
 # --- an architecture in one file ------------------------------------------------------------------
 
 
-def every_layer(config: ModelConfig) -> Network:
-    """A patch network that is nowhere else, with all kinds of layers."""
+def many_layers(c: int) -> Network:
+    """A patch network that is nowhere else, for ``c`` patterns in a group."""
     b = Builder()
-    c = config.gridsize**2
     folded = b.conv("folded", b.space_to_depth("blocks", "patterns"), 12)
     x = b.conv("first", b.depth_to_space("unfolded", folded), 6, "relu")
     coarse = b.max_pool("coarse", x)
@@ -436,21 +435,25 @@ def every_layer(config: ModelConfig) -> Network:
 
 
 @pytest.fixture
-def test_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], ModelConfig]:
-    """The network above in the place of the patch network."""
-    monkeypatch.setitem(registry.ARCHITECTURES, "cnn", Architecture("patch", every_layer))
-    return lambda gridsize: ModelConfig(architecture="cnn", N=32, gridsize=gridsize)
+def test_only() -> Iterator[None]:
+    """The network above as an architecture of its own."""
+
+    @architecture
+    class WovenConfig(PatchConfig):
+        architecture: Literal["woven"] = "woven"
+
+        def describe(self) -> Network:
+            return many_layers(self.patterns_per_group)
+
+    yield
+    del ModelConfig.kinds["woven"]
 
 
 @pytest.mark.parametrize("gridsize", [1, 2])
-def test_an_architecture_in_one_file_works_on_both(
-    test_only: Callable[[int], ModelConfig], gridsize: int
-) -> None:
+def test_an_architecture_in_one_file_works_on_both(test_only: None, gridsize: int) -> None:
     """Same outputs, trained on each, its bundle used by the other."""
-    model = test_only(gridsize)
+    model = ModelConfig(architecture="woven", N=32, gridsize=gridsize)
     network, weights = describe(model), lively(model)
-    kinds = {layer.kind for layer in network.layers}
-    assert len(kinds) == len(get_args(Kind))
     inputs = {"patterns": np.random.default_rng(0).random((2, gridsize**2, 32, 32))}
     ours, theirs = (NETWORKS[b][1]().apply(model, weights, inputs) for b in BACKENDS)
     for a, b in zip(ours, theirs, strict=True):

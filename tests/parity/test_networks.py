@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pytest
-from adapters import Networks
 from numpy.typing import NDArray
 
 from ptychopinn.config import ModelConfig
 from ptychopinn.errors import InputError
+from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
+from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.cnn import RESERVED, ladder, padded_size
 from ptychopinn.networks.registry import describe
-from ptychopinn.networks.spec import Network
+from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.networks.unrolled import CANVAS_CHANNELS
+from ptychopinn.networks.weights import Weights, initial_weights
 
+FRAMEWORKS = {"numpy": "NumpyOps", "torch": "TorchOps", "tensorflow": "TensorflowOps"}
 SIZES = (32, 50, 64, 96, 128)
 BORDERS = {
     "big": {"probe_big": True, "pad_object": True},
@@ -40,6 +46,48 @@ SMALL = tuple(
     for n, gridsize, border in itertools.product(SIZES, (1, 2, 3), BORDERS)
 )
 SAMPLE = (cnn(32, 2, n_filters_scale=0.25), cnn(50, 1, "full", n_filters_scale=0.25), UNROLLED[1])
+
+
+class Networks:
+    """The networks on the operations of one framework."""
+
+    def __init__(self, framework: str) -> None:
+        module = importlib.import_module(f"ptychopinn.ops.{framework}")
+        self.xp = getattr(module, FRAMEWORKS[framework])()
+        self.framework = framework
+
+    def _built(self, model: ModelConfig, weights: Weights) -> BuiltNetwork:
+        return BuiltNetwork(self.xp, describe(model), weights)
+
+    def round_trip(self, model: ModelConfig, weights: Weights) -> dict[str, NDArray[np.float32]]:
+        network = self._built(model, initial_weights(describe(model), 9))
+        network.import_weights(weights)
+        return network.export_weights()
+
+    def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+        return self._built(model, initial_weights(describe(model), seed)).export_weights()
+
+    def apply(
+        self, model: ModelConfig, weights: Weights, inputs: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        with self.xp.running():
+            given = {name: self.xp.asarray(x.astype(np.float32)) for name, x in inputs.items()}
+            return [self.xp.to_numpy(x) for x in self._built(model, weights)(**given)]
+
+    def random_state(self) -> bytes:
+        """State of the framework's global generator of random numbers."""
+        if self.framework == "torch":
+            import torch
+
+            return bytes(torch.get_rng_state().numpy())
+        return b""
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def networks(request: pytest.FixtureRequest) -> Networks:
+    if request.param != "numpy":
+        pytest.importorskip(request.param)
+    return Networks(request.param)
 
 
 def label(model: ModelConfig) -> str:
@@ -169,6 +217,79 @@ def test_a_network_treats_every_image_of_a_batch_alone(
     alone = networks.apply(model, weights, {k: v[3:4] for k, v in inputs.items()})
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a[3:4], b, rtol=1e-4, atol=1e-5)
+
+
+def vit(config: PatchConfig) -> Network:
+    """Tokens of 8 x 8 pixels, two blocks of attention."""
+    b, c, width = Builder(), config.patterns_per_group, 16
+    x = b.position("places", b.patchify("tokens", "patterns", width, 8))
+    for k in range(2):
+        seen = b.attention(f"attention{k}", b.norm(f"norm{k}_1", x, "layer"), 4)
+        x = b.add(f"sum{k}_1", x, seen)
+        y = b.dense(f"mlp{k}_1", b.norm(f"norm{k}_2", x, "layer"), 2 * width, "gelu")
+        x = b.add(f"sum{k}_2", x, b.learned_scale(f"gain{k}", b.dense(f"mlp{k}_2", y, width)))
+    x = b.unpatchify("pixels", x, 2 * c, 8)
+    modulus = b.activation("modulus", b.channels("first", x, 0, c), "softplus")
+    phase = b.channels("phase", x, c, 2 * c)
+    return Network({"patterns": c}, tuple(b.layers), (modulus, phase), multiple_of=8)
+
+
+def fno(width: int) -> Network:
+    """Two blocks of spectral convolutions, one of them per axis."""
+    b = Builder()
+    x = b.dense("lift", "canvas", width)
+    y = b.add("both0", b.spectral("wave0", x, width, 6), b.dense("local0", x, width))
+    x = b.activation("gelu0", b.norm("norm0", y, "instance"), "gelu")
+    rows, columns = (b.spectral_axis(f"wave1_{a}", x, width, 6, a) for a in ("y", "x"))
+    x = b.add("sum1", x, b.dense("mix1", b.add("both1", rows, columns), width, "gelu"))
+    out = b.dense("out", x, 2)
+    return Network({"canvas": 7}, tuple(b.layers), (out,))
+
+
+@pytest.fixture
+def further() -> Any:
+    """Architectures of this test alone."""
+
+    @architecture
+    class VitConfig(PatchConfig):
+        architecture: Literal["vit"] = "vit"
+
+        def describe(self) -> Network:
+            return vit(self)
+
+    @architecture
+    class FnoConfig(CanvasConfig):
+        architecture: Literal["fno"] = "fno"
+        width: int = 8
+
+        def describe(self) -> Network:
+            return fno(self.width)
+
+    yield
+    for name in ("vit", "fno"):
+        del ModelConfig.kinds[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("vit", (2, 4, 32, 32)), ("fno", (2, 7, 33, 40)), ("fno", (1, 7, 9, 7))]
+)
+def test_networks_of_the_whole_vocabulary_agree(
+    further: None, name: str, shape: tuple[int, ...]
+) -> None:
+    model = ModelConfig(architecture=name, **({"gridsize": 2} if name == "vit" else {}))
+    network = describe(model)
+    assert network.reach() is None
+    weights = initial_weights(network, 5)
+    x = np.random.default_rng(6).normal(size=shape)
+    found = []
+    for framework in FRAMEWORKS:
+        if framework != "numpy":
+            pytest.importorskip(framework)
+        found.append(Networks(framework).apply(model, weights, dict.fromkeys(network.inputs, x)))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert a.shape[2:] == shape[2:] and np.abs(a).max() > 1e-3
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
 
 
 # --- the description itself ----------------------------------------------------------------------

@@ -21,6 +21,12 @@ def test_recipes_fill_what_was_not_given(as_objects: bool) -> None:
     assert config.training.learning_rate == 3e-4
 
 
+def test_an_architecture_is_kept_that_was_not_named() -> None:
+    """The class alone says which it is."""
+    config = Config(model=ModelConfig.kinds["cnn"]())
+    assert (config.model.architecture, config.training.epochs) == ("cnn", 50)
+
+
 def test_the_default_recipe_fills_section_objects() -> None:
     assert Config(data=DataConfig(validation_fraction=0.2)).data.n_groups == 50
     assert Config().data.n_groups == 50

@@ -277,13 +277,16 @@ def test_commands(scans: Path, tmp_path: Path, elsewhere: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--engine", "ptychi", "--subsets", "4"], "the engine ptychi does not know subsets"),
-        (["--engine", "ptychi", "--stagnation", "0.1"], "does not know stagnation"),
+        (["--engine", "ptychi", "--subsets", "4"], "subsets has no meaning for the engine ptychi"),
+        (
+            ["--engine", "ptychi", "--stagnation", "0.1"],
+            "stagnation has no meaning",
+        ),
         (["--engine", "ptychi", "--uncertainty"], "calibrated for the engine physics only"),
         (["--engine", "ptychi", "--backend", "tensorflow"], "computes with PyTorch"),
-        (["--algorithm", "epie"], "the engine physics does not know algorithm"),
-        (["--batching", "compact"], "the engine physics does not know batching"),
-        (["--batch-size", "10"], "the engine physics does not know batch_size"),
+        (["--algorithm", "epie"], "algorithm has no meaning for the engine physics"),
+        (["--batching", "compact"], "batching has no meaning for the engine physics"),
+        (["--batch-size", "10"], "batch_size has no meaning for the engine physics"),
     ],
 )
 def test_what_an_engine_does_not_know_is_refused(

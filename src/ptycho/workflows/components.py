@@ -150,7 +150,7 @@ def load_inference_bundle(model_dir: str | Path) -> tuple[DiffractionToObject, I
     params.set("intensity_scale", 1.0 / float(bundle.manifest.statistics["input_scale"]))  # type: ignore[arg-type]
     model = ModelConfig(
         N=int(size),  # type: ignore[arg-type]
-        gridsize=stored["gridsize"],
+        gridsize=stored.get("gridsize", 1),
         model_type=stored["mode"],
         architecture=stored["architecture"],
     )

@@ -9,10 +9,17 @@ import click
 
 from ptychopinn.cli.options import OutputPath, config_options, given
 from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
+from ptychopinn.networks.architecture import CanvasConfig
 from ptychopinn.ops.options import TorchExecution
 
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
-MODEL = ("iterations", "updates", "width", "levels", "momentum")
+# What is trained is a canvas network, always on known objects.
+MODEL = {
+    option
+    for kind in ModelConfig.kinds.values()
+    if issubclass(kind, CanvasConfig)
+    for option in kind.model_fields
+} - {"mode"}
 TRAINING = ("batch_size", "learning_rate", "warmup_steps", "gradient_clip_val", "seed")
 # Other defaults than those of the training on measured scans.
 DEFAULTS = {"batch_size": 2, "warmup_steps": 30}

@@ -113,7 +113,7 @@ def command(
         record = {
             "source": str(source.absolute()),
             "scan": str((source if scan is None else scan).absolute()),
-            "config": config.record(),
+            "config": config.model_dump(mode="json"),
             "execution": execution.model_dump(mode="json"),
             "stopped_by_signal": stop.signal,
         }

@@ -117,6 +117,9 @@ class NumpyOps(Ops):
     def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
         return np.asarray(np.sum(x, axis=axis))
 
+    def mean(self, x: Array, axis: tuple[int, ...]) -> Array:
+        return np.asarray(x.mean(axis=axis, keepdims=True))
+
     def max(self, x: Array) -> Array:
         return np.asarray(np.max(x))
 

@@ -184,6 +184,9 @@ class TensorflowOps(Ops):
     def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
         return tf.reduce_sum(x, axis=list(axis) if isinstance(axis, tuple) else axis)
 
+    def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+        return tf.reduce_mean(x, axis=list(axis), keepdims=True)
+
     def max(self, x: Tensor) -> Tensor:
         return tf.reduce_max(x)
 
@@ -253,6 +256,16 @@ class TensorflowOps(Ops):
 
     def number(self, value: Any, like: Tensor) -> Tensor:
         return tf.cast(value, like.dtype)
+
+    def smaller(self, one: Any, other: Any) -> Any:
+        if isinstance(one, int) and isinstance(other, int):
+            return min(one, other)
+        return tf.minimum(one, other)
+
+    def with_shape(self, x: Tensor, shape: Sequence[int | None]) -> Tensor:
+        if not x.shape.is_fully_defined():
+            x.set_shape(shape)
+        return x
 
     def integers(self, n: Any, like: Tensor) -> Tensor:
         return tf.range(n)
@@ -357,6 +370,15 @@ class TensorflowOps(Ops):
     ) -> Tensor:
         kernel = tf.transpose(weight, [2, 3, 1, 0])
         rim = dilation * (weight.shape[-1] // 2)
+        if 1 < groups == x.shape[-1]:
+            # One channel in a group: the library has a kernel for all groups together.
+            one = tf.reshape(kernel, [*weight.shape[2:], groups, weight.shape[0] // groups])
+            width = [[0, 0], [rim, rim], [rim, rim], [0, 0]]
+            step = stride if dilation == 1 else 1
+            found = tf.nn.depthwise_conv2d(
+                tf.pad(x, width), one, [1, step, step, 1], "VALID", dilations=[dilation] * 2
+            )
+            return tf.nn.bias_add(found[:, :: stride // step, :: stride // step], bias)
         if groups > 1:
             parts = tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1)
             found = [

@@ -155,6 +155,9 @@ class TorchOps(Ops):
     def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
         return x.sum() if axis is None else x.sum(dim=axis)
 
+    def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+        return x.mean(dim=axis, keepdim=True)
+
     def max(self, x: Tensor) -> Tensor:
         return x.max()
 

@@ -28,13 +28,12 @@ class PatchNetwork:
     Parameters
     ----------
     network : with its weights.
-    n : size of the patterns it was made for.
-    padded : their size inside of the network.
+    n : size of the patterns it was made for; the network may need larger ones.
     """
 
-    def __init__(self, network: BuiltNetwork, n: int, padded: int) -> None:
+    def __init__(self, network: BuiltNetwork, n: int) -> None:
         self.network, self.xp = network, network.xp
-        self.n, self.margin = n, (padded - n) // 2
+        self.n, self.margin = n, (-n % network.description.multiple_of) // 2
 
     def objects(self, xp: Ops, amplitudes: Array, parameters: list[Array]) -> Array:
         """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N)."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import MARGIN, moved, position_moves
@@ -48,7 +48,7 @@ class Schedule:
     """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
     the number of passes is reached."""
 
-    def __init__(self, config: RefineConfig) -> None:
+    def __init__(self, config: PhysicsConfig) -> None:
         self.config = config
         self.number = self.entered = 0
 
@@ -78,7 +78,7 @@ class PhysicsSolver(Solver):
     limit_bytes : memory for patterns that are held at once.
     """
 
-    def __init__(self, xp: Ops, config: RefineConfig, limit_bytes: int) -> None:
+    def __init__(self, xp: Ops, config: PhysicsConfig, limit_bytes: int) -> None:
         self.xp, self.config, self.limit = xp, config, limit_bytes
 
     def run(

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.scan import check_counts
@@ -38,6 +37,7 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.geometry import canvas_for, illumination
+from ptychopinn.solvers.configs import PtychiConfig
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.physics import fixed_gauge
 from ptychopinn.solvers.result import canvas_result
@@ -119,7 +119,7 @@ def obeyed(execution: Execution | None) -> TorchExecution:
     return TorchExecution(**execution.model_dump(include=OBEYED, exclude_unset=True))
 
 
-def stage(config: RefineConfig) -> dict[str, Any]:
+def stage(config: PtychiConfig) -> dict[str, Any]:
     """What the record of a result says of this engine."""
     return {
         "engine": PACKAGE,
@@ -139,7 +139,7 @@ class PtychiSolver(Solver):
     pty-chi.
     """
 
-    def __init__(self, config: RefineConfig, execution: Execution) -> None:
+    def __init__(self, config: PtychiConfig, execution: Execution) -> None:
         assert isinstance(execution, TorchExecution)  # see execution_for
         self.config, self.execution = config, execution
 
@@ -216,7 +216,7 @@ class PtychiSolver(Solver):
         yield Step(config.passes, misfits[-1], lambda: last)
 
 
-def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
+def _options(config: PtychiConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
     """Settings of pty-chi: its own for the algorithm, and ours for what is refined."""
     from ptychi import api
 
@@ -246,7 +246,7 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     return options
 
 
-def _pass(task: Any, config: RefineConfig, per_count: float, earlier: Sequence[float]) -> float:
+def _pass(task: Any, config: PtychiConfig, per_count: float, earlier: Sequence[float]) -> float:
     """Make a pass; its mean squared amplitude error, times ``per_count``."""
     task.run(1)
     misfit = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1]) * per_count

@@ -89,7 +89,7 @@ class GroupPlan:
         return np.random.default_rng([seed, purpose, *numbers])
 
     def _check_sizes(self) -> None:
-        c = 1 if self.canvas else self.config.model.gridsize**2
+        c = self.config.model.patterns_per_group
         for number, (inner, outer) in enumerate(zip(self.training, self.held_out, strict=True)):
             if len(inner) < c:
                 raise InputError(
@@ -112,7 +112,7 @@ class GroupPlan:
         """C of the groups drawn from this part of a scan."""
         if self.canvas:
             return min(subscan_size(self.config, self.n), len(part))
-        return self.config.model.gridsize**2
+        return self.config.model.patterns_per_group
 
     def _groups(
         self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator

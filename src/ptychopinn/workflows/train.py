@@ -186,15 +186,7 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
         raise InputError(
             f"all training scans must have the same N, received {sizes}; crop or bin them alike."
         )
-    model = config.model
-    if family(model) == "canvas":
-        return config
-    if model.N is not None and sizes[0] != model.N:
-        raise InputError(
-            f"the option N must be the pattern size of the scan, received {model.N} for "
-            f"patterns of {sizes[0]}; leave N out."
-        )
-    return config.model_copy(update={"model": model.model_copy(update={"N": sizes[0]})})
+    return config.model_copy(update={"model": config.model.for_patterns(sizes[0])})
 
 
 def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:

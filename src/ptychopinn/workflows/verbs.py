@@ -24,11 +24,11 @@ from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 from ptychopinn.io.models import Bundle
 from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
-from ptychopinn.networks.registry import family
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers import ptychi
+from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.models import (
@@ -69,8 +69,7 @@ Stages = Callable[[int], AbstractContextManager[Progress]]
 
 def network_passes(bundle: Bundle) -> int:
     """How many passes over all patterns the network of a model makes."""
-    model = config_of(bundle).model
-    return model.iterations if family(model) == "canvas" else 1
+    return config_of(bundle).model.passes
 
 
 def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
@@ -232,7 +231,8 @@ def _network(
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    solver = network_solver(get_ops(backend, execution), config, bundle.weights, execution)
+    limit = execution.inference_batch_mib << 20
+    solver = network_solver(get_ops(backend, execution), config.model, bundle.weights, limit)
     canvas = solver.solve(prepared, None, progress).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
@@ -286,7 +286,7 @@ def refine(
     stop = StopFlag() if stop is None else stop
     config = RefineConfig() if config is None else config
     by: dict[str, Any] = {"engine": config.engine}
-    if config.engine == "ptychi":
+    if isinstance(config, PtychiConfig):
         execution = ptychi.execution_for(backend, execution, uncertainty)
         ptychi.require()
         by = ptychi.stage(config)
@@ -307,9 +307,10 @@ def refine(
             losses=start.losses,
         )
     solver: Solver
-    if config.engine == "ptychi":
+    if isinstance(config, PtychiConfig):
         solver = ptychi.PtychiSolver(config, execution)
     else:
+        assert isinstance(config, PhysicsConfig)  # there are two engines
         limit = execution.inference_batch_mib << 20
         solver = PhysicsSolver(get_ops(backend, execution), config, limit)
     refined = _until_stopped(solver, prepared, canvas, progress, stop)
