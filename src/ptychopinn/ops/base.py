@@ -13,13 +13,18 @@ lie, in the form that is fastest for the framework.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 Array = Any
 Index = NDArray[np.int64]
@@ -279,6 +284,19 @@ class Ops(ABC):
     def assign(self, variable: Array, values: NDArray[Any]) -> None:
         """Give a parameter new values."""
         raise NotImplementedError
+
+    def engine(self, variables: Mapping[str, Array]) -> Engine:
+        """What trains these variables.
+
+        Raises
+        ------
+        InputError
+            When nothing here computes derivatives, or an option does not suit the device.
+        """
+        raise InputError(
+            f"training needs PyTorch or TensorFlow, received the backend {self.name}, which "
+            "computes no derivatives; choose one of the two."
+        )
 
     # --- layers of networks; images have their channels on the axis ``channels`` ------------------
 

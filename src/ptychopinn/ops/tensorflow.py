@@ -7,10 +7,10 @@ graph. Inside of networks channels come last, as convolutions on a CPU need it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
 from ptychopinn.ops.workers import Workers
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 with undisturbed():
     import tensorflow as tf
@@ -332,6 +335,12 @@ class TensorflowOps(Ops):
 
     def assign(self, variable: Any, values: NDArray[Any]) -> None:
         variable.assign(values)
+
+    def engine(self, variables: Mapping[str, Any]) -> Engine:
+        # Imported only to train.
+        from ptychopinn.ops.tensorflow_engine import TensorflowEngine
+
+        return TensorflowEngine(self, variables)
 
     # --- layers -----------------------------------------------------------------------------------
 

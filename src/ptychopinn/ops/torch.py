@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch.nn import functional
 from ptychopinn.errors import InputError
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.options import TorchExecution
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -252,6 +255,12 @@ class TorchOps(Ops):
     def assign(self, variable: Tensor, values: NDArray[Any]) -> None:
         with torch.no_grad():
             variable.copy_(torch.from_numpy(np.array(values)))
+
+    def engine(self, variables: Mapping[str, Any]) -> Engine:
+        # Imported only to train.
+        from ptychopinn.ops.torch_engine import TorchEngine
+
+        return TorchEngine(self, variables)
 
     # --- layers -----------------------------------------------------------------------------------
 
