@@ -13,9 +13,9 @@ from typing import Any
 import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
-from ptychopinn.engines import ptychi
+from ptychopinn.solvers import ptychi
 from ptychopinn.errors import MissingDependencyError
-from ptychopinn.workflows import reconstruct_with_report
+from ptychopinn.workflows.verbs import reconstruct_with_report
 from unseen_scans import CASES, simulated
 
 

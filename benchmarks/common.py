@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ptychopinn as pp
-from ptychopinn.workflows import package_versions
+from ptychopinn.workflows.verbs import package_versions
 
 
 def l9(seed: int, patterns: int, **changes: Any) -> pp.Scan:

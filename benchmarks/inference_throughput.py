@@ -9,7 +9,7 @@ from statistics import median
 
 import ptychopinn as pp
 from common import Clock, arguments, l9, peak_rss_gib, report
-from ptychopinn.workflows import reconstruct_with_report
+from ptychopinn.workflows.verbs import reconstruct_with_report
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import sys
 import ptychopinn as pp
 from common import Clock, arguments, peak_rss_gib, report
 from ptychopinn.report.figures import save_amplitude, save_phase
-from ptychopinn.workflows import reconstruct_with_report
+from ptychopinn.workflows.verbs import reconstruct_with_report
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 import ptychopinn as pp
 from common import arguments, report
-from ptychopinn.workflows import reconstruct_with_report
+from ptychopinn.workflows.verbs import reconstruct_with_report
 
 OBJECTS = ("lines", "leaves", "natural", "grf")
 PHOTONS = (1e4, 1e5, 1e7)

@@ -18,9 +18,9 @@ import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
 from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.preparation import mean_counts
+from ptychopinn.data.normalization import mean_counts
 from ptychopinn.report.figures import save_comparison
-from ptychopinn.workflows import reconstruct_with_report
+from ptychopinn.workflows.verbs import reconstruct_with_report
 
 CASES = {
     "lines 1e9": ("lines", 1e9),

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptychopinn.clients.ptychodus import load_exported, scan_from_arrays
 from ptychopinn.clients.running import told
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 
 LOGGER = "ptychopinn"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho.raw_data import LOGGER, GroupedData
 from ptychopinn.clients.ptychodus import centred_shape, on_canvas
 from ptychopinn.clients.running import told
-from ptychopinn.result import Reconstruction
+from ptychopinn.data.reconstruction import Reconstruction
 
 
 def reassemble_position(

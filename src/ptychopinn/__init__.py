@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.options import TFExecution, TorchExecution
-    from ptychopinn.bundle import Bundle, load_bundle, save_bundle
     from ptychopinn.config import Config, RefineConfig
+    from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+    from ptychopinn.data.scan import Scan
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
     from ptychopinn.io import load_scan, save_scan
     from ptychopinn.io.convert import convert
-    from ptychopinn.result import Reconstruction, load_reconstruction
-    from ptychopinn.scan import Scan
+    from ptychopinn.io.models import Bundle, load_bundle, save_bundle
+    from ptychopinn.ops.options import TFExecution, TorchExecution
     from ptychopinn.simulation import SimulationConfig, simulate
-    from ptychopinn.workflows import TrainedModel, reconstruct, refine, train
+    from ptychopinn.workflows.verbs import TrainedModel, reconstruct, refine, train
 
 _HOMES = {
     "Bundle": "bundle",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.grouping import ordered_subsets
+from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.networks.unrolled import LEFT_OUT, subset_count
-from ptychopinn.physics.forward import mean_overlap, split_positions
+from ptychopinn.physics.geometry import mean_overlap, split_positions
 
 Index = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from skimage.registration import phase_cross_correlation
 from conftest import Session
 from ptychopinn.io import load_scan
 from ptychopinn.io.ptychodus_product import read_record
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 
 KEYS = (
     "ptychopinn_pinn",

@@ -24,7 +24,7 @@ from ptychopinn.config import Config, ModelConfig, RefineConfig
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses, low_frequency
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.training.data import Batch
 
 if TYPE_CHECKING:
@@ -679,7 +679,7 @@ class TorchNetworks(Networks):
     def reconstruct(
         self, model: ModelConfig, weights: Weights, scan: PreparedScan, memory_mib: int = 512
     ) -> CanvasResult:
-        from ptychopinn.backends.options import TorchExecution
+        from ptychopinn.ops.options import TorchExecution
         from ptychopinn.backends.pytorch.backend import reconstruct
 
         # model_construct: the least the schema allows would hold all patterns of a test scan.
@@ -695,7 +695,7 @@ class TorchNetworks(Networks):
         start: CanvasResult | None = None,
         memory_mib: int = 512,
     ) -> Refined:
-        from ptychopinn.backends.options import TorchExecution
+        from ptychopinn.ops.options import TorchExecution
         from ptychopinn.backends.pytorch.backend import refine
 
         execution = TorchExecution.model_construct(
@@ -744,7 +744,7 @@ class TFNetworks(Networks):
     def reconstruct(
         self, model: ModelConfig, weights: Weights, scan: PreparedScan, memory_mib: int = 512
     ) -> CanvasResult:
-        from ptychopinn.backends.options import TFExecution
+        from ptychopinn.ops.options import TFExecution
         from ptychopinn.backends.tensorflow.backend import reconstruct
 
         execution = TFExecution.model_construct(
@@ -759,7 +759,7 @@ class TFNetworks(Networks):
         start: CanvasResult | None = None,
         memory_mib: int = 512,
     ) -> Refined:
-        from ptychopinn.backends.options import TFExecution
+        from ptychopinn.ops.options import TFExecution
         from ptychopinn.backends.tensorflow.backend import refine
 
         execution = TFExecution.model_construct(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ptychopinn.physics.forward import canvas_for, intensities
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 
 Array = NDArray[Any]
 

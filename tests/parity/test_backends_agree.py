@@ -21,11 +21,11 @@ from ptychopinn.networks.registry import Architecture, describe
 from ptychopinn.networks.spec import Builder, Kind, Network
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses
-from ptychopinn.plan import Work
-from ptychopinn.preparation import PreparedScan, prepare
+from ptychopinn.training.plan import Work
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.training.data import read_batch
 from ptychopinn.training.objective import objective
-from ptychopinn.workflows import config_of, open_model
+from ptychopinn.workflows.verbs import config_of, open_model
 
 need("torch")
 need("tensorflow")
@@ -257,7 +257,7 @@ def tensorflow_gradients(
 
 def tensorflow_training(config: Config, scans: list[PreparedScan]) -> Any:
     from ptychopinn.backends.tensorflow.training import PhysicsTraining
-    from ptychopinn.plan import GroupPlan
+    from ptychopinn.training.plan import GroupPlan
     from ptychopinn.training.course import Course
     from ptychopinn.training.interruption import StopFlag
 
@@ -317,7 +317,7 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
     """With the weights that come with the package, on a scan with noise."""
     import torch
 
-    from ptychopinn.backends.options import TFExecution
+    from ptychopinn.ops.options import TFExecution
     from ptychopinn.backends.pytorch import canvas, inference, network
     from ptychopinn.backends.tensorflow import canvas as tf_canvas
     from ptychopinn.backends.tensorflow import execution

@@ -19,10 +19,10 @@ from ptychopinn.config import ModelConfig, RefineConfig
 from ptychopinn.evaluation.alignment import scan_box
 from ptychopinn.networks.unrolled import DAMPING
 from ptychopinn.physics.forward import canvas_for, fourier_shift, intensities, split_positions
-from ptychopinn.preparation import PreparedScan, prepare
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
-from ptychopinn.workflows import refine
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.workflows.verbs import refine
 
 Array = NDArray[Any]
 UNROLLED = ModelConfig(architecture="unrolled", iterations=3, width=4, levels=3)

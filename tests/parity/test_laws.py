@@ -28,7 +28,7 @@ from strategies import (
 )
 
 from ptychopinn.config import ModelConfig
-from ptychopinn.grouping import ordered_subsets, reading_order
+from ptychopinn.data.sampling import ordered_subsets, reading_order
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     PHASE_TOLERANCE,
@@ -38,9 +38,9 @@ from ptychopinn.networks.unrolled import (
 )
 from ptychopinn.physics import forward, groups, losses, low_frequency
 from ptychopinn.physics.scaling import check_probe_power, global_scale, reconcile_probe
-from ptychopinn.preparation import PreparedScan, prepare
-from ptychopinn.probe_check import check_probe
-from ptychopinn.stitching import Stitcher
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.solvers.probe_check import check_probe
+from ptychopinn.physics.stitching import Stitcher
 
 Array = NDArray[Any]
 

@@ -12,8 +12,8 @@ from strategies import few, laws, seeds
 
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError
-from ptychopinn.plan import HELD_OUT_SUBSCANS, GroupPlan, Work
-from ptychopinn.scan import Scan
+from ptychopinn.training.plan import HELD_OUT_SUBSCANS, GroupPlan, Work
+from ptychopinn.data.scan import Scan
 
 ARCHITECTURES = ("cnn", "unrolled")
 

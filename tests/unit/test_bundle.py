@@ -25,8 +25,8 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from safetensors.numpy import save
 
-from ptychopinn import bundle as bundle_module
-from ptychopinn.bundle import Bundle, Manifest, check_weights, load_bundle, save_bundle
+from ptychopinn.io import models as bundle_module
+from ptychopinn.io.models import Bundle, Manifest, check_weights, load_bundle, save_bundle
 from ptychopinn.errors import InputError
 
 NAMES = ("manifest.json", "weights.safetensors", "probe.safetensors")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.canvas_plan import canvas_subsets, judged_subsets, places
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import ordered_subsets
+from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.networks.unrolled import LEAST_OVERLAP, LEFT_OUT, subset_count
 from ptychopinn.physics.forward import canvas_for, mean_overlap
 

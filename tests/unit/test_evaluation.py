@@ -19,8 +19,8 @@ from ptychopinn.evaluation.misfit import fit_verdict, misfit, predict
 from ptychopinn.evaluation.resolution import fourier_ring_correlation, half_bit_threshold
 from ptychopinn.physics.forward import fourier_shift, intensities
 from ptychopinn.physics.losses import amplitude_residual, expected_residual, poisson_deviance
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 
 N = 32
 SHAPE = (112, 120)

@@ -38,8 +38,8 @@ from ptychopinn.io.record import (
     contents,
 )
 from ptychopinn.physics.forward import intensities
-from ptychopinn.result import load_reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.data.reconstruction import load_reconstruction
+from ptychopinn.data.scan import Scan
 
 N, M, PIXEL = 32, 20, 8.5e-9
 GEOMETRY = {"photon_energy_eV": 8800.0, "detector_object_distance_m": 1.92}

@@ -47,8 +47,8 @@ from ptychopinn.clients.ptychodus import centred_shape, on_canvas, scan_from_arr
 from ptychopinn.io import save_scan
 from ptychopinn.io.convert import convert
 from ptychopinn.physics.forward import intensities
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.simulation import SimulationConfig, simulate
 
 torch = pytest.importorskip("torch", reason="the facades train with PyTorch")

@@ -22,8 +22,8 @@ from ptychopinn.report.figures import (
     save_loss_curve,
     save_phase,
 )
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 
 RED = (0xB3, 0x26, 0x1E)
 GREY = (0x9A, 0x9A, 0x9A)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ptychopinn.errors import InputError
-from ptychopinn.grouping import (
+from ptychopinn.data.sampling import (
     choose_anchors,
     group_offsets,
     nearest_groups,

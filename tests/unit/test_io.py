@@ -23,7 +23,7 @@ from ptychopinn.io import LazyPatterns, base, identify, load_scan, read_probe, s
 from ptychopinn.io.summary import probe_diameter, summarise
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.scaling import probe_power
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 
 Write = Callable[..., Path]
 Arrays = dict[str, Any]

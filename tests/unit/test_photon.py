@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ptychopinn as pp
 from ptychopinn.physics.photon import photon_quantum
-from ptychopinn.preparation import LARGEST_DOSE, prepare
+from ptychopinn.data.normalization import LARGEST_DOSE, prepare
 
 SCALES = st.floats(-6, 6).map(lambda decade: 10.0**decade)
 

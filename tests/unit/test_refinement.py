@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ptychopinn.config import RefineConfig
 from ptychopinn.physics.forward import canvas_for, intensities, split_positions
-from ptychopinn.refinement import (
+from ptychopinn.solvers.refinement import (
     LARGEST_MOVE,
     LITTLE,
     SETTLING,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptychopinn.errors import InputError
-from ptychopinn.result import RESULT_FILE, Reconstruction, footprint, load_reconstruction
+from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction, footprint, load_reconstruction
 
 ARRAYS = ("object", "origin_px", "weight", "probe", "positions_px", "losses")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.simulation.config import ObjectKind
 from ptychopinn.simulation.noise import detector_mask, measure

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from ptychopinn.backends.base import Silent
-from ptychopinn.backends.options import TorchExecution
+from ptychopinn.ops.options import TorchExecution
 from ptychopinn.config import Config
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.physics.forward import fft
 from ptychopinn.physics.losses import noise_of_amplitude
-from ptychopinn.plan import GroupPlan
-from ptychopinn.preparation import PreparedScan, prepare
-from ptychopinn.scan import Scan
+from ptychopinn.training.plan import GroupPlan
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.scan import Scan
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.course import Course, EarlyStopping
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptychopinn.errors import InputError
-from ptychopinn.preparation import prepare
+from ptychopinn.data.normalization import prepare
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.variety import OBJECTS, SCANS, SIZES, draw_config, draw_scan
 from ptychopinn.training.data import known_object

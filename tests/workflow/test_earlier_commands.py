@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ptychopinn.cli import ptycho_inference, ptycho_train
+from ptychopinn.clients.commands import ptycho_inference
+from ptychopinn.clients.commands import ptycho_train
 from ptychopinn.io.convert import convert
 
 pytest.importorskip("torch", reason="the commands train with PyTorch")

@@ -14,8 +14,8 @@ import pytest
 from ptychopinn.cli import doctor, run
 from ptychopinn.io import save_scan
 from ptychopinn.physics.forward import intensities
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from ptychopinn.cli import run
 from ptychopinn.config import RefineConfig, validated
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.physics.forward import canvas_for, illumination, intensities
-from ptychopinn.result import Reconstruction, load_reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.data.scan import Scan
 
 
 def _why_not() -> str | None:

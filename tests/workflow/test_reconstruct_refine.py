@@ -28,13 +28,13 @@ from training_commands import (
 )
 
 import ptychopinn as pp
-from ptychopinn.bundle import load_bundle
+from ptychopinn.io.models import load_bundle
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan, save_scan
 from ptychopinn.networks.registry import describe
 from ptychopinn.physics.forward import fourier_shift
-from ptychopinn.result import load_reconstruction
-from ptychopinn.workflows import config_of, open_model
+from ptychopinn.data.reconstruction import load_reconstruction
+from ptychopinn.workflows.verbs import config_of, open_model
 
 pytest.importorskip("torch")
 

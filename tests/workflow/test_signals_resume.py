@@ -26,7 +26,7 @@ from training_commands import (
     train,
 )
 
-from ptychopinn.bundle import load_bundle
+from ptychopinn.io.models import load_bundle
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")

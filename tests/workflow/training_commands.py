@@ -97,7 +97,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def same_weights(a: Path, b: Path) -> bool:
     """Whether the bundles in two folders hold the same bits, the probe included."""
-    from ptychopinn.bundle import load_bundle
+    from ptychopinn.io.models import load_bundle
 
     one, other = load_bundle(a), load_bundle(b)
     assert set(one.weights) == set(other.weights)

@@ -20,7 +20,6 @@ from ptycho.config.config import (
     settings,
 )
 from ptycho.raw_data import LOGGER, GroupedData, RawData
-from ptychopinn.bundle import Bundle, load_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import one_pass
 from ptychopinn.clients.running import told
@@ -31,7 +30,8 @@ from ptychopinn.clients.settings import (
     environment,
     translate,
 )
-from ptychopinn.result import RESULT_FILE, Reconstruction
+from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction
+from ptychopinn.io.models import Bundle, load_bundle
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
 
@@ -117,7 +117,7 @@ def save_outputs(
 ) -> None:
     """Write ``reconstructed_amplitude.png``, ``reconstructed_phase.png``, the result in HDF5 and
     the loss curve into a folder; pictures of a training without test scan are left out."""
-    from ptychopinn.files import atomic_path
+    from ptychopinn.io.atomic import atomic_path
     from ptychopinn.report.figures import save_amplitude, save_loss_curve, save_phase
 
     folder = Path(output_prefix)

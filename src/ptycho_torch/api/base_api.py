@@ -21,7 +21,6 @@ from ptycho_torch.config_params import (
 )
 from ptycho_torch.lightning_utils import CHECKPOINT
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptychopinn.bundle import load_bundle, save_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import (
     centred_shape,
@@ -32,7 +31,8 @@ from ptychopinn.clients.ptychodus import (
 )
 from ptychopinn.clients.running import told
 from ptychopinn.clients.settings import TORCH_RULES, backend_name, environment, translate
-from ptychopinn.scan import Scan
+from ptychopinn.data.scan import Scan
+from ptychopinn.io.models import load_bundle, save_bundle
 
 LOGGER = "ptychopinn-torch"
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config, RefineConfig
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.weights import Weights
-from ptychopinn.preparation import PreparedScan
 
 
 class Progress(Protocol):

@@ -11,7 +11,7 @@ from ptychopinn.cli.options import backend_options, chosen_backend
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
+    from ptychopinn.ops.selector import BackendName
 
 WRITTEN = ("comparison.json", "comparison.png", "log.txt")
 DEFAULT = ("pretrained", "pretrained+refine", "refine")
@@ -59,10 +59,10 @@ def command(
     With a known object in the scan the scores against it are part of the table.
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
-    from ptychopinn.comparison import compare, parse_method
-    from ptychopinn.files import refuse_existing, write_json
+    from ptychopinn.io.atomic import refuse_existing, write_json
     from ptychopinn.report.figures import save_comparison
-    from ptychopinn.workflows import package_versions
+    from ptychopinn.workflows.compare import compare, parse_method
+    from ptychopinn.workflows.verbs import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)
     parsed = [parse_method(method) for method in methods]

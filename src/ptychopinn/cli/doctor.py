@@ -7,9 +7,12 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.base import Ops
 
 Status = Literal["ok", "missing", "error", "info"]
 
@@ -94,7 +97,7 @@ def examine() -> tuple[list[Finding], list[str]]:
         state["lightning"] = "error"
     findings.append(Finding("CPU cores", "info", str(cores())))
     findings.append(Finding("memory", "info", memory()))
-    findings.append(check_oracle())
+    findings.append(check_numpy())
 
     backends: list[str] = []
     if state["torch"] == "ok":
@@ -149,19 +152,22 @@ def memory() -> str:
     return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
 
 
-def check_oracle() -> Finding:
-    """Are the FFT unitary and the light conserved by the reference forward model?"""
+def check_numpy() -> Finding:
+    """Are light conserved and fields inverted by the forward model in double precision?"""
     import numpy as np
 
-    from ptychopinn.physics.forward import exit_waves, fft, ifft, intensities
+    from ptychopinn.ops.numpy import NumpyOps
+    from ptychopinn.physics import forward
 
     canvas, probe, positions = _example()
-    waves = exit_waves(canvas, probe, positions)
-    lit = (np.abs(waves) ** 2).sum()
-    counted = intensities(canvas, probe, positions).sum()
-    light = abs(float(counted / lit) - 1)
-    inverse = float(np.abs(ifft(fft(waves)) - waves).max())
-    worst = max(light, inverse)
+    xp, n = NumpyOps(), probe.shape[-1]
+    empty = np.zeros((len(positions), n, n))
+    batch = forward.pattern_batch(xp, empty, positions, canvas.shape, (0, 0), probe)
+    patches, fields, counted = forward.modelled(xp, forward.FAR_FIELD, canvas, batch)
+    waves = forward.exit_waves(xp, batch.probes, patches)
+    light = abs(float(counted.sum() / (np.abs(waves) ** 2).sum()) - 1)
+    back, _ = forward.backward(xp, forward.FAR_FIELD, fields, batch)
+    worst = max(light, float(np.abs(back - waves).max()))
     if not worst < 1e-10:
         return Finding(
             "physics, NumPy",
@@ -187,7 +193,7 @@ def check_torch() -> list[Finding]:
 def check_tensorflow() -> list[Finding]:
     """The devices of TensorFlow, each with the forward model compared to the reference."""
     try:
-        import ptychopinn.backends.tensorflow  # noqa: F401 - imports it quietly
+        import ptychopinn.ops.tensorflow  # noqa: F401 - imports it quietly
     except (ImportError, OSError, RuntimeError) as error:
         return [_unusable("tensorflow", error)]
     import tensorflow as tf
@@ -243,47 +249,31 @@ def _cuda_count() -> int:
 
 
 def _torch_difference(device: str) -> float:
-    """Largest difference of the patterns of PyTorch and of the reference, relative to the peak."""
-    import numpy as np
-    import torch
+    """Largest difference of the patterns of PyTorch and of NumPy, relative to the peak."""
+    from ptychopinn.ops.options import TorchExecution
+    from ptychopinn.ops.torch import TorchOps
 
-    from ptychopinn.backends.pytorch import physics
-    from ptychopinn.physics.forward import intensities, split_positions
-
-    canvas, probe, positions = _example()
-    n = probe.shape[-1]
-    corner, fraction = split_positions(positions, n)
-    field = torch.as_tensor(canvas, dtype=torch.complex64, device=device)
-    probes = physics.shifted_probes(
-        torch.as_tensor(probe, dtype=torch.complex64, device=device),
-        torch.as_tensor(fraction, dtype=torch.float32, device=device),
-    )
-    rows = physics.row_index(torch.as_tensor(corner, device=device), n, canvas.shape[1])
-    far = physics.far_field(probes, physics.gather(field, rows))
-    found = physics.from_fft_order(physics.intensity(far)).cpu().numpy()
-    expected = intensities(canvas, probe, positions)
-    return float(np.abs(found - expected).max() / expected.max())
+    xp = TorchOps(TorchExecution(accelerator="cpu" if device == "cpu" else "cuda"))
+    return _difference(xp)
 
 
 def _tensorflow_difference(device: str) -> float:
     """The same for TensorFlow."""
-    import numpy as np
-    import tensorflow as tf
+    from ptychopinn.ops.options import TFExecution
+    from ptychopinn.ops.tensorflow import TensorflowOps
 
-    from ptychopinn.backends.tensorflow import physics
-    from ptychopinn.physics.forward import intensities, split_positions
+    xp = TensorflowOps(TFExecution(accelerator="cpu" if device == "cpu" else "cuda"))
+    return _difference(xp)
+
+
+def _difference(xp: Ops) -> float:
+    import numpy as np
+
+    from ptychopinn.physics.forward import intensities, predict
 
     canvas, probe, positions = _example()
-    n = probe.shape[-1]
-    corner, fraction = split_positions(positions, n)
-    with tf.device(f"/{device}"):
-        field = tf.constant(canvas, tf.complex64)
-        probes = physics.shifted_probes(
-            tf.constant(probe, tf.complex64), tf.constant(fraction, tf.float32)
-        )
-        index = physics.pixel_index(tf.constant(corner, tf.int32), n, canvas.shape[1])
-        far = physics.far_field(probes, physics.gather(field, index, n))
-        found = physics.from_fft_order(physics.intensity(far)).numpy()
+    with xp.running():
+        ((_, found),) = predict(xp, canvas.astype(np.complex64), probe, positions)
     expected = intensities(canvas, probe, positions)
     return float(np.abs(found - expected).max() / expected.max())
 

@@ -55,15 +55,15 @@ def command(
     them or both; they may be the same file.
     """
     from ptychopinn.errors import InputError
-    from ptychopinn.files import refuse_existing, write_json
+    from ptychopinn.io.atomic import refuse_existing, write_json
 
     if truth is None and data is None:
         raise InputError(
             "evaluate needs something to compare with, received neither --truth nor --data; "
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
+    from ptychopinn.data.reconstruction import load_reconstruction
     from ptychopinn.evaluation import evaluate
-    from ptychopinn.result import load_reconstruction
 
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)

@@ -67,7 +67,7 @@ def _kind(path: Path) -> str:
 def _bundle(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    from ptychopinn.bundle import load_bundle
+    from ptychopinn.io.models import load_bundle
 
     bundle = load_bundle(path)
     return {
@@ -86,7 +86,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 def _result(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    from ptychopinn.result import load_reconstruction
+    from ptychopinn.data.reconstruction import load_reconstruction
 
     result = load_reconstruction(path)
     seen = result.weight > 0

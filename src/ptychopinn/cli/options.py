@@ -12,10 +12,10 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ptychopinn.backends.options import INFERENCE_ONLY, TRAINING_ONLY, Execution
-from ptychopinn.backends.selector import BACKENDS, KINDS, BackendName, choose
 from ptychopinn.config import validated
 from ptychopinn.errors import InputError
+from ptychopinn.ops.options import INFERENCE_ONLY, TRAINING_ONLY, Execution
+from ptychopinn.ops.selector import BACKENDS, KINDS, BackendName, choose
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.cli.options import config_options, given
 from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
+from ptychopinn.ops.options import TorchExecution
 
 WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
 MODEL = ("iterations", "updates", "width", "levels", "momentum")
@@ -55,8 +55,8 @@ def command(
     learns from the true objects beside the patterns. It needs PyTorch. Ctrl-C saves what is there.
     """
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.files import atomic_path, refuse_existing, write_json
-    from ptychopinn.workflows import config_of, open_model, package_versions, pretrain
+    from ptychopinn.io.atomic import atomic_path, refuse_existing, write_json
+    from ptychopinn.workflows.verbs import config_of, open_model, package_versions, pretrain
 
     model = given(flags, ModelConfig)
     if start is not None:

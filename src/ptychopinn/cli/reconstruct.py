@@ -12,7 +12,7 @@ from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
+    from ptychopinn.ops.selector import BackendName
 
 # Passes of the refinement that follows when the given probe does not fit: enough for a picture,
 # the command refine goes on from there.
@@ -65,14 +65,14 @@ def command(
 
     from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
-    from ptychopinn.files import refuse_existing
+    from ptychopinn.io.atomic import refuse_existing
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
     from ptychopinn.config import RefineConfig
-    from ptychopinn.workflows import PRETRAINED, open_model, reconstruct_with_report
-    from ptychopinn.workflows import refine as refined
+    from ptychopinn.workflows.verbs import PRETRAINED, open_model, reconstruct_with_report
+    from ptychopinn.workflows.verbs import refine as refined
 
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)

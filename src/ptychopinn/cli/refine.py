@@ -13,7 +13,7 @@ from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.selector import BackendName
+    from ptychopinn.ops.selector import BackendName
 
 
 @click.command()
@@ -62,12 +62,12 @@ def command(
 
     from ptychopinn.cli.console import ProgressBar, logging_to, stderr
     from ptychopinn.cli.results import write_result
-    from ptychopinn.files import refuse_existing
+    from ptychopinn.io.atomic import refuse_existing
 
     begun = time.perf_counter()
     config = validated(RefineConfig, given(flags, RefineConfig))
     if config.engine == "ptychi":
-        from ptychopinn.engines import ptychi
+        from ptychopinn.solvers import ptychi
 
         ptychi.execution_for(backend, None, uncertainty)
         ptychi.require()
@@ -76,8 +76,8 @@ def command(
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
-    from ptychopinn.result import RESULT_FILE, load_reconstruction
-    from ptychopinn.workflows import refine
+    from ptychopinn.data.reconstruction import RESULT_FILE, load_reconstruction
+    from ptychopinn.workflows.verbs import refine
 
     result = None
     if source.is_dir() or source.name == RESULT_FILE:

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from ptychopinn.cli.console import LogFile
-    from ptychopinn.workflows import ReconstructionReport
+    from ptychopinn.workflows.verbs import ReconstructionReport
 
 WRITTEN = (
     "reconstruction.h5",
@@ -54,9 +54,9 @@ def write_result(
 
     from ptychopinn.cli.console import command_line
     from ptychopinn.errors import PoorFitError
-    from ptychopinn.files import write_json
+    from ptychopinn.io.atomic import write_json
     from ptychopinn.report.figures import save_amplitude, save_phase, save_uncertainty
-    from ptychopinn.workflows import package_versions
+    from ptychopinn.workflows.verbs import package_versions
 
     result, fit = report.result, report.misfit
     stage = time.perf_counter()

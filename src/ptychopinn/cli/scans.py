@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ptychopinn.scan import Scan
+    from ptychopinn.data.scan import Scan
 
 F = TypeVar("F", bound=Callable[..., Any])
 

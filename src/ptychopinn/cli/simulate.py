@@ -12,7 +12,7 @@ from ptychopinn.config import read_config_file, validated
 from ptychopinn.simulation.config import SimulationConfig
 
 if TYPE_CHECKING:
-    from ptychopinn.scan import Scan
+    from ptychopinn.data.scan import Scan
 
 
 @click.command()

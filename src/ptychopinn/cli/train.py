@@ -14,9 +14,9 @@ from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
 
 if TYPE_CHECKING:
-    from ptychopinn.backends.options import Execution
-    from ptychopinn.backends.selector import BackendName
-    from ptychopinn.scan import Scan
+    from ptychopinn.data.scan import Scan
+    from ptychopinn.ops.options import Execution
+    from ptychopinn.ops.selector import BackendName
 
 CONFIG = "config.json"
 LOG = "log.txt"
@@ -88,7 +88,7 @@ def command(
     the run. Only --epochs, --early-stopping and --collapse-patience may be changed then.
     """
     from ptychopinn.errors import InputError
-    from ptychopinn.files import refuse_existing
+    from ptychopinn.io.atomic import refuse_existing
 
     layers = []
     if resume:
@@ -104,7 +104,7 @@ def command(
             )
         layers.append(read_config_file(output / CONFIG))
     elif start is not None:
-        from ptychopinn.workflows import config_of, open_model
+        from ptychopinn.workflows.verbs import config_of, open_model
 
         layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
     if config_file is not None:
@@ -160,9 +160,9 @@ def run_training(
     """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
     from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
     from ptychopinn.errors import TrainingError
-    from ptychopinn.files import atomic_path, write_json
+    from ptychopinn.io.atomic import atomic_path, write_json
     from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows import complete, package_versions, train
+    from ptychopinn.workflows.verbs import complete, package_versions, train
 
     console = stderr()
     with logging_to(console, quiet) as log_file:

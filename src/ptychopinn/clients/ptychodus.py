@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptychopinn.config import Config
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, scan_of
-from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import ReadOptions
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.ptychodus_product import stack
 from ptychopinn.io.ptychodus_scan import DIFFRACTION, check_patterns
 from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields
-from ptychopinn.plan import subscan_size
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.training.plan import subscan_size
 
 
 def scan_from_arrays(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptychopinn import workflows
-from ptychopinn.backends.selector import BackendName
-from ptychopinn.bundle import Bundle
 from ptychopinn.clients.settings import Translation, starting_model
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, PtychoPINNError
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.io.models import Bundle
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.workflows import verbs as workflows
 
 EpochHook = Callable[[int, Mapping[str, float]], None]
 
@@ -70,7 +70,7 @@ def train(
     directory: Path | None = None,
     on_epoch: EpochHook | None = None,
 ) -> workflows.TrainedModel:
-    """Train as the translated settings say; see :func:`ptychopinn.workflows.train`."""
+    """Train as the translated settings say; see :func:`ptychopinn.workflows.verbs.train`."""
     config = translation.config
     for note in translation.notes:
         logger.info("no effect: %s", note)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ptychopinn.backends.options import Execution
-from ptychopinn.backends.selector import KINDS, BackendName, choose
 from ptychopinn.config import (
     FOREIGN,
     SECTIONS,
@@ -25,6 +23,8 @@ from ptychopinn.config import (
     validated,
 )
 from ptychopinn.errors import InputError
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import KINDS, BackendName, choose
 
 ARCHITECTURE_VARIABLE = "PTYCHOPINN_ARCHITECTURE"
 BACKEND_VARIABLE = "PTYCHOPINN_BACKEND"

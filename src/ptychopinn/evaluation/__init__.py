@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError
 
 if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.evaluation.resolution import FourierRingCorrelation
-    from ptychopinn.result import Reconstruction
-    from ptychopinn.scan import Scan
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -10,18 +10,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.normalization import counts_of_photon
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
-from ptychopinn.physics.forward import split_positions
-from ptychopinn.physics.losses import (
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.ops.workers import Workers
+from ptychopinn.physics import forward
+from ptychopinn.physics.noise import (
     POOR_EXCESS,
     deviance_terms,
     noise_of_amplitude,
     shows_structure,
 )
-from ptychopinn.preparation import counts_of_photon
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan, check_inside
-from ptychopinn.workers import Workers
 
 Verdict = Literal["good", "poor"]
 
@@ -121,32 +122,18 @@ def predict(
     InputError
         When a patch leaves the canvas.
     """
-    import scipy.fft
-
     positions = result.positions_px if positions_px is None else positions_px
     n = result.N
-    on_canvas = positions - result.origin_px
-    check_inside(on_canvas, n, result.object.shape)
-    corner, fraction = split_positions(on_canvas, n)
-    spectrum = scipy.fft.fft2(result.probe)[None]
-    frequency = scipy.fft.fftfreq(n)
-    patches = np.lib.stride_tricks.sliding_window_view(result.object, (n, n))
-    batch = max(1, _BATCH_VALUES // result.probe.size)
-    for start in range(0, len(positions), batch):
-        part = slice(start, min(start + batch, len(positions)))
-        turn_y, turn_x = (
-            np.exp(-2j * np.pi * fraction[part, axis, None] * frequency).astype(np.complex64)
-            for axis in (0, 1)
-        )
-        shifted = scipy.fft.ifft2(
-            spectrum * (turn_y[:, None, :, None] * turn_x[:, None, None, :]),
-            workers=-1,
-            overwrite_x=True,
-        )
-        shifted *= patches[corner[part, 0], corner[part, 1]][:, None]
-        far = scipy.fft.fft2(shifted, norm="ortho", workers=-1, overwrite_x=True)
-        intensity = (far.real**2 + far.imag**2).sum(axis=1)
-        yield part, scipy.fft.fftshift(intensity, axes=(-2, -1))
+    check_inside(positions - result.origin_px, n, result.object.shape)
+    yield from forward.predict(
+        NumpyOps(),
+        result.object,
+        result.probe,
+        positions,
+        result.origin_px,
+        result.propagator,
+        max(1, _BATCH_VALUES // result.probe.size),
+    )
 
 
 def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | None:
@@ -189,8 +176,6 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     InputError
         When result and data do not belong together, the model is empty or no photon was counted.
     """
-    import scipy.fft
-
     chosen = match_patterns(result, data)
     good = data.good_pixels
     m = len(result.positions_px)
@@ -230,8 +215,7 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
                 yield part, frames[:, good]
 
     # The pattern of a flat object: the same everywhere, with the measured mean.
-    vacuum = scipy.fft.fft2(result.probe, norm="ortho")
-    flat = scipy.fft.fftshift((vacuum.real**2 + vacuum.imag**2).sum(axis=0))[good]
+    flat = forward.vacuum_pattern(result.probe, result.propagator)[good]
     flat_amplitude = np.sqrt(flat * np.float32(measured_sum / m / flat.sum(dtype=np.float64)))
 
     def judged(batch: tuple[slice, NDArray[np.float32]]) -> _Sums:

@@ -1,7 +1,7 @@
 """Reading and writing scans.
 
 Every format is one module that says whether a file is its own (``matches``) and reads it
-(``read``); ``FORMATS`` lists them. Whatever the file stores, a :class:`~ptychopinn.scan.Scan` comes
+(``read``); ``FORMATS`` lists them. Whatever the file stores, a :class:`~ptychopinn.data.scan.Scan` comes
 out: photon counts, positions (y, x) in object pixels, a probe in sqrt(counts).
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -36,14 +37,14 @@ from ptychopinn.io.base import (
 from ptychopinn.io.counts import mean_counts, sample_indices
 from ptychopinn.io.native import LazyPatterns
 from ptychopinn.io.probes import read_probe
-from ptychopinn.physics.forward import canvas_for, intensities
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.scaling import (
     check_probe_power,
     global_scale,
     probe_power,
     reconcile_probe,
 )
-from ptychopinn.scan import Scan
 
 __all__ = [
     "FORMATS",
@@ -149,7 +150,7 @@ def scan_of(fields: ScanFields, source: Path) -> Scan:
         counts = sum(
             float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample
         ) / len(sample)
-        check_probe_power(scan.probe, counts, scan.mask)
+        check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
     except InputError as error:
         raise _named(error, source) from error
     return scan
@@ -215,8 +216,8 @@ def checked_scan(fields: ScanFields, source: Path) -> Scan:
 def _reconciled(scan: Scan) -> Scan:
     """The scan with its probe scaled to the measured counts, and its object to probe and counts."""
     counts = mean_counts(scan.diffraction, scan.mask)
-    power = probe_power(scan.probe, scan.mask)
-    probe, factor = reconcile_probe(scan.probe, counts, scan.mask)
+    power = probe_power(scan.probe, scan.mask, scan.propagator)
+    probe, factor = reconcile_probe(scan.probe, counts, scan.mask, scan.propagator)
     _log.info(
         "%s: probe scaled from %.6g to %.6g counts per pattern (amplitude factor %.6g)",
         scan.name,

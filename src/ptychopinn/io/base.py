@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
-from ptychopinn.scan import PatternArray
 
 Units = Literal["counts", "amplitude"]
 
@@ -43,7 +43,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class ScanFields:
-    """The fields of a :class:`~ptychopinn.scan.Scan` in the package's axes and in counts.
+    """The fields of a :class:`~ptychopinn.data.scan.Scan` in the package's axes and in counts.
 
     Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells.
     """

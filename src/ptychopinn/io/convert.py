@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import refuse_existing
 from ptychopinn.io import (
     checked_scan,
     cxi,
@@ -25,6 +24,7 @@ from ptychopinn.io import (
     save_scan,
     scan_of,
 )
+from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, Units, signature
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.probes import read_probe
@@ -41,7 +41,7 @@ from ptychopinn.io.record import (
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The group of a reconstruction.h5 that a product does not have, see ptychopinn.result.
+# The group of a reconstruction.h5 that a product does not have, see ptychopinn.data.reconstruction.
 GROUP = "ptychopinn"
 
 # Formats whose files are read whole, as a record.

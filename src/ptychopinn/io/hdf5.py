@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
+from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import HDF5_DAMAGE, HDF5_SIGNATURE, damaged, signature
 
 

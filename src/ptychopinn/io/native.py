@@ -23,8 +23,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path, refuse_existing
+from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import (
     HDF5_DAMAGE,
     ReadOptions,
@@ -35,7 +36,6 @@ from ptychopinn.io.base import (
     probe_modes,
 )
 from ptychopinn.io.counts import smallest_dtype
-from ptychopinn.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 
 NAME = "native"
 DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"

@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
-from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
 
 NAME = "npz"

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.archive import Archive
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
     HDF5_DAMAGE,
@@ -20,6 +19,7 @@ from ptychopinn.io.base import (
     probe_modes,
     signature,
 )
+from ptychopinn.io.npz_members import Archive
 
 DEFAULT_KEYS = ("probe", "probeGuess")
 NPY_SIGNATURE = b"\x93NUMPY"

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
-from ptychopinn.io.archive import Archive, is_archive
+from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, holds, reading, to_text, writing
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
 
 NAME = "product"

@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import Reader, holds, reading, writing
 from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
-from ptychopinn.scan import check_counts
 
 NAME = "ptychodus"
 DESCRIPTION = "ptychodus diffraction.h5 with product.h5 beside it, or their folder"

@@ -2,7 +2,7 @@
 
 ptychodus calls *product* what belongs to a reconstruction: positions, probe, object and the numbers
 of the experiment. A :class:`Record` keeps it as it is stored, in metres and with everything a
-:class:`~ptychopinn.scan.Scan` has no place for, so that a conversion loses only what the target
+:class:`~ptychopinn.data.scan.Scan` has no place for, so that a conversion loses only what the target
 cannot hold. :func:`scan_fields` turns a record into a scan, :func:`record_of_fields` a scan into a
 record.
 
@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from ptychopinn.data.scan import check_counts, check_inside
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import counts_from_integers, to_counts
-from ptychopinn.physics.forward import canvas_for
-from ptychopinn.scan import check_counts, check_inside
+from ptychopinn.physics.geometry import canvas_for
 
 # The numbers and words of the experiment, by the names of product.h5, and what each is when nothing
 # is known about it.

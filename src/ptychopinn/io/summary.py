@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.io.base import batches
 from ptychopinn.physics.scaling import probe_power
-from ptychopinn.scan import Scan
 
 ENCLOSED = 0.9
 
@@ -70,7 +70,7 @@ def summarise(scan: Scan) -> dict[str, Any]:
         },
         "probe": {
             "modes": len(scan.probe),
-            "power": probe_power(scan.probe, scan.mask),
+            "power": probe_power(scan.probe, scan.mask, scan.propagator),
             "mode_fractions": (modes / modes.sum()).tolist(),
             "diameter_px": diameter,
         },

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.archive import Archive, is_archive
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
     ZIP_SIGNATURE,
@@ -25,6 +24,7 @@ from ptychopinn.io.base import (
     signature,
 )
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.npz_members import Archive, is_archive
 
 NAME = "tike"
 DESCRIPTION = "tike NPZ or NPZ.BZ2 with data, scan, probe"

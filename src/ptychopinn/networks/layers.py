@@ -42,9 +42,7 @@ class LayerKind:
         """Shape and first values of each learned parameter."""
         return {}
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         """The output."""
         raise NotImplementedError
 
@@ -93,9 +91,7 @@ class Convolution(LayerKind):
             first = lambda rng, s: 0.0 * rng.standard_normal(s)  # noqa: E731
         return {"weight": (shape, first), "bias": ((out,), constant(options["bias"]))}
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.conv2d(
             x[0],
             weights["weight"],
@@ -112,9 +108,7 @@ class Activation(LayerKind):
 
     name = "activation"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.activation(options["function"], x[0])
 
 
@@ -132,9 +126,7 @@ class MaxPool(_Shrinking):
 
     name = "max_pool"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.max_pool(x[0], options["factor"])
 
 
@@ -144,9 +136,7 @@ class AveragePool(_Shrinking):
 
     name = "avg_pool"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.avg_pool(x[0], options["factor"])
 
 
@@ -159,9 +149,7 @@ class SpaceToDepth(_Shrinking):
     def channels(self, into: Sequence[int], options: Options) -> int:
         return int(into[0] * options["factor"] ** 2)
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.space_to_depth(x[0], options["factor"])
 
 
@@ -179,9 +167,7 @@ class Upsample(_Growing):
 
     name = "upsample"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.upsample(x[0], options["factor"])
 
 
@@ -194,9 +180,7 @@ class DepthToSpace(_Growing):
     def channels(self, into: Sequence[int], options: Options) -> int:
         return int(into[0] // options["factor"] ** 2)
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.depth_to_space(x[0], options["factor"])
 
 
@@ -206,9 +190,7 @@ class Add(LayerKind):
 
     name = "add"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         total = x[0]
         for other in x[1:]:
             total = total + other
@@ -224,9 +206,7 @@ class Concat(LayerKind):
     def channels(self, into: Sequence[int], options: Options) -> int:
         return sum(into)
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return xp.concat(x, axis=xp.channels)
 
 
@@ -239,9 +219,7 @@ class Channels(LayerKind):
     def channels(self, into: Sequence[int], options: Options) -> int:
         return int(options["stop"] - options["start"])
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         chosen = slice(options["start"], options["stop"])
         return x[0][:, chosen] if xp.channels == 1 else x[0][..., chosen]
 
@@ -252,9 +230,7 @@ class Scale(LayerKind):
 
     name = "scale"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return x[0] * options["factor"]
 
 
@@ -270,9 +246,7 @@ class Pad(LayerKind):
 
     name = "pad"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         return surrounded(xp, x[0], options["pixels"], options["value"])
 
 
@@ -282,9 +256,7 @@ class Border(LayerKind):
 
     name = "border"
 
-    def run(
-        self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]
-    ) -> Array:
+    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
         w = options["pixels"]
         inner = xp.zeros_like(x[0][:, :, w:-w, w:-w] if xp.channels == 1 else x[0][:, w:-w, w:-w])
         return x[0] * surrounded(xp, inner, w, 1.0)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ptychopinn.errors import InputError
 from ptychopinn.networks.layers import LAYERS
 
+
 @dataclass(frozen=True)
 class Layer:
     """One named operation; ``inputs`` are names of earlier layers or of network inputs."""

@@ -202,8 +202,8 @@ class Ops(ABC):
         return None
 
     @abstractmethod
-    def rfft2(self, x: Array, shape: tuple[Any, Any]) -> Array:
-        """The half (..., H', W'//2 + 1) of the DFT of real ``x`` padded to ``shape``."""
+    def rfft2(self, x: Array, shape: tuple[Any, Any] | None = None) -> Array:
+        """The half (..., H, W//2 + 1) of the DFT of real ``x``, padded to ``shape`` if given."""
 
     @abstractmethod
     def irfft2(self, x: Array, shape: tuple[Any, Any]) -> Array: ...
@@ -256,12 +256,10 @@ class Ops(ABC):
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(self, *arguments)`` of arrays, numbers and NamedTuples of them, as one graph
-        where the framework gains by that. The function is one of a module, without state."""
+        where the framework gains by that: all that it depends on is in the arguments."""
         return function(self, *arguments)
 
-    def each(
-        self, work: Callable[[Any], Any], items: Iterable[Any]
-    ) -> Iterator[tuple[Any, Any]]:
+    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)

@@ -157,7 +157,7 @@ class NumpyOps(Ops):
     def ifft2(self, x: Array) -> Array:
         return np.asarray(scipy.fft.ifft2(x, norm="ortho", workers=self.workers))
 
-    def rfft2(self, x: Array, shape: tuple[int, int]) -> Array:
+    def rfft2(self, x: Array, shape: tuple[int, int] | None = None) -> Array:
         return np.asarray(scipy.fft.rfft2(x, s=shape, workers=self.workers))
 
     def irfft2(self, x: Array, shape: tuple[int, int]) -> Array:

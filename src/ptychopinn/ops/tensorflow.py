@@ -227,9 +227,9 @@ class TensorflowOps(Ops):
         side = tf.cast(n, tf.float32)
         return 1 / (side * side)
 
-    def rfft2(self, x: Tensor, shape: tuple[Any, Any]) -> Tensor:
-        have = self.shape(x)[-2:]
-        if have != tuple(shape):
+    def rfft2(self, x: Tensor, shape: tuple[Any, Any] | None = None) -> Tensor:
+        if shape is not None:
+            have = self.shape(x)[-2:]
             x = self.pad(x, (0, 0), (shape[0] - have[0], shape[1] - have[1]), "zero")
         return _half_spectrum(x)
 

@@ -196,7 +196,7 @@ class TorchOps(Ops):
     def ifft2(self, x: Tensor) -> Tensor:
         return torch.fft.ifft2(x, norm="ortho")
 
-    def rfft2(self, x: Tensor, shape: tuple[int, int]) -> Tensor:
+    def rfft2(self, x: Tensor, shape: tuple[int, int] | None = None) -> Tensor:
         return torch.fft.rfft2(x, s=shape)
 
     def irfft2(self, x: Tensor, shape: tuple[int, int]) -> Tensor:

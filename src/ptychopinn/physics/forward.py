@@ -168,6 +168,17 @@ def intensities(
     return found
 
 
+def vacuum_pattern(probe: NDArray[Any], propagator: Propagator = FAR_FIELD) -> NDArray[Any]:
+    """Pattern (N, N) of the bare ``probe`` (P, N, N), zero frequency at [N/2, N/2]."""
+    from ptychopinn.ops.numpy import NumpyOps
+
+    n = probe.shape[-1]
+    ones = np.ones((n, n), probe.dtype)
+    middle = np.array([[n // 2, n // 2]], np.float64)
+    ((_, found),) = predict(NumpyOps(), ones, probe, middle, (0, 0), propagator)
+    return np.asarray(found[0])
+
+
 def check_on_canvas(positions_px: NDArray[Any], n: int, shape: Any, origin_px: Any) -> bool:
     """Whether every patch lies on the canvas (H, W)."""
     corner, _ = split_positions(positions_px, n, origin_px)

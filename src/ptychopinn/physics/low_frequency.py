@@ -77,7 +77,7 @@ def missing_phase(xp: Ops, gradients: Array, centre: Array, low: LowFrequency) -
     planes = xp.reshape(placed, (3, height, width))
     spread = xp.irfft2(xp.rfft2(planes, low.larger) * low.spread, low.larger)
     field = spread[:2] / (spread[2] + FADE * xp.max(spread[2]))
-    slope = xp.sum(xp.rfft2(field, low.larger) * low.integrate, axis=0)
+    slope = xp.sum(xp.rfft2(field) * low.integrate, axis=0)
     return xp.irfft2(slope, low.larger)[:height, :width]
 
 

@@ -55,7 +55,9 @@ class FarField(NamedTuple):
     A common translation of the exit wave changes no intensity, so the remainders do not matter.
     """
 
-    measures_momentum = True
+    @property
+    def measures_momentum(self) -> bool:
+        return True
 
     def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
         return xp.fft2(waves)
@@ -85,7 +87,9 @@ class AngularSpectrum(NamedTuple):
 
     kernel: Array
 
-    measures_momentum = False
+    @property
+    def measures_momentum(self) -> bool:
+        return False
 
     def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
         return xp.ifft2(xp.fft2(waves) * self._transfer(xp, waves, fraction, 1))
@@ -123,6 +127,13 @@ def near_field(
     root = np.sqrt(np.maximum(along, 0))
     phase = 2 * np.pi * distance_m / wavelength * (along - 1) / (root + 1)
     return AngularSpectrum(np.where(along > 0, np.exp(1j * phase), 0).astype(precision))
+
+
+def focus(pupil: NDArray[Any]) -> NDArray[np.complex128]:
+    """The field (N, N) in the focus of a lens with this pupil function; both are centred on
+    [N/2, N/2]. The inverse unitary DFT."""
+    field = np.fft.ifft2(np.fft.ifftshift(pupil), norm="ortho")
+    return np.asarray(np.fft.fftshift(field), np.complex128)
 
 
 def ramp(xp: Ops, field: Array, shift_px: Array) -> Array:

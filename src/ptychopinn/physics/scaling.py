@@ -16,23 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.physics.forward import fft
+from ptychopinn.physics.forward import FAR_FIELD, vacuum_pattern
+from ptychopinn.physics.propagators import Propagator
 
 # A real object transmits at most everything, and few transmit less than a thousandth.
 MAX_COUNTS_OVER_POWER = 4.0
 MIN_COUNTS_OVER_POWER = 1e-3
 
 
-def probe_power(probe: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> float:
+def probe_power(
+    probe: NDArray[Any],
+    mask: NDArray[np.bool_] | None = None,
+    propagator: Propagator = FAR_FIELD,
+) -> float:
     """Counts that ``probe`` (P, N, N) puts on the good pixels of ``mask`` (N, N) through vacuum."""
     exact = np.asarray(probe, dtype=np.complex128)
     if mask is None:
         return float((np.abs(exact) ** 2).sum())
-    return float((np.abs(fft(exact)) ** 2)[..., mask].sum())
+    modes = exact.reshape(-1, *exact.shape[-2:])
+    return float(vacuum_pattern(modes, propagator)[mask].sum())
 
 
 def reconcile_probe(
-    probe: NDArray[Any], mean_counts: float, mask: NDArray[np.bool_] | None = None
+    probe: NDArray[Any],
+    mean_counts: float,
+    mask: NDArray[np.bool_] | None = None,
+    propagator: Propagator = FAR_FIELD,
 ) -> tuple[NDArray[np.complex64], float]:
     """Scale a probe of unknown units to sqrt(counts).
 
@@ -54,7 +63,7 @@ def reconcile_probe(
     InputError
         When either number is zero or not finite.
     """
-    power = probe_power(probe, mask)
+    power = probe_power(probe, mask, propagator)
     for name, value in (("the patterns", mean_counts), ("the probe", power)):
         if not (np.isfinite(value) and value > 0):
             raise InputError(
@@ -66,14 +75,17 @@ def reconcile_probe(
 
 
 def check_probe_power(
-    probe: NDArray[Any], mean_counts: float, mask: NDArray[np.bool_] | None = None
+    probe: NDArray[Any],
+    mean_counts: float,
+    mask: NDArray[np.bool_] | None = None,
+    propagator: Propagator = FAR_FIELD,
 ) -> None:
     """Raise InputError when a probe stated in sqrt(counts) contradicts the measured counts.
 
     The ratio ``mean_counts / power`` is the mean transmission of the object: more than 4 or less
     than 1/1000 means that one of the two has other units.
     """
-    power = probe_power(probe, mask)
+    power = probe_power(probe, mask, propagator)
     if not power * MIN_COUNTS_OVER_POWER <= mean_counts <= power * MAX_COUNTS_OVER_POWER:
         raise InputError(
             "the probe must be in sqrt(counts) and agree with the patterns, received a probe of "

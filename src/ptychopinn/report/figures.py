@@ -19,12 +19,12 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.alignment import cut
-from ptychopinn.files import atomic_path
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.io.atomic import atomic_path
 
 UNSEEN = "#9a9a9a"
 INK = "#1f2933"

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
+from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.scaling import check_probe_power, probe_power
-from ptychopinn.scan import Scan
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
 from ptychopinn.simulation.objects import make_object
@@ -57,7 +58,7 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
     probe = make_probe(config, np.random.default_rng(np.random.SeedSequence(config.probe_seed)))
     true = make_positions(config, for_scan)
     stored = true + config.position_error_px * for_errors.standard_normal(true.shape)
-    shape, corner = forward.canvas_for(np.concatenate((true, stored)), n, MARGIN)
+    shape, corner = canvas_for(np.concatenate((true, stored)), n, MARGIN)
     truth = make_object(config, shape, for_object)
     # An object from a file can be larger than needed: the scan is put in its middle.
     origin = corner - (np.array(truth.shape) - shape) // 2

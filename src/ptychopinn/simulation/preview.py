@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
-from ptychopinn.scan import Scan
+from ptychopinn.io.atomic import atomic_path
 
 
 def save_preview(scan: Scan, path: str | Path, *, force: bool = False) -> None:

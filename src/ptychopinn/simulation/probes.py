@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.physics import forward
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.propagators import focus, fourier_shift
 from ptychopinn.simulation.arrays import read_array
 from ptychopinn.simulation.config import SimulationConfig
 
@@ -69,9 +70,8 @@ def focused_pupil(config: SimulationConfig, astigmatism_angle: float, coma_angle
         + config.astigmatism * rho**2 * np.cos(2 * (theta - astigmatism_angle))
         + config.coma * (3 * rho**3 - 2 * rho) * np.cos(theta - coma_angle)
     )
-    field = forward.ifft(_pupil(config, radius, edge) * np.exp(2j * np.pi * wavefront))
-    # The inverse transform puts the optical axis at pixel [0, 0]; bring it to [N/2, N/2].
-    return _confined(_centre(np.fft.fftshift(field)))
+    field = focus(_pupil(config, radius, edge) * np.exp(2j * np.pi * wavefront))
+    return _confined(_centre(field))
 
 
 def _pupil(
@@ -96,7 +96,7 @@ def _centre(field: Complex) -> Complex:
     u = np.arange(n) - n // 2
     weight = np.abs(field) ** 2 / (np.abs(field) ** 2).sum()
     centre = np.array(((weight.sum(axis=1) * u).sum(), (weight.sum(axis=0) * u).sum()))
-    return forward.fourier_shift(field, -centre).astype(np.complex128)
+    return np.asarray(fourier_shift(NumpyOps(), field, -centre), np.complex128)
 
 
 def _confined(field: Complex) -> Complex:

@@ -55,16 +55,16 @@ class Schedule:
         """Stage of the next pass, given the misfit of every pass so far; None at the end."""
         done = len(misfits)
         if done >= self.config.passes:
-            rephase_gain None
+            return None
         last = self.number == len(STAGES) - 1
         window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
         if done - self.entered > window:
             gain = 1 - misfits[-1] / misfits[-1 - window]
             if gain < window * least:
                 if last:
-                    rephase_gain None
+                    return None
                 self.number, self.entered = self.number + 1, done
-        rephase_gain STAGES[self.number]
+        return STAGES[self.number]
 
 
 class PhysicsSolver(Solver):
@@ -164,7 +164,10 @@ class _Iterations:
 
 
 def fixed_gauge(
-    obj: NDArray[np.complex64], illumination: NDArray[Any], probe: NDArray[np.complex64], power: float
+    obj: NDArray[np.complex64],
+    illumination: NDArray[Any],
+    probe: NDArray[np.complex64],
+    power: float,
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     """Object (H, W) and probe (P, N, N) in one gauge.
 
@@ -186,6 +189,4 @@ def fixed_gauge(
 
     factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
     flat = obj / factor * ramp(obj.shape, -1)
-    return flat.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(
-        np.complex64
-    )
+    return flat.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(np.complex64)

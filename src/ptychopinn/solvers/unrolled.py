@@ -96,7 +96,12 @@ class Unrolled:
     def updates(self) -> int:
         """Number U of updates in a pass."""
         vectors = self.network.description.vectors
-        return len(vectors["step"]) // len(vectors["gain"])
+        return len(vectors["step"]) // self.count
+
+    @property
+    def count(self) -> int:
+        """Number K of passes."""
+        return len(self.network.description.vectors["gain"])
 
     def passes(
         self,
@@ -114,7 +119,7 @@ class Unrolled:
         """
         vectors = self.network.vectors
         state = Descent(problem, start, low=low)
-        for k in range(len(self.network.description.vectors["gain"])):
+        for k in range(self.count):
             yield self._pass(k, state, vectors, guarded)
 
     def _pass(self, k: int, state: Descent, vectors: Any, guarded: bool) -> Pass:
@@ -189,7 +194,8 @@ class CanvasNetworkSolver(Solver):
     def run(
         self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
     ) -> Iterator[Step]:
-        xp, progress = self.xp, Silent() if progress is None else progress
+        xp = self.xp
+        heard: Progress = Silent() if progress is None else progress
         losses: list[float] = []
         shares: list[float] = []
         with xp.running():
@@ -207,15 +213,13 @@ class CanvasNetworkSolver(Solver):
                 len(losses),
             )
 
-        while True:
-            progress.epoch(len(losses), 1)
+        for number in range(self.unrolled.count):
+            heard.epoch(number, 1)
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
-                found = next(passes, None)
-                if found is None:
-                    return
+                found = next(passes)
                 losses.append(float(found.misfit))
             shares.append(found.share)
-            progress.step(losses[-1], 0.0)
-            progress.epoch_done(len(losses) - 1, {"misfit": losses[-1]})
-            yield Step(len(losses), losses[-1], result)
+            heard.step(losses[-1], 0.0)
+            heard.epoch_done(number, {"misfit": losses[-1]})
+            yield Step(number + 1, losses[-1], result)

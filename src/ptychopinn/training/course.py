@@ -9,9 +9,9 @@ from typing import Any
 
 from ptychopinn.backends.base import Progress
 from ptychopinn.config import Config
-from ptychopinn.plan import GroupPlan
 from ptychopinn.training.health import HealthCheck
 from ptychopinn.training.history import History, write_table
+from ptychopinn.training.plan import GroupPlan
 from ptychopinn.training.schedule import Schedule
 
 

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ptychopinn.files import atomic_path
+from ptychopinn.io.atomic import atomic_path
 
 # Metric -> (epoch, value) pairs, epochs counted from 1.
 History = dict[str, list[tuple[int, float]]]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.backends.base import TrainingOutcome
-from ptychopinn.backends.selector import BACKENDS, BackendName
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import damaged, read_checkpoint
 from ptychopinn.training.history import History
 

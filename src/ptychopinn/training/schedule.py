@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptychopinn.config import Config
-from ptychopinn.plan import GroupPlan
+from ptychopinn.training.plan import GroupPlan
 
 # A validation loss that fell by less than this has not improved: a share of it, or its absolute
 # value for a loss that is a logarithm, of which a share would mean nothing, least of all below 0.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.physics.losses import noise_of_amplitude, shows_structure
+from ptychopinn.physics.noise import noise_of_amplitude, shows_structure
 from ptychopinn.training.objective import Prediction
 
 Array = NDArray[Any]

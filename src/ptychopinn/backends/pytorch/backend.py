@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptychopinn.backends.base import Progress, TrainingOutcome
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch.inference import reconstruct
 from ptychopinn.backends.pytorch.refinement import refine
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.weights import Weights
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.ops.options import TorchExecution
 
 __all__ = ["reconstruct", "refine", "train"]
 

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.network import BuiltNetwork
-from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     DAMPING,
@@ -26,6 +25,7 @@ from ptychopinn.networks.unrolled import (
     RIM,
     spare_intensity,
 )
+from ptychopinn.solvers.patches import TILE, tiles
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
-from ptychopinn.plan import Work
-from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.data import Batch, read_batch
 from ptychopinn.training.interruption import ignore_signals
+from ptychopinn.training.plan import Work
 
 
 class WorkDataset(Dataset[Any]):

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.errors import InputError
+from ptychopinn.ops.options import TorchExecution
 
 __all__ = ["TorchExecution", "computing", "device_of"]
 

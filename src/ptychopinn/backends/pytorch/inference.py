@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from ptychopinn.backends.base import CanvasResult
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
@@ -19,16 +18,17 @@ from ptychopinn.backends.pytorch.family import PatchFamily, patch_weight, patter
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.canvas_plan import canvas_subsets
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan, batch_length, slices
 from ptychopinn.errors import InputError
-from ptychopinn.inference import (
+from ptychopinn.networks.registry import describe, family
+from ptychopinn.ops.options import TorchExecution
+from ptychopinn.physics.forward import canvas_for
+from ptychopinn.solvers.patches import (
     CANVAS_BYTES,
     canvas_result,
     kept,
     reconstruct_patches,
 )
-from ptychopinn.networks.registry import describe, family
-from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan, batch_length, slices
 
 # Memory of the patterns that one batch works on: little enough to stay in the caches of a CPU.
 BATCH_BYTES = 8 << 20

@@ -12,8 +12,8 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
-from ptychopinn.backends.selector import installed
 from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.ops.selector import installed
 from ptychopinn.training.history import History
 
 EXPERIMENT = "ptychopinn"

@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ptychopinn.backends.base import Progress
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasEstimate, CanvasNetwork
 from ptychopinn.backends.pytorch.execution import computing, device_of
@@ -35,11 +34,12 @@ from ptychopinn.backends.pytorch.family import single_problem
 from ptychopinn.backends.pytorch.network import BuiltNetwork
 from ptychopinn.canvas_plan import canvas_subsets
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import TrainingError
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
+from ptychopinn.ops.options import TorchExecution
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan, prepare
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.training.data import known_object
 from ptychopinn.training.interruption import StopFlag, Stopped, ignore_signals

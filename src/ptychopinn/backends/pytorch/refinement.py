@@ -1,7 +1,7 @@
 """Plain physics iterations: object, probe modes and scan positions until the misfit stands still.
 
 The updates are those of the canvas network without its learned correction (see
-:mod:`ptychopinn.networks.unrolled`), in the stages of :mod:`ptychopinn.refinement`. A position is
+:mod:`ptychopinn.networks.unrolled`), in the stages of :mod:`ptychopinn.solvers.refinement`. A position is
 moved along
 
     delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import physics
 from ptychopinn.backends.pytorch.canvas import CanvasProblem, Descent, PatternBatch
 from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.inference import canvas_problem
 from ptychopinn.config import RefineConfig
-from ptychopinn.inference import canvas_result
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.ops.options import TorchExecution
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
+from ptychopinn.solvers.patches import canvas_result
+from ptychopinn.solvers.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
 
 
 def refine(
@@ -52,7 +52,7 @@ def refine(
 
 
 class PhysicsIterations:
-    """See :class:`ptychopinn.refinement.Iterations`."""
+    """See :class:`ptychopinn.solvers.refinement.Iterations`."""
 
     def __init__(
         self,

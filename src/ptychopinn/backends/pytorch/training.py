@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ptychopinn.backends.base import Progress, TrainingOutcome
-from ptychopinn.backends.options import TorchExecution
 from ptychopinn.backends.pytorch import losses, physics
 from ptychopinn.backends.pytorch.callbacks import Checkpoints, CourseCallback
 from ptychopinn.backends.pytorch.checkpoint import BACKEND, SafetensorsCheckpointIO
@@ -29,15 +28,16 @@ from ptychopinn.backends.pytorch.execution import computing, device_of
 from ptychopinn.backends.pytorch.family import build_family
 from ptychopinn.backends.pytorch.loggers import EpochLog
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.networks.weights import Weights
-from ptychopinn.plan import GroupPlan
-from ptychopinn.preparation import PreparedScan
+from ptychopinn.ops.options import TorchExecution
 from ptychopinn.training.course import Course
 from ptychopinn.training.data import Batch, known_object, needs_truth
 from ptychopinn.training.health import check_loss, judge_result
 from ptychopinn.training.interruption import StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction, objective
+from ptychopinn.training.plan import GroupPlan
 from ptychopinn.training.run import (
     BEST,
     CHECKPOINTS,

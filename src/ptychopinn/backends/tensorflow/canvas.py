@@ -15,7 +15,6 @@ from tensorflow import Tensor
 
 from ptychopinn.backends.tensorflow import graphs, physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
-from ptychopinn.inference import TILE, tiles
 from ptychopinn.networks.unrolled import (
     DAMP_UNIT,
     DAMPING,
@@ -25,7 +24,8 @@ from ptychopinn.networks.unrolled import (
     PROBE_STEP,
     spare_intensity,
 )
-from ptychopinn.workers import ALONE, Workers
+from ptychopinn.ops.workers import ALONE, Workers
+from ptychopinn.solvers.patches import TILE, tiles
 
 
 class PatternBatch(NamedTuple):

@@ -8,9 +8,9 @@ from functools import partial
 
 import tensorflow as tf
 
-from ptychopinn.backends.options import TFExecution
 from ptychopinn.errors import InputError
-from ptychopinn.workers import Workers
+from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.workers import Workers
 
 __all__ = ["TFExecution", "computing", "working"]
 

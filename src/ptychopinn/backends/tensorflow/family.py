@@ -22,12 +22,12 @@ from ptychopinn.backends.tensorflow import graphs, physics
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
 from ptychopinn.canvas_plan import judged_subsets, places
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights, initial_weights
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
-from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.data import Batch
 from ptychopinn.training.objective import Estimate, Prediction
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.backends.base import CanvasResult
-from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.canvas import CanvasNetwork, CanvasProblem, PatternBatch
 from ptychopinn.backends.tensorflow.execution import computing, working
@@ -21,17 +20,18 @@ from ptychopinn.backends.tensorflow.family import PatchFamily, pattern_batch
 from ptychopinn.backends.tensorflow.network import BuiltNetwork
 from ptychopinn.canvas_plan import canvas_subsets, places
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan, batch_length
 from ptychopinn.errors import InputError
-from ptychopinn.inference import (
+from ptychopinn.networks.registry import describe, family
+from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.workers import ALONE, Workers
+from ptychopinn.physics.forward import canvas_for
+from ptychopinn.solvers.patches import (
     CANVAS_BYTES,
     canvas_result,
     kept,
     reconstruct_patches,
 )
-from ptychopinn.networks.registry import describe, family
-from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan, batch_length
-from ptychopinn.workers import ALONE, Workers
 
 # Memory of the patterns that one batch works on: calling a graph costs as much as some patterns,
 # so batches are larger than the caches of a CPU.

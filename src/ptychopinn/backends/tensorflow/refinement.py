@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.backends.base import CanvasResult, Progress, Refined
-from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import physics
 from ptychopinn.backends.tensorflow.canvas import CanvasProblem, Descent, PatternBatch
 from ptychopinn.backends.tensorflow.execution import computing, working
@@ -29,12 +28,13 @@ from ptychopinn.backends.tensorflow.graphs import (
 )
 from ptychopinn.backends.tensorflow.inference import canvas_problem
 from ptychopinn.config import RefineConfig
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
-from ptychopinn.inference import canvas_result
+from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.workers import Workers
 from ptychopinn.physics.forward import canvas_for
-from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
-from ptychopinn.workers import Workers
+from ptychopinn.solvers.patches import canvas_result
+from ptychopinn.solvers.refinement import MARGIN, Stage, iterate, least_squares_moves, level, moved
 
 
 def refine(
@@ -64,7 +64,7 @@ def refine(
 
 
 class PhysicsIterations:
-    """See :class:`ptychopinn.refinement.Iterations`."""
+    """See :class:`ptychopinn.solvers.refinement.Iterations`."""
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from ptychopinn.backends.base import Progress, TrainingOutcome
-from ptychopinn.backends.options import TFExecution
 from ptychopinn.backends.tensorflow import checkpoint, losses
 from ptychopinn.backends.tensorflow.checkpoint import BACKEND
 from ptychopinn.backends.tensorflow.execution import computing
@@ -21,16 +20,17 @@ from ptychopinn.backends.tensorflow.family import Inputs, build_family
 from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
 from ptychopinn.backends.tensorflow.summaries import Summaries
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import TrainingError
 from ptychopinn.networks.weights import Weights
+from ptychopinn.ops.options import TFExecution
 from ptychopinn.physics.forward import fft
-from ptychopinn.plan import GroupPlan, Work
-from ptychopinn.preparation import PreparedScan
 from ptychopinn.training.course import Course
 from ptychopinn.training.data import Batch, known_object, needs_truth, read_batch
 from ptychopinn.training.health import check_loss, judge_result
 from ptychopinn.training.interruption import StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction, objective
+from ptychopinn.training.plan import GroupPlan, Work
 from ptychopinn.training.run import (
     BEST,
     CHECKPOINTS,

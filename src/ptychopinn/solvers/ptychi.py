@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
@@ -29,16 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptychopinn.backends.base import CanvasResult, Progress, Refined
-from ptychopinn.backends.options import Execution, TorchExecution
-from ptychopinn.backends.selector import BackendName
 from ptychopinn.config import RefineConfig
+from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.inference import canvas_result
-from ptychopinn.physics.forward import canvas_for, illumination
-from ptychopinn.preparation import PreparedScan
-from ptychopinn.refinement import level
-from ptychopinn.scan import check_counts
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.ops.options import Execution, TorchExecution
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.physics.geometry import canvas_for, illumination
+from ptychopinn.solvers.physics import fixed_gauge
+from ptychopinn.solvers.result import canvas_result
 
 if TYPE_CHECKING:
     import torch
@@ -128,63 +129,90 @@ def stage(config: RefineConfig) -> dict[str, Any]:
     }
 
 
-def refine(
-    scan: PreparedScan,
-    config: RefineConfig,
-    execution: TorchExecution,
-    start: CanvasResult | None,
-    progress: Progress,
-) -> Refined:
-    """Iterations of pty-chi from ``start``, or from an object of ones; all passes are made.
+class PtychiSolver(Solver):
+    """Iterations of pty-chi; all passes are made.
 
     All patterns are held in memory, in single precision. ``losses`` of the canvas is the relative
     amplitude misfit during each pass; pty-chi counts bad pixels in it, as if they had seen nothing.
-
-    Raises
-    ------
-    TrainingError
-        When the iterations diverge.
+    While its steps are watched, default device and random generators of the process are those of
+    pty-chi.
     """
-    from ptychi.api.task import PtychographyTask
 
-    from ptychopinn.backends.pytorch.execution import computing, device_of
+    def __init__(self, config: RefineConfig, execution: Execution) -> None:
+        assert isinstance(execution, TorchExecution)  # see execution_for
+        self.config, self.execution = config, execution
 
-    n, positions = scan.scan.N, scan.scan.positions_px
-    moves = max(0, config.passes - config.positions_from) if config.refine_positions else 0
-    shape, corner = canvas_for(positions, n, MARGIN + int(np.ceil(LARGEST_MOVE * moves)))
-    # Single precision is finest in the middle of the canvas.
-    middle = corner + np.array(shape) // 2
-    given = (positions - middle).astype(np.float32)
-    canvas = np.ones(shape, np.complex64) if start is None else start.on(shape, corner)
-    to_fields = np.float32(1 / (scan.input_scale * n))
-    counts = np.asarray(scan.scan.diffraction[:])
-    check_counts(counts)
-    # Weights of variable probe modes are not used; without them pty-chi would set up the logging
-    # of the process to say so.
-    with (
-        computing(execution),
-        _process_kept(),
-        PtychographyTask(
-            _options(config, device_of(execution), tuple(middle - corner)),
-            diffraction_data=counts.astype(np.float32) * scan.scan.good_pixels,
-            valid_pixel_mask=scan.scan.good_pixels.copy(),
-            object_data=canvas[None],
-            probe_data=scan.probe[None] * to_fields,
-            probe_position_y_px=given[:, 0].copy(),
-            probe_position_x_px=given[:, 1].copy(),
-            opr_mode_weights_data=np.ones((scan.scan.M, 1), np.float32),
-        ) as task,
-    ):
-        misfits = _run(task, config, n * n / scan.counts, progress)
-        obj = task.get_data_to_cpu("object", as_numpy=True)[0]
-        probe = task.get_data_to_cpu("probe", as_numpy=True)[0] / to_fields
-        moved = task.get_data_to_cpu("probe_positions", as_numpy=True) - given
-    positions = positions + moved
-    light = illumination(positions, probe, shape, corner)
-    if config.refine_probe:
-        obj, probe = level(obj, light, probe, float((np.abs(scan.probe) ** 2).sum()))
-    canvas_found = canvas_result(obj, light.astype(np.float32), corner, misfits)
-    return Refined(canvas_found, probe, positions, config.passes)
+    def run(
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+    ) -> Iterator[Step]:
+        """As the contract says.
+
+        Raises
+        ------
+        InputError
+            When the scan is not one of the far field.
+        TrainingError
+            When the iterations diverge.
+        """
+        from ptychi.api.task import PtychographyTask
+
+        from ptychopinn.ops.torch import device_of, threads_of
+
+        config, n, positions = self.config, scan.scan.N, scan.scan.positions_px
+        if not scan.propagator.measures_momentum:
+            raise InputError(
+                "the engine ptychi is used for far-field patterns, received those of a near field; "
+                "use the engine physics."
+            )
+        heard: Progress = Silent() if progress is None else progress
+        moves = max(0, config.passes - config.positions_from) if config.refine_positions else 0
+        shape, corner = canvas_for(positions, n, MARGIN + int(np.ceil(LARGEST_MOVE * moves)))
+        # Single precision is finest in the middle of the canvas.
+        middle = corner + np.array(shape) // 2
+        given = (positions - middle).astype(np.float32)
+        canvas = np.ones(shape, np.complex64) if start is None else start.on(shape, corner)
+        to_fields = np.float32(1 / (scan.input_scale * n))
+        counts = np.asarray(scan.scan.diffraction[:])
+        check_counts(counts)
+        misfits: list[float] = []
+
+        def result() -> Solved:
+            obj = task.get_data_to_cpu("object", as_numpy=True)[0]
+            probe = task.get_data_to_cpu("probe", as_numpy=True)[0] / to_fields
+            moved = positions + task.get_data_to_cpu("probe_positions", as_numpy=True) - given
+            light = illumination(moved, probe, shape, corner)
+            if config.refine_probe:
+                power = float((np.abs(scan.probe) ** 2).sum())
+                obj, probe = fixed_gauge(obj, light, probe, power)
+            found = canvas_result(NumpyOps(), obj, light.astype(np.float32), corner, misfits)
+            return Solved(found, probe, moved, len(misfits))
+
+        # Weights of variable probe modes are not used; without them pty-chi would set up the
+        # logging of the process to say so.
+        with (
+            threads_of(self.execution),
+            _process_kept(),
+            PtychographyTask(
+                _options(config, device_of(self.execution), tuple(middle - corner)),
+                diffraction_data=counts.astype(np.float32) * scan.scan.good_pixels,
+                valid_pixel_mask=scan.scan.good_pixels.copy(),
+                object_data=canvas[None],
+                probe_data=scan.probe[None] * to_fields,
+                probe_position_y_px=given[:, 0].copy(),
+                probe_position_x_px=given[:, 1].copy(),
+                opr_mode_weights_data=np.ones((scan.scan.M, 1), np.float32),
+            ) as task,
+        ):
+            for number in range(config.passes):
+                heard.epoch(number, 1)
+                misfits.append(_pass(task, config, n * n / scan.counts, misfits))
+                heard.step(misfits[-1], 0.0)
+                heard.epoch_done(number, {"misfit": misfits[-1]})
+                if number + 1 < config.passes:
+                    yield Step(number + 1, misfits[-1], result)
+            # While pty-chi still holds its arrays.
+            last = result()
+        yield Step(config.passes, misfits[-1], lambda: last)
 
 
 def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
@@ -217,23 +245,18 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     return options
 
 
-def _run(task: Any, config: RefineConfig, per_count: float, progress: Progress) -> list[float]:
-    """Make all passes; the mean squared amplitude error of each, times ``per_count``."""
-    misfits: list[float] = []
-    for number in range(config.passes):
-        progress.epoch(number, 1)
-        task.run(1)
-        misfits.append(float(task.reconstructor.loss_tracker.table["loss"].iloc[-1]) * per_count)
-        # Above 1 the model is worse than no light at all; bad pixels may put the first one there.
-        if not misfits[-1] <= max(1, 10 * misfits[0]):
-            raise TrainingError(
-                f"the iterations of {config.algorithm} must lower the misfit, received one of "
-                f"{misfits[-1]:.3g} after pass {number + 1}; lower --batch-size, or try another "
-                "--algorithm."
-            )
-        progress.step(misfits[-1], 0.0)
-        progress.epoch_done(number, {"misfit": misfits[-1]})
-    return misfits
+def _pass(task: Any, config: RefineConfig, per_count: float, earlier: Sequence[float]) -> float:
+    """Make a pass; its mean squared amplitude error, times ``per_count``."""
+    task.run(1)
+    misfit = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1]) * per_count
+    # Above 1 the model is worse than no light at all; bad pixels may put the first one there.
+    if not misfit <= max(1, 10 * (earlier[0] if earlier else misfit)):
+        raise TrainingError(
+            f"the iterations of {config.algorithm} must lower the misfit, received one of "
+            f"{misfit:.3g} after pass {len(earlier) + 1}; lower batch_size, or try another "
+            "algorithm."
+        )
+    return misfit
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path
+from ptychopinn.io.atomic import atomic_path
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 LARGEST_RATIO = 1000

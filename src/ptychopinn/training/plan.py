@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError
-from ptychopinn.grouping import (
+from ptychopinn.data.sampling import (
     choose_anchors,
     nearest_groups,
     reading_order,
     split_positions_held_out,
     subsample,
 )
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
 from ptychopinn.networks.registry import family
-from ptychopinn.scan import Scan
 
 log = logging.getLogger(__name__)
 

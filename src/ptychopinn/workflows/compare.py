@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptychopinn.backends.options import Execution
-from ptychopinn.backends.selector import BackendName
 from ptychopinn.config import RefineConfig
-from ptychopinn.engines import ptychi
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
-from ptychopinn.workflows import reconstruct, refine
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.solvers import ptychi
+from ptychopinn.workflows.verbs import reconstruct, refine
 
 # What may follow a model, or start from nothing.
 REFINEMENTS = {

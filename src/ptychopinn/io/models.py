@@ -23,7 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as safetensors_bytes
 
-from ptychopinn.archive import (
+from ptychopinn.data.scan import N_MAX, N_MIN
+from ptychopinn.errors import InputError
+from ptychopinn.io.atomic import refuse_existing
+from ptychopinn.io.strict_zip import (
     Damaged,
     parse_json,
     read_archive,
@@ -31,9 +34,6 @@ from ptychopinn.archive import (
     refuse,
     write_archive,
 )
-from ptychopinn.errors import InputError
-from ptychopinn.files import refuse_existing
-from ptychopinn.scan import N_MAX, N_MIN
 
 BUNDLE_NAME = "wts.h5.zip"
 FORMAT: Final = "ptychopinn-bundle"
@@ -98,7 +98,7 @@ class Bundle:
     manifest : Manifest
     weights : mapping from parameter name to float32 array
     probe : (P, N, N) complex64
-        Probe modes of the training in sqrt(counts), see :class:`ptychopinn.scan.Scan`.
+        Probe modes of the training in sqrt(counts), see :class:`ptychopinn.data.scan.Scan`.
 
     Raises
     ------

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ptychopinn.backends.selector import KINDS, choose
-from ptychopinn.cli import earlier, wait_shortly
+from ptychopinn.cli import wait_shortly
+from ptychopinn.clients.commands import earlier
 from ptychopinn.clients.settings import (
     ACCELERATORS,
     EVERY_PATTERN,
@@ -17,6 +17,7 @@ from ptychopinn.clients.settings import (
     backend_name,
     only_effects,
 )
+from ptychopinn.ops.selector import KINDS, choose
 
 RULES = {
     "n_groups": Rule(effect=EVERY_PATTERN),
@@ -120,8 +121,8 @@ def command(config_file: Path | None, **flags: Any) -> None:
             **{f"{KINDS[backend].prefix}_accelerator": accelerator},
         )
     if limits != (None, None):
+        from ptychopinn.data.reconstruction import load_reconstruction
         from ptychopinn.report.figures import save_phase
-        from ptychopinn.result import load_reconstruction
 
         result = load_reconstruction(output)
         poor = result.provenance["fit"]["verdict"] == "poor"
@@ -133,10 +134,10 @@ def command(config_file: Path | None, **flags: Any) -> None:
 
 def _compare(output: Path, source: Path) -> None:
     """Draw the result beside the object in the scan; say so when there is none."""
+    from ptychopinn.data.reconstruction import load_reconstruction
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io import load_scan
     from ptychopinn.report.figures import save_evaluation
-    from ptychopinn.result import load_reconstruction
 
     scan = load_scan(source)
     if scan.object is None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ptychopinn.cli import earlier, wait_shortly
+from ptychopinn.cli import wait_shortly
+from ptychopinn.clients.commands import earlier
 from ptychopinn.clients.settings import (
     COMMAND_RULES,
     backend_name,

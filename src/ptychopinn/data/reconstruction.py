@@ -12,11 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
 from ptychopinn.errors import InputError
-from ptychopinn.files import atomic_path, refuse_existing
 from ptychopinn.io import ptychodus_product
+from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.record import Product, square_pixel, to_pixels
+from ptychopinn.physics.propagators import Propagator
 
 RESULT_FILE = "reconstruction.h5"
 GROUP = "ptychopinn"
@@ -42,11 +44,12 @@ class Reconstruction:
         (y, x) of every pattern used, in object pixels, where patch pixel [N/2, N/2] sits.
     pixel_size_m, energy_eV, distance_m : float, optional
         Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
+    propagation, focus_distance_m : as in :class:`ptychopinn.data.scan.Scan`.
     losses : (E,) float64
         The training or refinement loss after each epoch; may be empty.
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
-        stated (see :mod:`ptychopinn.uncertainty`).
+        stated (see :mod:`ptychopinn.evaluation.uncertainty`).
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.
@@ -65,6 +68,8 @@ class Reconstruction:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
+    propagation: Propagation = "far-field"
+    focus_distance_m: float | None = None
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     uncertainty: NDArray[np.float32] | None = None
     name: str = "reconstruction"
@@ -118,12 +123,13 @@ class Reconstruction:
             raise InputError(
                 "positions_px must be finite, received NaN or infinity; remove those patterns."
             )
-        for key in ("pixel_size_m", "energy_eV", "distance_m"):
+        for key in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
             value = getattr(self, key)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(
                     f"{key} must be positive, received {value}; leave it out when unknown."
                 )
+        check_propagation(self)
         losses = np.array(self.losses, dtype=np.float64)
         if losses.ndim != 1:
             raise InputError(
@@ -155,6 +161,11 @@ class Reconstruction:
         for key, array in checked.items():
             array.flags.writeable = False
             object.__setattr__(self, key, array)
+
+    @property
+    def propagator(self) -> Propagator:
+        """From the exit wave to the detector."""
+        return propagator_of(self, self.N)
 
     @property
     def N(self) -> int:

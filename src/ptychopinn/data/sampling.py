@@ -1,7 +1,7 @@
 """Which patterns belong together: groups of neighbours, sub-samples and a held-out part.
 
 All choices come from the generator that is passed in, so a seed determines them; positions are
-(M, 2) in (y, x) object pixels, as in :class:`ptychopinn.scan.Scan`.
+(M, 2) in (y, x) object pixels, as in :class:`ptychopinn.data.scan.Scan`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
 from ptychopinn.errors import InputError
+from ptychopinn.physics.propagators import Propagator
 
 N_MIN, N_MAX = 32, 512
 COUNT_DTYPES = (np.dtype("uint16"), np.dtype("uint32"), np.dtype("float32"))
@@ -70,6 +72,11 @@ class Scan:
         True at good detector pixels. None means that all are good.
     pixel_size_m, energy_eV, distance_m : float, optional
         Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
+    propagation : "far-field" or "near-field"
+        How the exit wave reaches the detector. The near field needs all three numbers above.
+    focus_distance_m : float, optional
+        Near field: distance from the focus of a cone beam to the sample; a parallel beam when
+        left out.
     name : str
     provenance : mapping
         Plain JSON data: where the scan came from and what was done to it.
@@ -88,6 +95,8 @@ class Scan:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
+    propagation: Propagation = "far-field"
+    focus_distance_m: float | None = None
     name: str = "scan"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -162,12 +171,13 @@ class Scan:
                     "mask must leave at least one good pixel, received none; "
                     "True means good here: invert the mask if yours marks bad pixels."
                 )
-        for name in ("pixel_size_m", "energy_eV", "distance_m"):
+        for name in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(
                     f"{name} must be positive, received {value}; leave it out when unknown."
                 )
+        check_propagation(self)
         for array in (positions, probe, obj, mask):
             if array is not None:
                 array.flags.writeable = False
@@ -185,6 +195,11 @@ class Scan:
     def N(self) -> int:
         """Pattern and patch size in pixels."""
         return int(self.diffraction.shape[1])
+
+    @property
+    def propagator(self) -> Propagator:
+        """From the exit wave to the detector."""
+        return propagator_of(self, self.N)
 
     @property
     def good_pixels(self) -> NDArray[np.bool_]:

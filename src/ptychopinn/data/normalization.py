@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.physics.losses import noise_of_amplitude
+from ptychopinn.data.scan import Scan, check_counts
+from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.physics.photon import photon_quantum
+from ptychopinn.physics.propagators import Propagator
 from ptychopinn.physics.scaling import input_scale, probe_power
-from ptychopinn.scan import Scan, check_counts
 
 READ_BYTES = 64 << 20
 # Values that the counts of one photon are read off, and the photons per pattern that are assumed
@@ -86,6 +87,11 @@ class PreparedScan:
     object_scale: float
     expected_misfit: float
 
+    @property
+    def propagator(self) -> Propagator:
+        """From the exit wave to the detector."""
+        return self.scan.propagator
+
     def amplitudes(self, index: Any) -> NDArray[np.float32]:
         """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""
         chosen = np.asarray(index)
@@ -109,7 +115,7 @@ def prepare(scan: Scan) -> PreparedScan:
     counts = float(pattern.sum())
     a = input_scale(scan.N, counts)
     photon = counts_of_photon(scan, counts)
-    power = probe_power(scan.probe, scan.mask)
+    power = probe_power(scan.probe, scan.mask, scan.propagator)
     to_network = (scan.N / 2) / np.sqrt(power)
     return PreparedScan(
         scan=scan,

@@ -14,10 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.backends.base import CanvasResult, Progress, Refined, Silent
-from ptychopinn.backends.options import Execution, TorchExecution
-from ptychopinn.backends.selector import BackendName, choose, get_backend
-from ptychopinn.bundle import (
+from ptychopinn.config import Config, RefineConfig, validated
+from ptychopinn.contracts import Canvas, Progress, Silent, Solver
+from ptychopinn.data.normalization import PreparedScan, mean_counts, prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation.misfit import Misfit, misfit
+from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
+from ptychopinn.io.models import (
     BUNDLE_NAME,
     Bundle,
     Manifest,
@@ -25,20 +30,17 @@ from ptychopinn.bundle import (
     load_bundle,
     save_bundle,
 )
-from ptychopinn.config import Config, RefineConfig, validated
-from ptychopinn.engines import ptychi
-from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights
+from ptychopinn.ops.options import Execution, TorchExecution
+from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.preparation import PreparedScan, mean_counts, prepare
-from ptychopinn.probe_check import ProbeCheck, check_probe
-from ptychopinn.result import Reconstruction
-from ptychopinn.scan import Scan
+from ptychopinn.solvers import ptychi
+from ptychopinn.solvers.network import network_solver
+from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.run import backend_of_run
-from ptychopinn.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ class TrainedModel:
     stopped_by: int | None = None
 
     def save(self, path: str | Path, force: bool = False) -> None:
-        """Write the bundle ``wts.h5.zip`` (see :func:`ptychopinn.bundle.save_bundle`)."""
+        """Write the bundle ``wts.h5.zip`` (see :func:`ptychopinn.io.models.save_bundle`)."""
         save_bundle(self.bundle, path, force=force)
 
 
@@ -116,7 +118,7 @@ def train(
     resume : continue from the last checkpoint in ``directory``.
     start : train this model further, ``"pretrained"`` for the one that comes with the package; a
         new network when not given. The options of its network must be those of ``config``.
-    probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.probe_check`); a
+    probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.solvers.probe_check`); a
         trainable probe is only reported.
 
     Raises
@@ -286,7 +288,7 @@ def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
             f"the model refined a probe of N = {bundle.probe.shape[-1]}, received a scan with N = "
             f"{scan.N}; give the probe of this scan with --probe FILE:KEY."
         )
-    probe, factor = reconcile_probe(bundle.probe, mean_counts(scan), scan.mask)
+    probe, factor = reconcile_probe(bundle.probe, mean_counts(scan), scan.mask, scan.propagator)
     log.info(
         "using the probe refined in training, scaled by %.4g to the counts of this scan", factor
     )
@@ -337,7 +339,7 @@ def reconstruct(
     equal the measured ones. When the model refined a probe in training, that one is used, unless
     ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it. The model
     ``"pretrained"`` comes with the package and suits scans that nobody trained on. With
-    ``uncertainty`` the result states how far it may be off (see :mod:`ptychopinn.uncertainty`).
+    ``uncertainty`` the result states how far it may be off (see :mod:`ptychopinn.evaluation.uncertainty`).
 
     Raises
     ------
@@ -370,12 +372,12 @@ def reconstruct_with_report(
     bundle = open_model(model)
     config = config_of(bundle)
     backend, execution = choose(backend, execution)
-    computing = get_backend(backend)
     start = time.perf_counter()
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    canvas = computing.reconstruct(config, bundle.weights, prepared, execution)
+    solver = network_solver(get_ops(backend, execution), config, bundle.weights, execution)
+    canvas = solver.solve(prepared).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
         "stage": "network",
@@ -417,7 +419,7 @@ def refine(
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
         given.
-    uncertainty : state how far the result may be off (see :mod:`ptychopinn.uncertainty`); its
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.evaluation.uncertainty`); its
         factor was determined for plain physics steps, and only they offer it.
 
     Raises
@@ -435,10 +437,6 @@ def refine(
         ptychi.require()
         by = ptychi.stage(config)
     backend, execution = choose(backend, execution)
-    run: dict[str, Callable[..., Refined]] = {
-        "physics": get_backend(backend).refine,
-        "ptychi": ptychi.refine,
-    }
     begun = time.perf_counter()
     stages: list[Any] = []
     if start is not None:
@@ -447,15 +445,19 @@ def refine(
     prepared = prepare(scan)
     canvas = None
     if start is not None:
-        canvas = CanvasResult(
+        canvas = Canvas(
             object=start.object / np.complex64(prepared.object_scale),
             weight=start.weight,
             origin_px=start.origin_px,
             losses=start.losses,
         )
-    refined = run[config.engine](
-        prepared, config, execution, canvas, Silent() if progress is None else progress
-    )
+    solver: Solver
+    if config.engine == "ptychi":
+        solver = ptychi.PtychiSolver(config, execution)
+    else:
+        limit = execution.inference_batch_mib << 20
+        solver = PhysicsSolver(get_ops(backend, execution), config, limit)
+    refined = solver.solve(prepared, canvas, progress)
     if config.refine_probe:
         probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
         scan = replace(scan, probe=probe)
@@ -504,7 +506,7 @@ def _continued(scan: Scan, start: Reconstruction) -> Scan:
 
 
 def _reported(
-    canvas: CanvasResult,
+    canvas: Canvas,
     prepared: PreparedScan,
     scan: Scan,
     seconds: dict[str, float],

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
-from ptychopinn.backends.base import Backend
-from ptychopinn.backends.options import Execution, TFExecution, TorchExecution
 from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.ops.base import Ops
+from ptychopinn.ops.options import Execution, NumpyExecution, TFExecution, TorchExecution
 
-BackendName = Literal["pytorch", "tensorflow"]
+BackendName = Literal["pytorch", "tensorflow", "numpy"]
 # In the order in which they are tried when none is asked for.
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
@@ -21,12 +21,12 @@ BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 class _Kind:
     """What is known of a backend without importing it.
 
-    packages : needed for inference.  training : needed beyond that to train.
+    packages : needed for inference.  training : needed beyond that to train; None if it cannot.
     execution : schema of its own options.  prefix : of their flags, ``--PREFIX-``.
     """
 
     packages: tuple[str, ...]
-    training: tuple[str, ...]
+    training: tuple[str, ...] | None
     execution: type[Execution]
     prefix: str
 
@@ -34,6 +34,16 @@ class _Kind:
 KINDS: Mapping[BackendName, _Kind] = {
     "pytorch": _Kind(("torch",), ("lightning",), TorchExecution, "torch"),
     "tensorflow": _Kind(("tensorflow",), (), TFExecution, "tf"),
+    # Without a framework: it reconstructs and refines, slower and exact.
+    "numpy": _Kind((), None, NumpyExecution, "numpy"),
+}
+
+
+# Backend -> module and class in this folder.
+OPERATIONS: Mapping[BackendName, tuple[str, str]] = {
+    "pytorch": ("torch", "TorchOps"),
+    "tensorflow": ("tensorflow", "TensorflowOps"),
+    "numpy": ("numpy", "NumpyOps"),
 }
 
 
@@ -61,6 +71,11 @@ def choose(
             f"{type(execution).__name__}; give a {KINDS[name].execution.__name__}."
         )
     chosen = name or owner or _first_usable(training)
+    if training and KINDS[chosen].training is None:
+        raise InputError(
+            f"training needs derivatives, received the {chosen} backend, which knows none; use the "
+            "backend pytorch or tensorflow."
+        )
     missing = _missing(chosen, training)
     if missing is not None:
         raise MissingDependencyError(
@@ -70,22 +85,31 @@ def choose(
     return chosen, KINDS[chosen].execution() if execution is None else execution
 
 
-def get_backend(name: BackendName) -> Backend:
-    """Import the backend ``name``, and no other."""
-    return cast(Backend, importlib.import_module(f"ptychopinn.backends.{name}.backend"))
+def get_ops(name: BackendName, execution: Execution) -> Ops:
+    """The operations of the backend ``name``, which is imported, and no other.
+
+    Raises
+    ------
+    InputError
+        When the machine cannot run with these options.
+    """
+    file, kind = OPERATIONS[name]
+    module = importlib.import_module(f"ptychopinn.ops.{file}")
+    return cast(Ops, getattr(module, kind)(execution))
 
 
 def _first_usable(training: bool) -> BackendName:
-    for name in BACKENDS:
+    able = [name for name in BACKENDS if not training or KINDS[name].training is not None]
+    for name in able:
         if _missing(name, training) is None:
             return name
     # One that lacks a part only is nearer to the aim than one that lacks everything.
-    for name in BACKENDS:
+    for name in able:
         if _missing(name, False) is None:
             return name
-    commands = " or ".join(f"pip install 'ptychopinn[{name}]'" for name in BACKENDS)
+    commands = " or ".join(f"pip install 'ptychopinn[{name}]'" for name in able)
     raise MissingDependencyError(
-        "networks need PyTorch or TensorFlow, received an installation with neither; run: "
+        f"training needs PyTorch or TensorFlow, received an installation with neither; run: "
         f"{commands}."
     )
 
@@ -93,7 +117,7 @@ def _first_usable(training: bool) -> BackendName:
 def _missing(name: BackendName, training: bool) -> str | None:
     """The first package that this backend lacks."""
     kind = KINDS[name]
-    needed = (*kind.packages, *(kind.training if training else ()))
+    needed = (*kind.packages, *((kind.training or ()) if training else ()))
     return next((package for package in needed if not installed(package)), None)
 
 

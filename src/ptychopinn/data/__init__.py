@@ -1,0 +1,1 @@
+"""Values: frozen, validated, apart from files and frameworks."""

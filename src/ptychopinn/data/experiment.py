@@ -1,0 +1,59 @@
+"""The distances of an experiment, and the propagator that follows from them."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, get_args
+
+from ptychopinn.errors import InputError
+from ptychopinn.physics.propagators import FarField, Propagator, near_field
+
+Propagation = Literal["far-field", "near-field"]
+
+
+class Experiment(Protocol):
+    """What is known of the beam and the detector, see :class:`ptychopinn.data.scan.Scan`."""
+
+    @property
+    def pixel_size_m(self) -> float | None: ...
+    @property
+    def energy_eV(self) -> float | None: ...
+    @property
+    def distance_m(self) -> float | None: ...
+    @property
+    def propagation(self) -> Propagation: ...
+    @property
+    def focus_distance_m(self) -> float | None: ...
+
+
+def check_propagation(experiment: Experiment) -> None:
+    """Raise InputError unless the way to the detector is known and its distances with it."""
+    if experiment.propagation not in get_args(Propagation):
+        raise InputError(
+            f"propagation must be one of {', '.join(get_args(Propagation))}, received "
+            f"{experiment.propagation!r}; choose one of them."
+        )
+    if experiment.propagation == "far-field":
+        return
+    needed = ("pixel_size_m", "energy_eV", "distance_m")
+    missing = [name for name in needed if getattr(experiment, name) is None]
+    if missing:
+        raise InputError(
+            f"the near field needs {', '.join(needed)}, received none of {', '.join(missing)}; "
+            "give them, or use the far field."
+        )
+
+
+def propagator_of(experiment: Experiment, n: int) -> Propagator:
+    """The propagator for patterns of n x n pixels, in single precision."""
+    if experiment.propagation == "far-field":
+        return FarField()
+    pixel, energy, distance = experiment.pixel_size_m, experiment.energy_eV, experiment.distance_m
+    assert pixel is not None and energy is not None and distance is not None  # checked above
+    return near_field(n, pixel, energy, effective_distance(distance, experiment.focus_distance_m))
+
+
+def effective_distance(distance_m: float, focus_distance_m: float | None) -> float:
+    """The distance over which a parallel beam gives the pattern of a cone beam, in metres."""
+    if focus_distance_m is None:
+        return distance_m
+    return distance_m / (1 + distance_m / focus_distance_m)

@@ -1,0 +1,121 @@
+"""A patch network as a solver: every pattern with its nearest neighbours, stitched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.data.normalization import PreparedScan, batch_length, slices
+from ptychopinn.data.sampling import nearest_groups, reading_order
+from ptychopinn.errors import InputError
+from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.groups import common_patches, merge_weight, reach_of
+from ptychopinn.physics.stitching import Stitcher
+
+PATCH_BYTES = 4096
+# Groups that the network sees at once, at most; more are not faster.
+MOST_GROUPS = 256
+
+
+class PatchNetwork:
+    """A patch network on the operations of its framework.
+
+    Parameters
+    ----------
+    network : with its weights.
+    n : size of the patterns it was made for.
+    padded : their size inside of the network.
+    """
+
+    def __init__(self, network: BuiltNetwork, n: int, padded: int) -> None:
+        self.network, self.xp = network, network.xp
+        self.n, self.margin = n, (padded - n) // 2
+
+    def objects(self, xp: Ops, amplitudes: Array, parameters: list[Array]) -> Array:
+        """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N)."""
+        m = self.margin
+        x = xp.pad(amplitudes, (m, m), (m, m), "zero") if m else amplitudes
+        modulus, phase = self.network.run(xp, [x], parameters)
+        patches = xp.scaled(xp.rotation(phase), modulus)
+        return patches[..., m : m + self.n, m : m + self.n] if m else patches
+
+    def merged(
+        self,
+        xp: Ops,
+        amplitudes: Array,
+        parameters: list[Array],
+        offsets_px: Array,
+        weight: Array,
+        reach: Any,
+    ) -> Array:
+        """The same, merged within each group at the offsets (B, C, 2)."""
+        patches = self.objects(xp, amplitudes, parameters)
+        return common_patches(xp, patches, offsets_px, weight, reach)
+
+
+class PatchNetworkSolver(Solver):
+    """A trained patch network.
+
+    Parameters
+    ----------
+    model : the network.
+    gridsize : gridsize^2 neighbouring patterns form a group.
+    limit_bytes : memory for patterns that are held at once.
+    """
+
+    def __init__(self, model: PatchNetwork, gridsize: int, limit_bytes: int) -> None:
+        self.model, self.size, self.limit = model, gridsize**2, limit_bytes
+
+    def run(
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+    ) -> Iterator[Step]:
+        heard: Progress = Silent() if progress is None else progress
+        n, m = scan.scan.N, scan.scan.M
+        if n != self.model.n:
+            raise InputError(
+                f"this model was trained for patterns of N = {self.model.n}, received a scan with "
+                f"N = {n}; crop, pad or bin the patterns, or train a model for that size."
+            )
+        positions, size = scan.scan.positions_px, self.size
+        nearest = nearest_groups(positions, np.arange(m), size, size - 1, np.random.default_rng(0))
+        groups = reading_order(positions, nearest)
+        stitcher = Stitcher(positions, merge_weight(scan.probe))
+        length = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS)
+        heard.epoch(0, -(-m // length))
+        for part in slices(m, length):
+            self._add(stitcher, scan, groups[part])
+            heard.step(float("nan"), 0.0)
+        heard.epoch_done(0, {})
+
+        def result() -> Solved:
+            canvas, weight = stitcher.result()
+            found = Canvas(canvas, weight, stitcher.origin_px, np.empty(0))
+            return Solved(found, scan.probe, positions, 1)
+
+        yield Step(1, float("nan"), result)
+
+    def _add(self, stitcher: Stitcher, scan: PreparedScan, chosen: Any) -> None:
+        """Put the patches of groups (B, C) onto the canvas."""
+        model, xp = self.model, self.model.xp
+        places = scan.scan.positions_px[chosen]
+        with xp.running():
+            amplitudes = xp.asarray(scan.amplitudes(chosen))
+            parameters = list(model.network.parameters.values())
+            if self.size == 1:
+                patches = xp.call(model.objects, amplitudes, parameters)
+            else:
+                offsets = places - places.mean(axis=1, keepdims=True)
+                weight = xp.asarray(merge_weight(scan.probe).astype(np.float32))
+                patches = xp.call(
+                    model.merged, amplitudes, parameters, xp.asarray(offsets), weight,
+                    reach_of(offsets),
+                )  # fmt: skip
+                # After the merge patch k sits at the whole-pixel offset from the group's centre.
+                places = places - (offsets - np.floor(offsets + 0.5))
+            found = xp.to_numpy(patches)
+        n = scan.scan.N
+        stitcher.add(found.reshape(-1, n, n), places.reshape(-1, 2))
