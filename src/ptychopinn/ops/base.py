@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.ops.options import Execution
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -48,12 +49,14 @@ class Ops(ABC):
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
+    execution : how it runs on this machine.
     """
 
     name: ClassVar[str]
     channels: ClassVar[int] = 1
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
+    execution: Execution
 
     # --- arrays in and out ------------------------------------------------------------------------
 

@@ -95,10 +95,11 @@ class Engine(ABC):
     def set_moments(self, steps: Mapping[str, int], moments: Arrays) -> None:
         """Take over what :meth:`moments` gave."""
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Plain data that belongs to the state beside steps and moments."""
-        return {}
 
+    @abstractmethod
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Take over what :meth:`settings` gave."""
 

@@ -39,8 +39,8 @@ class TensorflowEngine(Engine):
     # --- losses -----------------------------------------------------------------------------------
 
     def _call(self, loss: Loss, inputs: Any, share: float | None) -> tuple[Any, list[str]]:
-        """Loss, what else it returns, and ``share`` of the gradients of all variables, first of
-        those that are part of the inputs, whose names are returned."""
+        """Loss, what else it returns and ``share`` of the gradients; and the names of the variables
+        that these are by."""
         flat: list[Tensor] = []
         names: list[str] = []
         where: list[int] = []
@@ -54,31 +54,35 @@ class TensorflowEngine(Engine):
 
         skeleton = mapped(place, inputs)
         kinds = tuple((x.dtype, len(x.shape)) for x in flat)
-        key = (loss, share is None, repr(skeleton), kinds, tuple(names))
+        # Variables of a group take turns as a part of the inputs, or none of them ever is.
+        groups = {group_of(name) for name in names}
+        rest = [name for name in self.variables if group_of(name) not in groups]
+        key = (loss, share is None, repr(skeleton), kinds, tuple(where), tuple(rest))
         if key not in self._graphs:
-            traced = self._traced(loss, skeleton, where, names, share is not None)
+            sources = where, [self.variables[name] for name in rest]
+            traced = self._traced(loss, skeleton, None if share is None else sources)
             specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in kinds]
             signature = [specs, tf.TensorSpec([], tf.float32)]
             self._graphs[key] = tf.function(traced, input_signature=signature, autograph=False)
         given = (flat, tf.constant(0.0 if share is None else share))
-        return self.strategy.run(self._graphs[key], args=given), names
+        return self.strategy.run(self._graphs[key], args=given), [*names, *rest]
 
     def _traced(
-        self, loss: Loss, skeleton: Any, where: list[int], names: list[str], differentiate: bool
+        self, loss: Loss, skeleton: Any, by: tuple[list[int], list[tf.Variable]] | None
     ) -> Callable[..., Any]:
-        others = [v for name, v in self.variables.items() if name not in names]
+        """The loss with its derivatives, if any, by these of the inputs and these variables."""
 
         def traced(flat: list[Tensor], share: Tensor) -> Any:
             leaves = iter(flat)
             inputs = mapped(lambda _: next(leaves), skeleton)
-            if not differentiate:
+            if by is None:
                 return (*loss(self.xp, inputs), [])
-            sources = [flat[k] for k in where]
+            where, variables = by
             with tf.GradientTape() as tape:
-                tape.watch(sources)
+                tape.watch([flat[k] for k in where])
                 value, more = loss(self.xp, inputs)
                 part = value * tf.cast(share, value.dtype)
-            return value, more, tape.gradient(part, [*sources, *others])
+            return value, more, tape.gradient(part, [*(flat[k] for k in where), *variables])
 
         return traced
 
@@ -91,8 +95,7 @@ class TensorflowEngine(Engine):
 
     def accumulate(self, loss: Loss, inputs: Any, share: float) -> tuple[float, Any]:
         (value, more, gradients), names = self._call(loss, inputs, share)
-        ordered = [*names, *(name for name in self.variables if name not in names)]
-        for name, gradient in zip(ordered, gradients, strict=True):
+        for name, gradient in zip(names, gradients, strict=True):
             if gradient is not None:
                 earlier = self.gradients.get(name)
                 self.gradients[name] = gradient if earlier is None else earlier + gradient
@@ -141,6 +144,14 @@ class TensorflowEngine(Engine):
         for name in steps:
             self.first[name] = tf.Variable(moments[f"first.{name}"])
             self.second[name] = tf.Variable(moments[f"second.{name}"])
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def set_settings(self, settings: Mapping[str, Any]) -> None:
+        # Adam alone has a state.
+        if settings:
+            raise ValueError(f"settings that are not known: {sorted(settings)}")
 
     # --- running ----------------------------------------------------------------------------------
 

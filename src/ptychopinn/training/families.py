@@ -27,7 +27,8 @@ from ptychopinn.physics.geometry import canvas_for, places
 from ptychopinn.physics.groups import group_intensities, merge_weight, reach_of
 from ptychopinn.physics.low_frequency import LowFrequency, low_frequency
 from ptychopinn.physics.propagators import Propagator
-from ptychopinn.solvers.problem import Problem
+from ptychopinn.solvers.patches import PatchNetwork
+from ptychopinn.solvers.problem import Problem, good_pixels
 from ptychopinn.solvers.subsets import judged_subsets
 from ptychopinn.solvers.unrolled import Pass, Unrolled
 from ptychopinn.training.data import Batch
@@ -122,16 +123,6 @@ def family_of(
     return CanvasFamily(network, scans, probes, config.loss.iterate_decay)
 
 
-def patch_objects(xp: Ops, network: BuiltNetwork, amplitudes: Array, n: int) -> Array:
-    """Object patches (B, C, N, N) complex that a patch network makes of amplitudes (B, C, N, N),
-    which are surrounded with empty pixels up to a size that the network takes."""
-    missing = -n % network.description.multiple_of
-    m, rest = missing // 2, missing - missing // 2
-    modulus, phase = network(patterns=xp.pad(amplitudes, (m, m), (rest, rest), "zero"))
-    patches = xp.scaled(xp.rotation(phase), modulus)
-    return patches[..., m : m + n, m : m + n]
-
-
 class GroupInputs(NamedTuple):
     """Groups of a patch network.
 
@@ -158,6 +149,9 @@ class PatchFamily(Family):
         self, network: BuiltNetwork, scans: Sequence[PreparedScan], probes: Probes
     ) -> None:
         super().__init__(network, scans, probes)
+        n = scans[0].scan.N
+        multiple = network.description.multiple_of
+        self.model = PatchNetwork(network, n, -(-n // multiple) * multiple)
         self._weights: dict[int, NDArray[np.float32]] = {}
 
     def weight(self, scan: int) -> NDArray[np.float32]:
@@ -177,13 +171,13 @@ class PatchFamily(Family):
             offsets_px=offsets,
             weight=self.weight(batch.scan),
             reach=reach_of(offsets),
-            good=good_pixels(scan),
+            good=good_pixels(NumpyOps(), scan),
             truth=batch.truth,
         )
 
     def predict(self, xp: Ops, inputs: GroupInputs) -> Prediction:
-        n = self.scans[0].scan.N
-        patches = patch_objects(xp, self.network, inputs.patterns, n)
+        parameters = list(self.network.parameters.values())
+        patches = self.model.objects(xp, inputs.patterns, parameters)
         intensities = group_intensities(
             xp,
             inputs.propagator,
@@ -276,7 +270,7 @@ def canvas_inputs(
         left_out=None if left_out is None else placed(left_out),
         low=low_frequency(NumpyOps(), field, shape),
         noise=scan.photon_scale / 2,
-        good=good_pixels(scan),
+        good=good_pixels(NumpyOps(), scan),
         truth=truth,
     )
 
@@ -300,11 +294,6 @@ def canvas_problem(xp: Ops, inputs: CanvasInputs) -> Problem:
 
 def _only(batch: PatternBatch) -> list[PatternBatch]:
     return [batch]
-
-
-def good_pixels(scan: PreparedScan) -> NDArray[np.float32]:
-    """(N, N) good pixels in the order of the fields, 0 or 1."""
-    return np.ascontiguousarray(scan.propagator.inward(scan.scan.good_pixels), np.float32)
 
 
 class CanvasFamily(Family):

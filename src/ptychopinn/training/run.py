@@ -1,28 +1,60 @@
-"""A run on disk: its files, what identifies it, and whether it can be gone on with."""
+"""A run on disk: its files, what identifies it, how it starts and is gone on with."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.backends.base import TrainingOutcome
 from ptychopinn.config import Config
+from ptychopinn.contracts import Progress, Silent
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import Weights, initial_weights
+from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BACKENDS, BackendName
-from ptychopinn.training.checkpoint import damaged, read_checkpoint
+from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint
+from ptychopinn.training.course import Course
+from ptychopinn.training.data import known_object, needs_truth
+from ptychopinn.training.health import judge_result
 from ptychopinn.training.history import History
+from ptychopinn.training.interruption import StopFlag
+from ptychopinn.training.loggers import Log, log_of
+from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
+from ptychopinn.training.tasks import GroupTask, Task
 
-CHECKPOINTS = "checkpoints"
-BEST, LAST = "best.ckpt", "last.ckpt"
+log = logging.getLogger(__name__)
+
 METRICS = "metrics.csv"
 # The options that may change on resuming.
 MAY_CHANGE = {"epochs", "early_stopping", "collapse_patience"}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingOutcome:
+    """What training hands back.
+
+    weights : parameters by the names of the network description, float32.
+    probe : (P, N, N) complex64 of the first scan, sqrt(counts).
+    history : metric -> (epoch, value) pairs, epochs counted from 1; ``val_loss`` chose the weights.
+    stopped_by : number of the signal that ended the run early, or None.
+    """
+
+    weights: Mapping[str, NDArray[np.float32]]
+    probe: NDArray[np.complex64]
+    history: Mapping[str, Sequence[tuple[int, float]]]
+    stopped_by: int | None
+
+
+# --- what identifies a run ----------------------------------------------------------------------
 
 
 def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
@@ -40,17 +72,18 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
 def backend_of_run(folder: Path) -> BackendName | None:
     """Which backend wrote the last checkpoint in the folder of a run; None when there is none."""
     path = folder / CHECKPOINTS / LAST
-    if not path.exists():
-        return None
-    name, _, _ = read_checkpoint(path)
+    return _backend_of(path, read_checkpoint(path)) if path.exists() else None
+
+
+def _backend_of(path: Path, checkpoint: Checkpoint) -> BackendName:
     for known in BACKENDS:
-        if name == known:
+        if checkpoint.backend == known:
             return known
-    damaged(path, ValueError(f"the unknown backend '{name}'"))
+    damaged(path, ValueError(f"the unknown backend '{checkpoint.backend}'"))
 
 
-def check_resumable(folder: Path, backend: BackendName) -> Path:
-    """The checkpoint to go on from in the folder of a run.
+def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
+    """The checkpoint to go on from in the folder of a run, and where it lies.
 
     Raises
     ------
@@ -58,44 +91,137 @@ def check_resumable(folder: Path, backend: BackendName) -> Path:
         When there is none, or another backend wrote it.
     """
     path = folder / CHECKPOINTS / LAST
-    earlier = backend_of_run(folder)
-    if earlier is None:
+    if not path.exists():
         raise InputError(
-            f"--resume needs a finished epoch of an earlier run, received none at '{path}'; start "
-            "again with --force instead."
+            f"resume needs a finished epoch of an earlier run, received none at '{path}'; start "
+            "again with force instead."
         )
+    checkpoint = read_checkpoint(path)
+    earlier = _backend_of(path, checkpoint)
     if earlier != backend:
         raise InputError(
-            f"--resume continues a run with its own backend, received {backend} where it has "
-            f"{earlier}: only that one can read the state of its optimiser; add --backend "
+            f"resume continues a run with its own backend, received {backend} where it has "
+            f"{earlier}: only that one can read the state of its optimiser; use the backend "
             f"{earlier}, or start a new run in another folder."
         )
-    return path
+    return path, checkpoint
+
+
+def check_config(record: Mapping[str, Any], config: Config) -> None:
+    """Raise InputError unless ``config`` can continue the run with this record."""
+    for section, options in config.model_dump(mode="json").items():
+        for name, value in options.items():
+            earlier = record.get("config", {}).get(section, {}).get(name)
+            if value != earlier and name not in MAY_CHANGE:
+                raise InputError(
+                    f"resume continues a run with its own options, received {name} = {value} "
+                    f"where it has {earlier}; leave that out, or start a new run in another folder."
+                )
 
 
 def check_resumed(
     record: Mapping[str, Any], epochs_done: int, config: Config, scans: Sequence[PreparedScan]
 ) -> None:
     """Raise InputError unless these can continue the run with this record."""
-    now = run_record(config, scans)
-    for section, options in now["config"].items():
-        for name, value in options.items():
-            earlier = record.get("config", {}).get(section, {}).get(name)
-            if value != earlier and name not in MAY_CHANGE:
-                raise InputError(
-                    f"--resume continues a run with its own options, received {name} = {value} "
-                    f"where it has {earlier}; leave that out, or start a new run in another folder."
-                )
-    if record.get("scans") != now["scans"]:
+    check_config(record, config)
+    if record.get("scans") != run_record(config, scans)["scans"]:
         raise InputError(
-            "--resume continues a run with its own scans and probes, received others; give the "
+            "resume continues a run with its own scans and probes, received others; give the "
             "same, or start a new run in another folder."
         )
     if config.training.epochs < epochs_done:
         raise InputError(
-            f"--epochs counts from the start of a run, received {config.training.epochs} for one "
+            f"epochs counts from the start of a run, received {config.training.epochs} for one "
             f"that has finished {epochs_done}; give at least {epochs_done}."
         )
+
+
+# --- a training ---------------------------------------------------------------------------------
+
+
+def built_network(xp: Ops, config: Config, start: Weights | None) -> BuiltNetwork:
+    """The network of the configuration with the weights ``start``, or with new ones."""
+    description = describe(config.model)
+    if start is None:
+        start = initial_weights(description, config.training.seed)
+    return BuiltNetwork(xp, description, start)
+
+
+def loop_of(
+    task: Task,
+    network: BuiltNetwork,
+    config: Config,
+    directory: Path | None,
+    record: Mapping[str, Any],
+    *,
+    resume: bool,
+    progress: Progress | None,
+    stop: StopFlag,
+) -> Loop:
+    """The loop of a task; checkpoints, tables and logs go to ``directory``, if there is one."""
+    execution: Any = network.xp.execution
+    kind, table, epoch_log = execution.logger, None, Log()
+    if directory is not None:
+        table = directory / METRICS if kind == "csv" else None
+        epoch_log = log_of(kind, directory, config.model_dump(mode="json"), resume)
+    heard = Silent() if progress is None else progress
+    course = Course(config, task.schedule(), heard, table, task.judged)
+    engine = network.xp.engine(task.variables)
+    network.inside = engine.inside
+    clip, threads = config.training.gradient_clip_val, execution.num_workers
+    return Loop(task, engine, course, stop, clip, directory, record, epoch_log, threads)
+
+
+def train(
+    xp: Ops,
+    scans: Sequence[PreparedScan],
+    config: Config,
+    directory: Path,
+    *,
+    resume: bool = False,
+    start: Weights | None = None,
+    progress: Progress | None = None,
+    stop: StopFlag | None = None,
+) -> TrainingOutcome:
+    """Train a network on the scans; checkpoints and logs go to ``directory``.
+
+    Nothing is written before everything was checked and the first epoch begins. ``start`` are the
+    weights to begin with, new ones when not given; ``stop`` ends the run after the step in which it
+    is set.
+
+    Raises
+    ------
+    InputError
+        When the configuration does not fit the scans or the machine, or there is nothing to resume.
+    TrainingError
+        When training collapses, diverges, meets a NaN or runs out of memory.
+    """
+    if needs_truth(config):
+        for scan in scans:
+            known_object(scan)
+    stop = StopFlag() if stop is None else stop
+    network = built_network(xp, config, start)
+    task = GroupTask(config, network, scans)
+    loop = loop_of(
+        task, network, config, directory, run_record(config, scans),
+        resume=resume, progress=progress, stop=stop,
+    )  # fmt: skip
+    if resume:
+        path, earlier = to_resume(directory, xp.name)
+        loop.resume(path, earlier)
+        check_resumed(earlier.state.get(RECORD, {}), loop.epoch, config, scans)
+    history = loop.course.history
+    with stop.installed(), loop.engine.running():
+        loop.run()
+        if history:
+            loop.take_best()
+            patterns_matter = config.loss.nll_weight > 0 or config.loss.mae_weight > 0
+            judge_result(history, fatal=stop.signal is None and patterns_matter)
+        elif stop.signal is not None:
+            log.warning("no epoch was finished: the model is what the steps so far have made of it")
+        probe = task.probes.field(0) if task.probes.variables else None
+        weights = network.export_weights()
+    return outcome(weights, probe, scans[0], history, stop.signal)
 
 
 def outcome(
@@ -115,14 +241,19 @@ def outcome(
     kept = first.scan.probe
     if probe is not None:
         kept = (probe / np.float32(first.input_scale * first.object_scale)).astype(np.complex64)
-    if not all(np.isfinite(array).all() for array in (*weights.values(), kept)):
-        raise TrainingError(
-            "the weights must stay finite, received NaN or infinity: training diverged; lower "
-            "--learning-rate or --gradient-clip-val."
-        )
+    check_finite(weights, kept)
     return TrainingOutcome(
         weights=weights,
         probe=kept,
         history={name: list(points) for name, points in history.items()},
         stopped_by=stopped_by,
     )
+
+
+def check_finite(weights: Weights, *more: NDArray[Any]) -> None:
+    """Raise TrainingError unless all arrays are finite."""
+    if not all(np.isfinite(array).all() for array in (*weights.values(), *more)):
+        raise TrainingError(
+            "the weights must stay finite, received NaN or infinity: training diverged; lower "
+            "learning_rate or gradient_clip_val."
+        )
