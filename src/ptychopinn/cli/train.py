@@ -23,7 +23,7 @@ LOG = "log.txt"
 RESULTS = ("wts.h5.zip", "loss.png", "run.json")
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 # Of the optional loggers; TensorBoard adds events with names of its own.
-LOGGED = ("tensorboard/hparams.yaml", "mlflow.db")
+LOGGED = ("mlflow.db",)
 WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS, *LOGGED)
 
 
@@ -132,7 +132,7 @@ def command(
     )
 
 
-def _clear(output: Path) -> None:
+def clear(output: Path) -> None:
     """Remove what an earlier run wrote, and nothing else."""
     for name in WRITTEN:
         (output / name).unlink(missing_ok=True)
@@ -174,7 +174,7 @@ def run_training(
         def first_epoch() -> None:
             # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
             if not resume:
-                _clear(output)
+                clear(output)
             log_file.open(output / LOG, append=resume)
             write_json(output / CONFIG, config.model_dump(mode="json"))
 

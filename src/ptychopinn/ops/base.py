@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.ops.options import Execution
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -56,7 +55,7 @@ class Ops(ABC):
     channels: ClassVar[int] = 1
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
-    execution: Execution
+    execution: Any
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -317,13 +316,13 @@ class Ops(ABC):
     def conv2d(
         self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
     ) -> Array:
-        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, and zeros around the image:
-        each side becomes 1 / stride as long, rounded up."""
+        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, and zeros around the
+        image: each side becomes 1 / stride as long, rounded up."""
 
     @abstractmethod
     def conv_transpose2d(self, x: Array, weight: Array, bias: Array, stride: int) -> Array:
-        """The adjoint of a strided convolution that does not overlap, plus ``bias``: ``weight`` (in,
-        out, stride, stride), each side becomes ``stride`` times as long."""
+        """The adjoint of a strided convolution that does not overlap, plus ``bias``: ``weight``
+        (in, out, stride, stride), each side becomes ``stride`` times as long."""
 
     @abstractmethod
     def max_pool(self, x: Array, factor: int) -> Array: ...

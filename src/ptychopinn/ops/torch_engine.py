@@ -59,7 +59,7 @@ class TorchEngine(Engine):
             betas=BETAS,
             eps=EPSILON,
         )
-        self.optimizer = self.fabric.setup_optimizers(self.adam)
+        self.optimizer: Any = self.fabric.setup_optimizers(self.adam)
 
     def _given(self, leaf: Any) -> Any:
         if isinstance(leaf, Variable):

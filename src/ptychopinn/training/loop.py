@@ -70,7 +70,7 @@ class Loop:
         """
         finished = False
         try:
-            while self.epoch < self.task.epochs and not self.course.over:
+            while not (self.task.over(self.epoch, self.seen) or self.course.over):
                 self._one_epoch()
             finished = True
         except Stopped:
@@ -79,7 +79,7 @@ class Loop:
             self.log.close(finished)
 
     def _one_epoch(self) -> None:
-        works = self.task.works(self.epoch)
+        works = self.task.works(self.epoch, self.seen)
         self.course.epoch_begins(self.epoch, len(works))
         metrics = {"train_loss": self._train(works)}
         self._validate()

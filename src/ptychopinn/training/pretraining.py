@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +46,14 @@ from ptychopinn.training.families import (
     illumination_of,
 )
 from ptychopinn.training.interruption import StopFlag
-from ptychopinn.training.loop import RECORD
-from ptychopinn.training.run import built_network, check_config, check_finite, loop_of, to_resume
+from ptychopinn.training.run import (
+    built_network,
+    check_config,
+    check_finite,
+    loop_of,
+    record_of,
+    to_resume,
+)
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.tasks import Task, network_variables
 
@@ -129,13 +134,15 @@ class DrawnTask(Task):
         self.unrolled = Unrolled(network)
         self.variables = network_variables(network)
         self.rates = {"network": training.learning_rate}
-        self.epochs = math.ceil(scans / REPORT)
         self.accumulated = training.batch_size
         self.judged, self.keeps_best = "train_loss", False
         self.average = network.export_weights()
 
-    def works(self, epoch: int) -> range:
-        return range(epoch * REPORT, min((epoch + 1) * REPORT, self.scans))
+    def over(self, epoch: int, seen: int) -> bool:
+        return seen >= self.scans
+
+    def works(self, epoch: int, seen: int) -> range:
+        return range(seen, min(seen + REPORT, self.scans))
 
     def read(self, work: int) -> PreparedScan:
         return drawn_scan(self.config.training.seed, work)
@@ -188,8 +195,9 @@ class DrawnTask(Task):
         self.average = {name: np.array(arrays[f"average.{name}"]) for name in self.average}
 
     def schedule(self) -> Schedule:
+        whole, rest = divmod(self.scans, REPORT)
+        steps = whole * -(-REPORT // self.accumulated) + -(-rest // self.accumulated)
         # The loss is a logarithm.
-        steps = sum(math.ceil(len(self.works(e)) / self.accumulated) for e in range(self.epochs))
         return Schedule(self.config, steps, relative=False)
 
 
@@ -262,7 +270,7 @@ def pretrain(
     stop = StopFlag() if stop is None else stop
     network = built_network(xp, config, start)
     task = DrawnTask(config, network, scans, physics_weight, average)
-    record = {
+    record: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "pretraining": {"physics_weight": physics_weight, "average": average},
         "parent": None if start is None else fingerprint(start),
@@ -274,7 +282,7 @@ def pretrain(
                 "resume needs the folder of the run to go on with, received none; name it."
             )
         path, earlier = to_resume(directory, xp.name)
-        record = checked_record(earlier.state.get(RECORD, {}), record, start is not None)
+        record = checked_record(record_of(path, earlier), record, start is not None)
     loop = loop_of(
         task, network, config, directory, record, resume=resume, progress=progress, stop=stop
     )

@@ -107,11 +107,21 @@ def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
     return path, checkpoint
 
 
+def record_of(path: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The record of the run that wrote a checkpoint; InputError when it is damaged."""
+    record = checkpoint.state.get(RECORD)
+    config = record.get("config") if isinstance(record, dict) else None
+    if not isinstance(config, dict) or not all(isinstance(v, dict) for v in config.values()):
+        damaged(path, ValueError("no record of its run"))
+    assert isinstance(record, dict)
+    return record
+
+
 def check_config(record: Mapping[str, Any], config: Config) -> None:
     """Raise InputError unless ``config`` can continue the run with this record."""
     for section, options in config.model_dump(mode="json").items():
         for name, value in options.items():
-            earlier = record.get("config", {}).get(section, {}).get(name)
+            earlier = record["config"].get(section, {}).get(name)
             if value != earlier and name not in MAY_CHANGE:
                 raise InputError(
                     f"resume continues a run with its own options, received {name} = {value} "
@@ -119,20 +129,13 @@ def check_config(record: Mapping[str, Any], config: Config) -> None:
                 )
 
 
-def check_resumed(
-    record: Mapping[str, Any], epochs_done: int, config: Config, scans: Sequence[PreparedScan]
-) -> None:
+def check_resumed(record: Mapping[str, Any], config: Config, scans: Sequence[PreparedScan]) -> None:
     """Raise InputError unless these can continue the run with this record."""
     check_config(record, config)
     if record.get("scans") != run_record(config, scans)["scans"]:
         raise InputError(
             "resume continues a run with its own scans and probes, received others; give the "
             "same, or start a new run in another folder."
-        )
-    if config.training.epochs < epochs_done:
-        raise InputError(
-            f"epochs counts from the start of a run, received {config.training.epochs} for one "
-            f"that has finished {epochs_done}; give at least {epochs_done}."
         )
 
 
@@ -199,6 +202,10 @@ def train(
     if needs_truth(config):
         for scan in scans:
             known_object(scan)
+    earlier = None
+    if resume:
+        path, earlier = to_resume(directory, xp.name)
+        check_resumed(record_of(path, earlier), config, scans)
     stop = StopFlag() if stop is None else stop
     network = built_network(xp, config, start)
     task = GroupTask(config, network, scans)
@@ -206,10 +213,13 @@ def train(
         task, network, config, directory, run_record(config, scans),
         resume=resume, progress=progress, stop=stop,
     )  # fmt: skip
-    if resume:
-        path, earlier = to_resume(directory, xp.name)
+    if earlier is not None:
         loop.resume(path, earlier)
-        check_resumed(earlier.state.get(RECORD, {}), loop.epoch, config, scans)
+        if config.training.epochs < loop.epoch:
+            raise InputError(
+                f"epochs counts from the start of a run, received {config.training.epochs} for one "
+                f"that has finished {loop.epoch}; give at least {loop.epoch}."
+            )
     history = loop.course.history
     with stop.installed(), loop.engine.running():
         loop.run()

@@ -33,7 +33,6 @@ class Task(ABC):
     ----------
     variables : what is trained, by names as in :mod:`ptychopinn.ops.engine`.
     rates : learning rate of each group of variables, which the schedule multiplies.
-    epochs : how many there are at most.
     accumulated : batches whose gradients are averaged for one step.
     judged : the metric that schedule and early stopping look at.
     keeps_best : whether the result are the variables of the best epoch, or those of the last step.
@@ -41,14 +40,18 @@ class Task(ABC):
 
     variables: Mapping[str, Array]
     rates: Mapping[str, float]
-    epochs: int
     accumulated: int
     judged: str
     keeps_best: bool
 
     @abstractmethod
-    def works(self, epoch: int) -> Sequence[Any]:
-        """The batches of an epoch (from 0), the same each time it is asked."""
+    def over(self, epoch: int, seen: int) -> bool:
+        """Whether nothing is left after so many epochs with so many batches."""
+
+    @abstractmethod
+    def works(self, epoch: int, seen: int) -> Sequence[Any]:
+        """The batches of the epoch (from 0) that begins after so many batches; a function of these
+        two numbers."""
 
     def validation(self) -> Sequence[Any]:
         """The batches of every validation."""
@@ -112,13 +115,15 @@ class GroupTask(Task):
         self.family = family_of(config, network, scans, self.probes)
         self.variables = network_variables(network) | self.probes.variables
         self.rates = {"network": training.learning_rate, "probe": training.probe_learning_rate}
-        self.epochs = training.epochs
         # A canvas network sees one sub-scan at a time.
         self.accumulated = training.batch_size if self.plan.canvas else 1
         self.judged, self.keeps_best = "val_loss", True
         self._watch = FitWatch([scan.photon_scale for scan in scans])
 
-    def works(self, epoch: int) -> list[Work]:
+    def over(self, epoch: int, seen: int) -> bool:
+        return epoch >= self.config.training.epochs
+
+    def works(self, epoch: int, seen: int) -> list[Work]:
         return self.plan.epoch(epoch)
 
     def validation(self) -> list[Work]:
@@ -156,4 +161,6 @@ class GroupTask(Task):
 
     def schedule(self) -> Schedule:
         per_epoch = math.ceil(len(self.plan.epoch(0)) / self.accumulated)
-        return Schedule(self.config, per_epoch * self.epochs, relative=not self.plan.canvas)
+        return Schedule(
+            self.config, per_epoch * self.config.training.epochs, relative=not self.plan.canvas
+        )
