@@ -162,15 +162,15 @@ def loop_of(
     stop: StopFlag,
 ) -> Loop:
     """The loop of a task; checkpoints, tables and logs go to ``directory``, if there is one."""
-    execution: Any = network.xp.execution
+    engine = network.xp.engine(task.variables)
+    network.inside = engine.inside
+    execution = network.xp.execution
     kind, table, epoch_log = execution.logger, None, Log()
     if directory is not None:
         table = directory / METRICS if kind == "csv" else None
         epoch_log = log_of(kind, directory, config.model_dump(mode="json"), resume)
     heard = Silent() if progress is None else progress
     course = Course(config, task.schedule(), heard, table, task.judged)
-    engine = network.xp.engine(task.variables)
-    network.inside = engine.inside
     clip, threads = config.training.gradient_clip_val, execution.num_workers
     return Loop(task, engine, course, stop, clip, directory, record, epoch_log, threads)
 
