@@ -121,7 +121,7 @@ class Solver(ABC):
     ) -> Solved:
         """All passes, and what they found."""
         last = None
-        for last in self.run(scan, start, progress):
-            pass
+        for step in self.run(scan, start, progress):
+            last = step
         assert last is not None  # every solver makes at least one pass
         return last.result()

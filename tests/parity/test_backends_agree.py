@@ -137,9 +137,9 @@ def derivatives(name: str, n: int = 16) -> dict[str, Array]:
 
 def torch_derivatives(**given: Any) -> dict[str, Array]:
     import torch
+    from ptychopinn.backends.pytorch.family import pattern_batch
 
     from ptychopinn.backends.pytorch import canvas, physics
-    from ptychopinn.backends.pytorch.family import pattern_batch
 
     t = {k: torch.from_numpy(v) for k, v in given.items() if isinstance(v, np.ndarray)}
     unknown = [t[k].requires_grad_() for k in ("canvas", "patches", "probe")]
@@ -226,9 +226,10 @@ def torch_gradients(
     config: Config, weights: Any, scan: PreparedScan, work: Work
 ) -> tuple[float, dict[str, Array]]:
     """Loss and its gradients by every parameter and by the probe."""
-    from ptychopinn.backends.pytorch import losses as terms
     from ptychopinn.backends.pytorch.data import WorkDataset
     from ptychopinn.backends.pytorch.family import build_family
+
+    from ptychopinn.backends.pytorch import losses as terms
 
     family = build_family(config, [scan])
     family.network.import_weights(weights)
@@ -257,6 +258,7 @@ def tensorflow_gradients(
 
 def tensorflow_training(config: Config, scans: list[PreparedScan]) -> Any:
     from ptychopinn.backends.tensorflow.training import PhysicsTraining
+
     from ptychopinn.machine.interruption import StopFlag
     from ptychopinn.training.course import Course
     from ptychopinn.training.plan import GroupPlan

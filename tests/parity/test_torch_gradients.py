@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed; its gradients cannot be checked")
 
 import torch
+from ptychopinn.backends.pytorch.family import pattern_batch
 from strategies import complex_normal, gaussian_probe
 from torch import Tensor
 
 from ptychopinn.backends.pytorch import canvas, losses, physics
-from ptychopinn.backends.pytorch.family import pattern_batch
 from ptychopinn.physics.forward import canvas_for
 from ptychopinn.physics.groups import merge_weight
 

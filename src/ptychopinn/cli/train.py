@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,27 +15,17 @@ from ptychopinn.cli.options import (
     config_options,
     given,
 )
+from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, validated
-from ptychopinn.io.atomic import claimed, move_in, replacing, write_json
 from ptychopinn.io.config_file import read_config_file
 
 if TYPE_CHECKING:
+    from ptychopinn.contracts import Progress
     from ptychopinn.data.scan import Scan
     from ptychopinn.ops.options import Execution
     from ptychopinn.ops.selector import BackendName
-
-CONFIG = "config.json"
-LOG = "log.txt"
-RESULTS = ("wts.h5.zip", "loss.png", "run.json")
-CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-# Of the optional loggers; TensorBoard adds events with names of its own.
-LOGGED = ("tensorboard/hparams.yaml", "mlflow.db")
-EVENTS = "tensorboard/events.out.tfevents.*"
-# What a run needs to be gone on with comes last.
-WRITTEN = (*RESULTS, LOG, "metrics.csv", *LOGGED, CONFIG, *CHECKPOINTS)
-# Where a run lives that is to replace an earlier one, until its model is there.
-UNFINISHED = ".ptychopinn-unfinished"
+    from ptychopinn.workflows.models import TrainedModel
 
 
 @click.command()
@@ -101,22 +88,10 @@ def command(
     saves the best model so far; --resume goes on from the last finished epoch with the options of
     the run. Only --epochs, --early-stopping and --collapse-patience may be changed then.
     """
-    from ptychopinn.errors import InputError
 
     layers = []
     if resume:
-        if force:
-            raise InputError(
-                "a run is either continued or replaced, received both --resume and --force; "
-                "leave one out."
-            )
-        run = run_folder(output)
-        if not (run / CONFIG).exists():
-            raise InputError(
-                f"--resume needs the folder of an earlier run, received '{output}' without "
-                f"{CONFIG}; start without --resume."
-            )
-        layers.append(read_config_file(run / CONFIG))
+        layers.append(earlier_options(output, force))
     elif start is not None:
         from ptychopinn.workflows.verbs import config_of, open_model
 
@@ -145,45 +120,6 @@ def command(
     )
 
 
-def run_folder(output: Path) -> Path:
-    """Where the run in ``output`` is gone on with: one that was to replace it comes first."""
-    unfinished = output / UNFINISHED
-    return unfinished if (unfinished / CHECKPOINTS[1]).exists() else output
-
-
-@contextmanager
-def _cleared_when_failing(run: Path, output: Path, resume: bool) -> Iterator[None]:
-    """Remove what a new run has written when it fails before there is anything to go on from, or
-    when it may never replace the earlier one."""
-    from ptychopinn.errors import InputError, TrainingError
-
-    try:
-        yield
-    except (InputError, TrainingError) as error:
-        lost = not (run / CHECKPOINTS[1]).exists()
-        if run != output and (lost or isinstance(error, TrainingError)):
-            shutil.rmtree(run, ignore_errors=True)
-        elif lost and not resume and isinstance(error, InputError):
-            for name in WRITTEN:
-                (output / name).unlink(missing_ok=True)
-            _remove_empty(output)
-        raise
-
-
-def _remove_empty(output: Path) -> None:
-    for folder in (output / "checkpoints", output / "tensorboard"):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _take_place(run: Path, output: Path) -> None:
-    """Put the finished run where an earlier one was, of which nothing remains."""
-    events = [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
-    move_in(run, output, (*RESULTS, *events, *WRITTEN[len(RESULTS) :]))
-    shutil.rmtree(run, ignore_errors=True)
-    _remove_empty(output)
-
-
 def run_training(
     paths: tuple[Path, ...],
     read: Callable[[Path], Scan],
@@ -199,42 +135,15 @@ def run_training(
     start: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> int:
-    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code.
+    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
+    from ptychopinn.workflows.verbs import complete, train
 
-    A run that replaces an earlier one does so when its model is there, not before.
-    """
-    from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.report.importing import load_matplotlib
-
-    load_matplotlib()
-    from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows.verbs import complete, package_versions, train
-
-    console = stderr()
-    with (
-        claimed(output, (*WRITTEN, UNFINISHED), force or resume),
-        logging_to(console, quiet) as log_file,
-    ):
-        replaces = any((output / name).exists() for name in (*WRITTEN, UNFINISHED))
-        fresh = output / UNFINISHED if replaces else output
-        run = run_folder(output) if resume else fresh
-        for note in notes:
-            logging.getLogger(__name__).info("%s", note)
+    with run_in(output, force=force, resume=resume) as run:
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
-        def first_epoch() -> None:
-            # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
-            if not resume and run != output:
-                shutil.rmtree(run, ignore_errors=True)
-            log_file.open(run / LOG, append=resume)
-            write_json(run / CONFIG, config.model_dump(mode="json"))
-
-        with (
-            _cleared_when_failing(run, output, resume),
-            ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar,
-        ):
-            model = train(
+        def work(progress: Progress) -> TrainedModel:
+            return train(
                 scans,
                 config,
                 backend=backend,
@@ -243,35 +152,16 @@ def run_training(
                 resume=resume,
                 start=start,
                 probe_check=probe_check,
-                progress=bar,
+                progress=progress,
             )
-            # A finished run that is resumed has no further epoch.
-            bar.begin()
-        with replacing(run, RESULTS) as new:
-            model.save(new / RESULTS[0])
-            losses = {k: v for k, v in model.history.items() if k in ("train_loss", "val_loss")}
-            if any(losses.values()):
-                save_loss_curve(losses, new / "loss.png")
-            write_json(
-                new / "run.json",
-                {
-                    "command": command_line(),
-                    "versions": package_versions(),
-                    "scans": [str(path.absolute()) for path in paths],
-                    "from": start,
-                    "config": config.model_dump(mode="json"),
-                    "backend": backend,
-                    "execution": execution.model_dump(mode="json"),
-                    "seconds": model.seconds,
-                    "epochs": len(model.history.get("val_loss", ())),
-                    "statistics": model.bundle.manifest.statistics,
-                    "metrics": model.bundle.manifest.metrics,
-                    "stopped_by_signal": model.stopped_by,
-                },
-            )
-        if run != output:
-            _take_place(run, output)
-    if not quiet:
-        done = "stopped early, best model so far" if model.stopped_by else "model"
-        click.echo(f"{done}: {output / 'wts.h5.zip'} ({model.seconds:.0f} s of training)")
-    return 128 + model.stopped_by if model.stopped_by else 0
+
+        record = {
+            "scans": [str(path.absolute()) for path in paths],
+            "from": start,
+            "backend": backend,
+            "execution": execution.model_dump(mode="json"),
+        }
+        return written_run(
+            run, output, config, config.training.epochs, work, record,
+            resume=resume, quiet=quiet, notes=notes,
+        )  # fmt: skip

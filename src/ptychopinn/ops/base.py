@@ -13,13 +13,18 @@ lie, in the form that is fastest for the framework.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 Array = Any
 Index = NDArray[np.int64]
@@ -43,12 +48,14 @@ class Ops(ABC):
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
+    execution : how it runs on this machine.
     """
 
     name: ClassVar[str]
     channels: ClassVar[int] = 1
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
+    execution: Any
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -271,6 +278,15 @@ class Ops(ABC):
         for item in items:
             yield item, work(item)
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that a training runs with."""
+        return 1
+
+    def with_threads(self, number: int) -> Ops | None:
+        """The same operations with so many threads; None where that cannot be had any more."""
+        return None
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Compute inside the block, without derivatives, with the threads asked for.
@@ -289,6 +305,19 @@ class Ops(ABC):
     def assign(self, variable: Array, values: NDArray[Any]) -> None:
         """Give a parameter new values."""
         raise NotImplementedError
+
+    def engine(self, variables: Mapping[str, Array]) -> Engine:
+        """What trains these variables.
+
+        Raises
+        ------
+        InputError
+            When nothing here computes derivatives, or an option does not suit the device.
+        """
+        raise InputError(
+            f"training needs PyTorch or TensorFlow, received the backend {self.name}, which "
+            "computes no derivatives; choose one of the two."
+        )
 
     # --- layers of networks; images have their channels on the axis ``channels`` ------------------
 

@@ -19,7 +19,7 @@ class TorchExecution(Section):
     )
     deterministic: bool = Field(True, description="train with deterministic algorithms only")
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
-    num_workers: int = Field(0, ge=0, description="processes that read patterns in the background")
+    num_workers: int = Field(0, ge=0, description="threads that read patterns in the background")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
         "csv", description="where the course of the training is recorded"
     )
@@ -35,7 +35,8 @@ class TFExecution(Section):
     threads: int | None = Field(
         None, ge=1, description="CPU threads, of the whole process; all cores when not given"
     )
-    logger: Literal["csv", "tensorboard", "none"] = Field(
+    num_workers: int = Field(0, ge=0, description="threads that read patterns in the background")
+    logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
         "csv", description="where the course of the training is recorded"
     )
     inference_batch_mib: int = Field(

@@ -7,21 +7,24 @@ graph. Inside of networks channels come last, as convolutions on a CPU need it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
-from ptychopinn.machine.threads import available
+from ptychopinn.machine.threads import available, cores
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 with undisturbed():
     import tensorflow as tf
@@ -333,6 +336,16 @@ class TensorflowOps(Ops):
             return super().each(work, items)
         return self._workers.each(work, items)
 
+    @property
+    def threads(self) -> int:
+        return chosen_threads() or len(cores())
+
+    def with_threads(self, number: int) -> Ops | None:
+        try:
+            return TensorflowOps(self.execution.model_copy(update={"threads": number}))
+        except InputError:
+            return None
+
     @contextmanager
     def running(self) -> Iterator[None]:
         first_use.check()
@@ -356,6 +369,12 @@ class TensorflowOps(Ops):
 
     def assign(self, variable: Any, values: NDArray[Any]) -> None:
         variable.assign(values)
+
+    def engine(self, variables: Mapping[str, Any]) -> Engine:
+        # Imported only to train.
+        from ptychopinn.ops.tensorflow_engine import TensorflowEngine
+
+        return TensorflowEngine(self, variables)
 
     # --- layers -----------------------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.options import TorchExecution
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 first_use = FirstUse()
 
@@ -251,6 +254,13 @@ class TorchOps(Ops):
 
     # --- running ----------------------------------------------------------------------------------
 
+    @property
+    def threads(self) -> int:
+        return threads_of(self.execution)
+
+    def with_threads(self, number: int) -> Ops | None:
+        return TorchOps(self.execution.model_copy(update={"threads": number}))
+
     @contextmanager
     def computing(self) -> Iterator[None]:
         """As many threads inside the block as are asked for, or as other processes leave free."""
@@ -279,6 +289,12 @@ class TorchOps(Ops):
     def assign(self, variable: Tensor, values: NDArray[Any]) -> None:
         with torch.no_grad():
             variable.copy_(torch.from_numpy(np.array(values)))
+
+    def engine(self, variables: Mapping[str, Any]) -> Engine:
+        # Imported only to train.
+        from ptychopinn.ops.torch_engine import TorchEngine
+
+        return TorchEngine(self, variables)
 
     # --- layers -----------------------------------------------------------------------------------
 

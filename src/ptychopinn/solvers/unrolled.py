@@ -139,7 +139,7 @@ class Unrolled:
             total = total + found.misfit * (len(problem.subsets) / updates)
             intensities.append(found.modelled)
         misfit = total / problem.power
-        change = self._correction(state, misfit, vectors["gain"][k])
+        change = self._correction(state, misfit, vectors["gain"][k], guarded)
         share = self._share(state, (k + 1) * updates, change) if guarded else 1.0
         state.canvas = state.canvas + (change if share == 1.0 else share * change)
         return Pass(state, misfit, intensities, share)
@@ -155,13 +155,15 @@ class Unrolled:
                 return share
         return 0.0
 
-    def _correction(self, state: Descent, misfit: Array, gain: Array) -> Array:
+    def _correction(self, state: Descent, misfit: Array, gain: Array, in_tiles: bool) -> Array:
         xp, light = self.xp, state.all_light()
         multiple = self.network.description.multiple_of
         seen = xp.call(
             features, state.canvas, state.velocity, light, state.problem.noise, misfit, multiple
         )
-        return xp.call(faded, self._in_tiles(seen), light, gain)
+        # Tiles bound the memory where nothing is differentiated; they would cut the derivative.
+        out = self._in_tiles(seen) if in_tiles else self.network(canvas=seen)[0]
+        return xp.call(faded, out, light, gain)
 
     def _in_tiles(self, seen: Array) -> Array:
         """The U-Net on (1, channels, H, W), tile by tile where the canvas is large."""

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.backends.base import SILENT, Progress
 from ptychopinn.config import Config
+from ptychopinn.contracts import SILENT, Progress
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io.models import Bundle, Manifest
-from ptychopinn.networks.registry import describe, family
+from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import Weights
-from ptychopinn.ops.options import Execution, TorchExecution
-from ptychopinn.ops.selector import BackendName, choose, get_backend
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
+from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
-from ptychopinn.training.run import backend_of_run
 from ptychopinn.workflows.models import TrainedModel, config_of, open_model, package_versions
 
 log = logging.getLogger(__name__)
@@ -65,25 +65,26 @@ def train(
     chosen = [scans] if isinstance(scans, Scan) else list(scans)
     config = complete(Config() if config is None else config, chosen)
     if resume and backend is None and directory is not None:
-        backend = backend_of_run(Path(directory))
+        backend = run.backend_of_run(Path(directory))
     backend, execution = choose(backend, execution, training=True)
-    computing = get_backend(backend)
+    xp = get_ops(backend, execution)
     prepared = [prepare(scan) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
     parent = None if start is None else open_model(start)
     weights = None if parent is None else _weights_for(parent, config)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = computing.train(
+        outcome = run.train(
+            xp,
             prepared,
             config,
-            execution,
             Path(temporary if directory is None else directory),
             resume=resume,
             start=weights,
             progress=progress,
         )
     seconds = time.perf_counter() - begun
+    assert backend != "numpy"  # choose() has refused it
     first = prepared[0]
     manifest = Manifest(
         backend=backend,
@@ -110,53 +111,69 @@ def train(
 
 def pretrain(
     config: Config,
-    steps: int,
+    scans: int,
     *,
+    backend: BackendName | None = None,
+    directory: str | Path | None = None,
+    execution: Execution | None = None,
+    resume: bool = False,
     start: TrainedModel | Bundle | str | Path | None = None,
-    execution: TorchExecution | None = None,
     progress: Progress = SILENT,
 ) -> TrainedModel:
     """Train a canvas network on simulated scans of every kind, with their known objects.
 
-    Each of the ``steps`` scans is drawn on the fly and seen once (see
-    :mod:`ptychopinn.simulation.variety`). PyTorch does it; the model serves every backend.
+    Each of the ``scans`` is drawn on the fly and seen once (see
+    :mod:`ptychopinn.simulation.variety`). The model serves every backend.
+
+    Parameters
+    ----------
+    config : the network, and how it is optimised; a hundred scans count as an epoch.
+    scans : how many, from the start of the run.
+    backend, execution, resume, start : as in :func:`train`.
+    directory : where checkpoints and logs go; nowhere when not given.
 
     Raises
     ------
     InputError
-        When the architecture is no canvas network, or ``start`` is of another one.
+        When the architecture is no canvas network, ``start`` is of another one, or there is nothing
+        to resume.
+    TrainingError
+        When the loss is not finite, or the memory does not suffice.
     """
-    if family(config.model) != "canvas":
-        raise InputError(
-            f"pretraining needs a canvas network, received the architecture "
-            f"{config.model.architecture}; use --architecture unrolled."
-        )
+    folder = None if directory is None else Path(directory)
+    if resume and backend is None and folder is not None:
+        backend = run.backend_of_run(folder)
+    backend, execution = choose(backend, execution, training=True)
     parent = None if start is None else open_model(start)
     weights = None if parent is None else _weights_for(parent, config)
-    choose("pytorch", execution)
-    from ptychopinn.backends.pytorch.pretraining import DrawnScans
-    from ptychopinn.backends.pytorch.pretraining import pretrain as run
-
     begun = time.perf_counter()
-    trained, history, seen, stopped_by = run(
+    outcome = pretraining.pretrain(
+        get_ops(backend, execution),
         config,
-        steps,
-        TorchExecution() if execution is None else execution,
+        scans,
+        folder,
+        resume=resume,
         start=weights,
         progress=progress,
     )
+    seconds = time.perf_counter() - begun
+    assert backend != "numpy"  # choose() has refused it
     manifest = Manifest(
-        backend="pytorch",
+        backend=backend,
         config=config.model_dump(mode="json"),
         versions=package_versions(),
         seed=config.training.seed,
-        statistics={"simulated_scans": seen, **_lineage(parent)},
-        metrics={name: points[-1][1] for name, points in history.items() if points},
+        statistics={
+            "simulated_scans": outcome.scans,
+            "parent_weights": outcome.parent,
+            **_lineage(parent),
+        },
+        metrics={name: points[-1][1] for name, points in outcome.history.items() if points},
     )
     # Every bundle holds a probe; this network was trained with a new one in every scan.
-    probe = DrawnScans(config.training.seed, 1)[0].scan.probe
-    bundle = Bundle(manifest, trained, probe)
-    return TrainedModel(bundle, history, time.perf_counter() - begun, stopped_by)
+    probe = pretraining.drawn_scan(config.training.seed, 0).scan.probe
+    bundle = Bundle(manifest, outcome.weights, probe)
+    return TrainedModel(bundle, outcome.history, seconds, outcome.stopped_by)
 
 
 def _lineage(parent: Bundle | None) -> dict[str, Any]:

@@ -367,7 +367,8 @@ def _until_stopped(
     """What the solver finds until it ends, or until ``stop`` is set."""
     last = None
     try:
-        for last in solver.run(scan, start, _Stopping(progress, stop)):
+        for step in solver.run(scan, start, _Stopping(progress, stop)):
+            last = step
             # From now on there is something to save.
             stop.gentle = True
             if stop.signal is not None:
