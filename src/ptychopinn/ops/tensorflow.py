@@ -221,7 +221,7 @@ class TensorflowOps(Ops):
         return tf.signal.ifft2d(x)
 
     def fft_power(self, n: Any) -> Any:
-        side = tf.cast(n, tf.float32)
+        side = tf.cast(n, tf.float64)
         return 1 / (side * side)
 
     def rfft2(self, x: Tensor, shape: tuple[Any, Any] | None = None) -> Tensor:

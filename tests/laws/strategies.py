@@ -12,8 +12,9 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from oracle.forward import canvas_for, intensities
+from oracle.near_field import HC_EV_M, FreeSpace
 
-from ptychopinn.physics.forward import canvas_for, intensities
 from ptychopinn.data.scan import Scan
 
 Array = NDArray[Any]
@@ -104,6 +105,37 @@ def experiments(draw: st.DrawFn) -> Experiment:
         mask=mask,
         rng=rng,
     )
+
+
+def fresnel(
+    number: float, pixel_size_m: float = 40e-9, energy_eV: float = 8000.0
+) -> FreeSpace:
+    """Free space in which a plane wave at the border of the spectrum is delayed by about ``number`` radians, and a wave moves ``number`` * 2 / pi pixels at most."""
+    wavelength = float(HC_EV_M) / energy_eV
+    return FreeSpace(pixel_size_m, energy_eV, number * 4 * pixel_size_m**2 / (np.pi * wavelength))
+
+
+@st.composite
+def free_spaces(draw: st.DrawFn) -> FreeSpace:
+    """From visible light, where some waves of the spectrum are evanescent, to hard X-rays."""
+    energy = draw(st.sampled_from([2.0, 90.0, 700.0, 12000.0]))
+    wavelength = float(HC_EV_M) / energy
+    pixel = wavelength * draw(st.sampled_from([0.4567, 0.8, 3.0, 300.0]))
+    return fresnel(draw(st.floats(0, 30)), pixel, energy)
+
+
+@st.composite
+def travelling(draw: st.DrawFn) -> FreeSpace:
+    """Free space without evanescent waves."""
+    energy = draw(st.sampled_from([2.0, 700.0, 12000.0]))
+    wavelength = float(HC_EV_M) / energy
+    pixel = wavelength * draw(st.sampled_from([0.8, 3.0, 300.0]))
+    return fresnel(draw(st.floats(0, 30)), pixel, energy)
+
+
+# What lies behind the object: nothing but the far field, or a distance.
+spaces = st.none() | free_spaces()
+lossless = st.none() | travelling()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
