@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from oracle import forward, groups, losses, low_frequency, near_field
 from oracle.near_field import FreeSpace
-
 from ptychopinn.config import Config, ModelConfig, RefineConfig
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import PreparedScan
@@ -210,7 +210,9 @@ class Oracle(Physics):
         return forward.fft(waves) if space is None else near_field.propagate(waves, fraction, space)
 
     def propagate_back(self, fields: Array, fraction: Array, space: FreeSpace | None) -> Array:
-        return forward.ifft(fields) if space is None else near_field.adjoint(fields, fraction, space)
+        return (
+            forward.ifft(fields) if space is None else near_field.adjoint(fields, fraction, space)
+        )
 
     def fields(
         self,
@@ -433,9 +435,7 @@ class OnOps(Physics):
         w = model_groups.merge_weight(probe) if weight is None else weight
         given = (self.to(patches), self.exactly(offsets_px), self.to(probe), self.to(w))
         reach = model_groups.reach_of(offsets_px)
-        return far.outward(
-            self.numpy(model_groups.group_intensities(self.xp, far, *given, reach))
-        )
+        return far.outward(self.numpy(model_groups.group_intensities(self.xp, far, *given, reach)))
 
     def _loss(
         self, loss: Callable[..., Any], model: Array, counts: Array, mask: Array | None
@@ -540,9 +540,7 @@ class OnOps(Physics):
         return self.numpy(self.xp.call(missing_phase, self.to(gradients), batch.centre, low))
 
 
-def gradients(
-    framework: str, function: Callable[..., Any], *unknown: Any
-) -> list[Array | None]:
+def gradients(framework: str, function: Callable[..., Any], *unknown: Any) -> list[Array | None]:
     """Derivatives of a real function by arrays of a framework; None where it does not depend."""
     if framework == "pytorch":
         import torch

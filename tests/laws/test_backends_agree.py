@@ -16,15 +16,15 @@ import ptychopinn as pp
 from ptychopinn.backends.base import Silent
 from ptychopinn.canvas_plan import places
 from ptychopinn.config import Config, ModelConfig, RefineConfig
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.networks import registry
 from ptychopinn.networks.registry import Architecture, describe
 from ptychopinn.networks.spec import Builder, Kind, Network
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.physics import forward, groups, losses
-from ptychopinn.training.plan import Work
-from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.training.data import read_batch
 from ptychopinn.training.objective import objective
+from ptychopinn.training.plan import Work
 from ptychopinn.workflows.verbs import config_of, open_model
 
 need("torch")
@@ -257,9 +257,9 @@ def tensorflow_gradients(
 
 def tensorflow_training(config: Config, scans: list[PreparedScan]) -> Any:
     from ptychopinn.backends.tensorflow.training import PhysicsTraining
-    from ptychopinn.training.plan import GroupPlan
     from ptychopinn.training.course import Course
     from ptychopinn.training.interruption import StopFlag
+    from ptychopinn.training.plan import GroupPlan
 
     plan = GroupPlan([scan.scan for scan in scans], config)
     return PhysicsTraining(config, scans, plan, Course(config, plan, Silent()), StopFlag())
@@ -317,12 +317,12 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
     """With the weights that come with the package, on a scan with noise."""
     import torch
 
-    from ptychopinn.ops.options import TFExecution
     from ptychopinn.backends.pytorch import canvas, inference, network
     from ptychopinn.backends.tensorflow import canvas as tf_canvas
     from ptychopinn.backends.tensorflow import execution
     from ptychopinn.backends.tensorflow import inference as tf_inference
     from ptychopinn.backends.tensorflow import network as tf_network
+    from ptychopinn.ops.options import TFExecution
 
     bundle = open_model("pretrained")
     description = describe(config_of(bundle).model)

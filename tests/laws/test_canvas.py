@@ -16,12 +16,12 @@ from strategies import few, seeds
 import ptychopinn as pp
 from ptychopinn.backends.base import CanvasResult
 from ptychopinn.config import ModelConfig, RefineConfig
-from ptychopinn.evaluation.alignment import scan_box
-from ptychopinn.networks.unrolled import DAMPING
-from ptychopinn.physics.forward import canvas_for, fourier_shift, intensities, split_positions
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.alignment import scan_box
+from ptychopinn.networks.unrolled import DAMPING
+from ptychopinn.physics.forward import canvas_for, fourier_shift, intensities, split_positions
 from ptychopinn.workflows.verbs import refine
 
 Array = NDArray[Any]

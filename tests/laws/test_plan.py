@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from strategies import few, laws, seeds
 
 from ptychopinn.config import Config
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.training.plan import HELD_OUT_SUBSCANS, GroupPlan, Work
-from ptychopinn.data.scan import Scan
 
 ARCHITECTURES = ("cnn", "unrolled")
 

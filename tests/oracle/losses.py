@@ -16,6 +16,7 @@ from scipy.stats import poisson
 Array = NDArray[Any]
 Float = NDArray[np.float64]
 
+
 def _good(values: ArrayLike, mask: ArrayLike | None) -> Float:
     """The good pixels as one flat float64 vector."""
     array = np.asarray(values, dtype=np.float64)
