@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from ptychopinn.data.experiment import Propagation
 
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
 ScanKind = Literal["raster", "fermat", "random"]
+# A near-field experiment with hard X-rays; the Fresnel number of a pixel is 1/31.
+NEAR_FIELD = {"pixel_size_m": 1e-7, "energy_eV": 12_000.0, "distance_m": 3e-3}
 
 
 class SimulationConfig(BaseModel):
@@ -107,12 +111,30 @@ class SimulationConfig(BaseModel):
     )
     beam_stop_px: float = Field(0.0, ge=0, description="Radius of the beam stop; 0 for none.")
 
+    propagator: Propagation = Field(
+        "far-field",
+        description="How the exit wave reaches the detector. The near field needs pixel size, energy "
+        "and distance: 100 nm, 12 keV and 3 mm when not given.",
+    )
     pixel_size_m: float | None = Field(None, gt=0, description="Object pixel in metres.")
     energy_eV: float | None = Field(None, gt=0, description="Photon energy in electron volts.")
     distance_m: float | None = Field(
         None, gt=0, description="Distance from sample to detector in metres."
     )
+    focus_distance_m: float | None = Field(
+        None,
+        gt=0,
+        description="Distance from the focus of a cone beam to the sample in metres, near field; a "
+        "parallel beam when not given.",
+    )
     seed: int = Field(0, ge=0, description="Seed of object, positions, noise and dead pixels.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _near_field(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("propagator") == "near-field":
+            return {**NEAR_FIELD, **{k: v for k, v in values.items() if v is not None}}
+        return values
 
     @field_validator("amplitude", "phase")
     @classmethod

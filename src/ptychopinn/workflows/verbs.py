@@ -524,6 +524,8 @@ def _reported(
         pixel_size_m=scan.pixel_size_m,
         energy_eV=scan.energy_eV,
         distance_m=scan.distance_m,
+        propagation=scan.propagation,
+        focus_distance_m=scan.focus_distance_m,
         losses=canvas.losses,
         name=scan.name,
     )
