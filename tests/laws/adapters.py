@@ -554,7 +554,7 @@ def gradients(framework: str, function: Callable[..., Any], *unknown: Any) -> li
             tape.watch(list(unknown))
             value = function(*unknown)
         found = tape.gradient(value, list(unknown))
-    return [None if g is None else np.array(g) for g in found]
+    return [None if g is None else g.numpy() for g in found]
 
 
 def network_units(counts: Array, mask: Array | None) -> tuple[Array, float]:

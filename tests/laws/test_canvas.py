@@ -1,4 +1,4 @@
-"""The guard of the canvas network, and plain physics iterations, on both backends."""
+"""The guard of the canvas network, and plain physics iterations, on every backend."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from strategies import few, seeds
 
 import ptychopinn as pp
-from ptychopinn.backends.base import CanvasResult
+from oracle.forward import canvas_for, fourier_shift, intensities, split_positions
 from ptychopinn.config import ModelConfig, RefineConfig
+from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.alignment import scan_box
-from ptychopinn.networks.unrolled import DAMPING
-from ptychopinn.physics.forward import canvas_for, fourier_shift, intensities, split_positions
+from ptychopinn.solvers.unrolled import SHARES
 from ptychopinn.workflows.verbs import refine
 
 Array = NDArray[Any]
@@ -39,7 +39,7 @@ def prepared(scan: Scan) -> PreparedScan:
     return prepare(scan)
 
 
-def misfit(scan: PreparedScan, canvas: CanvasResult, probe: Array | None = None) -> float:
+def misfit(scan: PreparedScan, canvas: Canvas, probe: Array | None = None) -> float:
     """Relative amplitude misfit of an object in network units, with the reference."""
     index, good = np.arange(scan.scan.M), scan.scan.good_pixels
     modelled = intensities(
@@ -86,7 +86,7 @@ def test_a_correction_that_goes_too_far_is_damped(
     bias[: len(bias) // 2] = 0.6
     found = networks.reconstruct(replace_iterations(UNROLLED, 1), {**still, "out.bias": bias}, dim)
     assert found.corrections in ((0.5,), (0.25,))
-    assert found.corrections[0] in DAMPING
+    assert found.corrections[0] in SHARES
 
 
 def replace_iterations(model: ModelConfig, iterations: int) -> ModelConfig:
@@ -109,7 +109,7 @@ def test_no_correction_raises_the_misfit_beyond_the_noise(
         "out.bias": (10**decade * rng.normal(size=weights["out.bias"].shape)).astype("f"),
     }
     guarded = networks.reconstruct(UNROLLED, wild, scan)
-    assert set(guarded.corrections) <= {0.0, *DAMPING}
+    assert set(guarded.corrections) <= {0.0, *SHARES}
     assert len(guarded.corrections) == UNROLLED.iterations
     floor = max(misfit(scan, plain), scan.expected_misfit)
     assert misfit(scan, guarded) <= 1.1 * floor
@@ -146,7 +146,7 @@ def test_refinement_goes_on_from_a_result(networks: Networks, prepared: Prepared
     further = networks.refine(prepared, RefineConfig(passes=3), first.canvas)
     assert further.canvas.losses[0] < 2 * first.canvas.losses[-1]
     assert further.canvas.losses[0] < 0.05 * first.canvas.losses[0]
-    wide = CanvasResult(
+    wide = Canvas(
         object=np.pad(first.canvas.object, 5, constant_values=1),
         weight=np.pad(first.canvas.weight, 5),
         origin_px=first.canvas.origin_px - 5,
