@@ -7,10 +7,12 @@ sum and no mean.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
 from scipy.stats import poisson
 
 Array = NDArray[Any]
@@ -67,16 +69,26 @@ def amplitude_mae(I_hat: ArrayLike, I: ArrayLike, mask: ArrayLike | None = None)
     return float(np.abs(np.sqrt(model) - root).sum() / root.sum())
 
 
-def noise_of_amplitude(lam: ArrayLike) -> Float:
-    """E[(sqrt(n) - sqrt(lam))^2] for n ~ Poisson(lam), elementwise: the sum over all n that occur.
+# Above this square root of the mean the noise is given by a series.
+BRIGHT = 60.0
 
-    Needs memory for every n up to the largest mean; meant for some thousands of counts.
-    """
-    mean = np.asarray(lam, dtype=np.float64)
-    most = float(mean.max(initial=0))
-    n = np.arange(int(most + 12 * np.sqrt(most)) + 60)
-    squares = (np.sqrt(n) - np.sqrt(mean)[..., None]) ** 2
-    return np.asarray((poisson.pmf(n, mean[..., None]) * squares).sum(axis=-1))
+
+@lru_cache(maxsize=1)
+def _noise_of_root() -> CubicSpline:
+    """E[(sqrt(n) - t)^2] for n ~ Poisson(t^2) as a function of t: sums over n, joined smoothly."""
+    roots = np.linspace(0, BRIGHT, 1201)
+    sums = []
+    for t in roots:
+        n = np.arange(max(0, int(t**2 - 12 * t) - 30), int(t**2 + 12 * t) + 60)
+        sums.append((poisson.pmf(n, t**2) * (np.sqrt(n) - t) ** 2).sum())
+    return CubicSpline(roots, sums)
+
+
+def noise_of_amplitude(lam: ArrayLike) -> Float:
+    """E[(sqrt(n) - sqrt(lam))^2] for n ~ Poisson(lam), elementwise."""
+    root = np.sqrt(np.asarray(lam, dtype=np.float64))
+    series = 0.25 * (1 + 7 / (16 * np.maximum(root, 1) ** 2))
+    return np.where(root < BRIGHT, _noise_of_root()(np.minimum(root, BRIGHT)), series)
 
 
 def expected_residual(I_hat: ArrayLike, mask: ArrayLike | None = None) -> float:

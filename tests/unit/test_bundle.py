@@ -25,9 +25,9 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from safetensors.numpy import save
 
+from ptychopinn.errors import InputError
 from ptychopinn.io import models as bundle_module
 from ptychopinn.io.models import Bundle, Manifest, check_weights, load_bundle, save_bundle
-from ptychopinn.errors import InputError
 
 NAMES = ("manifest.json", "weights.safetensors", "probe.safetensors")
 EXPECTED = {"a.weight": ((2, 3), "float32"), "b.scale": ((), "float32")}

@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptychopinn.cli import run
+from ptychopinn.data.reconstruction import load_reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -38,8 +40,6 @@ from ptychopinn.io.record import (
     contents,
 )
 from ptychopinn.physics.forward import intensities
-from ptychopinn.data.reconstruction import load_reconstruction
-from ptychopinn.data.scan import Scan
 
 N, M, PIXEL = 32, 20, 8.5e-9
 GEOMETRY = {"photon_energy_eV": 8800.0, "detector_object_distance_m": 1.92}

@@ -13,8 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptychopinn.data.reconstruction import (
+    RESULT_FILE,
+    Reconstruction,
+    footprint,
+    load_reconstruction,
+)
 from ptychopinn.errors import InputError
-from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction, footprint, load_reconstruction
 
 ARRAYS = ("object", "origin_px", "weight", "probe", "positions_px", "losses")
 

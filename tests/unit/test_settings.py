@@ -9,9 +9,7 @@ import pytest
 
 from ptycho.config.config import ModelConfig, TrainingConfig, settings
 from ptycho_torch.api.base_api import ConfigManager
-from ptychopinn.clients.commands import earlier
-from ptychopinn.clients.commands import ptycho_inference
-from ptychopinn.clients.commands import ptycho_train
+from ptychopinn.clients.commands import earlier, ptycho_inference, ptycho_train
 from ptychopinn.clients.settings import (
     ARCHITECTURE_VARIABLE,
     COMMAND_RULES,

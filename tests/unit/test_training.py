@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 from ptychopinn.backends.base import Silent
-from ptychopinn.ops.options import TorchExecution
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError, TrainingError
-from ptychopinn.physics.forward import fft
-from ptychopinn.physics.losses import noise_of_amplitude
-from ptychopinn.training.plan import GroupPlan
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.ops.options import TorchExecution
+from ptychopinn.physics.forward import fft
+from ptychopinn.physics.losses import noise_of_amplitude
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.course import Course, EarlyStopping
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.interruption import CtrlC, Interrupted, StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction
+from ptychopinn.training.plan import GroupPlan
 from ptychopinn.training.run import outcome
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.watch import FitWatch
