@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptychopinn.cli import run
-from ptychopinn.data.reconstruction import load_reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
@@ -30,6 +29,7 @@ from ptychopinn.io import (
     save_scan,
 )
 from ptychopinn.io.convert import convert
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.io.record import (
     ALL,
     METADATA,

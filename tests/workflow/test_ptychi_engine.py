@@ -18,10 +18,11 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.config import RefineConfig, validated
-from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.physics.forward import canvas_for, illumination, intensities
-from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.io.reconstructions import load_reconstruction
+from ptychopinn.physics.forward import canvas_for, illumination, intensities
 
 
 def _why_not() -> str | None:

@@ -76,7 +76,7 @@ def command(
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
     refuse_existing(output, (*WRITTEN, *OUTDATED), force)
-    from ptychopinn.data.reconstruction import RESULT_FILE, load_reconstruction
+    from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows.verbs import refine
 
     result = None

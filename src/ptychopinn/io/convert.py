@@ -41,7 +41,7 @@ from ptychopinn.io.record import (
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The group of a reconstruction.h5 that a product does not have, see ptychopinn.data.reconstruction.
+# The group of a reconstruction.h5 that a product does not have, see ptychopinn.io.reconstructions.
 GROUP = "ptychopinn"
 
 # Formats whose files are read whole, as a record.

@@ -121,7 +121,7 @@ def command(config_file: Path | None, **flags: Any) -> None:
             **{f"{KINDS[backend].prefix}_accelerator": accelerator},
         )
     if limits != (None, None):
-        from ptychopinn.data.reconstruction import load_reconstruction
+        from ptychopinn.io.reconstructions import load_reconstruction
         from ptychopinn.report.figures import save_phase
 
         result = load_reconstruction(output)
@@ -134,7 +134,7 @@ def command(config_file: Path | None, **flags: Any) -> None:
 
 def _compare(output: Path, source: Path) -> None:
     """Draw the result beside the object in the scan; say so when there is none."""
-    from ptychopinn.data.reconstruction import load_reconstruction
+    from ptychopinn.io.reconstructions import load_reconstruction
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io import load_scan
     from ptychopinn.report.figures import save_evaluation
