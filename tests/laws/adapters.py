@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from oracle import forward, groups, losses, low_frequency, near_field
 from oracle.near_field import FreeSpace
-from ptychopinn.config import Config, ModelConfig, RefineConfig
+from ptychopinn.config import ModelConfig, RefineConfig
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
@@ -641,7 +641,7 @@ class Networks:
     ) -> Canvas:
         """Inference; ``memory_mib`` may be 0, then the patterns go in one by one."""
         execution = on_cpu(self.name, memory_mib)
-        solver = network_solver(self.xp, Config(model=model), weights, execution)
+        solver = network_solver(self.xp, model, weights, execution)
         return solver.solve(scan).canvas
 
     def refine(

@@ -16,11 +16,10 @@ import ptychopinn
 ROOT = Path(ptychopinn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-# From the ground up: a room imports only from rooms that stand before it. The configuration holds
-# the options of networks and solvers, whose rooms read them there.
+# From the ground up: a room imports only from rooms that stand before it.
 ORDER = (
     "errors",
-    "config",
+    "schema",
     "contracts",
     "ops",
     "physics",
@@ -28,6 +27,7 @@ ORDER = (
     "io",
     "networks",
     "solvers",
+    "config",  # of everything below: networks and solvers define their own options
     "evaluation",
     "simulation",
     "training",
@@ -39,10 +39,16 @@ ORDER = (
 # ``Reconstruction.save`` calls the file format, which stands above it, for whoever has a result.
 STEPS_UP = {("data/reconstruction.py", "io")}
 FRAMEWORKS = {"torch", "tensorflow", "lightning", "keras", "jax"}
-# pty-chi is another program on PyTorch; its process-wide settings are put back by its solver.
-FOREIGN = {"solvers/ptychi.py"}
-# Scores and random objects work on pictures, not on waves: no propagation in them.
-PICTURES = {"evaluation/alignment.py", "evaluation/resolution.py", "simulation/objects.py"}
+# pty-chi is a program on PyTorch, whose solver hands it tensors; the doctor looks whether a
+# framework works at all.
+FOREIGN = {"solvers/ptychi.py", "cli/doctor.py"}
+# Scores, random objects and spectral convolutions work on pictures, not on waves: no propagation.
+PICTURES = {
+    "evaluation/alignment.py",
+    "evaluation/resolution.py",
+    "simulation/objects.py",
+    "networks/mixing.py",
+}
 TRANSFORMS = {
     f"{inverse}{kind}fft{dimensions}"
     for inverse in ("", "i")
@@ -168,27 +174,25 @@ def test_modules_can_be_read_in_one_sitting() -> None:
     assert {file: count for file, count in lines.items() if count > MOST_LINES} == {}
 
 
-# Rooms that offer the same thing each in its own way name their files alike.
-ALIKE = {
-    "__init__",
-    "base",  # what all files of a room have in common: ops, io, solvers
-    "config",  # options of the whole, and of a simulation
-    # a command is named like what it calls
-    *(path.stem for path in (ROOT / "cli").glob("*.py")),
+# Names that mean the same thing in several rooms: what all files of a room have in common, the
+# options of a room, a command and what it calls.
+ALIKE = {"__init__", "base", "config", *(path.stem for path in (ROOT / "cli").glob("*.py"))}
+# Two sides of one thing: probes read and made, noise as a formula and drawn, the learned and the
+# computed part of the canvas network.
+SIDES = {
+    "noise": {"physics", "simulation"},
+    "probes": {"io", "simulation"},
+    "unrolled": {"networks", "solvers"},
 }
 
 
-def test_a_name_means_one_module() -> None:
-    """But for those that name the same thing in several rooms."""
-    places: dict[str, list[str]] = defaultdict(list)
+def test_a_name_means_one_thing() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
     for path in FILES:
         if path.stem not in ALIKE:
-            places[path.stem].append(name_of(path))
-    assert {name: found for name, found in places.items() if len(found) > 1} == SAME
-
-
-# The part of a solver, or of training, that is about this thing of the physics or the data.
-SAME: dict[str, list[str]] = {}
+            places[path.stem].add(room_of(name_of(path)))
+    shared = {name: rooms for name, rooms in places.items() if len(rooms) > 1}
+    assert all(rooms == SIDES.get(name) for name, rooms in shared.items()), shared
 
 
 @pytest.mark.parametrize("name", ptychopinn.__all__)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ptychopinn.config import Config
+from typing import TYPE_CHECKING
+
 from ptychopinn.contracts import Solver
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.cnn import padded_size
@@ -13,8 +14,11 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.solvers.patches import PatchNetwork, PatchNetworkSolver
 from ptychopinn.solvers.unrolled import CanvasNetworkSolver
 
+if TYPE_CHECKING:
+    from ptychopinn.config import ModelConfig
 
-def network_solver(xp: Ops, config: Config, weights: Weights, execution: Execution) -> Solver:
+
+def network_solver(xp: Ops, model: ModelConfig, weights: Weights, execution: Execution) -> Solver:
     """The solver of the configured architecture with trained ``weights``.
 
     Raises
@@ -23,11 +27,9 @@ def network_solver(xp: Ops, config: Config, weights: Weights, execution: Executi
         When the configuration describes no network.
     """
     limit = execution.inference_batch_mib << 20
-    network = BuiltNetwork(xp, describe(config.model), weights)
-    if family(config.model) == "canvas":
+    network = BuiltNetwork(xp, describe(model), weights)
+    if family(model) == "canvas":
         return CanvasNetworkSolver(network, limit)
-    n = config.model.N
+    n = model.N
     assert n is not None  # describe() has refused a patch network without it
-    return PatchNetworkSolver(
-        PatchNetwork(network, n, padded_size(n)), config.model.gridsize, limit
-    )
+    return PatchNetworkSolver(PatchNetwork(network, n, padded_size(n)), model.gridsize, limit)

@@ -376,7 +376,7 @@ def reconstruct_with_report(
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    solver = network_solver(get_ops(backend, execution), config, bundle.weights, execution)
+    solver = network_solver(get_ops(backend, execution), config.model, bundle.weights, execution)
     canvas = solver.solve(prepared).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
