@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oracle.forward import intensities
 from ptychopinn.cli import run
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
@@ -39,7 +40,6 @@ from ptychopinn.io.record import (
     conjugate_pixel_m,
     contents,
 )
-from ptychopinn.physics.forward import intensities
 
 N, M, PIXEL = 32, 20, 8.5e-9
 GEOMETRY = {"photon_energy_eV": 8800.0, "detector_object_distance_m": 1.92}
