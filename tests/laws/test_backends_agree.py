@@ -323,9 +323,10 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
             assert relative(other[2][well], one[2][well]) < 1e-4
 
 
+@pytest.mark.parametrize("propagator", ["far-field", "near-field"])
 @pytest.mark.parametrize("refined", [(), ("probe",), ("probe", "positions")])
-def test_refinement_gives_the_same_object(refined: tuple[str, ...]) -> None:
-    scan = pp.simulate(N=32, patterns=81, photons=1e6, seed=3, modes=2)
+def test_refinement_gives_the_same_object(refined: tuple[str, ...], propagator: Any) -> None:
+    scan = pp.simulate(N=32, patterns=81, photons=1e6, seed=3, modes=2, propagator=propagator)
     offset = np.random.default_rng(0).normal(0, 0.3, (scan.M, 2)) * ("positions" in refined)
     prepared = prepare(replace(scan, positions_px=scan.positions_px + offset))
     config = RefineConfig(passes=12, **{f"refine_{what}": True for what in refined})

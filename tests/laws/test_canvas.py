@@ -123,6 +123,11 @@ def phase_error(result: Reconstruction, truth: Scan) -> float:
     return float(pp.evaluate(result, truth=truth).metrics["phase_mae_rad"])
 
 
+def spread(error: Array) -> float:
+    """Standard deviation of errors (M, 2) of positions, whose mean shifts the object only."""
+    return float(np.sqrt(((error - error.mean(axis=0)) ** 2).mean()))
+
+
 def similarity(a: Array, b: Array) -> float:
     """1 for probes that differ by a factor only."""
     return float(abs(np.vdot(a, b)) / (np.linalg.norm(a) * np.linalg.norm(b)))
@@ -138,6 +143,34 @@ def test_refinement_reaches_the_noise_and_stops_by_itself(
     assert misfit(prepared, refined.canvas) < 1.1 * prepared.expected_misfit
     assert np.array_equal(refined.probe, prepared.probe)
     assert np.array_equal(refined.positions_px, prepared.scan.positions_px)
+
+
+@pytest.mark.parametrize("distance_m", [1e-3, 1e-2])
+def test_refinement_reaches_the_noise_in_the_near_field(
+    networks: Networks, distance_m: float
+) -> None:
+    seen: Any = {"propagator": "near-field", "energy_eV": 12e3, "pixel_size_m": 1e-7}
+    scan = pp.simulate(
+        N=32, patterns=100, photons=1e6, seed=1, step_px=3.0, distance_m=distance_m, **seen
+    )
+    backend: Any = networks.name
+    found = refine(scan, None, RefineConfig(passes=100), backend=backend)
+    assert found.misfit.residual < 1.1 * found.misfit.expected
+    assert phase_error(found.result, scan) < 0.01
+    assert found.result.propagation == "near-field"
+
+
+def test_positions_are_recovered_in_the_near_field(networks: Networks) -> None:
+    scan = pp.simulate(
+        N=32, patterns=100, photons=1e6, seed=1, step_px=3.0, propagator="near-field"
+    )
+    errors = np.random.default_rng(3).normal(0, 0.7, (scan.M, 2))
+    off = replace(scan, positions_px=scan.positions_px + errors)
+    backend: Any = networks.name
+    config = RefineConfig(passes=60, refine_positions=True)
+    found = refine(off, None, config, backend=backend)
+    left = found.result.positions_px - scan.positions_px
+    assert spread(left) < 0.25 * spread(errors)
 
 
 def test_refinement_goes_on_from_a_result(networks: Networks, prepared: PreparedScan) -> None:
@@ -182,9 +215,6 @@ def test_refinement_recovers_positions(networks: Networks, scan: Scan) -> None:
     config = RefineConfig(passes=60, refine_positions=True)
     found = refine(off, None, config, backend=backend)
     left = found.result.positions_px - scan.positions_px
-
-    def spread(error: Array) -> float:
-        return float(np.sqrt(((error - error.mean(axis=0)) ** 2).mean()))
 
     assert spread(left) < 0.25 * spread(errors)
     assert found.misfit.residual < 1.5 * found.misfit.expected
