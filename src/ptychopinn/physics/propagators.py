@@ -1,9 +1,9 @@
 """From the exit wave to the detector.
 
 A propagator is a NamedTuple of arrays with four methods; another one is passed wherever these are.
-Its fields are in an order of its own (:meth:`inward` brings patterns there, :meth:`outward` back),
-and ``backward`` is the inverse of ``forward``; with the factor :meth:`power` the intensity conserves
-the energy, so that the adjoint is ``backward`` too.
+Its fields are in an order of its own (:meth:`inward` brings patterns there, :meth:`outward` back).
+With the factor :meth:`power` the intensity conserves the energy, and ``backward``, the inverse of
+``forward``, is its adjoint too; evanescent waves are lost in both directions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Propagator(Protocol):
         remainders ``fraction`` (M, 2) of their positions."""
 
     def backward(self, xp: Ops, fields: Array, fraction: Array) -> Array:
-        """The inverse of :meth:`forward`."""
+        """The inverse of :meth:`forward`, but for waves that are lost on the way."""
 
     def power(self, xp: Ops, n: Any) -> Any:
         """Factor of abs(field)^2 that conserves the energy; None for 1."""
