@@ -10,42 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ptychopinn.config import Config, RefineConfig
-    from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+    from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.data.scan import Scan
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
     from ptychopinn.io import load_scan, save_scan
     from ptychopinn.io.convert import convert
     from ptychopinn.io.models import Bundle, load_bundle, save_bundle
+    from ptychopinn.io.reconstructions import load_reconstruction
     from ptychopinn.ops.options import TFExecution, TorchExecution
     from ptychopinn.simulation import SimulationConfig, simulate
     from ptychopinn.workflows.verbs import TrainedModel, reconstruct, refine, train
 
 _HOMES = {
-    "Bundle": "bundle",
+    "Bundle": "io.models",
     "Config": "config",
     "RefineConfig": "config",
     "Evaluation": "evaluation",
     "InputError": "errors",
     "PtychoPINNError": "errors",
-    "Reconstruction": "result",
-    "Scan": "scan",
+    "Reconstruction": "data.reconstruction",
+    "Scan": "data.scan",
     "SimulationConfig": "simulation",
-    "TFExecution": "backends.options",
-    "TorchExecution": "backends.options",
-    "TrainedModel": "workflows",
+    "TFExecution": "ops.options",
+    "TorchExecution": "ops.options",
+    "TrainedModel": "workflows.verbs",
     "TrainingError": "errors",
     "convert": "io.convert",
     "evaluate": "evaluation",
-    "load_bundle": "bundle",
-    "load_reconstruction": "result",
+    "load_bundle": "io.models",
+    "load_reconstruction": "io.reconstructions",
     "load_scan": "io",
-    "reconstruct": "workflows",
-    "refine": "workflows",
-    "save_bundle": "bundle",
+    "reconstruct": "workflows.verbs",
+    "refine": "workflows.verbs",
+    "save_bundle": "io.models",
     "save_scan": "io",
     "simulate": "simulation",
-    "train": "workflows",
+    "train": "workflows.verbs",
 }
 
 __all__ = [

@@ -23,6 +23,7 @@ import ptycho.model_manager
 import ptycho.params
 import ptycho.probe
 import ptycho.tf_helper
+from oracle.forward import intensities
 from ptycho.config.config import (
     InferenceConfig,
     ModelConfig,
@@ -48,7 +49,6 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.io import save_scan
 from ptychopinn.io.convert import convert
-from ptychopinn.physics.forward import intensities
 from ptychopinn.simulation import SimulationConfig, simulate
 
 torch = pytest.importorskip("torch", reason="the facades train with PyTorch")

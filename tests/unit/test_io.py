@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oracle.forward import intensities
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import LazyPatterns, base, identify, load_scan, read_probe, save_scan
 from ptychopinn.io.summary import probe_diameter, summarise
-from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.scaling import probe_power
 
 Write = Callable[..., Path]

@@ -12,10 +12,10 @@ import pytest
 pytest.importorskip("ptychopinn.backends.tensorflow")
 
 import tensorflow as tf
-from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
-
 from ptychopinn.backends.base import Silent
 from ptychopinn.backends.tensorflow import checkpoint, training
+from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
+
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import InputError, TrainingError

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from ptychopinn.backends.base import Silent
+
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan

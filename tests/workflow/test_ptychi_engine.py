@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
+from oracle.forward import canvas_for, illumination, intensities
 from ptychopinn.cli import run
 from ptychopinn.config import RefineConfig, validated
-from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.physics.forward import canvas_for, illumination, intensities
+from ptychopinn.io.reconstructions import load_reconstruction
 
 
 def _why_not() -> str | None:
     """Why pty-chi cannot be used here; None when it can."""
-    from ptychopinn.engines import ptychi
+    from ptychopinn.solvers import ptychi
 
     try:
         ptychi.require()

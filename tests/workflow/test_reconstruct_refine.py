@@ -28,12 +28,12 @@ from training_commands import (
 )
 
 import ptychopinn as pp
+from oracle.forward import fourier_shift
 from ptychopinn.cli import run
-from ptychopinn.data.reconstruction import load_reconstruction
 from ptychopinn.io import load_scan, save_scan
 from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.networks.registry import describe
-from ptychopinn.physics.forward import fourier_shift
 from ptychopinn.workflows.verbs import config_of, open_model
 
 pytest.importorskip("torch")

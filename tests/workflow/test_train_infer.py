@@ -33,10 +33,10 @@ from training_commands import (
 from ptychopinn.cli import COMMANDS, run
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import mean_counts
-from ptychopinn.data.reconstruction import load_reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.io import load_scan, save_scan
 from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.simulation import SimulationConfig, simulate
 

@@ -30,8 +30,9 @@ from ptychopinn.clients.settings import (
     environment,
     translate,
 )
-from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io.models import Bundle, load_bundle
+from ptychopinn.io.reconstructions import RESULT_FILE
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
 

@@ -64,8 +64,8 @@ def command(
             "evaluate needs something to compare with, received neither --truth nor --data; "
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
-    from ptychopinn.data.reconstruction import load_reconstruction
     from ptychopinn.evaluation import evaluate
+    from ptychopinn.io.reconstructions import load_reconstruction
 
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)

@@ -68,7 +68,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 def _result(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    from ptychopinn.data.reconstruction import load_reconstruction
+    from ptychopinn.io.reconstructions import load_reconstruction
 
     result = load_reconstruction(path)
     seen = result.weight > 0

@@ -19,11 +19,11 @@ def held(path: Path) -> tuple[Kind, Path]:
     """
     import zipfile
 
-    from ptychopinn.data.reconstruction import RESULT_FILE
     from ptychopinn.errors import InputError
     from ptychopinn.io import FORMATS, find_format
     from ptychopinn.io.base import ZIP_SIGNATURE, UnknownFormatError, signature
     from ptychopinn.io.models import BUNDLE_NAME
+    from ptychopinn.io.reconstructions import RESULT_FILE
 
     if path.is_dir():
         inside = [path / name for name in (RESULT_FILE, BUNDLE_NAME) if (path / name).is_file()]

@@ -85,7 +85,7 @@ def command(
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.data.reconstruction import RESULT_FILE, load_reconstruction
+    from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.machine.interruption import StopFlag
     from ptychopinn.workflows.verbs import refine
 

@@ -42,8 +42,8 @@ from ptychopinn.io.record import (
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The file of a result, and the group in it that a product does not have; see ptychopinn.data.reconstruction.
-RESULT_FILE, GROUP = "reconstruction.h5", "ptychopinn"
+# The group of a reconstruction.h5 that a product does not have, see ptychopinn.io.reconstructions.
+GROUP = "ptychopinn"
 
 # Formats whose files are read whole, as a record.
 _RECORDS: Mapping[str, Any] = {
@@ -118,6 +118,8 @@ def convert(
         When the source cannot be read, the target exists or cannot hold the source.
     """
     start, end = Path(source), Path(target)
+    from ptychopinn.io.reconstructions import RESULT_FILE
+
     if (start / RESULT_FILE).is_file():
         # The folder of a result, as the other commands take it.
         start = start / RESULT_FILE

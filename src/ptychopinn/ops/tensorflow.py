@@ -149,7 +149,7 @@ class TensorflowOps(Ops):
         return tf.complex(real, imag)
 
     def scaled(self, x: Tensor, factor: Any) -> Tensor:
-        real = tf.cast(factor, x.dtype.real_dtype)
+        real = _in_precision(factor, x.dtype.real_dtype)
         return x * tf.complex(real, tf.zeros_like(real))
 
     def rotation(self, phase: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class TensorflowOps(Ops):
         return tf.floor(x)
 
     def maximum(self, x: Tensor, least: Any) -> Tensor:
-        return tf.maximum(x, tf.cast(least, x.dtype))
+        return tf.maximum(x, _in_precision(least, x.dtype))
 
     def where(self, condition: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
         return tf.where(condition, x, otherwise)
@@ -237,7 +237,7 @@ class TensorflowOps(Ops):
         return tf.signal.ifft2d(x)
 
     def fft_power(self, n: Any) -> Any:
-        side = tf.cast(n, tf.float32)
+        side = tf.cast(n, tf.float64)
         return 1 / (side * side)
 
     def rfft2(self, x: Tensor, shape: tuple[Any, Any] | None = None) -> Tensor:
@@ -258,7 +258,7 @@ class TensorflowOps(Ops):
         return tf.cast(tf.range(n), like.dtype.real_dtype)
 
     def number(self, value: Any, like: Tensor) -> Tensor:
-        return tf.cast(value, like.dtype)
+        return _in_precision(value, like.dtype)
 
     def smaller(self, one: Any, other: Any) -> Any:
         if isinstance(one, int) and isinstance(other, int):
@@ -448,6 +448,11 @@ class TensorflowOps(Ops):
 
     def softmax(self, x: Tensor) -> Tensor:
         return tf.nn.softmax(x, axis=-1)
+
+
+def _in_precision(value: Any, dtype: Any) -> Tensor:
+    """A number or a tensor of this type; tf.cast alone takes numbers through single precision."""
+    return tf.constant(value, dtype) if isinstance(value, int | float) else tf.cast(value, dtype)
 
 
 @tf.custom_gradient

@@ -76,6 +76,13 @@ class TorchEngine(Engine):
             value, more = loss(self.xp, mapped(self._given, inputs))
         return float(value), more
 
+    def gradient(self) -> dict[str, NDArray[np.float32]]:
+        return {
+            name: np.array(self.xp.to_numpy(variable.grad))
+            for name, variable in self.variables.items()
+            if variable.grad is not None
+        }
+
     def step(self, rates: Mapping[str, float], clip: float) -> None:
         for group in self.adam.param_groups:
             group["lr"] = rates[group["name"]]

@@ -124,7 +124,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
     if code:
         return code
     if limits != (None, None):
-        from ptychopinn.data.reconstruction import load_reconstruction
+        from ptychopinn.io.reconstructions import load_reconstruction
         from ptychopinn.report.figures import save_phase
 
         result = load_reconstruction(output)
@@ -138,9 +138,9 @@ def command(config_file: Path | None, **flags: Any) -> int:
 
 def _compare(output: Path, source: Path) -> None:
     """Draw the result beside the object in the scan; say so when there is none."""
-    from ptychopinn.data.reconstruction import load_reconstruction
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io import load_scan
+    from ptychopinn.io.reconstructions import load_reconstruction
     from ptychopinn.report.figures import save_evaluation
 
     scan = load_scan(source)

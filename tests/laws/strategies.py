@@ -13,8 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from oracle.forward import canvas_for, intensities
+from oracle.near_field import HC_EV_M, FreeSpace
 from ptychopinn.data.scan import Scan
-from ptychopinn.physics.forward import canvas_for, intensities
 
 Array = NDArray[Any]
 
@@ -26,6 +27,18 @@ seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(4, 16).map(lambda half: 2 * half)
 modes = st.integers(1, 3)
 kinds = st.sampled_from(["fractional", "integer", "half"])
+
+
+def assert_same(found: Array, expected: Array, rtol: float) -> None:
+    """Equal up to ``rtol`` times the largest expected value."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= rtol * np.abs(expected).max()
+
+
+def energy(field: Array) -> float:
+    """The sum of all abs(field)^2."""
+    return float((np.abs(field) ** 2).sum())
 
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> Array:
@@ -104,6 +117,36 @@ def experiments(draw: st.DrawFn) -> Experiment:
         mask=mask,
         rng=rng,
     )
+
+
+def fresnel(number: float, pixel_size_m: float = 40e-9, energy_eV: float = 8000.0) -> FreeSpace:
+    """Free space that delays a plane wave at the border of the spectrum by about ``number``
+    radians; a wave moves by ``number`` * 2 / pi pixels at most."""
+    wavelength = float(HC_EV_M) / energy_eV
+    return FreeSpace(pixel_size_m, energy_eV, number * 4 * pixel_size_m**2 / (np.pi * wavelength))
+
+
+@st.composite
+def free_spaces(draw: st.DrawFn) -> FreeSpace:
+    """From visible light, where some waves of the spectrum are evanescent, to hard X-rays."""
+    energy = draw(st.sampled_from([2.0, 90.0, 700.0, 12000.0]))
+    wavelength = float(HC_EV_M) / energy
+    pixel = wavelength * draw(st.sampled_from([0.4567, 0.8, 3.0, 300.0]))
+    return fresnel(draw(st.floats(0, 30)), pixel, energy)
+
+
+@st.composite
+def travelling(draw: st.DrawFn) -> FreeSpace:
+    """Free space without evanescent waves."""
+    energy = draw(st.sampled_from([2.0, 700.0, 12000.0]))
+    wavelength = float(HC_EV_M) / energy
+    pixel = wavelength * draw(st.sampled_from([0.8, 3.0, 300.0]))
+    return fresnel(draw(st.floats(0, 30)), pixel, energy)
+
+
+# What lies behind the object: nothing but the far field, or a distance.
+spaces = st.none() | free_spaces()
+lossless = st.none() | travelling()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,4 +1,4 @@
-"""The guard of the canvas network, and plain physics iterations, on both backends."""
+"""The guard of the canvas network, and plain physics iterations, on every backend."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from strategies import few, seeds
 
 import ptychopinn as pp
-from ptychopinn.backends.base import CanvasResult
+from oracle.forward import canvas_for, fourier_shift, intensities, split_positions
 from ptychopinn.config import ModelConfig, RefineConfig
+from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.alignment import scan_box
-from ptychopinn.networks.unrolled import DAMPING
-from ptychopinn.physics.forward import canvas_for, fourier_shift, intensities, split_positions
+from ptychopinn.solvers.unrolled import SHARES
 from ptychopinn.workflows.verbs import refine
 
 Array = NDArray[Any]
@@ -39,7 +39,7 @@ def prepared(scan: Scan) -> PreparedScan:
     return prepare(scan)
 
 
-def misfit(scan: PreparedScan, canvas: CanvasResult, probe: Array | None = None) -> float:
+def misfit(scan: PreparedScan, canvas: Canvas, probe: Array | None = None) -> float:
     """Relative amplitude misfit of an object in network units, with the reference."""
     index, good = np.arange(scan.scan.M), scan.scan.good_pixels
     modelled = intensities(
@@ -86,7 +86,7 @@ def test_a_correction_that_goes_too_far_is_damped(
     bias[: len(bias) // 2] = 0.6
     found = networks.reconstruct(replace_iterations(UNROLLED, 1), {**still, "out.bias": bias}, dim)
     assert found.corrections in ((0.5,), (0.25,))
-    assert found.corrections[0] in DAMPING
+    assert found.corrections[0] in SHARES
 
 
 def replace_iterations(model: ModelConfig, iterations: int) -> ModelConfig:
@@ -109,7 +109,7 @@ def test_no_correction_raises_the_misfit_beyond_the_noise(
         "out.bias": (10**decade * rng.normal(size=weights["out.bias"].shape)).astype("f"),
     }
     guarded = networks.reconstruct(UNROLLED, wild, scan)
-    assert set(guarded.corrections) <= {0.0, *DAMPING}
+    assert set(guarded.corrections) <= {0.0, *SHARES}
     assert len(guarded.corrections) == UNROLLED.iterations
     floor = max(misfit(scan, plain), scan.expected_misfit)
     assert misfit(scan, guarded) <= 1.1 * floor
@@ -121,6 +121,11 @@ def test_no_correction_raises_the_misfit_beyond_the_noise(
 def phase_error(result: Reconstruction, truth: Scan) -> float:
     """Mean error of the phase against the true object, radians."""
     return float(pp.evaluate(result, truth=truth).metrics["phase_mae_rad"])
+
+
+def spread(error: Array) -> float:
+    """Standard deviation of errors (M, 2) of positions, whose mean shifts the object only."""
+    return float(np.sqrt(((error - error.mean(axis=0)) ** 2).mean()))
 
 
 def similarity(a: Array, b: Array) -> float:
@@ -140,13 +145,41 @@ def test_refinement_reaches_the_noise_and_stops_by_itself(
     assert np.array_equal(refined.positions_px, prepared.scan.positions_px)
 
 
+@pytest.mark.parametrize("distance_m", [1e-3, 1e-2])
+def test_refinement_reaches_the_noise_in_the_near_field(
+    networks: Networks, distance_m: float
+) -> None:
+    seen: Any = {"propagator": "near-field", "energy_eV": 12e3, "pixel_size_m": 1e-7}
+    scan = pp.simulate(
+        N=32, patterns=100, photons=1e6, seed=1, step_px=3.0, distance_m=distance_m, **seen
+    )
+    backend: Any = networks.name
+    found = refine(scan, None, RefineConfig(passes=100), backend=backend)
+    assert found.misfit.residual < 1.1 * found.misfit.expected
+    assert phase_error(found.result, scan) < 0.01
+    assert found.result.propagation == "near-field"
+
+
+def test_positions_are_recovered_in_the_near_field(networks: Networks) -> None:
+    scan = pp.simulate(
+        N=32, patterns=100, photons=1e6, seed=1, step_px=3.0, propagator="near-field"
+    )
+    errors = np.random.default_rng(3).normal(0, 0.7, (scan.M, 2))
+    off = replace(scan, positions_px=scan.positions_px + errors)
+    backend: Any = networks.name
+    config = RefineConfig(passes=60, refine_positions=True)
+    found = refine(off, None, config, backend=backend)
+    left = found.result.positions_px - scan.positions_px
+    assert spread(left) < 0.25 * spread(errors)
+
+
 def test_refinement_goes_on_from_a_result(networks: Networks, prepared: PreparedScan) -> None:
     """A good start is better at once, wherever its canvas lies; passes are counted anew."""
     first = networks.refine(prepared, RefineConfig(passes=12))
     further = networks.refine(prepared, RefineConfig(passes=3), first.canvas)
     assert further.canvas.losses[0] < 2 * first.canvas.losses[-1]
     assert further.canvas.losses[0] < 0.05 * first.canvas.losses[0]
-    wide = CanvasResult(
+    wide = Canvas(
         object=np.pad(first.canvas.object, 5, constant_values=1),
         weight=np.pad(first.canvas.weight, 5),
         origin_px=first.canvas.origin_px - 5,
@@ -182,9 +215,6 @@ def test_refinement_recovers_positions(networks: Networks, scan: Scan) -> None:
     config = RefineConfig(passes=60, refine_positions=True)
     found = refine(off, None, config, backend=backend)
     left = found.result.positions_px - scan.positions_px
-
-    def spread(error: Array) -> float:
-        return float(np.sqrt(((error - error.mean(axis=0)) ** 2).mean()))
 
     assert spread(left) < 0.25 * spread(errors)
     assert found.misfit.residual < 1.5 * found.misfit.expected
