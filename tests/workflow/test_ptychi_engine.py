@@ -26,7 +26,7 @@ from ptychopinn.data.scan import Scan
 
 def _why_not() -> str | None:
     """Why pty-chi cannot be used here; None when it can."""
-    from ptychopinn.engines import ptychi
+    from ptychopinn.solvers import ptychi
 
     try:
         ptychi.require()

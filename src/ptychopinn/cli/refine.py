@@ -67,7 +67,7 @@ def command(
     begun = time.perf_counter()
     config = validated(RefineConfig, given(flags, RefineConfig))
     if config.engine == "ptychi":
-        from ptychopinn.engines import ptychi
+        from ptychopinn.solvers import ptychi
 
         ptychi.execution_for(backend, None, uncertainty)
         ptychi.require()
