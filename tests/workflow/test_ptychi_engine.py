@@ -19,7 +19,8 @@ import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.config import RefineConfig, validated
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.physics.forward import canvas_for, illumination, intensities
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.geometry import canvas_for, illumination
 from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
 from ptychopinn.data.scan import Scan
 
