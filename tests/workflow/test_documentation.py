@@ -17,11 +17,12 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # What may stand in a fence; a language that is not here would run nowhere.
 RUN, SHOWN = {"python", "sh"}, {"", "yaml", "json"}
 # Blocks that are not run, and why. The list is here so that it does not grow unnoticed.
 NOT_RUN = {
+    ("CONTRIBUTING.md", "CI runs them"),
     ("README.md", "CI runs these two commands, and this is one of the tests"),
     ("README.md", "make demo and make test install with the same versions"),
     ("migrating.md", "tests/workflow/test_earlier_commands.py runs such lines on small scans"),

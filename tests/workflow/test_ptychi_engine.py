@@ -244,7 +244,7 @@ def test_it_repeats_and_leaves_the_process_as_it_was(lines: Scan, batching: str)
 
 @needs_ptychi
 def test_divergence_is_said(lines: Scan) -> None:
-    with pytest.raises(TrainingError, match="lower --batch-size"):
+    with pytest.raises(TrainingError, match="lower batch_size"):
         pp.refine(lines, None, ptychi_config(passes=30, algorithm="rpie", batch_size=100))
 
 
