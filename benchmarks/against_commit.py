@@ -110,33 +110,36 @@ def ratio(name: str, old: float, new: float) -> float:
 
 
 def compare(o: argparse.Namespace, old: Path, scans: Path) -> list[dict[str, Any]]:
-    """One entry for every row and backend, with the figures of every round."""
+    """One entry for every figure and backend, with the values of every round; one for every row
+    that a version could not do, with the reason."""
     figures: dict[tuple[str, str], dict[str, list[float]]] = {}
     failures: dict[tuple[str, str], str] = {}
     for number in range(o.rounds):
         for backend in o.backend:
             for row in o.rows:
+                if (row, backend) in failures:
+                    continue
+                pair = {}
                 versions = [("old", old), ("new", HERE)]
-                for which, tree in versions[:: -1 if number % 2 else 1]:
-                    try:
-                        found = measured(tree, row, backend, scans / f"{ROWS[row]}.h5", o)
-                    except NotMeasured as error:
-                        failures[row, backend] = f"{which}: {error}"
-                        break
-                    for name, value in found.items():
-                        entry = figures.setdefault((name, backend), {"old": [], "new": []})
-                        entry[which].append(value)
+                try:
+                    for which, tree in versions[:: -1 if number % 2 else 1]:
+                        scan = scans / f"{ROWS[row]}.h5"
+                        pair[which] = measured(tree, row, backend, scan, o)
+                        print(backend, which, pair[which], file=sys.stderr, flush=True)
+                except NotMeasured as error:
+                    failures[row, backend] = f"{which}: {error}"
+                    continue
+                for name, value in pair["old"].items():
+                    entry = figures.setdefault(
+                        (name, backend), {"old": [], "new": [], "ratios": []}
+                    )
+                    entry["old"].append(value)
+                    entry["new"].append(pair["new"][name])
+                    entry["ratios"].append(ratio(name, value, pair["new"][name]))
         print(f"round {number + 1} of {o.rounds}", file=sys.stderr, flush=True)
-    entries = [
-        {
-            "row": name,
-            "backend": backend,
-            **both,
-            "ratios": [ratio(name, *pair) for pair in zip(both["old"], both["new"], strict=False)],
-        }
-        for (name, backend), both in figures.items()
-    ]
-    return [e for e in entries if e["ratios"]] + [
+    return [
+        {"row": name, "backend": backend, **values} for (name, backend), values in figures.items()
+    ] + [
         {"row": row, "backend": backend, "failure": failure}
         for (row, backend), failure in failures.items()
     ]
