@@ -23,6 +23,8 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.io.reconstructions import load_reconstruction
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.geometry import canvas_for, illumination
 
 
 def _why_not() -> str | None:
@@ -244,7 +246,7 @@ def test_it_repeats_and_leaves_the_process_as_it_was(lines: Scan, batching: str)
 
 @needs_ptychi
 def test_divergence_is_said(lines: Scan) -> None:
-    with pytest.raises(TrainingError, match="lower --batch-size"):
+    with pytest.raises(TrainingError, match="lower batch_size"):
         pp.refine(lines, None, ptychi_config(passes=30, algorithm="rpie", batch_size=100))
 
 

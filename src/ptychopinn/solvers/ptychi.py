@@ -179,7 +179,8 @@ class PtychiSolver(Solver):
         def result() -> Solved:
             obj = task.get_data_to_cpu("object", as_numpy=True)[0]
             probe = task.get_data_to_cpu("probe", as_numpy=True)[0] / to_fields
-            moved = positions + task.get_data_to_cpu("probe_positions", as_numpy=True) - given
+            # The difference first: a position that was not moved stays as it is, to the last bit.
+            moved = positions + (task.get_data_to_cpu("probe_positions", as_numpy=True) - given)
             light = illumination(moved, probe, shape, corner)
             if config.refine_probe:
                 power = float((np.abs(scan.probe) ** 2).sum())
@@ -234,7 +235,7 @@ def _options(config: PtychiConfig, device: torch.device, origin: tuple[int, ...]
     obj = options.object_options
     obj.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
     obj.position_origin_coords = [float(index) - 0.5 for index in origin]
-    # Scales object and probe against each other; done once, at the end (see `level`).
+    # Scales object and probe against each other; done once, at the end (see `fixed_gauge`).
     obj.remove_object_probe_ambiguity.enabled = False
     probe = options.probe_options
     probe.optimizable = config.refine_probe
