@@ -14,10 +14,10 @@ import numpy as np
 
 from ptychopinn.cli.refine import scan_of
 from ptychopinn.config import Config, merged, validated
-from ptychopinn.data.reconstruction import load_reconstruction
 from ptychopinn.io import load_scan, read_probe
 from ptychopinn.io.config_file import read_config_file
 from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.io.summary import summarise
 from ptychopinn.training.checkpoint import read_checkpoint
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
-from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import (
     LOCK,
@@ -28,6 +28,7 @@ from ptychopinn.io.atomic import (
 from ptychopinn.io.convert import convert
 from ptychopinn.io.hdf5_writer import writing
 from ptychopinn.io.models import Bundle, Manifest, load_bundle, save_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 
 # A process that may write files of so many bytes only: a full disk that needs no rights.
 LIMITED = """

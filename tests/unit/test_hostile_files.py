@@ -20,12 +20,12 @@ import pytest
 from safetensors.numpy import save as safetensors_bytes
 
 from ptychopinn.config import Config, TrainingConfig, validated
-from ptychopinn.data.reconstruction import load_reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, brief, listed, shown
 from ptychopinn.io import load_scan, read_probe, save_scan
 from ptychopinn.io.config_file import read_config_file
 from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.simulation import SimulationConfig, simulate
 
 Write = Callable[..., Path]

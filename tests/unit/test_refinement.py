@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from oracle.forward import canvas_for, intensities, split_positions
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import prepare
+from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
 from ptychopinn.solvers.physics import (
@@ -26,6 +27,7 @@ from ptychopinn.solvers.physics import (
     fixed_gauge,
 )
 from ptychopinn.solvers.positions import LARGEST_MOVE, least_squares_moves, moved
+from ptychopinn.workflows.stopping import until_stopped
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(deadline=None, max_examples=25)
@@ -116,38 +118,47 @@ def test_who_leaves_the_loop_stops_the_iterations() -> None:
 
 def test_the_loss_shown_is_that_of_the_patterns_so_far() -> None:
     """It can be compared between the steps of a pass; the rate counts patterns, not passes."""
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
     heard = Heard()
-    iterate(RefineConfig(passes=3), Passes(heard, 100), Recorded())
-    assert [loss for loss, _ in heard.steps] == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
-    assert all(np.isfinite(rate) and rate > 0 for _, rate in heard.steps)
+    for step in PhysicsSolver(NumpyOps(), RefineConfig(passes=3), 1 << 28).run(scan, None, heard):
+        last, rate = heard.steps[-1]
+        assert last == pytest.approx(step.misfit)
+        assert np.isfinite(rate) and rate > 0
+    losses = [loss for loss, _ in heard.steps]
+    assert max(losses) < 5 * min(losses[: heard.epochs[0][1]])
 
 
-class Signalled(Recorded):
+class Signalled(Heard):
     """A signal comes during the update with this number, counted over all passes."""
 
     def __init__(self, stop: StopFlag, when: int) -> None:
         super().__init__()
         self.stop, self.when = stop, when
 
-    def update(self, number: int, stage: Stage, decide: bool) -> float:
-        if len(self.updates) == self.when:
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        if len(self.steps) == self.when:
             self.stop.note(signal.SIGTERM)
-        return super().update(number, stage, decide)
+        super().step(loss, patterns_per_s)
 
 
-@pytest.mark.parametrize(("when", "passes"), [(2, 1), (3, 2), (4, 2)])
-def test_a_signal_ends_the_passes_after_the_present_update(when: int, passes: int) -> None:
+@pytest.mark.parametrize("later", [0, 1, 3])
+def test_a_signal_ends_the_passes_after_the_present_update(later: int) -> None:
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    solver, free = PhysicsSolver(NumpyOps(), RefineConfig(passes=3), 1 << 28), Heard()
+    misfits = [step.misfit for step in solver.run(scan, None, free)]
     stop = StopFlag()
-    run = Signalled(stop, when)
-    misfits = iterate(RefineConfig(passes=5), Passes(Heard(), 100), run, stop)
-    assert misfits == [0.5**k for k in range(1, passes + 1)]
-    assert len(run.updates) == when + 1
+    heard = Signalled(stop, free.epochs[0][1] + later)
+    found = until_stopped(solver, scan, None, heard, stop)
+    assert len(heard.steps) == heard.when + 1
+    assert found.passes == len(heard.metrics) + (heard.when + 1 == free.epochs[0][1])
+    assert found.canvas.losses.tolist() == misfits[: found.passes]
 
 
 def test_a_signal_before_anything_is_finished_leaves_nothing_to_save() -> None:
-    stop = StopFlag()
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    stop, solver = StopFlag(), PhysicsSolver(NumpyOps(), RefineConfig(passes=3), 1 << 28)
     with pytest.raises(Interrupted) as raised:
-        iterate(RefineConfig(passes=5), Passes(Heard(), 100), Signalled(stop, 0), stop)
+        until_stopped(solver, scan, None, Signalled(stop, 0), stop)
     assert raised.value.number == signal.SIGTERM
 
 

@@ -17,7 +17,7 @@ from training_commands import BACKENDS, backend_flags, files, finished, process,
 
 import ptychopinn as pp
 from ptychopinn.config import RefineConfig
-from ptychopinn.data.reconstruction import load_reconstruction
+from ptychopinn.io.reconstructions import load_reconstruction
 
 pytest.importorskip("torch")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,16 +14,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ptychopinn.config import RefineConfig
-from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver
-from ptychopinn.data.fingerprint import difference, fingerprint, recorded
-from ptychopinn.data.normalization import PreparedScan, mean_counts, prepare
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solver
+from ptychopinn.data.fingerprint import fingerprint
+from ptychopinn.data.normalization import mean_counts, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
-from ptychopinn.evaluation.misfit import Misfit, misfit
-from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
+from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR
 from ptychopinn.io.models import Bundle
-from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
+from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
@@ -38,6 +37,13 @@ from ptychopinn.workflows.models import (
     open_model,
     package_versions,
 )
+from ptychopinn.workflows.reports import (
+    ReconstructionReport,
+    continued,
+    reported,
+    with_uncertainty,
+)
+from ptychopinn.workflows.stopping import until_stopped
 from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
@@ -84,17 +90,6 @@ def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
         "using the probe refined in training, scaled by %.4g to the counts of this scan", factor
     )
     return replace(scan, probe=probe)
-
-
-@dataclass(frozen=True, eq=False)
-class ReconstructionReport:
-    """A reconstruction, how well it explains the patterns, how long each stage took (s), and who
-    computed it."""
-
-    result: Reconstruction
-    misfit: Misfit
-    seconds: Mapping[str, float]
-    backend: BackendName
 
 
 def reconstruct(
@@ -191,7 +186,7 @@ def reconstruct_with_report(
                 reconstruct, bundle, backend=backend, execution=execution, keep_probe=True
             )
             used = replace(scan, probe=report.result.probe)
-            report = _with_uncertainty(stop, report, used, alike, NETWORK_FACTOR)
+            report = with_uncertainty(stop, report, used, alike, NETWORK_FACTOR)
         return report
     with progress(config.passes) as bar:
         try:
@@ -242,7 +237,7 @@ def _network(
     }
     origin = {"model": bundle.manifest.model_dump(mode="json")}
     identity = prepared.fingerprint
-    return _reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity)
+    return reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity)
 
 
 def refine(
@@ -295,7 +290,7 @@ def refine(
     stages: list[Any] = []
     identity = fingerprint(scan)
     if start is not None:
-        scan = _continued(scan, start, identity)
+        scan = continued(scan, start, identity)
         stages = list(start.provenance.get("stages", ()))
     prepared = prepare(scan)
     canvas = None
@@ -313,7 +308,7 @@ def refine(
         assert isinstance(config, PhysicsConfig)  # there are two engines
         limit = execution.inference_batch_mib << 20
         solver = PhysicsSolver(get_ops(backend, execution), config, limit)
-    refined = _until_stopped(solver, prepared, canvas, progress, stop)
+    refined = until_stopped(solver, prepared, canvas, progress, stop)
     if config.refine_probe:
         probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
         scan = replace(scan, probe=probe)
@@ -326,12 +321,12 @@ def refine(
         **config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
     }
     stages.append(stage)
-    report = _reported(refined.canvas, prepared, scan, seconds, backend, stages, {}, identity)
+    report = reported(refined.canvas, prepared, scan, seconds, backend, stages, {}, identity)
     if not uncertainty:
         return report
     # Probe and positions are those of all patterns.
     alone = config.model_copy(update={"refine_probe": False, "refine_positions": False})
-    return _with_uncertainty(
+    return with_uncertainty(
         stop,
         report,
         scan,
@@ -340,143 +335,5 @@ def refine(
     )
 
 
-class _Stopping:
-    """A progress that stops the solver when a signal has come."""
-
-    def __init__(self, progress: Progress, stop: StopFlag) -> None:
-        self._progress, self._stop = progress, stop
-
-    def epoch(self, number: int, steps: int) -> None:
-        self._progress.epoch(number, steps)
-
-    def step(self, loss: float, patterns_per_s: float) -> None:
-        self._progress.step(loss, patterns_per_s)
-        self._stop.check()
-
-    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
-        self._progress.epoch_done(number, metrics)
-
-
-def _until_stopped(
-    solver: Solver,
-    scan: PreparedScan,
-    start: Canvas | None,
-    progress: Progress,
-    stop: StopFlag,
-) -> Solved:
-    """What the solver finds until it ends, or until ``stop`` is set."""
-    last = None
-    try:
-        for step in solver.run(scan, start, _Stopping(progress, stop)):
-            last = step
-            # From now on there is something to save.
-            stop.gentle = True
-            if stop.signal is not None:
-                break
-    except Stopped:
-        pass
-    if last is None:
-        raise Interrupted(stop.signal or 0)
-    return last.result()
-
-
 # For reconstruct, where an argument has the same name.
 _refine = refine
-
-
-def _with_uncertainty(
-    stop: StopFlag,
-    report: ReconstructionReport,
-    scan: Scan,
-    run: Callable[[Scan], Reconstruction],
-    factor: float,
-) -> ReconstructionReport:
-    """The report with an uncertainty, or as it is when ``stop`` is or gets set."""
-    begun = time.perf_counter()
-    try:
-        try:
-            stop.gentle = False
-            if stop.signal is not None:
-                raise Interrupted(stop.signal)
-            log.info("the uncertainty: the same from two halves of the patterns")
-            result = with_uncertainty(report.result, scan, run, factor)
-        finally:
-            stop.gentle = True
-    except Interrupted:
-        stop.gentle = True
-        if stop.signal is None:
-            # Another one was in charge.
-            raise
-        return report
-    seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
-    return replace(report, result=result, seconds=seconds)
-
-
-def _continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
-    """The scan with the probe and the positions of an earlier result of it."""
-    known, file = recorded(start.provenance)
-    if start.positions_px.shape != scan.positions_px.shape or start.probe.shape[-1] != scan.N:
-        raise InputError(
-            f"a result is refined with its own scan, received one of {len(start.positions_px)} "
-            f"patterns with N = {start.probe.shape[-1]} and a scan of {scan.M} with N = {scan.N}; "
-            "give the scan it was made from."
-        )
-    other = None if known is None else difference(known, identity)
-    if other is not None:
-        whose = "the scan it was made from" if file is None else f"'{file}', it was made from"
-        raise InputError(
-            f"a result is refined with its own scan, received '{scan.name}', whose {other} are not "
-            f"those of {whose}; give that one with --scan SCAN, read with the same --units and "
-            "--photons."
-        )
-    return replace(scan, probe=start.probe, positions_px=start.positions_px)
-
-
-def _reported(
-    canvas: Canvas,
-    prepared: PreparedScan,
-    scan: Scan,
-    seconds: dict[str, float],
-    backend: BackendName,
-    stages: list[Any],
-    origin: Mapping[str, Any],
-    identity: str,
-) -> ReconstructionReport:
-    """A canvas in network units as a result in the units of the scan, with its misfit.
-
-    ``identity`` is the fingerprint of the scan as it was given.
-    """
-    result = Reconstruction(
-        object=canvas.object * np.complex64(prepared.object_scale),
-        origin_px=canvas.origin_px,
-        weight=canvas.weight,
-        probe=scan.probe,
-        positions_px=scan.positions_px,
-        pixel_size_m=scan.pixel_size_m,
-        energy_eV=scan.energy_eV,
-        distance_m=scan.distance_m,
-        propagation=scan.propagation,
-        focus_distance_m=scan.focus_distance_m,
-        losses=canvas.losses,
-        name=scan.name,
-    )
-    start = time.perf_counter()
-    fit = misfit(result, scan)
-    provenance: dict[str, Any] = {
-        **origin,
-        "stages": stages,
-        "scan": {
-            "name": scan.name,
-            "patterns": scan.M,
-            "N": scan.N,
-            **dict(scan.provenance),
-            "fingerprint": identity,
-        },
-        "backend": backend,
-        "versions": package_versions(),
-        "global_scale": fit.scale,
-        "fit": fit.summary(),
-    }
-    result = replace(result, object=result.object * np.complex64(fit.scale), provenance=provenance)
-    seconds["misfit"] = time.perf_counter() - start
-    return ReconstructionReport(result, fit, seconds, backend)
