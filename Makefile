@@ -1,6 +1,7 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
 # use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus
-# (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of their own.
+# (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of their own;
+# `make fuzz` damages files of every format for two minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,10 @@ DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
 
-.PHONY: demo test clients ptychi lint clean
+FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= 0
+
+.PHONY: demo test clients ptychi fuzz lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -65,6 +69,9 @@ $(PTYCHI)/.installed: pyproject.toml constraints.txt
 
 ptychi: $(PTYCHI)/.installed
 	$(PTYCHI)/bin/python -m pytest tests/workflow/test_ptychi_engine.py $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
 
 clean:
 	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

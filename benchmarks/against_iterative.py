@@ -13,8 +13,8 @@ from typing import Any
 import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
-from ptychopinn.solvers import ptychi
 from ptychopinn.errors import MissingDependencyError
+from ptychopinn.solvers import ptychi
 from ptychopinn.workflows.verbs import reconstruct_with_report
 from unseen_scans import CASES, simulated
 

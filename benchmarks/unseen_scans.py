@@ -17,8 +17,8 @@ import numpy as np
 import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
-from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.data.normalization import mean_counts
+from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.report.figures import save_comparison
 from ptychopinn.workflows.verbs import reconstruct_with_report
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ptycho import params
-from ptychopinn.io.models import BUNDLE_NAME, save_bundle
 from ptychopinn.clients.running import told
+from ptychopinn.io.models import BUNDLE_NAME, save_bundle
 
 
 def save(out_prefix: str | Path) -> None:

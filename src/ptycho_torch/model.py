@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.io.models import Bundle, load_bundle
 from ptychopinn.clients.running import told
+from ptychopinn.io.models import Bundle, load_bundle
 
 
 class PtychoPINN_Lightning:

@@ -9,15 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptychopinn.ops.options import TFExecution, TorchExecution
-    from ptychopinn.io.models import Bundle, load_bundle, save_bundle
     from ptychopinn.config import Config, RefineConfig
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
     from ptychopinn.io import load_scan, save_scan
     from ptychopinn.io.convert import convert
-    from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
-    from ptychopinn.data.scan import Scan
+    from ptychopinn.io.models import Bundle, load_bundle, save_bundle
+    from ptychopinn.io.reconstructions import load_reconstruction
+    from ptychopinn.ops.options import TFExecution, TorchExecution
     from ptychopinn.simulation import SimulationConfig, simulate
     from ptychopinn.workflows.verbs import TrainedModel, reconstruct, refine, train
 
@@ -38,7 +39,7 @@ _HOMES = {
     "convert": "io.convert",
     "evaluate": "evaluation",
     "load_bundle": "io.models",
-    "load_reconstruction": "data.reconstruction",
+    "load_reconstruction": "io.reconstructions",
     "load_scan": "io",
     "reconstruct": "workflows.verbs",
     "refine": "workflows.verbs",

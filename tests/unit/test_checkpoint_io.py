@@ -23,9 +23,9 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from lightning.pytorch import LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: E402
+from ptychopinn.backends.pytorch.checkpoint import SafetensorsCheckpointIO  # noqa: E402
 from torch.utils.data import DataLoader, Sampler, TensorDataset  # noqa: E402
 
-from ptychopinn.backends.pytorch.checkpoint import SafetensorsCheckpointIO  # noqa: E402
 from ptychopinn.errors import InputError  # noqa: E402
 
 IO = SafetensorsCheckpointIO()

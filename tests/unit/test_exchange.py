@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oracle.forward import intensities
 from ptychopinn.cli import run
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -28,6 +30,7 @@ from ptychopinn.io import (
     save_scan,
 )
 from ptychopinn.io.convert import convert
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.io.record import (
     ALL,
     METADATA,
@@ -37,9 +40,6 @@ from ptychopinn.io.record import (
     conjugate_pixel_m,
     contents,
 )
-from ptychopinn.physics.forward import intensities
-from ptychopinn.data.reconstruction import load_reconstruction
-from ptychopinn.data.scan import Scan
 
 N, M, PIXEL = 32, 20, 8.5e-9
 GEOMETRY = {"photon_energy_eV": 8800.0, "detector_object_distance_m": 1.92}

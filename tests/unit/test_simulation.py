@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptychopinn.errors import InputError
-from ptychopinn.physics import forward
+from oracle import forward
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.simulation.config import ObjectKind
 from ptychopinn.simulation.noise import detector_mask, measure

@@ -26,10 +26,10 @@ from training_commands import (
 )
 
 import ptychopinn as pp
-from ptychopinn.io.models import load_bundle
 from ptychopinn.cli import run
 from ptychopinn.errors import InputError
-from ptychopinn.data.reconstruction import load_reconstruction
+from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")

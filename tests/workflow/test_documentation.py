@@ -99,6 +99,18 @@ def test_no_code_escapes(document: Path) -> None:
     assert not re.search(r"^ {4,}(ptycho\w*|python|pip|make) ", prose, re.MULTILINE)
 
 
+def test_the_guide_to_simulation_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "simulation.md").read_text()
+    found = re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL)
+    assert {language for language, _ in found} == {"sh", "python"}
+    for number, (language, block) in enumerate(found):
+        if language == "sh":
+            shell(f"set -e\n{block}", tmp_path)
+        else:
+            (tmp_path / f"example{number}.py").write_text(block)
+            shell(f"{shlex.quote(sys.executable)} example{number}.py", tmp_path)
+
+
 def test_every_link_leads_somewhere() -> None:
     for document in DOCUMENTS:
         prose = re.sub(r"^    .*$", "", document.read_text(), flags=re.MULTILINE)  # no formulas

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
+from oracle.forward import canvas_for, illumination, intensities
 from ptychopinn.cli import run
 from ptychopinn.config import RefineConfig, validated
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.geometry import canvas_for, illumination
-from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
-from ptychopinn.data.scan import Scan
 
 
 def _why_not() -> str | None:
@@ -278,13 +280,16 @@ def test_commands(scans: Path, tmp_path: Path, elsewhere: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--engine", "ptychi", "--subsets", "4"], "the engine ptychi does not know subsets"),
-        (["--engine", "ptychi", "--stagnation", "0.1"], "does not know stagnation"),
+        (["--engine", "ptychi", "--subsets", "4"], "subsets has no meaning for the engine ptychi"),
+        (
+            ["--engine", "ptychi", "--stagnation", "0.1"],
+            "stagnation has no meaning",
+        ),
         (["--engine", "ptychi", "--uncertainty"], "calibrated for the engine physics only"),
         (["--engine", "ptychi", "--backend", "tensorflow"], "computes with PyTorch"),
-        (["--algorithm", "epie"], "the engine physics does not know algorithm"),
-        (["--batching", "compact"], "the engine physics does not know batching"),
-        (["--batch-size", "10"], "the engine physics does not know batch_size"),
+        (["--algorithm", "epie"], "algorithm has no meaning for the engine physics"),
+        (["--batching", "compact"], "batching has no meaning for the engine physics"),
+        (["--batch-size", "10"], "batch_size has no meaning for the engine physics"),
     ],
 )
 def test_what_an_engine_does_not_know_is_refused(

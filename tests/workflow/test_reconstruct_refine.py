@@ -28,12 +28,12 @@ from training_commands import (
 )
 
 import ptychopinn as pp
-from ptychopinn.io.models import load_bundle
+from oracle.forward import fourier_shift
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan, save_scan
+from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.networks.registry import describe
-from ptychopinn.physics.forward import fourier_shift
-from ptychopinn.data.reconstruction import load_reconstruction
 from ptychopinn.workflows.verbs import config_of, open_model
 
 pytest.importorskip("torch")
@@ -249,10 +249,14 @@ def test_refine_needs_the_scan_of_the_result(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From the record, which may be missing, broken or out of date, or from --scan."""
+    """A result of an earlier version has it from its record, which may be missing, broken or out
+    of date, or from --scan."""
     source = tmp_path / "source"
     shutil.copytree(reconstructed("pytorch"), source)
     (source / "run.json").unlink()
+    result = load_reconstruction(source)
+    earlier = {k: v for k, v in result.provenance["scan"].items() if k != "fingerprint"}
+    replace(result, provenance={**result.provenance, "scan": earlier}).save(source, force=True)
     assert command("refine", source, tmp_path / "r") == 2
     check_sentence(capsys.readouterr().err, "run.json", "--scan SCAN")
     (source / "run.json").write_text("{}")

@@ -12,10 +12,10 @@ from training_commands import BACKENDS, CNN, check_sentence, infer, read_json, t
 
 import ptychopinn as pp
 from ptychopinn.config import Config
-from ptychopinn.training.plan import GroupPlan
 from ptychopinn.data.normalization import prepare
 from ptychopinn.training.data import read_batch
 from ptychopinn.training.health import FLAT
+from ptychopinn.training.plan import GroupPlan
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")

@@ -21,7 +21,6 @@ from ptycho_torch.config_params import (
 )
 from ptycho_torch.lightning_utils import CHECKPOINT
 from ptycho_torch.model import PtychoPINN_Lightning
-from ptychopinn.io.models import load_bundle, save_bundle
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import (
     centred_shape,
@@ -33,6 +32,7 @@ from ptychopinn.clients.ptychodus import (
 from ptychopinn.clients.running import told
 from ptychopinn.clients.settings import TORCH_RULES, backend_name, environment, translate
 from ptychopinn.data.scan import Scan
+from ptychopinn.io.models import load_bundle, save_bundle
 
 LOGGER = "ptychopinn-torch"
 
@@ -155,13 +155,16 @@ class PtychoModel:
         model: Mapping[str, Any] = manifest.config["model"]  # type: ignore[assignment]
         training: Mapping[str, Any] = manifest.config["training"]  # type: ignore[assignment]
         size = int(manifest.statistics["N"])  # type: ignore[arg-type]
-        grid = int(model["gridsize"])
+        # Only some architectures have groups, or these options of the client.
+        grid = int(model.get("gridsize", 1))
+        known = {
+            name: model[name] for name in ("n_filters_scale", "amp_activation") if name in model
+        }
         return (
             DataConfig(N=size, C=grid**2, grid_size=(grid, grid)),
             ModelConfig(
                 mode="Supervised" if model["mode"] == "supervised" else "Unsupervised",
-                n_filters_scale=model["n_filters_scale"],
-                amp_activation=model["amp_activation"],
+                **known,
             ),
             TrainingConfig(epochs=training["epochs"], batch_size=training["batch_size"]),
             InferenceConfig(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from logging.handlers import MemoryHandler
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -15,6 +17,19 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ptychopinn.errors import InputError, PtychoPINNError
+from ptychopinn.io.atomic import CannotWrite
+
+
+class _File(logging.FileHandler):
+    """A log on disk; what cannot be written ends the command instead of printing a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.stream = None  # what could not be written is not tried again
+        raise CannotWrite(Path(self.baseFilename), error.strerror or str(error)) from error
 
 
 class LogFile:
@@ -36,7 +51,10 @@ class LogFile:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+            # A name that is no text may be part of a message.
+            self._file = _File(
+                path, mode="a" if append else "w", encoding="utf-8", errors="backslashreplace"
+            )
         except OSError as error:
             raise InputError(
                 f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "
@@ -52,7 +70,9 @@ class LogFile:
         """A message for the file only."""
         if self._file is not None:
             record = self._logger.makeRecord(self._logger.name, level, "", 0, message, (), None)
-            self._file.handle(record)
+            # It is the last message of a command that fails for a reason of its own.
+            with suppress(CannotWrite):
+                self._file.handle(record)
 
     def close(self) -> None:
         """Stop listening."""
@@ -91,9 +111,14 @@ def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
 
 
 class ProgressBar:
-    """Draws the training: epoch, step, loss, patterns per second, time left.
+    """Draws how epochs of a training or passes over a scan advance: number, loss, patterns per
+    second, time left until the last one is over.
 
-    ``start`` is called when the first epoch begins: by then everything has been checked.
+    Parameters
+    ----------
+    epochs : how many there will be, at most.
+    start : called when the first one begins: by then everything has been checked.
+    unit, loss : what an epoch and its loss are called.
     """
 
     def __init__(
@@ -102,15 +127,16 @@ class ProgressBar:
         epochs: int,
         quiet: bool = False,
         start: Callable[[], None] | None = None,
+        unit: str = "epoch",
+        loss: str = "loss",
     ) -> None:
-        self.epochs = epochs
+        self.epochs, self.unit = epochs, unit
         self._start = start
         self._log = logging.getLogger(__name__)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("loss {task.fields[loss]}"),
+            TextColumn(loss + " {task.fields[loss]}"),
             TextColumn("{task.fields[rate]} patterns/s"),
             TimeRemainingColumn(),
             console=console,
@@ -118,6 +144,7 @@ class ProgressBar:
             disable=quiet or not console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._steps, self._before = 1, 0
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -134,21 +161,39 @@ class ProgressBar:
 
     def epoch(self, number: int, steps: int) -> None:
         self.begin()
-        title = f"epoch {number + 1}/{self.epochs}"
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(title, total=steps, loss="-", rate="-")
+        title = f"{self.unit} {number + 1}/{self.epochs}"
+        self._steps = steps
+        if self._task is None:
+            # A run that goes on begins here: what was done before took no time.
+            self._before = number
+            total = self.epochs - number
+            self._task = self._bar.add_task(title, total=total, loss="-", rate="-")
+        self._bar.update(self._task, description=title, completed=number - self._before)
 
     def step(self, loss: float, patterns_per_s: float) -> None:
         if self._task is not None:
             self._bar.update(
-                self._task, advance=1, loss=f"{loss:.4g}", rate=f"{patterns_per_s:.0f}"
+                self._task,
+                advance=1 / self._steps,
+                loss=f"{loss:.4g}" if isfinite(loss) else "-",
+                rate=_rate(patterns_per_s),
             )
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         shown = ("train_loss", "val_loss", "residual", "correlation", "misfit")
         text = ", ".join(f"{name} {metrics[name]:.4g}" for name in shown if name in metrics)
-        self._log.info("epoch %d/%d: %s", number + 1, self.epochs, text)
+        if text:
+            self._log.info("%s %d/%d: %s", self.unit, number + 1, self.epochs, text)
+
+
+def passes_shown(console: Console, quiet: bool) -> Callable[[int], ProgressBar]:
+    """A bar for every stage that makes so many passes over a scan."""
+    return partial(ProgressBar, console, quiet=quiet, unit="pass", loss="misfit")
+
+
+def _rate(per_s: float) -> str:
+    """Never 0 while something advances."""
+    return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.2g}"
 
 
 def stderr() -> Console:

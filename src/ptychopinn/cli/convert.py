@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ptychopinn.cli.options import OutputPath
 from ptychopinn.cli.scans import scan_options
 
 TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice")
@@ -14,7 +15,7 @@ TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi",
 
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=OutputPath())
 @click.option(
     "--to",
     "to",

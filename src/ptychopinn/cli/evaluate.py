@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ptychopinn.cli.options import OutputPath
+from ptychopinn.cli.printing import plain, print_json
 from ptychopinn.cli.scans import open_scan, scan_options
 
 OUTPUTS = ("evaluation.json", "evaluation.png")
@@ -30,7 +32,7 @@ OUTPUTS = ("evaluation.json", "evaluation.png")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(),
     help="Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
 )
 @click.option("--force", is_flag=True, help="Overwrite an earlier evaluation.")
@@ -55,7 +57,7 @@ def command(
     them or both; they may be the same file.
     """
     from ptychopinn.errors import InputError
-    from ptychopinn.io.atomic import refuse_existing, write_json
+    from ptychopinn.io.atomic import claimed, replacing, write_json
 
     if truth is None and data is None:
         raise InputError(
@@ -63,11 +65,11 @@ def command(
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
     from ptychopinn.evaluation import evaluate
-    from ptychopinn.data.reconstruction import load_reconstruction
+    from ptychopinn.io.reconstructions import load_reconstruction
 
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)
-    refuse_existing(folder, OUTPUTS, force)
+    click.get_current_context().with_resource(claimed(folder, OUTPUTS, force))
     # The scan options speak of the measured patterns, or of the truth when there are none.
     scans = {}
     if truth is not None and data not in (None, truth):
@@ -82,19 +84,21 @@ def command(
         truth=None if truth is None else scans[truth],
         data=None if data is None else scans[data],
     )
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_evaluation
 
-    content = evaluation.to_json() | {
-        "result": str(result),
-        "truth": None if truth is None else str(truth),
-        "data": None if data is None else str(data),
+    content = plain(evaluation.to_json()) | {
+        "result": str(result.absolute()),
+        "truth": None if truth is None else str(truth.absolute()),
+        "data": None if data is None else str(data.absolute()),
     }
-    write_json(folder / OUTPUTS[0], content)
-    save_evaluation(evaluation, folder / OUTPUTS[1])
+    with replacing(folder, OUTPUTS) as new:
+        write_json(new / OUTPUTS[0], content)
+        save_evaluation(evaluation, new / OUTPUTS[1])
     if as_json:
-        import json
-
-        click.echo(json.dumps(content, indent=2, allow_nan=False))
+        print_json(content)
         return
 
     from rich.console import Console

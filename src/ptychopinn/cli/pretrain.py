@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.ops.options import TorchExecution
-from ptychopinn.cli.options import config_options, given
-from ptychopinn.config import Config, LossConfig, ModelConfig, TrainingConfig, validated
+from ptychopinn.cli.options import (
+    OutputPath,
+    backend_options,
+    chosen_backend,
+    config_options,
+    given,
+)
+from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
+from ptychopinn.config import (
+    Config,
+    LossConfig,
+    ModelConfig,
+    Section,
+    TrainingConfig,
+    merged,
+    validated,
+)
+from ptychopinn.networks.architecture import CanvasConfig
 
-WRITTEN = ("wts.h5.zip", "loss.png", "run.json", "log.txt")
-MODEL = ("iterations", "updates", "width", "levels", "momentum")
-TRAINING = ("batch_size", "learning_rate", "warmup_steps", "gradient_clip_val", "seed")
-EXECUTION = ("accelerator", "threads", "num_workers")
+if TYPE_CHECKING:
+    from ptychopinn.contracts import Progress
+    from ptychopinn.ops.selector import BackendName
+    from ptychopinn.workflows.models import TrainedModel
+
+# What is trained is a canvas network, always on known objects.
+MODEL = {
+    option
+    for kind in ModelConfig.kinds.values()
+    if issubclass(kind, CanvasConfig)
+    for option in kind.model_fields
+} - {"mode"}
+TRAINING = (
+    "batch_size",
+    "learning_rate",
+    "scheduler",
+    "warmup_steps",
+    "plateau_factor",
+    "plateau_patience",
+    "early_stopping",
+    "gradient_clip_val",
+    "seed",
+)
+# Other defaults than those of the training on measured scans.
+DEFAULTS = {"batch_size": 2, "warmup_steps": 30}
+# Scans that count as an epoch.
+PER_EPOCH = 100
 
 
 @click.command()
@@ -22,16 +60,18 @@ EXECUTION = ("accelerator", "threads", "num_workers")
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
-    help="Folder for the model bundle wts.h5.zip and the log.",
+    help="Folder for the model bundle wts.h5.zip, the log and the checkpoints.",
 )
 @click.option(
     "--scans",
-    "steps",
     type=click.IntRange(min=1),
     default=4000,
     help="Number of simulated scans, each seen once.  [default: 4000]",
+)
+@click.option(
+    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
 )
 @click.option(
     "--from",
@@ -44,58 +84,63 @@ EXECUTION = ("accelerator", "threads", "num_workers")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
-@config_options(TrainingConfig, only=TRAINING)
-@config_options(TorchExecution, prefix="torch_", only=EXECUTION)
+@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
+@backend_options(training=True)
 def command(
-    output: Path, steps: int, start: str | None, force: bool, quiet: bool, **flags: Any
+    output: Path,
+    scans: int,
+    resume: bool,
+    start: str | None,
+    force: bool,
+    quiet: bool,
+    backend: BackendName | None,
+    **flags: Any,
 ) -> int:
     """Train the unrolled network on simulated scans and write DIR/wts.h5.zip.
 
     Objects, probes, doses, overlaps and faults are drawn at random for every scan; the network
-    learns from the true objects beside the patterns. It needs PyTorch. Ctrl-C saves what is there.
+    learns from the true objects beside the patterns. A hundred scans count as an epoch: then the
+    loss is reported, schedule and early stopping look at it, and a checkpoint is written. Ctrl-C
+    saves what is there; --resume goes on from the last finished epoch with the options of the run.
     """
-    from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.io.atomic import atomic_path, refuse_existing, write_json
-    from ptychopinn.workflows.verbs import config_of, open_model, package_versions, pretrain
+    from ptychopinn.workflows.verbs import config_of, open_model, pretrain
 
-    model = given(flags, ModelConfig)
-    if start is not None:
+    layers: list[dict[str, Any]] = [{"training": DEFAULTS}]
+    if resume:
+        layers.append(earlier_options(output, force))
+    elif start is not None:
         earlier = config_of(open_model(start)).model
-        model = {**earlier.model_dump(include=set(MODEL)), **model}
-    training = {"batch_size": 2, "warmup_steps": 30, **given(flags, TrainingConfig)}
-    config = validated(
-        Config, {"model": model, "loss": given(flags, LossConfig), "training": training}
-    )
-    execution = validated(TorchExecution, given(flags, TorchExecution, prefix="torch_"))
-    refuse_existing(output, WRITTEN, force)
-    console = stderr()
-    with logging_to(console, quiet) as log_file:
+        layers.append({"model": earlier.model_dump(include=MODEL)})
+    sections: dict[str, type[Section]] = {
+        "model": ModelConfig,
+        "loss": LossConfig,
+        "training": TrainingConfig,
+    }
+    layers.append({section: given(flags, schema) for section, schema in sections.items()})
+    config = validated(Config, merged(*layers))
+    if resume and backend is None:
+        from ptychopinn.training.run import backend_of_run
 
-        def begin() -> None:
-            for name in WRITTEN:
-                (output / name).unlink(missing_ok=True)
-            log_file.open(output / "log.txt")
+        backend = backend_of_run(run_folder(output))
+    backend, execution = chosen_backend(backend, flags, training=True)
+    with run_in(output, force=force, resume=resume) as run:
 
-        with ProgressBar(console, -(-steps // 100), quiet, begin) as bar:
-            trained = pretrain(config, steps, start=start, execution=execution, progress=bar)
-        trained.save(output / "wts.h5.zip", force=True)
-        if trained.history["train_loss"]:
-            from ptychopinn.report.figures import save_loss_curve
+        def work(progress: Progress) -> TrainedModel:
+            return pretrain(
+                config,
+                scans,
+                backend=backend,
+                directory=run,
+                execution=execution,
+                resume=resume,
+                start=None if resume else start,
+                progress=progress,
+            )
 
-            with atomic_path(output / "loss.png") as temporary:
-                save_loss_curve(dict(trained.history), temporary)
-        write_json(
-            output / "run.json",
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "config": config.model_dump(mode="json"),
-                "execution": execution.model_dump(mode="json"),
-                "seconds": trained.seconds,
-                "history": {name: list(points) for name, points in trained.history.items()},
-                "stopped_by_signal": trained.stopped_by,
-            },
-        )
-    if not quiet:
-        click.echo(f"model: {output / 'wts.h5.zip'} ({trained.seconds:.0f} s of training)")
-    return 128 + trained.stopped_by if trained.stopped_by else 0
+        record = {
+            "from": start,
+            "backend": backend,
+            "execution": execution.model_dump(mode="json"),
+        }
+        epochs = -(-scans // PER_EPOCH)
+        return written_run(run, output, config, epochs, work, record, resume=resume, quiet=quiet)

@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptychopinn.config import Config
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, scan_of
-from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.base import ReadOptions
+from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.ptychodus_product import stack
 from ptychopinn.io.ptychodus_scan import DIFFRACTION, check_patterns
 from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields
 from ptychopinn.training.plan import subscan_size
-from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.data.scan import Scan
 
 
 def scan_from_arrays(
@@ -154,7 +154,7 @@ def one_pass(config: Config, scans: Sequence[Scan]) -> Config:
 
     A canvas network is trained on sub-scans; as many are drawn as hold the patterns once.
     """
-    if config.model.architecture == "cnn" or config.data.n_groups is None:
+    if config.model.family == "patch" or config.data.n_groups is None:
         return config
     wanted = sum(max(1, round(scan.M / subscan_size(config, scan.N))) for scan in scans)
     return config.model_copy(update={"data": config.data.model_copy(update={"n_groups": wanted})})

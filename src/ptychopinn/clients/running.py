@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptychopinn.workflows import verbs as workflows
-from ptychopinn.ops.selector import BackendName
-from ptychopinn.io.models import Bundle
 from ptychopinn.clients.settings import Translation, starting_model
-from ptychopinn.errors import InputError, PtychoPINNError
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, PtychoPINNError
+from ptychopinn.io.models import Bundle
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.workflows import verbs as workflows
 
 EpochHook = Callable[[int, Mapping[str, float]], None]
 
@@ -99,7 +99,7 @@ def reconstruct(
     bundle: Bundle, scan: Scan, logger: logging.Logger, backend: BackendName | None = None
 ) -> Reconstruction:
     """Reconstruct a scan with any backend; a result that does not fit is a warning."""
-    report = workflows.reconstruct_with_report(bundle, scan, backend=backend)
+    report = workflows.reconstruct_with_report(bundle, scan, backend=backend, refine="never")
     fit = report.misfit
     text = "reconstructed %d patterns: residual %.4f, photon noise alone gives %.4f"
     numbers = (scan.M, fit.residual, fit.expected)

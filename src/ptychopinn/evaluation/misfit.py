@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -10,14 +9,20 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
-from ptychopinn.physics import forward
-from ptychopinn.physics.noise import POOR_EXCESS, deviance_terms, noise_of_amplitude, shows_structure
 from ptychopinn.data.normalization import counts_of_photon
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
+from ptychopinn.errors import InputError
+from ptychopinn.machine.threads import available
+from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.ops.workers import Workers
+from ptychopinn.physics import forward
+from ptychopinn.physics.noise import (
+    POOR_EXCESS,
+    deviance_terms,
+    noise_of_amplitude,
+    shows_structure,
+)
 
 Verdict = Literal["good", "poor"]
 
@@ -232,7 +237,7 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     squares, counts = np.zeros(m), np.zeros(m)
     noise = deviance = flat_squares = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
-    with Workers(os.cpu_count() or 1) as workers:
+    with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
             squares[part], counts[part] = sums.squares, sums.counts
             flat_squares += sums.flat_squares

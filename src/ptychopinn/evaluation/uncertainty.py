@@ -19,10 +19,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.evaluation.alignment import align, scan_box
-from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.alignment import align, scan_box
 
 # q for an object that a network found at once, and for one refined until nothing improved.
 NETWORK_FACTOR, REFINED_FACTOR = 2.3, 1.75

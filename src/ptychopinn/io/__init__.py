@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -36,6 +37,7 @@ from ptychopinn.io.base import (
 from ptychopinn.io.counts import mean_counts, sample_indices
 from ptychopinn.io.native import LazyPatterns
 from ptychopinn.io.probes import read_probe
+from ptychopinn.io.reading import kind_of, parsing
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.scaling import (
@@ -44,7 +46,6 @@ from ptychopinn.physics.scaling import (
     probe_power,
     reconcile_probe,
 )
-from ptychopinn.data.scan import Scan
 
 __all__ = [
     "FORMATS",
@@ -87,12 +88,13 @@ def identify(path: str | Path) -> str:
 
 def find_format(path: Path) -> Format:
     """The module of the format; see :func:`identify`. A folder can be a scan of ptychodus."""
-    if path.is_dir() and ptychodus_scan.matches(path):
+    if kind_of(path) == "folder" and ptychodus_scan.matches(path):
         return ptychodus_scan
     signature(path)
     for candidate in FORMATS:
-        if candidate.matches(path):
-            return candidate
+        with parsing(path):
+            if candidate.matches(path):
+                return candidate
     known = "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
     raise UnknownFormatError(
         f"a scan in one of the formats [{known}] was expected, received '{path}' which is none of "
@@ -168,17 +170,21 @@ def read_fields(
     given = None if probe is None else read_probe(probe)
     format_ = find_format(source)
     try:
-        fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
+        with parsing(source):
+            fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
     except InputError as error:
         raise _named(error, source) from error
     provenance: dict[str, Any] = {
         **fields.provenance,
-        "file": str(source),
+        # Whoever reads it may work in another folder.
+        "file": str(source.absolute()),
         "format": format_.NAME,
     }
     if probe is not None:
         provenance["probe_source"] = probe
-    return format_, replace(fields, provenance=provenance)
+    # The name of a file may be no text, and it is the name of the scan where no other is given.
+    name = fields.name.encode("utf-8", "backslashreplace").decode()
+    return format_, replace(fields, name=name, provenance=provenance)
 
 
 def _named(error: InputError, source: Path) -> InputError:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import Units, batches
-from ptychopinn.data.scan import PatternArray
 
 # Amplitudes below this whose squares are not whole numbers are taken as normalised.
 NORMALISED_BELOW = 10.0

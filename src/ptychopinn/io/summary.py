@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from ptychopinn.data.scan import Scan
 from ptychopinn.io.base import batches
 from ptychopinn.physics.scaling import probe_power
-from ptychopinn.data.scan import Scan
 
 ENCLOSED = 0.9
 

@@ -13,13 +13,18 @@ lie, in the form that is fastest for the framework.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 Array = Any
 Index = NDArray[np.int64]
@@ -43,12 +48,14 @@ class Ops(ABC):
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
+    execution : how it runs on this machine.
     """
 
     name: ClassVar[str]
     channels: ClassVar[int] = 1
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
+    execution: Any
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -139,6 +146,10 @@ class Ops(ABC):
     def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array: ...
 
     @abstractmethod
+    def mean(self, x: Array, axis: tuple[int, ...]) -> Array:
+        """Over these axes, which keep the length 1."""
+
+    @abstractmethod
     def max(self, x: Array) -> Array: ...
 
     @abstractmethod
@@ -215,6 +226,14 @@ class Ops(ABC):
         """A number, that of a graph too, which arithmetic takes together with ``like``."""
         return value
 
+    def smaller(self, one: Any, other: Any) -> Any:
+        """The smaller of two lengths, that of a graph too."""
+        return min(one, other)
+
+    def with_shape(self, x: Array, shape: Sequence[int | None]) -> Array:
+        """``x``, of which these lengths are known, for a framework that builds a graph."""
+        return x
+
     @abstractmethod
     def integers(self, n: Any, like: Array) -> Array:
         """0, 1, ... n-1 for counting pixels, on the device of ``like``."""
@@ -254,12 +273,19 @@ class Ops(ABC):
         where the framework gains by that: all that it depends on is in the arguments."""
         return function(self, *arguments)
 
-    def each(
-        self, work: Callable[[Any], Any], items: Iterable[Any]
-    ) -> Iterator[tuple[Any, Any]]:
+    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that a training runs with."""
+        return 1
+
+    def with_threads(self, number: int) -> Ops | None:
+        """The same operations with so many threads; None where that cannot be had any more."""
+        return None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -280,6 +306,19 @@ class Ops(ABC):
         """Give a parameter new values."""
         raise NotImplementedError
 
+    def engine(self, variables: Mapping[str, Array]) -> Engine:
+        """What trains these variables.
+
+        Raises
+        ------
+        InputError
+            When nothing here computes derivatives, or an option does not suit the device.
+        """
+        raise InputError(
+            f"training needs PyTorch or TensorFlow, received the backend {self.name}, which "
+            "computes no derivatives; choose one of the two."
+        )
+
     # --- layers of networks; images have their channels on the axis ``channels`` ------------------
 
     @abstractmethod
@@ -298,12 +337,12 @@ class Ops(ABC):
     def conv2d(
         self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
     ) -> Array:
-        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, and zeros around the image:
+        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, zeros around the image:
         each side becomes 1 / stride as long, rounded up."""
 
     @abstractmethod
     def conv_transpose2d(self, x: Array, weight: Array, bias: Array, stride: int) -> Array:
-        """The adjoint of a strided convolution that does not overlap, plus ``bias``: ``weight`` (in,
+        """The adjoint of a strided convolution without overlap, plus ``bias``: ``weight`` (in,
         out, stride, stride), each side becomes ``stride`` times as long."""
 
     @abstractmethod

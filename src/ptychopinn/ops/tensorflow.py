@@ -7,23 +7,30 @@ graph. Inside of networks channels come last, as convolutions on a CPU need it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.processes import FirstUse
+from ptychopinn.machine.threads import available, cores
+from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
-from ptychopinn.ops.workers import Workers
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.engine import Engine
 
 with undisturbed():
     import tensorflow as tf
     from tensorflow import Tensor
+
+first_use = FirstUse()
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": tf.nn.relu,
@@ -66,6 +73,12 @@ def use_threads(threads: int | None) -> None:
             f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all cores'}; give the "
             "number in the first call, or start a new process."
         ) from error
+
+
+def chosen_threads() -> int:
+    """The number of threads that share one operation, where the user chose one; else 0."""
+    set_to = tf.config.threading.get_intra_op_parallelism_threads()
+    return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
 
 
 class TensorflowOps(Ops):
@@ -136,7 +149,7 @@ class TensorflowOps(Ops):
         return tf.complex(real, imag)
 
     def scaled(self, x: Tensor, factor: Any) -> Tensor:
-        real = tf.cast(factor, x.dtype.real_dtype)
+        real = _in_precision(factor, x.dtype.real_dtype)
         return x * tf.complex(real, tf.zeros_like(real))
 
     def rotation(self, phase: Tensor) -> Tensor:
@@ -164,7 +177,7 @@ class TensorflowOps(Ops):
         return tf.floor(x)
 
     def maximum(self, x: Tensor, least: Any) -> Tensor:
-        return tf.maximum(x, tf.cast(least, x.dtype))
+        return tf.maximum(x, _in_precision(least, x.dtype))
 
     def where(self, condition: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
         return tf.where(condition, x, otherwise)
@@ -173,6 +186,9 @@ class TensorflowOps(Ops):
 
     def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
         return tf.reduce_sum(x, axis=list(axis) if isinstance(axis, tuple) else axis)
+
+    def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+        return tf.reduce_mean(x, axis=list(axis), keepdims=True)
 
     def max(self, x: Tensor) -> Tensor:
         return tf.reduce_max(x)
@@ -221,7 +237,7 @@ class TensorflowOps(Ops):
         return tf.signal.ifft2d(x)
 
     def fft_power(self, n: Any) -> Any:
-        side = tf.cast(n, tf.float32)
+        side = tf.cast(n, tf.float64)
         return 1 / (side * side)
 
     def rfft2(self, x: Tensor, shape: tuple[Any, Any] | None = None) -> Tensor:
@@ -242,7 +258,17 @@ class TensorflowOps(Ops):
         return tf.cast(tf.range(n), like.dtype.real_dtype)
 
     def number(self, value: Any, like: Tensor) -> Tensor:
-        return tf.cast(value, like.dtype)
+        return _in_precision(value, like.dtype)
+
+    def smaller(self, one: Any, other: Any) -> Any:
+        if isinstance(one, int) and isinstance(other, int):
+            return min(one, other)
+        return tf.minimum(one, other)
+
+    def with_shape(self, x: Tensor, shape: Sequence[int | None]) -> Tensor:
+        if not x.shape.is_fully_defined():
+            x.set_shape(shape)
+        return x
 
     def integers(self, n: Any, like: Tensor) -> Tensor:
         return tf.range(n)
@@ -312,9 +338,20 @@ class TensorflowOps(Ops):
             return super().each(work, items)
         return self._workers.each(work, items)
 
+    @property
+    def threads(self) -> int:
+        return chosen_threads() or len(cores())
+
+    def with_threads(self, number: int) -> Ops | None:
+        try:
+            return TensorflowOps(self.execution.model_copy(update={"threads": number}))
+        except InputError:
+            return None
+
     @contextmanager
     def running(self) -> Iterator[None]:
-        threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+        first_use.check()
+        threads = chosen_threads() or available()
         count = threads if "CPU" in self.device else 1
         try:
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:
@@ -335,6 +372,12 @@ class TensorflowOps(Ops):
     def assign(self, variable: Any, values: NDArray[Any]) -> None:
         variable.assign(values)
 
+    def engine(self, variables: Mapping[str, Any]) -> Engine:
+        # Imported only to train.
+        from ptychopinn.ops.tensorflow_engine import TensorflowEngine
+
+        return TensorflowEngine(self, variables)
+
     # --- layers -----------------------------------------------------------------------------------
 
     def image_in(self, x: Tensor) -> Tensor:
@@ -348,6 +391,15 @@ class TensorflowOps(Ops):
     ) -> Tensor:
         kernel = tf.transpose(weight, [2, 3, 1, 0])
         rim = dilation * (weight.shape[-1] // 2)
+        if 1 < groups == x.shape[-1]:
+            # One channel in a group: the library has a kernel for all groups together.
+            one = tf.reshape(kernel, [*weight.shape[2:], groups, weight.shape[0] // groups])
+            width = [[0, 0], [rim, rim], [rim, rim], [0, 0]]
+            step = stride if dilation == 1 else 1
+            found = tf.nn.depthwise_conv2d(
+                tf.pad(x, width), one, [1, step, step, 1], "VALID", dilations=[dilation] * 2
+            )
+            return tf.nn.bias_add(found[:, :: stride // step, :: stride // step], bias)
         if groups > 1:
             parts = tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1)
             found = [
@@ -398,6 +450,11 @@ class TensorflowOps(Ops):
 
     def softmax(self, x: Tensor) -> Tensor:
         return tf.nn.softmax(x, axis=-1)
+
+
+def _in_precision(value: Any, dtype: Any) -> Tensor:
+    """A number or a tensor of this type; tf.cast alone takes numbers through single precision."""
+    return tf.constant(value, dtype) if isinstance(value, int | float) else tf.cast(value, dtype)
 
 
 @tf.custom_gradient

@@ -78,6 +78,26 @@ def illumination(
     return np.maximum(light, 0)
 
 
+def footprint(
+    positions_px: NDArray[np.float64], probe: NDArray[Any], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """(H, W) map, 1 where the probe (above 1 % of its peak intensity) fell at any position, else 0.
+
+    ``positions_px`` (M, 2) index the canvas; the probe (P, N, N) is placed on whole pixels.
+    """
+    from scipy.signal import fftconvolve
+
+    intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
+    lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
+    hits = np.zeros(shape)
+    nearest = np.floor(positions_px + 0.5).astype(np.int64)
+    inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
+    hits[tuple(nearest[inside].T)] = 1
+    half = probe.shape[-1] // 2
+    sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
+    return (sums > 0.5).astype(np.float32)
+
+
 def mean_overlap(positions_px: Real, probe: Complex) -> float:
     """How many patterns see a point of the object, on average, weighted with the light there.
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft as scipy_fft
 
+from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.geometry import canvas_for, split_positions
 from ptychopinn.physics.groups import FILL, taper
+from ptychopinn.physics.propagators import ramp
 
 # Canvas pixels with less than this share of the weight of one patch count as never seen.
 SEEN = 1e-3
@@ -36,8 +37,9 @@ class Stitcher:
         # One pixel of margin: a patch position may be rounded to the other side.
         self.shape, self.origin_px = canvas_for(positions_px, self.n, margin=1)
         self.weight = weight.astype(np.float32)
-        self._spectrum = scipy_fft.fft2(self.weight)
-        self._taper = taper(self.n, np.zeros(2)).astype(np.float32)
+        self._xp = NumpyOps()
+        self._spectrum = self._xp.fft2(self.weight.astype(np.complex64))
+        self._taper = taper(self._xp, self.n, np.zeros(2)).astype(np.float32)
         size = self.shape[0] * self.shape[1]
         self._above_re, self._above_im = np.zeros(size), np.zeros(size)
         self._below = np.zeros(size)
@@ -47,15 +49,12 @@ class Stitcher:
     def add(self, patches: NDArray[Any], positions_px: NDArray[np.float64]) -> None:
         """Add complex patches (B, N, N) whose pixel [N/2, N/2] sits at ``positions_px`` (B, 2)."""
         corner, fraction = split_positions(positions_px, self.n, self.origin_px)
-        k = np.fft.fftfreq(self.n).astype(np.float32)
-        f = fraction.astype(np.float32)
-        ramp_y = np.exp(-2j * np.pi * k * f[:, 0, None]).astype(np.complex64)
-        ramp_x = np.exp(-2j * np.pi * k * f[:, 1, None]).astype(np.complex64)
-        ramp = ramp_y[:, :, None] * ramp_x[:, None, :]
-        tapered = scipy_fft.fft2((self._taper * patches).astype(np.complex64), workers=-1)
-        weight = scipy_fft.ifft2(self._spectrum * ramp, workers=-1).real.clip(min=0)
-        share = weight / taper(self.n, fraction)
-        above = (scipy_fft.ifft2(tapered * ramp, workers=-1) * share).reshape(-1)
+        xp = self._xp
+        tapered = xp.fft2((self._taper * patches).astype(np.complex64))
+        translation = ramp(xp, tapered, fraction)
+        weight = xp.ifft2(self._spectrum * translation).real.clip(min=0)
+        share = weight / taper(xp, self.n, fraction)
+        above = (xp.ifft2(tapered * translation) * share).reshape(-1)
         below = weight.reshape(-1)
         index = (corner[:, 0] * self.shape[1] + corner[:, 1])[:, None] + self._inside
         flat, size = index.reshape(-1), self._below.size

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import propagator_of
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.propagators import Propagator
 from ptychopinn.physics.scaling import check_probe_power, probe_power
-from ptychopinn.data.scan import Scan
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
 from ptychopinn.simulation.objects import make_object
@@ -64,7 +67,15 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
     origin = corner - (np.array(truth.shape) - shape) // 2
     true, stored = true - origin, stored - origin
 
-    expected, mean_power = _expected(truth.astype(np.complex128), probe, true)
+    place: dict[str, Any] = {
+        "pixel_size_m": config.pixel_size_m,
+        "energy_eV": config.energy_eV,
+        "distance_m": config.distance_m,
+        "propagation": config.propagator,
+        "focus_distance_m": config.focus_distance_m,
+    }
+    propagator = propagator_of(SimpleNamespace(**place), n, np.complex128)
+    expected, mean_power = _expected(truth.astype(np.complex128), probe, true, propagator)
     if mean_power == 0:
         raise InputError(
             "the object must transmit light where it is scanned, received zeros there; "
@@ -76,7 +87,7 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         expected, scale, config.background, mask, for_noise if config.poisson else None
     )
     probe_counts = (np.sqrt(scale) * probe).astype(np.complex64)
-    _check_power(probe_counts, counts, mask)
+    _check_power(probe_counts, counts, mask, propagator)
     provenance: dict[str, Any] = {
         "created_by": f"ptychopinn {_version()}",
         "simulation": config.model_dump(mode="json"),
@@ -89,16 +100,17 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         probe=probe_counts,
         object=truth,
         mask=mask,
-        pixel_size_m=config.pixel_size_m,
-        energy_eV=config.energy_eV,
-        distance_m=config.distance_m,
+        **place,
         name=f"{config.object}-{config.seed}",
         provenance=provenance,
     )
 
 
 def _expected(
-    truth: NDArray[np.complex128], probe: NDArray[np.complex128], positions: NDArray[np.float64]
+    truth: NDArray[np.complex128],
+    probe: NDArray[np.complex128],
+    positions: NDArray[np.float64],
+    propagator: Propagator,
 ) -> tuple[NDArray[np.float32], float]:
     """Patterns (M, N, N) of a probe of unit power, and their mean sum."""
     n = probe.shape[-1]
@@ -107,23 +119,26 @@ def _expected(
     batch = max(1, BATCH_PIXELS // probe.size)
     for start in range(0, len(positions), batch):
         part = slice(start, start + batch)
-        patterns = forward.intensities(truth, probe, positions[part])
+        patterns = forward.intensities(truth, probe, positions[part], (0, 0), propagator)
         total += float(patterns.sum())
         expected[part] = patterns
     return expected, total / len(positions)
 
 
 def _check_power(
-    probe: NDArray[np.complex64], counts: NDArray[Any], mask: NDArray[np.bool_] | None
+    probe: NDArray[np.complex64],
+    counts: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    propagator: Propagator,
 ) -> None:
     """Refuse a scan that no reader would take, because its probe does not explain its counts."""
     mean = float(counts.sum(dtype=np.float64)) / len(counts)  # masked pixels hold 0
     try:
-        check_probe_power(probe, mean, mask)
+        check_probe_power(probe, mean, mask, propagator)
     except InputError as error:
         raise InputError(
             f"the counts must come mainly from the probe, received {mean:.4g} counts per pattern "
-            f"and a probe of {probe_power(probe, mask):.4g} counts through vacuum; lower the "
+            f"and a probe of {probe_power(probe, mask, propagator):.4g} counts through vacuum; lower the "
             "background or raise the photons."
         ) from error
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.physics.propagators import fourier_shift, focus
+from ptychopinn.physics.propagators import focus, fourier_shift
 from ptychopinn.simulation.arrays import read_array
 from ptychopinn.simulation.config import SimulationConfig
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.errors import InputError
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
 from ptychopinn.simulation import simulate
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.probes import make_probe

@@ -83,9 +83,7 @@ def object_step(
 ) -> tuple[Any, ...]:
     """What a batch contributes: the sum of conj(P) chi on the canvas, the squared misfit of the
     moduli, the modelled intensities and the missing phase gradients (M, 2)."""
-    _, model, difference, change, _, back = modulus_change(
-        xp, propagator, canvas, batch, good, e
-    )
+    _, model, difference, change, _, back = modulus_change(xp, propagator, canvas, batch, good, e)
     gradients = missing_gradients(xp, change, model, k)
     numerator = xp.spread(back, batch.places, size)
     return numerator, xp.sum_squares(difference), model, gradients
@@ -220,9 +218,7 @@ class Descent:
         for batch, found in xp.each(work, batches):
             numerator, misfit, model, gradient, *probe = found
             parts = [numerator, misfit, *probe]
-            sums = [
-                xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)
-            ]
+            sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
             gradients.append(gradient)
             centres.append(batch.centre)
         return sums, model, xp.concat(gradients), xp.concat(centres)

@@ -63,9 +63,7 @@ def move_equations(
     ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
     n = xp.shape(batch.amplitudes)[-1]
     chi = modulus_change(xp, propagator, canvas, batch, good, e)[4]
-    waves = [
-        batch.probes * xp.gather(slope, batch.places, n)[:, None] for slope in (down, right)
-    ]
+    waves = [batch.probes * xp.gather(slope, batch.places, n)[:, None] for slope in (down, right)]
 
     def product(a: Array, b: Array) -> Array:
         return xp.sum(xp.real(a) * xp.real(b) + xp.imag(a) * xp.imag(b), axis=(1, 2, 3))

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.backends.base import Progress
 from ptychopinn.config import Config
-from ptychopinn.training.plan import GroupPlan
+from ptychopinn.contracts import Progress
 from ptychopinn.training.health import HealthCheck
 from ptychopinn.training.history import History, write_table
 from ptychopinn.training.schedule import Schedule
 
 
 class EarlyStopping:
-    """Counts the epochs since the lowest validation loss; None never stops."""
+    """Counts the epochs since the lowest loss; None never stops."""
 
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
@@ -35,22 +34,29 @@ class EarlyStopping:
 
 
 class Course:
-    """Progress, history, health, schedule and early stopping of a run, apart from any framework.
+    """Progress, history, health, schedule and early stopping of a run.
+
+    ``judged`` is the metric that schedule and early stopping look at.
 
     Attributes
     ----------
     history : metrics of all epochs, those before a resumption too.
     schedule : of the learning rate.
-    improved : whether the last epoch has the lowest validation loss so far.
+    improved : whether the last epoch has the lowest judged loss so far.
     """
 
     def __init__(
-        self, config: Config, plan: GroupPlan, progress: Progress, table: Path | None = None
+        self,
+        config: Config,
+        schedule: Schedule,
+        progress: Progress,
+        table: Path | None = None,
+        judged: str = "val_loss",
     ) -> None:
-        self.progress, self.table = progress, table
+        self.progress, self.table, self.judged = progress, table, judged
         self.history: History = {}
-        self.schedule = Schedule.of_run(config, plan)
-        self.health = HealthCheck(config.training.collapse_patience)
+        self.schedule = schedule
+        self.health = HealthCheck(config.training.collapse_patience, judged)
         self.stopping = EarlyStopping(config.training.early_stopping)
         self.improved = False
         self._patterns, self._started = 0, 0.0
@@ -85,7 +91,7 @@ class Course:
         if self.table is not None:
             write_table(self.history, self.table)
         self.health.judge(epoch + 1, metrics)
-        loss = metrics["val_loss"]
+        loss = metrics[self.judged]
         self.schedule.epoch_done(loss)
         self.stopping.epoch_done(loss)
         self.improved = self.stopping.waited == 0

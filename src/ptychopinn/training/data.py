@@ -1,36 +1,42 @@
-"""The patterns of a step, read when it is their turn."""
+"""The patterns of a step, read when it is their turn or somewhat earlier."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
 from ptychopinn.networks.registry import family
-from ptychopinn.physics.forward import extract_patches, fourier_shift
-from ptychopinn.physics.geometry import canvas_for, split_positions
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.geometry import canvas_for, places
+from ptychopinn.physics.propagators import fourier_shift
 from ptychopinn.training.plan import Work
-from ptychopinn.data.normalization import PreparedScan
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """Groups of one scan, as arrays of NumPy or of a framework.
+    """Groups of one scan.
 
-    amplitudes : (B, C, N, N) network input, zero frequency at [N/2, N/2]. positions_px : (B, C, 2)
-    float64.  scan : number of the scan. truth : known object in network units: patches (B, C, N,
-    N), or canvases (B, H, W); None if unknown.
+    amplitudes : (B, C, N, N) network input, zero frequency at [N/2, N/2].  positions_px : (B, C, 2)
+    float64.  scan : number of the scan.  truth : known object in network units: patches (B, C, N,
+    N), or the canvas (H, W); None if unknown.
     """
 
-    amplitudes: Any
-    positions_px: Any
+    amplitudes: NDArray[np.float32]
+    positions_px: NDArray[np.float64]
     scan: int
-    truth: Any = None
+    truth: NDArray[np.complex64] | None = None
 
     @property
     def patterns(self) -> int:
@@ -50,6 +56,26 @@ def read_batch(scans: Sequence[PreparedScan], work: Work, config: Config) -> Bat
     )
 
 
+def read_ahead(read: Callable[[W], R], works: Iterable[W], threads: int) -> Iterator[R]:
+    """What ``read`` makes of the works, in their order, some of it early in ``threads`` of its
+    own."""
+    if not threads:
+        yield from map(read, works)
+        return
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for work in works:
+                pending.append(pool.submit(read, work))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
 def needs_truth(config: Config) -> bool:
     """Whether the loss compares with known objects."""
     return config.loss.realspace_mae_weight > 0
@@ -65,18 +91,19 @@ def truth(
 
 def patch_truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
     """Patches (B, C, N, N) at the positions, fractions of a pixel included."""
-    n = scan.scan.N
-    obj = known_object(scan)
-    corner, fraction = split_positions(positions_px.reshape(-1, 2), n)
-    patches = fourier_shift(extract_patches(obj, corner, n), -fraction)
-    return patches.reshape(*positions_px.shape[:-1], n, n).astype(np.complex64)
+    n, xp, obj = scan.scan.N, NumpyOps(), known_object(scan)
+    shape = (int(obj.shape[0]), int(obj.shape[1]))
+    where = places(positions_px.reshape(-1, 2), n, shape, (0, 0))
+    patches = xp.gather(obj, xp.places(where.corner, n, shape[1]), n)
+    moved = fourier_shift(xp, patches, -where.fraction)
+    return np.asarray(moved.reshape(*positions_px.shape[:-1], n, n), np.complex64)
 
 
 def canvas_truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:
-    """The canvas (1, H, W) that holds the patches of the only sub-scan, positions (1, C, 2)."""
+    """The canvas (H, W) that holds the patches of the only sub-scan, positions (1, C, 2)."""
     obj = known_object(scan)
     (height, width), (top, left) = canvas_for(positions_px[0], scan.scan.N)
-    return obj[None, top : top + height, left : left + width].astype(np.complex64)
+    return obj[top : top + height, left : left + width].astype(np.complex64)
 
 
 def known_object(scan: PreparedScan) -> NDArray[Any]:
@@ -84,6 +111,6 @@ def known_object(scan: PreparedScan) -> NDArray[Any]:
     if scan.scan.object is None:
         raise InputError(
             f"supervised learning needs scans with a known object, received '{scan.scan.name}' "
-            "without one; use simulated scans, or --mode pinn with realspace_mae_weight 0."
+            "without one; use simulated scans, or mode pinn with realspace_mae_weight 0."
         )
     return scan.scan.object / np.complex64(scan.object_scale)

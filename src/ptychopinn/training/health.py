@@ -36,8 +36,8 @@ class HealthCheck:
     nothing but photon noise distinguishes the patterns.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, patience: int, judged: str = "val_loss") -> None:
+        self.patience, self.judged = patience, judged
         self.bad_epochs = 0
         self.best: float | None = None
 
@@ -59,9 +59,9 @@ class HealthCheck:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the {name} must stay finite, received {value} after epoch {epoch}: training "
-                    "diverged; lower --learning-rate."
+                    "diverged; lower learning_rate."
                 )
-        loss = metrics["val_loss"]
+        loss = metrics[self.judged]
         improved = self.best is None or loss < self.best - IMPROVEMENT * abs(self.best)
         self.best = loss if self.best is None else min(self.best, loss)
         if explains(metrics):
@@ -74,14 +74,14 @@ class HealthCheck:
             raise TrainingError(
                 "the object must show structure, received a flat one (relative variation "
                 f"{metrics['object_std']:.1e}) without progress for {self.bad_epochs} epochs: "
-                "training collapsed; lower --learning-rate, use more patterns, or check that the "
+                "training collapsed; lower learning_rate, use more patterns, or check that the "
                 "probe fits the data."
             )
         raise TrainingError(
             "the predicted patterns must fit better than those of a flat object, received a share "
             f"of {metrics['explained']:.2f} of their structure explained and a correlation of "
             f"{metrics['correlation']:.2f} without progress for {self.bad_epochs} epochs: training "
-            "diverged or the physics does not fit; lower --learning-rate, or check the probe and "
+            "diverged or the physics does not fit; lower learning_rate, or check the probe and "
             "the order and unit of the positions."
         )
 
@@ -91,7 +91,7 @@ def check_loss(loss: float, epoch: int, step: int) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
             f"the loss must stay finite, received {loss} in epoch {epoch + 1}, step {step + 1}: "
-            "training diverged; lower --learning-rate or --gradient-clip-val."
+            "training diverged; lower learning_rate or gradient_clip_val."
         )
 
 
@@ -110,7 +110,7 @@ def judge_result(history: History, fatal: bool) -> None:
         raise TrainingError(
             "the predicted patterns must fit better than those of a flat object, received a share "
             f"of {metrics['explained']:.2f} of their structure explained: training diverged; lower "
-            "--learning-rate."
+            "learning_rate."
         )
     log.warning(
         "the model does not fit better than a flat object yet (share of the structure explained: "

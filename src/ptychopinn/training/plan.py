@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError
 from ptychopinn.data.sampling import (
     choose_anchors,
     nearest_groups,
@@ -22,8 +21,9 @@ from ptychopinn.data.sampling import (
     split_positions_held_out,
     subsample,
 )
-from ptychopinn.networks.registry import family
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.networks.registry import family
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class GroupPlan:
         return np.random.default_rng([seed, purpose, *numbers])
 
     def _check_sizes(self) -> None:
-        c = 1 if self.canvas else self.config.model.gridsize**2
+        c = self.config.model.patterns_per_group
         for number, (inner, outer) in enumerate(zip(self.training, self.held_out, strict=True)):
             if len(inner) < c:
                 raise InputError(
@@ -112,7 +112,7 @@ class GroupPlan:
         """C of the groups drawn from this part of a scan."""
         if self.canvas:
             return min(subscan_size(self.config, self.n), len(part))
-        return self.config.model.gridsize**2
+        return self.config.model.patterns_per_group
 
     def _groups(
         self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator

@@ -1,28 +1,61 @@
-"""A run on disk: its files, what identifies it, and whether it can be gone on with."""
+"""A run on disk: its files, what identifies it, how it starts and is gone on with."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.backends.base import TrainingOutcome
-from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.contracts import SILENT, Progress
+from ptychopinn.data.fingerprint import difference
 from ptychopinn.data.normalization import PreparedScan
-from ptychopinn.training.checkpoint import damaged, read_checkpoint
+from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import Weights, initial_weights
+from ptychopinn.ops.base import Ops
+from ptychopinn.ops.selector import BACKENDS, BackendName
+from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint
+from ptychopinn.training.course import Course
+from ptychopinn.training.data import known_object, needs_truth
+from ptychopinn.training.health import judge_result
 from ptychopinn.training.history import History
+from ptychopinn.training.loggers import Log, log_of
+from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
+from ptychopinn.training.tasks import GroupTask, Task
 
-CHECKPOINTS = "checkpoints"
-BEST, LAST = "best.ckpt", "last.ckpt"
+log = logging.getLogger(__name__)
+
 METRICS = "metrics.csv"
 # The options that may change on resuming.
 MAY_CHANGE = {"epochs", "early_stopping", "collapse_patience"}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingOutcome:
+    """What training hands back.
+
+    weights : parameters by the names of the network description, float32.
+    probe : (P, N, N) complex64 of the first scan, sqrt(counts).
+    history : metric -> (epoch, value) pairs, epochs counted from 1; ``val_loss`` chose the weights.
+    stopped_by : number of the signal that ended the run early, or None.
+    """
+
+    weights: Mapping[str, NDArray[np.float32]]
+    probe: NDArray[np.complex64]
+    history: Mapping[str, Sequence[tuple[int, float]]]
+    stopped_by: int | None
+
+
+# --- what identifies a run ----------------------------------------------------------------------
 
 
 def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
@@ -34,23 +67,28 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
         for array in (scan.positions_px, scan.probe, scan.good_pixels):
             digest.update(np.ascontiguousarray(array).tobytes())
         identities.append(digest.hexdigest())
-    return {"config": config.model_dump(mode="json"), "scans": identities}
+    return {
+        "config": config.model_dump(mode="json"),
+        "scans": identities,
+        "fingerprints": [prepared.fingerprint for prepared in scans],
+    }
 
 
 def backend_of_run(folder: Path) -> BackendName | None:
     """Which backend wrote the last checkpoint in the folder of a run; None when there is none."""
     path = folder / CHECKPOINTS / LAST
-    if not path.exists():
-        return None
-    name, _, _ = read_checkpoint(path)
+    return _backend_of(path, read_checkpoint(path)) if path.exists() else None
+
+
+def _backend_of(path: Path, checkpoint: Checkpoint) -> BackendName:
     for known in BACKENDS:
-        if name == known:
+        if checkpoint.backend == known:
             return known
-    damaged(path, ValueError(f"the unknown backend '{name}'"))
+    damaged(path, ValueError(f"the unknown backend '{checkpoint.backend}'"))
 
 
-def check_resumable(folder: Path, backend: BackendName) -> Path:
-    """The checkpoint to go on from in the folder of a run.
+def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
+    """The checkpoint to go on from in the folder of a run, and where it lies.
 
     Raises
     ------
@@ -58,44 +96,201 @@ def check_resumable(folder: Path, backend: BackendName) -> Path:
         When there is none, or another backend wrote it.
     """
     path = folder / CHECKPOINTS / LAST
-    earlier = backend_of_run(folder)
-    if earlier is None:
+    if not path.exists():
         raise InputError(
-            f"--resume needs a finished epoch of an earlier run, received none at '{path}'; start "
-            "again with --force instead."
+            f"resume needs a finished epoch of an earlier run, received none at '{path}'; start "
+            "again with force instead."
         )
+    checkpoint = read_checkpoint(path)
+    earlier = _backend_of(path, checkpoint)
     if earlier != backend:
         raise InputError(
-            f"--resume continues a run with its own backend, received {backend} where it has "
-            f"{earlier}: only that one can read the state of its optimiser; add --backend "
+            f"resume continues a run with its own backend, received {backend} where it has "
+            f"{earlier}: only that one can read the state of its optimiser; use the backend "
             f"{earlier}, or start a new run in another folder."
         )
-    return path
+    return path, checkpoint
 
 
-def check_resumed(
-    record: Mapping[str, Any], epochs_done: int, config: Config, scans: Sequence[PreparedScan]
-) -> None:
-    """Raise InputError unless these can continue the run with this record."""
-    now = run_record(config, scans)
-    for section, options in now["config"].items():
+def record_of(path: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The record of the run that wrote a checkpoint; InputError when it is damaged."""
+    record = checkpoint.state.get(RECORD)
+    config = record.get("config") if isinstance(record, dict) else None
+    if not isinstance(config, dict) or not all(isinstance(v, dict) for v in config.values()):
+        damaged(path, ValueError("no record of its run"))
+    assert isinstance(record, dict)
+    return record
+
+
+def check_config(record: Mapping[str, Any], config: Config) -> None:
+    """Raise InputError unless ``config`` can continue the run with this record."""
+    for section, options in config.model_dump(mode="json").items():
         for name, value in options.items():
-            earlier = record.get("config", {}).get(section, {}).get(name)
+            earlier = record["config"].get(section, {}).get(name)
             if value != earlier and name not in MAY_CHANGE:
                 raise InputError(
-                    f"--resume continues a run with its own options, received {name} = {value} "
+                    f"resume continues a run with its own options, received {name} = {value} "
                     f"where it has {earlier}; leave that out, or start a new run in another folder."
                 )
+
+
+def check_resumed(record: Mapping[str, Any], config: Config, scans: Sequence[PreparedScan]) -> None:
+    """Raise InputError unless these can continue the run with this record."""
+    check_config(record, config)
+    now = run_record(config, scans)
+    for prepared, one, other in zip(
+        scans, record.get("fingerprints", ()), now["fingerprints"], strict=False
+    ):
+        if one != other:
+            raise InputError(
+                f"resume continues a run with its own scans, received '{prepared.scan.name}', "
+                f"whose {difference(str(one), other)} are others; give the same, or start a new "
+                "run in another folder."
+            )
     if record.get("scans") != now["scans"]:
         raise InputError(
-            "--resume continues a run with its own scans and probes, received others; give the "
+            "resume continues a run with its own scans and probes, received others; give the "
             "same, or start a new run in another folder."
         )
-    if config.training.epochs < epochs_done:
-        raise InputError(
-            f"--epochs counts from the start of a run, received {config.training.epochs} for one "
-            f"that has finished {epochs_done}; give at least {epochs_done}."
+
+
+def as_before(xp: Ops, record: Mapping[str, Any]) -> Ops:
+    """The operations with the number of threads that the run with this record has had, on which
+    the last bits of its results depend, unless another one is asked for. It is logged what becomes
+    of that."""
+    earlier, asked = record.get("threads"), xp.execution.threads
+    if not isinstance(earlier, int) or earlier < 1 or earlier == xp.threads:
+        return xp
+    changed = xp.with_threads(earlier) if asked is None else None
+    if changed is None:
+        log.warning(
+            "going on with %d threads where this run has had %d: the last digits of its results "
+            "will differ from those of an uninterrupted run",
+            xp.threads,
+            earlier,
         )
+        return xp
+    log.info("going on with %d threads, as this run has had", earlier)
+    return changed
+
+
+# --- a training ---------------------------------------------------------------------------------
+
+
+def built_network(xp: Ops, config: Config, start: Weights | None) -> BuiltNetwork:
+    """The network of the configuration with the weights ``start``, or with new ones."""
+    description = describe(config.model)
+    if start is None:
+        start = initial_weights(description, config.training.seed)
+    return BuiltNetwork(xp, description, start)
+
+
+def loop_of(
+    task: Task,
+    network: BuiltNetwork,
+    config: Config,
+    directory: Path | None,
+    record: Mapping[str, Any],
+    *,
+    resume: bool,
+    progress: Progress,
+    stop: StopFlag,
+) -> Loop:
+    """The loop of a task; checkpoints, tables and logs go to ``directory``, if there is one."""
+    engine = network.xp.engine(task.variables)
+    network.inside = engine.inside
+    execution = network.xp.execution
+    kind, table, epoch_log = execution.logger, None, Log()
+    if directory is not None:
+        table = directory / METRICS if kind == "csv" else None
+        epoch_log = log_of(kind, directory, config.model_dump(mode="json"), resume)
+    course = Course(config, task.schedule(), progress, table, task.judged)
+    clip, threads = config.training.gradient_clip_val, execution.num_workers
+    return Loop(task, engine, course, stop, clip, directory, record, epoch_log, threads)
+
+
+def train(
+    xp: Ops,
+    scans: Sequence[PreparedScan],
+    config: Config,
+    directory: Path,
+    *,
+    resume: bool = False,
+    start: Weights | None = None,
+    progress: Progress = SILENT,
+    stop: StopFlag | None = None,
+) -> TrainingOutcome:
+    """Train a network on the scans; checkpoints and logs go to ``directory``.
+
+    Nothing is written before everything was checked and the first epoch begins. ``start`` are the
+    weights to begin with, new ones when not given; ``stop`` ends the run after the step in which it
+    is set.
+
+    Raises
+    ------
+    InputError
+        When the configuration does not fit the scans or the machine, or there is nothing to resume.
+    TrainingError
+        When training collapses, diverges, meets a NaN or runs out of memory.
+    """
+    if needs_truth(config):
+        for scan in scans:
+            known_object(scan)
+    earlier = None
+    if resume:
+        path, earlier = to_resume(directory, xp.name)
+        record = record_of(path, earlier)
+        check_resumed(record, config, scans)
+        xp = as_before(xp, record)
+    stop = StopFlag() if stop is None else stop
+    network = built_network(xp, config, start)
+    task = GroupTask(config, network, scans)
+    loop = loop_of(
+        task, network, config, directory, {**run_record(config, scans), "threads": xp.threads},
+        resume=resume, progress=progress, stop=stop,
+    )  # fmt: skip
+    if earlier is not None:
+        loop.resume(path, earlier)
+        if config.training.epochs < loop.epoch:
+            raise InputError(
+                f"epochs counts from the start of a run, received {config.training.epochs} for one "
+                f"that has finished {loop.epoch}; give at least {loop.epoch}."
+            )
+    history = loop.course.history
+    with stop.installed(), loop.engine.running():
+        loop.run()
+        if history:
+            loop.take_best()
+            patterns_matter = config.loss.nll_weight > 0 or config.loss.mae_weight > 0
+            judge_result(history, fatal=stop.signal is None and patterns_matter)
+        elif stop.signal is not None:
+            log.warning("no epoch was finished: the model is what the steps so far have made of it")
+        probe = task.probes.field(0) if task.probes.variables else None
+        weights = network.export_weights()
+    return outcome(weights, probe, scans[0], history, stop.signal)
+
+
+def threads_of_run(record: Mapping[str, Any], now: int, asked: int | None) -> int | None:
+    """The number of threads to go on with: the one that the run with this record has had, on which
+    the last bits of its results depend, unless another one is asked for.
+
+    ``now`` is the number without a wish. It is logged what becomes of that.
+    """
+    earlier = record.get("threads")
+    if not isinstance(earlier, int) or earlier < 1:
+        return asked
+    if asked is None:
+        if earlier != now:
+            log.info("going on with %d threads, as this run has had", earlier)
+        return earlier
+    if asked != earlier:
+        log.warning(
+            "going on with %d threads where this run has had %d: the last digits of its results "
+            "will differ from those of an uninterrupted run",
+            asked,
+            earlier,
+        )
+    return asked
 
 
 def outcome(
@@ -115,14 +310,19 @@ def outcome(
     kept = first.scan.probe
     if probe is not None:
         kept = (probe / np.float32(first.input_scale * first.object_scale)).astype(np.complex64)
-    if not all(np.isfinite(array).all() for array in (*weights.values(), kept)):
-        raise TrainingError(
-            "the weights must stay finite, received NaN or infinity: training diverged; lower "
-            "--learning-rate or --gradient-clip-val."
-        )
+    check_finite(weights, kept)
     return TrainingOutcome(
         weights=weights,
         probe=kept,
         history={name: list(points) for name, points in history.items()},
         stopped_by=stopped_by,
     )
+
+
+def check_finite(weights: Weights, *more: NDArray[Any]) -> None:
+    """Raise TrainingError unless all arrays are finite."""
+    if not all(np.isfinite(array).all() for array in (*weights.values(), *more)):
+        raise TrainingError(
+            "the weights must stay finite, received NaN or infinity: training diverged; lower "
+            "learning_rate or gradient_clip_val."
+        )

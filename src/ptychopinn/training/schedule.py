@@ -7,23 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptychopinn.config import Config
-from ptychopinn.training.plan import GroupPlan
 
 # A validation loss that fell by less than this has not improved: a share of it, or its absolute
 # value for a loss that is a logarithm, of which a share would mean nothing, least of all below 0.
 THRESHOLD = 1e-4
 # What the cosine falls to.
 LOWEST = 0.01
-# Decay rates of the moments of the Adam optimiser (Kingma and Ba, ICLR 2015) and the least
-# denominator, the same for every backend.
-BETAS = (0.9, 0.99)
-EPSILON = 1e-8
-
-
-def accumulated(config: Config, plan: GroupPlan) -> int:
-    """Batches whose gradients are averaged for one step: a canvas network sees one sub-scan at a
-    time."""
-    return config.training.batch_size if plan.canvas else 1
 
 
 class Schedule:
@@ -41,12 +30,6 @@ class Schedule:
         self.level = 1.0
         self.best: float | None = None
         self.bad_epochs = 0
-
-    @classmethod
-    def of_run(cls, config: Config, plan: GroupPlan) -> Schedule:
-        """The schedule of a run whose every epoch has the steps of this plan."""
-        per_epoch = math.ceil(len(plan.epoch(0)) / accumulated(config, plan))
-        return cls(config, per_epoch * config.training.epochs, relative=not plan.canvas)
 
     def factor(self, step: int) -> float:
         """Factor of the learning rates at optimiser step ``step``, counted from 0."""

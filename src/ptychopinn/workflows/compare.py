@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptychopinn.ops.options import Execution
-from ptychopinn.ops.selector import BackendName
+import numpy as np
+from numpy.typing import NDArray
+
 from ptychopinn.config import RefineConfig
-from ptychopinn.solvers import ptychi
-from ptychopinn.errors import InputError
-from ptychopinn.evaluation import evaluate
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation import common_origin, evaluate
+from ptychopinn.evaluation.alignment import align, cut, scan_box
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.solvers import ptychi
 from ptychopinn.workflows.verbs import reconstruct, refine
 
 # What may follow a model, or start from nothing.
@@ -75,8 +79,12 @@ def compare(
     *,
     backend: BackendName | None = None,
     execution: Execution | None = None,
+    truth: Scan | None = None,
 ) -> list[Row]:
     """Reconstruct the scan with every method and score the results.
+
+    ``truth`` is a scan with the true object. The object of a simulated scan is its truth; that of
+    a measured one is a guess or an earlier result, and nothing is scored against it.
 
     Raises
     ------
@@ -86,12 +94,15 @@ def compare(
     """
     if any(m.refinement is not None and m.refinement.engine == "ptychi" for m in methods):
         ptychi.require()
+    truth = known_truth(scan) if truth is None else truth
     rows = []
     for method in methods:
         begun = time.perf_counter()
         result = None
         if method.model is not None:
-            result = reconstruct(method.model, scan, backend=backend, execution=execution)
+            result = reconstruct(
+                method.model, scan, backend=backend, execution=execution, refine="never"
+            )
         if method.refinement is not None:
             who: dict[str, Any] = {"backend": backend, "execution": execution}
             if method.refinement.engine == "ptychi":
@@ -99,6 +110,53 @@ def compare(
             result = refine(scan, result, method.refinement, **who).result
         assert result is not None  # a method has at least one of the two
         seconds = time.perf_counter() - begun
-        scores = evaluate(result, truth=None if scan.object is None else scan, data=scan).metrics
+        scores = evaluate(result, truth=truth, data=scan).metrics
         rows.append(Row(method, result, {"seconds": seconds, **scores}))
     return rows
+
+
+def known_truth(scan: Scan) -> Scan | None:
+    """The scan itself when its object is the true one, because it was simulated."""
+    return scan if scan.object is not None and "simulation" in scan.provenance else None
+
+
+def pictures(
+    scan: Scan, rows: Sequence[Row], truth: Scan | None = None
+) -> list[tuple[str, str, NDArray[np.complex128]]]:
+    """(name, scores in words, picture) of the truth or else the object in the file, if there is
+    one, and of every result; all within the box of positions and aligned to the first.
+
+    Pictures are (h, w) complex, NaN where a result holds nothing.
+    """
+    truth = known_truth(scan) if truth is None else truth
+    known = scan if truth is None else truth
+    box = scan_box(known.positions_px)
+    found = []
+    if known.object is not None:
+        name = "object in the file" if truth is None else "truth"
+        reference = known.object.astype(np.complex128)
+        origins = [row.result.origin_px + common_origin(row.result, known) for row in rows]
+        found.append((name, "", cut(reference, box)))
+    else:
+        # All in the coordinates of the first canvas.
+        first = rows[0].result
+        reference = first.object.astype(np.complex128)
+        origins = [row.result.origin_px - first.origin_px for row in rows]
+        y, x = (int(v) for v in first.origin_px)
+        box = (
+            slice(box[0].start - y, box[0].stop - y),
+            slice(box[1].start - x, box[1].stop - x),
+        )
+    for row, origin in zip(rows, origins, strict=True):
+        aligned = align(row.result.object, row.result.weight, origin, reference, box)
+        picture = np.where(aligned.seen, aligned.reconstruction, np.nan)
+        found.append((row.method.name, _words(row), picture))
+    return found
+
+
+def _words(row: Row) -> str:
+    """The scores that fit below a name."""
+    text = f"residual {row.numbers['residual']:.4f}"
+    if "phase_psnr_db" in row.numbers:
+        text += f", phase {row.numbers['phase_psnr_db']:.1f} dB"
+    return text

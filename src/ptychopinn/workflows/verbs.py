@@ -3,282 +3,73 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import as_file, files
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ptychopinn.contracts import Canvas, Progress, Silent, Solver
-from ptychopinn.ops.options import Execution, TorchExecution
-from ptychopinn.ops.selector import BackendName, choose, get_ops
-from ptychopinn.io.models import (
-    BUNDLE_NAME,
-    Bundle,
-    Manifest,
-    check_weights,
-    load_bundle,
-    save_bundle,
-)
-from ptychopinn.config import Config, RefineConfig, validated
-from ptychopinn.solvers import ptychi
-from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import Misfit, misfit
-from ptychopinn.networks.registry import describe, family
-from ptychopinn.networks.weights import Weights
-from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.config import RefineConfig
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver
+from ptychopinn.data.fingerprint import difference, fingerprint, recorded
 from ptychopinn.data.normalization import PreparedScan, mean_counts, prepare
-from ptychopinn.solvers.network import network_solver
-from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.training.history import metrics_at_best
-from ptychopinn.training.run import backend_of_run
+from ptychopinn.errors import InputError, shown
+from ptychopinn.evaluation.misfit import Misfit, misfit
 from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR, REFINED_FACTOR, with_uncertainty
+from ptychopinn.io.models import Bundle
+from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.solvers import ptychi
+from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
+from ptychopinn.solvers.network import network_solver
+from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.models import (
+    PRETRAINED,
+    TrainedModel,
+    config_of,
+    open_model,
+    package_versions,
+)
+from ptychopinn.workflows.train import complete, pretrain, train
+
+__all__ = [
+    "PRETRAINED",
+    "ReconstructionReport",
+    "TrainedModel",
+    "complete",
+    "config_of",
+    "open_model",
+    "package_versions",
+    "pretrain",
+    "reconstruct",
+    "reconstruct_with_report",
+    "refine",
+    "train",
+]
 
 log = logging.getLogger(__name__)
 
-# Name of the model that comes with the package.
-PRETRAINED = "pretrained"
+Further = Literal["auto", "always", "never"]
 
-# Package -> names under which it may be installed.
-RECORDED: Mapping[str, tuple[str, ...]] = {
-    "ptychopinn": ("ptychopinn",),
-    "numpy": ("numpy",),
-    "torch": ("torch",),
-    "lightning": ("lightning",),
-    "tensorflow": ("tensorflow", "tensorflow-cpu"),
-    "keras": ("keras",),
-    "ptychi": ("ptychi",),
-}
+# Passes of the refinement that follows when the given probe does not fit: enough for a picture,
+# the command refine goes on from there.
+QUICK_PASSES = 14
+
+# Progress of a stage that makes at most so many passes.
+Stages = Callable[[int], AbstractContextManager[Progress]]
 
 
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that shape a result."""
-    found = {}
-    for name, distributions in RECORDED.items():
-        for distribution in distributions:
-            try:
-                found[name] = version(distribution)
-            except PackageNotFoundError:
-                continue
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A trained model and how it came about.
-
-    Attributes
-    ----------
-    bundle : Bundle
-    history : metric name -> (epoch, value) pairs
-    seconds : wall time of the training
-    stopped_by : number of the signal that ended training early, or None
-    """
-
-    bundle: Bundle
-    history: Mapping[str, Sequence[tuple[int, float]]]
-    seconds: float
-    stopped_by: int | None = None
-
-    def save(self, path: str | Path, force: bool = False) -> None:
-        """Write the bundle ``wts.h5.zip`` (see :func:`ptychopinn.io.models.save_bundle`)."""
-        save_bundle(self.bundle, path, force=force)
-
-
-def train(
-    scans: Scan | Sequence[Scan],
-    config: Config | None = None,
-    *,
-    backend: BackendName | None = None,
-    directory: str | Path | None = None,
-    execution: Execution | None = None,
-    resume: bool = False,
-    start: TrainedModel | Bundle | str | Path | None = None,
-    probe_check: bool = True,
-    progress: Progress | None = None,
-) -> TrainedModel:
-    """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
-
-    Parameters
-    ----------
-    scans : the scans; all of one N.
-    config : everything that determines the result; the default recipe when not given.
-    backend : who computes; what is installed when not given, PyTorch if both are, and on resuming
-        the one of the run.
-    directory : where checkpoints and logs go; a temporary folder when not given.
-    execution : options of that backend only.
-    resume : continue from the last checkpoint in ``directory``.
-    start : train this model further, ``"pretrained"`` for the one that comes with the package; a
-        new network when not given. The options of its network must be those of ``config``.
-    probe_check : refuse a probe that does not fit the data (see :mod:`ptychopinn.solvers.probe_check`); a
-        trainable probe is only reported.
-
-    Raises
-    ------
-    InputError
-        When scans, configuration and probe do not fit together.
-    TrainingError
-        When training collapses, diverges or meets a NaN.
-    """
-    chosen = [scans] if isinstance(scans, Scan) else list(scans)
-    config = complete(Config() if config is None else config, chosen)
-    if resume and backend is None and directory is not None:
-        backend = backend_of_run(Path(directory))
-    backend, execution = choose(backend, execution, training=True)
-    computing = get_backend(backend)
-    prepared = [prepare(scan) for scan in chosen]
-    checks = [_check(p, config, probe_check) for p in prepared]
-    weights = None if start is None else _weights_for(start, config)
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as temporary:
-        outcome = computing.train(
-            prepared,
-            config,
-            execution,
-            Path(temporary if directory is None else directory),
-            resume=resume,
-            start=weights,
-            progress=Silent() if progress is None else progress,
-        )
-    seconds = time.perf_counter() - begun
-    first = prepared[0]
-    manifest = Manifest(
-        backend=backend,
-        config=config.model_dump(mode="json"),
-        versions=package_versions(),
-        seed=config.training.seed,
-        statistics={
-            "N": first.scan.N,
-            "patterns": sum(scan.M for scan in chosen),
-            "mean_counts": first.counts,
-            "input_scale": first.input_scale,
-            "probe_residual": checks[0].residual,
-            "probe_residual_expected": checks[0].expected,
-            "scans": [scan.name for scan in chosen],
-            "further_trained": start is not None,
-        },
-        metrics=dict(metrics_at_best(outcome.history)),
-    )
-    bundle = Bundle(manifest, outcome.weights, outcome.probe)
-    return TrainedModel(bundle, outcome.history, seconds, outcome.stopped_by)
-
-
-def pretrain(
-    config: Config,
-    steps: int,
-    *,
-    start: TrainedModel | Bundle | str | Path | None = None,
-    execution: TorchExecution | None = None,
-    progress: Progress | None = None,
-) -> TrainedModel:
-    """Train a canvas network on simulated scans of every kind, with their known objects.
-
-    Each of the ``steps`` scans is drawn on the fly and seen once (see
-    :mod:`ptychopinn.simulation.variety`). PyTorch does it; the model serves every backend.
-
-    Raises
-    ------
-    InputError
-        When the architecture is no canvas network, or ``start`` is of another one.
-    """
-    if family(config.model) != "canvas":
-        raise InputError(
-            f"pretraining needs a canvas network, received the architecture "
-            f"{config.model.architecture}; use --architecture unrolled."
-        )
-    weights = None if start is None else _weights_for(start, config)
-    choose("pytorch", execution)
-    from ptychopinn.backends.pytorch.pretraining import DrawnScans
-    from ptychopinn.backends.pytorch.pretraining import pretrain as run
-
-    begun = time.perf_counter()
-    trained, history, stopped_by = run(
-        config,
-        steps,
-        TorchExecution() if execution is None else execution,
-        start=weights,
-        progress=Silent() if progress is None else progress,
-    )
-    manifest = Manifest(
-        backend="pytorch",
-        config=config.model_dump(mode="json"),
-        versions=package_versions(),
-        seed=config.training.seed,
-        statistics={"simulated_scans": steps},
-        metrics={name: points[-1][1] for name, points in history.items() if points},
-    )
-    # Every bundle holds a probe; this network was trained with a new one in every scan.
-    probe = DrawnScans(config.training.seed, 1)[0].scan.probe
-    bundle = Bundle(manifest, trained, probe)
-    return TrainedModel(bundle, history, time.perf_counter() - begun, stopped_by)
-
-
-def _weights_for(start: TrainedModel | Bundle | str | Path, config: Config) -> Weights:
-    """The weights of a model for a network with these options."""
-    bundle = open_model(start)
-    if describe(config_of(bundle).model) != describe(config.model):
-        raise InputError(
-            "a model is trained further with its own network, received other options of it; leave "
-            "those out, or start without --from."
-        )
-    return bundle.weights
-
-
-def complete(config: Config, scans: Sequence[Scan]) -> Config:
-    """Fill in what follows from the data (N), and check that the scans belong together."""
-    if not scans:
-        raise InputError("training needs at least one scan, received none; give a scan file.")
-    sizes = sorted({scan.N for scan in scans})
-    if len(sizes) > 1:
-        raise InputError(
-            f"all training scans must have the same N, received {sizes}; crop or bin them alike."
-        )
-    model = config.model
-    if family(model) == "canvas":
-        return config
-    if model.N is not None and sizes[0] != model.N:
-        raise InputError(
-            f"the option N must be the pattern size of the scan, received {model.N} for "
-            f"patterns of {sizes[0]}; leave N out."
-        )
-    return config.model_copy(update={"model": model.model_copy(update={"N": sizes[0]})})
-
-
-def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
-    result = check_probe(prepared)
-    log.info(
-        "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives "
-        "%.4f",
-        prepared.scan.name,
-        result.residual,
-        result.expected,
-    )
-    if not result.fits and refuse and not config.training.probe_trainable:
-        raise InputError(
-            f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
-            f"plain "
-            f"physics steps leave a residual of {result.residual:.3f} where photon noise alone "
-            f"gives "
-            f"{result.expected:.3f}; give a better one with --probe FILE:KEY, refine it with "
-            "--probe-trainable, or train all the same with --no-probe-check."
-        )
-    return result
-
-
-def config_of(bundle: Bundle) -> Config:
-    """The configuration a bundle was trained with; its weights are checked against it."""
-    config = validated(Config, bundle.manifest.config)
-    shapes = describe(config.model).parameter_shapes()
-    check_weights(bundle.weights, {name: (shape, np.float32) for name, shape in shapes.items()})
-    return config
+def network_passes(bundle: Bundle) -> int:
+    """How many passes over all patterns the network of a model makes."""
+    return config_of(bundle).model.passes
 
 
 def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
@@ -288,9 +79,7 @@ def _with_refined_probe(scan: Scan, bundle: Bundle) -> Scan:
             f"the model refined a probe of N = {bundle.probe.shape[-1]}, received a scan with N = "
             f"{scan.N}; give the probe of this scan with --probe FILE:KEY."
         )
-    probe, factor = reconcile_probe(
-        bundle.probe, mean_counts(scan), scan.mask, scan.propagator
-    )
+    probe, factor = reconcile_probe(bundle.probe, mean_counts(scan), scan.mask, scan.propagator)
     log.info(
         "using the probe refined in training, scaled by %.4g to the counts of this scan", factor
     )
@@ -308,24 +97,6 @@ class ReconstructionReport:
     backend: BackendName
 
 
-def open_model(model: TrainedModel | Bundle | str | Path) -> Bundle:
-    """The bundle of a model; ``"pretrained"`` is the one that comes with the package.
-
-    Raises
-    ------
-    InputError
-        When the file is not a valid bundle.
-    """
-    if isinstance(model, TrainedModel):
-        return model.bundle
-    if isinstance(model, Bundle):
-        return model
-    if str(model) == PRETRAINED:
-        with as_file(files("ptychopinn") / "pretrained" / BUNDLE_NAME) as path:
-            return load_bundle(path)
-    return load_bundle(model)
-
-
 def reconstruct(
     model: TrainedModel | Bundle | str | Path,
     scan: Scan,
@@ -334,14 +105,24 @@ def reconstruct(
     execution: Execution | None = None,
     keep_probe: bool = False,
     uncertainty: bool = False,
+    refine: Further | None = None,
 ) -> Reconstruction:
     """Reconstruct every pattern of a scan with a trained model.
 
     The object is in the units of the scan's probe; one global factor makes the modelled counts
-    equal the measured ones. When the model refined a probe in training, that one is used, unless
-    ``keep_probe`` is set. Any ``backend`` can use a model, whichever trained it. The model
-    ``"pretrained"`` comes with the package and suits scans that nobody trained on. With
-    ``uncertainty`` the result states how far it may be off (see :mod:`ptychopinn.evaluation.uncertainty`).
+    equal the measured ones. Any ``backend`` can use a model, whichever trained it.
+
+    Parameters
+    ----------
+    model : ``"pretrained"`` comes with the package and suits scans that nobody trained on.
+    scan : the measured patterns.
+    keep_probe : use the probe of the scan even when the model refined one in training.
+    uncertainty : state how far the result may be off (see :mod:`ptychopinn.evaluation.uncertainty`).
+    refine : physics iterations after the network. ``"auto"`` refines object and probe from the
+        start when the probe of the scan does not fit the data, and says so; ``"always"`` goes on
+        from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
+        the model ``"pretrained"`` (``ptychopinn reconstruct``), never with any other
+        (``ptychopinn infer``).
 
     Raises
     ------
@@ -355,6 +136,7 @@ def reconstruct(
         execution=execution,
         keep_probe=keep_probe,
         uncertainty=uncertainty,
+        refine=refine,
     ).result
 
 
@@ -366,20 +148,92 @@ def reconstruct_with_report(
     execution: Execution | None = None,
     keep_probe: bool = False,
     uncertainty: bool = False,
+    refine: Further | None = None,
+    progress: Stages | None = None,
+    stop: StopFlag | None = None,
 ) -> ReconstructionReport:
-    """Like :func:`reconstruct`, with the misfit and the timings.
+    """Like :func:`reconstruct`, with the misfit and the time of every stage.
 
-    ``keep_probe`` uses the probe of the scan even when the model refined one of its own.
+    ``progress`` is called with the number of passes of every stage that begins. With an installed
+    ``stop``, a signal that comes once the network is done leaves out what else was due: an
+    uncertainty, and passes of a refinement that was not yet better than the network.
     """
+    if refine is None:
+        shipped = isinstance(model, str | Path) and str(model) == PRETRAINED
+        refine = "auto" if shipped else "never"
+    elif refine not in get_args(Further):
+        raise InputError(
+            f"refine must be one of {', '.join(get_args(Further))}, received {shown(refine)}; "
+            "correct it."
+        )
+    stop = StopFlag() if stop is None else stop
+    progress = (lambda passes: nullcontext(SILENT)) if progress is None else progress
     bundle = open_model(model)
-    config = config_of(bundle)
     backend, execution = choose(backend, execution)
+    with progress(network_passes(bundle)) as bar:
+        report = _network(bundle, scan, backend, execution, keep_probe, bar)
+    stop.gentle = True
+    start, config = None, RefineConfig()
+    if refine == "always" and stop.signal is None:
+        start = report.result
+    elif refine == "auto" and not report.misfit.fits_probe and stop.signal is None:
+        log.info(
+            "the probe of the scan leaves a residual of %.4f where photon noise alone gives %.4f: "
+            "refining object and probe from the start",
+            report.misfit.residual,
+            report.misfit.expected,
+        )
+        config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
+    else:
+        if uncertainty:
+            # The probe is that of all patterns.
+            alike = partial(
+                reconstruct, bundle, backend=backend, execution=execution, keep_probe=True
+            )
+            used = replace(scan, probe=report.result.probe)
+            report = _with_uncertainty(stop, report, used, alike, NETWORK_FACTOR)
+        return report
+    with progress(config.passes) as bar:
+        try:
+            further = _refine(
+                scan,
+                start,
+                config,
+                backend=backend,
+                execution=execution,
+                uncertainty=uncertainty,
+                progress=bar,
+                stop=stop,
+            )
+        except Interrupted:
+            # Before its first pass was finished.
+            if stop.signal is None:
+                raise
+            return report
+    stages = [*report.seconds, *further.seconds]
+    spent = {s: report.seconds.get(s, 0.0) + further.seconds.get(s, 0.0) for s in stages}
+    # After a few passes only it may still be worse than what the network found.
+    better = stop.signal is None or further.misfit.residual < report.misfit.residual
+    return replace(further if better else report, seconds=spent)
+
+
+def _network(
+    bundle: Bundle,
+    scan: Scan,
+    backend: BackendName,
+    execution: Execution,
+    keep_probe: bool,
+    progress: Progress,
+) -> ReconstructionReport:
+    """What the network alone gives."""
+    config = config_of(bundle)
     start = time.perf_counter()
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, bundle)
     prepared = prepare(scan)
-    solver = network_solver(get_ops(backend, execution), config, bundle.weights, execution)
-    canvas = solver.solve(prepared).canvas
+    limit = execution.inference_batch_mib << 20
+    solver = network_solver(get_ops(backend, execution), config.model, bundle.weights, limit)
+    canvas = solver.solve(prepared, None, progress).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
         "stage": "network",
@@ -387,17 +241,8 @@ def reconstruct_with_report(
         "corrections": list(canvas.corrections),
     }
     origin = {"model": bundle.manifest.model_dump(mode="json")}
-    report = _reported(canvas, prepared, scan, seconds, backend, [stage], origin)
-    if not uncertainty:
-        return report
-    return _with_uncertainty(
-        report,
-        scan,
-        lambda half: reconstruct(
-            bundle, half, backend=backend, execution=execution, keep_probe=True
-        ),
-        NETWORK_FACTOR,
-    )
+    identity = prepared.fingerprint
+    return _reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity)
 
 
 def refine(
@@ -408,7 +253,8 @@ def refine(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     uncertainty: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
+    stop: StopFlag | None = None,
 ) -> ReconstructionReport:
     """Iterations on the object and, if asked for, the probe and the positions.
 
@@ -423,6 +269,9 @@ def refine(
         given.
     uncertainty : state how far the result may be off (see :mod:`ptychopinn.evaluation.uncertainty`); its
         factor was determined for plain physics steps, and only they offer it.
+    stop : when it is installed, a signal that comes once a pass is finished ends the iterations
+        after the present update, and what they have found by then is the result, without an
+        uncertainty. Which signal it was is in ``stop.signal``.
 
     Raises
     ------
@@ -431,18 +280,22 @@ def refine(
         able to do what the other arguments say.
     TrainingError
         When the iterations of pty-chi diverge.
+    Interrupted
+        When ``stop`` is set before a pass was finished.
     """
+    stop = StopFlag() if stop is None else stop
     config = RefineConfig() if config is None else config
     by: dict[str, Any] = {"engine": config.engine}
-    if config.engine == "ptychi":
+    if isinstance(config, PtychiConfig):
         execution = ptychi.execution_for(backend, execution, uncertainty)
         ptychi.require()
         by = ptychi.stage(config)
     backend, execution = choose(backend, execution)
     begun = time.perf_counter()
     stages: list[Any] = []
+    identity = fingerprint(scan)
     if start is not None:
-        scan = _continued(scan, start)
+        scan = _continued(scan, start, identity)
         stages = list(start.provenance.get("stages", ()))
     prepared = prepare(scan)
     canvas = None
@@ -454,12 +307,13 @@ def refine(
             losses=start.losses,
         )
     solver: Solver
-    if config.engine == "ptychi":
+    if isinstance(config, PtychiConfig):
         solver = ptychi.PtychiSolver(config, execution)
     else:
+        assert isinstance(config, PhysicsConfig)  # there are two engines
         limit = execution.inference_batch_mib << 20
         solver = PhysicsSolver(get_ops(backend, execution), config, limit)
-    refined = solver.solve(prepared, canvas, progress)
+    refined = _until_stopped(solver, prepared, canvas, progress, stop)
     if config.refine_probe:
         probe = refined.probe / np.float32(prepared.input_scale * prepared.object_scale)
         scan = replace(scan, probe=probe)
@@ -471,12 +325,14 @@ def refine(
         "passes": refined.passes,
         **config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
     }
-    report = _reported(refined.canvas, prepared, scan, seconds, backend, [*stages, stage], {})
+    stages.append(stage)
+    report = _reported(refined.canvas, prepared, scan, seconds, backend, stages, {}, identity)
     if not uncertainty:
         return report
     # Probe and positions are those of all patterns.
     alone = config.model_copy(update={"refine_probe": False, "refine_positions": False})
     return _with_uncertainty(
+        stop,
         report,
         scan,
         lambda half: refine(half, None, alone, backend=backend, execution=execution).result,
@@ -484,25 +340,94 @@ def refine(
     )
 
 
+class _Stopping:
+    """A progress that stops the solver when a signal has come."""
+
+    def __init__(self, progress: Progress, stop: StopFlag) -> None:
+        self._progress, self._stop = progress, stop
+
+    def epoch(self, number: int, steps: int) -> None:
+        self._progress.epoch(number, steps)
+
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        self._progress.step(loss, patterns_per_s)
+        self._stop.check()
+
+    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
+        self._progress.epoch_done(number, metrics)
+
+
+def _until_stopped(
+    solver: Solver,
+    scan: PreparedScan,
+    start: Canvas | None,
+    progress: Progress,
+    stop: StopFlag,
+) -> Solved:
+    """What the solver finds until it ends, or until ``stop`` is set."""
+    last = None
+    try:
+        for step in solver.run(scan, start, _Stopping(progress, stop)):
+            last = step
+            # From now on there is something to save.
+            stop.gentle = True
+            if stop.signal is not None:
+                break
+    except Stopped:
+        pass
+    if last is None:
+        raise Interrupted(stop.signal or 0)
+    return last.result()
+
+
+# For reconstruct, where an argument has the same name.
+_refine = refine
+
+
 def _with_uncertainty(
+    stop: StopFlag,
     report: ReconstructionReport,
     scan: Scan,
     run: Callable[[Scan], Reconstruction],
     factor: float,
 ) -> ReconstructionReport:
+    """The report with an uncertainty, or as it is when ``stop`` is or gets set."""
     begun = time.perf_counter()
-    result = with_uncertainty(report.result, scan, run, factor)
+    try:
+        try:
+            stop.gentle = False
+            if stop.signal is not None:
+                raise Interrupted(stop.signal)
+            log.info("the uncertainty: the same from two halves of the patterns")
+            result = with_uncertainty(report.result, scan, run, factor)
+        finally:
+            stop.gentle = True
+    except Interrupted:
+        stop.gentle = True
+        if stop.signal is None:
+            # Another one was in charge.
+            raise
+        return report
     seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
     return replace(report, result=result, seconds=seconds)
 
 
-def _continued(scan: Scan, start: Reconstruction) -> Scan:
+def _continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
     """The scan with the probe and the positions of an earlier result of it."""
+    known, file = recorded(start.provenance)
     if start.positions_px.shape != scan.positions_px.shape or start.probe.shape[-1] != scan.N:
         raise InputError(
             f"a result is refined with its own scan, received one of {len(start.positions_px)} "
             f"patterns with N = {start.probe.shape[-1]} and a scan of {scan.M} with N = {scan.N}; "
             "give the scan it was made from."
+        )
+    other = None if known is None else difference(known, identity)
+    if other is not None:
+        whose = "the scan it was made from" if file is None else f"'{file}', it was made from"
+        raise InputError(
+            f"a result is refined with its own scan, received '{scan.name}', whose {other} are not "
+            f"those of {whose}; give that one with --scan SCAN, read with the same --units and "
+            "--photons."
         )
     return replace(scan, probe=start.probe, positions_px=start.positions_px)
 
@@ -515,8 +440,12 @@ def _reported(
     backend: BackendName,
     stages: list[Any],
     origin: Mapping[str, Any],
+    identity: str,
 ) -> ReconstructionReport:
-    """A canvas in network units as a result in the units of the scan, with its misfit."""
+    """A canvas in network units as a result in the units of the scan, with its misfit.
+
+    ``identity`` is the fingerprint of the scan as it was given.
+    """
     result = Reconstruction(
         object=canvas.object * np.complex64(prepared.object_scale),
         origin_px=canvas.origin_px,
@@ -526,6 +455,8 @@ def _reported(
         pixel_size_m=scan.pixel_size_m,
         energy_eV=scan.energy_eV,
         distance_m=scan.distance_m,
+        propagation=scan.propagation,
+        focus_distance_m=scan.focus_distance_m,
         losses=canvas.losses,
         name=scan.name,
     )
@@ -534,7 +465,13 @@ def _reported(
     provenance: dict[str, Any] = {
         **origin,
         "stages": stages,
-        "scan": {"name": scan.name, "patterns": scan.M, "N": scan.N, **dict(scan.provenance)},
+        "scan": {
+            "name": scan.name,
+            "patterns": scan.M,
+            "N": scan.N,
+            **dict(scan.provenance),
+            "fingerprint": identity,
+        },
         "backend": backend,
         "versions": package_versions(),
         "global_scale": fit.scale,

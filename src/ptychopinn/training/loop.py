@@ -1,0 +1,179 @@
+"""The one training loop: epochs of batches, steps, validation, checkpoints, stopping.
+
+It knows neither the framework, which is behind :class:`ptychopinn.ops.engine.Engine`, nor what is
+trained on, which is behind :class:`ptychopinn.training.tasks.Task`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptychopinn.machine.interruption import StopFlag, Stopped
+from ptychopinn.ops.engine import Engine
+from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint, write_checkpoint
+from ptychopinn.training.course import Course
+from ptychopinn.training.data import read_ahead
+from ptychopinn.training.health import check_loss
+from ptychopinn.training.loggers import Log
+from ptychopinn.training.tasks import Task
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+BEST, LAST = "best.ckpt", "last.ckpt"
+# Parts of the state of a run.
+RECORD = "run"
+
+
+class Loop:
+    """A run: its state, and what moves it on.
+
+    Parameters
+    ----------
+    clip : largest norm of the gradient; 0 for no limit.
+    folder : where checkpoints go, or None for none.
+    record : plain data that a resumed run is compared with.
+    threads : that read ahead.
+
+    Attributes
+    ----------
+    epoch, steps, seen : epochs that are done, optimiser steps, and batches trained on.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        engine: Engine,
+        course: Course,
+        stop: StopFlag,
+        clip: float,
+        folder: Path | None,
+        record: Mapping[str, Any],
+        epoch_log: Log,
+        threads: int = 0,
+    ) -> None:
+        self.task, self.engine, self.course, self.stop = task, engine, course, stop
+        self.clip, self.record, self.log, self.threads = clip, record, epoch_log, threads
+        self.folder = None if folder is None else folder / CHECKPOINTS
+        self.epoch = self.steps = self.seen = 0
+
+    def run(self) -> None:
+        """Train until the epochs are over, early stopping, or a signal.
+
+        Raises
+        ------
+        TrainingError
+            When training diverges or collapses.
+        """
+        finished = False
+        try:
+            while not (self.task.over(self.epoch, self.seen) or self.course.over):
+                self._one_epoch()
+            finished = True
+        except Stopped:
+            log.warning("stopped by signal %s after the current step", self.stop.signal)
+        finally:
+            self.log.close(finished)
+
+    def _one_epoch(self) -> None:
+        works = self.task.works(self.epoch, self.seen)
+        self.course.epoch_begins(self.epoch, len(works))
+        metrics = {"train_loss": self._train(works)}
+        self._validate()
+        factor = self.course.schedule.factor(self.steps - 1)
+        metrics |= self.task.metrics()
+        metrics["learning_rate"] = self.task.rates["network"] * factor
+        self.course.epoch_done(self.epoch, metrics)
+        self.epoch += 1
+        self.log.write(metrics, self.epoch)
+        self._save()
+
+    def _train(self, works: Sequence[Any]) -> float:
+        """The batches of an epoch; their mean loss."""
+        together, total = self.task.accumulated, 0.0
+        for number, batch in enumerate(self._batches(works)):
+            inputs = self.task.inputs(batch)
+            loss, seen = self.engine.accumulate(self.task.loss, inputs, 1 / together)
+            check_loss(loss, self.epoch, number)
+            total += loss
+            self.task.watch(batch, seen, loss, validation=False)
+            if (number + 1) % together == 0 or number + 1 == len(works):
+                self._step()
+            self.seen += 1
+            self.course.batch_done(loss, self.task.patterns(batch))
+            self.stop.check()
+        return total / len(works)
+
+    def _step(self) -> None:
+        factor = self.course.schedule.factor(self.steps)
+        rates = {group: rate * factor for group, rate in self.task.rates.items()}
+        self.engine.step(rates, self.clip)
+        self.steps += 1
+        self.task.stepped()
+
+    def _validate(self) -> None:
+        for batch in self._batches(self.task.validation()):
+            loss, seen = self.engine.evaluate(self.task.loss, self.task.inputs(batch))
+            self.task.watch(batch, seen, loss, validation=True)
+            self.stop.check()
+
+    def _batches(self, works: Sequence[Any]) -> Iterator[Any]:
+        return read_ahead(self.task.read, works, self.threads)
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        backend = self.engine.xp.name
+        if self.course.improved and self.task.keeps_best:
+            best = Checkpoint(backend, {}, self.engine.values())
+            write_checkpoint(self.folder / BEST, best)
+        # Last, because a run goes on from it with all that was written before.
+        engine, arrays = self.engine.state()
+        state = {
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "seen": self.seen,
+            "engine": engine,
+            "course": self.course.state_dict(),
+            RECORD: dict(self.record),
+        }
+        arrays |= self.task.arrays()
+        write_checkpoint(self.folder / LAST, Checkpoint(backend, state, arrays))
+
+    def resume(self, path: Path, earlier: Checkpoint) -> None:
+        """Go on from the checkpoint that was read from ``path``.
+
+        Raises
+        ------
+        InputError
+            When it is damaged.
+        """
+        state = earlier.state
+        try:
+            self.epoch, self.steps, self.seen = (int(state[k]) for k in ("epoch", "steps", "seen"))
+            self.course.load_state_dict(state["course"])
+            self.engine.restore(state["engine"], earlier.arrays)
+            self.task.restore(earlier.arrays)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            damaged(path, error)
+
+    def take_best(self) -> None:
+        """Go back to the variables of the best epoch so far.
+
+        Raises
+        ------
+        InputError
+            When their file is missing or damaged.
+        """
+        assert self.folder is not None  # a run that keeps the best epoch has a folder
+        path = self.folder / BEST
+        try:
+            self.engine.assign(read_checkpoint(path).arrays)
+        except ValueError as error:
+            damaged(path, error)

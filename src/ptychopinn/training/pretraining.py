@@ -1,0 +1,300 @@
+"""Pretraining the canvas network on simulated scans, each drawn on the fly and seen once.
+
+For every scan the network's objects O_k after each pass are compared with the true one T,
+
+    e_k = 1 - |<O_k, T>|^2 / (<O_k, O_k> <T, T>),    <A, B> = sum w conj(A) B,
+
+the smallest relative squared error over all complex scales of T, with w the light inside the box of
+scan positions. The logarithm lets bright and dark scans count alike:
+
+    loss = sum_k s_k log e_k / sum_k s_k + physics_weight log(misfit of the last pass),
+
+s_k falling by ``iterate_decay`` for each earlier pass. The result is the exponential moving average
+of the parameters, which is better than any single step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.config import Config
+from ptychopinn.contracts import SILENT, Progress
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.errors import InputError
+from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.registry import family
+from ptychopinn.networks.weights import Weights
+from ptychopinn.ops.base import Array, Ops
+from ptychopinn.ops.engine import check_array
+from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.simulation.variety import draw_scan
+from ptychopinn.solvers.subsets import ordered_subsets_of
+from ptychopinn.solvers.unrolled import Unrolled
+from ptychopinn.training.data import canvas_truth
+from ptychopinn.training.families import (
+    CanvasInputs,
+    canvas_inputs,
+    canvas_problem,
+    illumination_of,
+)
+from ptychopinn.training.run import (
+    built_network,
+    check_config,
+    check_finite,
+    loop_of,
+    record_of,
+    to_resume,
+)
+from ptychopinn.training.schedule import Schedule
+from ptychopinn.training.tasks import Task, network_variables
+
+log = logging.getLogger(__name__)
+
+FLOOR = 1e-8
+# Scans of one "epoch", after which the loss is reported and a checkpoint written.
+REPORT = 100
+# Share of the strongest light from which on a pixel counts fully in the comparison.
+BRIGHT = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainingOutcome:
+    """What pretraining hands back.
+
+    weights : averaged parameters by the names of the network description, float32.
+    history : metric -> (epoch, value) pairs; an epoch is a hundred scans.
+    scans : how many scans were really seen.
+    parent : fingerprint of the weights it started from, or None for new ones.
+    stopped_by : number of the signal that ended the run early, or None.
+    """
+
+    weights: Mapping[str, NDArray[np.float32]]
+    history: Mapping[str, Sequence[tuple[int, float]]]
+    scans: int
+    parent: str | None
+    stopped_by: int | None
+
+
+def drawn_scan(seed: int, number: int) -> PreparedScan:
+    """The scan of this number, from 0, that belongs to a seed; always the same."""
+    return prepare(draw_scan(np.random.default_rng([seed, number])))
+
+
+def fingerprint(weights: Weights) -> str:
+    """SHA-256 of names and values of parameters, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(f"{name} {weights[name].shape} ".encode())
+        digest.update(np.ascontiguousarray(weights[name], np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array:
+    """1 - |<canvas, truth>|^2 / (<canvas, canvas> <truth, truth>) with the weight (H, W).
+
+    Computed as the power of what is left of the canvas without its part along the truth, relative
+    to that of the canvas: nearly equal numbers are not subtracted.
+    """
+    truth_power = xp.sum(weight * xp.abs2(truth))
+    overlap = xp.sum(xp.scaled(xp.conj(truth) * canvas, weight))
+    rest = canvas - truth * xp.scaled(overlap, 1 / truth_power)
+    return xp.sum(weight * xp.abs2(rest)) / xp.sum(weight * xp.abs2(canvas))
+
+
+class DrawnTask(Task):
+    """Simulated scans of every kind with their known objects.
+
+    Parameters
+    ----------
+    scans : how many.
+    physics_weight : of the misfit of the patterns in the loss.
+    average : share of the earlier average of the parameters that each step keeps.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: BuiltNetwork,
+        scans: int,
+        physics_weight: float,
+        average: float,
+    ) -> None:
+        training = config.training
+        self.config, self.network, self.scans = config, network, scans
+        self.physics_weight, self.keep = physics_weight, average
+        self.unrolled = Unrolled(network)
+        self.variables = network_variables(network)
+        self.rates = {"network": training.learning_rate}
+        self.accumulated = training.batch_size
+        self.judged, self.keeps_best = "train_loss", False
+        self.average = network.export_weights()
+
+    def over(self, epoch: int, seen: int) -> bool:
+        return seen >= self.scans
+
+    def works(self, epoch: int, seen: int) -> range:
+        return range(seen, min(seen + REPORT, self.scans))
+
+    def read(self, work: int) -> PreparedScan:
+        return drawn_scan(self.config.training.seed, work)
+
+    def patterns(self, batch: PreparedScan) -> int:
+        return batch.scan.M
+
+    def inputs(self, batch: PreparedScan) -> tuple[CanvasInputs, NDArray[np.float32]]:
+        scan = batch.scan
+        positions = scan.positions_px
+        inputs = canvas_inputs(
+            batch,
+            illumination_of(batch.probe),
+            batch.probe,
+            batch.amplitudes(np.arange(scan.M)),
+            positions,
+            ordered_subsets_of(positions, batch.probe, self.unrolled.updates),
+            truth=canvas_truth(batch, positions[None]),
+        )
+        return inputs, inside_box(positions, scan.N)
+
+    def loss(self, xp: Ops, inputs: tuple[CanvasInputs, Array]) -> tuple[Array, None]:
+        given, inside = inputs
+        canvases, found = [], None
+        for found in self.unrolled.passes(canvas_problem(xp, given), low=given.low):
+            canvases.append(found.state.canvas)
+        assert found is not None and given.truth is not None
+        light = xp.detached(found.state.all_light())
+        share = light / xp.max(light) / BRIGHT
+        weight = inside * xp.where(share < 1, share, xp.ones_like(share))
+        total: Any = 0.0
+        shares = 0.0
+        for k, canvas in enumerate(canvases, start=1):
+            s = self.config.loss.iterate_decay ** (len(canvases) - k)
+            error = relative_error(xp, canvas, given.truth, weight)
+            total, shares = total + s * xp.log(error + FLOOR), shares + s
+        return total / shares + self.physics_weight * xp.log(found.misfit + FLOOR), None
+
+    def stepped(self) -> None:
+        new = np.float32(1 - self.keep)
+        for name, value in self.network.export_weights().items():
+            self.average[name] += new * (value - self.average[name])
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        return {f"average.{name}": value for name, value in self.average.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for name, value in self.average.items():
+            check_array(arrays, f"average.{name}", value)
+        self.average = {name: np.array(arrays[f"average.{name}"]) for name in self.average}
+
+    def schedule(self) -> Schedule:
+        whole, rest = divmod(self.scans, REPORT)
+        steps = whole * -(-REPORT // self.accumulated) + -(-rest // self.accumulated)
+        # The loss is a logarithm.
+        return Schedule(self.config, steps, relative=False)
+
+
+def inside_box(positions_px: NDArray[np.float64], n: int) -> NDArray[np.float32]:
+    """1 inside the box of the positions on the smallest canvas (H, W), else 0."""
+    shape, origin = canvas_for(positions_px, n)
+    inside = np.zeros(shape, np.float32)
+    low = np.floor(positions_px.min(axis=0)).astype(int) - origin
+    high = np.ceil(positions_px.max(axis=0)).astype(int) - origin
+    inside[low[0] : high[0] + 1, low[1] : high[1] + 1] = 1
+    return inside
+
+
+def checked_record(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], names_parent: bool
+) -> dict[str, Any]:
+    """The record of a run that is resumed.
+
+    Raises
+    ------
+    InputError
+        When it cannot be continued with what is asked for now.
+    """
+    check_config(earlier, Config(**now["config"]))
+    if earlier.get("pretraining") != now["pretraining"]:
+        raise InputError(
+            f"resume continues a pretraining with its own options, received {now['pretraining']} "
+            f"where it has {earlier.get('pretraining')}; give the same, or start a new run."
+        )
+    if names_parent and earlier.get("parent") != now["parent"]:
+        raise InputError(
+            "resume continues a pretraining from its own model, received another one to start "
+            "from; leave that out, or start a new run in another folder."
+        )
+    return {**now, "parent": earlier.get("parent")}
+
+
+def pretrain(
+    xp: Ops,
+    config: Config,
+    scans: int,
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    start: Weights | None = None,
+    physics_weight: float = 0.1,
+    average: float = 0.995,
+    progress: Progress = SILENT,
+    stop: StopFlag | None = None,
+) -> PretrainingOutcome:
+    """Train the canvas network of ``config`` on so many simulated scans.
+
+    Batches, schedule, early stopping (both look at the loss of a hundred scans, none of which was
+    seen before), clipping, seed and ``iterate_decay`` are those of the configuration. Checkpoints
+    and logs go to ``directory``, if one is given. Ctrl-C and SIGTERM, or ``stop``, end it early
+    with what is there.
+
+    Raises
+    ------
+    InputError
+        When the architecture is no canvas network, or there is nothing to resume.
+    TrainingError
+        When the loss is not finite, or the memory does not suffice.
+    """
+    if family(config.model) != "canvas":
+        raise InputError(
+            f"pretraining needs a canvas network, received the architecture "
+            f"{config.model.architecture}; use the architecture unrolled."
+        )
+    stop = StopFlag() if stop is None else stop
+    network = built_network(xp, config, start)
+    task = DrawnTask(config, network, scans, physics_weight, average)
+    record: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "pretraining": {"physics_weight": physics_weight, "average": average},
+        "parent": None if start is None else fingerprint(start),
+    }
+    earlier = None
+    if resume:
+        if directory is None:
+            raise InputError(
+                "resume needs the folder of the run to go on with, received none; name it."
+            )
+        path, earlier = to_resume(directory, xp.name)
+        record = checked_record(record_of(path, earlier), record, start is not None)
+    loop = loop_of(
+        task, network, config, directory, record, resume=resume, progress=progress, stop=stop
+    )
+    if earlier is not None:
+        loop.resume(path, earlier)
+        if scans < loop.seen:
+            raise InputError(
+                f"the number of scans counts from the start of a run, received {scans} for one "
+                f"that has seen {loop.seen}; give at least {loop.seen}."
+            )
+    with stop.installed(), loop.engine.running():
+        loop.run()
+    check_finite(task.average)
+    history = {name: list(points) for name, points in loop.course.history.items()}
+    return PretrainingOutcome(task.average, history, loop.seen, record["parent"], stop.signal)
