@@ -23,8 +23,6 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
 from ptychopinn.io.reconstructions import load_reconstruction
-from ptychopinn.physics.forward import intensities
-from ptychopinn.physics.geometry import canvas_for, illumination
 
 
 def _why_not() -> str | None:
