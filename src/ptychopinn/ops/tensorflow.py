@@ -318,14 +318,17 @@ class TensorflowOps(Ops):
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not tf.executing_eagerly():
             return function(self, *arguments)
-        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(arguments)]
-        kinds = tuple(type(x) for x in arguments)
-        key = (function, kinds, tuple((x.dtype, len(x.shape)) for x in flat))
+        flat = [
+            x if isinstance(x, tf.__internal__.EagerTensor) else tf.convert_to_tensor(x)
+            for x in tf.nest.flatten(arguments)
+        ]
+        kinds = tuple(map(type, arguments))
+        key = (function, kinds, tuple((x.dtype, x.ndim) for x in flat))
         of_a_model = "<locals>" in function.__qualname__ or hasattr(function, "__self__")
         graphs = self._graphs if of_a_model else _graphs_on(self.device)
         graph = graphs.get(key)
         if graph is None:
-            specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in key[2]]
+            specs = [tf.TensorSpec([None] * x.ndim, x.dtype) for x in flat]
             signature = tf.nest.pack_sequence_as(arguments, specs)
             traced = tf.function(partial(function, self), autograph=False)
             graph = graphs[key] = traced.get_concrete_function(*signature)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as arrays_bytes
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.io.reading import kind_of, parse_json
 from ptychopinn.io.strict_zip import check_tensors, read_archive, refuse, write_archive
 
