@@ -67,10 +67,10 @@ def main(output: str = "own_data.h5") -> None:
         distance_m=data.distance_m,
     )
     # The guess of the probe is not good enough to keep: both are found.
-    report = pp.refine(scan, None, pp.RefineConfig(passes=20, refine_probe=True))
-    fit = report.misfit
+    result = pp.refine(scan, None, pp.RefineConfig(passes=20, refine_probe=True))
+    fit = result.fit
     print(f"residual {fit.residual:.4f}, photon noise {fit.expected:.4f}: {fit.verdict}")
-    print(report.result.save(output) or output)
+    print(result.save(output))
 
 
 if __name__ == "__main__":

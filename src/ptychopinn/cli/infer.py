@@ -51,7 +51,7 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import logging_to, passes_shown, stderr
+    from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
@@ -62,10 +62,11 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.machine.interruption import StopFlag
-    from ptychopinn.workflows.verbs import open_model, reconstruct_with_report
+    from ptychopinn.report.bars import passes_shown
+    from ptychopinn.workflows.verbs import open_model, reconstruct
 
     try:
-        bundle = open_model(model)
+        opened = open_model(model)
     except InputError as error:
         if is_kind(scan, "bundle") and is_kind(model, "scan"):
             raise InputError(
@@ -77,9 +78,9 @@ def command(
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        report = reconstruct_with_report(
-            bundle,
+        result = reconstruct(
             data,
+            opened,
             backend=backend,
             execution=execution,
             keep_probe=probe is not None,
@@ -88,15 +89,15 @@ def command(
             progress=passes_shown(console, quiet),
             stop=stop,
         )
-        seconds.update(report.seconds)
+        seconds.update(result.seconds)
         record = {
             "model": str(model),
             "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": data.M / report.seconds["network"],
+            "patterns_per_s_network": data.M / result.seconds["network"],
             "stopped_by_signal": stop.signal,
         }
         return saved(
             stop,
-            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+            lambda: write_result(result, output, log_file, record, seconds, begun, quiet),
         )

@@ -29,7 +29,7 @@ from ptychopinn.networks.architecture import CanvasConfig
 if TYPE_CHECKING:
     from ptychopinn.contracts import Progress
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.workflows.models import TrainedModel
+    from ptychopinn.workflows.models import Model
 
 # What is trained is a canvas network, always on known objects.
 MODEL = {
@@ -103,13 +103,13 @@ def command(
     loss is reported, schedule and early stopping look at it, and a checkpoint is written. Ctrl-C
     saves what is there; --resume goes on from the last finished epoch with the options of the run.
     """
-    from ptychopinn.workflows.verbs import config_of, open_model, pretrain
+    from ptychopinn.workflows.verbs import open_model, pretrain
 
     layers: list[dict[str, Any]] = [{"training": DEFAULTS}]
     if resume:
         layers.append(earlier_options(output, force))
     elif start is not None:
-        earlier = config_of(open_model(start)).model
+        earlier = open_model(start).config.model
         layers.append({"model": earlier.model_dump(include=MODEL)})
     sections: dict[str, type[Section]] = {
         "model": ModelConfig,
@@ -125,7 +125,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=True)
     with run_in(output, force=force, resume=resume) as run:
 
-        def work(progress: Progress) -> TrainedModel:
+        def work(progress: Progress) -> Model:
             return pretrain(
                 config,
                 scans,

@@ -68,7 +68,7 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
+    from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
     from ptychopinn.io.atomic import claimed
@@ -87,29 +87,29 @@ def command(
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.machine.interruption import StopFlag
+    from ptychopinn.report.bars import passes_shown
     from ptychopinn.workflows.verbs import refine
 
-    result: Reconstruction | None = None
+    start: Reconstruction | None = None
     if source.is_dir() or source.name == RESULT_FILE:
-        result = load_reconstruction(source)
+        start = load_reconstruction(source)
         if scan is None:
-            scan = scan_of(source if source.is_dir() else source.parent, result)
+            scan = scan_of(source if source.is_dir() else source.parent, start)
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(source if scan is None else scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        with ProgressBar(console, config.passes, quiet, unit="pass", loss="misfit") as bar:
-            report = refine(
-                data,
-                result,
-                config,
-                backend=backend,
-                execution=execution,
-                uncertainty=uncertainty,
-                progress=bar,
-                stop=stop,
-            )
-        seconds.update(report.seconds)
+        found = refine(
+            data,
+            start,
+            config,
+            backend=backend,
+            execution=execution,
+            uncertainty=uncertainty,
+            progress=passes_shown(console, quiet),
+            stop=stop,
+        )
+        seconds.update(found.seconds)
         record = {
             "source": str(source.absolute()),
             "scan": str((source if scan is None else scan).absolute()),
@@ -119,7 +119,7 @@ def command(
         }
         return saved(
             stop,
-            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+            lambda: write_result(found, output, log_file, record, seconds, begun, quiet),
         )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
     from ptychopinn.ops.options import Execution
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.workflows.models import TrainedModel
+    from ptychopinn.workflows.models import Model
 
 
 @click.command()
@@ -93,9 +93,9 @@ def command(
     if resume:
         layers.append(earlier_options(output, force))
     elif start is not None:
-        from ptychopinn.workflows.verbs import config_of, open_model
+        from ptychopinn.workflows.verbs import open_model
 
-        layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
+        layers.append({"model": open_model(start).config.model.model_dump(exclude={"mode"})})
     if config_file is not None:
         layers.append(read_config_file(config_file))
     layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
@@ -142,7 +142,7 @@ def run_training(
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
-        def work(progress: Progress) -> TrainedModel:
+        def work(progress: Progress) -> Model:
             return train(
                 scans,
                 config,

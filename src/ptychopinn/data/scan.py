@@ -119,6 +119,13 @@ class Scan:
     name: str = "scan"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        known = "" if self.object is None else f", object {' x '.join(map(str, self.object.shape))}"
+        return (
+            f"Scan({self.name!r}: {self.M} patterns of {self.N} x {self.N}, "
+            f"{self.diffraction.dtype}, probe {' x '.join(map(str, self.probe.shape))}{known})"
+        )
+
     def __post_init__(self) -> None:
         shape = tuple(self.diffraction.shape)
         if len(shape) != 3 or shape[1] != shape[2]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.config import Config, validated
-from ptychopinn.io.models import BUNDLE_NAME, Bundle, check_weights, load_bundle, save_bundle
+from ptychopinn.errors import InputError, brief
+from ptychopinn.io.models import (
+    BUNDLE_NAME,
+    Bundle,
+    Manifest,
+    check_weights,
+    load_bundle,
+    save_bundle,
+)
 from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import Weights
 
 # Name of the model that comes with the package.
 PRETRAINED = "pretrained"
@@ -42,48 +53,103 @@ def package_versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A trained model and how it came about.
+class Model:
+    """A trained model: what :func:`train` gives and :func:`load_model` reads.
 
     Attributes
     ----------
-    bundle : Bundle
-    history : metric name -> (epoch, value) pairs
-    seconds : wall time of the training
-    stopped_by : number of the signal that ended training early, or None
-    """
-
-    bundle: Bundle
-    history: Mapping[str, Sequence[tuple[int, float]]]
-    seconds: float
-    stopped_by: int | None = None
-
-    def save(self, path: str | Path, force: bool = False) -> None:
-        """Write the bundle ``wts.h5.zip`` (see :func:`ptychopinn.io.models.save_bundle`)."""
-        save_bundle(self.bundle, path, force=force)
-
-
-def open_model(model: TrainedModel | Bundle | str | Path) -> Bundle:
-    """The bundle of a model; ``"pretrained"`` is the one that comes with the package.
+    bundle : what is written to a file: manifest, weights and probe.
+    history : metric name -> (epoch, value) pairs, empty for a model from a file.
+    seconds : wall time of the training, NaN for a model from a file.
+    stopped_by : number of the signal that ended training early, or None.
+    source : where it was read from, ``"pretrained"`` for the one that comes with the package.
+    config : the configuration it was trained with.
 
     Raises
     ------
     InputError
-        When the file is not a valid bundle.
+        When the bundle holds no valid configuration, or weights that are not those of its network.
     """
-    if isinstance(model, TrainedModel):
-        return model.bundle
-    if isinstance(model, Bundle):
+
+    bundle: Bundle
+    history: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    seconds: float = math.nan
+    stopped_by: int | None = None
+    source: str | None = None
+    config: Config = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = validated(Config, self.manifest.config)
+        shapes = describe(config.model).parameter_shapes()
+        expected = {name: (shape, np.float32) for name, shape in shapes.items()}
+        check_weights(self.weights, expected)
+        object.__setattr__(self, "config", config)
+
+    def __repr__(self) -> str:
+        statistics = self.manifest.statistics
+        count = sum(value.size for value in self.weights.values())
+        where = statistics.get("scans") or f"{statistics.get('simulated_scans')} simulated scans"
+        return (
+            f"Model({self.config.model.architecture}, {count} parameters, trained with "
+            f"{self.manifest.backend} on {brief(where, 60)})"
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says of itself: versions, seed, training data, metrics."""
+        return self.bundle.manifest
+
+    @property
+    def weights(self) -> Weights:
+        """Parameter name -> float32 array, read-only."""
+        return self.bundle.weights
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """(P, N, N) complex64, the probe modes of the training in sqrt(counts)."""
+        return self.bundle.probe
+
+    def save(self, path: str | Path, force: bool = False) -> Path:
+        """Write the bundle ``wts.h5.zip`` and return its path (see
+        :func:`ptychopinn.io.models.save_bundle`)."""
+        save_bundle(self.bundle, path, force=force)
+        return Path(path)
+
+
+# What stands for a model wherever one is asked for: "pretrained" comes with the package.
+AnyModel = Model | Bundle | str | Path
+
+
+def load_model(path: str | Path = PRETRAINED) -> Model:
+    """The model in a bundle ``wts.h5.zip``, or in the folder that holds it; ``"pretrained"`` is the
+    one that comes with the package.
+
+    Raises
+    ------
+    InputError
+        When the file is not a valid bundle, or its weights are not those of its network.
+    """
+    if str(path) != PRETRAINED:
+        return Model(load_bundle(path), source=str(path))
+    with as_file(files("ptychopinn") / "pretrained" / BUNDLE_NAME) as shipped:
+        return Model(load_bundle(shipped), source=PRETRAINED)
+
+
+def open_model(model: AnyModel) -> Model:
+    """A model as such, whatever stands for it.
+
+    Raises
+    ------
+    InputError
+        When it is no model.
+    """
+    if isinstance(model, Model):
         return model
-    if str(model) == PRETRAINED:
-        with as_file(files("ptychopinn") / "pretrained" / BUNDLE_NAME) as path:
-            return load_bundle(path)
-    return load_bundle(model)
-
-
-def config_of(bundle: Bundle) -> Config:
-    """The configuration a bundle was trained with; its weights are checked against it."""
-    config = validated(Config, bundle.manifest.config)
-    shapes = describe(config.model).parameter_shapes()
-    check_weights(bundle.weights, {name: (shape, np.float32) for name, shape in shapes.items()})
-    return config
+    if isinstance(model, Bundle):
+        return Model(model)
+    if isinstance(model, str | Path):
+        return load_model(model)
+    raise InputError(
+        f"a model or the path of one was expected, received {type(model).__name__}; give what "
+        "train or load_model returns, a path, or 'pretrained'."
+    )
