@@ -33,7 +33,7 @@ from ptychopinn.io.reconstructions import load_reconstruction
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
-pytest.importorskip("ptychopinn.backends.tensorflow")
+pytest.importorskip("tensorflow")
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / ".venv-core" / "bin" / "python"

@@ -19,7 +19,7 @@ from ptychopinn.training.plan import GroupPlan
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
-pytest.importorskip("ptychopinn.backends.tensorflow")
+pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

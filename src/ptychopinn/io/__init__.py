@@ -212,6 +212,8 @@ def checked_scan(fields: ScanFields, source: Path) -> Scan:
             pixel_size_m=fields.pixel_size_m,
             energy_eV=fields.energy_eV,
             distance_m=fields.distance_m,
+            propagation=fields.propagation,
+            focus_distance_m=fields.focus_distance_m,
             name=fields.name,
             provenance=fields.provenance,
         )

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.scan import PatternArray, check_field
 from ptychopinn.errors import InputError
 from ptychopinn.io.reading import guarded
@@ -55,6 +56,8 @@ class ScanFields:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
+    propagation: Propagation = "far-field"
+    focus_distance_m: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
