@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
     from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
     from ptychopinn.workflows.compare import compare
-    from ptychopinn.workflows.models import Model, load_model
+    from ptychopinn.workflows.model import Model, load_model
     from ptychopinn.workflows.refinement import iterate, refine
     from ptychopinn.workflows.train import pretrain, train
     from ptychopinn.workflows.verbs import reconstruct
@@ -53,7 +53,7 @@ _HOMES = {
     "InputError": "errors",
     "LossConfig": "config",
     "Misfit": "evaluation.misfit",
-    "Model": "workflows.models",
+    "Model": "workflows.model",
     "ModelConfig": "config",
     "Network": "networks.spec",
     "NumpyExecution": "ops.options",
@@ -82,7 +82,7 @@ _HOMES = {
     "intensities": "physics.forward",
     "iterate": "workflows.refinement",
     "load_bundle": "io.models",
-    "load_model": "workflows.models",
+    "load_model": "workflows.model",
     "load_reconstruction": "io.reconstructions",
     "load_scan": "io",
     "misfit": "evaluation.misfit",

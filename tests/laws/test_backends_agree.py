@@ -33,7 +33,7 @@ from ptychopinn.solvers.descent import (
 from ptychopinn.solvers.positions import position_moves
 from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.solvers.unrolled import Unrolled
-from ptychopinn.workflows.models import load_model
+from ptychopinn.workflows.model import load_model
 
 need("torch")
 need("tensorflow")

@@ -29,7 +29,7 @@ from ptychopinn.networks.architecture import CanvasConfig
 if TYPE_CHECKING:
     from ptychopinn.contracts import Progress
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.workflows.models import Model
+    from ptychopinn.workflows.model import Model
 
 # What is trained is a canvas network, always on known objects.
 MODEL = {

@@ -18,7 +18,7 @@ from ptychopinn.io.config_file import read_config_file
 if TYPE_CHECKING:
     from ptychopinn.config import Config
     from ptychopinn.contracts import Progress
-    from ptychopinn.workflows.models import Model
+    from ptychopinn.workflows.model import Model
 
 CONFIG = "config.json"
 LOG = "log.txt"
@@ -128,7 +128,7 @@ def written_run(
 
     load_matplotlib()
     from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows.models import package_versions
+    from ptychopinn.workflows.model import package_versions
 
     console = stderr()
     with logging_to(console, quiet) as log_file:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
     from ptychopinn.ops.options import Execution
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.workflows.models import Model
+    from ptychopinn.workflows.model import Model
 
 
 @click.command()

@@ -54,6 +54,32 @@ def counts_from_integers(stored: NDArray[Any], where: str) -> NDArray[Any]:
     return np.ascontiguousarray(stored, dtype=target)
 
 
+def counts_from_array(stored: NDArray[Any], where: str) -> NDArray[Any]:
+    """Photon counts (M, N, N) in any real type as uint16, uint32 or, where they are fractional,
+    float32.
+
+    Raises
+    ------
+    InputError
+        When they are not counts; squares that all are whole numbers show amplitudes.
+    """
+    if stored.dtype.kind in "iu" or not stored.size:
+        return counts_from_integers(stored, where)
+    if stored.dtype.kind != "f":
+        raise InputError(
+            f"{where} must hold real numbers, received {stored.dtype}; give photon counts."
+        )
+    look = _Look(stored, where)
+    if look.whole:
+        return stored.astype(smallest_dtype(look.largest, where))
+    if look.squares_whole:
+        raise InputError(
+            f"{where} must hold photon counts, received numbers up to {look.largest:.4g} whose "
+            "squares are whole, so that they look like sqrt(counts); square them."
+        )
+    return stored.astype(np.float32)
+
+
 def to_counts(
     stored: NDArray[Any],
     where: str,

@@ -21,7 +21,7 @@ from ptychopinn.evaluation import uncertainty
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.selector import BackendName
-from ptychopinn.workflows.models import package_versions
+from ptychopinn.workflows.model import package_versions
 
 log = logging.getLogger(__name__)
 

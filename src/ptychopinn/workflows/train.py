@@ -23,7 +23,7 @@ from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.workflows.listening import Listening, stages_of
-from ptychopinn.workflows.models import AnyModel, Model, open_model, package_versions
+from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
 from ptychopinn.workflows.results import check_scan
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.listening import Listening, stages_of
-from ptychopinn.workflows.models import (
+from ptychopinn.workflows.model import (
     PRETRAINED,
     AnyModel,
     Model,
