@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import OutputPath, backend_options, chosen_backend
+from ptychopinn.cli.options import (
+    backend_options,
+    chosen_backend,
+    force_option,
+    output_option,
+    quiet_option,
+    scan_argument,
+)
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
@@ -17,15 +24,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("scan", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for the reconstruction and its pictures.",
-)
+@scan_argument
+@output_option("Folder for the reconstruction and its pictures.")
 @click.option(
     "--refine",
     type=click.Choice(["auto", "always", "never"]),
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     help="Physics iterations after the network: auto refines object and probe when the probe of "
     "the scan does not fit the data.  [default: auto]",
 )
-@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@force_option("earlier results in DIR")
+@quiet_option
 @uncertainty_option
 @scan_options
 @backend_options(training=False)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import (
-    OutputPath,
+    ANY_PATH,
     backend_options,
     chosen_backend,
     config_options,
+    force_option,
     given,
+    output_option,
+    quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
@@ -24,24 +27,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for the refined reconstruction and its pictures.",
-)
+@click.argument("source", type=ANY_PATH)
+@output_option("Folder for the refined reconstruction and its pictures.")
 @click.option(
     "--scan",
     metavar="SCAN",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     default=None,
     help="The scan of the result.  [default: the one it was made from, which it remembers]",
 )
-@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@force_option("earlier results in DIR")
+@quiet_option
 @uncertainty_option
 @scan_options
 @config_options(RefineConfig)
