@@ -69,7 +69,8 @@ def test_refine_refuses_another_scan_of_the_same_shape(
 ) -> None:
     other = str(place / "raw" / "other.h5")
     assert run(["refine", str(place / "result"), "--scan", other, "-o", str(tmp_path / "r")]) == 2
-    check_sentence(capsys.readouterr().err, "its own scan", "counts and positions", "--scan SCAN")
+    check_sentence(capsys.readouterr().err, "its own scan", "counts and positions",
+                   "give that one as --scan, read with the same --units and --photons")  # fmt: skip
     assert not (tmp_path / "r").exists()
 
 

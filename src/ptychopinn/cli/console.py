@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
+from ptychopinn.cli.border import as_flags
 from ptychopinn.errors import InputError, PtychoPINNError
 from ptychopinn.io.atomic import CannotWrite
 
@@ -98,7 +99,9 @@ def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
         yield file
     except PtychoPINNError as error:
         # The command line shows it; the file must know too.
-        file.note(logging.ERROR, str(error))
+        context = click.get_current_context(silent=True)
+        parameters = [] if context is None else context.command.params
+        file.note(logging.ERROR, as_flags(str(error), parameters))
         raise
     finally:
         file.close()

@@ -121,7 +121,7 @@ def to_counts(
             raise InputError(
                 f"{where} must hold whole numbers when its units are counts, received fractional "
                 f"numbers up to {look.largest:.4g}; if these are sqrt(counts), pass "
-                "units='amplitude' (--units amplitude)."
+                "units='amplitude'."
             )
         _refuse_photons(photons, where)
         return stored.astype(smallest_dtype(look.largest, where)), "stored as counts in floats"
@@ -129,8 +129,8 @@ def to_counts(
     if units is None and look.whole and look.largest >= 2:
         raise InputError(
             f"{where} must hold amplitudes = sqrt(counts), received whole numbers up to "
-            f"{look.largest:.6g}, which look like counts; if they are, pass units='counts' "
-            "(--units counts)."
+            f"{look.largest:.6g}, which look like counts; if they are, pass "
+            "units='counts'."
         )
     if look.squares_whole:
         _refuse_photons(photons, where)
@@ -144,12 +144,12 @@ def to_counts(
         raise InputError(
             f"{where} must hold amplitudes = sqrt(counts), received normalised amplitudes up to "
             f"{look.largest:.4g} that do not tell the number of photons; give the mean counts per "
-            "pattern with photons=... (--photons) or as the key 'nphotons'."
+            "pattern with photons=... or as the key 'nphotons'."
         )
     if not (np.isfinite(scale) and scale > 0):
         raise InputError(
             f"the mean counts per pattern must be positive, received {scale:.4g}; "
-            "give them with photons=... (--photons)."
+            "give them with photons=...."
         )
     squares = _squares(stored, np.dtype(np.float32))
     mean = mean_counts(squares, mask)
@@ -163,7 +163,7 @@ def to_counts(
 def _refuse_photons(photons: float | None, where: str) -> None:
     if photons is not None:
         raise InputError(
-            f"photons=... (--photons) is meant for normalised amplitudes, received {photons:.6g} "
+            f"photons=... is meant for normalised amplitudes, received {photons:.6g} "
             f"for {where} which states its counts itself; leave it out."
         )
 

@@ -134,7 +134,7 @@ def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     assert patterns is not None
     if product.probe is None:
         raise InputError(
-            "an NPZ scan needs a probe, received a scan without; give it with --probe FILE:KEY."
+            "an NPZ scan needs a probe, received a scan without; give it with the option probe."
         )
     obj = thin_object(product)
     shape = (0, 0) if product.object is None else product.object.shape[-2:]

@@ -84,8 +84,8 @@ def continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
         whose = "the scan it was made from" if file is None else f"'{file}', it was made from"
         raise InputError(
             f"a result is refined with its own scan, received '{scan.name}', whose {other} are not "
-            f"those of {whose}; give that one with --scan SCAN, read with the same --units and "
-            "--photons."
+            f"those of {whose}; give that one as the option scan, read with the same option units "
+            "and option photons."
         )
     return replace(scan, probe=start.probe, positions_px=start.positions_px)
 

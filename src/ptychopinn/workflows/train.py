@@ -202,7 +202,7 @@ def _weights_for(model: Model, config: Config) -> Weights:
     if describe(model.config.model) != describe(config.model):
         raise InputError(
             "a model is trained further with its own network, received other options of it; leave "
-            "those out, or start without --from."
+            "those out, or leave out the option start."
         )
     return model.weights
 
@@ -234,7 +234,7 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
             f"the positions must be (y, x) along the axes of the patterns, received those of "
             f"'{prepared.scan.name}' with which plain physics steps leave a residual of "
             f"{result.residual:.3g}, and {turned[1]:.3g} with {turned[0]}; correct the positions, "
-            "or train all the same with --no-probe-check."
+            "or train all the same with probe_check=False."
         )
     if not result.fits and refuse and not config.training.probe_trainable:
         raise InputError(
@@ -242,7 +242,7 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
             f"plain "
             f"physics steps leave a residual of {result.residual:.3f} where photon noise alone "
             f"gives "
-            f"{result.expected:.3f}; give a better one with --probe FILE:KEY, refine it with "
-            "--probe-trainable, or train all the same with --no-probe-check."
+            f"{result.expected:.3f}; give a better one with the option probe, refine it with "
+            "probe_trainable=True, or train all the same with probe_check=False."
         )
     return result

@@ -62,7 +62,7 @@ def _with_refined_probe(scan: Scan, model: Model) -> Scan:
     if model.probe.shape[-1] != scan.N:
         raise InputError(
             f"the model refined a probe of N = {model.probe.shape[-1]}, received a scan with N = "
-            f"{scan.N}; give the probe of this scan with --probe FILE:KEY."
+            f"{scan.N}; give the probe of this scan with the option probe."
         )
     probe, factor = reconcile_probe(model.probe, mean_counts(scan), scan.mask, scan.propagator)
     log.info(
