@@ -19,8 +19,11 @@ from training_commands import UNROLLED, check_sentence, read_json, train
 
 import ptychopinn as pp
 from ptychopinn.cli import run
+from ptychopinn.cli import train as train_command
+from ptychopinn.cli.border import as_flags
 from ptychopinn.data.scan import Scan
-from ptychopinn.physics.forward import fourier_shift
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.propagators import fourier_shift
 from ptychopinn.workflows.verbs import load_model, pretrain
 
 pytest.importorskip("torch")
@@ -144,7 +147,7 @@ def off(scan: Scan) -> Scan:
     """The scan with a probe that does not fit."""
     k = np.fft.fftfreq(scan.N)
     blurred = np.fft.ifft2(np.fft.fft2(scan.probe) * np.exp(60j * (k[:, None] ** 2 + k**2)))
-    return replace(scan, probe=fourier_shift(blurred, np.ones(2)).astype(np.complex64))
+    return replace(scan, probe=fourier_shift(NumpyOps(), blurred, np.ones(2)).astype(np.complex64))
 
 
 def test_python_does_what_the_command_does(tmp_path: Path) -> None:
@@ -536,7 +539,8 @@ def test_a_bad_option_is_one_sentence_everywhere(
     (tmp_path / "c.json").write_text(json.dumps(options))
     assert run(["train", str(place / "raw" / "scan.h5"), "-o", str(tmp_path / "m"), "--config",
                 str(tmp_path / "c.json")]) == 2  # fmt: skip
-    check_sentence(capsys.readouterr().err, *words)
+    shown = (as_flags(word, train_command.command.params) for word in words)
+    check_sentence(capsys.readouterr().err, *shown)
 
 
 def test_other_schemas_say_it_too() -> None:

@@ -26,13 +26,14 @@ def as_flags(text: str, parameters: Sequence[click.Parameter]) -> str:
 
     The package calls them as Python does. Rewritten are ``NAME=VALUE``, ``option NAME`` and names
     with an underscore, where they are options of the command; all other words may be ordinary ones,
-    and what is quoted is somebody else's. A message about the content of a file speaks of its keys.
+    and what is quoted is somebody else's. A message about the content of a file, or about a word
+    that is no option, speaks of keys.
     """
     options = {p.name: p for p in parameters if isinstance(p, click.Option) and p.name}
     if not options:
         return text
     names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
-    of_file = text.startswith("in '")
+    of_keys = text.startswith("in '") or "' is not an option" in text
 
     def flag(found: re.Match[str]) -> str:
         option, value = options[found["name"]], found["value"]
@@ -43,7 +44,7 @@ def as_flags(text: str, parameters: Sequence[click.Parameter]) -> str:
             return option.secondary_opts[0] if option.secondary_opts else found[0]
         if value:
             return long if value == "..." else f"{long} {value.strip(chr(39))}"
-        marked = found["marked"] or ("_" in found["name"] and not of_file)
+        marked = found["marked"] or ("_" in found["name"] and not of_keys)
         return long if marked else found[0]
 
     pattern = (

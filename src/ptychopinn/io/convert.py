@@ -80,7 +80,8 @@ def target_format(source: Path, target: Path, *, patterns: bool) -> Target:
     if suffix not in (".npz", *native.SUFFIXES):
         raise InputError(
             "the name of the target must end in .h5, .hdf5, .npz, .cxi, _dp.hdf5, or name a "
-            f"folder, received '{target}' for '{source}'; rename it, or say the format with the option to."
+            f"folder, received '{target}' for '{source}'; rename it, or say the format with "
+            "the option to."
         )
     if not patterns or target.stem.lower() == "product":
         return "product"
@@ -129,8 +130,8 @@ def convert(
     if known.NAME in _RECORDS:
         if units is not None or photons is not None:
             raise InputError(
-                f"option units and option photons are meant for NPZ scans, received '{start}' in the format "
-                f"{known.NAME}, which stores photon counts; leave them out."
+                f"option units and option photons are meant for NPZ scans, received '{start}' in "
+                f"the format {known.NAME}, which stores photon counts; leave them out."
             )
         record = _RECORDS[known.NAME].read_record(start)
         record = Record(record.patterns, _changed(record.product, probe, given))
