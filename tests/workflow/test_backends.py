@@ -192,7 +192,7 @@ def test_threads_of_tensorflow_cannot_be_changed_later(
     tf.zeros(1)
     scan = pp.load_scan(scans / "a.h5")
     with pytest.raises(InputError, match="before it computes anything, received 7"):
-        pp.reconstruct(trained("unrolled", "pytorch"), scan, execution=pp.TFExecution(threads=7))
+        pp.reconstruct(scan, trained("unrolled", "pytorch"), execution=pp.TFExecution(threads=7))
 
 
 # --- no framework at all --------------------------------------------------------------------------

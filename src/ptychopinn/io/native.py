@@ -132,13 +132,11 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read everything but the patterns, which stay on disk as :class:`LazyPatterns`."""
     if options.units == "amplitude":
         raise InputError(
-            f"'{path}' states its units, photon counts, received units='amplitude' "
-            "(--units amplitude); leave that out."
+            f"'{path}' states its units, photon counts, received units='amplitude'; leave that out."
         )
     if options.photons is not None:
         raise InputError(
-            f"'{path}' states its counts, received photons={options.photons:.6g} (--photons); "
-            "leave that out."
+            f"'{path}' states its counts, received photons={options.photons:.6g}; leave that out."
         )
     with reading(path) as file:
         version = file.attribute_number("/", "format_version")

@@ -144,8 +144,11 @@ def load_scan(
     return scan_of(fields, source)
 
 
-def scan_of(fields: ScanFields, source: Path) -> Scan:
-    """The scan of these fields, its probe in sqrt(counts); see :func:`load_scan`."""
+def scan_of(fields: ScanFields, source: Path | None) -> Scan:
+    """The scan of these fields, its probe in sqrt(counts); see :func:`load_scan`.
+
+    Errors name the file ``source``, where there is one.
+    """
     scan = checked_scan(fields, source)
     try:
         if not fields.probe_in_counts:
@@ -190,14 +193,14 @@ def read_fields(
     return format_, replace(fields, name=name, provenance=provenance)
 
 
-def _named(error: InputError, source: Path) -> InputError:
+def _named(error: InputError, source: Path | None) -> InputError:
     """The error with the name of the file in it."""
-    if str(source) in str(error):
+    if source is None or str(source) in str(error):
         return error
     return type(error)(f"in '{source}', {error}")
 
 
-def checked_scan(fields: ScanFields, source: Path) -> Scan:
+def checked_scan(fields: ScanFields, source: Path | None) -> Scan:
     """The scan of these fields, the probe still in the scale of the file.
 
     Raises
