@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -50,7 +51,15 @@ class Stopwatch:
 
 def network(scan: pp.Scan, backend: str) -> float:
     """Wall seconds of the network alone, from the loaded scan to the object."""
-    verb = find("reconstruct_with_report", "ptychopinn.workflows.verbs", "ptychopinn.workflows")
+    # Earlier versions give the times from a verb of its own.
+    places = ("ptychopinn.workflows.verbs", "ptychopinn.workflows")
+    with suppress(ImportError):
+        return timed(find("reconstruct_with_report", *places), scan, backend)
+    return timed(pp.reconstruct, scan, backend)
+
+
+def timed(verb: Any, scan: pp.Scan, backend: str) -> float:
+    """Seconds of the network, as the verb's result states them."""
     model_first = next(iter(inspect.signature(verb).parameters)) == "model"
     given = ("pretrained", scan) if model_first else (scan, "pretrained")
     return float(verb(*given, backend=backend).seconds["network"])

@@ -52,10 +52,10 @@ def beside(busy: bool) -> Iterator[None]:
 def works(n: int, patterns: int, execution: Execution) -> dict[str, Callable[[], object]]:
     """What is timed."""
     scan = pp.simulate(N=n, patterns=patterns, photons=1e5, seed=1)
-    result = pp.reconstruct("pretrained", scan, execution=execution)
+    result = pp.reconstruct(scan, "pretrained", execution=execution)
     passes = pp.RefineConfig(passes=10, stagnation=0)
     return {
-        "network": lambda: pp.reconstruct("pretrained", scan, execution=execution),
+        "network": lambda: pp.reconstruct(scan, "pretrained", execution=execution),
         "refine": lambda: pp.refine(scan, None, passes, execution=execution),
         "misfit": lambda: misfit(result, scan),
     }

@@ -20,11 +20,11 @@ def main(scan_file: str | None = None, picture: str = "first_picture.png") -> No
         scan = pp.simulate(object="leaves", patterns=225, N=64, photons=1e6, seed=1)
     else:
         scan = pp.load_scan(scan_file)
-    result = pp.reconstruct("pretrained", scan)
+    result = pp.reconstruct(scan)
     # How much of the measured counts the object and the probe leave unexplained, and how much
     # photon noise alone would leave.
-    fit = result.provenance["fit"]
-    print(f"residual {fit['residual']:.4f}, photon noise {fit['expected']:.4f}: {fit['verdict']}")
+    fit = result.fit
+    print(f"residual {fit.residual:.4f}, photon noise {fit.expected:.4f}: {fit.verdict}")
 
     # Where no light fell, the object is not known.
     hidden = result.weight == 0

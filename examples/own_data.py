@@ -50,27 +50,24 @@ def main(output: str = "own_data.h5") -> None:
     # A pixel of the object is the wavelength over the angle that the detector spans.
     wavelength_m = HC_EV_M / data.energy_eV
     pixel_m = wavelength_m * data.distance_m / (n * data.detector_pixel_m)
-    positions_px = np.stack([data.y_m, data.x_m], axis=1) / pixel_m
-    positions_px += n / 2 - positions_px.min(axis=0)  # any origin will do
-    # The probe in sqrt(counts): its power is what a pattern counts where the sample is empty. The
-    # mean of all patterns is near that when the sample absorbs little.
-    power = data.counts.sum(axis=(1, 2)).mean()
-    probe = data.probe * np.sqrt(power / (np.abs(data.probe) ** 2).sum())
-
-    scan = pp.Scan(
-        diffraction=data.counts.astype(np.uint32),
-        positions_px=positions_px,
-        probe=probe[None],
-        mask=data.good,
+    # Any origin of the positions will do. The probe is scaled so that it counts through an empty
+    # sample what the patterns count on average, which is near enough when the sample absorbs little.
+    scan = pp.Scan.from_arrays(
+        data.counts,
+        np.stack([data.x_m, data.y_m], axis=1),
+        data.probe,
+        unit="m",
+        order="xy",
         pixel_size_m=pixel_m,
+        mask=data.good,
         energy_eV=data.energy_eV,
         distance_m=data.distance_m,
     )
     # The guess of the probe is not good enough to keep: both are found.
-    report = pp.refine(scan, None, pp.RefineConfig(passes=20, refine_probe=True))
-    fit = report.misfit
+    result = pp.refine(scan, None, pp.RefineConfig(passes=20, refine_probe=True))
+    fit = result.fit
     print(f"residual {fit.residual:.4f}, photon noise {fit.expected:.4f}: {fit.verdict}")
-    print(report.result.save(output) or output)
+    print(result.save(output))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ def main(model_file: str = "model.zip") -> None:
     model.save(model_file)
 
     results = {
-        "pretrained": pp.reconstruct("pretrained", unseen),
-        "trained further": pp.reconstruct(model, unseen),
-        "iterations alone": pp.refine(unseen, None, pp.RefineConfig(passes=12)).result,
+        "pretrained": pp.reconstruct(unseen),
+        "trained further": pp.reconstruct(unseen, model),
+        "iterations alone": pp.refine(unseen, None, pp.RefineConfig(passes=12)),
     }
     for name, result in results.items():
         scores = pp.evaluate(result, truth=unseen).metrics
-        residual = result.provenance["fit"]["residual"]
+        residual = result.fit.residual
         print(f"{name:18s} phase {scores['phase_psnr_db']:5.1f} dB, residual {residual:.4f}")
 
 

@@ -84,10 +84,7 @@ def _sentence(schema: Any, error: ValidationError) -> str:
         # Options that do not go together: the message names them and what to do.
         return f"{message}."
     field = ".".join(place) or schema.__name__
-    return (
-        f"option '{field}' is not valid: {message}, received {shown(first['input'])}; change it "
-        "(see --help)."
-    )
+    return f"option '{field}' is not valid: {message}, received {shown(first['input'])}; change it."
 
 
 def _unknown(schema: Any, place: list[str]) -> str:

@@ -23,7 +23,6 @@ from ptychopinn.config import ModelConfig, RefineConfig
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.cnn import padded_size
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import initial_weights
 from ptychopinn.ops.base import Ops
@@ -619,7 +618,7 @@ class Networks:
         of pattern numbers of the scan."""
         xp, n, far = self.xp, scan.scan.N, FarField()
         network = self.built(model, weights)
-        patches = PatchNetwork(network, n, padded_size(n)).objects(
+        patches = PatchNetwork(network, n).objects(
             xp, xp.asarray(scan.amplitudes(chosen)), list(network.parameters.values())
         )
         positions = scan.scan.positions_px[chosen]
@@ -640,8 +639,7 @@ class Networks:
         self, model: ModelConfig, weights: Weights, scan: PreparedScan, memory_mib: int = 512
     ) -> Canvas:
         """Inference; ``memory_mib`` may be 0, then the patterns go in one by one."""
-        execution = on_cpu(self.name, memory_mib)
-        solver = network_solver(self.xp, model, weights, execution)
+        solver = network_solver(self.xp, model, weights, memory_mib << 20)
         return solver.solve(scan).canvas
 
     def refine(

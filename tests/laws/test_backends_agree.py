@@ -33,7 +33,7 @@ from ptychopinn.solvers.descent import (
 from ptychopinn.solvers.positions import position_moves
 from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.solvers.unrolled import Unrolled
-from ptychopinn.workflows.verbs import config_of, open_model
+from ptychopinn.workflows.model import load_model
 
 need("torch")
 need("tensorflow")
@@ -298,8 +298,8 @@ def test_the_same_weights_give_the_same_object(name: str) -> None:
 @pytest.mark.parametrize("guarded", [True, False])
 def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
     """With the weights that come with the package, on a scan with noise."""
-    bundle = open_model("pretrained")
-    config = config_of(bundle).model
+    bundle = load_model()
+    config = bundle.config.model
     scan = prepare(pp.simulate(N=32, patterns=81, photons=1e4, seed=3, modes=2, step_px=3.0))
     found: dict[str, list[tuple[float, bool, Array, Array]]] = {}
     for name in FRAMEWORKS:
@@ -343,19 +343,19 @@ def test_refinement_gives_the_same_object(refined: tuple[str, ...], propagator: 
 
 def test_the_graphs_of_inference_and_refinement_are_built_once() -> None:
     """They serve batches, canvases and probes of all sizes, in this process from now on."""
-    bundle = open_model("pretrained")
+    bundle = load_model()
     config = RefineConfig(passes=2, refine_probe=True, refine_positions=True, positions_from=1)
     backend = Networks("tensorflow")
     for n, m, modes in ((32, 30, 1), (48, 41, 2)):
         scan = prepare(pp.simulate(N=n, patterns=m, photons=1e5, seed=m, modes=modes))
         for memory in (512, 1):
-            backend.reconstruct(config_of(bundle).model, bundle.weights, scan, memory)
+            backend.reconstruct(bundle.config.model, bundle.weights, scan, memory)
             backend.refine(scan, config, memory_mib=memory)
     # A function may have several graphs, for whole numbers, fractions and None, each for all sizes.
     graphs = backend.xp._graphs
     assert len({function for function, *_ in graphs}) > 7
     before = set(graphs)
     scan = prepare(pp.simulate(N=64, patterns=37, photons=1e5, seed=1, modes=3))
-    backend.reconstruct(config_of(bundle).model, bundle.weights, scan, 512)
+    backend.reconstruct(bundle.config.model, bundle.weights, scan, 512)
     backend.refine(scan, config)
     assert set(graphs) == before

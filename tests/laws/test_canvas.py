@@ -155,9 +155,9 @@ def test_refinement_reaches_the_noise_in_the_near_field(
     )
     backend: Any = networks.name
     found = refine(scan, None, RefineConfig(passes=100), backend=backend)
-    assert found.misfit.residual < 1.1 * found.misfit.expected
-    assert phase_error(found.result, scan) < 0.01
-    assert found.result.propagation == "near-field"
+    assert found.fit.residual < 1.1 * found.fit.expected
+    assert phase_error(found, scan) < 0.01
+    assert found.propagation == "near-field"
 
 
 def test_positions_are_recovered_in_the_near_field(networks: Networks) -> None:
@@ -169,7 +169,7 @@ def test_positions_are_recovered_in_the_near_field(networks: Networks) -> None:
     backend: Any = networks.name
     config = RefineConfig(passes=60, refine_positions=True)
     found = refine(off, None, config, backend=backend)
-    left = found.result.positions_px - scan.positions_px
+    left = found.positions_px - scan.positions_px
     assert spread(left) < 0.25 * spread(errors)
 
 
@@ -201,11 +201,11 @@ def test_refinement_recovers_the_probe(networks: Networks, scan: Scan) -> None:
     backend: Any = networks.name
     fixed = refine(off, None, RefineConfig(passes=60), backend=backend)
     freed = refine(off, None, RefineConfig(passes=60, refine_probe=True), backend=backend)
-    assert fixed.misfit.residual > 3 * fixed.misfit.expected
-    assert freed.misfit.residual < 1.3 * freed.misfit.expected
-    assert phase_error(freed.result, scan) < 0.2 * phase_error(fixed.result, scan)
+    assert fixed.fit.residual > 3 * fixed.fit.expected
+    assert freed.fit.residual < 1.3 * freed.fit.expected
+    assert phase_error(freed, scan) < 0.2 * phase_error(fixed, scan)
     # Where the probe sits in its array nobody can tell: object and positions go along.
-    assert similarity(freed.result.probe, fourier_shift(scan.probe, shift)) > 0.99
+    assert similarity(freed.probe, fourier_shift(scan.probe, shift)) > 0.99
 
 
 def test_refinement_recovers_positions(networks: Networks, scan: Scan) -> None:
@@ -214,10 +214,10 @@ def test_refinement_recovers_positions(networks: Networks, scan: Scan) -> None:
     backend: Any = networks.name
     config = RefineConfig(passes=60, refine_positions=True)
     found = refine(off, None, config, backend=backend)
-    left = found.result.positions_px - scan.positions_px
+    left = found.positions_px - scan.positions_px
 
     assert spread(left) < 0.25 * spread(errors)
-    assert found.misfit.residual < 1.5 * found.misfit.expected
+    assert found.fit.residual < 1.5 * found.fit.expected
 
 
 @few

@@ -137,7 +137,7 @@ def test_a_reconstruction_does_not_depend_on_the_order_of_the_patterns(
     one = networks.reconstruct(model, weights, prepare(scan))
     shuffled = scan.select(np.random.default_rng(0).permutation(scan.M))
     two = networks.reconstruct(model, weights, prepare(shuffled))
-    if model.gridsize == 1:
+    if model.patterns_per_group == 1:
         assert_same(two.object, one.object, 2e-5)
     assert np.array_equal(one.origin_px, two.origin_px)
     assert_same(two.weight, one.weight, 2e-5)

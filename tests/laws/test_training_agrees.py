@@ -135,7 +135,7 @@ def test_the_same_seed_trains_the_same_network(name: str) -> None:
     for model in trained.values():
         a, b = (
             pp.evaluate(
-                pp.reconstruct(model, scans[0], backend=backend),  # type: ignore[arg-type]
+                pp.reconstruct(scans[0], model, backend=backend),  # type: ignore[arg-type]
                 truth=scans[0],
             ).metrics
             for backend in BACKENDS
@@ -211,5 +211,5 @@ def test_an_architecture_in_one_file_works_on_both(test_only: None, gridsize: in
     for backend, other in (BACKENDS, BACKENDS[::-1]):
         trained = pp.train(scan, config, backend=backend)  # type: ignore[arg-type]
         assert set(trained.bundle.weights) == set(network.parameter_shapes())
-        result = pp.reconstruct(trained, scan, backend=other)  # type: ignore[arg-type]
+        result = pp.reconstruct(scan, trained, backend=other)  # type: ignore[arg-type]
         assert np.isfinite(result.object).all()

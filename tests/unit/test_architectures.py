@@ -240,7 +240,7 @@ def test_a_registered_architecture_has_flags(wavelet: type[ModelConfig]) -> None
 
 
 def test_a_registered_architecture_is_bundled(wavelet: type[ModelConfig], tmp_path: Path) -> None:
-    from ptychopinn import bundle as bundles
+    from ptychopinn.io import models as bundles
 
     config = Config(model={"architecture": "wavelet", "bands": 5})
     manifest = bundles.Manifest(

@@ -213,7 +213,7 @@ def test_missing_places(tmp_path: Path) -> None:
 def test_saving_does_not_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "wts.h5.zip"
     save_bundle(make(seed=1), path)
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         save_bundle(make(seed=2), path)
     assert load_bundle(path).manifest.seed == 1
     save_bundle(make(seed=2), path, force=True)

@@ -88,7 +88,7 @@ def test_an_exclusive_file_is_written_by_one_of_two(tmp_path: Path) -> None:
     """Both had looked before there was a file."""
     target = tmp_path / "a.txt"
     with (
-        pytest.raises(InputError, match="--force"),
+        pytest.raises(InputError, match="force=True"),
         atomic_path(target, force=False) as one,
     ):
         one.write_text("one")

@@ -36,8 +36,13 @@ ORDER = (
     "cli",
     "clients",
 )
-# ``Reconstruction.save`` calls the file format, which stands above it, for whoever has a result.
-STEPS_UP = {("data/reconstruction.py", "io")}
+# ``Reconstruction.save`` and ``plot`` and ``Scan.from_arrays`` call what stands above them, for
+# whoever has a result or arrays.
+STEPS_UP = {
+    ("data/reconstruction.py", "io"),
+    ("data/reconstruction.py", "report"),
+    ("data/scan.py", "io"),
+}
 FRAMEWORKS = {"torch", "tensorflow", "lightning", "keras", "jax"}
 # pty-chi is a program on PyTorch, whose solver hands it tensors; the doctor looks whether a
 # framework works at all.

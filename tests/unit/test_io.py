@@ -334,7 +334,7 @@ def test_units_are_stated_in_the_file(tmp_path: Path) -> None:
 
 def test_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
     path = save_scan(small_scan(), tmp_path / "a.h5")
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         save_scan(small_scan(), path)
     lazy = load_scan(path)
     save_scan(lazy, path, force=True)  # onto its own source

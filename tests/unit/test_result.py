@@ -183,7 +183,7 @@ def test_footprint_marks_what_the_probe_lit() -> None:
 
 def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     example().save(tmp_path)
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         example().save(tmp_path)
     example(name="second").save(tmp_path, force=True)
     assert load_reconstruction(tmp_path).name == "second"

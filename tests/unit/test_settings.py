@@ -161,7 +161,7 @@ def test_what_only_the_patch_network_knows_is_said() -> None:
 
 
 def test_the_backend_decides_what_execution_means() -> None:
-    values = {"torch_num_workers": 2, "torch_accelerator": "cpu"}
+    values = {"torch_deterministic": False, "torch_accelerator": "cpu"}
     done = translate(values, COMMAND_RULES, architecture="cnn", backend="pytorch")
     assert (done.execution.accelerator, done.notes) == ("cpu", ())
     pytest.importorskip("tensorflow", reason="asks for the TensorFlow backend")

@@ -489,7 +489,7 @@ def test_preview(tmp_path: Path) -> None:
     target = tmp_path / "preview.png"
     save_preview(scan, target)
     assert target.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         save_preview(scan, target)
     with pytest.raises(InputError, match=r"\.png"):
         save_preview(scan, tmp_path / "preview.jpg")

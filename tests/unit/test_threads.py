@@ -54,7 +54,7 @@ def test_a_machine_that_tells_nothing_is_taken_for_free(monkeypatch: pytest.Monk
     """Not Linux: no file says what other processes do."""
     from pathlib import Path
 
-    from ptychopinn import threads
+    from ptychopinn.machine import threads
 
     for name in ("_STAT", "_LOADAVG"):
         monkeypatch.setattr(threads, name, Path(os.devnull) / "none")

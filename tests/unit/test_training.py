@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ptychopinn.backends.base import Silent
 
 from ptychopinn.config import Config
+from ptychopinn.contracts import Silent
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, TrainingError
@@ -26,27 +26,34 @@ from ptychopinn.machine.interruption import (
     StopFlag,
     Stopped,
 )
-from ptychopinn.ops.options import TorchExecution
-from ptychopinn.physics.forward import fft
-from ptychopinn.physics.losses import noise_of_amplitude
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.ops.options import TFExecution, TorchExecution
+from ptychopinn.ops.selector import get_ops
+from ptychopinn.physics.forward import vacuum_pattern
+from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.simulation import SimulationConfig, simulate
+from ptychopinn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ptychopinn.training.course import Course, EarlyStopping
+from ptychopinn.training.data import needs_truth, patch_truth, read_ahead, read_batch
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.plan import GroupPlan
-from ptychopinn.training.run import outcome
+from ptychopinn.training.run import built_network, outcome, train
 from ptychopinn.training.schedule import Schedule
+from ptychopinn.training.tasks import GroupTask
 from ptychopinn.training.watch import FitWatch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("lightning")
-
-from ptychopinn.backends.pytorch.data import WorkDataset, loader, received  # noqa: E402
-from ptychopinn.backends.pytorch.training import train  # noqa: E402
-
+BACKENDS = ("pytorch", "tensorflow")
 SMALL = {"architecture": "unrolled", "iterations": 2, "width": 4, "levels": 1}
-ONE_THREAD = TorchExecution(threads=1, logger="none")
+CNN = {"architecture": "cnn", "n_filters_scale": 0.1, "N": 32}
+
+
+def operations(backend: str, **options: Any) -> Any:
+    """Skips where the framework is not installed."""
+    pytest.importorskip({"pytorch": "lightning", "tensorflow": "tensorflow"}[backend])
+    schema = TorchExecution if backend == "pytorch" else TFExecution
+    return get_ops(backend, schema(**{"logger": "none", **options}))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +94,7 @@ def test_flat_object_stops_after_patience() -> None:
     flat = metrics(object_std=0.1 * FLAT, explained=0.0)
     check = HealthCheck(3)
     judge(check, flat, flat, flat)
-    with pytest.raises(TrainingError, match="collapsed; lower --learning-rate"):
+    with pytest.raises(TrainingError, match="collapsed; lower learning_rate"):
         check.judge(4, flat)
 
 
@@ -192,7 +199,7 @@ def watched_scan(scan: Scan, modelled: Any = None, groups: int = 4) -> dict[str,
     """Metrics of a scan with the given expected counts; those of a flat object when not given."""
     p = prepare(scan)
     a2 = p.input_scale**2
-    bare = (np.abs(fft(p.probe)) ** 2).sum(axis=0)
+    bare = np.asarray(vacuum_pattern(p.probe), np.float64)
     flat = np.broadcast_to(bare * (scan.N**2 / 4) / bare.sum(), (scan.M, scan.N, scan.N))
     model = flat if modelled is None else modelled * a2
     watch = FitWatch([p.input_scale])
@@ -328,24 +335,51 @@ class Broken:
         raise InputError("the file must stay as it is, received another; load it again.")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_unreadable_patterns_are_one_sentence(prepared: PreparedScan, workers: int) -> None:
+@pytest.mark.parametrize("threads", [0, 2])
+def test_unreadable_patterns_are_one_sentence(prepared: PreparedScan, threads: int) -> None:
     broken = replace(
         prepared, scan=replace(prepared.scan, diffraction=Broken(prepared.scan.diffraction))
     )
     works = GroupPlan([prepared.scan], config()).epoch(0)
     with pytest.raises(InputError) as raised:
-        for item in loader(WorkDataset([broken], works, config()), workers):
-            received(item)
+        list(read_ahead(lambda work: read_batch([broken], work, config()), works, threads))
     assert str(raised.value) == "the file must stay as it is, received another; load it again."
 
 
-def test_workers_deliver_the_same(prepared: PreparedScan) -> None:
-    works = GroupPlan([prepared.scan], config()).epoch(0)
-    plain, parallel = (loader(WorkDataset([prepared], works, config()), w) for w in (0, 2))
-    for a, b in zip(plain, parallel, strict=True):
-        assert torch.equal(a.amplitudes, b.amplitudes)
-        assert torch.equal(a.positions_px, b.positions_px)
+def test_reading_ahead_keeps_the_order_and_stops_with_its_reader() -> None:
+    """However long single batches take; what nobody waits for any more is not read."""
+    for threads in (0, 1, 3):
+        begun: list[int] = []
+
+        def read(work: int, begun: list[int] = begun) -> int:
+            begun.append(work)
+            if work % 3 == 0:
+                time.sleep(0.01)
+            return -work
+
+        assert list(read_ahead(read, range(20), threads)) == [-k for k in range(20)]
+        begun.clear()
+        batches = read_ahead(read, range(1000), threads)
+        assert next(batches) == 0
+        batches.close()
+        assert len(begun) <= 1 + 2 * threads + threads
+
+
+def test_truth_of_patches_is_the_object_at_the_positions(prepared: PreparedScan) -> None:
+    """Whole positions cut the object, fractions move it."""
+    scan = prepared.scan
+    assert scan.object is not None
+    obj, n = scan.object / np.complex64(prepared.object_scale), scan.N
+    whole = np.array([[[20.0, 22.0], [25.0, 21.0]]])
+    for patch, (y, x) in zip(patch_truth(prepared, whole)[0], whole[0].astype(int), strict=True):
+        expected = obj[y - n // 2 : y + n // 2, x - n // 2 : x + n // 2]
+        np.testing.assert_allclose(patch, expected, atol=1e-5)
+    (between,) = patch_truth(prepared, np.array([[[20.25, 22.0]]]))[0]
+    one = np.fft.fft(patch_truth(prepared, whole)[0, 0], axis=0)
+    ramp = np.exp(2j * np.pi * 0.25 * np.fft.fftfreq(n))[:, None]
+    np.testing.assert_allclose(between, np.fft.ifft(one * ramp, axis=0), atol=1e-5)
+    assert needs_truth(config(loss={"realspace_mae_weight": 0.1}))
+    assert not needs_truth(config())
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -364,10 +398,18 @@ class Recorder(Silent):
 
 
 def run_training(
-    prepared: PreparedScan, settings: Config, folder: Path, resume: bool = False
+    backend: str,
+    prepared: PreparedScan,
+    settings: Config,
+    folder: Path,
+    resume: bool = False,
+    **options: Any,
 ) -> tuple[Any, Recorder]:
     recorder = Recorder()
-    result = train([prepared], settings, ONE_THREAD, folder, resume=resume, progress=recorder)
+    if backend == "pytorch":
+        options = {"threads": 1, **options}
+    xp = operations(backend, **options)
+    result = train(xp, [prepared], settings, folder, resume=resume, progress=recorder)
     return result, recorder
 
 
@@ -376,7 +418,7 @@ def run_training(
     [
         (2.0, SMALL),
         (-2.0, SMALL),
-        (2.0, {"architecture": "cnn", "n_filters_scale": 0.1, "N": 32}),
+        (2.0, CNN),
     ],
 )
 def test_rate_falls_on_a_plateau(
@@ -385,7 +427,8 @@ def test_rate_falls_on_a_plateau(
     """Also when the loss is a logarithm and negative."""
     training = {"scheduler": "plateau", "plateau_patience": 2, "warmup_steps": 0}
     settings = config(training, model=model, data={"n_groups": 3})
-    schedule = Schedule.of_run(settings, GroupPlan([prepared.scan], settings))
+    network = built_network(NumpyOps(), settings, None)
+    schedule = GroupTask(settings, network, [prepared]).schedule()
     factors = []
     for _ in range(8):
         schedule.epoch_done(loss)
@@ -396,6 +439,7 @@ def test_rate_falls_on_a_plateau(
 
 def test_plateau_and_cosine_are_those_of_pytorch() -> None:
     """Which the recipes were found with."""
+    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     losses = np.concatenate([1 - 0.1 * np.arange(5), 0.6 + 0.1 * rng.random(20)])
     weight = torch.nn.Parameter(torch.zeros(1))
@@ -419,16 +463,37 @@ def test_plateau_and_cosine_are_those_of_pytorch() -> None:
 
 
 def test_torch_settings_are_restored(prepared: PreparedScan, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    run_training(prepared, config({"epochs": 1}), tmp_path)
+    run_training("pytorch", prepared, config({"epochs": 1}), tmp_path)
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
-def test_shown_loss_does_not_depend_on_accumulation(prepared: PreparedScan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shown_loss_does_not_depend_on_accumulation(
+    backend: str, prepared: PreparedScan, tmp_path: Path
+) -> None:
     """The first step sees the same network, however many gradients are added up after it."""
-    _, single = run_training(prepared, config({"epochs": 1}), tmp_path / "a")
-    _, three = run_training(prepared, config({"epochs": 1, "batch_size": 3}), tmp_path / "b")
+    settings = [config({"epochs": 1, "batch_size": size}) for size in (1, 3)]
+    (_, single), (_, three) = (
+        run_training(backend, prepared, chosen, tmp_path / str(k))
+        for k, chosen in enumerate(settings)
+    )
     assert three.losses[0] == pytest.approx(single.losses[0], rel=1e-6)
+    assert three.losses[1] != single.losses[1]
+
+
+@pytest.mark.parametrize("model", [SMALL, CNN])
+def test_threads_that_read_change_nothing(
+    model: dict[str, Any], prepared: PreparedScan, tmp_path: Path
+) -> None:
+    settings = config({"epochs": 1}, model=model, data={"n_groups": 5})
+    (plain, _), (ahead, _) = (
+        run_training("pytorch", prepared, settings, tmp_path / str(n), num_workers=n)
+        for n in (0, 2)
+    )
+    assert plain.history == ahead.history
+    assert all(np.array_equal(plain.weights[k], ahead.weights[k]) for k in plain.weights)
 
 
 def test_steps_without_photons_are_no_divergence(scan: Scan, tmp_path: Path) -> None:
@@ -437,10 +502,11 @@ def test_steps_without_photons_are_no_divergence(scan: Scan, tmp_path: Path) -> 
     counts[::7] = 0
     settings = config(
         {"epochs": 1, "batch_size": 1},
-        model={"architecture": "cnn", "n_filters_scale": 0.1, "N": 32},
+        model=CNN,
         data={"n_groups": 20},
     )
-    result, _ = run_training(prepare(replace(scan, diffraction=counts)), settings, tmp_path)
+    dark = prepare(replace(scan, diffraction=counts))
+    result, _ = run_training("pytorch", dark, settings, tmp_path)
     assert np.isfinite(result.history["train_loss"][0][1])
 
 
@@ -457,7 +523,7 @@ def test_last_look_at_the_best_epoch(fatal: bool, caplog: pytest.LogCaptureFixtu
     judge_result(history(-0.1), fatal)
     assert "train for more epochs" in caplog.text
     if fatal:
-        with pytest.raises(TrainingError, match="diverged; lower --learning-rate"):
+        with pytest.raises(TrainingError, match="diverged; lower learning_rate"):
             judge_result(history(-3), fatal)
     else:
         judge_result(history(-3), fatal)
@@ -468,31 +534,108 @@ def test_weights_that_are_not_finite_are_refused(prepared: PreparedScan) -> None
         outcome({"step": np.array([np.nan], np.float32)}, None, prepared, {}, None)
 
 
-def test_folder_of_a_run_can_be_moved(prepared: PreparedScan, tmp_path: Path) -> None:
-    """The best weights so far are found again, wherever the folder is now."""
-    settings = config({"epochs": 4, "scheduler": "constant"})
-    whole, _ = run_training(prepared, settings, tmp_path / "whole")
-    run_training(prepared, config({"epochs": 2, "scheduler": "constant"}), tmp_path / "here")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("model", [SMALL, CNN])
+def test_a_resumed_run_repeats_every_bit(
+    backend: str, model: dict[str, Any], prepared: PreparedScan, tmp_path: Path
+) -> None:
+    """With all that has a state: trained probes, accumulated gradients, a schedule on a plateau.
+
+    The folder may be moved: the best weights so far are found again, wherever it is.
+    """
+
+    def settings(epochs: int) -> Config:
+        training = {"epochs": epochs, "probe_trainable": True, "batch_size": 2}
+        training |= {"scheduler": "plateau", "plateau_patience": 0, "warmup_steps": 3}
+        data = {"n_groups": 5} if model is CNN else {"n_groups": 5, "subscan_patterns": 20}
+        return config(training, model=model, data=data)
+
+    whole, _ = run_training(backend, prepared, settings(3), tmp_path / "whole")
+    run_training(backend, prepared, settings(1), tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
-    resumed, recorder = run_training(prepared, settings, tmp_path / "there", resume=True)
-    assert recorder.epochs == [2, 3]
+    resumed, recorder = run_training(backend, prepared, settings(3), tmp_path / "there", True)
+    assert recorder.epochs == [1, 2]
     assert resumed.history == whole.history
     assert all(np.array_equal(whole.weights[k], resumed.weights[k]) for k in whole.weights)
+    assert np.array_equal(whole.probe, resumed.probe)
+    assert not np.array_equal(whole.probe, prepared.scan.probe)
+    for name in ("best.ckpt", "last.ckpt"):
+        one, other = (
+            read_checkpoint(tmp_path / run / "checkpoints" / name) for run in ("whole", "there")
+        )
+        assert set(one.arrays) == set(other.arrays)
+        assert all(np.array_equal(one.arrays[k], other.arrays[k]) for k in one.arrays)
+
+
+def test_checkpoints_of_all_frameworks_have_one_layout(
+    prepared: PreparedScan, tmp_path: Path
+) -> None:
+    """Only the name of the backend differs, and the last digits."""
+    layouts = []
+    for backend in BACKENDS:
+        run_training(backend, prepared, config({"epochs": 1}), tmp_path / backend)
+        found = read_checkpoint(tmp_path / backend / "checkpoints" / "last.ckpt")
+        assert found.backend == backend
+        layouts.append((set(found.state), {k: v.shape for k, v in found.arrays.items()}))
+    assert layouts[0] == layouts[1]
+
+
+@pytest.mark.parametrize("damage", ["epoch", "course", "engine", "array", "shape", "run"])
+def test_a_damaged_state_is_one_sentence(
+    damage: str, prepared: PreparedScan, tmp_path: Path
+) -> None:
+    run_training("pytorch", prepared, config({"epochs": 1}), tmp_path)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    whole = read_checkpoint(path)
+    state, arrays = dict(whole.state), dict(whole.arrays)
+    first = next(iter(arrays))
+    if damage == "array":
+        del arrays[first]
+    elif damage == "shape":
+        arrays[first] = np.zeros((1, 2, 3), np.float32)
+    else:
+        state[damage] = ["nothing that was written"]
+    write_checkpoint(path, Checkpoint(whole.backend, state, arrays))
+    with pytest.raises(InputError, match=r"the training checkpoint .* damaged"):
+        run_training("pytorch", prepared, config({"epochs": 2}), tmp_path, resume=True)
+
+
+def test_another_backend_cannot_resume(prepared: PreparedScan, tmp_path: Path) -> None:
+    run_training("pytorch", prepared, config({"epochs": 1}), tmp_path)
+    with pytest.raises(InputError, match="use the backend pytorch"):
+        run_training("tensorflow", prepared, config({"epochs": 2}), tmp_path, resume=True)
 
 
 def test_early_stop_stays_stopped(prepared: PreparedScan, tmp_path: Path) -> None:
     settings = config({"epochs": 50, "early_stopping": 1, "learning_rate": 0.05})
-    first, recorder = run_training(prepared, settings, tmp_path)
+    first, recorder = run_training("pytorch", prepared, settings, tmp_path)
     assert 1 < len(recorder.epochs) < 50
-    again, recorder = run_training(prepared, settings, tmp_path, resume=True)
+    again, recorder = run_training("pytorch", prepared, settings, tmp_path, resume=True)
     assert recorder.epochs == []
     assert again.history == first.history
 
 
-def test_early_stopping_patience_may_change(prepared: PreparedScan) -> None:
+def test_a_flag_stops_the_run_after_a_step(prepared: PreparedScan, tmp_path: Path) -> None:
+    """What the epochs before have reached is kept; without one, what the steps have."""
+    stop = StopFlag()
+
+    class Stopping(Recorder):
+        def step(self, loss: float, patterns_per_s: float) -> None:
+            super().step(loss, patterns_per_s)
+            if len(self.losses) == 4:
+                signal.raise_signal(signal.SIGTERM)
+
+    heard = Stopping()
+    xp = operations("pytorch", threads=1)
+    found = train(xp, [prepared], config({"epochs": 9}), tmp_path, progress=heard, stop=stop)
+    assert len(heard.losses) == 4 and found.stopped_by == stop.signal == signal.SIGTERM
+    assert len(found.history["val_loss"]) == 1
+
+
+def test_early_stopping_patience_may_change() -> None:
     def course(patience: int) -> Course:
         settings = config({"early_stopping": patience})
-        return Course(settings, GroupPlan([prepared.scan], settings), Silent())
+        return Course(settings, Schedule(settings, 1, relative=True), Silent())
 
     one, longer = course(1), course(3)
     for epoch, loss in enumerate((1.0, 2.0)):
@@ -515,11 +658,33 @@ def test_no_early_stopping_never_stops() -> None:
 def test_truth_is_missed_before_anything_is_written(scan: Scan, tmp_path: Path) -> None:
     unknown = prepare(replace(scan, object=None))
     with pytest.raises(InputError, match="known object"):
-        run_training(unknown, config(loss={"realspace_mae_weight": 1.0}), tmp_path)
+        run_training("pytorch", unknown, config(loss={"realspace_mae_weight": 1.0}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision_needs_a_gpu(prepared: PreparedScan, tmp_path: Path) -> None:
-    execution = TorchExecution(accelerator="cpu", precision="16-mixed")
     with pytest.raises(InputError, match="needs a GPU"):
-        train([prepared], config(), execution, tmp_path, progress=Silent())
+        run_training(
+            "pytorch", prepared, config(), tmp_path, accelerator="cpu", precision="16-mixed"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mixed_precision_stays_near(prepared: PreparedScan, tmp_path: Path) -> None:
+    """The layers run in bfloat16, which has three digits; physics and weights keep single
+    precision."""
+    settings = config({"epochs": 1}, model=CNN, data={"n_groups": 5})
+    found = [
+        run_training("pytorch", prepared, settings, tmp_path / p, accelerator="cpu", precision=p)
+        for p in ("32", "bf16-mixed")
+    ]
+    (_, exact), (mixed, near) = found
+    assert near.losses == pytest.approx(exact.losses, rel=0.02)
+    assert near.losses != exact.losses
+    assert all(w.dtype == np.float32 for w in mixed.weights.values())
+
+
+def test_numpy_does_not_train(prepared: PreparedScan, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="computes no derivatives"):
+        train(NumpyOps(), [prepared], config(), tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ import multiprocessing, sys
 import ptychopinn as pp
 
 def work(backend):
-    return pp.reconstruct("pretrained", pp.simulate(N=32, patterns=36), backend=backend).N
+    return pp.reconstruct(pp.simulate(N=32, patterns=36), backend=backend).N
 
 if __name__ == "__main__":
     backend, kind, computes = sys.argv[1:]

@@ -109,9 +109,19 @@ def run(
         return error.exit_code
     except PtychoPINNError as error:
         # What a library says may be part of it, on several lines.
-        click.echo(f"{program}: {' '.join(str(error).split())}", err=True)
+        text = border.as_flags(" ".join(str(error).split()), _parameters(command, given))
+        click.echo(f"{program}: {text}", err=True)
         return border.flushed(program, error.exit_code)
     # The border: what nobody foresaw becomes a sentence here.
     except Exception as error:  # noqa: BLE001
         return border.ended(program, error)
     return border.flushed(program, int(result) if isinstance(result, int) else 0)
+
+
+def _parameters(command: click.Command, given: list[str]) -> list[click.Parameter]:
+    """The parameters of the command that these arguments run."""
+    if isinstance(command, _LazyGroup):
+        name = next((word for word in given if word in COMMANDS), "")
+        found = command.get_command(click.Context(command), name)
+        return [] if found is None else found.params
+    return command.params

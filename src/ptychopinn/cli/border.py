@@ -1,12 +1,14 @@
-"""The border of the commands: what nobody foresaw ends as one sentence too, and whatever a name
-holds can be shown."""
+"""The border of the commands: what nobody foresaw ends as one sentence too, whatever a name holds
+can be shown, and options are called what they are called on the command line."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import traceback
+from collections.abc import Sequence
 
 import click
 
@@ -17,6 +19,40 @@ DEBUG = "PTYCHOPINN_DEBUG"
 UNEXPECTED = 2
 # As the shell says it of programs whose reader went away, such as head.
 READER_GONE = 128 + 13
+
+
+def as_flags(text: str, parameters: Sequence[click.Parameter]) -> str:
+    """A message of the package with the options of a command as its flags.
+
+    The package calls them as Python does. Rewritten are ``NAME=VALUE``, ``option NAME`` and names
+    with an underscore, where they are options of the command; all other words may be ordinary ones,
+    and what is quoted is somebody else's. A message about the content of a file, or about a word
+    that is no option, speaks of keys.
+    """
+    options = {p.name: p for p in parameters if isinstance(p, click.Option) and p.name}
+    if not options:
+        return text
+    names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
+    of_keys = text.startswith("in '") or "' is not an option" in text
+
+    def flag(found: re.Match[str]) -> str:
+        option, value = options[found["name"]], found["value"]
+        long = next((o for o in option.opts if o.startswith("--")), option.opts[0])
+        if value == "True":
+            return long
+        if value == "False":
+            return option.secondary_opts[0] if option.secondary_opts else found[0]
+        if value:
+            return long if value == "..." else f"{long} {value.strip(chr(39))}"
+        marked = found["marked"] or ("_" in found["name"] and not of_keys)
+        return long if marked else found[0]
+
+    pattern = (
+        r"(?<![\w./'\"-])(?P<marked>(?:the )?option )?(?P<name>"
+        + names
+        + r")(?:=(?P<value>'[^']*'|\.\.\.|[^\s,;()']*[^\s,;().']))?(?![\w/'\"=-]|\.\w)"
+    )
+    return re.sub(pattern, flag, text)
 
 
 def show_any_letter() -> None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import OutputPath, backend_options, chosen_backend
+from ptychopinn.cli.options import (
+    ANY_PATH,
+    backend_options,
+    chosen_backend,
+    force_option,
+    output_option,
+    quiet_option,
+    scan_argument,
+)
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
@@ -18,15 +26,8 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
 
 
 @click.command()
-@click.argument("scan", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for comparison.json and comparison.png.",
-)
+@scan_argument
+@output_option("Folder for comparison.json and comparison.png.")
 @click.option(
     "--with",
     "methods",
@@ -40,12 +41,12 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
 )
 @click.option(
     "--truth",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     default=None,
     help="Scan file that holds the true object.  [default: SCAN, if it was simulated]",
 )
-@click.option("--force", is_flag=True, help="Overwrite an earlier comparison in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@force_option("an earlier comparison in DIR")
+@quiet_option
 @scan_options
 @backend_options(training=False)
 def command(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ptychopinn.cli.options import OutputPath
+from ptychopinn.cli.options import ANY_PATH, force_option, output_option
 from ptychopinn.cli.printing import plain, print_json
 from ptychopinn.cli.scans import open_scan, scan_options
 
@@ -18,24 +18,22 @@ OUTPUTS = ("evaluation.json", "evaluation.png")
 @click.command(
     "evaluate", short_help="Score a reconstruction against the truth or the measured patterns."
 )
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", type=ANY_PATH)
 @click.option(
     "--truth",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     help="Scan file that holds the true object: gives NRMSE, PSNR, SSIM and resolution.",
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     help="Scan file with the measured patterns: tells whether the result explains them.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=OutputPath(),
-    help="Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
+@output_option(
+    "Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
+    required=False,
 )
-@click.option("--force", is_flag=True, help="Overwrite an earlier evaluation.")
+@force_option("an earlier evaluation")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @scan_options
 def command(

@@ -1,4 +1,5 @@
-"""Command-line flags derived from the pydantic configuration, so that there is one schema only."""
+"""The flags of the commands: those that several share, and those derived from the pydantic
+configuration, so that there is one schema only."""
 
 from __future__ import annotations
 
@@ -36,6 +37,41 @@ class OutputPath(click.Path):
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# An existing file or folder; whether it is there is found when it is opened.
+ANY_PATH = click.Path(path_type=Path)
+
+scan_argument = click.argument("scan", type=ANY_PATH)
+quiet_option = click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+config_file_option = click.option(
+    "--config",
+    "config_file",
+    type=ANY_PATH,
+    default=None,
+    help="YAML or JSON file with any of the options below; flags take precedence.",
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
+)
+start_option = click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    default=None,
+    help="Train this model further: a bundle, or the word pretrained.",
+)
+
+
+def output_option(what: str, *, required: bool = True) -> Callable[[F], F]:
+    """Decorator: ``-o`` for the folder that a command writes to."""
+    return click.option(
+        "-o", "--output", metavar="DIR", type=OutputPath(), required=required, help=what
+    )
+
+
+def force_option(what: str) -> Callable[[F], F]:
+    """Decorator: ``--force`` to overwrite ``what``."""
+    return click.option("--force", is_flag=True, help=f"Overwrite {what}.")
 
 
 def config_options(

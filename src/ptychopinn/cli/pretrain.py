@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import (
-    OutputPath,
     backend_options,
     chosen_backend,
     config_options,
+    force_option,
     given,
+    output_option,
+    quiet_option,
+    resume_option,
+    start_option,
 )
 from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
 from ptychopinn.config import (
@@ -29,7 +33,7 @@ from ptychopinn.networks.architecture import CanvasConfig
 if TYPE_CHECKING:
     from ptychopinn.contracts import Progress
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.workflows.models import TrainedModel
+    from ptychopinn.workflows.model import Model
 
 # What is trained is a canvas network, always on known objects.
 MODEL = {
@@ -56,32 +60,17 @@ PER_EPOCH = 100
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for the model bundle wts.h5.zip, the log and the checkpoints.",
-)
+@output_option("Folder for the model bundle wts.h5.zip, the log and the checkpoints.")
 @click.option(
     "--scans",
     type=click.IntRange(min=1),
     default=4000,
     help="Number of simulated scans, each seen once.  [default: 4000]",
 )
-@click.option(
-    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
-)
-@click.option(
-    "--from",
-    "start",
-    metavar="MODEL",
-    default=None,
-    help="Train this model further: a bundle, or the word pretrained.",
-)
-@click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@resume_option
+@start_option
+@force_option("an earlier run in DIR")
+@quiet_option
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
 @config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
@@ -103,13 +92,13 @@ def command(
     loss is reported, schedule and early stopping look at it, and a checkpoint is written. Ctrl-C
     saves what is there; --resume goes on from the last finished epoch with the options of the run.
     """
-    from ptychopinn.workflows.verbs import config_of, open_model, pretrain
+    from ptychopinn.workflows.verbs import open_model, pretrain
 
     layers: list[dict[str, Any]] = [{"training": DEFAULTS}]
     if resume:
         layers.append(earlier_options(output, force))
     elif start is not None:
-        earlier = config_of(open_model(start)).model
+        earlier = open_model(start).config.model
         layers.append({"model": earlier.model_dump(include=MODEL)})
     sections: dict[str, type[Section]] = {
         "model": ModelConfig,
@@ -125,7 +114,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=True)
     with run_in(output, force=force, resume=resume) as run:
 
-        def work(progress: Progress) -> TrainedModel:
+        def work(progress: Progress) -> Model:
             return pretrain(
                 config,
                 scans,

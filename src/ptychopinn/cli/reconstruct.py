@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import OutputPath, backend_options, chosen_backend
+from ptychopinn.cli.options import (
+    backend_options,
+    chosen_backend,
+    force_option,
+    output_option,
+    quiet_option,
+    scan_argument,
+)
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
@@ -17,15 +24,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("scan", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for the reconstruction and its pictures.",
-)
+@scan_argument
+@output_option("Folder for the reconstruction and its pictures.")
 @click.option(
     "--refine",
     type=click.Choice(["auto", "always", "never"]),
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     help="Physics iterations after the network: auto refines object and probe when the probe of "
     "the scan does not fit the data.  [default: auto]",
 )
-@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@force_option("earlier results in DIR")
+@quiet_option
 @uncertainty_option
 @scan_options
 @backend_options(training=False)
@@ -59,7 +59,7 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import logging_to, passes_shown, stderr
+    from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
     from ptychopinn.io.atomic import claimed
@@ -68,15 +68,16 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.machine.interruption import StopFlag
-    from ptychopinn.workflows.verbs import PRETRAINED, reconstruct_with_report
+    from ptychopinn.report.bars import passes_shown
+    from ptychopinn.workflows.verbs import PRETRAINED, reconstruct
 
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        report = reconstruct_with_report(
-            PRETRAINED,
+        result = reconstruct(
             data,
+            PRETRAINED,
             backend=backend,
             execution=execution,
             uncertainty=uncertainty,
@@ -84,14 +85,14 @@ def command(
             progress=passes_shown(console, quiet),
             stop=stop,
         )
-        seconds.update(report.seconds)
+        seconds.update(result.seconds)
         record = {
             "model": PRETRAINED,
             "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": data.M / report.seconds["network"],
+            "patterns_per_s_network": data.M / result.seconds["network"],
             "stopped_by_signal": stop.signal,
         }
         return saved(
-            stop, lambda: write_result(report, output, log_file, record, seconds, begun, quiet)
+            stop, lambda: write_result(result, output, log_file, record, seconds, begun, quiet)
         )

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import (
-    OutputPath,
+    ANY_PATH,
     backend_options,
     chosen_backend,
     config_options,
+    force_option,
     given,
+    output_option,
+    quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
@@ -24,24 +27,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for the refined reconstruction and its pictures.",
-)
+@click.argument("source", type=ANY_PATH)
+@output_option("Folder for the refined reconstruction and its pictures.")
 @click.option(
     "--scan",
     metavar="SCAN",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     default=None,
     help="The scan of the result.  [default: the one it was made from, which it remembers]",
 )
-@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@force_option("earlier results in DIR")
+@quiet_option
 @uncertainty_option
 @scan_options
 @config_options(RefineConfig)
@@ -68,7 +64,7 @@ def command(
     """
     import time
 
-    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
+    from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
     from ptychopinn.cli.stopping import saved
     from ptychopinn.io.atomic import claimed
@@ -87,29 +83,29 @@ def command(
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.machine.interruption import StopFlag
+    from ptychopinn.report.bars import passes_shown
     from ptychopinn.workflows.verbs import refine
 
-    result: Reconstruction | None = None
+    start: Reconstruction | None = None
     if source.is_dir() or source.name == RESULT_FILE:
-        result = load_reconstruction(source)
+        start = load_reconstruction(source)
         if scan is None:
-            scan = scan_of(source if source.is_dir() else source.parent, result)
+            scan = scan_of(source if source.is_dir() else source.parent, start)
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(source if scan is None else scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        with ProgressBar(console, config.passes, quiet, unit="pass", loss="misfit") as bar:
-            report = refine(
-                data,
-                result,
-                config,
-                backend=backend,
-                execution=execution,
-                uncertainty=uncertainty,
-                progress=bar,
-                stop=stop,
-            )
-        seconds.update(report.seconds)
+        found = refine(
+            data,
+            start,
+            config,
+            backend=backend,
+            execution=execution,
+            uncertainty=uncertainty,
+            progress=passes_shown(console, quiet),
+            stop=stop,
+        )
+        seconds.update(found.seconds)
         record = {
             "source": str(source.absolute()),
             "scan": str((source if scan is None else scan).absolute()),
@@ -119,7 +115,7 @@ def command(
         }
         return saved(
             stop,
-            lambda: write_result(report, output, log_file, record, seconds, begun, quiet),
+            lambda: write_result(found, output, log_file, record, seconds, begun, quiet),
         )
 
 

@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from ptychopinn.cli.console import LogFile
-    from ptychopinn.workflows.verbs import ReconstructionReport
+    from ptychopinn.data.reconstruction import Reconstruction
 
 WRITTEN = (
     "reconstruction.h5",
@@ -35,7 +35,7 @@ uncertainty_option = click.option(
 
 
 def write_result(
-    report: ReconstructionReport,
+    result: Reconstruction,
     output: Path,
     log_file: LogFile,
     record: Mapping[str, Any],
@@ -63,7 +63,8 @@ def write_result(
     from ptychopinn.report.figures import save_amplitude, save_phase, save_uncertainty
     from ptychopinn.workflows.verbs import package_versions
 
-    result, fit = report.result, report.misfit
+    fit = result.fit
+    assert fit is not None  # every verb states it
     stage = time.perf_counter()
     numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
     if not isnan(fit.explained):
@@ -72,7 +73,7 @@ def write_result(
     patterns = len(result.positions_px)
     with replacing(output, (*WRITTEN, *OUTDATED)) as new:
         log_file.open(new / "log.txt")
-        _note_work(log_file, report, seconds)
+        _note_work(log_file, result, seconds)
         log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
         result.save(new / "reconstruction.h5")
         save_amplitude(result, new / "reconstructed_amplitude.png", note=note)
@@ -88,7 +89,7 @@ def write_result(
                 "versions": package_versions(),
                 **record,
                 "scan_fingerprint": result.provenance["scan"]["fingerprint"],
-                "backend": report.backend,
+                "backend": result.backend,
                 "patterns": patterns,
                 "stages": result.provenance["stages"],
                 "seconds": seconds,
@@ -112,13 +113,11 @@ def write_result(
         )
 
 
-def _note_work(
-    log_file: LogFile, report: ReconstructionReport, seconds: Mapping[str, float]
-) -> None:
+def _note_work(log_file: LogFile, result: Reconstruction, seconds: Mapping[str, float]) -> None:
     """Write into the log what was done, with what, and how long it took."""
     from ptychopinn.cli.console import command_line
 
-    provenance = report.result.provenance
+    provenance = result.provenance
     log_file.note(logging.INFO, f"ptychopinn {shlex.join(command_line())}")
     source = provenance["scan"]
     log_file.note(

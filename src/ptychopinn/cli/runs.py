@@ -18,7 +18,7 @@ from ptychopinn.io.config_file import read_config_file
 if TYPE_CHECKING:
     from ptychopinn.config import Config
     from ptychopinn.contracts import Progress
-    from ptychopinn.workflows.models import TrainedModel
+    from ptychopinn.workflows.model import Model
 
 CONFIG = "config.json"
 LOG = "log.txt"
@@ -111,7 +111,7 @@ def written_run(
     output: Path,
     config: Config,
     epochs: int,
-    train: Callable[[Progress], TrainedModel],
+    train: Callable[[Progress], Model],
     record: Mapping[str, Any],
     *,
     resume: bool,
@@ -122,12 +122,13 @@ def written_run(
 
     ``run`` is the folder of :func:`run_in`, ``record`` goes into run.json beside the numbers.
     """
-    from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
+    from ptychopinn.cli.console import command_line, logging_to, stderr
+    from ptychopinn.report.bars import ProgressBar
     from ptychopinn.report.importing import load_matplotlib
 
     load_matplotlib()
     from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows.models import package_versions
+    from ptychopinn.workflows.model import package_versions
 
     console = stderr()
     with logging_to(console, quiet) as log_file:
@@ -153,7 +154,7 @@ def written_run(
             losses = {k: list(v) for k, v in model.history.items() if k.endswith("_loss")}
             if any(losses.values()):
                 save_loss_curve(losses, new / "loss.png")
-            manifest = model.bundle.manifest
+            manifest = model.manifest
             write_json(
                 new / "run.json",
                 {

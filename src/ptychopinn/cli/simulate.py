@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import OutputPath, config_options, given
+from ptychopinn.cli.options import (
+    OutputPath,
+    config_file_option,
+    config_options,
+    force_option,
+    given,
+    quiet_option,
+)
 from ptychopinn.config import validated
 from ptychopinn.io.config_file import read_config_file
 from ptychopinn.simulation.config import SimulationConfig
@@ -18,15 +25,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("output", metavar="OUT.h5", type=OutputPath())
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="YAML or JSON file with any of the options below; flags take precedence.",
-)
-@click.option("--force", is_flag=True, help="Overwrite existing files.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@config_file_option
+@force_option("existing files")
+@quiet_option
 @click.option(
     "--preview",
     metavar="PNG",

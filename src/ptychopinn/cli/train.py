@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import (
-    OutputPath,
+    ANY_PATH,
     backend_options,
     chosen_backend,
+    config_file_option,
     config_options,
+    force_option,
     given,
+    output_option,
+    quiet_option,
+    resume_option,
+    start_option,
 )
 from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
 from ptychopinn.cli.scans import open_scan, scan_options
@@ -25,40 +31,17 @@ if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
     from ptychopinn.ops.options import Execution
     from ptychopinn.ops.selector import BackendName
-    from ptychopinn.workflows.models import TrainedModel
+    from ptychopinn.workflows.model import Model
 
 
 @click.command()
-@click.argument(
-    "scans", metavar="SCAN...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=OutputPath(),
-    required=True,
-    help="Folder for the model bundle wts.h5.zip, the log and the checkpoints.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="YAML or JSON file with any of the options below; flags take precedence.",
-)
-@click.option(
-    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
-)
-@click.option(
-    "--from",
-    "start",
-    metavar="MODEL",
-    default=None,
-    help="Train this model further: a bundle, or the word pretrained.",
-)
-@click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.argument("scans", metavar="SCAN...", nargs=-1, required=True, type=ANY_PATH)
+@output_option("Folder for the model bundle wts.h5.zip, the log and the checkpoints.")
+@config_file_option
+@resume_option
+@start_option
+@force_option("an earlier run in DIR")
+@quiet_option
 @click.option(
     "--probe-check/--no-probe-check",
     default=True,
@@ -93,9 +76,9 @@ def command(
     if resume:
         layers.append(earlier_options(output, force))
     elif start is not None:
-        from ptychopinn.workflows.verbs import config_of, open_model
+        from ptychopinn.workflows.verbs import open_model
 
-        layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
+        layers.append({"model": open_model(start).config.model.model_dump(exclude={"mode"})})
     if config_file is not None:
         layers.append(read_config_file(config_file))
     layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
@@ -142,7 +125,7 @@ def run_training(
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
-        def work(progress: Progress) -> TrainedModel:
+        def work(progress: Progress) -> Model:
             return train(
                 scans,
                 config,

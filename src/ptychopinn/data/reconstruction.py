@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError
+from ptychopinn.physics.geometry import position_box
 from ptychopinn.physics.propagators import Propagator
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ptychopinn.evaluation.misfit import Misfit
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +50,13 @@ class Reconstruction:
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.
+    fit : Misfit, optional
+        How well the result explains the patterns, as the verb that made it has found; None for one
+        that was read from a file, whose ``provenance["fit"]`` has the numbers.
+    seconds : mapping from stage to float
+        Wall time of what made it, in seconds; not stored in a file.
+    backend : str, optional
+        Who computed it.
 
     Raises
     ------
@@ -65,6 +78,17 @@ class Reconstruction:
     uncertainty: NDArray[np.float32] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    fit: Misfit | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    backend: str | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.object.shape
+        fit = "" if self.fit is None else f", residual {self.fit.residual:.4f} ({self.fit.verdict})"
+        return (
+            f"Reconstruction({self.name!r}: object {height} x {width}, {len(self.positions_px)} "
+            f"positions, probe {' x '.join(map(str, self.probe.shape))}{fit})"
+        )
 
     def __post_init__(self) -> None:
         check_field(np.asarray(self.object), "object")
@@ -159,6 +183,57 @@ class Reconstruction:
         """Pattern and patch size in pixels."""
         return int(self.probe.shape[-1])
 
+    @property
+    def amplitude(self) -> NDArray[np.float32]:
+        """abs(object), (H, W)."""
+        return np.abs(self.object)
+
+    @property
+    def phase(self) -> NDArray[np.float32]:
+        """angle(object) in radians, (H, W). Its mean is arbitrary: no pattern fixes it."""
+        return np.angle(self.object)
+
+    def crop(self, margin_px: int = 0) -> Reconstruction:
+        """The same on the box of scan positions, where the object is well determined.
+
+        ``margin_px`` pixels are added on each side, as far as the canvas reaches. ``origin_px``
+        says where the smaller canvas lies; the outer patches leave it, so that it cannot predict
+        their patterns.
+
+        Raises
+        ------
+        InputError
+            When the margin is no whole number of pixels from 0, or no pixel is left.
+        """
+        if not isinstance(margin_px, int | np.integer) or margin_px < 0:
+            raise InputError(
+                f"margin_px must be a whole number of pixels from 0, received {margin_px!r}; give "
+                "0 for the box of scan positions itself."
+            )
+        low, high = position_box(self.positions_px - self.origin_px)
+        low = np.maximum(low - margin_px, 0)
+        high = np.minimum(high + margin_px, self.object.shape)
+        if (high <= low).any():
+            raise InputError(
+                "the box of scan positions must hold at least one pixel of the object, received "
+                "positions on one line or beside it; give a margin_px."
+            )
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        return replace(
+            self,
+            object=self.object[box],
+            weight=self.weight[box],
+            uncertainty=None if self.uncertainty is None else self.uncertainty[box],
+            origin_px=self.origin_px + low,
+        )
+
+    def plot(self) -> Figure:
+        """Amplitude and phase side by side, as a figure of matplotlib that no window belongs to."""
+        # Pictures are floors above values; this and save are the steps up.
+        from ptychopinn.report.plots import amplitude_and_phase
+
+        return amplitude_and_phase(self)
+
     def save(self, path: str | Path, force: bool = False) -> Path:
         """Write the result; returns the file's path (see
         :func:`ptychopinn.io.reconstructions.save_reconstruction`).
@@ -168,7 +243,7 @@ class Reconstruction:
         InputError
             When the file exists and ``force`` is False, or the folder cannot be written to.
         """
-        # Files are a floor above values; this is the one step up.
+        # Files are a floor above values.
         from ptychopinn.io.reconstructions import save_reconstruction
 
         return save_reconstruction(self, path, force)

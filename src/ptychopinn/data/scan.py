@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from ptychopinn.data.experiment import Propagation, check_propagation, propagato
 from ptychopinn.errors import InputError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
+
+Unit = Literal["px", "m", "mm", "um", "nm"]
 
 N_MIN, N_MAX = 32, 512
 # Beyond, float64 cannot tell two neighbouring counts apart, and a file no longer holds the sum.
@@ -119,6 +121,13 @@ class Scan:
     name: str = "scan"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        known = "" if self.object is None else f", object {' x '.join(map(str, self.object.shape))}"
+        return (
+            f"Scan({self.name!r}: {self.M} patterns of {self.N} x {self.N}, "
+            f"{self.diffraction.dtype}, probe {' x '.join(map(str, self.probe.shape))}{known})"
+        )
+
     def __post_init__(self) -> None:
         shape = tuple(self.diffraction.shape)
         if len(shape) != 3 or shape[1] != shape[2]:
@@ -200,6 +209,67 @@ class Scan:
         object.__setattr__(self, "probe", probe)
         object.__setattr__(self, "object", obj)
         object.__setattr__(self, "mask", mask)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        counts: Any,
+        positions: Any,
+        probe: Any = None,
+        *,
+        unit: Unit = "px",
+        pixel_size_m: float | None = None,
+        scale_probe: bool = True,
+        order: Literal["yx", "xy"] = "yx",
+        object: Any = None,
+        mask: Any = None,
+        energy_eV: float | None = None,
+        distance_m: float | None = None,
+        propagation: Propagation = "far-field",
+        focus_distance_m: float | None = None,
+        name: str = "scan",
+    ) -> Scan:
+        """A scan of arrays in any units, treated as :func:`ptychopinn.load_scan` treats a file.
+
+        Parameters
+        ----------
+        counts : (M, N, N) photon counts of any real type, zero frequency at pixel [N/2, N/2].
+        positions : (M, 2) where patch pixel [N/2, N/2] sits, in ``unit``, columns in ``order``.
+        probe : (N, N) or incoherent modes (P, N, N), complex.
+        unit : "px" for object pixels, else "m", "mm", "um" or "nm", which need ``pixel_size_m``.
+            Any origin will do, unless an ``object`` is given: then it is its pixel [0, 0].
+        scale_probe : scale the probe so that its counts through vacuum are the mean counts of the
+            patterns, and the object so that both give the measured counts. Without it the probe is
+            in sqrt(counts) already, and it is checked that it does not contradict the patterns.
+        order : "yx" for rows before columns, "xy" for the other order.
+        object, mask, energy_eV, distance_m, propagation, focus_distance_m, name : as the attributes
+            of the scan; the mask is True at good pixels.
+
+        Raises
+        ------
+        InputError
+            When there is no probe, an array is of another shape or unit, or they contradict each
+            other.
+        """
+        # Units are converted in one place, a floor above values.
+        from ptychopinn.io.in_memory import scan_from_arrays
+
+        return scan_from_arrays(
+            counts,
+            positions,
+            probe,
+            unit=unit,
+            order=order,
+            scale_probe=scale_probe,
+            pixel_size_m=pixel_size_m,
+            object=object,
+            mask=mask,
+            energy_eV=energy_eV,
+            distance_m=distance_m,
+            propagation=propagation,
+            focus_distance_m=focus_distance_m,
+            name=name,
+        )
 
     @property
     def M(self) -> int:

@@ -13,6 +13,7 @@ from ptychopinn.data.normalization import counts_of_photon
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
+from ptychopinn.machine.memory import check_memory
 from ptychopinn.machine.threads import available
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
@@ -134,6 +135,23 @@ def predict(
         result.propagator,
         max(1, _BATCH_VALUES // result.probe.size),
     )
+
+
+def predict_patterns(result: Reconstruction) -> NDArray[np.float32]:
+    """Expected counts (M, N, N) at the positions of the result, zero frequency at [N/2, N/2].
+
+    All at once; :func:`predict` gives them in batches.
+
+    Raises
+    ------
+    InputError
+        When a patch leaves the canvas, as after ``crop``, or the patterns do not fit into memory.
+    """
+    m, n = len(result.positions_px), result.N
+    check_memory(
+        4 * m * n * n, f"the {m} patterns of {n} x {n} pixels", "predict fewer positions at a time"
+    )
+    return np.concatenate([frames for _, frames in predict(result)])
 
 
 def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | None:

@@ -109,7 +109,7 @@ def _link(temporaries: Sequence[Path], targets: Sequence[Path]) -> None:
                 other.unlink(missing_ok=True)
             raise InputError(
                 f"the output '{target}' must be a new file, received one that exists; choose "
-                "another name or add --force to overwrite."
+                "another name or add force=True to overwrite."
             ) from error
         done.append(target)
         _to_disk(target.parent)
@@ -361,7 +361,7 @@ def refuse_existing(directory: Path, names: Iterable[str], force: bool) -> None:
     if present and not force:
         raise InputError(
             f"the output folder '{directory}' must not hold earlier results, received one with "
-            f"{', '.join(present)}; choose another folder or add --force to overwrite."
+            f"{', '.join(present)}; choose another folder or add force=True to overwrite."
         )
 
 

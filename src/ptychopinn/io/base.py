@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.scan import PatternArray, check_field
 from ptychopinn.errors import InputError
 from ptychopinn.io.reading import guarded
@@ -21,6 +22,8 @@ BZIP2_SIGNATURE = b"BZh"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 BATCH_BYTES = 32 * 2**20
+# Positions in metres are at most centimetres; in pixels a scan extends over several.
+METRES_BELOW = 1e-2
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class ScanFields:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
+    propagation: Propagation = "far-field"
+    focus_distance_m: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -123,3 +128,13 @@ def probe_modes(probe: NDArray[Any], where: str) -> NDArray[Any]:
             f"{probe.shape}; choose one set and drop the other axes."
         )
     return probe.reshape(shape if len(shape) == 3 else (1, *shape))
+
+
+def refuse_metres(positions: NDArray[np.float64], where: str) -> None:
+    """Raise InputError for positions (M, 2) that are said to be pixels and look like metres."""
+    if len(positions) > 1 and np.abs(positions).max() < METRES_BELOW:
+        raise InputError(
+            f"{where} must be in object pixels, received numbers up to "
+            f"{np.abs(positions).max():.3g} only, which look like metres; divide them by the pixel "
+            "size of the object."
+        )

@@ -11,7 +11,6 @@ import numpy as np
 
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
-    checked_scan,
     cxi,
     find_format,
     fold_slice,
@@ -20,7 +19,6 @@ from ptychopinn.io import (
     ptychodus_product,
     ptychodus_scan,
     ptychodus_training,
-    read_fields,
     save_scan,
     scan_of,
 )
@@ -30,6 +28,7 @@ from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.probes import read_probe
 from ptychopinn.io.record import Product, Record, lost, pixel_known
 from ptychopinn.io.record_scan import SCAN_KEEPS, consecutive, record_of_fields, scan_fields
+from ptychopinn.io.scans import checked_scan, read_fields
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -72,7 +71,8 @@ def target_format(source: Path, target: Path, *, patterns: bool) -> Target:
     if suffix not in (".npz", *native.SUFFIXES):
         raise InputError(
             "the name of the target must end in .h5, .hdf5, .npz, .cxi, _dp.hdf5, or name a "
-            f"folder, received '{target}' for '{source}'; rename it or say --to FORMAT."
+            f"folder, received '{target}' for '{source}'; rename it, or say the format with "
+            "the option to."
         )
     if not patterns or target.stem.lower() == "product":
         return "product"
@@ -121,8 +121,8 @@ def convert(
     if known.NAME in _RECORDS:
         if units is not None or photons is not None:
             raise InputError(
-                f"--units and --photons are meant for NPZ scans, received '{start}' in the format "
-                f"{known.NAME}, which stores photon counts; leave them out."
+                f"option units and option photons are meant for NPZ scans, received '{start}' in "
+                f"the format {known.NAME}, which stores photon counts; leave them out."
             )
         record = _RECORDS[known.NAME].read_record(start)
         record = Record(record.patterns, _changed(record.product, probe, given))
@@ -155,7 +155,7 @@ def convert(
     if in_metres and record.product.object_pixel_m is not None and not pixel_known(record.product):
         losses.append(
             "that the pixel size is unknown (other programs will read 1 m; give it with "
-            "--pixel-size-m)"
+            "pixel_size_m)"
         )
     if chosen == "native":
         if fields is None:
@@ -196,12 +196,12 @@ def _check_name(chosen: str, path: Path) -> None:
             raise InputError(
                 f"the target of the format ptychodus must name a folder or "
                 f"{ptychodus_scan.DIFFRACTION}, received '{path}'; rename it, or choose another "
-                "format with --to."
+                "format with the option to."
             )
     elif suffix not in ENDINGS[chosen]:
         raise InputError(
             f"the target of the format {chosen} must end in {' or '.join(ENDINGS[chosen])}, "
-            f"received '{path}'; rename it, or choose another format with --to."
+            f"received '{path}'; rename it, or choose another format with the option to."
         )
     elif path.is_dir():
         raise InputError(f"a file was expected as target, received the folder '{path}'; rename it.")

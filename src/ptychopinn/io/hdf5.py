@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.links import Tree
@@ -236,3 +237,21 @@ def holds(path: Path, *names: str) -> bool:
         return False
     with reading(path) as file:
         return all(file.shape(name) is not None for name in names)
+
+
+def propagation_of(file: Reader, name: str) -> Propagation:
+    """What the attribute ``propagation`` of an item says; files without it are of the far field.
+
+    Raises
+    ------
+    InputError
+        When it says something else.
+    """
+    stored = file.attribute_text(name, "propagation", "far-field")
+    known: dict[str, Propagation] = {word: word for word in get_args(Propagation)}
+    if stored not in known:
+        raise InputError(
+            f"propagation must be one of {', '.join(known)}, received {shown(stored)} in "
+            f"'{file.path}'; install a newer ptychopinn."
+        )
+    return known[stored]

@@ -3,7 +3,8 @@
 Layout (format version 1)::
 
     attrs         format = "ptychopinn-scan", format_version, name, provenance (JSON),
-                  [pixel_size_m], [energy_eV], [distance_m]
+                  [pixel_size_m], [energy_eV], [distance_m], [focus_distance_m],
+                  [propagation] = "near-field"
     diffraction   (M, N, N) uint16, uint32 or float32, one chunk per pattern; units "photon counts"
     positions_px  (M, 2) float64; units "object pixels", order "y, x"
     probe         (P, N, N) complex64; units "sqrt(counts)"
@@ -30,7 +31,7 @@ from ptychopinn.io.base import (
     probe_modes,
 )
 from ptychopinn.io.counts import smallest_dtype
-from ptychopinn.io.hdf5 import Reader, hdf5_format, reading
+from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.reading import parse_json
 
@@ -40,7 +41,7 @@ DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
 FORMAT = "ptychopinn-scan"
 FORMAT_VERSION = 1
 SUFFIXES = (".h5", ".hdf5")
-NUMBERS = ("pixel_size_m", "energy_eV", "distance_m")
+NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m")
 UNITS = {
     "diffraction": "photon counts",
     "positions_px": "object pixels",
@@ -131,13 +132,11 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read everything but the patterns, which stay on disk as :class:`LazyPatterns`."""
     if options.units == "amplitude":
         raise InputError(
-            f"'{path}' states its units, photon counts, received units='amplitude' "
-            "(--units amplitude); leave that out."
+            f"'{path}' states its units, photon counts, received units='amplitude'; leave that out."
         )
     if options.photons is not None:
         raise InputError(
-            f"'{path}' states its counts, received photons={options.photons:.6g} (--photons); "
-            "leave that out."
+            f"'{path}' states its counts, received photons={options.photons:.6g}; leave that out."
         )
     with reading(path) as file:
         version = file.attribute_number("/", "format_version")
@@ -166,6 +165,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             object=file.optional("object", "cf"),
             mask=file.optional("mask", "biu"),
             provenance=_provenance(file),
+            propagation=propagation_of(file, "/"),
             **{key: _number(file, key) for key in NUMBERS},
         )
 
@@ -231,6 +231,8 @@ def _write(file: NewFile, scan: Scan, provenance: str) -> None:
             # Of fixed length: text of any other length lies outside the checksummed structure.
             "provenance": np.bytes_(provenance.encode()),
             **{key: float(value) for key, value in numbers.items() if value is not None},
+            # Of the near field only, so that files of the far field are as they always were.
+            **({} if scan.propagation == "far-field" else {"propagation": scan.propagation}),
         },
     )
     _write_patterns(file, scan)

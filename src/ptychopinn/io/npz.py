@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
+from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes, refuse_metres
 from ptychopinn.io.counts import to_counts
 from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.npz_members import Archive, is_archive
@@ -52,9 +52,6 @@ KEEPS = frozenset(
     }
 )
 EXPERIMENT = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
-
-# Positions in metres are at most centimetres; in pixels a scan extends over several.
-METRES_BELOW = 1e-2
 
 _log = logging.getLogger("ptychopinn.io")
 
@@ -138,7 +135,7 @@ def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     assert patterns is not None
     if product.probe is None:
         raise InputError(
-            "an NPZ scan needs a probe, received a scan without; give it with --probe FILE:KEY."
+            "an NPZ scan needs a probe, received a scan without; give it with the option probe."
         )
     obj = thin_object(product)
     shape = (0, 0) if product.object is None else product.object.shape[-2:]
@@ -189,12 +186,7 @@ def _positions(archive: Archive) -> NDArray[np.float64]:
             f"{len(y)} and {len(x)}; store one position per pattern."
         )
     positions = np.stack([y, x], axis=1)
-    if len(positions) > 1 and np.abs(positions).max() < METRES_BELOW:
-        raise InputError(
-            f"positions in '{archive.path}' must be in object pixels, received numbers up to "
-            f"{np.abs(positions).max():.3g} only, which look like metres; divide them by the pixel "
-            "size of the object."
-        )
+    refuse_metres(positions, f"positions in '{archive.path}'")
     return positions
 
 

@@ -101,7 +101,7 @@ def flat(product: Product) -> dict[str, Any]:
     ):
         raise InputError(
             "a ptychodus product needs probe, object, its centre and its pixel size, received a "
-            "scan without; give the probe with --probe FILE:KEY, or choose another format."
+            "scan without; give the probe with the option probe, or choose another format."
         )
     (center_y, center_x), (height, width) = product.center_m, product.object_pixel_m
     probe_height, probe_width = product.probe_pixel_m or product.object_pixel_m

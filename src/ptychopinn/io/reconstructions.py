@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.errors import InputError, brief, shown
+from ptychopinn.errors import InputError, brief
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
-from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.io.hdf5 import Reader, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.reading import kind_of, parse_json
 from ptychopinn.io.record import Product, pixel_known
@@ -172,25 +170,13 @@ def _read(file: Reader) -> Reconstruction:
         pixel_size_m=file.attribute_number("object", "pixel_width_m") if known else None,
         energy_eV=file.attribute_number("/", "photon_energy_eV") or None,
         distance_m=file.attribute_number("/", "detector_object_distance_m") or None,
-        propagation=_propagation(file),
+        propagation=propagation_of(file, GROUP),
         focus_distance_m=file.attribute_number("/", "focus_object_distance_m", 0.0) or None,
         losses=file.array("loss_values"),
         uncertainty=file.optional(f"{GROUP}/uncertainty"),
         name=file.attribute_text("/", "name"),
         provenance=provenance,
     )
-
-
-def _propagation(file: Reader) -> Propagation:
-    # Files of earlier versions are all of the far field.
-    stored = file.attribute_text(GROUP, "propagation") or "far-field"
-    known = {name: name for name in get_args(Propagation)}
-    if stored not in known:
-        raise InputError(
-            f"propagation must be one of {', '.join(known)}, received {shown(stored)}; install a "
-            "newer ptychopinn."
-        )
-    return known[stored]
 
 
 def _of_product(product: Product) -> Reconstruction:

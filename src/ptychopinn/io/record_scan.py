@@ -133,8 +133,8 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         )
     if options.units == "amplitude" or options.photons is not None:
         raise InputError(
-            f"'{path}' is in a format that stores photon counts, received --units amplitude or "
-            "--photons; leave that out."
+            f"'{path}' is in a format that stores photon counts, received units='amplitude' or "
+            "photons=...; leave that out."
         )
     if not product.metadata["far_field"]:
         raise InputError(
@@ -154,7 +154,7 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         if product.probe is None:
             raise InputError(
                 f"a scan needs a probe, received '{path}' without one; give it with "
-                "--probe FILE:KEY."
+                "the option probe, as FILE:KEY."
             )
         probe = probe_modes(product.probe[0], f"the probe in '{path}'")
     provenance: dict[str, Any] = {**changes}

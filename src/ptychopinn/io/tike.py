@@ -45,8 +45,8 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the one view (angle) of the file."""
     if options.units == "amplitude":
         raise InputError(
-            f"'{path}' is in the tike format, which stores counts, received units='amplitude' "
-            "(--units amplitude); leave that out."
+            f"'{path}' is in the tike format, which stores counts, received units='amplitude'; "
+            "leave that out."
         )
     with Archive(path) as archive:
         data = archive.numbers("data")

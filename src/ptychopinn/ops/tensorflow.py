@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -98,7 +98,7 @@ class TensorflowOps(Ops):
         use_threads(self.execution.threads)
         self.device = device_of(self.execution)
         self._workers: Workers | None = None
-        # One graph for each function and kind of arguments serves arrays of all sizes.
+        # Graphs of functions that hold weights: they end with their model.
         self._graphs: dict[Any, Any] = {}
 
     # --- arrays in and out ------------------------------------------------------------------------
@@ -318,15 +318,20 @@ class TensorflowOps(Ops):
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not tf.executing_eagerly():
             return function(self, *arguments)
-        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(arguments)]
-        kinds = tuple(type(x) for x in arguments)
-        key = (function, kinds, tuple((x.dtype, len(x.shape)) for x in flat))
-        graph = self._graphs.get(key)
+        flat = [
+            x if isinstance(x, tf.__internal__.EagerTensor) else tf.convert_to_tensor(x)
+            for x in tf.nest.flatten(arguments)
+        ]
+        kinds = tuple(map(type, arguments))
+        key = (function, kinds, tuple((x.dtype, x.ndim) for x in flat))
+        of_a_model = "<locals>" in function.__qualname__ or hasattr(function, "__self__")
+        graphs = self._graphs if of_a_model else _graphs_on(self.device)
+        graph = graphs.get(key)
         if graph is None:
-            specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in key[2]]
+            specs = [tf.TensorSpec([None] * x.ndim, x.dtype) for x in flat]
             signature = tf.nest.pack_sequence_as(arguments, specs)
             traced = tf.function(partial(function, self), autograph=False)
-            graph = self._graphs[key] = traced.get_concrete_function(*signature)
+            graph = graphs[key] = traced.get_concrete_function(*signature)
         # The short way, which checks no arguments and knows no derivatives.
         found = graph.inference_fn.call_flat(*flat)
         return tf.nest.pack_sequence_as(graph.structured_outputs, found)
@@ -473,6 +478,15 @@ def _half_spectrum(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         return tf.signal.irfft2d(upstream * tf.complex(factor, tf.zeros_like(factor)), size)
 
     return tf.signal.rfft2d(values), adjoint
+
+
+@cache
+def _graphs_on(device: str) -> dict[Any, Any]:
+    """Of each function and kind of arguments the graph, for arrays of all sizes.
+
+    Those of functions of modules outlive a call: to trace them again takes as long as a small scan.
+    """
+    return {}
 
 
 def _regrouped(x: Tensor, first: int) -> Tensor:

@@ -43,6 +43,13 @@ def canvas_for(
     return (height, width), low
 
 
+def position_box(positions_px: Real) -> tuple[Index, Index]:
+    """First pixel (2,) of the box that the positions span, and the one behind its last."""
+    positions = np.asarray(positions_px, dtype=np.float64)
+    low = np.ceil(positions.min(axis=0) - 1e-6).astype(np.int64)
+    return low, np.floor(positions.max(axis=0) + 1e-6).astype(np.int64) + 1
+
+
 @dataclass(frozen=True, eq=False)
 class Places:
     """Where patches lie on a canvas.

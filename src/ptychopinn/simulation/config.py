@@ -32,7 +32,7 @@ class SimulationConfig(Section):
     object_file: Path | None = Field(
         None,
         validate_default=True,
-        description="NPY, NPZ or HDF5 file with the object, for --object file: complex values are "
+        description="NPY, NPZ or HDF5 file with the object, for the object 'file': complex values are "
         "used as they are, a real image is mapped to the amplitude and phase ranges.",
     )
     amplitude: tuple[float, float] = Field(
@@ -45,7 +45,7 @@ class SimulationConfig(Section):
         1.0, gt=0, le=10, description="Lines or points per area, relative to the usual number."
     )
     spectrum_exponent: float = Field(
-        3.0, ge=0, le=6, description="b in the power spectrum 1/k^b of --object grf."
+        3.0, ge=0, le=6, description="b in the power spectrum 1/k^b of the object 'grf'."
     )
     blur_px: float = Field(
         0.9, ge=0, le=10, description="Gaussian blur of the object (sigma), which limits its band."
@@ -57,7 +57,7 @@ class SimulationConfig(Section):
     probe_file: Path | None = Field(
         None,
         validate_default=True,
-        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for --probe file.",
+        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for the probe 'file'.",
     )
     modes: int = Field(1, ge=1, le=8, description="Number of mutually incoherent probe modes.")
     mode_decay: float = Field(

@@ -69,7 +69,7 @@ def check_preview(path: Path, force: bool) -> Path:
     if path.exists() and not force:
         raise InputError(
             f"the preview must be a new file, received '{path}' which exists; "
-            "choose another name or add --force to overwrite."
+            "choose another name or add force=True to overwrite."
         )
     return path
 

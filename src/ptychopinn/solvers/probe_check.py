@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.sampling import nearest_groups
+from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.noise import POOR_EXCESS, noise_of_amplitude
@@ -77,11 +78,11 @@ def better_orientation(prepared: PreparedScan, found: ProbeCheck) -> tuple[str, 
     return (words, residual) if found.residual - residual > least else None
 
 
-def check_probe(prepared: PreparedScan) -> ProbeCheck:
-    """Run the physics iterations on the patterns around the middle of the scan.
-
-    ``prepared`` is a scan with its scales (:func:`ptychopinn.data.normalization.prepare`).
+def check_probe(scan: Scan | PreparedScan) -> ProbeCheck:
+    """Run the physics iterations on the patterns around the middle of the scan, or of a scan with
+    its scales (:func:`ptychopinn.data.normalization.prepare`), which then need not be found again.
     """
+    prepared = prepare(scan) if isinstance(scan, Scan) else scan
     scan = prepared.scan
     count = min(PATTERNS, scan.M)
     middle = np.median(scan.positions_px, axis=0)

@@ -97,7 +97,7 @@ def execution_for(
     if uncertainty:
         raise InputError(
             "an uncertainty is calibrated for the engine physics only, received the engine ptychi; "
-            "leave --uncertainty out."
+            "leave out uncertainty=True."
         )
     if backend not in (None, "pytorch") or not isinstance(execution, TorchExecution | None):
         raise InputError(

@@ -95,12 +95,12 @@ class GroupPlan:
                 raise InputError(
                     f"scan {number} must leave at least {c} training patterns for one group, "
                     f"received "
-                    f"{len(inner)}; use more patterns or a smaller --gridsize."
+                    f"{len(inner)}; use more patterns, or lower the option gridsize."
                 )
             if 0 < len(outer) < c:
                 raise InputError(
                     f"scan {number} must hold out at least {c} patterns for one group, received "
-                    f"{len(outer)}; raise --validation-fraction or set it to 0."
+                    f"{len(outer)}; raise validation_fraction or set it to 0."
                 )
 
     @property

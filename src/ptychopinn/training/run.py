@@ -99,7 +99,7 @@ def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
     if not path.exists():
         raise InputError(
             f"resume needs a finished epoch of an earlier run, received none at '{path}'; start "
-            "again with force instead."
+            "again with force=True instead."
         )
     checkpoint = read_checkpoint(path)
     earlier = _backend_of(path, checkpoint)

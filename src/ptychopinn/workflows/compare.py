@@ -19,6 +19,8 @@ from ptychopinn.evaluation.alignment import align, cut, scan_box
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.solvers import ptychi
+from ptychopinn.workflows.listening import Listening, stages_of
+from ptychopinn.workflows.results import check_scan
 from ptychopinn.workflows.verbs import reconstruct, refine
 
 # What may follow a model, or start from nothing.
@@ -75,14 +77,17 @@ def parse_method(text: str) -> Method:
 
 def compare(
     scan: Scan,
-    methods: Sequence[Method],
+    methods: Sequence[Method | str],
     *,
     backend: BackendName | None = None,
     execution: Execution | None = None,
     truth: Scan | None = None,
+    progress: Listening = None,
 ) -> list[Row]:
     """Reconstruct the scan with every method and score the results.
 
+    A method is :func:`parse_method` of a text: a model, ``"refine"``, or a model followed by it,
+    as in ``["pretrained", "pretrained+refine"]``.
     ``truth`` is a scan with the true object. The object of a simulated scan is its truth; that of
     a measured one is a guess or an earlier result, and nothing is scored against it.
 
@@ -92,22 +97,30 @@ def compare(
         When a model cannot be read or does not fit the scan, or pty-chi is asked for and not
         installed.
     """
-    if any(m.refinement is not None and m.refinement.engine == "ptychi" for m in methods):
+    check_scan(scan, methods, "compare(scan, methods)")
+    stages = stages_of(progress)
+    parsed = [parse_method(m) if isinstance(m, str) else m for m in methods]
+    if any(m.refinement is not None and m.refinement.engine == "ptychi" for m in parsed):
         ptychi.require()
     truth = known_truth(scan) if truth is None else truth
     rows = []
-    for method in methods:
+    for method in parsed:
         begun = time.perf_counter()
         result = None
         if method.model is not None:
             result = reconstruct(
-                method.model, scan, backend=backend, execution=execution, refine="never"
+                scan,
+                method.model,
+                refine="never",
+                backend=backend,
+                execution=execution,
+                progress=stages,
             )
         if method.refinement is not None:
             who: dict[str, Any] = {"backend": backend, "execution": execution}
             if method.refinement.engine == "ptychi":
                 who = {"execution": ptychi.obeyed(execution)}
-            result = refine(scan, result, method.refinement, **who).result
+            result = refine(scan, result, method.refinement, progress=stages, **who)
         assert result is not None  # a method has at least one of the two
         seconds = time.perf_counter() - begun
         scores = evaluate(result, truth=truth, data=scan).metrics

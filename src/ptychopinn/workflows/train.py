@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ptychopinn.config import Config
-from ptychopinn.contracts import SILENT, Progress
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
@@ -22,7 +22,9 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
-from ptychopinn.workflows.models import TrainedModel, config_of, open_model, package_versions
+from ptychopinn.workflows.listening import Listening, stages_of
+from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
+from ptychopinn.workflows.results import check_scan
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +37,10 @@ def train(
     directory: str | Path | None = None,
     execution: Execution | None = None,
     resume: bool = False,
-    start: TrainedModel | Bundle | str | Path | None = None,
+    start: AnyModel | None = None,
     probe_check: bool = True,
-    progress: Progress = SILENT,
-) -> TrainedModel:
+    progress: Listening = None,
+) -> Model:
     """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
 
     Parameters
@@ -54,6 +56,8 @@ def train(
         new network when not given. The options of its network must be those of ``config``.
     probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
         reversed (see :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported.
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
+        every epoch; nothing is shown when not given.
 
     Raises
     ------
@@ -62,7 +66,11 @@ def train(
     TrainingError
         When training collapses, diverges or meets a NaN.
     """
-    chosen = [scans] if isinstance(scans, Scan) else list(scans)
+    several = isinstance(scans, Sequence) and not isinstance(scans, str)
+    chosen: list[Scan] = [*cast(Any, scans)] if several else [cast(Any, scans)]
+    for scan in chosen:
+        check_scan(scan, config, "train(scans, config)")
+    stages = stages_of(progress, "epoch", "loss")
     config = complete(Config() if config is None else config, chosen)
     if resume and backend is None and directory is not None:
         backend = run.backend_of_run(Path(directory))
@@ -73,7 +81,10 @@ def train(
     parent = None if start is None else open_model(start)
     weights = None if parent is None else _weights_for(parent, config)
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as temporary:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        stages(config.training.epochs) as listener,
+    ):
         outcome = run.train(
             xp,
             prepared,
@@ -81,7 +92,7 @@ def train(
             Path(temporary if directory is None else directory),
             resume=resume,
             start=weights,
-            progress=progress,
+            progress=listener,
         )
     seconds = time.perf_counter() - begun
     assert backend != "numpy"  # choose() has refused it
@@ -106,7 +117,7 @@ def train(
         metrics=dict(metrics_at_best(outcome.history)),
     )
     bundle = Bundle(manifest, outcome.weights, outcome.probe)
-    return TrainedModel(bundle, outcome.history, seconds, outcome.stopped_by)
+    return Model(bundle, outcome.history, seconds, outcome.stopped_by)
 
 
 def pretrain(
@@ -117,9 +128,9 @@ def pretrain(
     directory: str | Path | None = None,
     execution: Execution | None = None,
     resume: bool = False,
-    start: TrainedModel | Bundle | str | Path | None = None,
-    progress: Progress = SILENT,
-) -> TrainedModel:
+    start: AnyModel | None = None,
+    progress: Listening = None,
+) -> Model:
     """Train a canvas network on simulated scans of every kind, with their known objects.
 
     Each of the ``scans`` is drawn on the fly and seen once (see
@@ -129,7 +140,7 @@ def pretrain(
     ----------
     config : the network, and how it is optimised; a hundred scans count as an epoch.
     scans : how many, from the start of the run.
-    backend, execution, resume, start : as in :func:`train`.
+    backend, execution, resume, start, progress : as in :func:`train`.
     directory : where checkpoints and logs go; nowhere when not given.
 
     Raises
@@ -147,15 +158,17 @@ def pretrain(
     parent = None if start is None else open_model(start)
     weights = None if parent is None else _weights_for(parent, config)
     begun = time.perf_counter()
-    outcome = pretraining.pretrain(
-        get_ops(backend, execution),
-        config,
-        scans,
-        folder,
-        resume=resume,
-        start=weights,
-        progress=progress,
-    )
+    stages = stages_of(progress, "epoch", "loss")
+    with stages(math.ceil(scans / pretraining.REPORT)) as listener:
+        outcome = pretraining.pretrain(
+            get_ops(backend, execution),
+            config,
+            scans,
+            folder,
+            resume=resume,
+            start=weights,
+            progress=listener,
+        )
     seconds = time.perf_counter() - begun
     assert backend != "numpy"  # choose() has refused it
     manifest = Manifest(
@@ -173,10 +186,10 @@ def pretrain(
     # Every bundle holds a probe; this network was trained with a new one in every scan.
     probe = pretraining.drawn_scan(config.training.seed, 0).scan.probe
     bundle = Bundle(manifest, outcome.weights, probe)
-    return TrainedModel(bundle, outcome.history, seconds, outcome.stopped_by)
+    return Model(bundle, outcome.history, seconds, outcome.stopped_by)
 
 
-def _lineage(parent: Bundle | None) -> dict[str, Any]:
+def _lineage(parent: Model | None) -> dict[str, Any]:
     """What the manifest of a model says of the one that it was trained from, back to the first."""
     if parent is None:
         return {}
@@ -184,14 +197,14 @@ def _lineage(parent: Bundle | None) -> dict[str, Any]:
     return {"parent": manifest.model_dump(mode="json", include={"created", "seed", "statistics"})}
 
 
-def _weights_for(bundle: Bundle, config: Config) -> Weights:
+def _weights_for(model: Model, config: Config) -> Weights:
     """The weights of a model for a network with these options."""
-    if describe(config_of(bundle).model) != describe(config.model):
+    if describe(model.config.model) != describe(config.model):
         raise InputError(
             "a model is trained further with its own network, received other options of it; leave "
-            "those out, or start without --from."
+            "those out, or leave out the option start."
         )
-    return bundle.weights
+    return model.weights
 
 
 def complete(config: Config, scans: Sequence[Scan]) -> Config:
@@ -221,7 +234,7 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
             f"the positions must be (y, x) along the axes of the patterns, received those of "
             f"'{prepared.scan.name}' with which plain physics steps leave a residual of "
             f"{result.residual:.3g}, and {turned[1]:.3g} with {turned[0]}; correct the positions, "
-            "or train all the same with --no-probe-check."
+            "or train all the same with probe_check=False."
         )
     if not result.fits and refuse and not config.training.probe_trainable:
         raise InputError(
@@ -229,7 +242,7 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
             f"plain "
             f"physics steps leave a residual of {result.residual:.3f} where photon noise alone "
             f"gives "
-            f"{result.expected:.3f}; give a better one with --probe FILE:KEY, refine it with "
-            "--probe-trainable, or train all the same with --no-probe-check."
+            f"{result.expected:.3f}; give a better one with the option probe, refine it with "
+            "probe_trainable=True, or train all the same with probe_check=False."
         )
     return result

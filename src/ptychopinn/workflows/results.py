@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,35 +16,40 @@ from ptychopinn.data.fingerprint import difference, recorded
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation import uncertainty
-from ptychopinn.evaluation.misfit import Misfit, misfit
+from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.selector import BackendName
-from ptychopinn.workflows.models import package_versions
+from ptychopinn.workflows.model import package_versions
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class ReconstructionReport:
-    """A reconstruction, how well it explains the patterns, how long each stage took (s), and who
-    computed it."""
+def check_scan(scan: Any, second: Any, call: str) -> None:
+    """Raise InputError unless the first argument of ``call`` is a scan."""
+    if isinstance(scan, Scan):
+        return
+    if isinstance(second, Scan):
+        raise InputError(f"the scan comes first, received {_kind(scan)} before it; write {call}.")
+    raise InputError(
+        f"a Scan was expected first, received {_kind(scan)}; read one with load_scan, make one "
+        f"with Scan.from_arrays, and write {call}."
+    )
 
-    result: Reconstruction
-    misfit: Misfit
-    seconds: Mapping[str, float]
-    backend: BackendName
+
+def _kind(value: Any) -> str:
+    return shown(value) if isinstance(value, str | Path) else f"one of {type(value).__name__}"
 
 
 def with_uncertainty(
     stop: StopFlag,
-    report: ReconstructionReport,
+    result: Reconstruction,
     scan: Scan,
     run: Callable[[Scan], Reconstruction],
     factor: float,
-) -> ReconstructionReport:
-    """The report with an uncertainty, or as it is when ``stop`` is or gets set."""
+) -> Reconstruction:
+    """The result with an uncertainty, or as it is when ``stop`` is or gets set."""
     begun = time.perf_counter()
     try:
         try:
@@ -51,7 +57,7 @@ def with_uncertainty(
             if stop.signal is not None:
                 raise Interrupted(stop.signal)
             log.info("the uncertainty: the same from two halves of the patterns")
-            result = uncertainty.with_uncertainty(report.result, scan, run, factor)
+            found = uncertainty.with_uncertainty(result, scan, run, factor)
         finally:
             stop.gentle = True
     except Interrupted:
@@ -59,9 +65,9 @@ def with_uncertainty(
         if stop.signal is None:
             # Another one was in charge.
             raise
-        return report
-    seconds = {**report.seconds, "uncertainty": time.perf_counter() - begun}
-    return replace(report, result=result, seconds=seconds)
+        return result
+    seconds = {**result.seconds, "uncertainty": time.perf_counter() - begun}
+    return replace(found, seconds=seconds)
 
 
 def continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
@@ -78,8 +84,8 @@ def continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
         whose = "the scan it was made from" if file is None else f"'{file}', it was made from"
         raise InputError(
             f"a result is refined with its own scan, received '{scan.name}', whose {other} are not "
-            f"those of {whose}; give that one with --scan SCAN, read with the same --units and "
-            "--photons."
+            f"those of {whose}; give that one as the option scan, read with the same option units "
+            "and option photons."
         )
     return replace(scan, probe=start.probe, positions_px=start.positions_px)
 
@@ -88,12 +94,12 @@ def reported(
     canvas: Canvas,
     prepared: PreparedScan,
     scan: Scan,
-    seconds: dict[str, float],
+    seconds: Mapping[str, float],
     backend: BackendName,
     stages: list[Any],
     origin: Mapping[str, Any],
     identity: str,
-) -> ReconstructionReport:
+) -> Reconstruction:
     """A canvas in network units as a result in the units of the scan, with its misfit.
 
     ``identity`` is the fingerprint of the scan as it was given.
@@ -129,6 +135,11 @@ def reported(
         "global_scale": fit.scale,
         "fit": fit.summary(),
     }
-    result = replace(result, object=result.object * np.complex64(fit.scale), provenance=provenance)
-    seconds["misfit"] = time.perf_counter() - start
-    return ReconstructionReport(result, fit, seconds, backend)
+    return replace(
+        result,
+        object=result.object * np.complex64(fit.scale),
+        provenance=provenance,
+        fit=fit,
+        seconds={**seconds, "misfit": time.perf_counter() - start},
+        backend=backend,
+    )
