@@ -231,7 +231,17 @@ def test_a_network_that_is_not_known_is_asked_for(
     path = pp.train(scan, config).save(tmp_path / "wts.h5.zip")
     kind = pp.ModelConfig.kinds.pop("plain")
     try:
-        with pytest.raises(pp.InputError, match="received 'plain'"):
+        with pytest.raises(pp.InputError, match="'plain' where .*import the module"):
             pp.load_model(path)
     finally:
         pp.ModelConfig.kinds["plain"] = kind
+
+
+def test_a_network_that_is_not_registered_is_refused() -> None:
+    """No bundle of it could be read again."""
+
+    class LostConfig(pp.PatchConfig):
+        architecture: Literal["lost"] = "lost"  # type: ignore[assignment]
+
+    with pytest.raises(pp.InputError, match="must be a registered one, received LostConfig"):
+        pp.Config(model=LostConfig())
