@@ -114,7 +114,7 @@ class TrainingConfig(Section):
 
     epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the groups")
     batch_size: int = Field(1, ge=1, le=1_000_000, description="groups or sub-scans per step")
-    learning_rate: float = Field(2e-3, gt=0, le=10, description="of the Adam optimiser")
+    learning_rate: float = Field(2e-3, gt=0, le=1e6, description="of the Adam optimiser")
     scheduler: Literal["constant", "plateau", "cosine"] = Field(
         "cosine", description="course of the learning rate after the warm-up"
     )
@@ -139,7 +139,7 @@ class TrainingConfig(Section):
     probe_learning_rate: float = Field(
         2e-2,
         gt=0,
-        le=10,
+        le=1e6,
         description="learning rate of the probe, relative to its root mean square",
     )
     collapse_patience: int = Field(

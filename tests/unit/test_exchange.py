@@ -18,17 +18,6 @@ from oracle.forward import intensities
 from ptychopinn.cli import run
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.io import (
-    cxi,
-    fold_slice,
-    identify,
-    load_scan,
-    npz,
-    ptychodus_product,
-    ptychodus_scan,
-    ptychodus_training,
-    save_scan,
-)
 from ptychopinn.io.convert import convert
 from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.io.record import (
@@ -39,6 +28,17 @@ from ptychopinn.io.record import (
     Record,
     conjugate_pixel_m,
     contents,
+)
+from ptychopinn.io.scans import (
+    cxi,
+    fold_slice,
+    identify,
+    load_scan,
+    npz,
+    ptychodus_product,
+    ptychodus_scan,
+    ptychodus_training,
+    save_scan,
 )
 
 N, M, PIXEL = 32, 20, 8.5e-9

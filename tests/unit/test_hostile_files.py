@@ -66,7 +66,7 @@ def test_pydantic_messages_are_short() -> None:
 
 
 @pytest.mark.parametrize("option", ["learning_rate", "probe_learning_rate"])
-@pytest.mark.parametrize("value", [1e308, 1e39, 11.0])
+@pytest.mark.parametrize("value", [1e308, 1e39, 1e7])
 def test_learning_rates_that_no_float32_holds(option: str, value: float) -> None:
     refused(lambda: validated(TrainingConfig, {option: value}), option)
 

@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 # Script -> the file that it writes into the folder where it runs.
 WRITES = {
     "first_picture.py": "first_picture.png",
+    "near_field.py": "near_field.h5",
     "own_data.py": "own_data.h5",
     "train_and_compare.py": "model.zip",
 }

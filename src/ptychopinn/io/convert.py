@@ -11,7 +11,6 @@ import numpy as np
 
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
-    checked_scan,
     cxi,
     find_format,
     fold_slice,
@@ -20,7 +19,6 @@ from ptychopinn.io import (
     ptychodus_product,
     ptychodus_scan,
     ptychodus_training,
-    read_fields,
     save_scan,
     scan_of,
 )
@@ -38,6 +36,7 @@ from ptychopinn.io.record import (
     record_of_fields,
     scan_fields,
 )
+from ptychopinn.io.scans import checked_scan, read_fields
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
