@@ -19,8 +19,8 @@ from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import InputError, TrainingError
-from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.tensorflow_import import undisturbed
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.checkpoint import write_checkpoint
 from ptychopinn.training.schedule import BETAS
