@@ -270,29 +270,6 @@ def train(
     return outcome(weights, probe, scans[0], history, stop.signal)
 
 
-def threads_of_run(record: Mapping[str, Any], now: int, asked: int | None) -> int | None:
-    """The number of threads to go on with: the one that the run with this record has had, on which
-    the last bits of its results depend, unless another one is asked for.
-
-    ``now`` is the number without a wish. It is logged what becomes of that.
-    """
-    earlier = record.get("threads")
-    if not isinstance(earlier, int) or earlier < 1:
-        return asked
-    if asked is None:
-        if earlier != now:
-            log.info("going on with %d threads, as this run has had", earlier)
-        return earlier
-    if asked != earlier:
-        log.warning(
-            "going on with %d threads where this run has had %d: the last digits of its results "
-            "will differ from those of an uninterrupted run",
-            asked,
-            earlier,
-        )
-    return asked
-
-
 def outcome(
     weights: Mapping[str, NDArray[np.float32]],
     probe: NDArray[np.complex64] | None,
