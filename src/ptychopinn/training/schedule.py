@@ -40,7 +40,7 @@ class Schedule:
         return rising * self.reduction
 
     def epoch_done(self, loss: float) -> None:
-        """Lower the learning rate of the plateau schedule after more than ``plateau_patience`` epochs in vain."""
+        """On a plateau: lower the rate after more than ``plateau_patience`` epochs in vain."""
         if self.training.scheduler != "plateau":
             return
         if self.best is None:
