@@ -51,7 +51,7 @@ def main(output: str = "own_data.h5") -> None:
     wavelength_m = HC_EV_M / data.energy_eV
     pixel_m = wavelength_m * data.distance_m / (n * data.detector_pixel_m)
     # Any origin of the positions will do. The probe is scaled so that it counts through an empty
-    # sample what the patterns count on average, which is near enough when the sample absorbs little.
+    # sample what the patterns count on average: near enough when the sample absorbs little.
     scan = pp.Scan.from_arrays(
         data.counts,
         np.stack([data.x_m, data.y_m], axis=1),

@@ -116,7 +116,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(1, ge=1, le=1_000_000, description="groups or sub-scans per step")
     learning_rate: float = Field(2e-3, gt=0, le=1e6, description="of the Adam optimiser")
     scheduler: Literal["constant", "plateau", "cosine"] = Field(
-        "cosine", description="course of the learning rate after the warm-up"
+        "cosine", description="schedule of the learning rate after the warm-up"
     )
     warmup_steps: int = Field(
         20, ge=0, le=1_000_000_000, description="steps over which the learning rate rises"

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ptychopinn.report.figures import _phase_colours, _view
 from skimage.io import imread
 
 from oracle.forward import intensities
@@ -18,8 +17,9 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.report.curves import save_loss_curve
+from ptychopinn.report.drawing import phase_colours
 from ptychopinn.report.page import save_evaluation
-from ptychopinn.report.pictures import save_amplitude, save_phase
+from ptychopinn.report.pictures import _view, save_amplitude, save_phase
 
 RED = (0xB3, 0x26, 0x1E)
 GREY = (0x9A, 0x9A, 0x9A)
@@ -92,10 +92,10 @@ def test_the_view_is_the_scanned_box_and_a_little_more(pair: Any) -> None:
 
 
 def test_phase_colours_are_a_circle_only_when_needed() -> None:
-    wide, bound = _phase_colours(np.ma.masked_invalid(np.linspace(-3.1, 3.1, 100)))
+    wide, bound = phase_colours(np.ma.masked_invalid(np.linspace(-3.1, 3.1, 100)))
     assert bound == pytest.approx(np.pi)
     np.testing.assert_allclose(wide(0.0), wide(1.0), atol=0.02)
-    narrow, bound = _phase_colours(np.ma.masked_invalid(np.linspace(-0.5, 0.5, 100)))
+    narrow, bound = phase_colours(np.ma.masked_invalid(np.linspace(-0.5, 0.5, 100)))
     assert bound == pytest.approx(0.5, abs=0.02)
     assert np.abs(np.array(narrow(0.0)) - np.array(narrow(1.0))).max() > 0.1
 

@@ -21,6 +21,8 @@ ORDER = (
     "errors",
     "schema",
     "contracts",
+    "entry",  # how a command begins: needs errors alone
+    "machine",
     "ops",
     "physics",
     "data",

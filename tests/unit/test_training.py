@@ -33,10 +33,10 @@ from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ptychopinn.training.course import Course, EarlyStopping
 from ptychopinn.training.data import needs_truth, patch_truth, read_ahead, read_batch
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result
 from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.monitor import EarlyStopping, Monitor
 from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.plan import GroupPlan
 from ptychopinn.training.run import built_network, outcome, train
@@ -580,7 +580,7 @@ def test_checkpoints_of_all_frameworks_have_one_layout(
     assert layouts[0] == layouts[1]
 
 
-@pytest.mark.parametrize("damage", ["epoch", "course", "engine", "array", "shape", "run"])
+@pytest.mark.parametrize("damage", ["epoch", "monitor", "engine", "array", "shape", "run"])
 def test_a_damaged_state_is_one_sentence(
     damage: str, prepared: PreparedScan, tmp_path: Path
 ) -> None:
@@ -633,11 +633,11 @@ def test_a_flag_stops_the_run_after_a_step(prepared: PreparedScan, tmp_path: Pat
 
 
 def test_early_stopping_patience_may_change() -> None:
-    def course(patience: int) -> Course:
+    def monitor(patience: int) -> Monitor:
         settings = config({"early_stopping": patience})
-        return Course(settings, Schedule(settings, 1, relative=True), Silent())
+        return Monitor(settings, Schedule(settings, 1, relative=True), Silent())
 
-    one, longer = course(1), course(3)
+    one, longer = monitor(1), monitor(3)
     for epoch, loss in enumerate((1.0, 2.0)):
         one.epoch_done(epoch, metrics(loss))
     assert one.over

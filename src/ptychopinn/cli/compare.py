@@ -69,7 +69,7 @@ def command(
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
     from ptychopinn.io.atomic import claimed, replacing, write_json
-    from ptychopinn.report.importing import load_matplotlib
+    from ptychopinn.report.matplotlib_import import load_matplotlib
     from ptychopinn.workflows.compare import compare, parse_method, pictures
 
     load_matplotlib()

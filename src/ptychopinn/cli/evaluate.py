@@ -82,7 +82,7 @@ def command(
         truth=None if truth is None else scans[truth],
         data=None if data is None else scans[data],
     )
-    from ptychopinn.report.importing import load_matplotlib
+    from ptychopinn.report.matplotlib_import import load_matplotlib
 
     load_matplotlib()
     from ptychopinn.report.page import save_evaluation

@@ -57,7 +57,7 @@ def write_result(
     from ptychopinn.cli.console import command_line
     from ptychopinn.errors import PoorFitError
     from ptychopinn.io.atomic import replacing, write_json
-    from ptychopinn.report.importing import load_matplotlib
+    from ptychopinn.report.matplotlib_import import load_matplotlib
 
     load_matplotlib()
     from ptychopinn.report.pictures import save_amplitude, save_phase, save_uncertainty

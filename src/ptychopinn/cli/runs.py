@@ -124,7 +124,7 @@ def written_run(
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
     from ptychopinn.report.bars import ProgressBar
-    from ptychopinn.report.importing import load_matplotlib
+    from ptychopinn.report.matplotlib_import import load_matplotlib
 
     load_matplotlib()
     from ptychopinn.report.curves import save_loss_curve

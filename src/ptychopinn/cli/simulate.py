@@ -67,7 +67,7 @@ def command(
     scan = simulate(config)
     targets = (output,) if preview is None else (output, preview)
     if preview is not None:
-        from ptychopinn.report.importing import load_matplotlib
+        from ptychopinn.report.matplotlib_import import load_matplotlib
 
         load_matplotlib()
     with atomic_paths(*targets, force=force) as (stored, *drawn):

@@ -31,8 +31,8 @@ Verdict = Literal["good", "poor"]
 # its residual.
 POOR_EXPLAINED = 0.3
 
-# A probe fits when the residual is at most this multiple of the one expected, and this much more.
-NOISE_MULTIPLE, SPARE = 1.5, 0.01
+# A probe fits when the residual is at most this multiple of the one expected, plus this margin.
+NOISE_MULTIPLE, MARGIN = 1.5, 0.01
 
 # Complex values of one batch of exit waves (8 MiB), and bytes of predicted patterns kept between
 # the two passes (else they are computed twice).
@@ -85,7 +85,7 @@ class Misfit:
     @property
     def fits_probe(self) -> bool:
         """Whether the residual is so near to that of photon noise that the probe must be right."""
-        return self.residual <= NOISE_MULTIPLE * self.expected + SPARE
+        return self.residual <= NOISE_MULTIPLE * self.expected + MARGIN
 
     def summary(self) -> dict[str, float | str | None]:
         """The numbers as plain JSON data; ``explained`` is None when there is nothing to

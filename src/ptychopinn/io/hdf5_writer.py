@@ -192,7 +192,7 @@ class _Signals:
 
 @contextmanager
 def filling(path: Path) -> Iterator[NewFile]:
-    """Write HDF5 into the file ``path``, a temporary one of :func:`ptychopinn.io.atomic.atomic_paths`.
+    """Write HDF5 into the temporary file ``path`` of :func:`ptychopinn.io.atomic.atomic_paths`.
 
     Raises
     ------

@@ -21,7 +21,7 @@ class TorchExecution(Section):
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
     num_workers: int = Field(0, ge=0, description="threads that read patterns in the background")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
-        "csv", description="where the course of the training is recorded"
+        "csv", description="where the losses of the epochs are recorded"
     )
     inference_batch_mib: int = Field(
         512, ge=16, description="memory in MiB for patterns held at once during inference"
@@ -37,7 +37,7 @@ class TFExecution(Section):
     )
     num_workers: int = Field(0, ge=0, description="threads that read patterns in the background")
     logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
-        "csv", description="where the course of the training is recorded"
+        "csv", description="where the losses of the epochs are recorded"
     )
     inference_batch_mib: int = Field(
         512, ge=16, description="memory in MiB for patterns held at once during inference"

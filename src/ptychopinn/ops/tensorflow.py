@@ -1,12 +1,11 @@
 """The operations in TensorFlow.
 
 No length is fixed when a function is traced, so that batches and canvases of all sizes share one
-graph. Inside of networks channels come last, as convolutions on a CPU need it.
+graph.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -20,8 +19,10 @@ from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.threads import available, cores
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.base import Ops, Padding
-from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
+from ptychopinn.ops.tensorflow_device import chosen_threads, device_of, use_threads
+from ptychopinn.ops.tensorflow_import import undisturbed
+from ptychopinn.ops.tensorflow_layers import TensorflowLayers
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -32,63 +33,14 @@ with undisturbed():
 
 first_use = FirstUse()
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": tf.nn.relu,
-    "swish": tf.nn.silu,
-    "softplus": tf.nn.softplus,
-    "sigmoid": tf.nn.sigmoid,
-    "tanh": tf.nn.tanh,
-    "gelu": partial(tf.nn.gelu, approximate=False),
-}
 
-
-def device_of(execution: TFExecution) -> str:
-    """The device to use; ``auto`` is a GPU when there is one.
-
-    Raises
-    ------
-    InputError
-        When a GPU is asked for and not available.
-    """
-    available = bool(tf.config.list_physical_devices("GPU"))
-    if execution.accelerator == "cuda" and not available:
-        raise InputError(
-            "accelerator 'cuda' needs a CUDA device and a CUDA build of tensorflow, received none; "
-            "use the accelerator cpu or auto."
-        )
-    return "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
-
-
-def use_threads(threads: int | None) -> None:
-    """Set the CPU threads of TensorFlow, which it allows until its first computation only."""
-    if threads is None:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise InputError(
-            f"TensorFlow takes its number of threads before it computes anything, received "
-            f"{threads} in a process where it runs with "
-            f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all cores'}; give the "
-            "number in the first call, or start a new process."
-        ) from error
-
-
-def chosen_threads() -> int:
-    """The number of threads that share one operation, where the user chose one; else 0."""
-    set_to = tf.config.threading.get_intra_op_parallelism_threads()
-    return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
-
-
-class TensorflowOps(Ops):
+class TensorflowOps(TensorflowLayers):
     """TensorFlow on one device. The places of patches are the flat pixels of all their pixels.
 
     On a CPU, batches are worked on side by side: its cores hardly share an operation.
     """
 
     name: ClassVar[str] = "tensorflow"
-    channels: ClassVar[int] = -1
     # Calling a graph costs as much as some patterns, so batches are larger than the caches.
     batch_bytes: ClassVar[int] = 32 << 20
     batch_canvases: ClassVar[int] = 2
@@ -381,79 +333,6 @@ class TensorflowOps(Ops):
 
         return TensorflowEngine(self, variables)
 
-    # --- layers -----------------------------------------------------------------------------------
-
-    def image_in(self, x: Tensor) -> Tensor:
-        return tf.transpose(x, [0, 2, 3, 1])
-
-    def image_out(self, x: Tensor) -> Tensor:
-        return tf.transpose(x, [0, 3, 1, 2])
-
-    def conv2d(
-        self, x: Tensor, weight: Tensor, bias: Tensor, stride: int, dilation: int, groups: int
-    ) -> Tensor:
-        kernel = tf.transpose(weight, [2, 3, 1, 0])
-        rim = dilation * (weight.shape[-1] // 2)
-        if 1 < groups == x.shape[-1]:
-            # One channel in a group: the library has a kernel for all groups together.
-            one = tf.reshape(kernel, [*weight.shape[2:], groups, weight.shape[0] // groups])
-            width = [[0, 0], [rim, rim], [rim, rim], [0, 0]]
-            step = stride if dilation == 1 else 1
-            found = tf.nn.depthwise_conv2d(
-                tf.pad(x, width), one, [1, step, step, 1], "VALID", dilations=[dilation] * 2
-            )
-            return tf.nn.bias_add(found[:, :: stride // step, :: stride // step], bias)
-        if groups > 1:
-            parts = tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1)
-            found = [
-                self._plain(part, k, stride, dilation, rim)
-                for part, k in zip(*parts, strict=True)
-            ]  # fmt: skip
-            return tf.nn.bias_add(tf.concat(found, axis=-1), bias)
-        return tf.nn.bias_add(self._plain(x, kernel, stride, dilation, rim), bias)
-
-    @staticmethod
-    def _plain(x: Tensor, kernel: Tensor, stride: int, dilation: int, rim: int) -> Tensor:
-        if dilation == 1:
-            width = [[0, 0], [rim, rim], [rim, rim], [0, 0]]
-            return tf.nn.conv2d(x, kernel, stride, "SAME" if stride == 1 else width)
-        # Not every build differentiates a dilated convolution on a CPU. Every dilation-th pixel
-        # makes an image of its own, on which the convolution is a plain one.
-        missing = [-tf.shape(x)[axis] % dilation for axis in (1, 2)]
-        padding = tf.stack([tf.stack([rim, rim + m]) for m in missing])
-        parts = tf.nn.conv2d(tf.space_to_batch(x, [dilation] * 2, padding), kernel, 1, "VALID")
-        crops = tf.stack([tf.stack([0, m]) for m in missing])
-        found = tf.batch_to_space(parts, [dilation] * 2, crops)
-        return found if stride == 1 else found[:, ::stride, ::stride]
-
-    def conv_transpose2d(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-        batch, height, width, _ = self.shape(x)
-        shape = tf.stack([batch, height * stride, width * stride, weight.shape[1]])
-        kernel = tf.transpose(weight, [2, 3, 1, 0])
-        return tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, stride, "VALID"), bias)
-
-    def max_pool(self, x: Tensor, factor: int) -> Tensor:
-        return tf.nn.max_pool2d(x, factor, factor, "VALID")
-
-    def avg_pool(self, x: Tensor, factor: int) -> Tensor:
-        return tf.nn.avg_pool2d(x, factor, factor, "VALID")
-
-    def upsample(self, x: Tensor, factor: int) -> Tensor:
-        return tf.image.resize(x, factor * tf.shape(x)[1:3], "nearest")
-
-    def space_to_depth(self, x: Tensor, factor: int) -> Tensor:
-        return _regrouped(tf.nn.space_to_depth(x, factor), factor**2)
-
-    def depth_to_space(self, x: Tensor, factor: int) -> Tensor:
-        channels = x.shape[-1] // factor**2
-        return tf.nn.depth_to_space(_regrouped(x, channels), factor)
-
-    def activation(self, function: str, x: Tensor) -> Tensor:
-        return ACTIVATIONS[function](x)
-
-    def softmax(self, x: Tensor) -> Tensor:
-        return tf.nn.softmax(x, axis=-1)
-
 
 def _in_precision(value: Any, dtype: Any) -> Tensor:
     """A number or a tensor of this type; tf.cast alone takes numbers through single precision."""
@@ -487,12 +366,3 @@ def _graphs_on(device: str) -> dict[Any, Any]:
     Those of functions of modules outlive a call: to trace them again takes as long as a small scan.
     """
     return {}
-
-
-def _regrouped(x: Tensor, first: int) -> Tensor:
-    """Channels of ``first`` groups with k members each as k groups with ``first`` members.
-
-    TensorFlow counts the pixels of a block before the channels, the description after them.
-    """
-    order = np.arange(x.shape[-1]).reshape(first, -1).T.reshape(-1)
-    return tf.gather(x, order, axis=-1)

@@ -3,8 +3,8 @@
     psi_p(u) = P_p(u - f) O(u - N/2 + round(r)),   I(q) = sum_p abs(D psi_p)^2
 
 Sub-pixel positions move the *probe*, never the object: a position r is split into the nearest whole
-pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe is moved
-by f with a Fourier shift. The probe fades towards the border of its array, so the periodic
+pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe is
+moved by f with a Fourier shift. The probe fades towards the border of its array, so the periodic
 wrap-around of a Fourier shift is harmless to it; the object has no such border. D is the propagator
 to the detector (:mod:`ptychopinn.physics.propagators`), which knows that the exit wave was moved.
 Incoherent modes add as intensities.
@@ -53,7 +53,7 @@ def pattern_batch(
     origin_px: Any,
     probe: Array | None = None,
 ) -> PatternBatch:
-    """Place patterns (M, N, N) on a canvas (H, W); keep the shifted ``probe`` (P, N, N) if given."""
+    """Place patterns (M, N, N) on a canvas (H, W); a given ``probe`` (P, N, N) is shifted once."""
     n = int(amplitudes.shape[-1])
     where = places(positions_px, n, shape, origin_px)
     fraction = xp.astype(xp.asarray(where.fraction), amplitudes)

@@ -51,7 +51,7 @@ def merge_weight(probe: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def split_offsets(xp: Ops, offsets_px: Array) -> tuple[Array, Array]:
-    """Whole pixels d and remainders f in [-0.5, 0.5) of group offsets (B, C, 2), as real numbers."""
+    """Whole pixels d and remainders f in [-0.5, 0.5) of group offsets (B, C, 2), real numbers."""
     whole = xp.floor(offsets_px + 0.5)
     return whole, offsets_px - whole
 

@@ -2,8 +2,8 @@
 
 A propagator is a NamedTuple of arrays with four methods; another one is passed wherever these are.
 Its fields are in an order of its own (:meth:`inward` brings patterns there, :meth:`outward` back),
-and ``backward`` is the inverse of ``forward``; with the factor :meth:`power` the intensity conserves
-the energy, so that the adjoint is ``backward`` too.
+and ``backward`` is the inverse of ``forward``; with the factor :meth:`power` the intensity
+conserves the energy, so that the adjoint is ``backward`` too.
 """
 
 from __future__ import annotations

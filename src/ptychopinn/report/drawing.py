@@ -28,6 +28,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
 
 
 def write(figure: Figure, path: str | Path) -> None:
+    """The figure as a file, whole or not at all; PNG unless the name ends in another format."""
     target = Path(path)
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format=target.suffix.lstrip(".") or "png", dpi=DPI)
@@ -51,6 +52,7 @@ def set_title(figure: Figure, title: str, banner: str | None) -> None:
 
 
 def shortened(text: str, length: int = 60) -> str:
+    """The text, cut off at so many letters."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -94,6 +96,7 @@ def _number(value: float, span: float) -> str:
 
 
 def without_frame(axes: Axes) -> None:
+    """Leave only the axes at the left and at the bottom."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(colors=INK)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptychopinn.report.importing import load_matplotlib
+from ptychopinn.report.matplotlib_import import load_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -32,8 +32,8 @@ class SimulationConfig(Section):
     object_file: Path | None = Field(
         None,
         validate_default=True,
-        description="NPY, NPZ or HDF5 file with the object, for the object 'file': complex values are "
-        "used as they are, a real image is mapped to the amplitude and phase ranges.",
+        description="NPY, NPZ or HDF5 file with the object, for the object 'file': complex values "
+        "are used as they are, a real image is mapped to the amplitude and phase ranges.",
     )
     amplitude: tuple[float, float] = Field(
         (0.55, 1.0), description="Smallest and largest amplitude of the object."
@@ -57,7 +57,8 @@ class SimulationConfig(Section):
     probe_file: Path | None = Field(
         None,
         validate_default=True,
-        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for the probe 'file'.",
+        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for the probe "
+        "'file'.",
     )
     modes: int = Field(1, ge=1, le=8, description="Number of mutually incoherent probe modes.")
     mode_decay: float = Field(

@@ -138,8 +138,8 @@ def _check_power(
     except InputError as error:
         raise InputError(
             f"the counts must come mainly from the probe, received {mean:.4g} counts per pattern "
-            f"and a probe of {probe_power(probe, mask, propagator):.4g} counts through vacuum; lower the "
-            "background or raise the photons."
+            f"and a probe of {probe_power(probe, mask, propagator):.4g} counts through vacuum; "
+            "lower the background or raise the photons."
         ) from error
 
 

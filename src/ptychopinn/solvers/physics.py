@@ -25,8 +25,10 @@ from ptychopinn.solvers.result import canvas_result
 class Stage:
     """How the updates of a pass are made.
 
-    merged : how many ordered subsets make one update.  step, momentum, phase_gain : of the update (see
-    :mod:`ptychopinn.networks.unrolled`).
+    Attributes
+    ----------
+    merged : how many ordered subsets make one update
+    step, momentum, phase_gain : of the update, see :mod:`ptychopinn.networks.unrolled`
     """
 
     merged: int

@@ -1,9 +1,9 @@
 """Does the probe fit the data? Asked before training, answered by a few physics iterations.
 
 On one compact cluster of patterns the object is found by the iterations of
-:mod:`ptychopinn.solvers.descent`, all patterns in one subset. With a fitting probe the residual falls
-to a few per cent beyond the photon noise within some twenty steps; with a wrong one it stays near
-0.1, whatever the object.
+:mod:`ptychopinn.solvers.descent`, all patterns in one subset. With a fitting probe the residual
+falls to a few per cent beyond the photon noise within some twenty steps; with a wrong one it stays
+near 0.1, whatever the object.
 """
 
 from __future__ import annotations

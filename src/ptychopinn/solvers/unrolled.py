@@ -6,8 +6,8 @@ shared by all passes, corrects the object,
     O <- O + c_k U(O, v, illumination, noise, misfit).
 
 The steps, momenta, phase gains and dampings of the updates and the gains c are learned. The U-Net
-works on blocks of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the number of
-patterns. Without a network the passes are the plain iterations.
+works on blocks of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the number
+of patterns. Without a network the passes are the plain iterations.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import Any
 from ptychopinn.machine.interruption import StopFlag, Stopped
 from ptychopinn.ops.engine import Engine
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint, write_checkpoint
-from ptychopinn.training.course import Course
 from ptychopinn.training.data import read_ahead
 from ptychopinn.training.health import check_loss
 from ptychopinn.training.loggers import Log
+from ptychopinn.training.monitor import Monitor
 from ptychopinn.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Loop:
         self,
         task: Task,
         engine: Engine,
-        course: Course,
+        monitor: Monitor,
         stop: StopFlag,
         clip: float,
         folder: Path | None,
@@ -55,7 +55,7 @@ class Loop:
         epoch_log: Log,
         threads: int = 0,
     ) -> None:
-        self.task, self.engine, self.course, self.stop = task, engine, course, stop
+        self.task, self.engine, self.monitor, self.stop = task, engine, monitor, stop
         self.clip, self.record, self.log, self.threads = clip, record, epoch_log, threads
         self.folder = None if folder is None else folder / CHECKPOINTS
         self.epoch = self.steps = self.seen = 0
@@ -70,7 +70,7 @@ class Loop:
         """
         finished = False
         try:
-            while not (self.task.over(self.epoch, self.seen) or self.course.over):
+            while not (self.task.over(self.epoch, self.seen) or self.monitor.over):
                 self._one_epoch()
             finished = True
         except Stopped:
@@ -80,13 +80,13 @@ class Loop:
 
     def _one_epoch(self) -> None:
         works = self.task.works(self.epoch, self.seen)
-        self.course.epoch_begins(self.epoch, len(works))
+        self.monitor.epoch_begins(self.epoch, len(works))
         metrics = {"train_loss": self._train(works)}
         self._validate()
-        factor = self.course.schedule.factor(self.steps - 1)
+        factor = self.monitor.schedule.factor(self.steps - 1)
         metrics |= self.task.metrics()
         metrics["learning_rate"] = self.task.rates["network"] * factor
-        self.course.epoch_done(self.epoch, metrics)
+        self.monitor.epoch_done(self.epoch, metrics)
         self.epoch += 1
         self.log.write(metrics, self.epoch)
         self._save()
@@ -103,12 +103,12 @@ class Loop:
             if (number + 1) % together == 0 or number + 1 == len(works):
                 self._step()
             self.seen += 1
-            self.course.batch_done(loss, self.task.patterns(batch))
+            self.monitor.batch_done(loss, self.task.patterns(batch))
             self.stop.check()
         return total / len(works)
 
     def _step(self) -> None:
-        factor = self.course.schedule.factor(self.steps)
+        factor = self.monitor.schedule.factor(self.steps)
         rates = {group: rate * factor for group, rate in self.task.rates.items()}
         self.engine.step(rates, self.clip)
         self.steps += 1
@@ -130,7 +130,7 @@ class Loop:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         backend = self.engine.xp.name
-        if self.course.improved and self.task.keeps_best:
+        if self.monitor.improved and self.task.keeps_best:
             best = Checkpoint(backend, {}, self.engine.values())
             write_checkpoint(self.folder / BEST, best)
         # Last, because a run goes on from it with all that was written before.
@@ -140,7 +140,7 @@ class Loop:
             "steps": self.steps,
             "seen": self.seen,
             "engine": engine,
-            "course": self.course.state_dict(),
+            "monitor": self.monitor.state_dict(),
             RECORD: dict(self.record),
         }
         arrays |= self.task.arrays()
@@ -157,7 +157,7 @@ class Loop:
         state = earlier.state
         try:
             self.epoch, self.steps, self.seen = (int(state[k]) for k in ("epoch", "steps", "seen"))
-            self.course.load_state_dict(state["course"])
+            self.monitor.load_state_dict(state["monitor"])
             self.engine.restore(state["engine"], earlier.arrays)
             self.task.restore(earlier.arrays)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

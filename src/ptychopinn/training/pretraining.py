@@ -296,5 +296,5 @@ def pretrain(
     with stop.installed(), loop.engine.running():
         loop.run()
     check_finite(task.average)
-    history = {name: list(points) for name, points in loop.course.history.items()}
+    history = {name: list(points) for name, points in loop.monitor.history.items()}
     return PretrainingOutcome(task.average, history, loop.seen, record["parent"], stop.signal)

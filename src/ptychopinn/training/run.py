@@ -24,12 +24,12 @@ from ptychopinn.networks.weights import Weights, initial_weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint
-from ptychopinn.training.course import Course
 from ptychopinn.training.data import known_object, needs_truth
 from ptychopinn.training.health import judge_result
 from ptychopinn.training.history import History
 from ptychopinn.training.loggers import Log, log_of
 from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
+from ptychopinn.training.monitor import Monitor
 from ptychopinn.training.objective import OwnLoss
 from ptychopinn.training.tasks import GroupTask, Task
 
@@ -216,9 +216,9 @@ def loop_of(
     if directory is not None:
         table = directory / METRICS if kind == "csv" else None
         epoch_log = log_of(kind, directory, config.model_dump(mode="json"), resume)
-    course = Course(config, task.schedule(), progress, table, task.judged)
+    monitor = Monitor(config, task.schedule(), progress, table, task.judged)
     clip, threads = config.training.gradient_clip_val, execution.num_workers
-    return Loop(task, engine, course, stop, clip, directory, record, epoch_log, threads)
+    return Loop(task, engine, monitor, stop, clip, directory, record, epoch_log, threads)
 
 
 def train(
@@ -272,7 +272,7 @@ def train(
                 f"epochs counts from the start of a run, received {config.training.epochs} for one "
                 f"that has finished {loop.epoch}; give at least {loop.epoch}."
             )
-    history = loop.course.history
+    history = loop.monitor.history
     with stop.installed(), loop.engine.running():
         loop.run()
         if history:

@@ -1,4 +1,4 @@
-"""The course of the learning rate: a factor that multiplies every learning rate of a run."""
+"""The schedule of the learning rate: a factor that multiplies every learning rate of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Schedule:
 
     def __init__(self, config: Config, steps: int, relative: bool) -> None:
         self.training, self.steps, self.relative = config.training, max(1, steps), relative
-        self.level = 1.0
+        self.reduction = 1.0
         self.best: float | None = None
         self.bad_epochs = 0
 
@@ -35,12 +35,12 @@ class Schedule:
         """Factor of the learning rates at optimiser step ``step``, counted from 0."""
         rising = min(1.0, (step + 1) / (self.training.warmup_steps + 1))
         if self.training.scheduler == "cosine":
-            turn = math.pi * min(1.0, step / self.steps)
-            return rising * (LOWEST + (1 - LOWEST) * 0.5 * (1 + math.cos(turn)))
-        return rising * self.level
+            angle = math.pi * min(1.0, step / self.steps)
+            return rising * (LOWEST + (1 - LOWEST) * 0.5 * (1 + math.cos(angle)))
+        return rising * self.reduction
 
     def epoch_done(self, loss: float) -> None:
-        """Lower the plateau's level after more than ``plateau_patience`` epochs in vain."""
+        """On a plateau: lower the rate after more than ``plateau_patience`` epochs in vain."""
         if self.training.scheduler != "plateau":
             return
         if self.best is None:
@@ -54,12 +54,12 @@ class Schedule:
             return
         self.bad_epochs += 1
         if self.bad_epochs > self.training.plateau_patience:
-            self.level *= self.training.plateau_factor
+            self.reduction *= self.training.plateau_factor
             self.bad_epochs = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"level": self.level, "best": self.best, "bad_epochs": self.bad_epochs}
+        return {"reduction": self.reduction, "best": self.best, "bad_epochs": self.bad_epochs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.level, self.best = state["level"], state["best"]
+        self.reduction, self.best = state["reduction"], state["best"]
         self.bad_epochs = state["bad_epochs"]

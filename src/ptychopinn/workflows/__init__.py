@@ -1,1 +1,1 @@
-"""The verbs: train, reconstruct, refine, pretrain, compare; for Python and the command line alike."""
+"""Train, reconstruct, refine, pretrain, compare: for Python and the command line alike."""

@@ -1,4 +1,4 @@
-"""The course of a run: what is looked at, written down and decided after every epoch."""
+"""What is recorded, checked and decided after every epoch of a training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
 
-class Course:
+class Monitor:
     """Progress, history, health, schedule and early stopping of a run.
 
     ``judged`` is the metric that schedule and early stopping look at.
