@@ -2,9 +2,8 @@
 
 ptychodus calls *product* what belongs to a reconstruction: positions, probe, object and the numbers
 of the experiment. A :class:`Record` keeps it as it is stored, in metres and with everything a
-:class:`~ptychopinn.data.scan.Scan` has no place for, so that a conversion loses only what the target
-cannot hold.
-:mod:`ptychopinn.io.record_scan` turns a record into a scan and back.
+:class:`~ptychopinn.data.scan.Scan` has no place for, so that a conversion loses only what the
+target cannot hold. :mod:`ptychopinn.io.record_scan` turns a record into a scan and back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The learned part of the canvas network: a small U-Net that corrects the object after each pass
-of the physics (:mod:`ptychopinn.solvers.unrolled`), and the steps, momenta, phase gains and dampings
-of its updates (:mod:`ptychopinn.solvers.descent`).
+of the physics (:mod:`ptychopinn.solvers.unrolled`), and the steps, momenta, phase gains and
+dampings of its updates (:mod:`ptychopinn.solvers.descent`).
 
-The U-Net works on blocks of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or the
-number of patterns.
+The U-Net works on blocks of 2 x 2 pixels. Nothing depends on N, on the canvas size, the probe or
+the number of patterns.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def train(
         new network when not given. The options of its network must be those of ``config``.
     probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
         reversed (see :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported.
-    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called after
         every epoch; nothing is shown when not given.
 
     Raises
