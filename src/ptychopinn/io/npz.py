@@ -32,25 +32,14 @@ from ptychopinn.io.counts import to_counts
 from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.reading import parse_json
-from ptychopinn.io.record import Record, conjugate_pixel_m
+from ptychopinn.io.record import SCAN_ITEMS, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import thin_object, to_pixels
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"
 
 GEOMETRY = ("photon_energy_eV", "detector_object_distance_m")
-KEEPS = frozenset(
-    {
-        "patterns",
-        "bad_pixels",
-        "probe",
-        "probe_modes",
-        "object",
-        "object_pixel",
-        "far_field",
-        *GEOMETRY,
-    }
-)
+KEEPS = SCAN_ITEMS.union(GEOMETRY)
 EXPERIMENT = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
 
 _log = logging.getLogger("ptychopinn.io")

@@ -17,25 +17,13 @@ from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import holds, reading
 from ptychopinn.io.hdf5_writer import writing
-from ptychopinn.io.record import METADATA, Patterns, Record, conjugate_pixel_m
+from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import scan_fields
 
 NAME = "ptychodus-training"
 DESCRIPTION = "ptychodus training data in HDF5 (patterns, probe_position_x_px)"
-KEEPS = frozenset(
-    {
-        "patterns",
-        "bad_pixels",
-        "probe",
-        "probe_modes",
-        "object",
-        "object_pixel",
-        "detector_object_distance_m",
-        "photon_energy_eV",
-        "far_field",
-    }
-)
 NUMBERS = ("detector_object_distance_m", "photon_energy_eV")
+KEEPS = SCAN_ITEMS.union(NUMBERS)
 
 
 def matches(path: Path) -> bool:

@@ -127,6 +127,10 @@ _ITEMS: Mapping[str, str] = MappingProxyType(
     }
 )
 ALL = frozenset(_ITEMS) | frozenset(METADATA)
+# What a scan and all formats for scans keep.
+SCAN_ITEMS = frozenset(
+    ("patterns", "bad_pixels", "probe", "probe_modes", "object", "object_pixel", "far_field")
+)
 
 
 def contents(record: Record) -> set[str]:

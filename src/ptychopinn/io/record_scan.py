@@ -21,6 +21,7 @@ from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import counts_from_integers, to_counts
 from ptychopinn.io.record import (
     METADATA,
+    SCAN_ITEMS,
     UNKNOWN_PIXEL,
     UNKNOWN_PIXEL_M,
     Patterns,
@@ -192,9 +193,7 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
 
 _SCAN_METADATA = ("name", "photon_energy_eV", "detector_object_distance_m", "far_field")
 # What a scan keeps of a record.
-SCAN_KEEPS = frozenset(
-    ("patterns", "bad_pixels", "probe", "probe_modes", "object", "object_pixel", *_SCAN_METADATA)
-)
+SCAN_KEEPS = SCAN_ITEMS.union(_SCAN_METADATA)
 
 
 def _counts(stored: NDArray[Any], where: str) -> NDArray[Any]:
