@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptychopinn.clients.ptychodus import load_exported, scan_from_arrays
-from ptychopinn.clients.running import told
+from ptychopinn.clients.running import reporting
 from ptychopinn.data.scan import Scan
 
 LOGGER = "ptychopinn"
@@ -66,7 +66,7 @@ class RawData:
     def from_file(train_data_file_path: str | Path) -> RawData:
         """Read exported training data; ``diffraction.h5`` and ``product.h5`` of its folder stand in
         where there is no such file."""
-        with told(LOGGER):
+        with reporting(LOGGER):
             scan = load_exported(Path(train_data_file_path))
         y, x = scan.positions_px.T
         return RawData(scan, xcoords=x, ycoords=y, probeGuess=scan.probe, objectGuess=scan.object)
@@ -81,7 +81,7 @@ class RawData:
         objectGuess: ArrayLike | None = None,
     ) -> RawData:
         """A scan from arrays: columns and rows (n,), counts (n, N, N), probe, object (H, W)."""
-        with told(LOGGER):
+        with reporting(LOGGER):
             scan = scan_from_arrays(diff3d, xcoords, ycoords, probeGuess, object_guess=objectGuess)
         return RawData(
             scan,
@@ -105,7 +105,7 @@ class RawData:
                 "them."
             )
         if nsamples < self.scan.M:
-            with told(LOGGER) as logger:
+            with reporting(LOGGER) as logger:
                 logger.info(
                     "no effect: number of samples = %d, every one of the %d patterns is used",
                     nsamples,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.raw_data import LOGGER, GroupedData
 from ptychopinn.clients.ptychodus import centred_shape, on_canvas
-from ptychopinn.clients.running import told
+from ptychopinn.clients.running import reporting
 from ptychopinn.data.reconstruction import Reconstruction
 
 
@@ -21,7 +21,7 @@ def reassemble_position(
 
     ``M`` has no effect: patches are weighted by the probe, nothing is cut off.
     """
-    with told(LOGGER):
+    with reporting(LOGGER):
         if global_offsets.shape is not None:
             return on_canvas(obj_tensor, global_offsets.shape)
         y, x = global_offsets.scan.positions_px.T - 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.clients.running import told
+from ptychopinn.clients.running import reporting
 from ptychopinn.io.models import Bundle, load_bundle
 
 
@@ -26,5 +26,5 @@ class PtychoPINN_Lightning:
         cls, checkpoint_path: str | Path, **configs: Any
     ) -> PtychoPINN_Lightning:
         """Read a ``.ckpt``, which is a model bundle (docs/bundle.md) in one file."""
-        with told("ptychopinn-torch"):
+        with reporting("ptychopinn-torch"):
             return cls(load_bundle(checkpoint_path))

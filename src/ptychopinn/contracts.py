@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Hears how the work advances; the command line draws it, a library call may ignore it."""
+    """Is called as training or iterations advance; the command line draws it."""
 
     def epoch(self, number: int, steps: int) -> None:
         """Training epoch, or pass of a solver, ``number`` (from 0) begins and has this many
@@ -59,7 +59,7 @@ class Canvas:
     corrections: tuple[float, ...] = ()
 
     def on(self, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> NDArray[np.complex64]:
-        """The object on a canvas of another place: 1 where this one does not reach."""
+        """The object on another canvas; 1 outside of this one."""
         canvas = np.ones(shape, dtype=np.complex64)
         low = np.maximum(self.origin_px, origin_px)
         high = np.minimum(self.origin_px + self.object.shape, origin_px + np.array(shape))

@@ -266,7 +266,13 @@ def test_states_of_the_descent_agree_step_by_step(refined: bool) -> None:
             states: list[Any] = []
             for u in range(5):
                 misfit = state.update(u, 0.7, 0.7, 0.4, decide=u == 2).misfit
-                states += [state.canvas, state.velocity, state.probe, misfit, state.all_light()]
+                states += [
+                    state.canvas,
+                    state.velocity,
+                    state.probe,
+                    misfit,
+                    state.total_illumination(),
+                ]
             found[name] = [np.array(xp.to_numpy(x)) for x in states]
             found[name].append(position_moves(state, 24))
     for name in FRAMEWORKS[1:]:
@@ -311,7 +317,8 @@ def test_the_canvas_networks_agree_guarded_or_not(guarded: bool) -> None:
             assert len(problem.subsets) > 1
             for done in unrolled.passes(problem, guarded=guarded):
                 canvas, light = (
-                    np.array(xp.to_numpy(x)) for x in (done.state.canvas, done.state.all_light())
+                    np.array(xp.to_numpy(x))
+                    for x in (done.state.canvas, done.state.total_illumination())
                 )
                 passes.append((done.share, done.state.follows_phase, canvas, light))
         found[name] = passes

@@ -22,7 +22,7 @@ from ptycho.config.config import (
 from ptycho.raw_data import LOGGER, GroupedData, RawData
 from ptychopinn.clients import running
 from ptychopinn.clients.ptychodus import one_pass
-from ptychopinn.clients.running import told
+from ptychopinn.clients.running import reporting
 from ptychopinn.clients.settings import (
     COMMAND_RULES,
     TORCH,
@@ -50,7 +50,7 @@ class DiffractionToObject:
         """
         amplitudes, data = np.asarray(inputs[0], np.float32)[..., 0], inputs[1]
         assert isinstance(data, GroupedData)
-        with told(LOGGER) as logger:
+        with reporting(LOGGER) as logger:
             scan = replace(data.scan, diffraction=amplitudes * amplitudes)
             return running.reconstruct(self.bundle, scan, logger, backend_name())
 
@@ -62,7 +62,7 @@ def train_cdi_model(
     torch_execution_config: PyTorchExecutionConfig | None = None,
 ) -> dict[str, Any]:
     """Train on a scan; the model is kept for ``ptycho.model_manager.save``."""
-    with told(LOGGER) as logger:
+    with reporting(LOGGER) as logger:
         architecture, further = environment("unrolled")
         # N and the number of photons are what the patterns say.
         values = {k: v for k, v in settings(config).items() if k not in ("N", "nphotons")}
@@ -102,7 +102,7 @@ def run_cdi_example(
     results = train_cdi_model(train_data, test_data, config, torch_execution_config)
     if test_data is None or not do_stitching:
         return None, None, results
-    with told(LOGGER) as logger:
+    with reporting(LOGGER) as logger:
         result = running.reconstruct(
             params.get(params.TRAINED), test_data.scan, logger, backend_name(config.backend)
         )
@@ -122,7 +122,7 @@ def save_outputs(
     from ptychopinn.report.pictures import save_amplitude, save_phase
 
     folder = Path(output_prefix)
-    with told(LOGGER):
+    with reporting(LOGGER):
         result = results.get("reconstruction")
         if result is not None:
             result.save(folder / RESULT_FILE, force=True)
@@ -138,7 +138,7 @@ def load_inference_bundle(model_dir: str | Path) -> tuple[DiffractionToObject, I
 
     ``intensity_scale`` of its training is put into the global dictionary.
     """
-    with told(LOGGER):
+    with reporting(LOGGER):
         bundle = load_bundle(model_dir)
     stored: dict[str, Any] = bundle.manifest.config["model"]  # type: ignore[assignment]
     wanted = params.cfg.get("model_type")

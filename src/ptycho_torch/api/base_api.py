@@ -29,7 +29,7 @@ from ptychopinn.clients.ptychodus import (
     scan_from_arrays,
     training_scans,
 )
-from ptychopinn.clients.running import told
+from ptychopinn.clients.running import reporting
 from ptychopinn.clients.settings import TORCH_RULES, backend_name, environment, translate
 from ptychopinn.data.scan import Scan
 from ptychopinn.io.models import load_bundle, save_bundle
@@ -95,7 +95,7 @@ class PtychoDataLoader:
         data_format: DataloaderFormats = DataloaderFormats.LIGHTNING,
         output_dir: str | Path | None = None,
     ) -> None:
-        with told(LOGGER):
+        with reporting(LOGGER):
             self.scans = training_scans(Path(data_dir))
         self.config_manager = config_manager
         stamp = datetime.now().strftime("run_%Y%m%d_%H%M%S")
@@ -113,7 +113,7 @@ class PtychoDataLoader:
         """Patterns (n, N, N) in counts, probe (P, N, N), positions (n, 2) as (y, x) in pixels."""
         loader = cls.__new__(cls)
         places = np.asarray(positions, np.float64)
-        with told(LOGGER):
+        with reporting(LOGGER):
             scan: Scan = scan_from_arrays(diff_patterns, places[:, 1], places[:, 0], probe)
         loader.scans, loader.positions_px = [scan], places
         loader.config_manager, loader.output_dir = config_manager, ""
@@ -150,7 +150,7 @@ class PtychoModel:
         path: str,
     ) -> tuple[DataConfig, ModelConfig, TrainingConfig, InferenceConfig]:
         """The configurations of a model, as far as the client's classes can say them."""
-        with told(LOGGER):
+        with reporting(LOGGER):
             manifest = load_bundle(path).manifest
         model: Mapping[str, Any] = manifest.config["model"]  # type: ignore[assignment]
         training: Mapping[str, Any] = manifest.config["training"]  # type: ignore[assignment]
@@ -210,7 +210,7 @@ class Trainer:
 
     def train(self, orchestration: str = "lightning", experiment_name: str = "") -> None:
         """Train, and write the model into the loader's output folder."""
-        with told(LOGGER) as logger:
+        with reporting(LOGGER) as logger:
             architecture, further = environment("unrolled")
             translation = translate(
                 self.config_manager.settings(),
@@ -241,7 +241,7 @@ class InferenceEngine:
                 "a trained model and a scan from arrays were expected, received none; load a "
                 "checkpoint and use PtychoDataLoader.from_np."
             )
-        with told(LOGGER) as logger:
+        with reporting(LOGGER) as logger:
             result = running.reconstruct(bundle, loader.scans[0], logger, backend_name())
             y, x = loader.positions_px.T
             shape, first = centred_shape(x, y, loader.scans[0].N)

@@ -1,5 +1,5 @@
-"""The border of the commands: what nobody foresaw ends as one sentence too, whatever a name holds
-can be shown, and options are called what they are called on the command line."""
+"""The border of the commands: unforeseen errors end as one sentence too, names with any letters
+can be shown, and options are written as flags."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
     metavar="METHOD",
     multiple=True,
     default=DEFAULT,
-    help="A model bundle or the word pretrained; refine for physics iterations from nothing, with "
+    help="A model bundle or the word pretrained; refine for physics iterations from an empty "
+    "object, with "
     "--refine-probe as refine-probe; ptychi for those of pty-chi, when it is installed; or a model "
     "followed by +refine, +refine-probe or +ptychi. May be repeated.  [default: pretrained, "
     "pretrained+refine, refine]",

@@ -157,7 +157,7 @@ def memory() -> str:
 
 
 def check_numpy() -> Finding:
-    """Are light conserved and fields inverted by the forward model in double precision?"""
+    """Does the forward model conserve energy and invert fields in double precision?"""
     import numpy as np
 
     from ptychopinn.ops.numpy import NumpyOps

@@ -49,10 +49,10 @@ def command(
 ) -> None:
     """Score RESULT, a reconstruction.h5 or the folder that holds it.
 
-    With --truth it is compared with the known object, after removing what ptychography cannot
-    know: a complex scale, a phase ramp and a shift. With --data the patterns it predicts are
-    compared with the measured ones, with the probe of the result or that of --probe. Give one of
-    them or both; they may be the same file.
+    With --truth it is compared with the known object, after removing what the patterns leave
+    undetermined: a complex scale, a phase ramp and a shift. With --data the patterns it predicts
+    are compared with the measured ones, with the probe of the result or that of --probe. Give one
+    of them or both; they may be the same file.
     """
     from ptychopinn.errors import InputError
     from ptychopinn.io.atomic import claimed, replacing, write_json

@@ -87,10 +87,11 @@ def command(
 ) -> int:
     """Train the unrolled network on simulated scans and write DIR/wts.h5.zip.
 
-    Objects, probes, doses, overlaps and faults are drawn at random for every scan; the network
-    learns from the true objects beside the patterns. A hundred scans count as an epoch: then the
-    loss is reported, schedule and early stopping look at it, and a checkpoint is written. Ctrl-C
-    saves what is there; --resume goes on from the last finished epoch with the options of the run.
+    Objects, probes, doses, overlaps and detector faults are drawn at random for every scan; the
+    network learns from the true objects together with the patterns. A hundred scans count as an
+    epoch: then the loss is reported, schedule and early stopping look at it, and a checkpoint is
+    written. Ctrl-C saves what is there; --resume goes on from the last finished epoch with the
+    options of the run.
     """
     from ptychopinn.workflows.verbs import open_model, pretrain
 

@@ -1,4 +1,4 @@
-"""``ptychopinn reconstruct``: a good picture of a scan that nobody trained on."""
+"""``ptychopinn reconstruct``: a scan that no network was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ptychopinn refine``: iterations on a result, or from nothing."""
+"""``ptychopinn refine``: iterations on a result, or from an empty object."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def command(
     photons: float | None,
     **flags: Any,
 ) -> int:
-    """Refine SOURCE, the folder of a result, or start from nothing when SOURCE is a scan.
+    """Refine SOURCE, the folder of a result, or, when SOURCE is a scan, start from an empty object.
 
     Object and, with --refine-probe and --refine-positions, probe modes and scan positions are
-    moved by physics alone, with more and more patterns at a time, until nothing improves. With
+    updated by physics alone, with more and more patterns per update, until nothing improves. With
     --engine ptychi the package pty-chi does it, when it is installed. Ctrl-C stops after the
     present update and saves what the finished passes have found.
     """

@@ -1,4 +1,4 @@
-"""The files of a training run: written, gone on with, and put in the place of an earlier one."""
+"""The files of a training run: written, resumed, and put in the place of an earlier one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 # Of the optional loggers; TensorBoard adds events with names of its own.
 LOGGED = ("mlflow.db",)
 EVENTS = "tensorboard/events.out.tfevents.*"
-# What a run needs to be gone on with comes last.
+# What a run needs to be resumed comes last.
 WRITTEN = (*RESULTS, LOG, "metrics.csv", *LOGGED, CONFIG, *CHECKPOINTS)
 # Where a run lives that is to replace an earlier one, until its model is there.
 UNFINISHED = ".ptychopinn-unfinished"
@@ -56,7 +56,7 @@ def earlier_options(output: Path, force: bool) -> dict[str, Any]:
 
 
 def run_folder(output: Path) -> Path:
-    """Where the run in ``output`` is gone on with: one that was to replace it comes first."""
+    """Where the run in ``output`` is resumed: one that was to replace it comes first."""
     unfinished = output / UNFINISHED
     return unfinished if (unfinished / CHECKPOINTS[1]).exists() else output
 

@@ -1,9 +1,9 @@
 """Scans as ptychodus hands them over, and results as it takes them back.
 
 ptychodus gives arrays or a folder: positions in pixels of the object, counted from the middle of
-the patch (see :mod:`ptychopinn.io.record_scan`), photon counts, a probe of any scale. It stamps
-whatever comes back with the pixel size and the centre of the *input* object, so the canvas must
-have that object's shape, or at least its middle.
+the patch (see :mod:`ptychopinn.io.record_scan`), photon counts, a probe of any scale. It gives what
+comes back the pixel size and the centre of the *input* object, so the canvas must have that
+object's shape, or at least its middle.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training and reconstruction for a client that hears of them through the logging module only."""
+"""Training and reconstruction for a client that receives log messages only."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EpochHook = Callable[[int, Mapping[str, float]], None]
 
 
 @contextmanager
-def told(name: str) -> Iterator[logging.Logger]:
-    """Let the messages of this package out, and errors as built-in ones that any process knows.
+def reporting(name: str) -> Iterator[logging.Logger]:
+    """Send messages and errors where a client sees them; errors become built-in exceptions.
 
     Exceptions travel to the client's process as pickles, and only what is logged reaches its
     window: the sentence of an error is logged on the logger ``name`` before it is raised.

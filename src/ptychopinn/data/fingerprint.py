@@ -55,7 +55,7 @@ def difference(one: str, other: str) -> str | None:
 def recorded(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The fingerprint and the file of the scan that a result was made from, where they are known.
 
-    Results of earlier versions and of other programs know none.
+    Results of earlier versions and of other programs have none.
     """
     scan = provenance.get("scan")
     if not isinstance(scan, Mapping):

@@ -1,9 +1,9 @@
 """From a scan in physical units to what the networks work on; the same for training and inference.
 
 Network units: amplitudes ``x = a * sqrt(counts)`` with ``a = (N/2) / sqrt(mean counts per
-pattern)``, and a probe scaled so that an object of modulus one explains the mean counts. Both make
-the network blind to the photon flux and to the scale of the given probe. The object in physical
-units is ``object_scale`` times the one in network units.
+pattern)``, and a probe scaled so that an object of modulus one explains the mean counts. The
+network then depends neither on the photon flux nor on the scale of the given probe. The object in
+physical units is ``object_scale`` times the one in network units.
 """
 
 from __future__ import annotations

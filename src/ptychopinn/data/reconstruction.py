@@ -51,12 +51,12 @@ class Reconstruction:
     provenance : mapping
         Plain JSON data: how the result was made.
     fit : Misfit, optional
-        How well the result explains the patterns, as the verb that made it has found; None for one
-        that was read from a file, whose ``provenance["fit"]`` has the numbers.
+        How well the result explains the patterns, as found by what made it; None for one that was
+        read from a file, whose ``provenance["fit"]`` has the numbers.
     seconds : mapping from stage to float
         Wall time of what made it, in seconds; not stored in a file.
     backend : str, optional
-        Who computed it.
+        Which backend computed it.
 
     Raises
     ------

@@ -1,5 +1,4 @@
-"""The central noun: one ptychographic scan, in the units and axes used everywhere in the
-package."""
+"""One ptychographic scan, in the units and axes used everywhere in the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removing what ptychography cannot know, before a reconstruction is compared with the truth.
+"""Removing what the patterns leave undetermined before a reconstruction meets the truth.
 
 The patterns are unchanged by a complex scale of the object, and, when the probe is free too, by a
 common shift and by a linear phase ramp. The result is therefore modelled as
@@ -158,7 +158,7 @@ def align(
     Notes
     -----
     Ramp and shift are first estimated from the peaks of two Fourier transforms, so that they may be
-    large (many turns of phase, many pixels), then scale, ramp and shift together are refined by
+    large (many periods of phase, many pixels), then scale, ramp and shift together are refined by
     damped Gauss-Newton steps on ``sum(abs(truth - aligned)^2)`` over the box. A shift is only
     applied where it makes this sum smaller.
 

@@ -24,7 +24,7 @@ def check_belongs(result: Reconstruction, scan: Scan, role: str) -> str | None:
     The same counts in another file always belong to it: the positions may have been corrected. So
     do other counts at the same positions, such as another exposure, unless a result that explains
     its own patterns does not explain these, which were taken with the same probe; and a scan of
-    which one is a part of the other. A result that does not know its scan is taken at its word.
+    which one is a part of the other. A result that has no record of its scan is accepted as it is.
 
     ``role`` is what the scan is given as, "truth" or "data".
 

@@ -7,8 +7,8 @@ over a few pixels, sqrt(D) follows the local error of the full object. The state
     r(u) = q sqrt(D(u))
 
 is such that abs(O - O_true) <= r in nine of ten pixels. The factor q would be sqrt(ln 10) = 1.52
-for independent complex normal errors; it is larger because halves share what their method cannot
-see, and was determined on simulated scans (see docs/performance.md).
+for independent complex normal errors; it is larger because both halves share the systematic errors
+of the method, and was determined on simulated scans (see docs/performance.md).
 """
 
 from __future__ import annotations

@@ -307,9 +307,9 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
     """Move all files of ``stage`` into ``folder``, where they replace ``names``.
 
-    ``names`` are in the order of their weight, the result first, what a run needs to be gone on
-    with last. The old companions of the result go before the new result comes: whoever kills the
-    process in between never finds a result with pictures of another.
+    ``names`` are in the order of their weight, the result first, what a run needs to be resumed
+    last. The old companions of the result go before the new result comes: whoever kills the process
+    in between never finds a result with pictures of another.
 
     Raises
     ------
@@ -336,7 +336,7 @@ def _move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
         if number == 0:
             (stage / name).replace(target)
         else:
-            # Under both names until all are there: a run that is killed here can be gone on with.
+            # Under both names until all are there: a run that is killed here can be resumed.
             target.unlink(missing_ok=True)
             _link_one(stage / name, target)
     _to_disk(folder)

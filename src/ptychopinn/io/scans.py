@@ -127,9 +127,9 @@ def load_scan(
     Returns
     -------
     The scan. Native files are read lazily. A probe whose units the file does not state is scaled so
-    that its counts through vacuum equal the mean measured counts, and an object in the same file
-    takes up what is left, so that probe times object gives the measured counts; both are logged and
-    kept in ``provenance``.
+    that its counts through vacuum equal the mean measured counts, and an object in the same file so
+    that probe times object gives the measured counts; both factors are logged and stored in
+    ``provenance``.
 
     Raises
     ------

@@ -1,2 +1,1 @@
-"""The experiment in NumPy float64: slow, plain, and the reference every backend is tested
-against."""
+"""The experiment, written once for all frameworks: forward model, losses, scales, noise."""

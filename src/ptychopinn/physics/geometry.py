@@ -1,4 +1,4 @@
-"""Where patterns lie on the canvas of an object: whole pixels, remainders, light and overlap.
+"""Where patterns lie on the canvas of an object: whole pixels, remainders, illumination, overlap.
 
 Positions are (y, x) in object pixels and say where the pixel [N/2, N/2] of a patch lies. A position
 is split into the nearest whole pixel and a remainder in [-0.5, 0.5): patches are cut out at whole
@@ -73,8 +73,8 @@ def places(positions_px: Real, n: int, shape: tuple[int, int], origin_px: Any) -
 def illumination(
     positions_px: Real, probe: Complex, shape: tuple[int, int], origin_px: Any = (0, 0)
 ) -> NDArray[np.float64]:
-    """Light on every pixel of a canvas (H, W): the intensity of ``probe`` (P, N, N), summed over
-    its modes and over the positions (M, 2), to the whole pixel."""
+    """Illumination of a canvas (H, W): the intensity of ``probe`` (P, N, N), summed over its
+    modes and over the positions (M, 2), to the whole pixel."""
     n = probe.shape[-1]
     corner, _ = split_positions(positions_px, n, origin_px)
     kernel = np.zeros(shape)
@@ -106,7 +106,7 @@ def footprint(
 
 
 def mean_overlap(positions_px: Real, probe: Complex) -> float:
-    """How many patterns see a point of the object, on average, weighted with the light there.
+    """How many patterns see a point of the object, weighted with the illumination there.
 
     With p the intensity of ``probe`` (P, N, N) and L = sum_j p(u - r_j) over M positions:
     ``sum L^2 / (M sum p^2)``, which is 1 for a single pattern.

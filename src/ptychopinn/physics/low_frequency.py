@@ -2,7 +2,7 @@
 
 Modulus projections find the fine structure of an object within a few steps, its low spatial
 frequencies only over hundreds: they spread from pattern to pattern. The centre of mass of a pattern
-tells them directly. For every exit wave psi (Ehrenfest's theorem; k in radians per pixel)
+gives them directly. For every exit wave psi (Ehrenfest's theorem; k in radians per pixel)
 
     sum_q k_q I(q) = sum_u Im(conj(psi) grad psi),
 
@@ -29,7 +29,7 @@ from scipy.fft import next_fast_len
 
 from ptychopinn.ops.base import Array, Ops
 
-# Share of the strongest light added in the denominator: gradients fade out where little light fell.
+# Share of the strongest illumination, added in the denominator: gradients fade out with it.
 FADE = 0.1
 
 
@@ -113,7 +113,7 @@ def difference_symbols(
 
 def integration_kernels(shape: tuple[int, int]) -> NDArray[np.complex128]:
     """Spectra (2, H, W//2+1) that turn those of a gradient (dy, dx) into that of its least-squares
-    phase, when summed; the mean, which no gradient tells, becomes 0."""
+    phase, when summed; the mean, which no gradient determines, becomes 0."""
     dy, dx = difference_symbols(shape)
     power = np.abs(dy) ** 2 + np.abs(dx) ** 2
     power[0, 0] = 1  # the numerator is zero there

@@ -1,8 +1,8 @@
 """From the exit wave to the detector.
 
-A propagator is a NamedTuple of arrays with four methods; another one is passed wherever these are.
-Its fields are in an order of its own (:meth:`inward` brings patterns there, :meth:`outward` back),
-and ``backward`` is the inverse of ``forward``; with the factor :meth:`power` the intensity
+A propagator is a NamedTuple of arrays with four methods; one of your own can be passed in its
+place. Its fields are in an order of its own (:meth:`inward` brings patterns there, :meth:`outward`
+back), and ``backward`` is the inverse of ``forward``; with the factor :meth:`power` the intensity
 conserves the energy, so that the adjoint is ``backward`` too.
 """
 

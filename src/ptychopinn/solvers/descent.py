@@ -1,4 +1,4 @@
-"""The physics of every solver of this package: object, velocity and probe, moved subset by subset.
+"""The physics of every solver of this package: object, velocity, probe, updated subset by subset.
 
 The patterns are divided into ordered subsets that each cover the whole scan. An update with one of
 them is
@@ -48,7 +48,7 @@ PHASE_TOLERANCE = 1e-3
 
 
 def illumination_of(xp: Ops, batch: PatternBatch, size: Any) -> Any:
-    """Light of a batch on a flat canvas of ``size`` pixels, the weight of every object pixel."""
+    """Illumination by a batch of a flat canvas of ``size`` pixels, the weight of its pixels."""
     return xp.spread(xp.sum_modes(xp.abs2(batch.probes)), batch.places, size)
 
 
@@ -167,7 +167,7 @@ class Descent:
     ----------
     canvas, velocity : (H, W) complex.
     probe, probe_velocity : (P, N, N) complex.
-    light : of each subset the illumination (H, W).
+    illumination : of each subset, (H, W).
     follows_phase : whether the low-frequency phase is followed.
     next_misfit : of the present canvas on the subset that comes next, where it was decided upon.
     """
@@ -190,7 +190,7 @@ class Descent:
         self.probe_velocity = xp.zeros_like(self.probe)
         self.follows_phase = bool(problem.propagator.measures_momentum)
         self.next_misfit: float | None = None
-        self.light = [self._illumination(batches()) for batches in problem.subsets]
+        self.illumination = [self._illumination(batches()) for batches in problem.subsets]
 
     def _illumination(self, batches: Iterable[PatternBatch]) -> Array:
         def work(batch: PatternBatch) -> Any:
@@ -248,7 +248,7 @@ class Descent:
             self.canvas,
             self.velocity,
             xp.reshape(numerator, self.low.shape),
-            self.light[subset],
+            self.illumination[subset],
             step,
             momentum,
             damping,
@@ -263,11 +263,11 @@ class Descent:
             self.probe, self.probe_velocity = xp.call(
                 advanced_probe, self.probe, self.probe_velocity, *probe
             )
-            self.light[subset] = self._illumination(batches())
+            self.illumination[subset] = self._illumination(batches())
         return Found(misfit, model)
 
     def _follow(self, rotation: Array, judge: int | None) -> None:
-        """Turn canvas and velocity, if the subset ``judge`` agrees."""
+        """Rotate the phase of canvas and velocity, unless that raises the misfit of ``judge``."""
         turned = self.canvas * rotation
         if judge is not None:
             plain = float(self.misfit(judge, self.canvas))
@@ -290,11 +290,11 @@ class Descent:
             total = xp.plus(total, found)
         return total
 
-    def all_light(self) -> Array:
+    def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""
-        total = self.light[0]
-        for light in self.light[1:]:
-            total = total + light
+        total = self.illumination[0]
+        for more in self.illumination[1:]:
+            total = total + more
         return total
 
     def onto(self, problem: Problem) -> Descent:

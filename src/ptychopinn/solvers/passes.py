@@ -1,4 +1,4 @@
-"""Tells a progress how passes over all patterns of a scan advance."""
+"""Reports how passes over all patterns of a scan advance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Passes:
 
     Parameters
     ----------
-    progress : who is told.
+    progress : receives the reports.
     patterns : of the scan.
     """
 

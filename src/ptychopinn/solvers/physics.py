@@ -1,4 +1,4 @@
-"""The physics iterations: object, probe modes and scan positions until the misfit stands still."""
+"""The physics iterations: object, probe modes and positions until the misfit no longer falls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stage:
     Attributes
     ----------
     merged : how many ordered subsets make one update
-    step, momentum, phase_gain : of the update, see :mod:`ptychopinn.networks.unrolled`
+    step, momentum, phase_gain : of the update, see :mod:`ptychopinn.solvers.descent`
     """
 
     merged: int
@@ -47,8 +47,8 @@ SETTLING = 6
 
 
 class Schedule:
-    """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
-    the number of passes is reached."""
+    """Goes on to the next stage when a pass improves little, and ends when the last stage
+    improves nothing or the number of passes is reached."""
 
     def __init__(self, config: PhysicsConfig) -> None:
         self.config = config
@@ -158,10 +158,10 @@ class _Iterations:
     def result(self, misfits: Sequence[float]) -> Solved:
         """What was found so far."""
         xp, state = self.solver.xp, self.state
-        canvas = canvas_result(xp, state.canvas, state.all_light(), self.origin, misfits)
+        canvas = canvas_result(xp, state.canvas, state.total_illumination(), self.origin, misfits)
         probe = xp.to_numpy(state.probe)
         if self.solver.config.refine_probe:
-            light = xp.to_numpy(state.all_light())
+            light = xp.to_numpy(state.total_illumination())
             obj, probe = fixed_gauge(canvas.object, light, probe, self.power)
             canvas = replace(canvas, object=obj)
         return Solved(canvas, probe, self.scan.scan.positions_px, len(misfits))

@@ -77,7 +77,7 @@ def least_squares_moves(matrices: NDArray[Any], right: NDArray[Any]) -> NDArray[
     """Moves (M, 2) that solve the systems ``matrices`` (M, 2, 2), ``right`` (M, 2) of all patterns.
 
     What is added to the diagonals follows the mean over all patterns: where the object is flat,
-    hardly anything tells where a pattern belongs, and it stays.
+    hardly anything fixes where a pattern belongs, and it stays.
     """
     traces = np.trace(np.asarray(matrices, np.float64), axis1=1, axis2=2)
     stiff = STIFFNESS * (traces + traces.mean())[:, None, None] * np.eye(2)

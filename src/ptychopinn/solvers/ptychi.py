@@ -5,7 +5,7 @@ probe. What differs is converted here:
 
 - **Fields.** pty-chi predicts counts with the FFT without a factor, ``I = abs(fft2(P O))^2``; this
   package uses the unitary one. Its probe is therefore ours in sqrt(counts), divided by N. The
-  object goes over in network units, where its modulus is near 1, as pty-chi expects.
+  object is handed over in network units, where its modulus is near 1, as pty-chi expects.
 - **Patterns** are counts with the zero frequency in the middle; pty-chi shifts them itself.
 - **Positions** are pixels, relative to an origin on the object that can be stated. A patch whose
   first pixel is s has its position at ``s + (N - 1)/2`` there, half a pixel before ours; an origin
@@ -113,7 +113,7 @@ def execution_for(
 
 
 def obeyed(execution: Execution | None) -> TorchExecution:
-    """What of the options that other methods on the same scan have is of use here."""
+    """Those options of other methods on the same scan that pty-chi can use."""
     if not isinstance(execution, TorchExecution):
         return TorchExecution()
     return TorchExecution(**execution.model_dump(include=OBEYED, exclude_unset=True))
@@ -134,9 +134,9 @@ class PtychiSolver(Solver):
     """Iterations of pty-chi; all passes are made.
 
     All patterns are held in memory, in single precision. ``losses`` of the canvas is the relative
-    amplitude misfit during each pass; pty-chi counts bad pixels in it, as if they had seen nothing.
-    While its steps are watched, default device and random generators of the process are those of
-    pty-chi.
+    amplitude misfit during each pass; pty-chi includes bad pixels in it, as if they had counted
+    nothing. While its steps are watched, default device and random generators of the process are
+    those of pty-chi.
     """
 
     def __init__(self, config: PtychiConfig, execution: Execution) -> None:

@@ -19,7 +19,7 @@ def canvas_result(
     origin_px: NDArray[np.int64],
     misfits: Sequence[float],
 ) -> Canvas:
-    """The object of a canvas solver; what hardly any light reached counts as never seen."""
+    """The object of a canvas solver; pixels with hardly any illumination count as never seen."""
     light = xp.to_numpy(illumination)
     light = light / light.max()
     return Canvas(

@@ -79,7 +79,7 @@ def _log10(xp: Ops, values: Array) -> Array:
 def faded(xp: Ops, out: Array, light: Array, gain: Any) -> Array:
     """Correction (H, W) from the output (1, 2, H', W') of the U-Net.
 
-    Where no light falls nothing is known: the correction fades out with the illumination.
+    Nothing is known outside the illumination: the correction fades out with it.
     """
     height, width = xp.shape(light)
     relative = light / xp.max(light)
@@ -156,7 +156,7 @@ class Unrolled:
         return 0.0
 
     def _correction(self, state: Descent, misfit: Array, gain: Array, in_tiles: bool) -> Array:
-        xp, light = self.xp, state.all_light()
+        xp, light = self.xp, state.total_illumination()
         multiple = self.network.description.multiple_of
         seen = xp.call(
             features, state.canvas, state.velocity, light, state.problem.noise, misfit, multiple
@@ -207,7 +207,7 @@ class CanvasNetworkSolver(Solver):
 
         def result() -> Solved:
             state = found.state
-            canvas = canvas_result(xp, state.canvas, state.all_light(), origin, losses)
+            canvas = canvas_result(xp, state.canvas, state.total_illumination(), origin, losses)
             return Solved(
                 replace(canvas, corrections=tuple(shares)),
                 scan.probe,

@@ -1,4 +1,4 @@
-"""The patterns of a step, read when it is their turn or somewhat earlier."""
+"""The patterns of a step, read when they are needed or somewhat earlier."""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ class CanvasFamily(Family):
             estimates=estimates,
             good=inputs.good,
             images=state.canvas,
-            weight=state.all_light(),
+            weight=state.total_illumination(),
             truth=inputs.truth,
         )
 

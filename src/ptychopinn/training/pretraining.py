@@ -4,8 +4,8 @@ For every scan the network's objects O_k after each pass are compared with the t
 
     e_k = 1 - |<O_k, T>|^2 / (<O_k, O_k> <T, T>),    <A, B> = sum w conj(A) B,
 
-the smallest relative squared error over all complex scales of T, with w the light inside the box of
-scan positions. The logarithm lets bright and dark scans count alike:
+the smallest relative squared error over all complex scales of T, with w the illumination inside the
+box of scan positions. The logarithm lets bright and dark scans count alike:
 
     loss = sum_k s_k log e_k / sum_k s_k + physics_weight log(misfit of the last pass),
 
@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 FLOOR = 1e-8
 # Scans of one "epoch", after which the loss is reported and a checkpoint written.
 REPORT = 100
-# Share of the strongest light from which on a pixel counts fully in the comparison.
+# Share of the strongest illumination from which on a pixel counts fully in the comparison.
 BRIGHT = 0.3
 
 
@@ -170,7 +170,7 @@ class DrawnTask(Task):
         for found in self.unrolled.passes(canvas_problem(xp, given), low=given.low):
             canvases.append(found.state.canvas)
         assert found is not None and given.truth is not None
-        light = xp.detached(found.state.all_light())
+        light = xp.detached(found.state.total_illumination())
         share = light / xp.max(light) / BRIGHT
         weight = inside * xp.where(share < 1, share, xp.ones_like(share))
         total: Any = 0.0

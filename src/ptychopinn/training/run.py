@@ -1,4 +1,4 @@
-"""A run on disk: its files, what identifies it, how it starts and is gone on with."""
+"""A run on disk: its files, what identifies it, how it starts and is resumed."""
 
 from __future__ import annotations
 

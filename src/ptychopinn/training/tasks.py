@@ -35,7 +35,7 @@ class Task(ABC):
     rates : learning rate of each group of variables, which the schedule multiplies.
     accumulated : batches whose gradients are averaged for one step.
     judged : the metric that schedule and early stopping look at.
-    keeps_best : whether the result are the variables of the best epoch, or those of the last step.
+    keeps_best : whether the result is the best epoch, or the last step.
     """
 
     variables: Mapping[str, Array]
@@ -71,7 +71,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, xp: Ops, inputs: Any) -> tuple[Array, Any]:
-        """The loss, a real scalar, and what :meth:`watch` wants to see."""
+        """The loss, a real scalar, and what :meth:`watch` takes."""
 
     # What a task need not do.
 

@@ -7,7 +7,7 @@ With I measured and I_hat predicted intensities, sums over good pixels of all wa
                                               probe, scaled to the measured mean counts
                                         E   = what photon noise alone gives
     correlation of sqrt I_hat - mu with sqrt I - mu, mu = mean over the patterns of sqrt I
-    object_std  standard deviation of the object relative to its mean, weighted by the light
+    object_std  standard deviation of the object relative to its mean, weighted by the illumination
 
 A flat object has explained = 0, a perfect one 1. Where a flat object leaves nothing but noise
 there is nothing to explain, and nothing is said about it.

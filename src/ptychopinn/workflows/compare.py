@@ -23,7 +23,7 @@ from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import check_scan
 from ptychopinn.workflows.verbs import reconstruct, refine
 
-# What may follow a model, or start from nothing.
+# What may follow a model, or start from an empty object.
 REFINEMENTS = {
     "refine": RefineConfig(),
     "refine-probe": RefineConfig(refine_probe=True),

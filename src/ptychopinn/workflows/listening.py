@@ -1,4 +1,4 @@
-"""Who hears how far a verb is: the argument ``progress`` of all of them."""
+"""The argument ``progress``, which all verbs take: who follows how far they are."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def refine(
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`); its factor was determined for plain physics
         steps, and only they offer it.
-    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
-        every pass; nothing is shown when not given.
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called
+        after every pass; nothing is shown when not given.
     stop : when it is installed, a signal that comes once a pass is finished ends the iterations
         after the present update, and what they have found by then is the result, without an
         uncertainty. Which signal it was is in ``stop.signal``.

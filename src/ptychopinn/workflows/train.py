@@ -65,7 +65,7 @@ def train(
         predicts (:class:`ptychopinn.training.objective.Prediction`). The manifest of the model
         notes its name.
     replace_loss : let ``loss`` take the place of the configured terms.
-    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called after
         every epoch; nothing is shown when not given.
 
     Raises

@@ -93,7 +93,7 @@ def reconstruct(
     ----------
     scan : the measured patterns.
     model : what :func:`train` or :func:`load_model` gave, or the path of one; ``"pretrained"``
-        comes with the package and suits scans that nobody trained on.
+        comes with the package and suits scans that no network was trained on.
     refine : physics iterations after the network. ``"auto"`` refines object and probe from the
         start when the probe of the scan does not fit the data, and says so; ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
@@ -102,8 +102,8 @@ def reconstruct(
     keep_probe : use the probe of the scan even when the model refined one in training.
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`).
-    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
-        every pass; nothing is shown when not given.
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called
+        after every pass; nothing is shown when not given.
     stop : when it is installed, a signal that comes once the network is done leaves out what else
         was due: an uncertainty, and passes of a refinement that was not yet better than the
         network.
