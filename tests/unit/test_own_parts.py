@@ -231,7 +231,7 @@ def test_a_network_that_is_not_known_is_asked_for(
     path = pp.train(scan, config).save(tmp_path / "wts.h5.zip")
     kind = pp.ModelConfig.kinds.pop("plain")
     try:
-        with pytest.raises(pp.InputError, match="'plain' where .*import the module"):
+        with pytest.raises(pp.InputError, match=r"'plain' where .*import the module"):
             pp.load_model(path)
     finally:
         pp.ModelConfig.kinds["plain"] = kind
