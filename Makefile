@@ -1,17 +1,24 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
-# use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus,
-# in an environment of its own (about 2 GB).
+# use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus
+# (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of their own;
+# `make fuzz` damages files of every format for two minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := .venv-core
 CLIENTS := .venv-ptychodus
+PTYCHI := .venv-ptychi
+# pty-chi needs torchvision, which fits one release of torch only.
+PTYCHI_TORCH ?= torch==2.14.1 torchvision==0.29.1
 DEMO ?= demo
 DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
 
-.PHONY: demo test clients lint clean
+FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= 0
+
+.PHONY: demo test clients ptychi fuzz lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,5 +60,18 @@ clients: $(VENV)/.installed $(CLIENTS)/.installed
 	PTYCHODUS_PYTHON=$(CURDIR)/$(CLIENTS)/bin/python \
 		$(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
+$(PTYCHI)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PTYCHI)
+	grep -v '^torch==' constraints.txt > $(PTYCHI)/constraints.txt
+	$(PTYCHI)/bin/python -m pip install --quiet --no-compile --constraint $(PTYCHI)/constraints.txt \
+		$(PTYCHI_TORCH) 'ptychi==2.2.*' pytest hypothesis --editable '.[pytorch,ptychi]'
+	touch $@
+
+ptychi: $(PTYCHI)/.installed
+	$(PTYCHI)/bin/python -m pytest tests/workflow/test_ptychi_engine.py $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
+
 clean:
-	rm -rf $(VENV) $(CORE) $(CLIENTS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,18 +13,17 @@ from typing import Any
 import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
-from ptychopinn.solvers import ptychi
 from ptychopinn.errors import MissingDependencyError
-from ptychopinn.workflows.verbs import reconstruct_with_report
+from ptychopinn.solvers import ptychi
 from unseen_scans import CASES, simulated
 
 
 def row(case: str, method: str, scan: pp.Scan, found: Any, seconds: float) -> dict[str, Any]:
-    scores = pp.evaluate(found.result, truth=scan, data=scan).metrics
+    scores = pp.evaluate(found, truth=scan, data=scan).metrics
     return {
         "case": case,
         "method": method,
-        "passes": len(found.result.losses),
+        "passes": len(found.losses),
         "s": seconds,
         "phase dB": scores["phase_psnr_db"],
         "amplitude dB": scores["amplitude_psnr_db"],
@@ -45,10 +44,10 @@ def main() -> None:
     rows = []
     for case in CASES:
         scan = simulated(case, "")
-        network = reconstruct_with_report("pretrained", scan)
+        network = pp.reconstruct(scan, "pretrained")
         refined = pp.refine(scan)
         rows.append(row(case, "refine", scan, refined, refined.seconds["refinement"]))
-        after = pp.refine(scan, network.result)
+        after = pp.refine(scan, network)
         seconds = network.seconds["network"] + after.seconds["refinement"]
         rows.append(row(case, "pretrained+refine", scan, after, seconds))
         for batching, passes in product(("random", "compact"), epochs):

@@ -25,7 +25,7 @@ def main() -> None:
         clock = Clock()
         row = {"N": o.N, "gridsize": o.gridsize, "epochs": o.epochs, "seed": seed}
         try:
-            metrics = pp.train(scan, config).bundle.manifest.metrics
+            metrics = pp.train(scan, config).manifest.metrics
             row |= {
                 "collapsed": "no",
                 "explained": metrics["explained"],

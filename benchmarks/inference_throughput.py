@@ -9,7 +9,6 @@ from statistics import median
 
 import ptychopinn as pp
 from common import Clock, arguments, l9, peak_rss_gib, report
-from ptychopinn.workflows.verbs import reconstruct_with_report
 
 
 def main() -> None:
@@ -27,7 +26,7 @@ def main() -> None:
     network, total = [], []
     for _ in range(o.repeats):
         clock = Clock()
-        done = reconstruct_with_report(model, scan, backend=o.backend)
+        done = pp.reconstruct(scan, model, backend=o.backend)
         total.append(clock.read()[0])
         network.append(done.seconds["network"])
     row = {

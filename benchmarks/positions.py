@@ -23,16 +23,16 @@ def main() -> None:
     for positions in (False, True):
         config = RefineConfig(passes=o.passes, refine_positions=positions)
         done = pp.refine(wrong, None, config, backend=o.backend)
-        left = done.result.positions_px - true.positions_px
+        left = done.positions_px - true.positions_px
         left -= left.mean(axis=0)  # a shift of everything changes no pattern
-        found = pp.evaluate(done.result, truth=true)
+        found = pp.evaluate(done, truth=true)
         rows.append(
             {
                 "positions refined": positions,
                 "rms error px": float(np.sqrt((left**2).mean())),
                 "median error px": float(np.median(np.hypot(*left.T))),
                 "phase dB": found.metrics["phase_psnr_db"],
-                "residual": done.misfit.residual,
+                "residual": done.fit.residual,
                 "seconds": done.seconds["refinement"],
             }
         )

@@ -12,7 +12,6 @@ import sys
 import ptychopinn as pp
 from common import Clock, arguments, peak_rss_gib, report
 from ptychopinn.report.figures import save_amplitude, save_phase
-from ptychopinn.workflows.verbs import reconstruct_with_report
 
 
 def main() -> None:
@@ -27,18 +26,18 @@ def main() -> None:
     clock = Clock()
     model = pp.train(scan, config)
     wall, cpu = clock.read()
-    done = reconstruct_with_report(model, scan)
+    done = pp.reconstruct(scan, model)
     name = f"siemens_{o.architecture}"
-    save_phase(done.result, o.out / f"{name}_phase.png")
-    save_amplitude(done.result, o.out / f"{name}_amplitude.png")
+    save_phase(done, o.out / f"{name}_phase.png")
+    save_amplitude(done, o.out / f"{name}_amplitude.png")
     row = {
         "architecture": o.architecture,
         "epochs": o.epochs,
         "training s": wall,
         "training CPU s": cpu,
         "inference s": done.seconds["network"],
-        "residual": done.misfit.residual,
-        "photon noise": done.misfit.expected,
+        "residual": done.fit.residual,
+        "photon noise": done.fit.expected,
         "peak RSS GiB": peak_rss_gib(),
     }
     report(name, o.out, [row])

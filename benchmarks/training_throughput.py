@@ -11,9 +11,10 @@ import time
 from itertools import pairwise
 from statistics import median
 
+from ptychopinn.backends.base import Silent
+
 import ptychopinn as pp
 from common import arguments, l9, peak_rss_gib, report
-from ptychopinn.backends.base import Silent
 
 WARM_UP = 2
 

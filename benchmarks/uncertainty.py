@@ -12,7 +12,6 @@ import numpy as np
 
 import ptychopinn as pp
 from common import arguments, report
-from ptychopinn.workflows.verbs import reconstruct_with_report
 
 OBJECTS = ("lines", "leaves", "natural", "grf")
 PHOTONS = (1e4, 1e5, 1e7)
@@ -30,14 +29,14 @@ def main() -> None:
             object=kind, N=o.N, patterns=o.patterns, photons=photons, seed=o.seed,
             step_px=6.2 * o.N / 64,
         )  # fmt: skip
-        network = reconstruct_with_report("pretrained", scan, uncertainty=True)
+        network = pp.reconstruct(scan, "pretrained", uncertainty=True)
         refined = pp.refine(scan, uncertainty=True)
         rows.append(
             {
                 "object": kind,
                 "photons": f"{photons:.0e}",
-                "pretrained %": coverage(network.result, scan),
-                "refined %": coverage(refined.result, scan),
+                "pretrained %": coverage(network, scan),
+                "refined %": coverage(refined, scan),
             }
         )
     columns = ("pretrained %", "refined %")

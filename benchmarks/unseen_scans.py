@@ -17,10 +17,9 @@ import numpy as np
 import ptychopinn as pp
 from common import arguments, report
 from ptychopinn.config import RefineConfig
-from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.data.normalization import mean_counts
+from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.report.figures import save_comparison
-from ptychopinn.workflows.verbs import reconstruct_with_report
 
 CASES = {
     "lines 1e9": ("lines", 1e9),
@@ -70,16 +69,16 @@ def row(
     pictures = []
     start = None
     if network:
-        shown, seconds = timed(lambda: reconstruct_with_report("pretrained", scan, backend=backend))
-        start = shown.result
+        shown, seconds = timed(lambda: pp.reconstruct(scan, "pretrained", backend=backend))
+        start = shown
         pictures.append(("pretrained", start))
         found |= {"network s": shown.seconds["network"], "with misfit s": seconds}
         found |= scores("network", start, scan)
     else:
         found |= {"network s": "", "with misfit s": "", **scores("network", None, scan)}
     refined, seconds = timed(lambda: pp.refine(scan, start, config, backend=backend), 1)
-    pictures.append(("refined", refined.result))
-    found |= {"refine s": refined.seconds["refinement"], **scores("refined", refined.result, scan)}
+    pictures.append(("refined", refined))
+    found |= {"refine s": refined.seconds["refinement"], **scores("refined", refined, scan)}
     save_comparison(pictures, scan, out / f"unseen_{name.replace(' ', '_')}.png")
     return found
 

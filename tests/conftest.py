@@ -20,6 +20,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture
@@ -28,6 +29,18 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"example data are not there: no folder {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def star() -> Path:
+    """A measured scan of 44 patterns of 64 x 64 pixels, with an iterative reconstruction."""
+    return FIXTURES / "siemens_star_64.npz"
+
+
+@pytest.fixture(scope="session")
+def tike_star() -> Path:
+    """The same scan as tike stores it, without the reconstruction."""
+    return FIXTURES / "siemens_star_64.tike.npz.bz2"
 
 
 @pytest.fixture

@@ -9,64 +9,143 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptychopinn.config import Config, RefineConfig
-    from ptychopinn.data.reconstruction import Reconstruction, load_reconstruction
+    from ptychopinn.config import (
+        Config,
+        DataConfig,
+        LossConfig,
+        ModelConfig,
+        RefineConfig,
+        TrainingConfig,
+    )
+    from ptychopinn.contracts import Progress, Solver, Step
+    from ptychopinn.data.normalization import prepare
+    from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.data.scan import Scan
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
+    from ptychopinn.evaluation.misfit import Misfit, misfit, predict_patterns
     from ptychopinn.io import load_scan, save_scan
     from ptychopinn.io.convert import convert
     from ptychopinn.io.models import Bundle, load_bundle, save_bundle
-    from ptychopinn.ops.options import TFExecution, TorchExecution
+    from ptychopinn.io.reconstructions import load_reconstruction
+    from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
+    from ptychopinn.networks.spec import Builder, Network
+    from ptychopinn.ops.options import NumpyExecution, TFExecution, TorchExecution
+    from ptychopinn.physics.forward import intensities
+    from ptychopinn.physics.propagators import FarField, Propagator, near_field
     from ptychopinn.simulation import SimulationConfig, simulate
-    from ptychopinn.workflows.verbs import TrainedModel, reconstruct, refine, train
+    from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
+    from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
+    from ptychopinn.workflows.compare import compare
+    from ptychopinn.workflows.model import Model, load_model
+    from ptychopinn.workflows.refinement import iterate, refine
+    from ptychopinn.workflows.train import pretrain, train
+    from ptychopinn.workflows.verbs import reconstruct
 
 _HOMES = {
-    "Bundle": "bundle",
+    "Builder": "networks.spec",
+    "Bundle": "io.models",
+    "CanvasConfig": "networks.architecture",
     "Config": "config",
-    "RefineConfig": "config",
+    "DataConfig": "config",
     "Evaluation": "evaluation",
+    "FarField": "physics.propagators",
     "InputError": "errors",
+    "LossConfig": "config",
+    "Misfit": "evaluation.misfit",
+    "Model": "workflows.model",
+    "ModelConfig": "config",
+    "Network": "networks.spec",
+    "NumpyExecution": "ops.options",
+    "PatchConfig": "networks.architecture",
+    "PhysicsConfig": "solvers.configs",
+    "ProbeCheck": "solvers.probe_check",
+    "Progress": "contracts",
+    "Propagator": "physics.propagators",
+    "PtychiConfig": "solvers.configs",
     "PtychoPINNError": "errors",
-    "Reconstruction": "result",
-    "Scan": "scan",
+    "Reconstruction": "data.reconstruction",
+    "RefineConfig": "config",
+    "Scan": "data.scan",
     "SimulationConfig": "simulation",
-    "TFExecution": "backends.options",
-    "TorchExecution": "backends.options",
-    "TrainedModel": "workflows",
+    "Solver": "contracts",
+    "Step": "contracts",
+    "TFExecution": "ops.options",
+    "TorchExecution": "ops.options",
+    "TrainingConfig": "config",
     "TrainingError": "errors",
+    "architecture": "networks.architecture",
+    "check_probe": "solvers.probe_check",
+    "compare": "workflows.compare",
     "convert": "io.convert",
     "evaluate": "evaluation",
-    "load_bundle": "bundle",
-    "load_reconstruction": "result",
+    "intensities": "physics.forward",
+    "iterate": "workflows.refinement",
+    "load_bundle": "io.models",
+    "load_model": "workflows.model",
+    "load_reconstruction": "io.reconstructions",
     "load_scan": "io",
-    "reconstruct": "workflows",
-    "refine": "workflows",
-    "save_bundle": "bundle",
+    "misfit": "evaluation.misfit",
+    "near_field": "physics.propagators",
+    "predict_patterns": "evaluation.misfit",
+    "prepare": "data.normalization",
+    "pretrain": "workflows.train",
+    "reconstruct": "workflows.verbs",
+    "refine": "workflows.refinement",
+    "save_bundle": "io.models",
     "save_scan": "io",
     "simulate": "simulation",
-    "train": "workflows",
+    "train": "workflows.train",
 }
 
 __all__ = [
+    "Builder",
     "Bundle",
+    "CanvasConfig",
     "Config",
+    "DataConfig",
     "Evaluation",
+    "FarField",
     "InputError",
+    "LossConfig",
+    "Misfit",
+    "Model",
+    "ModelConfig",
+    "Network",
+    "NumpyExecution",
+    "PatchConfig",
+    "PhysicsConfig",
+    "ProbeCheck",
+    "Progress",
+    "Propagator",
+    "PtychiConfig",
     "PtychoPINNError",
     "Reconstruction",
     "RefineConfig",
     "Scan",
     "SimulationConfig",
+    "Solver",
+    "Step",
     "TFExecution",
     "TorchExecution",
-    "TrainedModel",
+    "TrainingConfig",
     "TrainingError",
+    "architecture",
+    "check_probe",
+    "compare",
     "convert",
     "evaluate",
+    "intensities",
+    "iterate",
     "load_bundle",
+    "load_model",
     "load_reconstruction",
     "load_scan",
+    "misfit",
+    "near_field",
+    "predict_patterns",
+    "prepare",
+    "pretrain",
     "reconstruct",
     "refine",
     "save_bundle",

@@ -1,3 +1,4 @@
-from ptychopinn.cli import main
+from ptychopinn.entry import main
 
-main()
+if __name__ == "__main__":
+    main()

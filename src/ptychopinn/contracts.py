@@ -38,6 +38,9 @@ class Silent:
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None: ...
 
 
+SILENT: Progress = Silent()
+
+
 @dataclass(frozen=True, eq=False)
 class Canvas:
     """An object as a solver leaves it, in network units.
@@ -103,7 +106,7 @@ class Solver(ABC):
 
     @abstractmethod
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         """Passes over the patterns of ``scan`` from the object ``start``, or from an empty one.
 
@@ -114,11 +117,11 @@ class Solver(ABC):
         """
 
     def solve(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Solved:
         """All passes, and what they found."""
         last = None
-        for last in self.run(scan, start, progress):
-            pass
+        for step in self.run(scan, start, progress):
+            last = step
         assert last is not None  # every solver makes at least one pass
         return last.result()

@@ -5,6 +5,10 @@ Every message is one sentence: what was expected, what was received, and the rem
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterable
+from itertools import islice
+
 
 class PtychoPINNError(Exception):
     """Base of all errors raised on purpose; ``exit_code`` is what a command ends with."""
@@ -30,3 +34,35 @@ class PoorFitError(PtychoPINNError, RuntimeError):
     """The result was written, but it does not explain the measured patterns (exit code 3)."""
 
     exit_code = 3
+
+
+class _Short(reprlib.Repr):
+    """``repr`` at bounded cost, whatever is inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 6
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write integers of thousands of digits, and takes long for them.
+        bits = x.bit_length()
+        return f"an integer of {bits} bits" if bits > 256 else repr(x)
+
+
+def brief(text: object, limit: int = 200) -> str:
+    """A text on one line, printable and not longer than ``limit`` characters."""
+    words = str(text)[: 20 * limit].split()
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(words))
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value from outside as it is quoted in a message: like ``repr``, but always short."""
+    return brief(_Short().repr(value), limit)
+
+
+def listed(names: Iterable[object], limit: int = 200) -> str:
+    """Names from outside, separated by commas and cut where there are many; "none" for none."""
+    return brief(", ".join(str(name)[:limit] for name in islice(names, 50)) or "none", limit)

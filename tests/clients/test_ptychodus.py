@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
 from conftest import Session
+from ptychopinn.data.scan import Scan
 from ptychopinn.io import load_scan
 from ptychopinn.io.ptychodus_product import read_record
-from ptychopinn.data.scan import Scan
 
 KEYS = (
     "ptychopinn_pinn",

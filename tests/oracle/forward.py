@@ -8,7 +8,8 @@ wrap-around of a Fourier shift is harmless to it; the object has no such border.
 
     psi_p(u) = P_p(u - f) * O(u - N/2 + round(r)),   I(q) = sum_p abs(F psi_p)^2
 
-with F the unitary 2-D DFT, zero frequency at [N/2, N/2].
+with F the unitary 2-D DFT, zero frequency at [N/2, N/2]. For the near field see
+:mod:`oracle.near_field`.
 """
 
 from __future__ import annotations

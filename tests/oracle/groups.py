@@ -10,7 +10,7 @@ T a Fourier shift by f_k followed by whole pixels, S the same for a patch, which
 (see :func:`shift_patches`). The same moved weight, always positive, stands above and below: the
 result is a mean of the moved patches, a constant object stays constant whatever w is, and the
 object stays bounded where the weight fades. *Extract* cuts the patch at d_k out of the
-canvas; what remains, f_k, moves the probe, exactly as in :mod:`ptychopinn.physics.forward`. No
+canvas; what remains, f_k, moves the probe, exactly as in :mod:`oracle.forward`. No
 group sees another group.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.physics.forward import fft, fourier_shift
+from oracle.forward import fft, fourier_shift
 
 # A patch keeps this share of the largest weight, times its taper, where the probe is dark: above
 # the rounding of single precision, below what the light there could tell. Without a patch: FILL.

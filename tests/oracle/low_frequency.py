@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from ptychopinn.physics.forward import split_positions
+from oracle.forward import split_positions
 
 # Share of the strongest light added in the denominator: gradients fade out where little light fell.
 FADE = 0.1

@@ -10,11 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ptychopinn.canvas_plan import canvas_subsets, judged_subsets, places
-from ptychopinn.errors import InputError
 from ptychopinn.data.sampling import ordered_subsets
-from ptychopinn.networks.unrolled import LEAST_OVERLAP, LEFT_OUT, subset_count
-from ptychopinn.physics.forward import canvas_for, mean_overlap
+from ptychopinn.errors import InputError
+from ptychopinn.physics.geometry import canvas_for, mean_overlap, places
+from ptychopinn.solvers.subsets import (
+    LEAST_OVERLAP,
+    LEFT_OUT,
+    judged_subsets,
+    ordered_subsets_of,
+    subset_count,
+)
 
 few = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
@@ -105,7 +110,7 @@ def test_a_training_sub_scan_leaves_some_patterns_out_to_judge() -> None:
     subsets, left_out = judged_subsets(positions, gauss(32, 4.0), 4)
     assert len(left_out) == len(positions) // LEFT_OUT
     assert np.array_equal(np.sort(np.concatenate([*subsets, left_out])), np.arange(100))
-    assert len(subsets) == len(canvas_subsets(positions, gauss(32, 4.0), 4)) > 1
+    assert len(subsets) == len(ordered_subsets_of(positions, gauss(32, 4.0), 4)) > 1
 
 
 @few

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oracle.forward import fourier_shift, intensities
+from oracle.losses import amplitude_residual, expected_residual, poisson_deviance
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.evaluation import misfit as misfit_module
 from ptychopinn.evaluation.alignment import align, scan_box
 from ptychopinn.evaluation.misfit import fit_verdict, misfit, predict
 from ptychopinn.evaluation.resolution import fourier_ring_correlation, half_bit_threshold
-from ptychopinn.physics.forward import fourier_shift, intensities
-from ptychopinn.physics.losses import amplitude_residual, expected_residual, poisson_deviance
-from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.data.scan import Scan
 
 N = 32
 SHAPE = (112, 120)

@@ -14,9 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oracle.forward import intensities
 from ptychopinn.cli import run
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.io import (
+from ptychopinn.io.convert import convert
+from ptychopinn.io.reconstructions import load_reconstruction
+from ptychopinn.io.record import (
+    ALL,
+    METADATA,
+    Patterns,
+    Product,
+    Record,
+    conjugate_pixel_m,
+    contents,
+)
+from ptychopinn.io.scans import (
     cxi,
     fold_slice,
     identify,
@@ -27,19 +40,6 @@ from ptychopinn.io import (
     ptychodus_training,
     save_scan,
 )
-from ptychopinn.io.convert import convert
-from ptychopinn.io.record import (
-    ALL,
-    METADATA,
-    Patterns,
-    Product,
-    Record,
-    conjugate_pixel_m,
-    contents,
-)
-from ptychopinn.physics.forward import intensities
-from ptychopinn.data.reconstruction import load_reconstruction
-from ptychopinn.data.scan import Scan
 
 N, M, PIXEL = 32, 20, 8.5e-9
 GEOMETRY = {"photon_energy_eV": 8800.0, "detector_object_distance_m": 1.92}
@@ -377,7 +377,7 @@ def test_a_pair_of_fold_slice_needs_a_probe(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "s_para.hdf5", "w") as file:
         file["ppX"], file["ppY"] = x[:, None], y[None]
         file["dx"], file["lambda"] = [[PIXEL]], 1.4089e-10
-    with pytest.raises(InputError, match="--probe FILE:KEY"):
+    with pytest.raises(InputError, match="the option probe"):
         load_scan(tmp_path / "s_dp.hdf5")
     again = load_scan(tmp_path / "s_para.hdf5", probe=f"{tmp_path / 'scan.h5'}:probe")
     moved = again.positions_px - scan.positions_px

@@ -23,6 +23,7 @@ import ptycho.model_manager
 import ptycho.params
 import ptycho.probe
 import ptycho.tf_helper
+from oracle.forward import intensities
 from ptycho.config.config import (
     InferenceConfig,
     ModelConfig,
@@ -44,11 +45,10 @@ from ptycho_torch.config_params import TrainingConfig as TorchTrainingConfig
 from ptycho_torch.lightning_utils import find_best_checkpoint
 from ptycho_torch.model import PtychoPINN_Lightning
 from ptychopinn.clients.ptychodus import centred_shape, on_canvas, scan_from_arrays
-from ptychopinn.io import save_scan
-from ptychopinn.io.convert import convert
-from ptychopinn.physics.forward import intensities
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.io import save_scan
+from ptychopinn.io.convert import convert
 from ptychopinn.simulation import SimulationConfig, simulate
 
 torch = pytest.importorskip("torch", reason="the facades train with PyTorch")

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from skimage.io import imread
 
+from oracle.forward import intensities
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
-from ptychopinn.physics.forward import intensities
 from ptychopinn.report.figures import (
     _phase_colours,
     _view,
@@ -22,8 +24,6 @@ from ptychopinn.report.figures import (
     save_loss_curve,
     save_phase,
 )
-from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.data.scan import Scan
 
 RED = (0xB3, 0x26, 0x1E)
 GREY = (0x9A, 0x9A, 0x9A)

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ptychopinn.errors import InputError
 from ptychopinn.data.sampling import (
     choose_anchors,
     group_offsets,
@@ -20,6 +19,7 @@ from ptychopinn.data.sampling import (
     split_positions_held_out,
     subsample,
 )
+from ptychopinn.errors import InputError
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -1,4 +1,4 @@
-"""The loss formulas: laws that hold for all inputs, and the noise expectation against sampling."""
+"""The formulas of the oracle: laws that hold for all inputs; the photon noise against its sum."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
-from ptychopinn.errors import InputError
-from ptychopinn.physics.losses import (
+from oracle.losses import (
     amplitude_mae,
     amplitude_residual,
     expected_residual,
-    noise_of_amplitude,
     poisson_deviance,
     realspace_mae,
     total_variation,
 )
+from ptychopinn.physics.noise import deviance_terms, noise_of_amplitude
 
 PAIRED = (poisson_deviance, amplitude_residual, amplitude_mae)
 seeds = st.integers(0, 2**32 - 1)
@@ -82,12 +81,25 @@ def test_noise_expectation_equals_the_exact_sum(lam: float) -> None:
     assert float(noise_of_amplitude(lam)) == pytest.approx(exact, abs=2e-5)
 
 
+@given(seeds)
+@settings(max_examples=25)
+def test_noise_and_deviance_are_those_of_the_oracle(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model = rng.gamma(1.0, 10.0 ** rng.uniform(-2, 3), (2, 8, 8)) + 1e-6
+    residual = noise_of_amplitude(model).sum() / model.sum()
+    assert residual == pytest.approx(expected_residual(model), rel=1e-4, abs=2e-5)
+    counts = rng.poisson(model)
+    counts[0, 0, 0] += 1
+    found = deviance_terms(model, counts.astype(float)).sum() / counts.sum()
+    assert found == pytest.approx(poisson_deviance(model, counts), rel=1e-12)
+
+
 def test_expected_residual_agrees_with_sampling() -> None:
     rng = np.random.default_rng(3)
-    model = rng.gamma(0.5, 8.0, size=(200, 32, 32))
+    model = rng.gamma(0.5, 8.0, size=(30, 32, 32))
     mask = rng.random((32, 32)) < 0.9
     found = amplitude_residual(model, rng.poisson(model), mask)
-    assert found == pytest.approx(expected_residual(model, mask), rel=0.01)
+    assert found == pytest.approx(expected_residual(model, mask), rel=0.02)
 
 
 @given(seeds, st.floats(0, 6.28))
@@ -108,12 +120,12 @@ def test_total_variation_of_a_slope() -> None:
     assert total_variation(3 * y + 4j * x) == pytest.approx(5)
 
 
-def test_impossible_input_is_refused() -> None:
-    with pytest.raises(InputError, match="same shape"):
+def test_the_oracle_is_not_asked_for_nonsense() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
         poisson_deviance(np.ones((2, 4, 4)), np.ones((3, 4, 4)))
-    with pytest.raises(InputError, match="at least one count"):
+    with pytest.raises(ValueError, match="no counts"):
         amplitude_residual(np.ones((4, 4)), np.zeros((4, 4)))
-    with pytest.raises(InputError, match="intensity"):
+    with pytest.raises(ValueError, match="no intensity"):
         expected_residual(np.zeros((4, 4)))
-    with pytest.raises(InputError, match="same shape"):
+    with pytest.raises(ValueError, match="shapes differ"):
         realspace_mae(np.ones((2, 2)), np.ones((3, 2)))

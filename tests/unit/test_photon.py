@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptychopinn as pp
-from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.data.normalization import LARGEST_DOSE, prepare
+from ptychopinn.physics.photon import photon_quantum
 
 SCALES = st.floats(-6, 6).map(lambda decade: 10.0**decade)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,20 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oracle.forward import canvas_for, intensities, split_positions
 from ptychopinn.config import RefineConfig
-from ptychopinn.physics.forward import canvas_for, intensities, split_positions
-from ptychopinn.solvers.refinement import (
-    LARGEST_MOVE,
+from ptychopinn.data.normalization import prepare
+from ptychopinn.machine.interruption import Interrupted, StopFlag
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.simulation import simulate
+from ptychopinn.solvers.physics import (
     LITTLE,
     SETTLING,
     STAGES,
+    PhysicsSolver,
     Schedule,
     Stage,
-    iterate,
-    least_squares_moves,
-    level,
-    moved,
+    fixed_gauge,
 )
+from ptychopinn.solvers.positions import LARGEST_MOVE, least_squares_moves, moved
+from ptychopinn.workflows.stopping import until_stopped
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(deadline=None, max_examples=25)
@@ -65,52 +69,97 @@ def test_rising_misfits_end_a_run() -> None:
     assert len(stages_of([1.0 + k for k in range(100)], RefineConfig(passes=100))) < 15
 
 
-class Recorded:
-    """Iterations that lower the misfit by half a pass, and what was asked of them."""
-
-    def __init__(self) -> None:
-        self.merged: list[int] = []
-        self.updates: list[tuple[int, bool]] = []
-        self.moves = 0
-
-    def merge(self, count: int) -> int:
-        self.merged.append(count)
-        return 2
-
-    def update(self, number: int, stage: Stage, decide: bool) -> float:
-        self.updates.append((number, decide))
-        return 0.5 ** (len(self.merged) + 1)
-
-    def move(self) -> None:
-        self.moves += 1
-
-
 class Heard:
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int]] = []
         self.metrics: list[Mapping[str, float]] = []
+        self.steps: list[tuple[float, float]] = []
 
     def epoch(self, number: int, steps: int) -> None:
         self.epochs.append((number, steps))
 
-    def step(self, loss: float, patterns_per_s: float) -> None: ...
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        self.steps.append((loss, patterns_per_s))
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         self.metrics.append(metrics)
 
 
 def test_passes_report_and_move_positions_when_it_is_time() -> None:
-    run, heard = Recorded(), Heard()
-    config = RefineConfig(passes=5, refine_positions=True, positions_from=3)
-    misfits = iterate(config, heard, run)
-    assert misfits == [0.5**k for k in range(1, 6)]
-    assert run.updates == [(0, False), (1, True)] * 5
-    assert run.moves == 3
-    assert heard.epochs == [(k, 2) for k in range(5)]
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    config, heard = RefineConfig(passes=5, refine_positions=True, positions_from=3), Heard()
+    solver = PhysicsSolver(NumpyOps(), config, 1 << 28)
+    misfits, moves, before = [], [], scan.scan.positions_px
+    for step in solver.run(scan, progress=heard):
+        misfits.append(step.misfit)
+        found = step.result()
+        moves.append(not np.array_equal(found.positions_px, before))
+        before = found.positions_px
+        assert found.passes == step.number == len(misfits)
+        assert found.canvas.losses.tolist() == misfits
+    # The positions of a pass are moved at its end.
+    assert moves == [False, False, True, True, True]
     assert heard.metrics == [{"misfit": m} for m in misfits]
-    still = Recorded()
-    iterate(RefineConfig(passes=5), heard, still)
-    assert still.moves == 0
+    assert [number for number, _ in heard.epochs] == list(range(5))
+    assert len(heard.steps) == sum(updates for _, updates in heard.epochs)
+    still = PhysicsSolver(NumpyOps(), RefineConfig(passes=5), 1 << 28).solve(scan)
+    assert np.array_equal(still.positions_px, scan.scan.positions_px)
+
+
+def test_who_leaves_the_loop_stops_the_iterations() -> None:
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    solver = PhysicsSolver(NumpyOps(), RefineConfig(passes=50), 1 << 28)
+    for step in solver.run(scan):
+        if step.number == 2:
+            break
+    found = step.result()
+    assert found.passes == 2 and np.isfinite(found.canvas.object).all()
+
+
+def test_the_loss_shown_is_that_of_the_patterns_so_far() -> None:
+    """It can be compared between the steps of a pass; the rate counts patterns, not passes."""
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    heard = Heard()
+    for step in PhysicsSolver(NumpyOps(), RefineConfig(passes=3), 1 << 28).run(scan, None, heard):
+        last, rate = heard.steps[-1]
+        assert last == pytest.approx(step.misfit)
+        assert np.isfinite(rate) and rate > 0
+    losses = [loss for loss, _ in heard.steps]
+    assert max(losses) < 5 * min(losses[: heard.epochs[0][1]])
+
+
+class Signalled(Heard):
+    """A signal comes during the update with this number, counted over all passes."""
+
+    def __init__(self, stop: StopFlag, when: int) -> None:
+        super().__init__()
+        self.stop, self.when = stop, when
+
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        if len(self.steps) == self.when:
+            self.stop.note(signal.SIGTERM)
+        super().step(loss, patterns_per_s)
+
+
+@pytest.mark.parametrize("later", [0, 1, 3])
+def test_a_signal_ends_the_passes_after_the_present_update(later: int) -> None:
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    solver, free = PhysicsSolver(NumpyOps(), RefineConfig(passes=3), 1 << 28), Heard()
+    misfits = [step.misfit for step in solver.run(scan, None, free)]
+    stop = StopFlag()
+    heard = Signalled(stop, free.epochs[0][1] + later)
+    found = until_stopped(solver, scan, None, heard, stop)
+    assert len(heard.steps) == heard.when + 1
+    assert found.passes == len(heard.metrics) + (heard.when + 1 == free.epochs[0][1])
+    assert found.canvas.losses.tolist() == misfits[: found.passes]
+
+
+def test_a_signal_before_anything_is_finished_leaves_nothing_to_save() -> None:
+    scan = prepare(simulate(N=32, patterns=40, photons=1e5, seed=1, step_px=3.0))
+    stop, solver = StopFlag(), PhysicsSolver(NumpyOps(), RefineConfig(passes=3), 1 << 28)
+    with pytest.raises(Interrupted) as raised:
+        until_stopped(solver, scan, None, Signalled(stop, 0), stop)
+    assert raised.value.number == signal.SIGTERM
 
 
 @few
@@ -139,7 +188,7 @@ def test_moves_are_limited_and_do_not_shift_the_scan(seed: int) -> None:
 
 @few
 @given(seeds, st.integers(1, 3))
-def test_the_form_that_reads_best_changes_no_pattern(seed: int, count: int) -> None:
+def test_fixing_the_gauge_changes_no_pattern(seed: int, count: int) -> None:
     """Ramps and factors go from the object to the probe; none is left in the object."""
     rng = np.random.default_rng(seed)
     n, positions = 16, rng.uniform(-12, 12, (9, 2))
@@ -161,7 +210,7 @@ def test_the_form_that_reads_best_changes_no_pattern(seed: int, count: int) -> N
     probe = noise(count, 1, 1) * np.exp(-(v**2 + u**2) / 8)
     power = float((np.abs(probe) ** 2).sum()) * factor**2
     light = np.ones(shape)
-    levelled, other = level(obj.astype("c8"), light, probe.astype("c8"), power)
+    levelled, other = fixed_gauge(obj.astype("c8"), light, probe.astype("c8"), power)
     before = intensities(obj, probe, positions, origin)
     after = intensities(levelled.astype(complex), other.astype(complex), positions, origin)
     assert np.abs(after - before).max() < 1e-3 * before.max()

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError
-from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction, footprint, load_reconstruction
+from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
+from ptychopinn.physics.geometry import footprint
 
 ARRAYS = ("object", "origin_px", "weight", "probe", "positions_px", "losses")
 
@@ -125,6 +127,19 @@ def test_round_trip(tmp_path: Path, known: bool) -> None:
         assert getattr(again, key) == getattr(result, key)
 
 
+def test_the_way_to_the_detector_is_kept(tmp_path: Path) -> None:
+    """Else the patterns of a near-field result would be predicted as those of the far field."""
+    given = {"pixel_size_m": 4e-8, "energy_eV": 8e3, "distance_m": 0.02}
+    result = example(**given, propagation="near-field", focus_distance_m=0.5)
+    found = load_reconstruction(result.save(tmp_path / "near.h5"))
+    assert (found.propagation, found.focus_distance_m) == ("near-field", 0.5)
+    np.testing.assert_array_equal(found.propagator.kernel, result.propagator.kernel)
+    with h5py.File(tmp_path / "near.h5") as file:
+        assert not file.attrs["far_field"]
+    far = load_reconstruction(example().save(tmp_path / "far.h5"))
+    assert (far.propagation, far.focus_distance_m) == ("far-field", None)
+
+
 def test_unknown_pixel_size_is_one_and_said(tmp_path: Path) -> None:
     example(pixel_size_m=None, distance_m=None).save(tmp_path / "x.h5")
     with h5py.File(tmp_path / "x.h5") as file:
@@ -168,7 +183,7 @@ def test_footprint_marks_what_the_probe_lit() -> None:
 
 def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     example().save(tmp_path)
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         example().save(tmp_path)
     example(name="second").save(tmp_path, force=True)
     assert load_reconstruction(tmp_path).name == "second"

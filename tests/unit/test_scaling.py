@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oracle.forward import intensities
 from ptychopinn.errors import InputError
-from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.scaling import (
     check_probe_power,
     global_scale,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptychopinn.errors import InputError
-from ptychopinn.physics import forward
+from oracle import forward
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.simulation.config import ObjectKind
 from ptychopinn.simulation.noise import detector_mask, measure
@@ -489,7 +489,7 @@ def test_preview(tmp_path: Path) -> None:
     target = tmp_path / "preview.png"
     save_preview(scan, target)
     assert target.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         save_preview(scan, target)
     with pytest.raises(InputError, match=r"\.png"):
         save_preview(scan, tmp_path / "preview.jpg")

@@ -12,15 +12,15 @@ import pytest
 pytest.importorskip("ptychopinn.backends.tensorflow")
 
 import tensorflow as tf
-
 from ptychopinn.backends.base import Silent
-from ptychopinn.ops.options import TFExecution
 from ptychopinn.backends.tensorflow import checkpoint, training
-from ptychopinn.ops.importing import undisturbed
 from ptychopinn.backends.tensorflow.optimizer import Adam, clipped
+
 from ptychopinn.config import Config
-from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.ops.importing import undisturbed
+from ptychopinn.ops.options import TFExecution
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.checkpoint import write_checkpoint
 from ptychopinn.training.schedule import BETAS

@@ -18,6 +18,14 @@ from ptychopinn.contracts import Silent
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.machine.interruption import (
+    ENDING,
+    SAME_WITHIN_S,
+    Interrupted,
+    Signals,
+    StopFlag,
+    Stopped,
+)
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import TFExecution, TorchExecution
 from ptychopinn.ops.selector import get_ops
@@ -29,7 +37,6 @@ from ptychopinn.training.course import Course, EarlyStopping
 from ptychopinn.training.data import needs_truth, patch_truth, read_ahead, read_batch
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result
 from ptychopinn.training.history import metrics_at_best
-from ptychopinn.training.interruption import CtrlC, Interrupted, StopFlag, Stopped
 from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.plan import GroupPlan
 from ptychopinn.training.run import built_network, outcome, train
@@ -259,6 +266,8 @@ def test_second_signal_acts_at_once(number: signal.Signals, error: type[BaseExce
     before = signal.getsignal(number)
     with pytest.raises(error) as raised, StopFlag().installed():
         signal.raise_signal(number)
+        signal.raise_signal(number)  # still the same one: to the process and to its group
+        time.sleep(SAME_WITHIN_S + 0.05)
         signal.raise_signal(number)
         raise AssertionError("the second signal must not return")
     if isinstance(raised.value, SystemExit):
@@ -266,9 +275,32 @@ def test_second_signal_acts_at_once(number: signal.Signals, error: type[BaseExce
     assert signal.getsignal(number) is before
 
 
-def test_ctrl_c_that_a_package_swallowed_stops_the_training_before_it_begins() -> None:
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_a_command(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as raised, Signals().installed():
+        signal.raise_signal(number)
+        raise AssertionError("the signal must not return")
+    assert raised.value.number == number
+    assert signal.getsignal(number) is before
+
+
+def test_the_same_signal_again_does_not_disturb_the_saving() -> None:
+    """It may come when the flag has been taken down already."""
+    with Signals().installed():
+        flag = StopFlag()
+        with flag.installed():
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(SAME_WITHIN_S + 0.05)
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+    assert flag.signal == signal.SIGTERM
+
+
+def test_a_signal_that_a_package_swallowed_stops_the_training_before_it_begins() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted), CtrlC().installed():
+    with pytest.raises(Interrupted), Signals().installed():
         with suppress(BaseException):  # as some packages do while they are imported
             signal.raise_signal(signal.SIGINT)
         with StopFlag().installed():
@@ -276,13 +308,15 @@ def test_ctrl_c_that_a_package_swallowed_stops_the_training_before_it_begins() -
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_is_left_to_a_caller_who_handles_it() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", ENDING)
+def test_signals_are_left_to_a_caller_who_handles_them(number: signal.Signals) -> None:
+    """``nohup`` ignores SIGHUP, shells ignore Ctrl-C for what runs in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        with CtrlC().installed():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        with Signals().installed(), StopFlag().installed():
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 # --- data -----------------------------------------------------------------------------------------

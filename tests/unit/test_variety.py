@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptychopinn.errors import InputError
 from ptychopinn.data.normalization import prepare
+from ptychopinn.errors import InputError
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.variety import OBJECTS, SCANS, SIZES, draw_config, draw_scan
 from ptychopinn.training.data import known_object

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ptychopinn.ops.workers import ALONE, MOST_WORKERS, Workers
+from ptychopinn.machine.workers import ALONE, MOST_WORKERS, Workers
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import pytest
 
-from ptychopinn.io.models import Bundle, Manifest, save_bundle
 from ptychopinn.cli import run
-from ptychopinn.io import load_scan, save_scan
 from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.io import load_scan, save_scan
+from ptychopinn.io.models import Bundle, Manifest, save_bundle
 
 Arrays = dict[str, Any]
 Change = Callable[[Arrays], Arrays]

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from ptychopinn.clients.commands import ptycho_inference
-from ptychopinn.clients.commands import ptycho_train
+from ptychopinn.clients.commands import ptycho_inference, ptycho_train
 from ptychopinn.io.convert import convert
 
 pytest.importorskip("torch", reason="the commands train with PyTorch")

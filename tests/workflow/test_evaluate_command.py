@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oracle.forward import intensities
 from ptychopinn.cli import doctor, run
-from ptychopinn.io import save_scan
-from ptychopinn.physics.forward import intensities
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.io import save_scan
 
 
 @pytest.fixture

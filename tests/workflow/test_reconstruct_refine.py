@@ -28,13 +28,13 @@ from training_commands import (
 )
 
 import ptychopinn as pp
-from ptychopinn.io.models import load_bundle
+from oracle.forward import fourier_shift
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan, save_scan
+from ptychopinn.io.models import load_bundle
+from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.networks.registry import describe
-from ptychopinn.physics.forward import fourier_shift
-from ptychopinn.data.reconstruction import load_reconstruction
-from ptychopinn.workflows.verbs import config_of, open_model
+from ptychopinn.workflows.verbs import load_model
 
 pytest.importorskip("torch")
 
@@ -92,7 +92,7 @@ def test_reconstruct_needs_no_options(
     (stage,) = record["stages"]
     assert stage["stage"] == "network"
     assert stage["architecture"] == "unrolled"
-    assert len(stage["corrections"]) == config_of(open_model("pretrained")).model.iterations
+    assert len(stage["corrections"]) == load_model().config.model.iterations
     assert record["patterns_per_s_network"] > 0
     assert set(record["seconds"]) >= {"load", "network", "misfit", "write", "total"}
     found = load_reconstruction(folder)
@@ -239,7 +239,7 @@ def test_a_defocused_probe_is_found_within_ten_passes(backend: Any) -> None:
     defocused = np.fft.fft2(truth.probe) * np.exp(60j * (k[:, None] ** 2 + k**2))
     scan = replace(truth, probe=np.fft.ifft2(defocused).astype(np.complex64))
     config = pp.RefineConfig(passes=10, refine_probe=True)
-    found = pp.refine(scan, None, config, backend=backend).result
+    found = pp.refine(scan, None, config, backend=backend)
     assert pp.evaluate(found, truth=truth).metrics["phase_psnr_db"] > 35
 
 
@@ -249,10 +249,14 @@ def test_refine_needs_the_scan_of_the_result(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From the record, which may be missing, broken or out of date, or from --scan."""
+    """A result of an earlier version has it from its record, which may be missing, broken or out
+    of date, or from --scan."""
     source = tmp_path / "source"
     shutil.copytree(reconstructed("pytorch"), source)
     (source / "run.json").unlink()
+    result = load_reconstruction(source)
+    earlier = {k: v for k, v in result.provenance["scan"].items() if k != "fingerprint"}
+    replace(result, provenance={**result.provenance, "scan": earlier}).save(source, force=True)
     assert command("refine", source, tmp_path / "r") == 2
     check_sentence(capsys.readouterr().err, "run.json", "--scan SCAN")
     (source / "run.json").write_text("{}")
@@ -332,9 +336,9 @@ def test_pretrain_writes_a_model_that_any_backend_applies(
     record = read_json(pretrained / "run.json")
     assert record["stopped_by_signal"] is None
     assert record["config"]["model"]["width"] == 4
-    bundle = load_bundle(pretrained / "wts.h5.zip")
-    assert bundle.manifest.statistics["simulated_scans"] == 3
-    assert set(bundle.weights) == set(describe(config_of(bundle).model).parameter_shapes())
+    model = load_model(pretrained / "wts.h5.zip")
+    assert model.manifest.statistics["simulated_scans"] == 3
+    assert set(model.weights) == set(describe(model.config.model).parameter_shapes())
     found = []
     for backend in BACKENDS:
         infer(pretrained / "wts.h5.zip", scan, tmp_path / backend, "--quiet", backend=backend)
@@ -396,15 +400,14 @@ def test_pretrain_saves_what_is_there_when_interrupted(tmp_path: Path) -> None:
     code, _, err = finished(running)
     assert code == 128 + signal.SIGINT, err
     assert read_json(tmp_path / "m" / "run.json")["stopped_by_signal"] == signal.SIGINT
-    config_of(load_bundle(tmp_path / "m" / "wts.h5.zip"))
+    load_model(tmp_path / "m" / "wts.h5.zip")
 
 
 # --- the shipped model ----------------------------------------------------------------------------
 
 
 def test_the_shipped_model_is_small_and_a_valid_bundle() -> None:
-    bundle = open_model("pretrained")
-    config_of(bundle)
+    assert load_model().source == "pretrained"
     assert (ROOT / "src" / "ptychopinn" / "pretrained" / "wts.h5.zip").stat().st_size < 5e6
 
 

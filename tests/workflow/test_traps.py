@@ -12,14 +12,14 @@ from training_commands import BACKENDS, CNN, check_sentence, infer, read_json, t
 
 import ptychopinn as pp
 from ptychopinn.config import Config
-from ptychopinn.training.plan import GroupPlan
 from ptychopinn.data.normalization import prepare
 from ptychopinn.training.data import read_batch
 from ptychopinn.training.health import FLAT
+from ptychopinn.training.plan import GroupPlan
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
-pytest.importorskip("ptychopinn.backends.tensorflow")
+pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -97,7 +97,7 @@ def test_every_member_of_a_group_counts(backend: str, model: Path, scans: Path) 
     nearest = np.argsort(((scan.positions_px - scan.positions_px[0]) ** 2).sum(axis=1))[1:4]
     counts[nearest] = counts[far]
     one, other = (
-        pp.reconstruct(model, s, backend=backend)  # type: ignore[arg-type]
+        pp.reconstruct(s, model, backend=backend)  # type: ignore[arg-type]
         for s in (scan, replace(scan, diffraction=counts))
     )
     y, x = np.round(scan.positions_px[0]).astype(int) - one.origin_px

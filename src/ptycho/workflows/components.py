@@ -30,8 +30,9 @@ from ptychopinn.clients.settings import (
     environment,
     translate,
 )
-from ptychopinn.data.reconstruction import RESULT_FILE, Reconstruction
+from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io.models import Bundle, load_bundle
+from ptychopinn.io.reconstructions import RESULT_FILE
 
 Outcome = tuple[NDArray[Any] | None, NDArray[Any] | None, dict[str, Any]]
 
@@ -117,7 +118,6 @@ def save_outputs(
 ) -> None:
     """Write ``reconstructed_amplitude.png``, ``reconstructed_phase.png``, the result in HDF5 and
     the loss curve into a folder; pictures of a training without test scan are left out."""
-    from ptychopinn.io.atomic import atomic_path
     from ptychopinn.report.figures import save_amplitude, save_loss_curve, save_phase
 
     folder = Path(output_prefix)
@@ -129,8 +129,7 @@ def save_outputs(
             save_phase(result, folder / "reconstructed_phase.png")
         curves = {k: v for k, v in results.get("history", {}).items() if k.endswith("_loss")}
         if any(curves.values()):
-            with atomic_path(folder / "loss.png") as temporary:
-                save_loss_curve(curves, temporary)
+            save_loss_curve(curves, folder / "loss.png")
 
 
 def load_inference_bundle(model_dir: str | Path) -> tuple[DiffractionToObject, InferenceConfig]:
@@ -152,7 +151,7 @@ def load_inference_bundle(model_dir: str | Path) -> tuple[DiffractionToObject, I
     params.set("intensity_scale", 1.0 / float(bundle.manifest.statistics["input_scale"]))  # type: ignore[arg-type]
     model = ModelConfig(
         N=int(size),  # type: ignore[arg-type]
-        gridsize=stored["gridsize"],
+        gridsize=stored.get("gridsize", 1),
         model_type=stored["mode"],
         architecture=stored["architecture"],
     )

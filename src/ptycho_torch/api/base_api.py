@@ -155,13 +155,16 @@ class PtychoModel:
         model: Mapping[str, Any] = manifest.config["model"]  # type: ignore[assignment]
         training: Mapping[str, Any] = manifest.config["training"]  # type: ignore[assignment]
         size = int(manifest.statistics["N"])  # type: ignore[arg-type]
-        grid = int(model["gridsize"])
+        # Only some architectures have groups, or these options of the client.
+        grid = int(model.get("gridsize", 1))
+        known = {
+            name: model[name] for name in ("n_filters_scale", "amp_activation") if name in model
+        }
         return (
             DataConfig(N=size, C=grid**2, grid_size=(grid, grid)),
             ModelConfig(
                 mode="Supervised" if model["mode"] == "supervised" else "Unsupervised",
-                n_filters_scale=model["n_filters_scale"],
-                amp_activation=model["amp_activation"],
+                **known,
             ),
             TrainingConfig(epochs=training["epochs"], batch_size=training["batch_size"]),
             InferenceConfig(),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
-from ptychopinn.errors import PtychoPINNError
-from ptychopinn.training.interruption import CtrlC, Interrupted
+from ptychopinn.cli import border
+from ptychopinn.errors import PtychoPINNError, brief
+from ptychopinn.machine.interruption import Interrupted, Signals
 
 COMMANDS = {
     "simulate": "Simulate a scan with a known object and save it.",
@@ -32,6 +35,16 @@ class _LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = get_close_matches(name.lower(), COMMANDS, n=1)
+            guess = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"No such command '{brief(name, 60)}'.{guess}", ctx)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -77,21 +90,38 @@ def run(
 ) -> int:
     """Like :func:`main`, but return the exit code; also for commands with a name of their own."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    border.show_any_letter()
     try:
-        with CtrlC().installed():
+        with Signals().installed():
             # The arguments travel in the context, for the record that a command keeps of itself.
             result: Any = command.main(
                 args=list(given), prog_name=program, standalone_mode=False, obj=given
             )
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except (click.Abort, Interrupted):
-        click.echo(f"{program}: stopped by the user.", err=True)
-        return 130
+    except (click.Abort, Interrupted) as stop:
+        number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
+        by = "the user" if number == signal.SIGINT else signal.Signals(number).name
+        click.echo(f"{program}: stopped by {by}.", err=True)
+        return 128 + number
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except PtychoPINNError as error:
-        click.echo(f"{program}: {error}", err=True)
-        return error.exit_code
-    return int(result) if isinstance(result, int) else 0
+        # What a library says may be part of it, on several lines.
+        text = border.as_flags(" ".join(str(error).split()), _parameters(command, given))
+        click.echo(f"{program}: {text}", err=True)
+        return border.flushed(program, error.exit_code)
+    # The border: what nobody foresaw becomes a sentence here.
+    except Exception as error:  # noqa: BLE001
+        return border.ended(program, error)
+    return border.flushed(program, int(result) if isinstance(result, int) else 0)
+
+
+def _parameters(command: click.Command, given: list[str]) -> list[click.Parameter]:
+    """The parameters of the command that these arguments run."""
+    if isinstance(command, _LazyGroup):
+        name = next((word for word in given if word in COMMANDS), "")
+        found = command.get_command(click.Context(command), name)
+        return [] if found is None else found.params
+    return command.params

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.options import (
+    ANY_PATH,
+    backend_options,
+    chosen_backend,
+    force_option,
+    output_option,
+    quiet_option,
+    scan_argument,
+)
 from ptychopinn.cli.scans import open_scan, scan_options
 
 if TYPE_CHECKING:
@@ -18,15 +26,8 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
 
 
 @click.command()
-@click.argument("scan", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for comparison.json and comparison.png.",
-)
+@scan_argument
+@output_option("Folder for comparison.json and comparison.png.")
 @click.option(
     "--with",
     "methods",
@@ -38,14 +39,21 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
     "followed by +refine, +refine-probe or +ptychi. May be repeated.  [default: pretrained, "
     "pretrained+refine, refine]",
 )
-@click.option("--force", is_flag=True, help="Overwrite an earlier comparison in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.option(
+    "--truth",
+    type=ANY_PATH,
+    default=None,
+    help="Scan file that holds the true object.  [default: SCAN, if it was simulated]",
+)
+@force_option("an earlier comparison in DIR")
+@quiet_option
 @scan_options
 @backend_options(training=False)
 def command(
     scan: Path,
     output: Path,
     methods: tuple[str, ...],
+    truth: Path | None,
     force: bool,
     quiet: bool,
     backend: BackendName | None,
@@ -56,34 +64,40 @@ def command(
 ) -> None:
     """Reconstruct SCAN with every METHOD and write a table and a picture.
 
-    With a known object in the scan the scores against it are part of the table.
+    Where the true object is known, the scores against it are part of the table. The object in the
+    file of a measured scan is shown and not taken for the truth, unless --truth says so.
     """
     from ptychopinn.cli.console import command_line, logging_to, stderr
-    from ptychopinn.io.atomic import refuse_existing, write_json
+    from ptychopinn.io.atomic import claimed, replacing, write_json
+    from ptychopinn.report.importing import load_matplotlib
+    from ptychopinn.workflows.compare import compare, parse_method, pictures
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_comparison
-    from ptychopinn.workflows.compare import compare, parse_method
     from ptychopinn.workflows.verbs import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)
     parsed = [parse_method(method) for method in methods]
-    refuse_existing(output, WRITTEN, force)
+    click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, probe, units, photons)
-        rows = compare(data, parsed, backend=backend, execution=execution)
-        for name in WRITTEN:
-            (output / name).unlink(missing_ok=True)
-        log_file.open(output / "log.txt")
-        save_comparison([(row.method.name, row.result) for row in rows], data, output / WRITTEN[1])
-        write_json(
-            output / WRITTEN[0],
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "scan": str(scan),
-                "backend": backend,
-                "rows": [{"method": row.method.name, **row.numbers} for row in rows],
-            },
-        )
+        known = data if truth == scan else None if truth is None else open_scan(truth)
+        rows = compare(data, parsed, backend=backend, execution=execution, truth=known)
+        shown = pictures(data, rows, known)
+        with replacing(output, WRITTEN) as new:
+            log_file.open(new / "log.txt")
+            save_comparison(shown, new / WRITTEN[1])
+            write_json(
+                new / WRITTEN[0],
+                {
+                    "command": command_line(),
+                    "versions": package_versions(),
+                    "scan": str(scan.absolute()),
+                    "truth": None if truth is None else str(truth.absolute()),
+                    "backend": backend,
+                    "rows": [{"method": row.method.name, **row.numbers} for row in rows],
+                },
+            )
     if not quiet:
         _show(rows)
 

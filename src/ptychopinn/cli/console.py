@@ -1,20 +1,33 @@
-"""What a running command shows: messages, a log file, a progress bar."""
+"""What a running command shows: messages, and a log file."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ptychopinn.cli.border import as_flags
 from ptychopinn.errors import InputError, PtychoPINNError
+from ptychopinn.io.atomic import CannotWrite
+
+
+class _File(logging.FileHandler):
+    """A log on disk; what cannot be written ends the command instead of printing a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.stream = None  # what could not be written is not tried again
+        raise CannotWrite(Path(self.baseFilename), error.strerror or str(error)) from error
 
 
 class LogFile:
@@ -36,7 +49,10 @@ class LogFile:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+            # A name that is no text may be part of a message.
+            self._file = _File(
+                path, mode="a" if append else "w", encoding="utf-8", errors="backslashreplace"
+            )
         except OSError as error:
             raise InputError(
                 f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "
@@ -52,7 +68,9 @@ class LogFile:
         """A message for the file only."""
         if self._file is not None:
             record = self._logger.makeRecord(self._logger.name, level, "", 0, message, (), None)
-            self._file.handle(record)
+            # It is the last message of a command that fails for a reason of its own.
+            with suppress(CannotWrite):
+                self._file.handle(record)
 
     def close(self) -> None:
         """Stop listening."""
@@ -81,74 +99,15 @@ def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
         yield file
     except PtychoPINNError as error:
         # The command line shows it; the file must know too.
-        file.note(logging.ERROR, str(error))
+        context = click.get_current_context(silent=True)
+        parameters = [] if context is None else context.command.params
+        file.note(logging.ERROR, as_flags(str(error), parameters))
         raise
     finally:
         file.close()
         logger.removeHandler(shown)
         shown.close()
         logger.setLevel(level)
-
-
-class ProgressBar:
-    """Draws the training: epoch, step, loss, patterns per second, time left.
-
-    ``start`` is called when the first epoch begins: by then everything has been checked.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        epochs: int,
-        quiet: bool = False,
-        start: Callable[[], None] | None = None,
-    ) -> None:
-        self.epochs = epochs
-        self._start = start
-        self._log = logging.getLogger(__name__)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("loss {task.fields[loss]}"),
-            TextColumn("{task.fields[rate]} patterns/s"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def begin(self) -> None:
-        """Call ``start``, once."""
-        start, self._start = self._start, None
-        if start is not None:
-            start()
-
-    def epoch(self, number: int, steps: int) -> None:
-        self.begin()
-        title = f"epoch {number + 1}/{self.epochs}"
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(title, total=steps, loss="-", rate="-")
-
-    def step(self, loss: float, patterns_per_s: float) -> None:
-        if self._task is not None:
-            self._bar.update(
-                self._task, advance=1, loss=f"{loss:.4g}", rate=f"{patterns_per_s:.0f}"
-            )
-
-    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
-        shown = ("train_loss", "val_loss", "residual", "correlation", "misfit")
-        text = ", ".join(f"{name} {metrics[name]:.4g}" for name in shown if name in metrics)
-        self._log.info("epoch %d/%d: %s", number + 1, self.epochs, text)
 
 
 def stderr() -> Console:

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from ptychopinn.cli.options import ANY_PATH, OutputPath, force_option, quiet_option
 from ptychopinn.cli.scans import scan_options
 
 TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice")
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=ANY_PATH)
+@click.argument("target", metavar="OUT", type=OutputPath())
 @click.option(
     "--to",
     "to",
@@ -22,8 +23,8 @@ TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi",
     default=None,
     help="Format of OUT; without it the name of OUT tells.",
 )
-@click.option("--force", is_flag=True, help="Overwrite existing files.")
-@click.option("--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+@force_option("existing files")
+@quiet_option
 @click.option("--pixel-size-m", type=click.FloatRange(min=0, min_open=True), default=None,
               help="Object pixel in metres, where IN does not tell.")  # fmt: skip
 @click.option("--energy-ev", type=click.FloatRange(min=0, min_open=True), default=None,

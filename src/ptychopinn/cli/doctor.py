@@ -97,7 +97,8 @@ def examine() -> tuple[list[Finding], list[str]]:
         state["lightning"] = "error"
     findings.append(Finding("CPU cores", "info", str(cores())))
     findings.append(Finding("memory", "info", memory()))
-    findings.append(check_numpy())
+    numpy = check_numpy()
+    findings.append(numpy)
 
     backends: list[str] = []
     if state["torch"] == "ok":
@@ -110,6 +111,9 @@ def examine() -> tuple[list[Finding], list[str]]:
         findings += checks
         if all(c.status in ("ok", "info") for c in checks):
             backends.append("tensorflow")
+    if numpy.status == "ok":
+        # It reconstructs and refines; the others are found first.
+        backends.append("numpy")
     return findings, backends
 
 

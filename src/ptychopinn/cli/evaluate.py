@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ptychopinn.cli.options import ANY_PATH, force_option, output_option
+from ptychopinn.cli.printing import plain, print_json
 from ptychopinn.cli.scans import open_scan, scan_options
 
 OUTPUTS = ("evaluation.json", "evaluation.png")
@@ -16,24 +18,22 @@ OUTPUTS = ("evaluation.json", "evaluation.png")
 @click.command(
     "evaluate", short_help="Score a reconstruction against the truth or the measured patterns."
 )
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", type=ANY_PATH)
 @click.option(
     "--truth",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     help="Scan file that holds the true object: gives NRMSE, PSNR, SSIM and resolution.",
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     help="Scan file with the measured patterns: tells whether the result explains them.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
+@output_option(
+    "Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
+    required=False,
 )
-@click.option("--force", is_flag=True, help="Overwrite an earlier evaluation.")
+@force_option("an earlier evaluation")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @scan_options
 def command(
@@ -55,19 +55,19 @@ def command(
     them or both; they may be the same file.
     """
     from ptychopinn.errors import InputError
-    from ptychopinn.io.atomic import refuse_existing, write_json
+    from ptychopinn.io.atomic import claimed, replacing, write_json
 
     if truth is None and data is None:
         raise InputError(
             "evaluate needs something to compare with, received neither --truth nor --data; "
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
-    from ptychopinn.data.reconstruction import load_reconstruction
     from ptychopinn.evaluation import evaluate
+    from ptychopinn.io.reconstructions import load_reconstruction
 
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)
-    refuse_existing(folder, OUTPUTS, force)
+    click.get_current_context().with_resource(claimed(folder, OUTPUTS, force))
     # The scan options speak of the measured patterns, or of the truth when there are none.
     scans = {}
     if truth is not None and data not in (None, truth):
@@ -82,19 +82,21 @@ def command(
         truth=None if truth is None else scans[truth],
         data=None if data is None else scans[data],
     )
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_evaluation
 
-    content = evaluation.to_json() | {
-        "result": str(result),
-        "truth": None if truth is None else str(truth),
-        "data": None if data is None else str(data),
+    content = plain(evaluation.to_json()) | {
+        "result": str(result.absolute()),
+        "truth": None if truth is None else str(truth.absolute()),
+        "data": None if data is None else str(data.absolute()),
     }
-    write_json(folder / OUTPUTS[0], content)
-    save_evaluation(evaluation, folder / OUTPUTS[1])
+    with replacing(folder, OUTPUTS) as new:
+        write_json(new / OUTPUTS[0], content)
+        save_evaluation(evaluation, new / OUTPUTS[1])
     if as_json:
-        import json
-
-        click.echo(json.dumps(content, indent=2, allow_nan=False))
+        print_json(content)
         return
 
     from rich.console import Console

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend
+from ptychopinn.cli.options import (
+    ANY_PATH,
+    backend_options,
+    chosen_backend,
+    force_option,
+    output_option,
+    quiet_option,
+    scan_argument,
+)
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 
@@ -16,18 +24,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("scan", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for the reconstruction and its pictures.",
-)
-@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.argument("model", type=ANY_PATH)
+@scan_argument
+@output_option("Folder for the reconstruction and its pictures.")
+@force_option("earlier results in DIR")
+@quiet_option
 @uncertainty_option
 @scan_options
 @backend_options(training=False)
@@ -43,7 +44,7 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Reconstruct every pattern of SCAN with the bundle MODEL and write the result to DIR.
 
     MODEL is a wts.h5.zip, the folder that holds it, or the word pretrained. When the result does
@@ -52,31 +53,52 @@ def command(
     import time
 
     from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.kinds import is_kind
     from ptychopinn.cli.results import write_result
-    from ptychopinn.io.atomic import refuse_existing
+    from ptychopinn.cli.stopping import saved
+    from ptychopinn.errors import InputError
+    from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
-    refuse_existing(output, (*WRITTEN, *OUTDATED), force)
-    from ptychopinn.workflows.verbs import open_model, reconstruct_with_report
+    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
+    from ptychopinn.machine.interruption import StopFlag
+    from ptychopinn.report.bars import passes_shown
+    from ptychopinn.workflows.verbs import open_model, reconstruct
 
-    bundle = open_model(model)
-    with logging_to(stderr(), quiet) as log_file:
+    try:
+        opened = open_model(model)
+    except InputError as error:
+        if is_kind(scan, "bundle") and is_kind(model, "scan"):
+            raise InputError(
+                f"the model comes first and the scan second, received the scan '{model}' and the "
+                f"model '{scan}'; swap them."
+            ) from error
+        raise
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        report = reconstruct_with_report(
-            bundle,
+        result = reconstruct(
             data,
+            opened,
             backend=backend,
             execution=execution,
             keep_probe=probe is not None,
             uncertainty=uncertainty,
+            refine="never",
+            progress=passes_shown(console, quiet),
+            stop=stop,
         )
-        seconds.update(report.seconds)
+        seconds.update(result.seconds)
         record = {
             "model": str(model),
-            "scan": str(scan),
+            "scan": str(scan.absolute()),
             "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": data.M / report.seconds["network"],
+            "patterns_per_s_network": data.M / result.seconds["network"],
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop,
+            lambda: write_result(result, output, log_file, record, seconds, begun, quiet),
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ptychopinn.cli.kinds import held
+from ptychopinn.cli.printing import print_json
 from ptychopinn.cli.scans import Units, open_scan, scan_options
 
 
@@ -19,8 +20,11 @@ from ptychopinn.cli.scans import Units, open_scan, scan_options
 def command(
     file: Path, probe: str | None, units: Units | None, photons: float | None, as_json: bool
 ) -> None:
-    """Show what FILE contains: a scan, a model bundle (wts.h5.zip) or a result (HDF5)."""
-    kind = _kind(file)
+    """Show what FILE contains: a scan, a model bundle (wts.h5.zip) or a result (HDF5).
+
+    FILE may be the folder that a command wrote.
+    """
+    kind, file = held(file)
     if kind != "scan" and (probe, units, photons) != (None, None, None):
         from ptychopinn.errors import InputError
 
@@ -37,31 +41,9 @@ def command(
 
         content = summarise(open_scan(file, probe, units, photons))
     if as_json:
-        click.echo(json.dumps(content, indent=2, allow_nan=False))
+        print_json(content)
     else:
         _show(file, content)
-
-
-def _kind(path: Path) -> str:
-    import zipfile
-
-    from ptychopinn.errors import InputError
-    from ptychopinn.io import FORMATS, identify
-    from ptychopinn.io.base import ZIP_SIGNATURE, UnknownFormatError, signature
-
-    if path.is_file() and signature(path).startswith(ZIP_SIGNATURE) and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if "manifest.json" in archive.namelist():
-                return "bundle"
-    try:
-        return "result" if identify(path) == "product" else "scan"
-    except UnknownFormatError as error:
-        scans = "; ".join(known.DESCRIPTION for known in FORMATS)
-        raise InputError(
-            f"a scan [{scans}], a model bundle (wts.h5.zip) or a result (reconstruction.h5 or a "
-            f"ptychodus product) was expected, received '{path}' which is none of them; "
-            "convert it first."
-        ) from error
 
 
 def _bundle(path: Path) -> dict[str, Any]:
@@ -86,7 +68,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 def _result(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    from ptychopinn.data.reconstruction import load_reconstruction
+    from ptychopinn.io.reconstructions import load_reconstruction
 
     result = load_reconstruction(path)
     seen = result.weight > 0

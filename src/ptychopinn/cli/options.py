@@ -1,4 +1,5 @@
-"""Command-line flags derived from the pydantic configuration, so that there is one schema only."""
+"""The flags of the commands: those that several share, and those derived from the pydantic
+configuration, so that there is one schema only."""
 
 from __future__ import annotations
 
@@ -6,36 +7,95 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ptychopinn.config import validated
+from ptychopinn.config import SECTIONS, ModelConfig, recipes, used_by, validated
 from ptychopinn.errors import InputError
 from ptychopinn.ops.options import INFERENCE_ONLY, TRAINING_ONLY, Execution
 from ptychopinn.ops.selector import BACKENDS, KINDS, BackendName, choose
+from ptychopinn.schema import Option, options_of
+
+
+class OutputPath(click.Path):
+    """The name of a file or folder to write; an empty one is refused, not the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            raise InputError(
+                f"{param.human_readable_name if param else 'the output'} must name the place to "
+                "write to, received an empty text; give a name."
+            )
+        return super().convert(value, param, ctx)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# An existing file or folder; whether it is there is found when it is opened.
+ANY_PATH = click.Path(path_type=Path)
+
+scan_argument = click.argument("scan", type=ANY_PATH)
+quiet_option = click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+config_file_option = click.option(
+    "--config",
+    "config_file",
+    type=ANY_PATH,
+    default=None,
+    help="YAML or JSON file with any of the options below; flags take precedence.",
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
+)
+start_option = click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    default=None,
+    help="Train this model further: a bundle, or the word pretrained.",
+)
+
+
+def output_option(what: str, *, required: bool = True) -> Callable[[F], F]:
+    """Decorator: ``-o`` for the folder that a command writes to."""
+    return click.option(
+        "-o", "--output", metavar="DIR", type=OutputPath(), required=required, help=what
+    )
+
+
+def force_option(what: str) -> Callable[[F], F]:
+    """Decorator: ``--force`` to overwrite ``what``."""
+    return click.option("--force", is_flag=True, help=f"Overwrite {what}.")
+
 
 def config_options(
-    *schemas: type[BaseModel], prefix: str = "", only: Collection[str] | None = None
+    *schemas: type[BaseModel],
+    prefix: str = "",
+    only: Collection[str] | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[F], F]:
     """Decorator: one flag per scalar field of the schemas; booleans become --flag/--no-flag.
 
-    ``only`` limits the flags to these fields.
+    ``only`` limits the flags to these fields; ``defaults`` are those of the command, where they are
+    not those of the schema.
 
     The command receives None for a flag that was not given, so that a file can fill the gap.
     """
 
     def decorate(function: F) -> F:
         for schema in reversed(schemas):
-            for name, info in reversed(schema.model_fields.items()):
+            for name, found in reversed(options_of(schema).items()):
                 if only is not None and name not in only:
                     continue
-                option = _option(prefix + name, info.annotation, info.description, info.default)
+                if name in defaults:
+                    found = found._replace(default=defaults[name])
+                option = _option(prefix + name, found, *_of_architectures(schema, name))
                 if option is not None:
                     function = option(function)
         return function
@@ -43,9 +103,20 @@ def config_options(
     return decorate
 
 
+def _of_architectures(schema: type[BaseModel], option: str) -> tuple[str, dict[str, Any]]:
+    """Which architectures a training option is for, if not for all, and defaults of their own."""
+    section = next((name for name, known in SECTIONS.items() if known is schema), None)
+    if section is None or schema is ModelConfig:
+        return "", {}
+    users = used_by(section, option)
+    whose = "" if len(users) == len(ModelConfig.kinds) else f"{', '.join(users)}: "
+    return whose, recipes(section, option)
+
+
 def _option(
-    name: str, annotation: Any, description: str | None, default: Any
+    name: str, option: Option, whose: str, others: Mapping[str, Any]
 ) -> Callable[[Any], Any] | None:
+    annotation, description, default = option
     arguments = list(typing.get_args(annotation))
     optional = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     if optional:
@@ -55,10 +126,13 @@ def _option(
     flag = "--" + name.replace("_", "-")
     alias = "--" + name
     names = [flag] if flag == alias else [flag, alias]
-    text = description or ""
+    text = whose + description
+    defaults = [f"{owner}: {value}" for owner, value in others.items()]
     if default is not PydanticUndefined and default is not None:
-        shown = ("yes" if default else "no") if isinstance(default, bool) else default
-        text = f"{text}  [default: {shown}]".strip()
+        shown = ("yes" if default else "no") if isinstance(default, bool) else str(default)
+        defaults.insert(0, shown)
+    if defaults:
+        text = f"{text}  [default: {', '.join(defaults)}]".strip()
     kind: Any
     if annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text, is_flag=True)
@@ -79,7 +153,7 @@ def given(flags: Mapping[str, Any], schema: type[BaseModel], prefix: str = "") -
     """The flags that were given and belong to ``schema``, by field name."""
     return {
         field: flags[prefix + field]
-        for field in schema.model_fields
+        for field in options_of(schema)
         if flags.get(prefix + field) is not None
     }
 

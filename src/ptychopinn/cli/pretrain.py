@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
-from ptychopinn.cli.train import CONFIG, LOG, WRITTEN, clear
+from ptychopinn.cli.options import (
+    backend_options,
+    chosen_backend,
+    config_options,
+    force_option,
+    given,
+    output_option,
+    quiet_option,
+    resume_option,
+    start_option,
+)
+from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
 from ptychopinn.config import (
     Config,
     LossConfig,
@@ -16,14 +26,22 @@ from ptychopinn.config import (
     Section,
     TrainingConfig,
     merged,
-    read_config_file,
     validated,
 )
+from ptychopinn.networks.architecture import CanvasConfig
 
 if TYPE_CHECKING:
+    from ptychopinn.contracts import Progress
     from ptychopinn.ops.selector import BackendName
+    from ptychopinn.workflows.model import Model
 
-MODEL = ("iterations", "updates", "width", "levels", "momentum")
+# What is trained is a canvas network, always on known objects.
+MODEL = {
+    option
+    for kind in ModelConfig.kinds.values()
+    if issubclass(kind, CanvasConfig)
+    for option in kind.model_fields
+} - {"mode"}
 TRAINING = (
     "batch_size",
     "learning_rate",
@@ -35,40 +53,27 @@ TRAINING = (
     "gradient_clip_val",
     "seed",
 )
-# Where they differ from those of a training on measured scans.
+# Other defaults than those of the training on measured scans.
 DEFAULTS = {"batch_size": 2, "warmup_steps": 30}
+# Scans that count as an epoch.
+PER_EPOCH = 100
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for the model bundle wts.h5.zip, the log and the checkpoints.",
-)
+@output_option("Folder for the model bundle wts.h5.zip, the log and the checkpoints.")
 @click.option(
     "--scans",
     type=click.IntRange(min=1),
     default=4000,
     help="Number of simulated scans, each seen once.  [default: 4000]",
 )
-@click.option(
-    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
-)
-@click.option(
-    "--from",
-    "start",
-    metavar="MODEL",
-    default=None,
-    help="Train this model further: a bundle, or the word pretrained.",
-)
-@click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@resume_option
+@start_option
+@force_option("an earlier run in DIR")
+@quiet_option
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
-@config_options(TrainingConfig, only=TRAINING)
+@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
 @backend_options(training=True)
 def command(
     output: Path,
@@ -87,27 +92,14 @@ def command(
     loss is reported, schedule and early stopping look at it, and a checkpoint is written. Ctrl-C
     saves what is there; --resume goes on from the last finished epoch with the options of the run.
     """
-    from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.errors import InputError
-    from ptychopinn.io.atomic import atomic_path, refuse_existing, write_json
-    from ptychopinn.workflows.verbs import config_of, open_model, package_versions, pretrain
+    from ptychopinn.workflows.verbs import open_model, pretrain
 
     layers: list[dict[str, Any]] = [{"training": DEFAULTS}]
     if resume:
-        if force:
-            raise InputError(
-                "a run is either continued or replaced, received both --resume and --force; "
-                "leave one out."
-            )
-        if not (output / CONFIG).exists():
-            raise InputError(
-                f"--resume needs the folder of an earlier run, received '{output}' without "
-                f"{CONFIG}; start without --resume."
-            )
-        layers.append(read_config_file(output / CONFIG))
+        layers.append(earlier_options(output, force))
     elif start is not None:
-        earlier = config_of(open_model(start)).model
-        layers.append({"model": earlier.model_dump(include=set(MODEL))})
+        earlier = open_model(start).config.model
+        layers.append({"model": earlier.model_dump(include=MODEL)})
     sections: dict[str, type[Section]] = {
         "model": ModelConfig,
         "loss": LossConfig,
@@ -118,54 +110,26 @@ def command(
     if resume and backend is None:
         from ptychopinn.training.run import backend_of_run
 
-        backend = backend_of_run(output)
+        backend = backend_of_run(run_folder(output))
     backend, execution = chosen_backend(backend, flags, training=True)
-    if not resume:
-        refuse_existing(output, WRITTEN, force)
-    console = stderr()
-    with logging_to(console, quiet) as log_file:
+    with run_in(output, force=force, resume=resume) as run:
 
-        def begin() -> None:
-            if not resume:
-                clear(output)
-            log_file.open(output / LOG, append=resume)
-            write_json(output / CONFIG, config.model_dump(mode="json"))
-
-        with ProgressBar(console, -(-scans // 100), quiet, begin) as bar:
-            trained = pretrain(
+        def work(progress: Progress) -> Model:
+            return pretrain(
                 config,
                 scans,
                 backend=backend,
-                directory=output,
+                directory=run,
                 execution=execution,
                 resume=resume,
-                start=start,
-                progress=bar,
+                start=None if resume else start,
+                progress=progress,
             )
-            # A finished run that is resumed has no further epoch.
-            bar.begin()
-        trained.save(output / "wts.h5.zip", force=True)
-        losses = {k: list(v) for k, v in trained.history.items() if k == "train_loss"}
-        if any(losses.values()):
-            from ptychopinn.report.figures import save_loss_curve
 
-            with atomic_path(output / "loss.png") as temporary:
-                save_loss_curve(losses, temporary)
-        write_json(
-            output / "run.json",
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "from": start,
-                "config": config.model_dump(mode="json"),
-                "backend": backend,
-                "execution": execution.model_dump(mode="json"),
-                "seconds": trained.seconds,
-                "statistics": trained.bundle.manifest.statistics,
-                "history": {name: list(points) for name, points in trained.history.items()},
-                "stopped_by_signal": trained.stopped_by,
-            },
-        )
-    if not quiet:
-        click.echo(f"model: {output / 'wts.h5.zip'} ({trained.seconds:.0f} s of training)")
-    return 128 + trained.stopped_by if trained.stopped_by else 0
+        record = {
+            "from": start,
+            "backend": backend,
+            "execution": execution.model_dump(mode="json"),
+        }
+        epochs = -(-scans // PER_EPOCH)
+        return written_run(run, output, config, epochs, work, record, resume=resume, quiet=quiet)

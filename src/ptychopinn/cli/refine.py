@@ -7,34 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
+from ptychopinn.cli.options import (
+    ANY_PATH,
+    backend_options,
+    chosen_backend,
+    config_options,
+    force_option,
+    given,
+    output_option,
+    quiet_option,
+)
 from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
 from ptychopinn.cli.scans import open_scan, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.ops.selector import BackendName
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for the refined reconstruction and its pictures.",
-)
+@click.argument("source", type=ANY_PATH)
+@output_option("Folder for the refined reconstruction and its pictures.")
 @click.option(
     "--scan",
     metavar="SCAN",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     default=None,
-    help="The scan of the result.  [default: the one that its run.json names]",
+    help="The scan of the result.  [default: the one it was made from, which it remembers]",
 )
-@click.option("--force", is_flag=True, help="Overwrite earlier results in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@force_option("earlier results in DIR")
+@quiet_option
 @uncertainty_option
 @scan_options
 @config_options(RefineConfig)
@@ -51,18 +54,20 @@ def command(
     units: Any,
     photons: float | None,
     **flags: Any,
-) -> None:
+) -> int:
     """Refine SOURCE, the folder of a result, or start from nothing when SOURCE is a scan.
 
     Object and, with --refine-probe and --refine-positions, probe modes and scan positions are
     moved by physics alone, with more and more patterns at a time, until nothing improves. With
-    --engine ptychi the package pty-chi does it, when it is installed.
+    --engine ptychi the package pty-chi does it, when it is installed. Ctrl-C stops after the
+    present update and saves what the finished passes have found.
     """
     import time
 
-    from ptychopinn.cli.console import ProgressBar, logging_to, stderr
+    from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.results import write_result
-    from ptychopinn.io.atomic import refuse_existing
+    from ptychopinn.cli.stopping import saved
+    from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     config = validated(RefineConfig, given(flags, RefineConfig))
@@ -75,62 +80,83 @@ def command(
         ptychi.execution_for(backend, execution)
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
-    refuse_existing(output, (*WRITTEN, *OUTDATED), force)
-    from ptychopinn.data.reconstruction import RESULT_FILE, load_reconstruction
+    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
+    from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
+    from ptychopinn.machine.interruption import StopFlag
+    from ptychopinn.report.bars import passes_shown
     from ptychopinn.workflows.verbs import refine
 
-    result = None
+    start: Reconstruction | None = None
     if source.is_dir() or source.name == RESULT_FILE:
-        result = load_reconstruction(source)
-        scan = scan_of(source if source.is_dir() else source.parent) if scan is None else scan
-    console = stderr()
-    with logging_to(console, quiet) as log_file:
+        start = load_reconstruction(source)
+        if scan is None:
+            scan = scan_of(source if source.is_dir() else source.parent, start)
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(source if scan is None else scan, probe, units, photons)
         seconds = {"load": time.perf_counter() - begun}
-        with ProgressBar(console, config.passes, quiet) as bar:
-            report = refine(
-                data,
-                result,
-                config,
-                backend=backend,
-                execution=execution,
-                uncertainty=uncertainty,
-                progress=bar,
-            )
-        seconds.update(report.seconds)
+        found = refine(
+            data,
+            start,
+            config,
+            backend=backend,
+            execution=execution,
+            uncertainty=uncertainty,
+            progress=passes_shown(console, quiet),
+            stop=stop,
+        )
+        seconds.update(found.seconds)
         record = {
-            "source": str(source),
-            "scan": str(source if scan is None else scan),
-            "config": config.record(),
+            "source": str(source.absolute()),
+            "scan": str((source if scan is None else scan).absolute()),
+            "config": config.model_dump(mode="json"),
             "execution": execution.model_dump(mode="json"),
+            "stopped_by_signal": stop.signal,
         }
-        write_result(report, output, log_file, record, seconds, begun, quiet)
+        return saved(
+            stop,
+            lambda: write_result(found, output, log_file, record, seconds, begun, quiet),
+        )
 
 
-def scan_of(folder: Path) -> Path:
-    """The scan that the record of a result names.
+def scan_of(folder: Path, result: Reconstruction) -> Path:
+    """The scan that a result was made from, by what the result itself or its record says.
+
+    Where it was moved together with its scan, the scan may be beside it.
 
     Raises
     ------
     InputError
-        When the record is missing or its scan is gone.
+        When neither names a scan, or it is gone.
     """
-    import json
+    from ptychopinn.data.fingerprint import recorded
+    from ptychopinn.errors import InputError, shown
+    from ptychopinn.io.reading import kind_of, read_json
 
-    from ptychopinn.errors import InputError
-
-    record = folder / "run.json"
     remedy = "give the scan with --scan SCAN."
-    try:
-        named = json.loads(record.read_text())["scan"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the folder of a result must hold a run.json that names its scan, received "
-            f"'{folder}' without one; {remedy}"
-        ) from error
+    known, named = recorded(result.provenance)
+    # Results of earlier versions hold the path as it was typed; their record does too.
+    if known is None or named is None:
+        record = folder / "run.json"
+        if kind_of(record) == "nothing":
+            raise InputError(
+                f"the folder of a result must hold a run.json that names its scan, received "
+                f"'{folder}' without one; {remedy}"
+            )
+        named = read_json(record).get("scan")
+        if not isinstance(named, str):
+            raise InputError(
+                f"run.json must name the scan of the result, received {shown(named)} in "
+                f"'{record}'; {remedy}"
+            )
     path = Path(named)
-    if not path.exists():
-        raise InputError(
-            f"the scan of a result must still be there, received '{path}', which is not; {remedy}"
-        )
-    return path
+    places = [path]
+    if known is not None:
+        # The fingerprint tells whether it is the right one.
+        places += [folder.absolute().parent / path.name, folder / path.name]
+    for place in places:
+        if kind_of(place) != "nothing":
+            return place
+    raise InputError(
+        f"the scan of a result must still be there, received '{path}', which is not; {remedy}"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from ptychopinn.cli.console import LogFile
-    from ptychopinn.workflows.verbs import ReconstructionReport
+    from ptychopinn.data.reconstruction import Reconstruction
 
 WRITTEN = (
     "reconstruction.h5",
@@ -33,7 +35,7 @@ uncertainty_option = click.option(
 
 
 def write_result(
-    report: ReconstructionReport,
+    result: Reconstruction,
     output: Path,
     log_file: LogFile,
     record: Mapping[str, Any],
@@ -41,7 +43,7 @@ def write_result(
     begun: float,
     quiet: bool,
 ) -> None:
-    """Replace what is in ``output`` by this result.
+    """Replace what is in ``output``, which the command has claimed, by this result.
 
     ``record`` goes into run.json beside the numbers; ``begun`` is when the command started.
 
@@ -54,42 +56,48 @@ def write_result(
 
     from ptychopinn.cli.console import command_line
     from ptychopinn.errors import PoorFitError
-    from ptychopinn.io.atomic import write_json
+    from ptychopinn.io.atomic import replacing, write_json
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
     from ptychopinn.report.figures import save_amplitude, save_phase, save_uncertainty
     from ptychopinn.workflows.verbs import package_versions
 
-    result, fit = report.result, report.misfit
+    fit = result.fit
+    assert fit is not None  # every verb states it
     stage = time.perf_counter()
-    for name in (*WRITTEN, *OUTDATED):
-        (output / name).unlink(missing_ok=True)
-    log_file.open(output / "log.txt")
     numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
     if not isnan(fit.explained):
         numbers += f", share of the structure explained {fit.explained:.2f}"
     note = f"POOR FIT: {numbers}" if fit.verdict == "poor" else None
-    result.save(output / "reconstruction.h5", force=True)
-    save_amplitude(result, output / "reconstructed_amplitude.png", note=note)
-    save_phase(result, output / "reconstructed_phase.png", note=note)
-    if result.uncertainty is not None:
-        save_uncertainty(result, output / "uncertainty.png", note=note)
-    seconds["write"] = time.perf_counter() - stage
-    seconds["total"] = time.perf_counter() - begun
     patterns = len(result.positions_px)
-    write_json(
-        output / "run.json",
-        {
-            "command": command_line(),
-            "versions": package_versions(),
-            **record,
-            "backend": report.backend,
-            "patterns": patterns,
-            "stages": result.provenance["stages"],
-            "seconds": seconds,
-            "patterns_per_s_total": patterns / seconds["total"],
-            "global_scale": fit.scale,
-            "fit": fit.summary(),
-        },
-    )
+    with replacing(output, (*WRITTEN, *OUTDATED)) as new:
+        log_file.open(new / "log.txt")
+        _note_work(log_file, result, seconds)
+        log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
+        result.save(new / "reconstruction.h5")
+        save_amplitude(result, new / "reconstructed_amplitude.png", note=note)
+        save_phase(result, new / "reconstructed_phase.png", note=note)
+        if result.uncertainty is not None:
+            save_uncertainty(result, new / "uncertainty.png", note=note)
+        seconds["write"] = time.perf_counter() - stage
+        seconds["total"] = time.perf_counter() - begun
+        write_json(
+            new / "run.json",
+            {
+                "command": command_line(),
+                "versions": package_versions(),
+                **record,
+                "scan_fingerprint": result.provenance["scan"]["fingerprint"],
+                "backend": result.backend,
+                "patterns": patterns,
+                "stages": result.provenance["stages"],
+                "seconds": seconds,
+                "patterns_per_s_total": patterns / seconds["total"],
+                "global_scale": fit.scale,
+                "fit": fit.summary(),
+            },
+        )
     if not quiet:
         click.echo(
             f"reconstruction: {output / 'reconstruction.h5'} ({patterns} patterns, "
@@ -103,3 +111,22 @@ def write_result(
             "scans; the files are marked, give a better probe with --probe FILE:KEY, refine the "
             "probe with ptychopinn refine --refine-probe, or train on this scan."
         )
+
+
+def _note_work(log_file: LogFile, result: Reconstruction, seconds: Mapping[str, float]) -> None:
+    """Write into the log what was done, with what, and how long it took."""
+    from ptychopinn.cli.console import command_line
+
+    provenance = result.provenance
+    log_file.note(logging.INFO, f"ptychopinn {shlex.join(command_line())}")
+    source = provenance["scan"]
+    log_file.note(
+        logging.INFO,
+        f"scan: {source.get('file') or source['name']}, {source['patterns']} patterns, "
+        f"N = {source['N']}, fingerprint {source['fingerprint']}",
+    )
+    for made in provenance["stages"]:
+        details = ", ".join(f"{key} {value}" for key, value in made.items() if key != "stage")
+        log_file.note(logging.INFO, f"{made['stage']}: {details}")
+    for name, spent in seconds.items():
+        log_file.note(logging.INFO, f"{name}: {spent:.2f} s")

@@ -45,6 +45,18 @@ def open_scan(
     photons: float | None = None,
 ) -> Scan:
     """Read the scan that a command was given; see :func:`ptychopinn.io.load_scan`."""
+    from ptychopinn.errors import InputError
     from ptychopinn.io import load_scan
 
-    return load_scan(path, probe=probe, units=units, photons=photons)
+    try:
+        return load_scan(path, probe=probe, units=units, photons=photons)
+    except InputError as error:
+        from ptychopinn.cli.kinds import is_kind
+
+        for kind, words in (("result", "a result"), ("bundle", "a model")):
+            if is_kind(Path(path), kind):
+                raise InputError(
+                    f"a scan was expected, received '{path}' with {words} in it; name the file of "
+                    "the measured patterns."
+                ) from error
+        raise

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import config_options, given
-from ptychopinn.config import read_config_file, validated
+from ptychopinn.cli.options import (
+    OutputPath,
+    config_file_option,
+    config_options,
+    force_option,
+    given,
+    quiet_option,
+)
+from ptychopinn.config import validated
+from ptychopinn.io.config_file import read_config_file
 from ptychopinn.simulation.config import SimulationConfig
 
 if TYPE_CHECKING:
@@ -16,31 +24,32 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("output", metavar="OUT.h5", type=click.Path(path_type=Path))
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="YAML or JSON file with any of the options below; flags take precedence.",
-)
-@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.argument("output", metavar="OUT.h5", type=OutputPath())
+@config_file_option
+@force_option("existing files")
+@quiet_option
 @click.option(
     "--preview",
     metavar="PNG",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     default=None,
     help="Also write a picture of object, probe and patterns.",
 )
 @config_options(SimulationConfig)
 def command(
-    output: Path, config_file: Path | None, force: bool, preview: Path | None, **flags: Any
+    output: Path,
+    config_file: Path | None,
+    force: bool,
+    quiet: bool,
+    preview: Path | None,
+    **flags: Any,
 ) -> None:
     """Simulate a scan with a known object and save it as OUT.h5."""
     from ptychopinn.errors import InputError
-    from ptychopinn.io import save_scan
+    from ptychopinn.io import native
+    from ptychopinn.io.atomic import atomic_paths, refuse_existing
     from ptychopinn.simulation import simulate
-    from ptychopinn.simulation.preview import check_preview, save_preview
+    from ptychopinn.simulation.preview import check_preview, draw_preview
 
     from_file = {} if config_file is None else read_config_file(config_file)
     config = validated(SimulationConfig, {**from_file, **given(flags, SimulationConfig)})
@@ -54,11 +63,19 @@ def command(
         )
     if preview is not None:
         check_preview(preview, force)
+        refuse_existing(preview.parent, [preview.name], force)
     scan = simulate(config)
-    save_scan(scan, output, force=force)
+    targets = (output,) if preview is None else (output, preview)
     if preview is not None:
-        save_preview(scan, preview, force=force)
-    _show(scan, output, preview)
+        from ptychopinn.report.importing import load_matplotlib
+
+        load_matplotlib()
+    with atomic_paths(*targets, force=force) as (stored, *drawn):
+        native.fill(scan, stored)
+        for picture in drawn:
+            draw_preview(scan, picture)
+    if not quiet:
+        _show(scan, output, preview)
 
 
 def _show(scan: Scan, output: Path, preview: Path | None) -> None:

@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ptychopinn.cli.options import backend_options, chosen_backend, config_options, given
+from ptychopinn.cli.options import (
+    ANY_PATH,
+    backend_options,
+    chosen_backend,
+    config_file_option,
+    config_options,
+    force_option,
+    given,
+    output_option,
+    quiet_option,
+    resume_option,
+    start_option,
+)
+from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
 from ptychopinn.cli.scans import open_scan, scan_options
-from ptychopinn.config import SECTIONS, Config, merged, read_config_file, validated
+from ptychopinn.config import SECTIONS, Config, merged, validated
+from ptychopinn.io.config_file import read_config_file
 
 if TYPE_CHECKING:
+    from ptychopinn.contracts import Progress
     from ptychopinn.data.scan import Scan
     from ptychopinn.ops.options import Execution
     from ptychopinn.ops.selector import BackendName
-
-CONFIG = "config.json"
-LOG = "log.txt"
-RESULTS = ("wts.h5.zip", "loss.png", "run.json")
-CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-# Of the optional loggers; TensorBoard adds events with names of its own.
-LOGGED = ("mlflow.db",)
-WRITTEN = (*RESULTS, LOG, CONFIG, "metrics.csv", *CHECKPOINTS, *LOGGED)
+    from ptychopinn.workflows.model import Model
 
 
 @click.command()
-@click.argument(
-    "scans", metavar="SCAN...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for the model bundle wts.h5.zip, the log and the checkpoints.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="YAML or JSON file with any of the options below; flags take precedence.",
-)
-@click.option(
-    "--resume", is_flag=True, help="Continue the run in DIR from its last finished epoch."
-)
-@click.option(
-    "--from",
-    "start",
-    metavar="MODEL",
-    default=None,
-    help="Train this model further: a bundle, or the word pretrained.",
-)
-@click.option("--force", is_flag=True, help="Overwrite an earlier run in DIR.")
-@click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.argument("scans", metavar="SCAN...", nargs=-1, required=True, type=ANY_PATH)
+@output_option("Folder for the model bundle wts.h5.zip, the log and the checkpoints.")
+@config_file_option
+@resume_option
+@start_option
+@force_option("an earlier run in DIR")
+@quiet_option
 @click.option(
     "--probe-check/--no-probe-check",
     default=True,
@@ -87,26 +71,14 @@ def command(
     saves the best model so far; --resume goes on from the last finished epoch with the options of
     the run. Only --epochs, --early-stopping and --collapse-patience may be changed then.
     """
-    from ptychopinn.errors import InputError
-    from ptychopinn.io.atomic import refuse_existing
 
     layers = []
     if resume:
-        if force:
-            raise InputError(
-                "a run is either continued or replaced, received both --resume and --force; "
-                "leave one out."
-            )
-        if not (output / CONFIG).exists():
-            raise InputError(
-                f"--resume needs the folder of an earlier run, received '{output}' without "
-                f"{CONFIG}; start without --resume."
-            )
-        layers.append(read_config_file(output / CONFIG))
+        layers.append(earlier_options(output, force))
     elif start is not None:
-        from ptychopinn.workflows.verbs import config_of, open_model
+        from ptychopinn.workflows.verbs import open_model
 
-        layers.append({"model": config_of(open_model(start)).model.model_dump(exclude={"mode"})})
+        layers.append({"model": open_model(start).config.model.model_dump(exclude={"mode"})})
     if config_file is not None:
         layers.append(read_config_file(config_file))
     layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
@@ -114,10 +86,8 @@ def command(
     if resume and backend is None:
         from ptychopinn.training.run import backend_of_run
 
-        backend = backend_of_run(output)
+        backend = backend_of_run(run_folder(output))
     backend, execution = chosen_backend(backend, flags, training=True)
-    if not resume:
-        refuse_existing(output, WRITTEN, force)
     return run_training(
         scans,
         lambda path: open_scan(path, probe, units, photons),
@@ -125,22 +95,12 @@ def command(
         backend,
         execution,
         output,
+        force=force,
         resume=resume,
         start=None if resume else start,
         quiet=quiet,
         probe_check=probe_check,
     )
-
-
-def clear(output: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
-    for name in WRITTEN:
-        (output / name).unlink(missing_ok=True)
-    for event in (output / "tensorboard").glob("events.out.tfevents.*"):
-        event.unlink()
-    for folder in (output / "checkpoints", output / "tensorboard"):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def run_training(
@@ -154,72 +114,37 @@ def run_training(
     resume: bool,
     quiet: bool,
     probe_check: bool,
+    force: bool = False,
     start: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> int:
     """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
-    from ptychopinn.cli.console import ProgressBar, command_line, logging_to, stderr
-    from ptychopinn.errors import TrainingError
-    from ptychopinn.io.atomic import atomic_path, write_json
-    from ptychopinn.report.figures import save_loss_curve
-    from ptychopinn.workflows.verbs import complete, package_versions, train
+    from ptychopinn.workflows.verbs import complete, train
 
-    console = stderr()
-    with logging_to(console, quiet) as log_file:
-        for note in notes:
-            logging.getLogger(__name__).info("%s", note)
+    with run_in(output, force=force, resume=resume) as run:
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
-        def first_epoch() -> None:
-            # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
-            if not resume:
-                clear(output)
-            log_file.open(output / LOG, append=resume)
-            write_json(output / CONFIG, config.model_dump(mode="json"))
+        def work(progress: Progress) -> Model:
+            return train(
+                scans,
+                config,
+                backend=backend,
+                directory=run,
+                execution=execution,
+                resume=resume,
+                start=start,
+                probe_check=probe_check,
+                progress=progress,
+            )
 
-        with ProgressBar(console, config.training.epochs, quiet, first_epoch) as bar:
-            try:
-                model = train(
-                    scans,
-                    config,
-                    backend=backend,
-                    directory=output,
-                    execution=execution,
-                    resume=resume,
-                    start=start,
-                    probe_check=probe_check,
-                    progress=bar,
-                )
-            except TrainingError:
-                for name in RESULTS:
-                    (output / name).unlink(missing_ok=True)
-                raise
-            # A finished run that is resumed has no further epoch.
-            bar.begin()
-        model.save(output / "wts.h5.zip", force=True)
-        losses = {k: v for k, v in model.history.items() if k in ("train_loss", "val_loss")}
-        if any(losses.values()):
-            with atomic_path(output / "loss.png") as temporary:
-                save_loss_curve(losses, temporary)
-        write_json(
-            output / "run.json",
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                "scans": [str(path) for path in paths],
-                "from": start,
-                "config": config.model_dump(mode="json"),
-                "backend": backend,
-                "execution": execution.model_dump(mode="json"),
-                "seconds": model.seconds,
-                "epochs": len(model.history.get("val_loss", ())),
-                "statistics": model.bundle.manifest.statistics,
-                "metrics": model.bundle.manifest.metrics,
-                "stopped_by_signal": model.stopped_by,
-            },
-        )
-    if not quiet:
-        done = "stopped early, best model so far" if model.stopped_by else "model"
-        click.echo(f"{done}: {output / 'wts.h5.zip'} ({model.seconds:.0f} s of training)")
-    return 128 + model.stopped_by if model.stopped_by else 0
+        record = {
+            "scans": [str(path.absolute()) for path in paths],
+            "from": start,
+            "backend": backend,
+            "execution": execution.model_dump(mode="json"),
+        }
+        return written_run(
+            run, output, config, config.training.epochs, work, record,
+            resume=resume, quiet=quiet, notes=notes,
+        )  # fmt: skip

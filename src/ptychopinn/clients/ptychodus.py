@@ -154,7 +154,7 @@ def one_pass(config: Config, scans: Sequence[Scan]) -> Config:
 
     A canvas network is trained on sub-scans; as many are drawn as hold the patterns once.
     """
-    if config.model.architecture == "cnn" or config.data.n_groups is None:
+    if config.model.family == "patch" or config.data.n_groups is None:
         return config
     wanted = sum(max(1, round(scan.M / subscan_size(config, scan.N))) for scan in scans)
     return config.model_copy(update={"data": config.data.model_copy(update={"n_groups": wanted})})

@@ -69,7 +69,7 @@ def train(
     *,
     directory: Path | None = None,
     on_epoch: EpochHook | None = None,
-) -> workflows.TrainedModel:
+) -> workflows.Model:
     """Train as the translated settings say; see :func:`ptychopinn.workflows.verbs.train`."""
     config = translation.config
     for note in translation.notes:
@@ -99,12 +99,13 @@ def reconstruct(
     bundle: Bundle, scan: Scan, logger: logging.Logger, backend: BackendName | None = None
 ) -> Reconstruction:
     """Reconstruct a scan with any backend; a result that does not fit is a warning."""
-    report = workflows.reconstruct_with_report(bundle, scan, backend=backend)
-    fit = report.misfit
+    result = workflows.reconstruct(scan, bundle, backend=backend, refine="never")
+    fit = result.fit
+    assert fit is not None  # every verb states it
     text = "reconstructed %d patterns: residual %.4f, photon noise alone gives %.4f"
     numbers = (scan.M, fit.residual, fit.expected)
     if fit.verdict == "poor":
         logger.warning("POOR FIT, the object does not explain the patterns; " + text, *numbers)
     else:
         logger.info(text, *numbers)
-    return report.result
+    return result

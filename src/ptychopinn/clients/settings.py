@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ptychopinn.config import (
-    FOREIGN,
     SECTIONS,
-    Architecture,
     Config,
+    ModelConfig,
     merged,
-    read_config_file,
+    used_by,
     validated,
 )
 from ptychopinn.errors import InputError
+from ptychopinn.io.config_file import read_config_file
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import KINDS, BackendName, choose
 
@@ -174,7 +174,10 @@ RULES: Mapping[str, Rule] = {
     "plateau_factor": Rule("training.plateau_factor"),
     "plateau_patience": Rule("training.plateau_patience"),
     "plateau_min_lr": Rule(effect="the plateau schedule has no lower bound of the learning rate"),
-    "plateau_threshold": Rule(effect="an improvement is a fall of the loss by 0.1 %"),
+    "plateau_threshold": Rule(
+        effect="an improvement is a fall of the loss by a ten-thousandth of it, for the "
+        "architecture unrolled by 1e-4"
+    ),
     "learning_rate": Rule("training.learning_rate", float),
 }
 
@@ -333,7 +336,7 @@ TORCH_RULES: Mapping[str, Rule] = {
         neutral="Default",
     ),
     "warmup_epochs": Rule(effect="the learning rate rises over the first 20 steps", neutral=0),
-    "min_lr_ratio": Rule(effect="the learning rate falls to zero", neutral=0.1),
+    "min_lr_ratio": Rule(effect="the learning rate falls to a hundredth", neutral=0.1),
     "notes": Rule(effect="not stored", neutral=""),
     "model_name": Rule(effect="not stored", neutral="PtychoPINNv2"),
     "epochs_fine_tune": Rule(effect=_TUNING, neutral=0),
@@ -365,7 +368,7 @@ def translate(
     values: Mapping[str, Any],
     rules: Mapping[str, Rule],
     *,
-    architecture: Architecture,
+    architecture: str,
     backend: BackendName | None = None,
     names: Callable[[str], str] = str,
     further: Mapping[str, Any] | None = None,
@@ -397,14 +400,15 @@ def translate(
     picked = further.get("model", {}).get("architecture") or given.get("architecture")
     picked = str(picked or architecture)
     own["model"]["architecture"] = picked
-    foreign = {
-        f"{section}.{field}"
-        for section, fields in FOREIGN.get(picked, {}).items()
-        for field in fields
-    }
-    if picked != "cnn":
-        # Batches of patches; a canvas network takes one sub-scan a step.
-        foreign |= {"training.batch_size"}
+    kinds = ModelConfig.kinds
+
+    def users(target: str) -> tuple[str, ...]:
+        """The architectures that an option has a meaning for."""
+        if target == "training.batch_size":
+            # Of patches; a canvas network takes one sub-scan a step.
+            return tuple(name for name, kind in kinds.items() if kind.family == "patch")
+        return used_by(*target.split("."))
+
     for name, value in given.items():
         rule = rules.get(name)
         if rule is None:
@@ -426,9 +430,10 @@ def translate(
         results = result if len(targets) > 1 else (result,)
         for target, single in zip(targets, results, strict=True):
             section, field = target.split(".")
-            if target in foreign:
+            if section != "execution" and picked in kinds and picked not in users(target):
                 notes.append(
-                    f"{names(name)} = {value}: has a meaning for the architecture cnn only"
+                    f"{names(name)} = {value}: has a meaning for the architecture "
+                    f"{' and '.join(users(target))} only"
                 )
             elif section == "execution" and field not in schema.model_fields:
                 notes.append(f"{names(name)} = {value}: not known to the backend {backend}")
@@ -476,7 +481,7 @@ def backend_name(asked: Any = None) -> BackendName | None:
     return cast(BackendName, name)
 
 
-def environment(default: Architecture) -> tuple[Architecture, dict[str, Any]]:
+def environment(default: str) -> tuple[str, dict[str, Any]]:
     """What the environment says: the architecture, and a configuration that takes precedence.
 
     Raises
@@ -485,14 +490,14 @@ def environment(default: Architecture) -> tuple[Architecture, dict[str, Any]]:
         For an unknown architecture or a file that cannot be read.
     """
     name = os.environ.get(ARCHITECTURE_VARIABLE, default) or default
-    if name not in get_args(Architecture):
+    if name not in ModelConfig.kinds:
         raise InputError(
-            f"{ARCHITECTURE_VARIABLE} must be one of {', '.join(get_args(Architecture))}, received "
+            f"{ARCHITECTURE_VARIABLE} must be one of {', '.join(ModelConfig.kinds)}, received "
             f"'{name}'; correct the environment variable."
         )
     file = os.environ.get(CONFIG_VARIABLE)
     further = read_config_file(Path(file)) if file else {}
-    return cast(Architecture, name), further
+    return name, further
 
 
 def starting_model() -> str | None:

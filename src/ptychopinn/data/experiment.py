@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics.propagators import FarField, Propagator, near_field
@@ -43,13 +45,14 @@ def check_propagation(experiment: Experiment) -> None:
         )
 
 
-def propagator_of(experiment: Experiment, n: int) -> Propagator:
-    """The propagator for patterns of n x n pixels, in single precision."""
+def propagator_of(experiment: Experiment, n: int, precision: Any = np.complex64) -> Propagator:
+    """The propagator for patterns of n x n pixels."""
     if experiment.propagation == "far-field":
         return FarField()
     pixel, energy, distance = experiment.pixel_size_m, experiment.energy_eV, experiment.distance_m
     assert pixel is not None and energy is not None and distance is not None  # checked above
-    return near_field(n, pixel, energy, effective_distance(distance, experiment.focus_distance_m))
+    effective = effective_distance(distance, experiment.focus_distance_m)
+    return near_field(n, pixel, energy, effective, precision)
 
 
 def effective_distance(distance_m: float, focus_distance_m: float | None) -> float:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.fingerprint import fingerprint
 from ptychopinn.data.scan import Scan, check_counts
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.physics.photon import photon_quantum
@@ -91,6 +93,11 @@ class PreparedScan:
     def propagator(self) -> Propagator:
         """From the exit wave to the detector."""
         return self.scan.propagator
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which scan it is; see :mod:`ptychopinn.data.fingerprint`."""
+        return fingerprint(self.scan)
 
     def amplitudes(self, index: Any) -> NDArray[np.float32]:
         """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""

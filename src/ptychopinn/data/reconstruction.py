@@ -1,29 +1,26 @@
-"""The result of a reconstruction, and its file: a ptychodus product with one group of our own."""
+"""The result of a reconstruction."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
+from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError
-from ptychopinn.io import ptychodus_product
-from ptychopinn.io.atomic import atomic_path, refuse_existing
-from ptychopinn.io.base import HDF5_SIGNATURE, signature
-from ptychopinn.io.record import Product, square_pixel, to_pixels
+from ptychopinn.physics.geometry import position_box
 from ptychopinn.physics.propagators import Propagator
 
-RESULT_FILE = "reconstruction.h5"
-GROUP = "ptychopinn"
-FORMAT = "ptychopinn-reconstruction"
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ptychopinn.evaluation.misfit import Misfit
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +50,13 @@ class Reconstruction:
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.
+    fit : Misfit, optional
+        How well the result explains the patterns, as the verb that made it has found; None for one
+        that was read from a file, whose ``provenance["fit"]`` has the numbers.
+    seconds : mapping from stage to float
+        Wall time of what made it, in seconds; not stored in a file.
+    backend : str, optional
+        Who computed it.
 
     Raises
     ------
@@ -74,16 +78,24 @@ class Reconstruction:
     uncertainty: NDArray[np.float32] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    fit: Misfit | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    backend: str | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.object.shape
+        fit = "" if self.fit is None else f", residual {self.fit.residual:.4f} ({self.fit.verdict})"
+        return (
+            f"Reconstruction({self.name!r}: object {height} x {width}, {len(self.positions_px)} "
+            f"positions, probe {' x '.join(map(str, self.probe.shape))}{fit})"
+        )
 
     def __post_init__(self) -> None:
+        check_field(np.asarray(self.object), "object")
         obj = np.array(self.object, dtype=np.complex64)
         if obj.ndim != 2 or obj.size == 0:
             raise InputError(
                 f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
-            )
-        if not np.isfinite(obj).all():
-            raise InputError(
-                "object must be finite, received NaN or infinity; store 1 where it was never seen."
             )
         given_origin = np.asarray(self.origin_px)
         if given_origin.shape != (2,) or (given_origin != np.round(given_origin)).any():
@@ -103,6 +115,7 @@ class Reconstruction:
                 "weight must be finite and not negative, received one that is not; "
                 "use 0 for pixels that were never seen."
             )
+        check_field(np.asarray(self.probe), "probe")
         probe = np.array(self.probe, dtype=np.complex64)
         if probe.ndim == 2:
             probe = probe[None]
@@ -111,8 +124,6 @@ class Reconstruction:
                 f"probe must have shape (P, N, N), received {np.shape(self.probe)}; "
                 "give square modes."
             )
-        if not np.isfinite(probe).all():
-            raise InputError("probe must be finite, received NaN or infinity; give another probe.")
         positions = np.array(self.positions_px, dtype=np.float64)
         if positions.ndim != 2 or positions.shape[1] != 2 or len(positions) == 0:
             raise InputError(
@@ -172,191 +183,67 @@ class Reconstruction:
         """Pattern and patch size in pixels."""
         return int(self.probe.shape[-1])
 
-    def save(self, path: str | Path, force: bool = False) -> Path:
-        """Write the result as a ptychodus product (HDF5) and return the file's path.
+    @property
+    def amplitude(self) -> NDArray[np.float32]:
+        """abs(object), (H, W)."""
+        return np.abs(self.object)
 
-        ``path`` is the file to write, or an existing folder, which gets ``reconstruction.h5``.
-        Metres are ``position_px * pixel_size_m``; when the pixel size is unknown it is written as
-        1.0, so that metres *are* pixels, and the attribute ``pixel_size_known`` of the group
-        ``ptychopinn`` is False. Unknown energy and distance are written as 0.0.
+    @property
+    def phase(self) -> NDArray[np.float32]:
+        """angle(object) in radians, (H, W). Its mean is arbitrary: no pattern fixes it."""
+        return np.angle(self.object)
+
+    def crop(self, margin_px: int = 0) -> Reconstruction:
+        """The same on the box of scan positions, where the object is well determined.
+
+        ``margin_px`` pixels are added on each side, as far as the canvas reaches. ``origin_px``
+        says where the smaller canvas lies; the outer patches leave it, so that it cannot predict
+        their patterns.
+
+        Raises
+        ------
+        InputError
+            When the margin is no whole number of pixels from 0, or no pixel is left.
+        """
+        if not isinstance(margin_px, int | np.integer) or margin_px < 0:
+            raise InputError(
+                f"margin_px must be a whole number of pixels from 0, received {margin_px!r}; give "
+                "0 for the box of scan positions itself."
+            )
+        low, high = position_box(self.positions_px - self.origin_px)
+        low = np.maximum(low - margin_px, 0)
+        high = np.minimum(high + margin_px, self.object.shape)
+        if (high <= low).any():
+            raise InputError(
+                "the box of scan positions must hold at least one pixel of the object, received "
+                "positions on one line or beside it; give a margin_px."
+            )
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        return replace(
+            self,
+            object=self.object[box],
+            weight=self.weight[box],
+            uncertainty=None if self.uncertainty is None else self.uncertainty[box],
+            origin_px=self.origin_px + low,
+        )
+
+    def plot(self) -> Figure:
+        """Amplitude and phase side by side, as a figure of matplotlib that no window belongs to."""
+        # Pictures are floors above values; this and save are the steps up.
+        from ptychopinn.report.plots import amplitude_and_phase
+
+        return amplitude_and_phase(self)
+
+    def save(self, path: str | Path, force: bool = False) -> Path:
+        """Write the result; returns the file's path (see
+        :func:`ptychopinn.io.reconstructions.save_reconstruction`).
 
         Raises
         ------
         InputError
             When the file exists and ``force`` is False, or the folder cannot be written to.
         """
-        target = Path(path)
-        if target.is_dir():
-            target = target / RESULT_FILE
-        refuse_existing(target.parent, [target.name], force)
-        with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
-            self._write(file)
-        return target
+        # Files are a floor above values.
+        from ptychopinn.io.reconstructions import save_reconstruction
 
-    def _write(self, file: h5py.File) -> None:
-        pixel = 1.0 if self.pixel_size_m is None else float(self.pixel_size_m)
-        # Where the middle of the canvas is in metres: ptychodus' column of the middle of a patch,
-        # (x_m - center_x_m)/pixel + (W-1)/2, is then x_px - origin_px - 1/2 (see io/record.py).
-        center_y, center_x = (self.origin_px + np.array(self.object.shape) / 2) * pixel
-        comments = "Reconstructed with PtychoPINN."
-        if self.pixel_size_m is None:
-            comments += " The pixel size is unknown: all lengths in metres are object pixels."
-        file.attrs.update(
-            {
-                "name": self.name,
-                "comments": comments,
-                "detector_object_distance_m": float(self.distance_m or 0.0),
-                "photon_energy_eV": float(self.energy_eV or 0.0),
-                "probe_photon_count": round(float((np.abs(self.probe) ** 2).sum(dtype=np.float64))),
-                "exposure_time_s": 0.0,
-                "mass_attenuation_m2_per_kg": 0.0,
-                "tomography_angle_deg": 0.0,
-                "focus_object_distance_m": 0.0,
-                "tilt_angle_deg": 0.0,
-                "far_field": True,
-            }
-        )
-        layer = file.create_dataset("object", data=self.object[None])
-        layer.attrs.update({"center_x_m": float(center_x), "center_y_m": float(center_y)})
-        probe = file.create_dataset("probe", data=self.probe[None])
-        for dataset in (layer, probe):
-            dataset.attrs.update({"pixel_width_m": pixel, "pixel_height_m": pixel})
-        file["object_layer_spacing_m"] = np.zeros(0)
-        file["probe_position_indexes"] = np.arange(len(self.positions_px), dtype=np.int64)
-        file["probe_position_y_m"] = self.positions_px[:, 0] * pixel
-        file["probe_position_x_m"] = self.positions_px[:, 1] * pixel
-        file["loss_epochs"] = np.arange(1, len(self.losses) + 1, dtype=np.int64)
-        file["loss_values"] = self.losses
-
-        own = file.create_group(GROUP)
-        own.attrs.update(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "pixel_size_known": self.pixel_size_m is not None,
-                "provenance": json.dumps(dict(self.provenance), allow_nan=False),
-            }
-        )
-        own.create_dataset("weight", data=self.weight, compression="lzf")
-        if self.uncertainty is not None:
-            own.create_dataset("uncertainty", data=self.uncertainty, compression="lzf")
-        own["origin_px"] = self.origin_px
-        own["positions_px"] = self.positions_px
-
-
-def load_reconstruction(path: str | Path) -> Reconstruction:
-    """Read a result written by :meth:`Reconstruction.save`, or a product of ptychodus (HDF5, NPZ).
-
-    ``path`` is the file, or a folder holding ``reconstruction.h5``. A product without our group
-    gets ``origin_px = 0`` and positions that index the canvas, and a weight of 1 where the
-    illuminated part of the probe fell and 0 elsewhere.
-
-    Raises
-    ------
-    InputError
-        When the file is missing, damaged, of another kind or of a newer version.
-    """
-    source = Path(path)
-    if source.is_dir():
-        source = source / RESULT_FILE
-    if not source.is_file():
-        raise InputError(
-            f"the result must be a '{RESULT_FILE}' or the folder holding it, received '{path}', "
-            "which does not exist; check the name."
-        )
-    try:
-        if signature(source) == HDF5_SIGNATURE:
-            with h5py.File(source, "r") as file:
-                if GROUP in file:
-                    return _read(file)
-        if not ptychodus_product.matches(source):
-            raise InputError(
-                f"a {RESULT_FILE} or a ptychodus product was expected, received another file; "
-                "name the result of a reconstruction."
-            )
-        return _of_product(ptychodus_product.read_record(source).product)
-    except InputError as error:
-        raise InputError(f"'{source}' cannot be used: {error}") from error
-    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split()).strip("'\".")
-        raise InputError(
-            f"the result must be a complete {RESULT_FILE} or ptychodus product, received "
-            f"'{source}', which cannot be read ({reason}); write it again."
-        ) from error
-
-
-def _read(file: h5py.File) -> Reconstruction:
-    own = file[GROUP]
-    if int(own.attrs["format_version"]) > FORMAT_VERSION:
-        raise InputError(
-            f"format_version must be at most {FORMAT_VERSION}, received "
-            f"{int(own.attrs['format_version'])}; install a newer ptychopinn."
-        )
-    layer = file["object"]
-    if layer.shape[0] != 1:
-        raise InputError(
-            f"object must have a single layer, received {layer.shape[0]}; export one layer."
-        )
-    return Reconstruction(
-        object=layer[0],
-        origin_px=own["origin_px"][()],
-        weight=own["weight"][()],
-        probe=file["probe"][0],
-        positions_px=own["positions_px"][()],
-        pixel_size_m=float(layer.attrs["pixel_width_m"]) if own.attrs["pixel_size_known"] else None,
-        energy_eV=float(file.attrs["photon_energy_eV"]) or None,
-        distance_m=float(file.attrs["detector_object_distance_m"]) or None,
-        losses=file["loss_values"][()],
-        uncertainty=own["uncertainty"][()] if "uncertainty" in own else None,
-        name=_text(file.attrs["name"]),
-        provenance=json.loads(own.attrs["provenance"]),
-    )
-
-
-def _of_product(product: Product) -> Reconstruction:
-    assert product.object is not None and product.probe is not None
-    if len(product.object) != 1:
-        raise InputError(
-            f"object must have a single layer, received {len(product.object)}; export one layer."
-        )
-    obj = product.object[0]
-    positions = to_pixels(product.positions_m, product, obj.shape)
-    metadata = product.metadata
-    return Reconstruction(
-        object=obj,
-        origin_px=np.zeros(2, dtype=np.int64),
-        # The first entry of the orthogonal probe relaxation holds the incoherent modes themselves.
-        probe=product.probe[0],
-        weight=footprint(positions, product.probe[0], obj.shape),
-        positions_px=positions,
-        pixel_size_m=square_pixel(product),
-        energy_eV=float(metadata["photon_energy_eV"]) or None,
-        distance_m=abs(float(metadata["detector_object_distance_m"])) or None,
-        losses=product.loss_values,
-        name=str(metadata["name"]) or "reconstruction",
-        provenance={"format": "ptychodus product"},
-    )
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def footprint(
-    positions_px: NDArray[np.float64], probe: NDArray[Any], shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """(H, W) map, 1 where the probe (above 1 % of its peak intensity) fell at any position, else 0.
-
-    ``positions_px`` (M, 2) index the canvas; the probe (P, N, N) is placed on whole pixels.
-    """
-    from scipy.signal import fftconvolve
-
-    intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
-    lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
-    hits = np.zeros(shape)
-    nearest = np.floor(positions_px + 0.5).astype(np.int64)
-    inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
-    hits[tuple(nearest[inside].T)] = 1
-    half = probe.shape[-1] // 2
-    sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
-    return (sums > 0.5).astype(np.float32)
+        return save_reconstruction(self, path, force)

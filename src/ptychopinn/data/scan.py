@@ -5,16 +5,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
 from ptychopinn.errors import InputError
+from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
 
+Unit = Literal["px", "m", "mm", "um", "nm"]
+
 N_MIN, N_MAX = 32, 512
+# Beyond, float64 cannot tell two neighbouring counts apart, and a file no longer holds the sum.
+LARGEST_COUNTS = 2**53
+# Beyond, the intensities of a field are no longer finite in single precision.
+LARGEST_FIELD = 1e15
+# Beyond, float64 keeps less than a thousandth of a pixel.
+LARGEST_POSITION = 2.0**42
+# What stitching holds of each canvas pixel: two complex sums and the weights, in float64.
+CANVAS_BYTES = 32
+# How far from all others a position may lie, in extents of the others and in patterns.
+LONELY_EXTENTS, LONELY_PATTERNS = 4, 16
 COUNT_DTYPES = (np.dtype("uint16"), np.dtype("uint32"), np.dtype("float32"))
 
 
@@ -50,6 +63,14 @@ def check_counts(patterns: NDArray[Any], where: str = "diffraction") -> None:
                 f"{where} must hold photon counts >= 0, received {patterns.min():.4g}; "
                 "subtract the detector offset and clip at zero before loading."
             )
+        if patterns.size and float(patterns.max()) > LARGEST_COUNTS / patterns[0].size:
+            sums = patterns.sum(axis=(1, 2), dtype=np.float64)
+            if sums.max() > LARGEST_COUNTS:
+                raise InputError(
+                    f"{where} must hold at most 2^53 counts per pattern, received "
+                    f"{sums.max():.4g} in pattern {int(sums.argmax())}; such numbers are no photon "
+                    "counts, correct their unit or mark bad pixels and store 0 there."
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +121,13 @@ class Scan:
     name: str = "scan"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        known = "" if self.object is None else f", object {' x '.join(map(str, self.object.shape))}"
+        return (
+            f"Scan({self.name!r}: {self.M} patterns of {self.N} x {self.N}, "
+            f"{self.diffraction.dtype}, probe {' x '.join(map(str, self.probe.shape))}{known})"
+        )
+
     def __post_init__(self) -> None:
         shape = tuple(self.diffraction.shape)
         if len(shape) != 3 or shape[1] != shape[2]:
@@ -131,10 +159,8 @@ class Scan:
                 f"positions_px must have shape ({m}, 2) as (y, x) for {m} patterns, received "
                 f"{positions.shape}; give one position per pattern."
             )
-        if not np.isfinite(positions).all():
-            raise InputError(
-                "positions_px must be finite, received NaN or infinity; remove those patterns."
-            )
+        check_canvas(positions, n)
+        check_field(np.asarray(self.probe), "probe")
         probe = np.array(self.probe, dtype=np.complex64)
         if probe.ndim == 2:
             probe = probe[None]
@@ -143,20 +169,18 @@ class Scan:
                 f"probe must have shape (P, {n}, {n}) to match the patterns, received "
                 f"{np.shape(self.probe)}; crop, pad or resample the probe."
             )
-        if not np.isfinite(probe).all() or not np.any(probe):
+        if not np.any(probe):
             raise InputError(
-                "probe must be finite and not zero everywhere, received one that is not; "
-                "give another probe."
+                "probe must not be zero everywhere, received one that is; give another probe."
             )
         obj = None
         if self.object is not None:
+            check_field(np.asarray(self.object), "object")
             obj = np.array(self.object, dtype=np.complex64)
             if obj.ndim != 2:
                 raise InputError(
                     f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
                 )
-            if not np.isfinite(obj).all():
-                raise InputError("object must be finite, received NaN or infinity; repair it.")
             check_inside(positions, n, obj.shape)
         mask = None
         if self.mask is not None:
@@ -185,6 +209,67 @@ class Scan:
         object.__setattr__(self, "probe", probe)
         object.__setattr__(self, "object", obj)
         object.__setattr__(self, "mask", mask)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        counts: Any,
+        positions: Any,
+        probe: Any = None,
+        *,
+        unit: Unit = "px",
+        pixel_size_m: float | None = None,
+        scale_probe: bool = True,
+        order: Literal["yx", "xy"] = "yx",
+        object: Any = None,
+        mask: Any = None,
+        energy_eV: float | None = None,
+        distance_m: float | None = None,
+        propagation: Propagation = "far-field",
+        focus_distance_m: float | None = None,
+        name: str = "scan",
+    ) -> Scan:
+        """A scan of arrays in any units, treated as :func:`ptychopinn.load_scan` treats a file.
+
+        Parameters
+        ----------
+        counts : (M, N, N) photon counts of any real type, zero frequency at pixel [N/2, N/2].
+        positions : (M, 2) where patch pixel [N/2, N/2] sits, in ``unit``, columns in ``order``.
+        probe : (N, N) or incoherent modes (P, N, N), complex.
+        unit : "px" for object pixels, else "m", "mm", "um" or "nm", which need ``pixel_size_m``.
+            Any origin will do, unless an ``object`` is given: then it is its pixel [0, 0].
+        scale_probe : scale the probe so that its counts through vacuum are the mean counts of the
+            patterns, and the object so that both give the measured counts. Without it the probe is
+            in sqrt(counts) already, and it is checked that it does not contradict the patterns.
+        order : "yx" for rows before columns, "xy" for the other order.
+        object, mask, energy_eV, distance_m, propagation, focus_distance_m, name : as the attributes
+            of the scan; the mask is True at good pixels.
+
+        Raises
+        ------
+        InputError
+            When there is no probe, an array is of another shape or unit, or they contradict each
+            other.
+        """
+        # Units are converted in one place, a floor above values.
+        from ptychopinn.io.in_memory import scan_from_arrays
+
+        return scan_from_arrays(
+            counts,
+            positions,
+            probe,
+            unit=unit,
+            order=order,
+            scale_probe=scale_probe,
+            pixel_size_m=pixel_size_m,
+            object=object,
+            mask=mask,
+            energy_eV=energy_eV,
+            distance_m=distance_m,
+            propagation=propagation,
+            focus_distance_m=focus_distance_m,
+            name=name,
+        )
 
     @property
     def M(self) -> int:
@@ -217,9 +302,62 @@ class Scan:
         )
 
 
+def check_field(field: NDArray[Any], what: str) -> None:
+    """Raise InputError unless a probe or an object is finite and of a size whose squares are."""
+    with np.errstate(all="ignore"):
+        size = float(np.abs(field).max(initial=0)) if field.dtype.kind in "fc" else 0.0
+    if not size <= LARGEST_FIELD:
+        raise InputError(
+            f"{what} must be finite and below {LARGEST_FIELD:g}, received "
+            f"{'one up to ' + format(size, '.4g') if np.isfinite(size) else 'NaN or infinity'}; "
+            "repair it or give another one."
+        )
+
+
+def check_canvas(positions: NDArray[np.float64], n: int) -> None:
+    """Raise InputError unless an object array that holds every patch can be made.
+
+    ``positions`` (M, 2) are (y, x) in object pixels, ``n`` is the size of a patch. They must be
+    finite, none may lie far away from all others, and the canvas must fit into the memory. The
+    message names the position that does not.
+    """
+    size = np.abs(positions).max(axis=1)
+    finite = size <= LARGEST_POSITION
+    if not finite.all():
+        worst = int(np.flatnonzero(~finite)[0])
+        raise InputError(
+            f"positions_px must be finite numbers of pixels, received {_place(positions, worst)}; "
+            "correct or remove it."
+        )
+    middle = np.median(positions, axis=0)
+    distance = np.abs(positions - middle).max(axis=1)
+    farthest = int(distance.argmax())
+    nearer = np.argsort(distance)[: max(1, min(len(distance) - 1, len(distance) * 9 // 10))]
+    low, high = positions[nearer].min(axis=0), positions[nearer].max(axis=0)
+    away = float(np.maximum(low - positions[farthest], positions[farthest] - high).max())
+    if away > LONELY_EXTENTS * float((high - low).max()) + LONELY_PATTERNS * n:
+        raise InputError(
+            f"the positions must belong to one scan, received {_place(positions, farthest)}, which "
+            f"is {away:.4g} px away from the others; correct its unit or remove it."
+        )
+    height, width = positions.max(axis=0) - positions.min(axis=0) + n + 2
+    check_memory(
+        int(height) * int(width) * CANVAS_BYTES,
+        f"the object array of {height:.0f} x {width:.0f} pixels that holds all positions, the "
+        f"farthest being {_place(positions, farthest)},",
+        "correct the unit of the positions, or use a part of the scan",
+    )
+
+
+def _place(positions: NDArray[np.float64], k: int) -> str:
+    y, x = positions[k]
+    return f"position {k} at (y, x) = ({y:.6g}, {x:.6g})"
+
+
 def check_inside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...]) -> None:
     """Raise InputError unless every patch of size n lies on an object of the given shape."""
-    corner = np.floor(positions + 0.5).astype(np.int64) - n // 2
+    # In floating point: a position of any size is outside, it must not wrap around.
+    corner = np.floor(positions + 0.5) - n // 2
     outside = ((corner < 0) | (corner + n > np.asarray(shape))).any(axis=1)
     if outside.any():
         first = int(np.flatnonzero(outside)[0])

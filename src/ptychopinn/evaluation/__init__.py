@@ -139,7 +139,8 @@ def evaluate(
     Raises
     ------
     InputError
-        When neither is given, the truth has no object, or they do not belong to the result.
+        When neither is given, the truth has no object, or they do not belong to the result (see
+        :mod:`ptychopinn.evaluation.belonging`).
     """
     if truth is None and data is None:
         raise InputError(
@@ -150,6 +151,14 @@ def evaluate(
     images: dict[str, NDArray[Any]] = {}
     notes: list[str] = []
     frc = fit = verdict = None
+    if result.provenance:
+        from ptychopinn.evaluation.belonging import check_belongs
+
+        for role, scan in {"truth": truth, "data": data}.items():
+            # One scan may serve as both.
+            if scan is not None and not (role == "data" and scan is truth):
+                note = check_belongs(result, scan, role)
+                notes += [] if note is None else [note]
     if truth is not None:
         frc = _against_truth(result, truth, metrics, images, notes)
     if data is not None:

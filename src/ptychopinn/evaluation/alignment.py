@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.physics.geometry import position_box
 
 Complex = NDArray[np.complex128]
 Box = tuple[slice, slice]
@@ -60,8 +61,7 @@ def scan_box(positions_px: NDArray[np.float64]) -> Box:
     InputError
         When the box is smaller than 8 x 8 pixels.
     """
-    low = np.ceil(positions_px.min(axis=0) - 1e-6).astype(int)
-    high = np.floor(positions_px.max(axis=0) + 1e-6).astype(int) + 1
+    low, high = position_box(positions_px)
     if (high - low < _MIN_SIDE).any():
         raise InputError(
             f"the scan positions must span at least {_MIN_SIDE} x {_MIN_SIDE} pixels, received "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,8 +13,10 @@ from ptychopinn.data.normalization import counts_of_photon
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
+from ptychopinn.machine.memory import check_memory
+from ptychopinn.machine.threads import available
+from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.ops.workers import Workers
 from ptychopinn.physics import forward
 from ptychopinn.physics.noise import (
     POOR_EXCESS,
@@ -136,6 +137,23 @@ def predict(
     )
 
 
+def predict_patterns(result: Reconstruction) -> NDArray[np.float32]:
+    """Expected counts (M, N, N) at the positions of the result, zero frequency at [N/2, N/2].
+
+    All at once; :func:`predict` gives them in batches.
+
+    Raises
+    ------
+    InputError
+        When a patch leaves the canvas, as after ``crop``, or the patterns do not fit into memory.
+    """
+    m, n = len(result.positions_px), result.N
+    check_memory(
+        4 * m * n * n, f"the {m} patterns of {n} x {n} pixels", "predict fewer positions at a time"
+    )
+    return np.concatenate([frames for _, frames in predict(result)])
+
+
 def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | None:
     """Which patterns of ``data`` the result was made from; None means all, in order.
 
@@ -237,7 +255,7 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     squares, counts = np.zeros(m), np.zeros(m)
     noise = deviance = flat_squares = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
-    with Workers(os.cpu_count() or 1) as workers:
+    with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
             squares[part], counts[part] = sums.squares, sums.counts
             flat_squares += sums.flat_squares

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.scan import PatternArray
+from ptychopinn.data.experiment import Propagation
+from ptychopinn.data.scan import PatternArray, check_field
 from ptychopinn.errors import InputError
+from ptychopinn.io.reading import guarded
 
 Units = Literal["counts", "amplitude"]
 
@@ -21,9 +22,8 @@ BZIP2_SIGNATURE = b"BZh"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 BATCH_BYTES = 32 * 2**20
-
-# What h5py raises for a file that is not what its first bytes promise.
-HDF5_DAMAGE = (OSError, RuntimeError, KeyError)
+# Positions in metres are at most centimetres; in pixels a scan extends over several.
+METRES_BELOW = 1e-2
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class ScanFields:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
+    propagation: Propagation = "far-field"
+    focus_distance_m: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,51 +86,13 @@ def signature(path: Path) -> bytes:
     Raises
     ------
     InputError
-        When the path is not a readable file, or the file is empty.
+        When the path is not a readable regular file, or the file is empty.
     """
-    if not path.exists():
-        raise InputError(
-            f"an existing file was expected, received '{path}' which does not exist; "
-            "check the path."
-        )
-    if path.is_dir():
-        raise InputError(f"a file was expected, received the folder '{path}'; name a file in it.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise InputError(
-            f"a readable file was expected, received '{path}': {error.strerror}; check its rights."
-        ) from error
+    with guarded(path), path.open("rb") as file:
+        head = file.read(8)
     if not head:
         raise InputError(f"a file with content was expected, received '{path}' which is empty.")
     return head
-
-
-def damaged(path: Path, reason: object) -> InputError:
-    """The error for a file whose container cannot be read to its end."""
-    return InputError(
-        f"a complete file was expected, received '{path}' which is damaged or truncated "
-        f"({' '.join(str(reason).split())}); copy or write it again."
-    )
-
-
-def hdf5_format(path: Path) -> str | None:
-    """The ``format`` attribute of an HDF5 file, "" when it has none, None for any other file.
-
-    Raises
-    ------
-    InputError
-        For an HDF5 file that cannot be opened.
-    """
-    if signature(path) != HDF5_SIGNATURE:
-        return None
-    try:
-        with h5py.File(path, "r") as file:
-            value = file.attrs.get("format", "")
-            return value if isinstance(value, str) else ""
-    except HDF5_DAMAGE as error:
-        raise damaged(path, error) from error
 
 
 def batches(patterns: PatternArray, itemsize: int | None = None) -> Iterator[slice]:
@@ -154,6 +118,7 @@ def probe_modes(probe: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where} must be a complex array (P, N, N), received shape {probe.shape} of "
             f"{probe.dtype}; give the probe modes."
         )
+    check_field(probe, where)
     shape = probe.shape
     while len(shape) > 3 and shape[0] == 1:
         shape = shape[1:]
@@ -163,3 +128,13 @@ def probe_modes(probe: NDArray[Any], where: str) -> NDArray[Any]:
             f"{probe.shape}; choose one set and drop the other axes."
         )
     return probe.reshape(shape if len(shape) == 3 else (1, *shape))
+
+
+def refuse_metres(positions: NDArray[np.float64], where: str) -> None:
+    """Raise InputError for positions (M, 2) that are said to be pixels and look like metres."""
+    if len(positions) > 1 and np.abs(positions).max() < METRES_BELOW:
+        raise InputError(
+            f"{where} must be in object pixels, received numbers up to "
+            f"{np.abs(positions).max():.3g} only, which look like metres; divide them by the pixel "
+            "size of the object."
+        )

@@ -11,7 +11,6 @@ import numpy as np
 
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
-    checked_scan,
     cxi,
     find_format,
     fold_slice,
@@ -20,7 +19,6 @@ from ptychopinn.io import (
     ptychodus_product,
     ptychodus_scan,
     ptychodus_training,
-    read_fields,
     save_scan,
     scan_of,
 )
@@ -34,14 +32,16 @@ from ptychopinn.io.record import (
     Record,
     consecutive,
     lost,
+    pixel_known,
     record_of_fields,
     scan_fields,
 )
+from ptychopinn.io.scans import checked_scan, read_fields
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The group of a reconstruction.h5 that a product does not have, see ptychopinn.data.reconstruction.
+# The group of a reconstruction.h5 that a product does not have, see ptychopinn.io.reconstructions.
 GROUP = "ptychopinn"
 
 # Formats whose files are read whole, as a record.
@@ -79,7 +79,8 @@ def target_format(source: Path, target: Path, *, patterns: bool) -> Target:
     if suffix not in (".npz", *native.SUFFIXES):
         raise InputError(
             "the name of the target must end in .h5, .hdf5, .npz, .cxi, _dp.hdf5, or name a "
-            f"folder, received '{target}' for '{source}'; rename it or say --to FORMAT."
+            f"folder, received '{target}' for '{source}'; rename it, or say the format with "
+            "the option to."
         )
     if not patterns or target.stem.lower() == "product":
         return "product"
@@ -117,14 +118,19 @@ def convert(
         When the source cannot be read, the target exists or cannot hold the source.
     """
     start, end = Path(source), Path(target)
+    from ptychopinn.io.reconstructions import RESULT_FILE
+
+    if (start / RESULT_FILE).is_file():
+        # The folder of a result, as the other commands take it.
+        start = start / RESULT_FILE
     known = find_format(start)
     said = {"pixel_size_m": pixel_size_m, "energy_eV": energy_eV, "distance_m": distance_m}
     given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     if known.NAME in _RECORDS:
         if units is not None or photons is not None:
             raise InputError(
-                f"--units and --photons are meant for NPZ scans, received '{start}' in the format "
-                f"{known.NAME}, which stores photon counts; leave them out."
+                f"option units and option photons are meant for NPZ scans, received '{start}' in "
+                f"the format {known.NAME}, which stores photon counts; leave them out."
             )
         record = _RECORDS[known.NAME].read_record(start)
         record = Record(record.patterns, _changed(record.product, probe, given))
@@ -135,6 +141,7 @@ def convert(
         checked_scan(fields, start)
         record = record_of_fields(fields)
     chosen = to or target_format(start, end, patterns=record.patterns is not None)
+    _check_name(chosen, end)
     if record.patterns is None and chosen not in ("product", "cxi"):
         raise InputError(
             f"a scan with patterns was expected for the format {chosen}, received the product "
@@ -152,6 +159,12 @@ def convert(
             )
         refuse_existing(file.parent, [file.name], force)
     losses = _unlisted(start)
+    in_metres = chosen not in ("native", "npz")
+    if in_metres and record.product.object_pixel_m is not None and not pixel_known(record.product):
+        losses.append(
+            "that the pixel size is unknown (other programs will read 1 m; give it with "
+            "pixel_size_m)"
+        )
     if chosen == "native":
         if fields is None:
             fields = scan_fields(record, ReadOptions(), start)
@@ -160,15 +173,46 @@ def convert(
         power = scan.provenance.get("probe_power")
         if not fields.probe_in_counts and power is not None:
             losses.append(f"the scale of the probe (it was multiplied by {power['factor']:.6g})")
-        save_scan(scan, end, force=True)
+        save_scan(scan, end, force=force)
     else:
         writer = _WRITERS[chosen]
         losses += lost(record, npz.kept(record) if writer is npz else writer.KEEPS)
         if chosen not in ("ptychodus", "product"):
             record, unpaired = consecutive(record)
             losses += unpaired
-        writer.write_record(record, end)
+        writer.write_record(record, end, force=force)
     return Conversion(known.NAME, chosen, outputs, tuple(losses))
+
+
+# Endings of the file of a format.
+ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "native": native.SUFFIXES,
+    "npz": (".npz",),
+    "ptychodus-training": (".h5", ".hdf5"),
+    "product": (".h5", ".hdf5", ".npz"),
+    "cxi": (".cxi", ".h5", ".hdf5"),
+    "fold_slice": (".hdf5", ".h5"),
+}
+_ANY_ENDING = frozenset(ending for each in ENDINGS.values() for ending in each)
+
+
+def _check_name(chosen: str, path: Path) -> None:
+    """Raise InputError when the name of the target says another kind than it would be."""
+    suffix = path.suffix.lower()
+    if chosen == "ptychodus":
+        if suffix in _ANY_ENDING and path.name.lower() != ptychodus_scan.DIFFRACTION:
+            raise InputError(
+                f"the target of the format ptychodus must name a folder or "
+                f"{ptychodus_scan.DIFFRACTION}, received '{path}'; rename it, or choose another "
+                "format with the option to."
+            )
+    elif suffix not in ENDINGS[chosen]:
+        raise InputError(
+            f"the target of the format {chosen} must end in {' or '.join(ENDINGS[chosen])}, "
+            f"received '{path}'; rename it, or choose another format with the option to."
+        )
+    elif path.is_dir():
+        raise InputError(f"a file was expected as target, received the folder '{path}'; rename it.")
 
 
 _WRITERS: Mapping[str, Any] = {**_RECORDS, npz.NAME: npz}

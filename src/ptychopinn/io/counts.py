@@ -54,6 +54,32 @@ def counts_from_integers(stored: NDArray[Any], where: str) -> NDArray[Any]:
     return np.ascontiguousarray(stored, dtype=target)
 
 
+def counts_from_array(stored: NDArray[Any], where: str) -> NDArray[Any]:
+    """Photon counts (M, N, N) in any real type as uint16, uint32 or, where they are fractional,
+    float32.
+
+    Raises
+    ------
+    InputError
+        When they are not counts; squares that all are whole numbers show amplitudes.
+    """
+    if stored.dtype.kind in "iu" or not stored.size:
+        return counts_from_integers(stored, where)
+    if stored.dtype.kind != "f":
+        raise InputError(
+            f"{where} must hold real numbers, received {stored.dtype}; give photon counts."
+        )
+    look = _Look(stored, where)
+    if look.whole:
+        return stored.astype(smallest_dtype(look.largest, where))
+    if look.squares_whole:
+        raise InputError(
+            f"{where} must hold photon counts, received numbers up to {look.largest:.4g} whose "
+            "squares are whole, so that they look like sqrt(counts); square them."
+        )
+    return stored.astype(np.float32)
+
+
 def to_counts(
     stored: NDArray[Any],
     where: str,
@@ -95,7 +121,7 @@ def to_counts(
             raise InputError(
                 f"{where} must hold whole numbers when its units are counts, received fractional "
                 f"numbers up to {look.largest:.4g}; if these are sqrt(counts), pass "
-                "units='amplitude' (--units amplitude)."
+                "units='amplitude'."
             )
         _refuse_photons(photons, where)
         return stored.astype(smallest_dtype(look.largest, where)), "stored as counts in floats"
@@ -103,8 +129,8 @@ def to_counts(
     if units is None and look.whole and look.largest >= 2:
         raise InputError(
             f"{where} must hold amplitudes = sqrt(counts), received whole numbers up to "
-            f"{look.largest:.6g}, which look like counts; if they are, pass units='counts' "
-            "(--units counts)."
+            f"{look.largest:.6g}, which look like counts; if they are, pass "
+            "units='counts'."
         )
     if look.squares_whole:
         _refuse_photons(photons, where)
@@ -118,12 +144,12 @@ def to_counts(
         raise InputError(
             f"{where} must hold amplitudes = sqrt(counts), received normalised amplitudes up to "
             f"{look.largest:.4g} that do not tell the number of photons; give the mean counts per "
-            "pattern with photons=... (--photons) or as the key 'nphotons'."
+            "pattern with photons=... or as the key 'nphotons'."
         )
     if not (np.isfinite(scale) and scale > 0):
         raise InputError(
             f"the mean counts per pattern must be positive, received {scale:.4g}; "
-            "give them with photons=... (--photons)."
+            "give them with photons=...."
         )
     squares = _squares(stored, np.dtype(np.float32))
     mean = mean_counts(squares, mask)
@@ -137,7 +163,7 @@ def to_counts(
 def _refuse_photons(photons: float | None, where: str) -> None:
     if photons is not None:
         raise InputError(
-            f"photons=... (--photons) is meant for normalised amplitudes, received {photons:.6g} "
+            f"photons=... is meant for normalised amplitudes, received {photons:.6g} "
             f"for {where} which states its counts itself; leave it out."
         )
 

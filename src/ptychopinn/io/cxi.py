@@ -17,7 +17,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
@@ -25,7 +24,8 @@ from scipy import constants
 from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
-from ptychopinn.io.hdf5 import Reader, reading, writing
+from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.record import (
     METADATA,
     Patterns,
@@ -181,75 +181,81 @@ def _pixel(
     return (height, width) if height > 0 and width > 0 else None
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write patterns and product into one file; rows must pair patterns and positions already."""
     patterns, product = record.patterns, record.product
     metadata, held = product.metadata, contents(record)
-    with writing(path) as file:
-        file["cxi_version"] = VERSION
+    with writing(path, force) as file:
+        file.put("cxi_version", VERSION)
         # Without start_time: the file says nothing that is not known, and equal scans give equal
         # files.
-        detector, source = file.create_group(DETECTOR), file.create_group(SOURCE)
         if metadata["name"]:
-            file[f"{ENTRY}/title"] = metadata["name"]
-            file[f"{ENTRY}/sample_1/name"] = metadata["name"]
+            file.put(f"{ENTRY}/title", metadata["name"])
+            file.put(f"{ENTRY}/sample_1/name", metadata["name"])
         if metadata["comments"]:
-            file[f"{ENTRY}/experiment_description"] = metadata["comments"]
+            file.put(f"{ENTRY}/experiment_description", metadata["comments"])
+        file.attributes(SOURCE, {})
+        file.attributes(DETECTOR, {})
         if "photon_energy_eV" in held:
-            source["energy"] = float(metadata["photon_energy_eV"]) * constants.e
+            file.put(f"{SOURCE}/energy", float(metadata["photon_energy_eV"]) * constants.e)
         if "detector_object_distance_m" in held:
-            detector["distance"] = metadata["detector_object_distance_m"]
+            file.put(f"{DETECTOR}/distance", metadata["detector_object_distance_m"])
         xyz = np.zeros((len(product.positions_m), 3))
         xyz[:, :2] = product.positions_m[:, ::-1]
-        file[TRANSLATION] = xyz
-        file[OLD_TRANSLATION] = h5py.SoftLink(TRANSLATION)
+        file.put(TRANSLATION, xyz)
+        file.link(OLD_TRANSLATION, TRANSLATION)
         if patterns is not None:
-            _write_patterns(file, detector, patterns)
-        own = file.create_group(OWN)
-        own["probe_position_indexes"] = product.indexes
+            _write_patterns(file, patterns)
+        file.put(f"{OWN}/probe_position_indexes", product.indexes)
         for key in OWN_NUMBERS:
             if key in held:
-                own[key] = metadata[key]
+                file.put(f"{OWN}/{key}", metadata[key])
         if product.opr_weights is not None:
-            own["opr_weights"] = product.opr_weights
+            file.put(f"{OWN}/opr_weights", product.opr_weights)
         if len(product.loss_values):
-            own["loss_epochs"], own["loss_values"] = product.loss_epochs, product.loss_values
+            file.put(f"{OWN}/loss_epochs", product.loss_epochs)
+            file.put(f"{OWN}/loss_values", product.loss_values)
         if product.probe is not None:
             pixel = product.probe_pixel_m or product.object_pixel_m
-            _write_image(file, own, "probe", product.probe, pixel)
-            file[OLD_PROBE] = h5py.SoftLink(f"{PROBE}/data")
+            _write_image(file, "probe", product.probe, pixel)
+            file.link(OLD_PROBE, f"{PROBE}/data")
         if product.object is not None:
-            _write_image(file, own, "object", product.object, product.object_pixel_m)
+            _write_image(file, "object", product.object, product.object_pixel_m)
             if len(product.layer_spacing_m):
-                own["object_layer_spacing_m"] = product.layer_spacing_m
+                file.put(f"{OWN}/object_layer_spacing_m", product.layer_spacing_m)
         if product.center_m is not None:
-            own["object_center_y_m"], own["object_center_x_m"] = product.center_m
+            _put_pair(file, f"{OWN}/object_center_y_m", f"{OWN}/object_center_x_m",
+                      product.center_m)  # fmt: skip
 
 
-def _write_patterns(file: h5py.File, detector: h5py.Group, patterns: Patterns) -> None:
-    detector.create_dataset("data", data=patterns.counts, compression="lzf")
-    file[DATA] = h5py.SoftLink(DETECTOR_DATA)
-    detector.create_dataset("mask", data=patterns.bad_pixels.astype(np.uint32), compression="lzf")
+def _put_pair(file: NewFile, first: str, second: str, pair: tuple[float, float]) -> None:
+    file.put(first, pair[0])
+    file.put(second, pair[1])
+
+
+def _write_patterns(file: NewFile, patterns: Patterns) -> None:
+    file.put(DETECTOR_DATA, patterns.counts)
+    file.link(DATA, DETECTOR_DATA)
+    file.put(f"{DETECTOR}/mask", patterns.bad_pixels.astype(np.uint32))
     if patterns.detector_pixel_m is not None:
-        detector["y_pixel_size"], detector["x_pixel_size"] = patterns.detector_pixel_m
+        _put_pair(file, f"{DETECTOR}/y_pixel_size", f"{DETECTOR}/x_pixel_size",
+                  patterns.detector_pixel_m)  # fmt: skip
 
 
 def _write_image(
-    file: h5py.File,
-    own: h5py.Group,
-    what: str,
-    array: NDArray[Any],
-    pixel: tuple[float, float] | None,
+    file: NewFile, what: str, array: NDArray[Any], pixel: tuple[float, float] | None
 ) -> None:
-    image = file.create_group(PROBE if what == "probe" else OBJECT)
-    stored = image.create_dataset("data", data=array)
+    image = PROBE if what == "probe" else OBJECT
+    file.put(f"{image}/data", array)
     axes, kind = ("coherent:incoherent:y:x", "amplitude")
     if what == "object":
         axes, kind = "layer:y:x", "electron density"
-    stored.attrs["axes"] = axes
-    image["data_type"], image["data_space"] = kind, "real"
-    image["source_1"], image["detector_1"] = h5py.SoftLink(SOURCE), h5py.SoftLink(DETECTOR)
+    file.attributes(f"{image}/data", {"axes": axes})
+    file.put(f"{image}/data_type", kind)
+    file.put(f"{image}/data_space", "real")
+    file.link(f"{image}/source_1", SOURCE)
+    file.link(f"{image}/detector_1", DETECTOR)
     if pixel is not None:
         height, width = pixel
-        image["image_size"] = [width * array.shape[-1], height * array.shape[-2], 0.0]
-        own[f"{what}_pixel_height_m"], own[f"{what}_pixel_width_m"] = pixel
+        file.put(f"{image}/image_size", [width * array.shape[-1], height * array.shape[-2], 0.0])
+        _put_pair(file, f"{OWN}/{what}_pixel_height_m", f"{OWN}/{what}_pixel_width_m", pixel)

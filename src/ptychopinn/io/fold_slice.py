@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.errors import InputError
-from ptychopinn.io import ptychodus_product, ptychodus_scan
+from ptychopinn.io import pair, ptychodus_product, ptychodus_scan
+from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
-from ptychopinn.io.hdf5 import Reader, holds, reading, writing
-from ptychopinn.io.record import METADATA, Patterns, Record, scan_fields, wavelength_m
+from ptychopinn.io.hdf5 import Reader, holds, reading
+from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.reading import kind_of
+from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields, wavelength_m
 
 NAME = "fold_slice"
 DESCRIPTION = "fold_slice or PtychoFM pair *_dp.hdf5 and *_para.hdf5"
@@ -62,7 +65,7 @@ def files(path: Path) -> tuple[Path, Path]:
     for end, other in (("_dp", "_para"), ("_para", "_dp")):
         if path.stem.endswith(end):
             beside = path.with_name(path.stem.removesuffix(end) + other + path.suffix)
-            if path.suffix and not beside.is_file():
+            if path.suffix and kind_of(beside) != "file":
                 raise InputError(
                     f"the pair '{path.name}' and '{beside.name}' was expected in one folder, "
                     f"received no '{beside}'; put it there."
@@ -89,6 +92,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
 def read_record(path: Path) -> Record:
     """Read both files."""
     dp, para = files(path)
+    pair.check(dp, para)
     with reading(dp) as file:
         counts = file.array("dp", "iuf", (3,))
         patterns = Patterns(
@@ -147,43 +151,47 @@ def _product(file: Reader, name: str) -> Any:
     )
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write both files; rows must pair patterns and positions already.
 
     Bad pixels are 0 in ``dp``, as PtychoFM expects them.
     """
     patterns, product = record.patterns, record.product
     assert patterns is not None
-    dp, para = outputs(path)
+    shared = pair.identifier(record)
     counts = patterns.counts
     if patterns.bad_pixels.any():
         counts = np.where(patterns.bad_pixels, 0, counts).astype(counts.dtype)
-    with writing(dp) as file:
-        file.create_dataset("dp", data=counts, compression="lzf")
-        if patterns.bad_pixels.any():
-            file.create_dataset("bad_pixels", data=patterns.bad_pixels, compression="lzf")
-    try:
-        with writing(para) as file:
-            y, x = product.positions_m.T
-            file["ppX"], file["ppY"] = x, y
-            file["probe_position_x_m"], file["probe_position_y_m"] = x, y
-            energy = float(product.metadata["photon_energy_eV"])
-            if energy > 0:
-                file["lambda"] = wavelength_m(energy)
-            if product.metadata["tomography_angle_deg"]:
-                file["angle"] = product.metadata["tomography_angle_deg"]
-            if product.object_pixel_m is not None:
-                file["dx"] = product.object_pixel_m[1]
-            if product.object is not None:
-                stored = file.create_dataset("object", data=product.object.prod(axis=0)[None])
-                if product.object_pixel_m is not None:
-                    height, width = product.object_pixel_m
-                    stored.attrs.update({"pixel_height_m": height, "pixel_width_m": width})
-                if product.center_m is not None:
-                    y0, x0 = product.center_m
-                    stored.attrs.update({"center_y_m": y0, "center_x_m": x0})
-            if product.probe is not None:
-                file["probe"] = product.probe[:1]
-    except BaseException:
-        dp.unlink(missing_ok=True)
-        raise
+    with atomic_paths(*outputs(path), force=force) as (dp, para):
+        with filling(dp) as file:
+            file.attributes("/", shared)
+            file.put("dp", counts)
+            if patterns.bad_pixels.any():
+                file.put("bad_pixels", patterns.bad_pixels)
+        with filling(para) as file:
+            file.attributes("/", shared)
+            _write_parameters(file, product)
+
+
+def _write_parameters(file: NewFile, product: Product) -> None:
+    y, x = product.positions_m.T
+    for axis, values in (("x", x), ("y", y)):
+        file.put(f"pp{axis.upper()}", values)
+        file.put(f"probe_position_{axis}_m", values)
+    energy = float(product.metadata["photon_energy_eV"])
+    if energy > 0:
+        file.put("lambda", wavelength_m(energy))
+    if product.metadata["tomography_angle_deg"]:
+        file.put("angle", product.metadata["tomography_angle_deg"])
+    if product.object_pixel_m is not None:
+        file.put("dx", product.object_pixel_m[1])
+    if product.object is not None:
+        file.put("object", product.object.prod(axis=0)[None])
+        if product.object_pixel_m is not None:
+            height, width = product.object_pixel_m
+            file.attributes("object", {"pixel_height_m": height, "pixel_width_m": width})
+        if product.center_m is not None:
+            y0, x0 = product.center_m
+            file.attributes("object", {"center_y_m": y0, "center_x_m": x0})
+    if product.probe is not None:
+        file.put("probe", product.probe[:1])

@@ -1,60 +1,85 @@
-"""HDF5 files of others: every surprise is one sentence, and no link leads out of the file."""
+"""Reading and writing HDF5: every surprise is one sentence, and no link leads out of the folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
-from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.base import HDF5_DAMAGE, HDF5_SIGNATURE, damaged, signature
+from ptychopinn.data.experiment import Propagation
+from ptychopinn.errors import InputError, listed, shown
+from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.links import Tree
+from ptychopinn.io.reading import check_size, guarded
+
+# More than any text or list of numbers that describes a dataset; HDF5 keeps most below 64 KiB.
+LARGEST_ATTRIBUTE = 1 << 20
 
 
 class Reader:
-    """An open HDF5 file; names are paths inside it."""
+    """An open HDF5 file; names are paths inside it.
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    Links, virtual datasets and data in other files are followed as :mod:`ptychopinn.io.links` says.
+    """
+
+    def __init__(self, path: Path, tree: Tree) -> None:
         self.path = path
-        self._file = file
+        self._tree = tree
 
     def __contains__(self, name: str) -> bool:
-        return self._find(name) is not None
+        return self._tree.find(name) is not None
 
-    def _find(self, name: str) -> Any:
-        """The item, or None. Soft links are followed, links into other files are refused."""
-        self._refuse_external(self._file, name)
-        return self._file.get(name)
+    def names(self) -> list[str]:
+        """What the file holds at its top."""
+        return list(islice(self._tree.root(), 50))
 
-    def _refuse_external(self, group: Any, name: str, depth: int = 0) -> None:
-        parts = [part for part in name.split("/") if part]
-        for k, part in enumerate(parts):
-            link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
-            if isinstance(link, h5py.ExternalLink):
-                raise InputError(
-                    f"a self-contained file was expected, received '{self.path}' in which "
-                    f"'{name}' is a link to '{link.filename}'; copy the data into the file."
-                )
-            if isinstance(link, h5py.SoftLink):
-                start = self._file if link.path.startswith("/") else group
-                if depth > 8:
-                    return
-                rest = "/".join([link.path, *parts[k + 1 :]])
-                self._refuse_external(start, rest, depth + 1)
-                return
-            if link is None:
-                return
-            group = group.get(part)
+    def datasets(self) -> list[str]:
+        """The names of all datasets that lie in the file itself."""
+        found: list[str] = []
+        self._tree.root().visititems(
+            lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None
+        )
+        return found
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of a dataset; None when there is no such dataset."""
-        item = self._find(name)
-        return tuple(item.shape) if isinstance(item, h5py.Dataset) else None
+        """Shape of a dataset; None when there is no such dataset, or it has no elements at all."""
+        item = self._tree.find(name)
+        return item.shape if isinstance(item, h5py.Dataset) else None
+
+    def dataset(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> h5py.Dataset:
+        """A dataset of numbers that is whole, to read in parts.
+
+        Raises
+        ------
+        InputError
+            When it is missing, of another kind of number or number of axes, or parts of it are.
+        """
+        item = self._tree.find(name)
+        if not isinstance(item, h5py.Dataset):
+            raise InputError(
+                f"the dataset '{name}' was expected in '{self.path}', received "
+                f"{listed(self.names())}; add it."
+            )
+        if item.shape is None or item.dtype.kind not in kinds or item.dtype.subdtype is not None:
+            raise InputError(
+                f"the dataset '{name}' in '{self.path}' must hold numbers of its kind, received "
+                f"{'nothing' if item.shape is None else shown(item.dtype)}; write it again."
+            )
+        if ndim and len(item.shape) not in ndim:
+            raise InputError(
+                f"the dataset '{name}' in '{self.path}' must have "
+                f"{' or '.join(map(str, ndim))} axes, received shape {shown(item.shape)}; write it "
+                "again."
+            )
+        self._tree.stored_bytes(item)
+        return item
 
     def array(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> NDArray[Any]:
         """The numbers of a dataset, byte order native.
@@ -64,31 +89,17 @@ class Reader:
         InputError
             When it is missing, of another kind of number or number of axes, or too large.
         """
-        item = self._find(name)
-        if not isinstance(item, h5py.Dataset):
-            raise InputError(
-                f"the dataset '{name}' was expected in '{self.path}', received "
-                f"{', '.join(self._file) or 'none'}; add it."
-            )
-        if item.dtype.kind not in kinds or (ndim and len(item.shape) not in ndim):
-            raise InputError(
-                f"the dataset '{name}' in '{self.path}' must hold numbers of its kind with "
-                f"{' or '.join(map(str, ndim)) or 'any number of'} axes, received {item.dtype} of "
-                f"shape {item.shape}; write it again."
-            )
-        if item.external:
-            raise InputError(
-                f"a self-contained file was expected, received '{self.path}' whose '{name}' is "
-                "stored in other files; copy the data into the file."
-            )
-        try:
-            values = np.asarray(item[()])
-        except MemoryError as error:
-            raise InputError(
-                f"'{name}' in '{self.path}' must fit into memory, received shape {item.shape}; "
-                "convert a part of the scan."
-            ) from error
+        item = self.dataset(name, kinds, ndim)
+        self._check_size(name, item)
+        values = np.asarray(item[()])
         return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def _check_size(self, name: str, item: h5py.Dataset) -> None:
+        check_size(
+            prod(item.shape) * item.dtype.itemsize,
+            self._tree.stored_bytes(item),
+            f"'{name}' in '{self.path}', of shape {shown(item.shape)},",
+        )
 
     def optional(
         self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()
@@ -106,37 +117,80 @@ class Reader:
                 f"'{name}' in '{self.path}' must be one number, received shape {values.shape}; "
                 "store a single number."
             )
-        return float(values.reshape(()))
+        return finite(values.reshape(()), f"'{name}' in '{self.path}'")
 
     def text(self, name: str) -> str:
         """A dataset that holds one text; "" when it is missing."""
-        item = self._find(name)
-        return to_text(item[()]) if isinstance(item, h5py.Dataset) and item.size == 1 else ""
+        item = self._tree.find(name)
+        if not isinstance(item, h5py.Dataset) or item.shape is None or item.size != 1:
+            return ""
+        self._check_size(name, item)
+        return to_text(item[()])
 
     def attribute(self, name: str, key: str) -> Any:
-        """An attribute of an item ("/" is the file); None when it is missing."""
-        item = self._file if name == "/" else self._find(name)
-        return None if item is None else item.attrs.get(key)
+        """An attribute of an item ("/" is the file); None when it is missing.
+
+        Raises
+        ------
+        InputError
+            When its declared size is beyond that of any description.
+        """
+        item = self._tree.root() if name == "/" else self._tree.find(name)
+        if item is None or key not in item.attrs:
+            return None
+        stored = item.attrs.get_id(key)
+        if stored.get_space().get_simple_extent_npoints() * stored.dtype.itemsize > (
+            LARGEST_ATTRIBUTE
+        ):
+            raise InputError(
+                f"the attribute '{key}' of '{name}' in '{self.path}' must be short, received shape "
+                f"{shown(stored.shape)}; write it again."
+            )
+        value = item.attrs[key]
+        return None if isinstance(value, h5py.Empty) else value
+
+    def attribute_text(self, name: str, key: str, default: str = "") -> str:
+        """An attribute that must be one text; ``default`` when it is missing."""
+        value = self.attribute(name, key)
+        if value is None:
+            return default
+        if not isinstance(value, (str, bytes)) and np.size(value) != 1:
+            raise InputError(
+                f"the attribute '{key}' of '{name}' in '{self.path}' must be one text, received "
+                f"{shown(value)}; write it again."
+            )
+        return to_text(value)
 
     def attribute_number(self, name: str, key: str, default: float | None = None) -> float:
-        """An attribute that must be a number; ``default`` when it is missing, if given."""
+        """An attribute that must be a finite number; ``default`` when it is missing, if given."""
         value = self.attribute(name, key)
         if value is None and default is not None:
             return default
-        try:
-            return float(np.asarray(value).reshape(()))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"the attribute '{key}' of '{name}' in '{self.path}' must be a number, received "
-                f"{value!r}; write it again."
-            ) from error
+        return finite(value, f"the attribute '{key}' of '{name}' in '{self.path}'")
+
+
+def finite(value: Any, what: str) -> float:
+    """``value`` as a finite float; InputError that begins with ``what`` for anything else."""
+    try:
+        number = float(np.asarray(value).reshape(()))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{what} must be a number, received {shown(value)}; write it again."
+        ) from error
+    if not np.isfinite(number):
+        raise InputError(
+            f"{what} must be finite, received {number}; write 0 there when it is not known."
+        )
+    return number
 
 
 def to_text(value: Any) -> str:
-    """A stored text, whatever its type."""
+    """A stored text, whatever its type; what is no text in UTF-8 becomes a replacement sign."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    if not isinstance(value, bytes):
+        value = str(value).encode("utf-8", errors="replace")
+    return value.decode("utf-8", errors="replace")
 
 
 @contextmanager
@@ -148,30 +202,27 @@ def reading(path: Path) -> Iterator[Reader]:
     InputError
         When it is damaged; also when that shows only inside the block.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            yield Reader(path, file)
-    except HDF5_DAMAGE as error:
-        raise damaged(path, error) from error
+    tree = Tree(path)
+    with guarded(path):
+        try:
+            yield Reader(path, tree)
+        finally:
+            tree.close()
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[h5py.File]:
-    """Write a file, which appears under its name only when the block succeeds.
+def hdf5_format(path: Path) -> str | None:
+    """The ``format`` attribute of an HDF5 file, "" when it has none, None for any other file.
 
     Raises
     ------
     InputError
-        When it cannot be written.
+        For an HDF5 file that cannot be opened.
     """
-    try:
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            yield file
-    except OSError as error:
-        raise InputError(
-            f"the file must be writable as '{path}', received: {error.strerror or error}; "
-            "choose another place or make room."
-        ) from error
+    if signature(path) != HDF5_SIGNATURE:
+        return None
+    with reading(path) as file:
+        value = file.attribute("/", "format")
+        return value if isinstance(value, str) else ""
 
 
 def holds(path: Path, *names: str) -> bool:
@@ -186,3 +237,21 @@ def holds(path: Path, *names: str) -> bool:
         return False
     with reading(path) as file:
         return all(file.shape(name) is not None for name in names)
+
+
+def propagation_of(file: Reader, name: str) -> Propagation:
+    """What the attribute ``propagation`` of an item says; files without it are of the far field.
+
+    Raises
+    ------
+    InputError
+        When it says something else.
+    """
+    stored = file.attribute_text(name, "propagation", "far-field")
+    known: dict[str, Propagation] = {word: word for word in get_args(Propagation)}
+    if stored not in known:
+        raise InputError(
+            f"propagation must be one of {', '.join(known)}, received {shown(stored)} in "
+            f"'{file.path}'; install a newer ptychopinn."
+        )
+    return known[stored]

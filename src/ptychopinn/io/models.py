@@ -24,11 +24,12 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as safetensors_bytes
 
 from ptychopinn.data.scan import N_MAX, N_MIN
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.io.atomic import refuse_existing
+from ptychopinn.io.reading import kind_of, parse_json
 from ptychopinn.io.strict_zip import (
     Damaged,
-    parse_json,
+    check_tensors,
     read_archive,
     read_capped,
     refuse,
@@ -141,12 +142,13 @@ def check_weights(weights: Mapping[str, NDArray[Any]], expected: Expected | None
         if expected is not None and name not in expected:
             raise InputError(
                 f"the weights must hold only the {len(expected)} parameter(s) of the network, "
-                f"received the unexpected '{name}'; {remedy}."
+                f"received the unexpected {shown(name)}; {remedy}."
             )
         # "__metadata__" is a reserved word of the safetensors format.
         if not name or not name.isprintable() or name == "__metadata__":
             raise InputError(
-                f"the name of a parameter must be printable text, received {name!r}; rename it."
+                f"the name of a parameter must be printable text, received {shown(name)}; "
+                "rename it."
             )
         if value.dtype != np.float32:
             raise InputError(
@@ -191,7 +193,7 @@ def save_bundle(bundle: Bundle, path: str | Path, force: bool = False) -> None:
         WEIGHTS: safetensors_bytes(dict(bundle.weights)),
         PROBE: safetensors_bytes(probe),
     }
-    write_archive(target, members, LIMITS, _WHAT)
+    write_archive(target, members, LIMITS, _WHAT, force=force)
 
 
 def load_bundle(path: str | Path, expected: Expected | None = None) -> Bundle:
@@ -212,11 +214,12 @@ def load_bundle(path: str | Path, expected: Expected | None = None) -> Bundle:
         version, or does not hold the expected parameters.
     """
     source = Path(path)
-    if source.is_dir() and (source / BUNDLE_NAME).exists():
+    if kind_of(source) == "folder" and kind_of(source / BUNDLE_NAME) != "nothing":
         source = source / BUNDLE_NAME
-    if source.is_dir():
+    kind = kind_of(source)
+    if kind == "folder":
         members = _read_folder(source)
-    elif source.is_file():
+    elif kind == "file":
         members = read_archive(source, LIMITS, _WHAT)
     else:
         raise InputError(
@@ -227,7 +230,7 @@ def load_bundle(path: str | Path, expected: Expected | None = None) -> Bundle:
     weights = _parse_tensors(members[WEIGHTS], WEIGHTS, source)
     parts = _parse_tensors(members[PROBE], PROBE, source)
     if set(parts) != {"probe_real", "probe_imag"}:
-        _refuse(source, f"the arrays {sorted(parts)} instead of probe_real and probe_imag")
+        _refuse(source, f"the arrays {shown(sorted(parts))} instead of probe_real and probe_imag")
     if parts["probe_real"].shape != parts["probe_imag"].shape:
         _refuse(source, "probe_real and probe_imag of different shapes")
     probe = np.empty(parts["probe_real"].shape, dtype=np.complex64)
@@ -269,7 +272,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
                 raise Damaged(f"no {name} and no {BUNDLE_NAME}")
         for name, entry in sorted(entries.items()):
             if name not in LIMITS:
-                raise Damaged(f"the foreign entry {name!r}")
+                raise Damaged(f"the foreign entry {shown(name)}")
             if entry.is_symlink() or not entry.is_file():
                 raise Damaged(f"an entry {name} that is a link or not a plain file")
             with entry.open("rb") as stream:
@@ -288,11 +291,11 @@ def _parse_manifest(content: bytes, source: Path) -> Manifest:
         _refuse(source, f"a {MANIFEST} that does not say '{FORMAT}'")
     version = fields.get("format_version")
     if type(version) is not int:
-        _refuse(source, f"a {MANIFEST} with the format version {version!r}")
+        _refuse(source, f"a {MANIFEST} with the format version {shown(version)}")
     if version > FORMAT_VERSION:
         raise InputError(
-            f"{_WHAT} must have format version {FORMAT_VERSION}, received version {version} in "
-            f"'{source}'; upgrade ptychopinn to read it."
+            f"{_WHAT} must have format version {FORMAT_VERSION}, received version "
+            f"{shown(version)} in '{source}'; upgrade ptychopinn to read it."
         )
     for name in Manifest.model_fields:
         if name not in fields:
@@ -311,28 +314,12 @@ def _parse_tensors(content: bytes, member: str, source: Path) -> dict[str, NDArr
     """The arrays of a safetensors blob, which must all be float32."""
     arrays: dict[str, NDArray[np.float32]] = {}
     try:
-        _check_header(content)
+        check_tensors(content)
         for name, tensor in deserialize(content):
             if tensor["dtype"] != "F32":
-                raise ValueError(f"{tensor['dtype']} instead of F32 in '{name}'")
+                raise ValueError(f"{tensor['dtype']} instead of F32 in {shown(name)}")
             flat = np.frombuffer(tensor["data"], dtype="<f4").astype(np.float32, copy=False)
             arrays[name] = flat.reshape(tensor["shape"])
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, OverflowError) as error:
         _refuse(source, f"a malformed {member} ({error})")
     return arrays
-
-
-def _check_header(content: bytes) -> None:
-    """The part of the format that the library leaves open: names are unique, no other keys.
-
-    Layout: an unsigned 64-bit length (little-endian), the header as JSON, the data.
-    """
-    size = int.from_bytes(content[:8], "little")
-    if size > len(content) - 8:
-        raise ValueError("the header is cut off")
-    header = parse_json(content[8 : 8 + size])
-    if not isinstance(header, dict):
-        raise ValueError("the header is not a mapping")
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise ValueError(f"the header entry '{name}' is not a tensor")

@@ -3,7 +3,8 @@
 Layout (format version 1)::
 
     attrs         format = "ptychopinn-scan", format_version, name, provenance (JSON),
-                  [pixel_size_m], [energy_eV], [distance_m]
+                  [pixel_size_m], [energy_eV], [distance_m], [focus_distance_m],
+                  [propagation] = "near-field"
     diffraction   (M, N, N) uint16, uint32 or float32, one chunk per pattern; units "photon counts"
     positions_px  (M, 2) float64; units "object pixels", order "y, x"
     probe         (P, N, N) complex64; units "sqrt(counts)"
@@ -14,28 +15,25 @@ Layout (format version 1)::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import (
-    HDF5_DAMAGE,
     ReadOptions,
     ScanFields,
     batches,
-    damaged,
-    hdf5_format,
     probe_modes,
 )
 from ptychopinn.io.counts import smallest_dtype
+from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
+from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.reading import parse_json
 
 NAME = "native"
 DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
@@ -43,21 +41,12 @@ DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
 FORMAT = "ptychopinn-scan"
 FORMAT_VERSION = 1
 SUFFIXES = (".h5", ".hdf5")
-NUMBERS = ("pixel_size_m", "energy_eV", "distance_m")
+NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m")
 UNITS = {
     "diffraction": "photon counts",
     "positions_px": "object pixels",
     "probe": "sqrt(counts)",
 }
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except HDF5_DAMAGE as error:
-        raise damaged(path, error) from error
 
 
 class LazyPatterns:
@@ -115,13 +104,9 @@ class LazyPatterns:
     def _read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         unique, inverse = np.unique(indices, return_inverse=True)
         patterns = np.empty((len(unique), *self._shape[1:]), dtype=self._dtype)
-        with _opened(self._path) as file:
-            stored = file.get("diffraction")
-            if (
-                not isinstance(stored, h5py.Dataset)
-                or stored.shape != self._shape
-                or stored.dtype != self._dtype
-            ):
+        with reading(self._path) as file:
+            stored = file.dataset("diffraction")
+            if stored.shape != self._shape or stored.dtype != self._dtype:
                 raise InputError(
                     f"'{self._path}' must stay as it was when it was opened, received another "
                     "content; load the scan again."
@@ -147,97 +132,66 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read everything but the patterns, which stay on disk as :class:`LazyPatterns`."""
     if options.units == "amplitude":
         raise InputError(
-            f"'{path}' states its units, photon counts, received units='amplitude' "
-            "(--units amplitude); leave that out."
+            f"'{path}' states its units, photon counts, received units='amplitude'; leave that out."
         )
     if options.photons is not None:
         raise InputError(
-            f"'{path}' states its counts, received photons={options.photons:.6g} (--photons); "
-            "leave that out."
+            f"'{path}' states its counts, received photons={options.photons:.6g}; leave that out."
         )
-    with _opened(path) as file:
-        version = _number(path, file, "format_version", required=True)
+    with reading(path) as file:
+        version = file.attribute_number("/", "format_version")
         if version != FORMAT_VERSION:
             raise InputError(
                 f"format version {FORMAT_VERSION} was expected, received {version:g} in '{path}'; "
                 "install the version of ptychopinn that wrote it."
             )
-        stored = _dataset(path, file, "diffraction", "uf")
+        _check_units(file)
+        stored = file.dataset("diffraction", "uf")
         if stored.ndim == 3 and stored.dtype not in COUNT_DTYPES:
             raise InputError(
                 "diffraction must be uint16, uint32 or float32, received "
                 f"{stored.dtype} in '{path}'; write the scan again with save_scan."
             )
         patterns = LazyPatterns(path, stored.shape, stored.dtype)
-        positions = _dataset(path, file, "positions_px", "fiu")
-        if positions.attrs.get("order", "y, x") != "y, x":
-            raise InputError(
-                f"positions_px must have the order 'y, x', received "
-                f"'{positions.attrs['order']}' in '{path}'; swap the columns."
-            )
         probe = options.probe
         if probe is None:
-            probe = probe_modes(_dataset(path, file, "probe", "cf")[()], f"probe in '{path}'")
-        obj = _dataset(path, file, "object", "cf")[()] if "object" in file else None
-        mask = _dataset(path, file, "mask", "biu")[()] if "mask" in file else None
+            probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'")
         return ScanFields(
             diffraction=patterns,
-            positions_px=np.asarray(positions[()], dtype=np.float64),
+            positions_px=file.array("positions_px", "fiu").astype(np.float64),
             probe=probe,
             probe_in_counts=options.probe is None,
-            name=_text(file.attrs.get("name", path.stem)),
-            object=obj,
-            mask=mask,
-            provenance=_provenance(path, file),
-            **{key: _number(path, file, key) for key in NUMBERS},
+            name=file.attribute_text("/", "name", path.stem),
+            object=file.optional("object", "cf"),
+            mask=file.optional("mask", "biu"),
+            provenance=_provenance(file),
+            propagation=propagation_of(file, "/"),
+            **{key: _number(file, key) for key in NUMBERS},
         )
 
 
-def _dataset(path: Path, file: h5py.File, key: str, kinds: str) -> h5py.Dataset:
-    stored = file.get(key)
-    if not isinstance(stored, h5py.Dataset):
-        raise InputError(
-            f"the dataset '{key}' was expected in '{path}', received "
-            f"{', '.join(file) or 'none'}; write the scan again with save_scan."
-        )
-    if stored.dtype.kind not in kinds:
-        raise InputError(
-            f"the dataset '{key}' in '{path}' must hold numbers of its kind, received "
-            f"{stored.dtype}; write the scan again with save_scan."
-        )
-    unit = stored.attrs.get("units", UNITS.get(key))
-    if key in UNITS and unit != UNITS[key]:
-        raise InputError(
-            f"'{key}' must have the units '{UNITS[key]}', received '{unit}' in '{path}'; "
-            "convert it and write the scan again."
-        )
-    return stored
+def _check_units(file: Reader) -> None:
+    stated = {key: ("units", unit) for key, unit in UNITS.items()}
+    for key, (name, expected) in (*stated.items(), ("positions_px", ("order", "y, x"))):
+        given = file.attribute_text(key, name, expected)
+        if given != expected:
+            raise InputError(
+                f"'{key}' must have the {name} '{expected}', received {shown(given)} in "
+                f"'{file.path}'; convert it and write the scan again."
+            )
 
 
-def _number(path: Path, file: h5py.File, key: str, required: bool = False) -> float | None:
-    value = file.attrs.get(key)
-    if value is None and not required:
-        return None
+def _number(file: Reader, key: str) -> float | None:
+    return None if file.attribute("/", key) is None else file.attribute_number("/", key)
+
+
+def _provenance(file: Reader) -> dict[str, Any]:
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
+        content = parse_json(file.attribute_text("/", "provenance", "{}").encode())
+    except ValueError as error:
         raise InputError(
-            f"the attribute '{key}' must be a number, received {value!r} in '{path}'; "
-            "write the scan again with save_scan."
-        ) from error
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _provenance(path: Path, file: h5py.File) -> dict[str, Any]:
-    try:
-        content = json.loads(_text(file.attrs.get("provenance", "{}")))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"the attribute 'provenance' must be JSON, received something else in '{path}' "
-            f"({error}); write the scan again with save_scan."
+            f"the attribute 'provenance' must be JSON, received something else in '{file.path}' "
+            f"({brief(error)}); write the scan again with save_scan."
         ) from error
     return content if isinstance(content, dict) else {"note": content}
 
@@ -249,6 +203,12 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
             f"a scan file must end in {' or '.join(SUFFIXES)}, received '{path.name}'; rename it."
         )
     refuse_existing(path.parent, [path.name], force)
+    with atomic_path(path, force) as temporary:
+        fill(scan, temporary)
+
+
+def fill(scan: Scan, path: Path) -> None:
+    """Write ``scan`` into a temporary file of :func:`ptychopinn.io.atomic.atomic_paths`."""
     try:
         provenance = json.dumps(dict(scan.provenance), allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -256,54 +216,45 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
             f"the provenance must be plain JSON data, received something else ({error}); "
             "convert arrays and paths to lists and strings."
         ) from error
-    try:
-        # From HDF5 1.10 on, the index of the chunks has a fixed cost per pattern.
-        with (
-            atomic_path(path) as temporary,
-            h5py.File(temporary, "w", libver=("v110", "v110")) as file,
-        ):
-            _write(file, scan, provenance)
-    except OSError as error:
-        raise InputError(
-            f"the scan file must be writable as '{path}', received: {error.strerror or error}; "
-            "choose another place or make room."
-        ) from error
+    with filling(path) as file:
+        _write(file, scan, provenance)
 
 
-def _write(file: h5py.File, scan: Scan, provenance: str) -> None:
-    file.attrs["format"] = FORMAT
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["name"] = scan.name
-    file.attrs["provenance"] = provenance
-    for key in NUMBERS:
-        value = getattr(scan, key)
-        if value is not None:
-            file.attrs[key] = float(value)
+def _write(file: NewFile, scan: Scan, provenance: str) -> None:
+    numbers = {key: getattr(scan, key) for key in NUMBERS}
+    file.attributes(
+        "/",
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": scan.name,
+            # Of fixed length: text of any other length lies outside the checksummed structure.
+            "provenance": np.bytes_(provenance.encode()),
+            **{key: float(value) for key, value in numbers.items() if value is not None},
+            # Of the near field only, so that files of the far field are as they always were.
+            **({} if scan.propagation == "far-field" else {"propagation": scan.propagation}),
+        },
+    )
     _write_patterns(file, scan)
-    file["positions_px"] = scan.positions_px
-    file["positions_px"].attrs["order"] = "y, x"
-    file["probe"] = scan.probe
+    file.put("positions_px", scan.positions_px)
+    file.attributes("positions_px", {"order": "y, x"})
+    file.put("probe", scan.probe)
     if scan.object is not None:
-        file["object"] = scan.object
+        file.put("object", scan.object)
     if scan.mask is not None:
-        file["mask"] = scan.mask
-        file["mask"].attrs["meaning"] = "True at good pixels"
+        file.put("mask", scan.mask)
+        file.attributes("mask", {"meaning": "True at good pixels"})
     for key, unit in UNITS.items():
-        file[key].attrs["units"] = unit
+        file.attributes(key, {"units": unit})
 
 
-def _write_patterns(file: h5py.File, scan: Scan) -> None:
+def _write_patterns(file: NewFile, scan: Scan) -> None:
     source = scan.diffraction
     dtype = _lossless_dtype(source)
-    # Counts are small whole numbers with many zeros and compress well; noise-free floats do not.
-    packing: dict[str, Any] = (
-        {"compression": "gzip", "compression_opts": 1, "shuffle": True} if dtype.kind == "u" else {}
-    )
-    stored = file.create_dataset(
-        "diffraction", shape=source.shape, dtype=dtype, chunks=(1, *source.shape[1:]), **packing
-    )
+    stored = file.reserve("diffraction", source.shape, dtype)
     for part in batches(source):
         stored[part] = source[part].astype(dtype, copy=False)
+        file.check()
 
 
 def _lossless_dtype(source: PatternArray) -> np.dtype[Any]:

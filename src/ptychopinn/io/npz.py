@@ -17,7 +17,6 @@ All have ``xcoords`` (columns) and ``ycoords`` (rows), (M,), in object pixels, w
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.data.scan import check_field
+from ptychopinn.errors import InputError, listed
 from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
+from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes, refuse_metres
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.npz_members import Archive, is_archive
+from ptychopinn.io.reading import parse_json
 from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
 
 NAME = "npz"
@@ -49,9 +51,6 @@ KEEPS = frozenset(
     }
 )
 EXPERIMENT = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
-
-# Positions in metres are at most centimetres; in pixels a scan extends over several.
-METRES_BELOW = 1e-2
 
 _log = logging.getLogger("ptychopinn.io")
 
@@ -126,7 +125,7 @@ def _detector_pixel(record: Record) -> float | None:
     return None if pixel is None else pixel[1]
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write the dialect of the ptychodus export; rows must pair patterns and positions already.
 
     ``xcoords`` and ``ycoords`` are where patch pixel [N/2, N/2] sits on ``objectGuess``.
@@ -135,7 +134,7 @@ def write_record(record: Record, path: Path) -> None:
     assert patterns is not None
     if product.probe is None:
         raise InputError(
-            "an NPZ scan needs a probe, received a scan without; give it with --probe FILE:KEY."
+            "an NPZ scan needs a probe, received a scan without; give it with the option probe."
         )
     obj = thin_object(product)
     shape = (0, 0) if product.object is None else product.object.shape[-2:]
@@ -154,14 +153,8 @@ def write_record(record: Record, path: Path) -> None:
         content["objectGuess"] = obj
     known = (*(product.metadata[key] for key in GEOMETRY), _detector_pixel(record))
     content |= {key: value for key, value in zip(EXPERIMENT, known, strict=True) if value}
-    try:
-        with atomic_path(path) as temporary:
-            np.savez(temporary, **content)
-    except OSError as error:
-        raise InputError(
-            f"the scan must be writable as '{path}', received: {error.strerror or error}; choose "
-            "another place or make room."
-        ) from error
+    with atomic_path(path, force) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **content)
 
 
 def _pattern_key(archive: Archive) -> str:
@@ -170,7 +163,7 @@ def _pattern_key(archive: Archive) -> str:
             return key
     raise InputError(
         f"patterns were expected under 'diff3d' or 'diffraction' in '{archive.path}', received "
-        f"{', '.join(archive.keys())}; rename the key of the patterns."
+        f"{listed(archive.keys())}; rename the key of the patterns."
     )
 
 
@@ -192,12 +185,7 @@ def _positions(archive: Archive) -> NDArray[np.float64]:
             f"{len(y)} and {len(x)}; store one position per pattern."
         )
     positions = np.stack([y, x], axis=1)
-    if len(positions) > 1 and np.abs(positions).max() < METRES_BELOW:
-        raise InputError(
-            f"positions in '{archive.path}' must be in object pixels, received numbers up to "
-            f"{np.abs(positions).max():.3g} only, which look like metres; divide them by the pixel "
-            "size of the object."
-        )
+    refuse_metres(positions, f"positions in '{archive.path}'")
     return positions
 
 
@@ -246,6 +234,7 @@ def _object(archive: Archive) -> NDArray[Any] | None:
     if "objectGuess" not in archive:
         return None
     obj = archive.numbers("objectGuess")
+    check_field(obj, f"'objectGuess' in '{archive.path}'")
     if obj.ndim == 3 and obj.shape[0] == 1:
         obj = obj[0]
     if obj.size <= 1 or not obj.any():
@@ -265,7 +254,7 @@ def _scalar(archive: Archive, key: str) -> float | None:
             f"'{key}' in '{archive.path}' must be one real number, received shape {value.shape}; "
             "store a single number."
         )
-    return float(value.reshape(()))
+    return finite(value.reshape(()), f"'{key}' in '{archive.path}'")
 
 
 def _metadata(archive: Archive) -> Any:
@@ -273,8 +262,10 @@ def _metadata(archive: Archive) -> Any:
     if "_metadata" not in archive or archive.dtypes["_metadata"].kind not in "US":
         return None
     value = archive.read("_metadata").reshape(-1)
+    if not len(value):
+        return None
     text = value[0].decode("utf-8", errors="replace") if value.dtype.kind == "S" else str(value[0])
     try:
-        return json.loads(text, parse_constant=str)
-    except json.JSONDecodeError:
-        return text
+        return parse_json(text.encode("utf-8", errors="replace"))
+    except ValueError:
+        return text.encode("utf-8", errors="replace").decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import zipfile
-import zlib
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -13,10 +13,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
-from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, damaged, signature
+from ptychopinn.errors import InputError, listed, shown
+from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, signature
+from ptychopinn.io.reading import LARGEST_RATIO, SMALL, check_size, damaged, guarded
 
-_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
+BLOCK = 1 << 20
 
 
 def is_archive(path: Path) -> bool:
@@ -29,11 +30,8 @@ def is_archive(path: Path) -> bool:
     """
     if not signature(path).startswith(ZIP_SIGNATURE):
         return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise damaged(path, error) from error
+    with guarded(path), zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
 
 
 class Archive:
@@ -56,39 +54,34 @@ class Archive:
         self.path = path
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, np.dtype[Any]] = {}
-        try:
+        with guarded(path) as size:
+            self._size = size
             source: Path | io.BytesIO = path
             if signature(path).startswith(BZIP2_SIGNATURE):
-                source = io.BytesIO(bz2.decompress(path.read_bytes()))
+                source = _unpacked(path, size)
+                self._size = len(source.getvalue())
             self._zip = zipfile.ZipFile(source)
-        except _DAMAGE as error:
-            if isinstance(error, InputError):
+            try:
+                self._read_headers()
+            except BaseException:
+                self._zip.close()
                 raise
-            raise damaged(path, error) from error
-        try:
-            self._read_headers()
-        except BaseException:
-            self._zip.close()
-            raise
 
     def _read_headers(self) -> None:
         for info in self._zip.infolist():
             if not info.filename.endswith(".npy"):
                 continue
             key = info.filename.removesuffix(".npy")
-            try:
-                with self._zip.open(info) as file:
-                    shape, dtype = _header(file)
-            except _DAMAGE as error:
-                raise damaged(self.path, error) from error
+            with self._zip.open(info) as file:
+                shape, dtype = _header(file)
             if dtype.hasobject:
                 raise InputError(
                     f"plain arrays were expected, received Python objects under '{key}' in "
                     f"'{self.path}', which could execute code when read; save that key again as "
                     "numbers or as a JSON string, or leave it out."
                 )
-            if info.file_size < int(np.prod(shape, dtype=object)) * dtype.itemsize:
-                raise damaged(self.path, f"'{key}' is shorter than its shape {shape}")
+            if info.file_size < prod(shape) * dtype.itemsize:
+                raise damaged(self.path, f"'{key}' is shorter than its shape {shown(shape)}")
             self.shapes[key], self.dtypes[key] = shape, dtype
 
     def __enter__(self) -> Archive:
@@ -113,13 +106,16 @@ class Archive:
         if key not in self.shapes:
             raise InputError(
                 f"the key '{key}' was expected in '{self.path}', received "
-                f"{', '.join(self.shapes) or 'none'}; add it or name another key."
+                f"{listed(self.shapes)}; add it or name another key."
             )
-        try:
+        with guarded(self.path):
+            check_size(
+                prod(self.shapes[key]) * self.dtypes[key].itemsize,
+                min(self._zip.getinfo(key + ".npy").compress_size, self._size),
+                f"'{key}' in '{self.path}', of shape {shown(self.shapes[key])},",
+            )
             with self._zip.open(key + ".npy") as file:
                 array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        except _DAMAGE as error:
-            raise damaged(self.path, error) from error
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def numbers(self, key: str) -> NDArray[Any]:
@@ -132,6 +128,41 @@ class Archive:
         return self.read(key)
 
 
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array of an NPY file, byte order native; never unpickled.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged, declares more than it holds, or holds Python objects.
+    """
+    with guarded(path) as size, path.open("rb") as file:
+        shape, dtype = _header(file)
+        if dtype.hasobject:
+            raise InputError(
+                f"plain numbers were expected, received Python objects in '{path}', which could "
+                "execute code when read; save the array again as numbers."
+            )
+        declared = prod(shape) * dtype.itemsize
+        if declared > size - file.tell():
+            raise damaged(path, f"it is shorter than its shape {shown(shape)}")
+        check_size(declared, size, f"the array in '{path}', of shape {shown(shape)},")
+        file.seek(0)
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _unpacked(path: Path, size: int) -> io.BytesIO:
+    """The content of a bzip2 file, refused where it grows beyond what a scan can."""
+    content = io.BytesIO()
+    with bz2.open(path) as file:
+        while block := file.read(BLOCK):
+            content.write(block)
+            if content.tell() > max(SMALL, LARGEST_RATIO * size):
+                raise damaged(path, f"{size} bytes that unpack to more than {content.tell()}")
+    return content
+
+
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -140,4 +171,6 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     else:
         raise ValueError(f"array format version {version} is not known")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"the shape {shown(shape)} is negative")
     return shape, dtype

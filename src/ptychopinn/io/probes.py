@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
-    HDF5_DAMAGE,
     HDF5_SIGNATURE,
     ZIP_SIGNATURE,
-    damaged,
     probe_modes,
     signature,
 )
-from ptychopinn.io.npz_members import Archive
+from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.npz_members import Archive, read_npy
+from ptychopinn.io.reading import kind_of
 
 DEFAULT_KEYS = ("probe", "probeGuess")
 NPY_SIGNATURE = b"\x93NUMPY"
@@ -56,7 +55,7 @@ def read_probe(source: str) -> NDArray[Any]:
 
 def _split(source: str) -> tuple[Path, str | None]:
     """FILE and KEY. A file name may itself contain a colon."""
-    if Path(source).exists() or ":" not in source:
+    if ":" not in source or kind_of(Path(source)) != "nothing":
         return Path(source), None
     name, key = source.rsplit(":", 1)
     if not name or not key:
@@ -72,7 +71,7 @@ def _default_key(path: Path, keys: list[str]) -> str:
             return key
     raise InputError(
         f"a probe was expected under {' or '.join(DEFAULT_KEYS)} in '{path}', received "
-        f"{', '.join(keys) or 'no keys'}; name it as FILE:KEY."
+        f"{listed(keys)}; name it as FILE:KEY."
     )
 
 
@@ -82,25 +81,16 @@ def _read_npy(path: Path, key: str | None) -> NDArray[Any]:
             f"an NPY file holds one array without a name, received the key '{key}' for '{path}'; "
             "give FILE only."
         )
-    try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, error) from error
-    return array
+    return read_npy(path)
 
 
 def _read_hdf5(path: Path, key: str | None) -> NDArray[Any]:
-    try:
-        with h5py.File(path, "r") as file:
-            name = key or _default_key(path, list(file))
-            stored = file.get(name)
-            if not isinstance(stored, h5py.Dataset):
-                raise InputError(
-                    f"the dataset '{name}' was expected in '{path}', received "
-                    f"{', '.join(file) or 'none'}; name another one as FILE:KEY."
-                )
-            probe: NDArray[Any] = stored[()]
-    except HDF5_DAMAGE as error:
-        raise damaged(path, error) from error
-    probe = np.asarray(probe)
+    with reading(path) as file:
+        name = key or _default_key(path, file.names())
+        if file.shape(name) is None:
+            raise InputError(
+                f"the dataset '{name}' was expected in '{path}', received "
+                f"{listed(file.names())}; name another one as FILE:KEY."
+            )
+        probe = file.array(name, "biufc")
     return probe[0] if probe.ndim == 4 and len(probe) else probe

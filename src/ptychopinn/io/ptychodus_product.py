@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
-from ptychopinn.io.hdf5 import Reader, holds, reading, to_text, writing
+from ptychopinn.io.hdf5 import Reader, finite, holds, reading, to_text
+from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
 
@@ -24,6 +25,7 @@ NAME = "product"
 DESCRIPTION = "ptychodus product.h5 or product.npz"
 KEEPS = ALL - {"patterns", "bad_pixels", "detector_pixel", "pattern_photon_counts"}
 
+LARGEST_WHOLE = 2**53  # beyond, neighbouring whole numbers are one in float64
 ENERGY = ("photon_energy_eV", "probe_energy_eV")  # the second is the name of older versions
 REQUIRED = ("object", "probe", "probe_position_x_m", "probe_position_y_m")
 
@@ -56,32 +58,27 @@ def read_record(path: Path) -> Record:
         return Record(None, _from_npz(archive))
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write the product of a record; the suffix ``.npz`` chooses that container."""
     if path.suffix.lower() == ".npz":
-        try:
-            with atomic_path(path) as temporary:
-                np.savez(temporary, **flat(record.product))
-        except OSError as error:
-            raise InputError(
-                f"the product must be writable as '{path}', received: {error.strerror or error}; "
-                "choose another place or make room."
-            ) from error
+        content = flat(record.product)
+        with atomic_path(path, force) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **content)
         return
-    with writing(path) as file:
+    with writing(path, force) as file:
         write_hdf5(file, record.product)
 
 
-def write_hdf5(file: h5py.File, product: Product) -> None:
-    """Write a product into an open HDF5 file."""
+def write_hdf5(file: NewFile, product: Product) -> None:
+    """Write a product into an HDF5 file."""
     for key, value in flat(product).items():
         owner, _, rest = key.partition("_")
         if key in METADATA:
-            file.attrs[key] = value
+            file.attributes("/", {key: value})
         elif owner in ("object", "probe") and rest in ATTRIBUTES:
-            file[owner].attrs[rest] = value
+            file.attributes(owner, {rest: value})
         else:
-            file[key] = value
+            file.put(key, value)
 
 
 ATTRIBUTES = ("center_x_m", "center_y_m", "pixel_width_m", "pixel_height_m")
@@ -103,7 +100,7 @@ def flat(product: Product) -> dict[str, Any]:
     ):
         raise InputError(
             "a ptychodus product needs probe, object, its centre and its pixel size, received a "
-            "scan without; give the probe with --probe FILE:KEY, or choose another format."
+            "scan without; give the probe with the option probe, or choose another format."
         )
     (center_y, center_x), (height, width) = product.center_m, product.object_pixel_m
     probe_height, probe_width = product.probe_pixel_m or product.object_pixel_m
@@ -136,14 +133,13 @@ def flat(product: Product) -> dict[str, Any]:
 def _from_hdf5(file: Reader) -> Product:
     metadata = dict(METADATA)
     for key, unknown in METADATA.items():
-        value = file.attribute("/", key)
         if isinstance(unknown, str):
-            metadata[key] = unknown if value is None else to_text(value)
+            metadata[key] = file.attribute_text("/", key, unknown)
         elif isinstance(unknown, bool):
-            metadata[key] = unknown if value is None else bool(value)
+            metadata[key] = bool(file.attribute_number("/", key, float(unknown)))
         elif key == ENERGY[0]:
-            older = file.attribute("/", ENERGY[1])
-            metadata[key] = file.attribute_number("/", key, None if older is None else older)
+            stated = next((name for name in ENERGY if file.attribute("/", name) is not None), key)
+            metadata[key] = file.attribute_number("/", stated)
         elif key == "detector_object_distance_m":
             metadata[key] = file.attribute_number("/", key)
         else:
@@ -193,7 +189,7 @@ def _from_npz(archive: Archive) -> Product:
                 f"'{key}' in '{archive.path}' must be one number, received shape {value.shape}; "
                 "store a single number."
             )
-        return float(value.reshape(()))
+        return finite(value.reshape(()), f"'{key}' in '{archive.path}'")
 
     metadata = dict(METADATA)
     for key, unknown in METADATA.items():
@@ -280,13 +276,22 @@ def build(
                 f"'{key}' in '{path}' must have shape {shape}, received {value.shape}; store one "
                 "entry for each."
             )
+        if value is not None and not np.isfinite(value).all():
+            raise InputError(
+                f"'{key}' in '{path}' must be finite, received NaN or infinity; repair it."
+            )
+    for key, values in numbers.items():
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"'{key}' in '{path}' must be finite, received NaN or infinity; repair it."
+            )
     for key, pair in (("centre", center_m), ("pixel size", object_pixel_m)):
         if pair is not None and not np.isfinite(pair).all():
             raise InputError(
                 f"the {key} of the object in '{path}' must be finite, received {pair}; repair it."
             )
     return Product(
-        indexes=np.asarray(indexes, dtype=np.int64),
+        indexes=whole(indexes, f"'probe_position_indexes' in '{path}'"),
         positions_m=positions,
         probe=probe,
         object=obj,
@@ -296,10 +301,20 @@ def build(
         layer_spacing_m=numbers["object_layer_spacing_m"],
         opr_weights=None if weights is None else np.asarray(weights, dtype=np.float64),
         photon_counts=None if photons is None else np.asarray(photons, dtype=np.float64),
-        loss_epochs=np.asarray(epochs, dtype=np.int64),
+        loss_epochs=whole(epochs, f"'loss_epochs' in '{path}'"),
         loss_values=numbers["loss_values"],
         metadata=metadata,
     )
+
+
+def whole(values: NDArray[Any], what: str) -> NDArray[np.int64]:
+    """Numbers as int64; InputError that begins with ``what`` where one is none, or too large."""
+    fractions = values.dtype.kind == "f" and (values != np.rint(values)).any()
+    if fractions or (values.size and max(-int(values.min()), int(values.max())) > LARGEST_WHOLE):
+        raise InputError(
+            f"{what} must hold whole numbers up to 2^53, received others; write the file again."
+        )
+    return values.astype(np.int64)
 
 
 def stack(array: NDArray[Any], ndim: int, what: str, path: Path) -> NDArray[Any]:
@@ -309,10 +324,7 @@ def stack(array: NDArray[Any], ndim: int, what: str, path: Path) -> NDArray[Any]
             f"the {what} in '{path}' must be a complex array of 2 to {ndim} axes, received "
             f"{array.dtype} of shape {array.shape}; store complex numbers."
         )
-    if not np.isfinite(array).all():
-        raise InputError(
-            f"the {what} in '{path}' must be finite, received NaN or infinity; repair it."
-        )
+    check_field(array, f"the {what} in '{path}'")
     if array.dtype.kind == "f":
         array = array.astype(np.complex64 if array.dtype.itemsize <= 4 else np.complex128)
     return array.reshape((1,) * (ndim - array.ndim) + array.shape)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError
-from ptychopinn.io import ptychodus_product
+from ptychopinn.io import pair, ptychodus_product
+from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import ReadOptions, ScanFields
-from ptychopinn.io.hdf5 import Reader, holds, reading, writing
+from ptychopinn.io.hdf5 import Reader, holds, reading
+from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
 
 NAME = "ptychodus"
@@ -28,8 +30,8 @@ DIFFRACTION, PRODUCT = "diffraction.h5", "product.h5"
 
 def matches(path: Path) -> bool:
     """Whether this is the folder or the file with assembled patterns."""
-    if path.is_dir():
-        return (path / DIFFRACTION).is_file()
+    if kind_of(path) == "folder":
+        return kind_of(path / DIFFRACTION) == "file"
     return holds(path, "patterns", "indexes")
 
 
@@ -41,10 +43,10 @@ def files(path: Path) -> tuple[Path, Path]:
     InputError
         When one of them is missing.
     """
-    patterns = path / DIFFRACTION if path.is_dir() else path
+    patterns = path / DIFFRACTION if kind_of(path) == "folder" else path
     product = patterns.with_name(PRODUCT)
     for file, what in ((patterns, "patterns"), (product, "positions and the probe")):
-        if not file.is_file():
+        if kind_of(file) != "file":
             raise InputError(
                 f"the {what} were expected in '{file}', received no such file; put {DIFFRACTION} "
                 f"and {PRODUCT} of one scan into one folder."
@@ -60,6 +62,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
 def read_record(path: Path) -> Record:
     """Read both files."""
     patterns, product = files(path)
+    pair.check(patterns, product)
     with reading(patterns) as file:
         return Record(read_patterns(file), ptychodus_product.read_record(product).product)
 
@@ -71,7 +74,9 @@ def read_patterns(file: Reader) -> Patterns:
         file.path,
         Patterns(
             counts=counts,
-            indexes=file.array("indexes", "iu", (1,)).astype(np.int64),
+            indexes=ptychodus_product.whole(
+                file.array("indexes", "iu", (1,)), f"'indexes' in '{file.path}'"
+            ),
             bad_pixels=bad_pixels(file, counts.shape[1:]),
             detector_pixel_m=_detector_pixel(file),
             photon_counts=file.optional("probe_photon_counts", ndim=(1,)),
@@ -109,18 +114,17 @@ def check_patterns(path: Path, patterns: Patterns) -> Patterns:
     return patterns
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write both files into the folder ``path``."""
     assert record.patterns is not None
-    # What is refused must be refused before the first of the two files is there.
-    ptychodus_product.flat(record.product)
-    with writing(path / DIFFRACTION) as file:
-        write_patterns(file, record.patterns)
-    try:
-        ptychodus_product.write_record(Record(None, record.product), path / PRODUCT)
-    except BaseException:
-        (path / DIFFRACTION).unlink(missing_ok=True)
-        raise
+    shared = pair.identifier(record)
+    with atomic_paths(*outputs(path), force=force) as (patterns, product):
+        with filling(patterns) as file:
+            write_patterns(file, record.patterns)
+            file.attributes("/", shared)
+        with filling(product) as file:
+            ptychodus_product.write_hdf5(file, record.product)
+            file.attributes("/", shared)
 
 
 def outputs(path: Path) -> tuple[Path, ...]:
@@ -128,13 +132,14 @@ def outputs(path: Path) -> tuple[Path, ...]:
     return path / DIFFRACTION, path / PRODUCT
 
 
-def write_patterns(file: h5py.File, patterns: Patterns) -> None:
-    """Write assembled patterns into an open file."""
-    stored = file.create_dataset("patterns", data=patterns.counts, compression="lzf")
+def write_patterns(file: NewFile, patterns: Patterns) -> None:
+    """Write assembled patterns into a file."""
+    file.put("patterns", patterns.counts)
     # ptychodus demands the size; 0 m says that it is not known.
     height, width = patterns.detector_pixel_m or (0.0, 0.0)
-    stored.attrs.update({"detector_pixel_height_m": height, "detector_pixel_width_m": width})
-    file.create_dataset("indexes", data=patterns.indexes, compression="lzf")
-    file.create_dataset("bad_pixels", data=patterns.bad_pixels, compression="lzf")
+    size = {"detector_pixel_height_m": height, "detector_pixel_width_m": width}
+    file.attributes("patterns", size)
+    file.put("indexes", patterns.indexes)
+    file.put("bad_pixels", patterns.bad_pixels)
     if patterns.photon_counts is not None:
-        file.create_dataset("probe_photon_counts", data=patterns.photon_counts, compression="lzf")
+        file.put("probe_photon_counts", patterns.photon_counts)

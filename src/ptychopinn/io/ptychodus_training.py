@@ -15,7 +15,8 @@ import numpy as np
 from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields
-from ptychopinn.io.hdf5 import holds, reading, writing
+from ptychopinn.io.hdf5 import holds, reading
+from ptychopinn.io.hdf5_writer import writing
 from ptychopinn.io.record import (
     METADATA,
     Patterns,
@@ -91,21 +92,21 @@ def read_record(path: Path) -> Record:
     return Record(ptychodus_scan.check_patterns(path, patterns), product)
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     """Write the file; rows must pair patterns and positions already."""
     patterns, product = record.patterns, record.product
     assert patterns is not None
     content = ptychodus_product.flat(product)
     obj = np.prod(content["object"], axis=0)
-    with writing(path) as file:
-        file.create_dataset("patterns", data=patterns.counts, compression="lzf")
-        file.create_dataset("bad_pixels", data=patterns.bad_pixels, compression="lzf")
-        file.create_dataset("probe", data=content["probe"][0], compression="lzf")
-        file.create_dataset("object", data=obj, compression="lzf")
+    with writing(path, force) as file:
+        file.put("patterns", patterns.counts)
+        file.put("bad_pixels", patterns.bad_pixels)
+        file.put("probe", content["probe"][0])
+        file.put("object", obj)
         for k, (axis, side) in enumerate((("y", "height"), ("x", "width"))):
             pixel = content[f"object_pixel_{side}_m"]
             metres = product.positions_m[:, k] - content[f"object_center_{axis}_m"]
-            file[f"probe_position_{axis}_px"] = metres / pixel + (obj.shape[k] - 1) / 2
-            file[f"object_pixel_{side}_m"] = pixel
+            file.put(f"probe_position_{axis}_px", metres / pixel + (obj.shape[k] - 1) / 2)
+            file.put(f"object_pixel_{side}_m", pixel)
         for key in NUMBERS:
-            file[key] = product.metadata[key]
+            file.put(key, product.metadata[key])

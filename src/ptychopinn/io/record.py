@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
-from ptychopinn.data.scan import check_counts, check_inside
+from ptychopinn.data.scan import check_canvas, check_counts, check_inside
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import counts_from_integers, to_counts
@@ -48,6 +48,12 @@ METADATA: Mapping[str, float | str | bool] = MappingProxyType(
         "far_field": True,
     }
 )
+
+
+# Formats that demand a pixel size get one of this many metres where it is unknown, so that metres
+# are pixels; no experiment has such pixels, and reading it means that the size is unknown.
+UNKNOWN_PIXEL_M = 1.0
+UNKNOWN_PIXEL = "The pixel size is unknown: all lengths in metres are object pixels."
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,13 +174,22 @@ def contents(record: Record) -> set[str]:
             held.add("layers")
     if product.center_m is not None and any(product.center_m):
         held.add("center")
-    if product.object_pixel_m is not None:
+    if pixel_known(product):
         held.add("object_pixel")
     if product.photon_counts is not None:
         held.add("position_photon_counts")
     if len(product.loss_values):
         held.add("losses")
-    return held | {k for k, unknown in METADATA.items() if product.metadata[k] != unknown}
+    words = {k for k, unknown in METADATA.items() if product.metadata[k] != unknown}
+    if product.metadata["comments"] == UNKNOWN_PIXEL:
+        words.remove("comments")
+    return held | words
+
+
+def pixel_known(product: Product) -> bool:
+    """Whether the object's pixel size is known; see ``UNKNOWN_PIXEL_M``."""
+    pixel = product.object_pixel_m
+    return pixel is not None and tuple(pixel) != (UNKNOWN_PIXEL_M, UNKNOWN_PIXEL_M)
 
 
 def lost(record: Record, kept: frozenset[str]) -> list[str]:
@@ -322,8 +337,8 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         )
     if options.units == "amplitude" or options.photons is not None:
         raise InputError(
-            f"'{path}' is in a format that stores photon counts, received --units amplitude or "
-            "--photons; leave that out."
+            f"'{path}' is in a format that stores photon counts, received units='amplitude' or "
+            "photons=...; leave that out."
         )
     if not product.metadata["far_field"]:
         raise InputError(
@@ -343,7 +358,7 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         if product.probe is None:
             raise InputError(
                 f"a scan needs a probe, received '{path}' without one; give it with "
-                "--probe FILE:KEY."
+                "the option probe, as FILE:KEY."
             )
         probe = probe_modes(product.probe[0], f"the probe in '{path}'")
     provenance: dict[str, Any] = {**changes}
@@ -372,7 +387,7 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         name=str(metadata["name"]) or path.stem,
         object=obj,
         mask=mask,
-        pixel_size_m=square_pixel(product),
+        pixel_size_m=square_pixel(product) if pixel_known(product) else None,
         energy_eV=float(metadata["photon_energy_eV"]) or None,
         distance_m=abs(float(metadata["detector_object_distance_m"])) or None,
         provenance=provenance,
@@ -409,7 +424,8 @@ def record_of_fields(fields: ScanFields) -> Record:
     counts = np.asarray(fields.diffraction[:])
     mask = np.ones((n, n), bool) if fields.mask is None else np.asarray(fields.mask, bool)
     probe = np.asarray(fields.probe)
-    pixel = 1.0 if fields.pixel_size_m is None else float(fields.pixel_size_m)
+    pixel = UNKNOWN_PIXEL_M if fields.pixel_size_m is None else float(fields.pixel_size_m)
+    check_canvas(np.asarray(fields.positions_px), n)
     if fields.object is None:
         shape, origin = canvas_for(fields.positions_px, n)
         obj = np.ones(shape, np.complex64)
@@ -420,7 +436,7 @@ def record_of_fields(fields: ScanFields) -> Record:
         photons = float((np.abs(probe.astype(np.complex128)) ** 2).sum())
     comments = ""
     if fields.pixel_size_m is None:
-        comments = "The pixel size is unknown: all lengths in metres are object pixels."
+        comments = UNKNOWN_PIXEL
     metadata = {
         **METADATA,
         "name": fields.name,

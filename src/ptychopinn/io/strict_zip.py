@@ -7,43 +7,41 @@ in it decides how much memory is taken.
 
 from __future__ import annotations
 
-import json
 import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, PtychoPINNError, brief, shown
 from ptychopinn.io.atomic import atomic_path
+from ptychopinn.io.reading import guarded, parse_json
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 LARGEST_RATIO = 1000
 LARGEST_DIRECTORY = 64 * 1024
+# A member beyond this size must not be compressed more than a tenth of that: JSON of empty lists
+# packs well, and takes many times its size when it is parsed.
+LARGE_MEMBER = 8 << 20
+# Names and shapes of about ten thousand tensors.
+LARGEST_HEADER = 1 << 20
 
 _END = struct.Struct("<4sHHHHIIH")
 _ZIP64_LOCATOR_SIZE = 20
 _ENCRYPTED = 0x1
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-)
 
 
-class Damaged(Exception):
+class Damaged(PtychoPINNError):
     """What is wrong with an archive, as a phrase that follows 'received'."""
 
 
 def write_archive(
-    path: Path, members: Mapping[str, bytes], limits: Mapping[str, int], what: str
+    path: Path,
+    members: Mapping[str, bytes],
+    limits: Mapping[str, int],
+    what: str,
+    force: bool = True,
 ) -> None:
     """Write ``members`` in their order as an uncompressed zip, atomically.
 
@@ -53,7 +51,8 @@ def write_archive(
     Raises
     ------
     InputError
-        When a member is above its limit in bytes, or the file cannot be written.
+        When a member is above its limit in bytes, the file cannot be written, or, unless ``force``
+        is set, it exists.
     """
     for name, content in members.items():
         if len(content) > limits[name]:
@@ -61,21 +60,15 @@ def write_archive(
                 f"{what} must keep {name} within {limits[name]} bytes, received {len(content)}; "
                 "use a smaller model."
             )
-    try:
-        with (
-            atomic_path(path) as temporary,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
-        ):
-            for name, content in members.items():
-                info = zipfile.ZipInfo(name, FIXED_TIME)
-                info.create_system = 3
-                info.external_attr = (stat.S_IFREG | 0o644) << 16
-                archive.writestr(info, content)
-    except OSError as error:
-        raise InputError(
-            f"{what} must be writable as '{path}', received: {error.strerror}; "
-            "choose another place or make room."
-        ) from error
+    with (
+        atomic_path(path, force) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
+    ):
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, FIXED_TIME)
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, content)
 
 
 def read_archive(path: Path, limits: Mapping[str, int], what: str) -> dict[str, bytes]:
@@ -90,22 +83,19 @@ def read_archive(path: Path, limits: Mapping[str, int], what: str) -> dict[str, 
         encrypted, linked, damaged or too large member, or with bytes outside the archive.
     """
     try:
-        with path.open("rb") as stream:
+        with guarded(path), path.open("rb") as stream:
             _check_frame(stream, sum(limits.values()))
             with zipfile.ZipFile(stream) as archive:
                 infos = _check_names(archive, limits)
                 return {name: _read_member(archive, infos[name], limits[name]) for name in limits}
     except Damaged as error:
-        reason = str(error)
-    except _DAMAGE as error:
-        reason = f"a damaged file ({' '.join(str(error).split()) or type(error).__name__})"
-    refuse(what, path, limits, reason)
+        refuse(what, path, limits, str(error))
 
 
 def refuse(what: str, path: Path, names: Mapping[str, int], reason: str) -> NoReturn:
     """Raise the InputError of everything that reads such an archive."""
     raise InputError(
-        f"{what} must hold exactly {', '.join(names)}, received {reason} in '{path}'; "
+        f"{what} must hold exactly {', '.join(names)}, received {brief(reason)} in '{path}'; "
         "use a complete and unchanged file written by this program."
     )
 
@@ -118,33 +108,27 @@ def read_capped(stream: IO[bytes], limit: int, name: str) -> bytes:
     return content
 
 
-def parse_json(content: bytes) -> Any:
-    """Strict JSON: UTF-8, no repeated keys, no NaN or Infinity.
+def check_tensors(content: bytes) -> None:
+    """The header of a safetensors blob: names are unique, no other keys, not more than a model has.
+
+    Layout: an unsigned 64-bit length (little-endian), the header as JSON, the data.
 
     Raises
     ------
     ValueError
-        When the text is anything else, or nested too deeply.
+        When the header is anything else.
     """
-    try:
-        return json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_constant=_no_constant,
-        )
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return mapping
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON number")
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > len(content) - 8:
+        raise ValueError("the header is cut off")
+    if size > LARGEST_HEADER:
+        raise ValueError(f"a header of {size} bytes")
+    header = parse_json(content[8 : 8 + size])
+    if not isinstance(header, dict):
+        raise ValueError("the header is not a mapping")
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"the header entry {shown(name)} is not a tensor")
 
 
 def _check_frame(stream: IO[bytes], limit: int) -> None:
@@ -175,7 +159,7 @@ def _check_names(archive: zipfile.ZipFile, limits: Mapping[str, int]) -> dict[st
         # The original name, because zipfile cuts names at a null byte.
         name = info.orig_filename
         if name not in limits:
-            raise Damaged(f"the foreign member {name!r}")
+            raise Damaged(f"the foreign member {shown(name)}")
         if name in infos:
             raise Damaged(f"the member {name} twice")
         infos[name] = info
@@ -200,6 +184,8 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) ->
         raise Damaged(f"a member {name} of {declared} bytes, the limit being {limit}")
     if declared > LARGEST_RATIO * max(info.compress_size, 1):
         raise Damaged(f"a member {name} compressed more than {LARGEST_RATIO} times")
+    if declared > LARGE_MEMBER and 10 * declared > LARGEST_RATIO * info.compress_size:
+        raise Damaged(f"a member {name} of {declared} bytes packed into {info.compress_size}")
     # zipfile stops at the declared size, whatever follows; lift that to see the actual size.
     info.file_size = limit + 2
     with archive.open(info) as member:

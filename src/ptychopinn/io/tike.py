@@ -19,12 +19,12 @@ from ptychopinn.io.base import (
     ZIP_SIGNATURE,
     ReadOptions,
     ScanFields,
-    damaged,
     probe_modes,
     signature,
 )
 from ptychopinn.io.counts import to_counts
 from ptychopinn.io.npz_members import Archive, is_archive
+from ptychopinn.io.reading import guarded
 
 NAME = "tike"
 DESCRIPTION = "tike NPZ or NPZ.BZ2 with data, scan, probe"
@@ -33,11 +33,8 @@ DESCRIPTION = "tike NPZ or NPZ.BZ2 with data, scan, probe"
 def matches(path: Path) -> bool:
     """Whether the file is an NPZ with ``data`` and ``scan``, or a bzip2 file that holds a ZIP."""
     if signature(path).startswith(BZIP2_SIGNATURE):
-        try:
-            with bz2.open(path) as file:
-                return file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
-        except (OSError, EOFError) as error:
-            raise damaged(path, error) from error
+        with guarded(path), bz2.open(path) as file:
+            return file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
     if not is_archive(path):
         return False
     with Archive(path) as archive:
@@ -48,8 +45,8 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the one view (angle) of the file."""
     if options.units == "amplitude":
         raise InputError(
-            f"'{path}' is in the tike format, which stores counts, received units='amplitude' "
-            "(--units amplitude); leave that out."
+            f"'{path}' is in the tike format, which stores counts, received units='amplitude'; "
+            "leave that out."
         )
     with Archive(path) as archive:
         data = archive.numbers("data")

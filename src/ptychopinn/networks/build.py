@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.networks.layers import LAYERS
+from ptychopinn.errors import InputError
 from ptychopinn.networks.spec import Network
 from ptychopinn.networks.weights import Weights, check_names_and_shapes
 from ptychopinn.ops.base import Array, Ops
@@ -27,14 +27,12 @@ class BuiltNetwork:
     def __init__(self, xp: Ops, description: Network, weights: Weights) -> None:
         check_names_and_shapes(description, weights)
         self.xp, self.description = xp, description
+        self._shapes = description.parameter_shapes()
         self.parameters: dict[str, Array] = {
-            name: xp.variable(np.array(weights[name], np.float32))
-            for name in description.parameter_shapes()
+            name: xp.variable(np.array(weights[name], np.float32)) for name in self._shapes
         }
         self.inside: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self._own = {
-            layer.name: list(description.parameters_of(layer)) for layer in description.layers
-        }
+        self._layers = list(description.fitted())
 
     @property
     def vectors(self) -> dict[str, Array]:
@@ -47,17 +45,35 @@ class BuiltNetwork:
 
     def run(self, xp: Ops, inputs: list[Array], parameters: list[Array]) -> list[Array]:
         """The outputs, with everything that they depend on as arguments, for ``xp.call``."""
-        given = dict(zip(self.parameters, parameters, strict=True))
+        given = {
+            name: xp.with_shape(parameter, shape)
+            for (name, shape), parameter in zip(self._shapes.items(), parameters, strict=True)
+        }
         with self.inside():
             values = {
-                name: xp.image_in(x)
+                name: xp.image_in(self._checked(xp, name, x))
                 for name, x in zip(self.description.inputs, inputs, strict=True)
             }
-            for layer in self.description.layers:
-                own = {name: given[f"{layer.name}.{name}"] for name in self._own[layer.name]}
+            for found in self._layers:
+                layer = found.layer
+                own = {name: given[f"{layer.name}.{name}"] for name in found.parameters}
                 x = [values[name] for name in layer.inputs]
-                values[layer.name] = LAYERS[layer.kind].run(xp, x, layer.options, own)
+                values[layer.name] = found.kind.run(xp, x, found.options, own)
             return [xp.single(xp.image_out(values[name])) for name in self.description.outputs]
+
+    def _checked(self, xp: Ops, name: str, x: Array) -> Array:
+        """An input (B, C, H, W), with C known while a graph is built."""
+        channels, multiple = self.description.inputs[name], self.description.multiple_of
+        shape = xp.shape(x)
+        # Lengths of a graph under construction are not known yet.
+        known = [n if isinstance(n, int) else None for n in shape]
+        fits = len(known) == 4 and known[1] in (None, channels)
+        if not fits or any(n is not None and n % multiple for n in known[2:]):
+            raise InputError(
+                f"the network takes '{name}' as (B, {channels}, H, W) with H and W multiples of "
+                f"{multiple}, received {tuple(shape)}; pad or crop it."
+            )
+        return xp.with_shape(x, (None, channels, None, None))
 
     def export_weights(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all parameters as float32 arrays, for the bundle."""

@@ -11,8 +11,13 @@ half the resolution.
 
 from __future__ import annotations
 
-from ptychopinn.config import ModelConfig
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
 from ptychopinn.errors import InputError
+from ptychopinn.networks.architecture import PatchConfig, architecture
 from ptychopinn.networks.spec import Builder, Network
 
 RESERVED = 4
@@ -21,6 +26,30 @@ RESERVED = 4
 SIGMOID_RANGE = 2.0
 # Bias with which each amplitude head starts at modulus 1 (inverse of the activation).
 START_AT_ONE = {"sigmoid": 0.0, "softplus": 0.5413, "swish": 1.2785, "relu": 1.0}
+
+
+@architecture
+class CnnConfig(PatchConfig):
+    """Options of the patch network."""
+
+    about: ClassVar[str] = "the published network from patterns to object patches"
+    # Larger steps and larger batches drive the network towards one patch for all patterns.
+    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "training": {"epochs": 50, "batch_size": 4, "learning_rate": 3e-4}
+    }
+
+    architecture: Literal["cnn"] = "cnn"
+    n_filters_scale: float = Field(2.0, gt=0, le=8, description="multiplies all filter counts")
+    amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
+        "sigmoid", description="activation of the amplitude head"
+    )
+    pad_object: bool = Field(True, description="the object lives in the central N/2 pixels")
+    probe_big: bool = Field(
+        True, description="add a low-resolution border around the central N/2 pixels"
+    )
+
+    def describe(self) -> Network:
+        return cnn_network(self)
 
 
 def ladder(n: int) -> int:
@@ -37,7 +66,7 @@ def padded_size(n: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def cnn_network(config: ModelConfig) -> Network:
+def cnn_network(config: CnnConfig) -> Network:
     """Describe the network for ``config.N``, ``gridsize``, ``n_filters_scale``, ``amp_activation``.
 
     Input ``patterns`` (B, C, Np, Np) with Np = :func:`padded_size` and C = gridsize^2; outputs the
@@ -114,7 +143,7 @@ def cnn_network(config: ModelConfig) -> Network:
     )
 
 
-def _head(b: Builder, name: str, part: str, x: str, config: ModelConfig) -> str:
+def _head(b: Builder, name: str, part: str, x: str, config: CnnConfig) -> str:
     if part == "phase":
         return b.scale(name, b.activation(f"{name}_tanh", x, "tanh"), 3.141592653589793)
     function = config.amp_activation

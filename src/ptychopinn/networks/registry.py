@@ -1,45 +1,19 @@
-"""From a model configuration to the description of its network."""
+"""The architectures that come with the program: importing this module makes them known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
-from ptychopinn.config import ModelConfig
-from ptychopinn.networks.cnn import cnn_network
+from ptychopinn.networks import cnn, unrolled
+from ptychopinn.networks.architecture import Family, ModelConfig
 from ptychopinn.networks.spec import Network
-from ptychopinn.networks.unrolled import unrolled_network
 
-Family = Literal["patch", "canvas"]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """family : what the network maps patterns to, object patches or an object canvas.
-    describe : the network of a configuration, the same for every backend.
-    """
-
-    family: Family
-    describe: Callable[[ModelConfig], Network]
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "unrolled": Architecture(
-        "canvas",
-        lambda config: unrolled_network(
-            config.iterations, config.updates, config.width, config.levels, config.momentum
-        ),
-    ),
-    "cnn": Architecture("patch", cnn_network),
-}
+__all__ = ["Family", "ModelConfig", "cnn", "describe", "family", "unrolled"]
 
 
 def describe(config: ModelConfig) -> Network:
     """The backend-neutral description of the configured architecture."""
-    return ARCHITECTURES[config.architecture].describe(config)
+    return config.describe()
 
 
 def family(config: ModelConfig) -> Family:
     """Whether the configured architecture is a patch or a canvas network."""
-    return ARCHITECTURES[config.architecture].family
+    return config.family

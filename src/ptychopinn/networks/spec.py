@@ -1,20 +1,25 @@
 """The vocabulary in which an architecture is written down.
 
 A :class:`Network` is a list of named layers, each fed by earlier layers or inputs of the network.
-A backend turns every layer kind into its own operation. Parameter names are ``<layer>.weight`` and
-``<layer>.bias``; convolution weights have the shape (out, in, height, width) in every bundle.
+What a kind of layer does is in :mod:`ptychopinn.networks.layers` (a pixel and its neighbours) and
+:mod:`ptychopinn.networks.mixing` (the whole image), once for all frameworks. Parameter names are
+``<layer>.weight``, ``<layer>.bias`` and the like; convolution weights have the shape (out, in,
+height, width) in every bundle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 from typing import Any, Literal
 
 from ptychopinn.errors import InputError
-from ptychopinn.networks.layers import LAYERS
+from ptychopinn.networks import layers, mixing
+from ptychopinn.networks.kinds import LAYERS, Initial, LayerKind, Shape, Unfit
+
+__all__ = ["Builder", "Layer", "Network", "layers", "mixing"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,22 @@ class Layer:
     kind: str
     inputs: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A layer with what follows from its place in the network.
+
+    options : complete.  into, out : channels of the inputs and of the output.
+    parameters : shape and first values of what it learns, by the end of its name.
+    """
+
+    layer: Layer
+    kind: LayerKind
+    options: Mapping[str, Any]
+    into: tuple[int, ...]
+    out: int
+    parameters: Mapping[str, tuple[Shape, Initial]]
 
 
 @dataclass(frozen=True)
@@ -42,26 +63,61 @@ class Network:
     vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     multiple_of: int = 1
 
-    def channels(self) -> dict[str, int]:
-        """Number of channels of every input and layer."""
+    def fitted(self) -> Iterator[Fitted]:
+        """The layers in order, each checked against those that feed it.
+
+        Raises
+        ------
+        InputError
+            For an unknown kind or option, a name that is taken, an input that comes later or not
+            at all, and channels that a layer cannot take; the message names the layer.
+        """
         count = dict(self.inputs)
         for layer in self.layers:
-            missing = [name for name in layer.inputs if name not in count]
-            if missing:
+            try:
+                found = self._fit(layer, count)
+            except Unfit as error:
                 raise InputError(
-                    f"layer '{layer.name}' must be fed by earlier layers, received {missing}; "
-                    "reorder the architecture."
-                )
-            into = [count[name] for name in layer.inputs]
-            count[layer.name] = LAYERS[layer.kind].channels(into, layer.options)
-        return count
+                    f"the layer '{layer.name}' ({layer.kind}) must have {error}; correct the "
+                    "architecture."
+                ) from error
+            count[layer.name] = found.out
+            yield found
+        missing = [name for name in self.outputs if name not in count]
+        if missing or not self.outputs:
+            raise InputError(
+                f"the outputs of a network must be layers of it, received {missing or 'none'}; "
+                "correct the architecture."
+            )
+
+    @staticmethod
+    def _fit(layer: Layer, count: Mapping[str, int]) -> Fitted:
+        kind = LAYERS.get(layer.kind)
+        if kind is None:
+            raise Unfit(f"a kind out of {', '.join(LAYERS)}, received {layer.kind!r}")
+        if layer.name in count:
+            raise Unfit("a name of its own, received one that is taken")
+        missing = [name for name in layer.inputs if name not in count]
+        if missing:
+            raise Unfit(f"inputs out of earlier layers, received {', '.join(missing)}")
+        if not layer.inputs or kind.feeds not in (None, len(layer.inputs)):
+            raise Unfit(f"{kind.feeds or 'some'} input(s), received {len(layer.inputs)}")
+        options = kind.filled(layer.options)
+        into = tuple(count[name] for name in layer.inputs)
+        out = kind.channels(into, options)
+        return Fitted(layer, kind, options, into, out, kind.parameters(into, options))
+
+    def channels(self) -> dict[str, int]:
+        """Number of channels of every input and layer; raises what :meth:`fitted` raises."""
+        return {**self.inputs, **{found.layer.name: found.out for found in self.fitted()}}
 
     def reach(self) -> int | None:
-        """Input pixels on each side, at most, that an output pixel depends on; None: all."""
+        """Input pixels on each side, at most, that an output pixel depends on; None: it depends on
+        all of them, or on its place in the image."""
         scale: dict[str, Fraction] = dict.fromkeys(self.inputs, Fraction(1))
         reach: dict[str, Fraction | None] = dict.fromkeys(self.inputs, Fraction(0))
-        for layer in self.layers:
-            kind, options = LAYERS[layer.kind], layer.options
+        for found in self.fitted():
+            layer, kind, options = found.layer, found.kind, found.options
             size = max(scale[name] for name in layer.inputs)
             larger, smaller = kind.scale(options)
             # A layer that makes pixels smaller looks with these.
@@ -77,21 +133,18 @@ class Network:
         finite = [far for far in ends if far is not None]
         return None if len(finite) < len(ends) else ceil(max(finite))
 
-    def parameters_of(self, layer: Layer) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and first values of what a layer learns, by the end of its name."""
-        count = self.channels()
-        into = [count[name] for name in layer.inputs]
-        return LAYERS[layer.kind].parameters(into, layer.options)
-
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every learned parameter by its name, the same in every backend."""
-        shapes: dict[str, tuple[int, ...]] = {
-            name: (len(values),) for name, values in self.vectors.items()
+    def parameters(self) -> dict[str, tuple[Shape, Initial]]:
+        """Shape and first values of what the layers learn, by name."""
+        return {
+            f"{found.layer.name}.{name}": parameter
+            for found in self.fitted()
+            for name, parameter in found.parameters.items()
         }
-        for layer in self.layers:
-            for name, (shape, _) in self.parameters_of(layer).items():
-                shapes[f"{layer.name}.{name}"] = shape
-        return shapes
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        """Shape of every learned parameter by its name, the same in every backend."""
+        vectors: dict[str, Shape] = {name: (len(v),) for name, v in self.vectors.items()}
+        return {**vectors, **{name: shape for name, (shape, _) in self.parameters().items()}}
 
 
 class Builder:
@@ -113,6 +166,8 @@ class Builder:
         *,
         kernel: int = 3,
         dilation: int = 1,
+        stride: int = 1,
+        groups: int = 1,
         initial: Literal["he", "zero"] = "he",
         bias: float = 0.0,
     ) -> str:
@@ -123,12 +178,61 @@ class Builder:
             filters=filters,
             kernel=kernel,
             dilation=dilation,
+            stride=stride,
+            groups=groups,
             initial=initial,
             bias=bias,
         )
         return (
             out if activation is None else self.activation(f"{name}_{activation}", out, activation)
         )
+
+    def dense(
+        self,
+        name: str,
+        x: str,
+        units: int,
+        activation: str | None = None,
+        *,
+        initial: Literal["he", "zero"] = "he",
+    ) -> str:
+        """A matrix over the channels of each pixel (token): a convolution of one pixel."""
+        return self.conv(name, x, units, activation, kernel=1, initial=initial)
+
+    def patchify(self, name: str, x: str, filters: int, size: int) -> str:
+        """Cut the image into patches of size x size pixels and make a token of each."""
+        return self.conv(name, x, filters, kernel=size, stride=size)
+
+    def unpatchify(self, name: str, x: str, channels: int, size: int) -> str:
+        """Make size x size pixels of each token."""
+        return self.depth_to_space(name, self.dense(f"{name}_dense", x, channels * size**2), size)
+
+    def conv_transpose(self, name: str, x: str, filters: int, stride: int = 2) -> str:
+        return self._add(name, "conv_transpose", x, filters=filters, stride=stride)
+
+    def norm(
+        self, name: str, x: str, over: Literal["instance", "group", "layer"], groups: int = 1
+    ) -> str:
+        return self._add(name, "norm", x, over=over, groups=groups)
+
+    def spectral(self, name: str, x: str, filters: int, modes: int) -> str:
+        return self._add(name, "spectral", x, filters=filters, modes=modes)
+
+    def spectral_axis(
+        self, name: str, x: str, filters: int, modes: int, axis: Literal["y", "x"]
+    ) -> str:
+        return self._add(name, "spectral_axis", x, filters=filters, modes=modes, axis=axis)
+
+    def attention(
+        self, name: str, x: str, heads: int, *, initial: Literal["he", "zero"] = "he"
+    ) -> str:
+        return self._add(name, "attention", x, heads=heads, initial=initial)
+
+    def position(self, name: str, x: str, side: int | None = None) -> str:
+        return self._add(name, "position", x, side=side)
+
+    def learned_scale(self, name: str, x: str, initial: float = 1.0) -> str:
+        return self._add(name, "learned_scale", x, initial=initial)
 
     def activation(self, name: str, x: str, function: str) -> str:
         return self._add(name, "activation", x, function=function)

@@ -25,8 +25,11 @@ number of patterns.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
+from ptychopinn.networks.architecture import CanvasConfig, architecture
 from ptychopinn.networks.spec import Builder, Network
 
 CANVAS_CHANNELS = (
@@ -66,6 +69,29 @@ LEAST_OVERLAP = 1.5
 LEFT_OUT = 5
 
 
+@architecture
+class UnrolledConfig(CanvasConfig):
+    """Options of the canvas network: K = ``iterations``, U = ``updates``, initial m of every update
+    = ``momentum``. The finest of the ``levels`` has blocks of 2 x 2 pixels, each coarser one half
+    as many per side."""
+
+    about: ClassVar[str] = "physics steps and a learned correction on the object canvas"
+
+    architecture: Literal["unrolled"] = "unrolled"
+    iterations: int = Field(3, ge=1, le=64, description="passes over the patterns")
+    updates: int = Field(4, ge=1, le=16, description="updates of the object in a pass")
+    width: int = Field(32, ge=4, le=256, description="channels of the correction")
+    levels: int = Field(4, ge=1, le=6, description="resolutions of the correction")
+    momentum: float = Field(0.7, ge=0, lt=1, description="initial momentum")
+
+    @property
+    def passes(self) -> int:
+        return self.iterations
+
+    def describe(self) -> Network:
+        return unrolled_network(self)
+
+
 def subset_count(overlap: float, patterns: int, updates: int) -> int:
     """How many ordered subsets a scan is divided into, given its mean overlap."""
     return max(1, min(updates, patterns, int(overlap / LEAST_OVERLAP)))
@@ -77,20 +103,13 @@ def spare_intensity(noise: Any) -> Any:
     return STABILISER * (2 * noise) ** 2 + DARK
 
 
-def unrolled_network(
-    iterations: int, updates: int, width: int, levels: int, momentum: float
-) -> Network:
+def unrolled_network(config: UnrolledConfig) -> Network:
     """Describe the learned part of the canvas network.
 
-    Parameters
-    ----------
-    iterations : number K of passes over the patterns.
-    updates : number U of updates in a pass.
-    width : channels at every level of the U-Net.
-    levels : number of resolutions; the finest has blocks of 2 x 2 pixels, each coarser one half as
-        many per side.
-    momentum : initial m of every update.
+    Input ``canvas`` (B, 7, H, W) as in ``CANVAS_CHANNELS``; output the correction of the object
+    (B, 2, H, W), real and imaginary part.
     """
+    iterations, width, levels = config.iterations, config.width, config.levels
     b = Builder()
     skips: list[str] = []
     x = b.space_to_depth("blocks", "canvas", BLOCK)
@@ -107,14 +126,14 @@ def unrolled_network(
         x = b.conv(f"merge{level}", x, width, "relu")
     x = b.conv("out", x, 2 * BLOCK**2, initial="zero")
     x = b.depth_to_space("correction", x, BLOCK)
-    every = iterations * updates
+    every = iterations * config.updates
     return Network(
         inputs={"canvas": len(CANVAS_CHANNELS)},
         layers=tuple(b.layers),
         outputs=(x,),
         vectors={
             "step": (STEP,) * every,
-            "momentum": (momentum,) * every,
+            "momentum": (config.momentum,) * every,
             "phase_gain": (PHASE_GAIN,) * every,
             "damp": (DAMP,) * every,
             "gain": (1.0,) * iterations,

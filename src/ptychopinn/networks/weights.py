@@ -15,14 +15,12 @@ Weights = Mapping[str, NDArray[np.float32]]
 def initial_weights(network: Network, seed: int) -> dict[str, NDArray[np.float32]]:
     """All parameters by name, with the shapes of the description.
 
-    Convolutions are normal with the standard deviation sqrt(2 / fan-in) (He et al., ICCV 2015),
-    which keeps the variance through a ReLU, or zero where the description says so.
+    How the parameters of a layer start is said by its kind.
     """
     rng = np.random.default_rng(seed)
     weights = {name: np.array(values, np.float32) for name, values in network.vectors.items()}
-    for layer in network.layers:
-        for name, (shape, first) in network.parameters_of(layer).items():
-            weights[f"{layer.name}.{name}"] = np.asarray(first(rng, shape), np.float32)
+    for name, (shape, first) in network.parameters().items():
+        weights[name] = np.asarray(first(rng, shape), np.float32)
     return weights
 
 

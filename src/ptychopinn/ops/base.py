@@ -146,6 +146,10 @@ class Ops(ABC):
     def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array: ...
 
     @abstractmethod
+    def mean(self, x: Array, axis: tuple[int, ...]) -> Array:
+        """Over these axes, which keep the length 1."""
+
+    @abstractmethod
     def max(self, x: Array) -> Array: ...
 
     @abstractmethod
@@ -222,6 +226,14 @@ class Ops(ABC):
         """A number, that of a graph too, which arithmetic takes together with ``like``."""
         return value
 
+    def smaller(self, one: Any, other: Any) -> Any:
+        """The smaller of two lengths, that of a graph too."""
+        return min(one, other)
+
+    def with_shape(self, x: Array, shape: Sequence[int | None]) -> Array:
+        """``x``, of which these lengths are known, for a framework that builds a graph."""
+        return x
+
     @abstractmethod
     def integers(self, n: Any, like: Array) -> Array:
         """0, 1, ... n-1 for counting pixels, on the device of ``like``."""
@@ -265,6 +277,15 @@ class Ops(ABC):
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that a training runs with."""
+        return 1
+
+    def with_threads(self, number: int) -> Ops | None:
+        """The same operations with so many threads; None where that cannot be had any more."""
+        return None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -316,13 +337,13 @@ class Ops(ABC):
     def conv2d(
         self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
     ) -> Array:
-        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, and zeros around the
-        image: each side becomes 1 / stride as long, rounded up."""
+        """Convolution with a ``weight`` (out, in / groups, k, k), k odd, zeros around the image:
+        each side becomes 1 / stride as long, rounded up."""
 
     @abstractmethod
     def conv_transpose2d(self, x: Array, weight: Array, bias: Array, stride: int) -> Array:
-        """The adjoint of a strided convolution that does not overlap, plus ``bias``: ``weight``
-        (in, out, stride, stride), each side becomes ``stride`` times as long."""
+        """The adjoint of a strided convolution without overlap, plus ``bias``: ``weight`` (in,
+        out, stride, stride), each side becomes ``stride`` times as long."""
 
     @abstractmethod
     def max_pool(self, x: Array, factor: int) -> Array: ...

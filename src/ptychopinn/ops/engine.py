@@ -64,6 +64,11 @@ class Engine(ABC):
         """The same without a gradient."""
 
     @abstractmethod
+    def gradient(self) -> dict[str, NDArray[np.float32]]:
+        """What was added up since the last step, by variables; those without a share are left
+        out."""
+
+    @abstractmethod
     def step(self, rates: Mapping[str, float], clip: float) -> None:
         """Move the variables along the gradient that was added up, then forget it.
 

@@ -18,7 +18,8 @@ def undisturbed() -> Iterator[None]:
     """Import TensorFlow inside the block.
 
     It imports Keras, which this package does not use: that must not write a file into the home
-    folder, nor import the other framework because a setting of the user names it. Notes that are
+    folder, nor import the other framework because a setting of the user names it, nor matplotlib,
+    which also writes there, for pictures of its own. Notes that are
     written before any level of logging can be set are left out, errors are shown.
     """
     with ExitStack() as stack:
@@ -30,7 +31,21 @@ def undisturbed() -> Iterator[None]:
             )
         )
         stack.enter_context(_without_notes())
+        stack.enter_context(_without("matplotlib"))
         yield
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let the package seem not to be installed, unless it is loaded already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.threads import available
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.options import NumpyExecution
 
@@ -34,7 +35,7 @@ class NumpyOps(Ops):
 
     def __init__(self, execution: NumpyExecution | None = None) -> None:
         self.execution = NumpyExecution() if execution is None else execution
-        self.workers = self.execution.threads or -1
+        self.workers = self.execution.threads or available()
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -115,6 +116,9 @@ class NumpyOps(Ops):
 
     def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
         return np.asarray(np.sum(x, axis=axis))
+
+    def mean(self, x: Array, axis: tuple[int, ...]) -> Array:
+        return np.asarray(x.mean(axis=axis, keepdims=True))
 
     def max(self, x: Array) -> Array:
         return np.asarray(np.max(x))

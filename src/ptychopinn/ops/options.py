@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ptychopinn.schema import Section
 
 
-class TorchExecution(BaseModel):
+class TorchExecution(Section):
     """How PyTorch runs on this machine. These do not belong to the model and are not in its
     bundle."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to compute on")
     precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
@@ -28,10 +28,8 @@ class TorchExecution(BaseModel):
     )
 
 
-class TFExecution(BaseModel):
+class TFExecution(Section):
     """How TensorFlow runs on this machine; 32 bit throughout, deterministic on a CPU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to compute on")
     threads: int | None = Field(
@@ -46,10 +44,8 @@ class TFExecution(BaseModel):
     )
 
 
-class NumpyExecution(BaseModel):
+class NumpyExecution(Section):
     """How NumPy runs on this machine; it only reconstructs and refines."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the transforms; all cores when not given"

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.machine.interruption import check_interrupted
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution, NumpyExecution, TFExecution, TorchExecution
 
@@ -95,6 +96,7 @@ def get_ops(name: BackendName, execution: Execution) -> Ops:
     """
     file, kind = OPERATIONS[name]
     module = importlib.import_module(f"ptychopinn.ops.{file}")
+    check_interrupted()
     return cast(Ops, getattr(module, kind)(execution))
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.processes import FirstUse
+from ptychopinn.machine.threads import available, cores
+from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.importing import undisturbed
 from ptychopinn.ops.options import TFExecution
-from ptychopinn.ops.workers import Workers
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 with undisturbed():
     import tensorflow as tf
     from tensorflow import Tensor
+
+first_use = FirstUse()
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": tf.nn.relu,
@@ -71,6 +75,12 @@ def use_threads(threads: int | None) -> None:
         ) from error
 
 
+def chosen_threads() -> int:
+    """The number of threads that share one operation, where the user chose one; else 0."""
+    set_to = tf.config.threading.get_intra_op_parallelism_threads()
+    return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
+
+
 class TensorflowOps(Ops):
     """TensorFlow on one device. The places of patches are the flat pixels of all their pixels.
 
@@ -88,7 +98,7 @@ class TensorflowOps(Ops):
         use_threads(self.execution.threads)
         self.device = device_of(self.execution)
         self._workers: Workers | None = None
-        # One graph for each function and kind of arguments serves arrays of all sizes.
+        # Graphs of functions that hold weights: they end with their model.
         self._graphs: dict[Any, Any] = {}
 
     # --- arrays in and out ------------------------------------------------------------------------
@@ -139,7 +149,7 @@ class TensorflowOps(Ops):
         return tf.complex(real, imag)
 
     def scaled(self, x: Tensor, factor: Any) -> Tensor:
-        real = tf.cast(factor, x.dtype.real_dtype)
+        real = _in_precision(factor, x.dtype.real_dtype)
         return x * tf.complex(real, tf.zeros_like(real))
 
     def rotation(self, phase: Tensor) -> Tensor:
@@ -167,7 +177,7 @@ class TensorflowOps(Ops):
         return tf.floor(x)
 
     def maximum(self, x: Tensor, least: Any) -> Tensor:
-        return tf.maximum(x, tf.cast(least, x.dtype))
+        return tf.maximum(x, _in_precision(least, x.dtype))
 
     def where(self, condition: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
         return tf.where(condition, x, otherwise)
@@ -176,6 +186,9 @@ class TensorflowOps(Ops):
 
     def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
         return tf.reduce_sum(x, axis=list(axis) if isinstance(axis, tuple) else axis)
+
+    def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+        return tf.reduce_mean(x, axis=list(axis), keepdims=True)
 
     def max(self, x: Tensor) -> Tensor:
         return tf.reduce_max(x)
@@ -224,7 +237,7 @@ class TensorflowOps(Ops):
         return tf.signal.ifft2d(x)
 
     def fft_power(self, n: Any) -> Any:
-        side = tf.cast(n, tf.float32)
+        side = tf.cast(n, tf.float64)
         return 1 / (side * side)
 
     def rfft2(self, x: Tensor, shape: tuple[Any, Any] | None = None) -> Tensor:
@@ -245,7 +258,17 @@ class TensorflowOps(Ops):
         return tf.cast(tf.range(n), like.dtype.real_dtype)
 
     def number(self, value: Any, like: Tensor) -> Tensor:
-        return tf.cast(value, like.dtype)
+        return _in_precision(value, like.dtype)
+
+    def smaller(self, one: Any, other: Any) -> Any:
+        if isinstance(one, int) and isinstance(other, int):
+            return min(one, other)
+        return tf.minimum(one, other)
+
+    def with_shape(self, x: Tensor, shape: Sequence[int | None]) -> Tensor:
+        if not x.shape.is_fully_defined():
+            x.set_shape(shape)
+        return x
 
     def integers(self, n: Any, like: Tensor) -> Tensor:
         return tf.range(n)
@@ -295,15 +318,20 @@ class TensorflowOps(Ops):
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not tf.executing_eagerly():
             return function(self, *arguments)
-        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(arguments)]
-        kinds = tuple(type(x) for x in arguments)
-        key = (function, kinds, tuple((x.dtype, len(x.shape)) for x in flat))
-        graph = self._graphs.get(key)
+        flat = [
+            x if isinstance(x, tf.__internal__.EagerTensor) else tf.convert_to_tensor(x)
+            for x in tf.nest.flatten(arguments)
+        ]
+        kinds = tuple(map(type, arguments))
+        key = (function, kinds, tuple((x.dtype, x.ndim) for x in flat))
+        of_a_model = "<locals>" in function.__qualname__ or hasattr(function, "__self__")
+        graphs = self._graphs if of_a_model else _graphs_on(self.device)
+        graph = graphs.get(key)
         if graph is None:
-            specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in key[2]]
+            specs = [tf.TensorSpec([None] * x.ndim, x.dtype) for x in flat]
             signature = tf.nest.pack_sequence_as(arguments, specs)
             traced = tf.function(partial(function, self), autograph=False)
-            graph = self._graphs[key] = traced.get_concrete_function(*signature)
+            graph = graphs[key] = traced.get_concrete_function(*signature)
         # The short way, which checks no arguments and knows no derivatives.
         found = graph.inference_fn.call_flat(*flat)
         return tf.nest.pack_sequence_as(graph.structured_outputs, found)
@@ -313,9 +341,20 @@ class TensorflowOps(Ops):
             return super().each(work, items)
         return self._workers.each(work, items)
 
+    @property
+    def threads(self) -> int:
+        return chosen_threads() or len(cores())
+
+    def with_threads(self, number: int) -> Ops | None:
+        try:
+            return TensorflowOps(self.execution.model_copy(update={"threads": number}))
+        except InputError:
+            return None
+
     @contextmanager
     def running(self) -> Iterator[None]:
-        threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+        first_use.check()
+        threads = chosen_threads() or available()
         count = threads if "CPU" in self.device else 1
         try:
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:
@@ -355,6 +394,15 @@ class TensorflowOps(Ops):
     ) -> Tensor:
         kernel = tf.transpose(weight, [2, 3, 1, 0])
         rim = dilation * (weight.shape[-1] // 2)
+        if 1 < groups == x.shape[-1]:
+            # One channel in a group: the library has a kernel for all groups together.
+            one = tf.reshape(kernel, [*weight.shape[2:], groups, weight.shape[0] // groups])
+            width = [[0, 0], [rim, rim], [rim, rim], [0, 0]]
+            step = stride if dilation == 1 else 1
+            found = tf.nn.depthwise_conv2d(
+                tf.pad(x, width), one, [1, step, step, 1], "VALID", dilations=[dilation] * 2
+            )
+            return tf.nn.bias_add(found[:, :: stride // step, :: stride // step], bias)
         if groups > 1:
             parts = tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1)
             found = [
@@ -407,6 +455,11 @@ class TensorflowOps(Ops):
         return tf.nn.softmax(x, axis=-1)
 
 
+def _in_precision(value: Any, dtype: Any) -> Tensor:
+    """A number or a tensor of this type; tf.cast alone takes numbers through single precision."""
+    return tf.constant(value, dtype) if isinstance(value, int | float) else tf.cast(value, dtype)
+
+
 @tf.custom_gradient
 def _half_spectrum(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """2-D DFT of real ``values`` (..., H, W), the half (..., H, W//2 + 1) that tells the rest.
@@ -425,6 +478,15 @@ def _half_spectrum(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         return tf.signal.irfft2d(upstream * tf.complex(factor, tf.zeros_like(factor)), size)
 
     return tf.signal.rfft2d(values), adjoint
+
+
+@cache
+def _graphs_on(device: str) -> dict[Any, Any]:
+    """Of each function and kind of arguments the graph, for arrays of all sizes.
+
+    Those of functions of modules outlive a call: to trace them again takes as long as a small scan.
+    """
+    return {}
 
 
 def _regrouped(x: Tensor, first: int) -> Tensor:

@@ -15,7 +15,7 @@ from tensorflow import Tensor
 from ptychopinn.errors import TrainingError
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
-from ptychopinn.ops.tensorflow import TensorflowOps
+from ptychopinn.ops.tensorflow import TensorflowOps, first_use
 
 # Stands for an array in the structure of the inputs.
 PLACE = "."
@@ -105,6 +105,9 @@ class TensorflowEngine(Engine):
         (value, more, _), _ = self._call(loss, inputs, None)
         return float(value), more
 
+    def gradient(self) -> dict[str, NDArray[np.float32]]:
+        return {name: gradient.numpy() for name, gradient in self.gradients.items()}
+
     # --- Adam -------------------------------------------------------------------------------------
 
     def step(self, rates: Mapping[str, float], clip: float) -> None:
@@ -157,6 +160,7 @@ class TensorflowEngine(Engine):
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        first_use.check()
         try:
             with self.strategy.scope(), tf.device(self.xp.device):  # type: ignore[attr-defined]
                 yield

@@ -13,11 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.processes import FirstUse
+from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.options import TorchExecution
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
+
+first_use = FirstUse()
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -46,6 +50,12 @@ def device_of(execution: TorchExecution) -> torch.device:
     return torch.device("cuda" if available and execution.accelerator != "cpu" else "cpu")
 
 
+def threads_of(execution: TorchExecution) -> int:
+    """The number of threads that a training runs with, whatever else the machine does: the last
+    bits of its results depend on it."""
+    return execution.threads or usual(torch.get_num_threads())
+
+
 class Spread(NamedTuple):
     """Patches that are still to be added to a flat canvas, in place, so that none is copied."""
 
@@ -63,6 +73,7 @@ class TorchOps(Ops):
     def __init__(self, execution: TorchExecution | None = None) -> None:
         self.execution = TorchExecution() if execution is None else execution
         self.device = device_of(self.execution)
+        self._threads: Threads | None = None
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -146,6 +157,9 @@ class TorchOps(Ops):
 
     def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
         return x.sum() if axis is None else x.sum(dim=axis)
+
+    def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
+        return x.mean(dim=axis, keepdim=True)
 
     def max(self, x: Tensor) -> Tensor:
         return x.max()
@@ -240,10 +254,30 @@ class TorchOps(Ops):
 
     # --- running ----------------------------------------------------------------------------------
 
+    @property
+    def threads(self) -> int:
+        return threads_of(self.execution)
+
+    def with_threads(self, number: int) -> Ops | None:
+        return TorchOps(self.execution.model_copy(update={"threads": number}))
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """As many threads inside the block as are asked for, or as other processes leave free."""
+        first_use.check()
+        before = torch.get_num_threads()
+        if self._threads is None:
+            self._threads = Threads(before, self.execution.threads)
+        try:
+            torch.set_num_threads(self._threads.look())
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         try:
-            with torch.inference_mode(), threads_of(self.execution):
+            with torch.inference_mode(), self.computing():
                 yield
         except torch.OutOfMemoryError as error:
             raise InputError(
@@ -302,18 +336,6 @@ class TorchOps(Ops):
 
     def softmax(self, x: Tensor) -> Tensor:
         return torch.softmax(x, dim=-1)
-
-
-@contextmanager
-def threads_of(execution: TorchExecution) -> Iterator[None]:
-    """Use the threads of ``execution`` inside the block, then those of before."""
-    threads = torch.get_num_threads()
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _add(total: Tensor, patches: Tensor, places: Tensor) -> Tensor:

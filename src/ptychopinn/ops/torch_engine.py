@@ -19,7 +19,7 @@ from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.options import TorchExecution
-from ptychopinn.ops.torch import TorchOps, threads_of
+from ptychopinn.ops.torch import TorchOps, first_use, threads_of
 
 # What cuBLAS needs to be told for results that can be repeated.
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -76,6 +76,13 @@ class TorchEngine(Engine):
             value, more = loss(self.xp, mapped(self._given, inputs))
         return float(value), more
 
+    def gradient(self) -> dict[str, NDArray[np.float32]]:
+        return {
+            name: np.array(self.xp.to_numpy(variable.grad))
+            for name, variable in self.variables.items()
+            if variable.grad is not None
+        }
+
     def step(self, rates: Mapping[str, float], clip: float) -> None:
         for group in self.adam.param_groups:
             group["lr"] = rates[group["name"]]
@@ -92,13 +99,24 @@ class TorchEngine(Engine):
     @contextmanager
     def running(self) -> Iterator[None]:
         try:
-            with threads_of(self.execution), _deterministic(self.execution.deterministic):
+            with self._threads(), _deterministic(self.execution.deterministic):
                 yield
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"training must fit into the memory of the device, received: "
                 f"{str(error).splitlines()[0]}; lower batch_size or subscan_patterns."
             ) from error
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """The same number of threads throughout: the last bits of the results depend on it."""
+        first_use.check()
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads_of(self.execution))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def moments(self) -> tuple[dict[str, int], dict[str, NDArray[np.float32]]]:
         steps, moments = {}, {}

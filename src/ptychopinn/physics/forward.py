@@ -89,7 +89,7 @@ def intensity(xp: Ops, propagator: Propagator, fields: Array) -> Array:
     """Expected intensity (M, N, N) of fields (M, P, N, N) at the detector."""
     total = xp.sum_modes(xp.abs2(fields))
     power = propagator.power(xp, xp.shape(fields)[-1])
-    return total if power is None else total * power
+    return total if power is None else total * xp.astype(power, total)
 
 
 def modelled(

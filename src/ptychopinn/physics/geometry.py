@@ -43,6 +43,13 @@ def canvas_for(
     return (height, width), low
 
 
+def position_box(positions_px: Real) -> tuple[Index, Index]:
+    """First pixel (2,) of the box that the positions span, and the one behind its last."""
+    positions = np.asarray(positions_px, dtype=np.float64)
+    low = np.ceil(positions.min(axis=0) - 1e-6).astype(np.int64)
+    return low, np.floor(positions.max(axis=0) + 1e-6).astype(np.int64) + 1
+
+
 @dataclass(frozen=True, eq=False)
 class Places:
     """Where patches lie on a canvas.
@@ -76,6 +83,26 @@ def illumination(
     np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
     light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
     return np.maximum(light, 0)
+
+
+def footprint(
+    positions_px: NDArray[np.float64], probe: NDArray[Any], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """(H, W) map, 1 where the probe (above 1 % of its peak intensity) fell at any position, else 0.
+
+    ``positions_px`` (M, 2) index the canvas; the probe (P, N, N) is placed on whole pixels.
+    """
+    from scipy.signal import fftconvolve
+
+    intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
+    lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
+    hits = np.zeros(shape)
+    nearest = np.floor(positions_px + 0.5).astype(np.int64)
+    inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
+    hits[tuple(nearest[inside].T)] = 1
+    half = probe.shape[-1] // 2
+    sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
+    return (sums > 0.5).astype(np.float32)
 
 
 def mean_overlap(positions_px: Real, probe: Complex) -> float:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ptychopinn.ops.base import Array, Ops
 
 AXES = (-2, -1)
-# h c in eV m.
-HC = 1.239841984e-6
+# h c in eV m, from the constants that define the SI.
+HC = 6.62607015e-34 * 299792458 / 1.602176634e-19
 
 
 class Propagator(Protocol):
@@ -92,10 +92,10 @@ class AngularSpectrum(NamedTuple):
         return False
 
     def forward(self, xp: Ops, waves: Array, fraction: Array) -> Array:
-        return xp.ifft2(xp.fft2(waves) * self._transfer(xp, waves, fraction, 1))
+        return xp.ifft2(xp.fft2(waves) * self._transfer(xp, waves, fraction))
 
     def backward(self, xp: Ops, fields: Array, fraction: Array) -> Array:
-        return xp.ifft2(xp.fft2(fields) * xp.conj(self._transfer(xp, fields, fraction, 1)))
+        return xp.ifft2(xp.fft2(fields) * xp.conj(self._transfer(xp, fields, fraction)))
 
     def power(self, xp: Ops, n: Any) -> Any:
         return None
@@ -106,9 +106,9 @@ class AngularSpectrum(NamedTuple):
     def outward(self, patterns: NDArray[Any]) -> NDArray[Any]:
         return patterns
 
-    def _transfer(self, xp: Ops, waves: Array, fraction: Array, sign: int) -> Array:
+    def _transfer(self, xp: Ops, waves: Array, fraction: Array) -> Array:
         """The kernel (M, 1, N, N) that moves a wave by minus its remainder as well."""
-        return self.kernel * ramp(xp, waves, -sign * fraction)[:, None]
+        return self.kernel * ramp(xp, waves, -fraction)[:, None]
 
 
 def near_field(
@@ -122,11 +122,12 @@ def near_field(
     """
     wavelength = HC / energy_eV
     k = np.fft.fftfreq(n, pixel_size_m) * wavelength
-    along = 1 - k[:, None] ** 2 - k[None, :] ** 2
-    # Without the phase of the plane wave along the axis, which would swallow all digits.
-    root = np.sqrt(np.maximum(along, 0))
-    phase = 2 * np.pi * distance_m / wavelength * (along - 1) / (root + 1)
-    return AngularSpectrum(np.where(along > 0, np.exp(1j * phase), 0).astype(precision))
+    across = k[:, None] ** 2 + k[None, :] ** 2
+    # sqrt(1 - across) - 1, written so that no digits cancel: without the phase of the plane wave
+    # along the axis, which would swallow them all.
+    root = np.sqrt(np.maximum(1 - across, 0))
+    phase = -2 * np.pi * distance_m / wavelength * across / (root + 1)
+    return AngularSpectrum(np.where(across < 1, np.exp(1j * phase), 0).astype(precision))
 
 
 def focus(pupil: NDArray[Any]) -> NDArray[np.complex128]:

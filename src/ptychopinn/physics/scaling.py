@@ -90,8 +90,8 @@ def check_probe_power(
         raise InputError(
             "the probe must be in sqrt(counts) and agree with the patterns, received a probe of "
             f"{power:.4g} counts through vacuum and patterns of {mean_counts:.4g} counts on "
-            "average; correct the units in the file, or give a probe with --probe, which is then "
-            "rescaled."
+            "average; correct the units, or give a probe in place of that of the file with the "
+            "option probe, which is then rescaled."
         )
 
 

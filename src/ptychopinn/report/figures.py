@@ -20,7 +20,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.alignment import cut
@@ -78,31 +77,22 @@ def save_uncertainty(result: Reconstruction, path: str | Path, note: str | None 
 
 
 def save_comparison(
-    results: Sequence[tuple[str, Reconstruction]], scan: Scan, path: str | Path
+    pictures: Sequence[tuple[str, str, NDArray[np.complexfloating[Any, Any]]]], path: str | Path
 ) -> None:
-    """Amplitude and phase of several (name, result) of one scan, one column each; the known object
-    first when the scan has one."""
-    columns = list(results)
-    if scan.object is not None:
-        known = replace(
-            columns[0][1],
-            object=scan.object,
-            origin_px=np.zeros(2, dtype=np.int64),
-            weight=np.ones(scan.object.shape, dtype=np.float32),
-            uncertainty=None,
-        )
-        columns.insert(0, ("truth", known))
-    pictures = [(name, *_view(result)) for name, result in columns]
-    amplitudes = [np.ma.masked_invalid(np.abs(p)) for _, p, _ in pictures]
-    phases = [np.ma.masked_invalid(np.angle(_centred(p))) for _, p, _ in pictures]
+    """Amplitude and phase of several objects, one column each with the limits of the first.
+
+    ``pictures`` are (name, scores in words, (h, w) complex, NaN where unseen), aligned.
+    """
+    amplitudes = [np.ma.masked_invalid(np.abs(picture)) for *_, picture in pictures]
+    phases = [np.ma.masked_invalid(np.angle(_centred(picture))) for *_, picture in pictures]
     low, high = _limits(amplitudes[0])
     cmap, bound = _phase_colours(phases[0])
-    figure = _figure((3.3 * len(columns) + 0.8, 5.8))
-    axes = figure.subplots(2, len(columns), squeeze=False)
-    for column, (name, _, extent) in enumerate(pictures):
-        _show(axes[0, column], amplitudes[column], "viridis", low, high, "", extent)
-        _show(axes[1, column], phases[column], cmap, -bound, bound, "rad", extent)
-        axes[0, column].set_title(_short(name, 32), color=INK, parse_math=False)
+    figure = _figure((3.3 * len(pictures) + 0.8, 6.2))
+    axes = figure.subplots(2, len(pictures), squeeze=False)
+    for column, (name, scores, _) in enumerate(pictures):
+        _show(axes[0, column], amplitudes[column], "viridis", low, high, "")
+        _show(axes[1, column], phases[column], cmap, -bound, bound, "rad")
+        axes[0, column].set_title(f"{_short(name, 32)}\n{scores}", color=INK, parse_math=False)
         for row in (0, 1):
             axes[row, column].set_xticks([])
             axes[row, column].set_yticks([])

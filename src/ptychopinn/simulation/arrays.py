@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, listed
+from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.npz_members import Archive, read_npy
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".cxi")
 
@@ -25,50 +26,25 @@ def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
         When the file cannot be read, holds no such array, or the array is not finite numbers.
     """
     suffix = path.suffix.lower()
-    try:
-        if suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-        elif suffix == ".npz":
-            array = _from_npz(path, names)
-        elif suffix in HDF5_SUFFIXES:
-            array = _from_hdf5(path, names)
-        else:
-            raise InputError(
-                f"an object or probe must be an NPY, NPZ or HDF5 file, received '{path}'; "
-                "convert it to one of them."
-            )
-    except InputError:
-        raise
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    if suffix == ".npy":
+        array = read_npy(path)
+    elif suffix == ".npz":
+        with Archive(path) as archive:
+            array = archive.numbers(_choose(path, archive.keys(), names))
+    elif suffix in HDF5_SUFFIXES:
+        with reading(path) as file:
+            array = file.array(_choose(path, file.datasets(), names), "biufc")
+    else:
         raise InputError(
-            f"the file must be readable as {suffix[1:].upper()} without pickle, received '{path}': "
-            f"{reason}; check the path and the format."
-        ) from error
+            f"an object or probe must be an NPY, NPZ or HDF5 file, received '{path}'; "
+            "convert it to one of them."
+        )
     if array.dtype.kind not in "biufc" or not np.isfinite(array).all():
         raise InputError(
             f"the array in '{path}' must be finite numbers, received dtype {array.dtype} or "
             "NaN/infinity; repair the file."
         )
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-
-
-def _from_npz(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as archive:
-        array: NDArray[Any] = archive[_choose(path, archive.files, names)]
-    return array
-
-
-def _from_hdf5(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        found: list[str] = []
-        file.visititems(
-            lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None
-        )
-        array: NDArray[Any] = np.asarray(file[_choose(path, found, names)][()])
-    return array
 
 
 def _choose(path: Path, keys: list[str], names: tuple[str, ...]) -> str:
@@ -80,5 +56,5 @@ def _choose(path: Path, keys: list[str], names: tuple[str, ...]) -> str:
         return keys[0]
     raise InputError(
         f"'{path}' must hold one array or one called {' or '.join(names)}, received "
-        f"{', '.join(keys) or 'none'}; rename the array."
+        f"{listed(keys)}; rename the array."
     )

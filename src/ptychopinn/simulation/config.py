@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ptychopinn.data.experiment import Propagation
+from ptychopinn.data.scan import CANVAS_BYTES
+from ptychopinn.machine.memory import check_memory
+from ptychopinn.schema import Section
 
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
 ScanKind = Literal["raster", "fermat", "random"]
+# A near-field experiment with hard X-rays; the Fresnel number of a pixel is 1/31.
+NEAR_FIELD = {"pixel_size_m": 1e-7, "energy_eV": 12_000.0, "distance_m": 3e-3}
 
 
-class SimulationConfig(BaseModel):
+class SimulationConfig(Section):
     """The parameters of a simulated scan; equal parameters give equal bytes.
 
     Lengths with the suffix ``_px`` are pixels, aberrations are wavelengths at the pupil edge.
@@ -20,13 +28,11 @@ class SimulationConfig(BaseModel):
     ``probe_seed`` only, so scans of different objects can share it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     object: ObjectKind = Field("lines", description="What the object is made of.")
     object_file: Path | None = Field(
         None,
         validate_default=True,
-        description="NPY, NPZ or HDF5 file with the object, for --object file: complex values are "
+        description="NPY, NPZ or HDF5 file with the object, for the object 'file': complex values are "
         "used as they are, a real image is mapped to the amplitude and phase ranges.",
     )
     amplitude: tuple[float, float] = Field(
@@ -39,7 +45,7 @@ class SimulationConfig(BaseModel):
         1.0, gt=0, le=10, description="Lines or points per area, relative to the usual number."
     )
     spectrum_exponent: float = Field(
-        3.0, ge=0, le=6, description="b in the power spectrum 1/k^b of --object grf."
+        3.0, ge=0, le=6, description="b in the power spectrum 1/k^b of the object 'grf'."
     )
     blur_px: float = Field(
         0.9, ge=0, le=10, description="Gaussian blur of the object (sigma), which limits its band."
@@ -51,7 +57,7 @@ class SimulationConfig(BaseModel):
     probe_file: Path | None = Field(
         None,
         validate_default=True,
-        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for --probe file.",
+        description="NPY, NPZ or HDF5 file with the probe (N, N) or (P, N, N), for the probe 'file'.",
     )
     modes: int = Field(1, ge=1, le=8, description="Number of mutually incoherent probe modes.")
     mode_decay: float = Field(
@@ -78,7 +84,10 @@ class SimulationConfig(BaseModel):
     )
     coma: float = Field(0.2, ge=-5, le=5, description="Coma, in wavelengths at the pupil edge.")
     probe_seed: int = Field(
-        0, ge=0, description="Seed of the directions of coma, astigmatism and higher probe modes."
+        0,
+        ge=0,
+        lt=2**63,
+        description="Seed of the directions of coma, astigmatism and higher probe modes.",
     )
 
     N: int = Field(64, ge=32, le=512, multiple_of=2, description="Width of a pattern, in pixels.")
@@ -103,16 +112,44 @@ class SimulationConfig(BaseModel):
     poisson: bool = Field(True, description="Draw Poisson counts, else store the expected ones.")
     background: float = Field(0.0, ge=0, le=1e9, description="Mean background counts per pixel.")
     dead_pixels: float = Field(
-        0.0, ge=0, description="Dead detector pixels: a fraction when below 1, else a number."
+        0.0,
+        ge=0,
+        le=2**18,
+        description="Dead detector pixels: a fraction when below 1, else a number.",
     )
-    beam_stop_px: float = Field(0.0, ge=0, description="Radius of the beam stop; 0 for none.")
+    beam_stop_px: float = Field(
+        0.0, ge=0, le=1024, description="Radius of the beam stop; 0 for none."
+    )
 
-    pixel_size_m: float | None = Field(None, gt=0, description="Object pixel in metres.")
-    energy_eV: float | None = Field(None, gt=0, description="Photon energy in electron volts.")
-    distance_m: float | None = Field(
-        None, gt=0, description="Distance from sample to detector in metres."
+    propagator: Propagation = Field(
+        "far-field",
+        description="How the exit wave reaches the detector. The near field needs pixel size, "
+        "energy and distance: 100 nm, 12 keV and 3 mm when not given.",
     )
-    seed: int = Field(0, ge=0, description="Seed of object, positions, noise and dead pixels.")
+    pixel_size_m: float | None = Field(None, gt=0, le=1e3, description="Object pixel in metres.")
+    energy_eV: float | None = Field(
+        None, gt=0, le=1e12, description="Photon energy in electron volts."
+    )
+    distance_m: float | None = Field(
+        None, gt=0, le=1e9, description="Distance from sample to detector in metres."
+    )
+    focus_distance_m: float | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description="Distance from the focus of a cone beam to the sample in metres, near field; a "
+        "parallel beam when not given.",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Seed of object, positions, noise and dead pixels."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _near_field(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("propagator") == "near-field":
+            return {**NEAR_FIELD, **{k: v for k, v in values.items() if v is not None}}
+        return values
 
     @field_validator("amplitude", "phase")
     @classmethod
@@ -140,6 +177,20 @@ class SimulationConfig(BaseModel):
         if value >= 1 and value != int(value):
             raise ValueError("expected a fraction below 1 or a whole number of pixels")
         return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> SimulationConfig:
+        side = self.N + self.step_px * math.sqrt(self.patterns)
+        side += 2 * self.jitter_px + 12 * self.position_error_px
+        # The expected patterns in float32 and the counts, beside the object.
+        needed = 8 * self.patterns * self.N**2 + CANVAS_BYTES * side**2
+        check_memory(
+            int(needed),
+            f"a scan of {self.patterns} patterns of {self.N} x {self.N} pixels on an object of "
+            f"about {side:.0f} x {side:.0f} pixels",
+            "lower patterns, N or step_px",
+        )
+        return self
 
 
 def _file_for(noun: str, value: Path | None, info: ValidationInfo) -> Path | None:

@@ -20,9 +20,15 @@ def save_preview(scan: Scan, path: str | Path, *, force: bool = False) -> None:
     InputError
         When the scan has no object, or the file exists and ``force`` is False.
     """
+    target = check_preview(Path(path), force)
+    with atomic_path(target, force) as temporary:
+        draw_preview(scan, temporary)
+
+
+def draw_preview(scan: Scan, path: Path) -> None:
+    """Write the picture into a temporary file of :func:`ptychopinn.io.atomic.atomic_paths`."""
     from matplotlib.figure import Figure
 
-    target = check_preview(Path(path), force)
     if scan.object is None:
         raise InputError(
             f"a preview needs the object of the scan, received '{scan.name}' without one; "
@@ -47,8 +53,7 @@ def save_preview(scan: Scan, path: str | Path, *, force: bool = False) -> None:
     axes[0].plot(x, y, ".", color="tab:orange", markersize=1)
     axes[0].set_title("object amplitude and positions")
     figure.suptitle(f"{scan.name}: {scan.M} patterns of {scan.N} x {scan.N} pixels")
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    figure.savefig(path, format="png", dpi=100)
 
 
 def check_preview(path: Path, force: bool) -> Path:
@@ -64,7 +69,7 @@ def check_preview(path: Path, force: bool) -> Path:
     if path.exists() and not force:
         raise InputError(
             f"the preview must be a new file, received '{path}' which exists; "
-            "choose another name or add --force to overwrite."
+            "choose another name or add force=True to overwrite."
         )
     return path
 

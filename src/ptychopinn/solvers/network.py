@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from ptychopinn.config import Config
 from ptychopinn.contracts import Solver
+from ptychopinn.errors import InputError
+from ptychopinn.networks.architecture import ModelConfig, PatchConfig
 from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.cnn import padded_size
-from ptychopinn.networks.registry import describe, family
 from ptychopinn.networks.weights import Weights
 from ptychopinn.ops.base import Ops
-from ptychopinn.ops.options import Execution
 from ptychopinn.solvers.patches import PatchNetwork, PatchNetworkSolver
 from ptychopinn.solvers.unrolled import CanvasNetworkSolver
 
 
-def network_solver(xp: Ops, config: Config, weights: Weights, execution: Execution) -> Solver:
+def network_solver(xp: Ops, config: ModelConfig, weights: Weights, limit_bytes: int) -> Solver:
     """The solver of the configured architecture with trained ``weights``.
+
+    ``limit_bytes`` is the memory for patterns that are held at once.
 
     Raises
     ------
     InputError
-        When the configuration describes no network.
+        When the configuration describes no network, or a patch network without a pattern size.
     """
-    limit = execution.inference_batch_mib << 20
-    network = BuiltNetwork(xp, describe(config.model), weights)
-    if family(config.model) == "canvas":
-        return CanvasNetworkSolver(network, limit)
-    n = config.model.N
-    assert n is not None  # describe() has refused a patch network without it
-    return PatchNetworkSolver(
-        PatchNetwork(network, n, padded_size(n)), config.model.gridsize, limit
-    )
+    network = BuiltNetwork(xp, config.describe(), weights)
+    if not isinstance(config, PatchConfig):
+        return CanvasNetworkSolver(network, limit_bytes)
+    if config.N is None:
+        raise InputError("a patch network must know the pattern size, received N=None; set N.")
+    return PatchNetworkSolver(PatchNetwork(network, config.N), config.gridsize, limit_bytes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan, batch_length, slices
 from ptychopinn.data.sampling import nearest_groups, reading_order
 from ptychopinn.errors import InputError
@@ -27,13 +28,12 @@ class PatchNetwork:
     Parameters
     ----------
     network : with its weights.
-    n : size of the patterns it was made for.
-    padded : their size inside of the network.
+    n : size of the patterns it was made for; the network may need larger ones.
     """
 
-    def __init__(self, network: BuiltNetwork, n: int, padded: int) -> None:
+    def __init__(self, network: BuiltNetwork, n: int) -> None:
         self.network, self.xp = network, network.xp
-        self.n, self.margin = n, (padded - n) // 2
+        self.n, self.margin = n, (-n % network.description.multiple_of) // 2
 
     def objects(self, xp: Ops, amplitudes: Array, parameters: list[Array]) -> Array:
         """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N)."""
@@ -71,9 +71,8 @@ class PatchNetworkSolver(Solver):
         self.model, self.size, self.limit = model, gridsize**2, limit_bytes
 
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
-        heard: Progress = Silent() if progress is None else progress
         n, m = scan.scan.N, scan.scan.M
         if n != self.model.n:
             raise InputError(
@@ -85,11 +84,13 @@ class PatchNetworkSolver(Solver):
         groups = reading_order(positions, nearest)
         stitcher = Stitcher(positions, merge_weight(scan.probe))
         length = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS)
-        heard.epoch(0, -(-m // length))
+        progress.epoch(0, -(-m // length))
+        begun = time.perf_counter()
         for part in slices(m, length):
             self._add(stitcher, scan, groups[part])
-            heard.step(float("nan"), 0.0)
-        heard.epoch_done(0, {})
+            elapsed = max(time.perf_counter() - begun, 1e-9)
+            progress.step(float("nan"), min(part.stop, m) / elapsed)
+        progress.epoch_done(0, {})
 
         def result() -> Solved:
             canvas, weight = stitcher.result()

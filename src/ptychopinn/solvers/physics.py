@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.config import RefineConfig
-from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import MARGIN, moved, position_moves
 from ptychopinn.solvers.problem import Problem, scan_problem
 from ptychopinn.solvers.result import canvas_result
@@ -47,7 +48,7 @@ class Schedule:
     """Goes on to the next stage when a pass brings little, and ends when the last brings nothing or
     the number of passes is reached."""
 
-    def __init__(self, config: RefineConfig) -> None:
+    def __init__(self, config: PhysicsConfig) -> None:
         self.config = config
         self.number = self.entered = 0
 
@@ -77,30 +78,31 @@ class PhysicsSolver(Solver):
     limit_bytes : memory for patterns that are held at once.
     """
 
-    def __init__(self, xp: Ops, config: RefineConfig, limit_bytes: int) -> None:
+    def __init__(self, xp: Ops, config: PhysicsConfig, limit_bytes: int) -> None:
         self.xp, self.config, self.limit = xp, config, limit_bytes
 
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         xp, config = self.xp, self.config
-        heard: Progress = Silent() if progress is None else progress
         schedule, misfits = Schedule(config), list[float]()
+        passes = Passes(progress, scan.scan.M)
         with xp.running():
             iterations = _Iterations(self, scan, start)
         while (stage := schedule.next_stage(misfits)) is not None:
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
                 updates = iterations.merge(stage.merged)
-                heard.epoch(len(misfits), updates)
+                passes.begin(updates)
                 misfit = 0.0
                 for u in range(updates):
-                    misfit += iterations.update(u, stage, decide=u == updates - 1)
-                    heard.step(misfit, 0.0)
+                    share = iterations.update(u, stage, decide=u == updates - 1)
+                    misfit += share
+                    passes.step(share)
                 misfits.append(misfit)
                 if config.refine_positions and len(misfits) >= config.positions_from:
                     iterations.move()
-            heard.epoch_done(len(misfits) - 1, {"misfit": misfit})
+            passes.end()
             yield Step(len(misfits), misfit, lambda: iterations.result(misfits))
 
 

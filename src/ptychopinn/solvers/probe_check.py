@@ -8,12 +8,14 @@ to a few per cent beyond the photon noise within some twenty steps; with a wrong
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.sampling import nearest_groups
+from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.noise import POOR_EXCESS, noise_of_amplitude
@@ -40,18 +42,54 @@ class ProbeCheck:
         return self.residual - self.expected <= POOR_EXCESS
 
 
-def check_probe(prepared: PreparedScan) -> ProbeCheck:
-    """Run the physics iterations on the patterns around the middle of the scan.
+# What may have happened to the positions on the way into the file: in words, and (y, x) as the
+# signed axes of the file's (1 is y, 2 is x).
+ORIENTATIONS: Mapping[str, tuple[int, int]] = {
+    "y and x swapped": (2, 1),
+    "y reversed": (-1, 2),
+    "x reversed": (1, -2),
+    "y and x reversed": (-1, -2),
+    "y and x swapped and y reversed": (-2, 1),
+    "y and x swapped and x reversed": (2, -1),
+    "y and x swapped and both reversed": (-2, -1),
+}
+# Orientations are tried when the residual exceeds the one expected by this much. One is believed
+# when it takes away this share of the excess, and more than this share of the noise.
+SUSPICIOUS, BELIEVED, BEYOND_NOISE = 0.001, 0.5, 0.03
 
-    ``prepared`` is a scan with its scales (:func:`ptychopinn.data.normalization.prepare`).
+
+def better_orientation(prepared: PreparedScan, found: ProbeCheck) -> tuple[str, float] | None:
+    """Another orientation of the positions with which the physics steps explain the patterns far
+    better, in words, and the residual there; None when there is none.
+
+    ``found`` is the check of the scan as it is.
     """
+    excess = found.residual - found.expected
+    if excess <= SUSPICIOUS:
+        return None
+    scan = prepared.scan
+    tried = []
+    for words, axes in ORIENTATIONS.items():
+        positions = np.stack([np.sign(a) * scan.positions_px[:, abs(a) - 1] for a in axes], axis=1)
+        turned = replace(prepared, scan=replace(scan, positions_px=positions, object=None))
+        tried.append((check_probe(turned).residual, words))
+    residual, words = min(tried)
+    least = max(BELIEVED * excess, BEYOND_NOISE * found.expected)
+    return (words, residual) if found.residual - residual > least else None
+
+
+def check_probe(scan: Scan | PreparedScan) -> ProbeCheck:
+    """Run the physics iterations on the patterns around the middle of the scan, or of a scan with
+    its scales (:func:`ptychopinn.data.normalization.prepare`), which then need not be found again.
+    """
+    prepared = prepare(scan) if isinstance(scan, Scan) else scan
     scan = prepared.scan
     count = min(PATTERNS, scan.M)
     middle = np.median(scan.positions_px, axis=0)
     anchor = np.argmin(((scan.positions_px - middle) ** 2).sum(axis=1))
     rng = np.random.default_rng(0)
     chosen = nearest_groups(scan.positions_px, np.array([anchor]), count, count - 1, rng)[0]
-    part = replace(prepared, scan=scan.select(chosen))
+    part = replace(prepared, scan=replace(scan.select(chosen), object=None))
     problem, origin = scan_problem(NumpyOps(), part, 1, LIMIT_BYTES)
     state = Descent(problem)
     state.follows_phase = False

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptychopinn.config import RefineConfig
-from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
@@ -38,6 +37,8 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.geometry import canvas_for, illumination
+from ptychopinn.solvers.configs import PtychiConfig
+from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.physics import fixed_gauge
 from ptychopinn.solvers.result import canvas_result
 
@@ -96,7 +97,7 @@ def execution_for(
     if uncertainty:
         raise InputError(
             "an uncertainty is calibrated for the engine physics only, received the engine ptychi; "
-            "leave --uncertainty out."
+            "leave out uncertainty=True."
         )
     if backend not in (None, "pytorch") or not isinstance(execution, TorchExecution | None):
         raise InputError(
@@ -118,7 +119,7 @@ def obeyed(execution: Execution | None) -> TorchExecution:
     return TorchExecution(**execution.model_dump(include=OBEYED, exclude_unset=True))
 
 
-def stage(config: RefineConfig) -> dict[str, Any]:
+def stage(config: PtychiConfig) -> dict[str, Any]:
     """What the record of a result says of this engine."""
     return {
         "engine": PACKAGE,
@@ -138,12 +139,12 @@ class PtychiSolver(Solver):
     pty-chi.
     """
 
-    def __init__(self, config: RefineConfig, execution: Execution) -> None:
+    def __init__(self, config: PtychiConfig, execution: Execution) -> None:
         assert isinstance(execution, TorchExecution)  # see execution_for
         self.config, self.execution = config, execution
 
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         """As the contract says.
 
@@ -156,7 +157,7 @@ class PtychiSolver(Solver):
         """
         from ptychi.api.task import PtychographyTask
 
-        from ptychopinn.ops.torch import device_of, threads_of
+        from ptychopinn.ops.torch import TorchOps
 
         config, n, positions = self.config, scan.scan.N, scan.scan.positions_px
         if not scan.propagator.measures_momentum:
@@ -164,7 +165,6 @@ class PtychiSolver(Solver):
                 "the engine ptychi is used for far-field patterns, received those of a near field; "
                 "use the engine physics."
             )
-        heard: Progress = Silent() if progress is None else progress
         moves = max(0, config.passes - config.positions_from) if config.refine_positions else 0
         shape, corner = canvas_for(positions, n, MARGIN + int(np.ceil(LARGEST_MOVE * moves)))
         # Single precision is finest in the middle of the canvas.
@@ -179,7 +179,8 @@ class PtychiSolver(Solver):
         def result() -> Solved:
             obj = task.get_data_to_cpu("object", as_numpy=True)[0]
             probe = task.get_data_to_cpu("probe", as_numpy=True)[0] / to_fields
-            moved = positions + task.get_data_to_cpu("probe_positions", as_numpy=True) - given
+            # The difference first: a position that was not moved stays as it is, to the last bit.
+            moved = positions + (task.get_data_to_cpu("probe_positions", as_numpy=True) - given)
             light = illumination(moved, probe, shape, corner)
             if config.refine_probe:
                 power = float((np.abs(scan.probe) ** 2).sum())
@@ -190,10 +191,10 @@ class PtychiSolver(Solver):
         # Weights of variable probe modes are not used; without them pty-chi would set up the
         # logging of the process to say so.
         with (
-            threads_of(self.execution),
+            TorchOps(self.execution).computing(),
             _process_kept(),
             PtychographyTask(
-                _options(config, device_of(self.execution), tuple(middle - corner)),
+                _options(config, TorchOps(self.execution).device, tuple(middle - corner)),
                 diffraction_data=counts.astype(np.float32) * scan.scan.good_pixels,
                 valid_pixel_mask=scan.scan.good_pixels.copy(),
                 object_data=canvas[None],
@@ -203,11 +204,12 @@ class PtychiSolver(Solver):
                 opr_mode_weights_data=np.ones((scan.scan.M, 1), np.float32),
             ) as task,
         ):
+            passes = Passes(progress, scan.scan.M)
             for number in range(config.passes):
-                heard.epoch(number, 1)
+                passes.begin(1)
                 misfits.append(_pass(task, config, n * n / scan.counts, misfits))
-                heard.step(misfits[-1], 0.0)
-                heard.epoch_done(number, {"misfit": misfits[-1]})
+                passes.step(misfits[-1])
+                passes.end()
                 if number + 1 < config.passes:
                     yield Step(number + 1, misfits[-1], result)
             # While pty-chi still holds its arrays.
@@ -215,7 +217,7 @@ class PtychiSolver(Solver):
         yield Step(config.passes, misfits[-1], lambda: last)
 
 
-def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
+def _options(config: PtychiConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
     """Settings of pty-chi: its own for the algorithm, and ours for what is refined."""
     from ptychi import api
 
@@ -233,7 +235,7 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     obj = options.object_options
     obj.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
     obj.position_origin_coords = [float(index) - 0.5 for index in origin]
-    # Scales object and probe against each other; done once, at the end (see `level`).
+    # Scales object and probe against each other; done once, at the end (see `fixed_gauge`).
     obj.remove_object_probe_ambiguity.enabled = False
     probe = options.probe_options
     probe.optimizable = config.refine_probe
@@ -245,7 +247,7 @@ def _options(config: RefineConfig, device: torch.device, origin: tuple[int, ...]
     return options
 
 
-def _pass(task: Any, config: RefineConfig, per_count: float, earlier: Sequence[float]) -> float:
+def _pass(task: Any, config: PtychiConfig, per_count: float, earlier: Sequence[float]) -> float:
     """Make a pass; its mean squared amplitude error, times ``per_count``."""
     task.run(1)
     misfit = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1]) * per_count

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.contracts import Canvas, Progress, Silent, Solved, Solver, Step
+from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.low_frequency import LowFrequency
 from ptychopinn.solvers.descent import RIM, Descent
+from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.problem import Problem, scan_problem
 from ptychopinn.solvers.result import canvas_result
 from ptychopinn.solvers.tiles import TILE, tiles
@@ -194,10 +195,9 @@ class CanvasNetworkSolver(Solver):
         self.unrolled, self.xp, self.limit = Unrolled(network), network.xp, limit_bytes
 
     def run(
-        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress | None = None
+        self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         xp = self.xp
-        heard: Progress = Silent() if progress is None else progress
         losses: list[float] = []
         shares: list[float] = []
         with xp.running():
@@ -215,13 +215,14 @@ class CanvasNetworkSolver(Solver):
                 len(losses),
             )
 
+        shown = Passes(progress, scan.scan.M)
         for number in range(self.unrolled.count):
-            heard.epoch(number, 1)
+            shown.begin(1)
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
                 found = next(passes)
                 losses.append(float(found.misfit))
             shares.append(found.share)
-            heard.step(losses[-1], 0.0)
-            heard.epoch_done(number, {"misfit": losses[-1]})
+            shown.step(losses[-1])
+            shown.end()
             yield Step(number + 1, losses[-1], result)

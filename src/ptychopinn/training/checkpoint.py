@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as arrays_bytes
 
-from ptychopinn.errors import InputError
-from ptychopinn.io.strict_zip import parse_json, read_archive, refuse, write_archive
+from ptychopinn.errors import InputError, shown
+from ptychopinn.io.reading import kind_of, parse_json
+from ptychopinn.io.strict_zip import check_tensors, read_archive, refuse, write_archive
 
 FORMAT = "ptychopinn-checkpoint"
 FORMAT_VERSION = 2
@@ -70,13 +71,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     InputError
         When there is no such file, or it is of another version or damaged.
     """
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise InputError(
             f"{_WHAT} must be a file, received '{path}', which is none; check the path."
         )
     members = read_archive(path, LIMITS, _WHAT)
     try:
         header = parse_json(members[STATE])
+        check_tensors(members[TENSORS])
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError(f"a {STATE} that does not say '{FORMAT}'")
         _check_version(path, header.get("format_version"))
@@ -85,6 +87,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if not isinstance(header.get("state"), dict):
             raise ValueError(f"a {STATE} without a state")
         arrays = load_arrays(members[TENSORS])
+    except InputError:
+        raise
     except SafetensorError as error:
         damaged(path, ValueError(f"a malformed {TENSORS}: {error}"))
     except KeyError as error:
@@ -98,7 +102,7 @@ def _check_version(path: Path, version: Any) -> None:
     if version == FORMAT_VERSION:
         return
     raise InputError(
-        f"{_WHAT} must have the format version {FORMAT_VERSION}, received {version!r} in '{path}', "
+        f"{_WHAT} must have the format version {FORMAT_VERSION}, received {shown(version)} in '{path}', "
         "which another version of this program wrote; go on with that one, or start a new run."
     )
 

@@ -149,9 +149,7 @@ class PatchFamily(Family):
         self, network: BuiltNetwork, scans: Sequence[PreparedScan], probes: Probes
     ) -> None:
         super().__init__(network, scans, probes)
-        n = scans[0].scan.N
-        multiple = network.description.multiple_of
-        self.model = PatchNetwork(network, n, -(-n // multiple) * multiple)
+        self.model = PatchNetwork(network, scans[0].scan.N)
         self._weights: dict[int, NDArray[np.float32]] = {}
 
     def weight(self, scan: int) -> NDArray[np.float32]:

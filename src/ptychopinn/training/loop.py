@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptychopinn.machine.interruption import StopFlag, Stopped
 from ptychopinn.ops.engine import Engine
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint, write_checkpoint
 from ptychopinn.training.course import Course
 from ptychopinn.training.data import read_ahead
 from ptychopinn.training.health import check_loss
-from ptychopinn.training.interruption import StopFlag, Stopped
 from ptychopinn.training.loggers import Log
 from ptychopinn.training.tasks import Task
 

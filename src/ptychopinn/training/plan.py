@@ -89,18 +89,18 @@ class GroupPlan:
         return np.random.default_rng([seed, purpose, *numbers])
 
     def _check_sizes(self) -> None:
-        c = 1 if self.canvas else self.config.model.gridsize**2
+        c = self.config.model.patterns_per_group
         for number, (inner, outer) in enumerate(zip(self.training, self.held_out, strict=True)):
             if len(inner) < c:
                 raise InputError(
                     f"scan {number} must leave at least {c} training patterns for one group, "
                     f"received "
-                    f"{len(inner)}; use more patterns or a smaller --gridsize."
+                    f"{len(inner)}; use more patterns, or lower the option gridsize."
                 )
             if 0 < len(outer) < c:
                 raise InputError(
                     f"scan {number} must hold out at least {c} patterns for one group, received "
-                    f"{len(outer)}; raise --validation-fraction or set it to 0."
+                    f"{len(outer)}; raise validation_fraction or set it to 0."
                 )
 
     @property
@@ -112,7 +112,7 @@ class GroupPlan:
         """C of the groups drawn from this part of a scan."""
         if self.canvas:
             return min(subscan_size(self.config, self.n), len(part))
-        return self.config.model.gridsize**2
+        return self.config.model.patterns_per_group
 
     def _groups(
         self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator

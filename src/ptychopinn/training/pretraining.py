@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.contracts import Progress
+from ptychopinn.contracts import SILENT, Progress
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import InputError
+from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.registry import family
 from ptychopinn.networks.weights import Weights
@@ -45,7 +46,6 @@ from ptychopinn.training.families import (
     canvas_problem,
     illumination_of,
 )
-from ptychopinn.training.interruption import StopFlag
 from ptychopinn.training.run import (
     built_network,
     check_config,
@@ -245,7 +245,7 @@ def pretrain(
     start: Weights | None = None,
     physics_weight: float = 0.1,
     average: float = 0.995,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     stop: StopFlag | None = None,
 ) -> PretrainingOutcome:
     """Train the canvas network of ``config`` on so many simulated scans.

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.contracts import Progress, Silent
+from ptychopinn.contracts import SILENT, Progress
+from ptychopinn.data.fingerprint import difference
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.registry import describe
 from ptychopinn.networks.weights import Weights, initial_weights
@@ -26,7 +28,6 @@ from ptychopinn.training.course import Course
 from ptychopinn.training.data import known_object, needs_truth
 from ptychopinn.training.health import judge_result
 from ptychopinn.training.history import History
-from ptychopinn.training.interruption import StopFlag
 from ptychopinn.training.loggers import Log, log_of
 from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
 from ptychopinn.training.tasks import GroupTask, Task
@@ -66,7 +67,11 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
         for array in (scan.positions_px, scan.probe, scan.good_pixels):
             digest.update(np.ascontiguousarray(array).tobytes())
         identities.append(digest.hexdigest())
-    return {"config": config.model_dump(mode="json"), "scans": identities}
+    return {
+        "config": config.model_dump(mode="json"),
+        "scans": identities,
+        "fingerprints": [prepared.fingerprint for prepared in scans],
+    }
 
 
 def backend_of_run(folder: Path) -> BackendName | None:
@@ -94,7 +99,7 @@ def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
     if not path.exists():
         raise InputError(
             f"resume needs a finished epoch of an earlier run, received none at '{path}'; start "
-            "again with force instead."
+            "again with force=True instead."
         )
     checkpoint = read_checkpoint(path)
     earlier = _backend_of(path, checkpoint)
@@ -132,11 +137,41 @@ def check_config(record: Mapping[str, Any], config: Config) -> None:
 def check_resumed(record: Mapping[str, Any], config: Config, scans: Sequence[PreparedScan]) -> None:
     """Raise InputError unless these can continue the run with this record."""
     check_config(record, config)
-    if record.get("scans") != run_record(config, scans)["scans"]:
+    now = run_record(config, scans)
+    for prepared, one, other in zip(
+        scans, record.get("fingerprints", ()), now["fingerprints"], strict=False
+    ):
+        if one != other:
+            raise InputError(
+                f"resume continues a run with its own scans, received '{prepared.scan.name}', "
+                f"whose {difference(str(one), other)} are others; give the same, or start a new "
+                "run in another folder."
+            )
+    if record.get("scans") != now["scans"]:
         raise InputError(
             "resume continues a run with its own scans and probes, received others; give the "
             "same, or start a new run in another folder."
         )
+
+
+def as_before(xp: Ops, record: Mapping[str, Any]) -> Ops:
+    """The operations with the number of threads that the run with this record has had, on which
+    the last bits of its results depend, unless another one is asked for. It is logged what becomes
+    of that."""
+    earlier, asked = record.get("threads"), xp.execution.threads
+    if not isinstance(earlier, int) or earlier < 1 or earlier == xp.threads:
+        return xp
+    changed = xp.with_threads(earlier) if asked is None else None
+    if changed is None:
+        log.warning(
+            "going on with %d threads where this run has had %d: the last digits of its results "
+            "will differ from those of an uninterrupted run",
+            xp.threads,
+            earlier,
+        )
+        return xp
+    log.info("going on with %d threads, as this run has had", earlier)
+    return changed
 
 
 # --- a training ---------------------------------------------------------------------------------
@@ -158,7 +193,7 @@ def loop_of(
     record: Mapping[str, Any],
     *,
     resume: bool,
-    progress: Progress | None,
+    progress: Progress,
     stop: StopFlag,
 ) -> Loop:
     """The loop of a task; checkpoints, tables and logs go to ``directory``, if there is one."""
@@ -169,8 +204,7 @@ def loop_of(
     if directory is not None:
         table = directory / METRICS if kind == "csv" else None
         epoch_log = log_of(kind, directory, config.model_dump(mode="json"), resume)
-    heard = Silent() if progress is None else progress
-    course = Course(config, task.schedule(), heard, table, task.judged)
+    course = Course(config, task.schedule(), progress, table, task.judged)
     clip, threads = config.training.gradient_clip_val, execution.num_workers
     return Loop(task, engine, course, stop, clip, directory, record, epoch_log, threads)
 
@@ -183,7 +217,7 @@ def train(
     *,
     resume: bool = False,
     start: Weights | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     stop: StopFlag | None = None,
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
@@ -205,12 +239,14 @@ def train(
     earlier = None
     if resume:
         path, earlier = to_resume(directory, xp.name)
-        check_resumed(record_of(path, earlier), config, scans)
+        record = record_of(path, earlier)
+        check_resumed(record, config, scans)
+        xp = as_before(xp, record)
     stop = StopFlag() if stop is None else stop
     network = built_network(xp, config, start)
     task = GroupTask(config, network, scans)
     loop = loop_of(
-        task, network, config, directory, run_record(config, scans),
+        task, network, config, directory, {**run_record(config, scans), "threads": xp.threads},
         resume=resume, progress=progress, stop=stop,
     )  # fmt: skip
     if earlier is not None:
@@ -232,6 +268,29 @@ def train(
         probe = task.probes.field(0) if task.probes.variables else None
         weights = network.export_weights()
     return outcome(weights, probe, scans[0], history, stop.signal)
+
+
+def threads_of_run(record: Mapping[str, Any], now: int, asked: int | None) -> int | None:
+    """The number of threads to go on with: the one that the run with this record has had, on which
+    the last bits of its results depend, unless another one is asked for.
+
+    ``now`` is the number without a wish. It is logged what becomes of that.
+    """
+    earlier = record.get("threads")
+    if not isinstance(earlier, int) or earlier < 1:
+        return asked
+    if asked is None:
+        if earlier != now:
+            log.info("going on with %d threads, as this run has had", earlier)
+        return earlier
+    if asked != earlier:
+        log.warning(
+            "going on with %d threads where this run has had %d: the last digits of its results "
+            "will differ from those of an uninterrupted run",
+            asked,
+            earlier,
+        )
+    return asked
 
 
 def outcome(

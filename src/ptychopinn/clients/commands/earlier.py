@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import click
 
 from ptychopinn.clients.settings import TORCH, Rule
-from ptychopinn.config import read_config_file
 from ptychopinn.errors import InputError, PoorFitError
+from ptychopinn.io.config_file import read_config_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 

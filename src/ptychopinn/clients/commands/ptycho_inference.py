@@ -80,7 +80,7 @@ COMPARISON = "comparison_plot.png"
 )
 @click.option("--console_level", help="WARNING and above is the same as --quiet.")
 @earlier.rule_options(RULES)
-def command(config_file: Path | None, **flags: Any) -> None:
+def command(config_file: Path | None, **flags: Any) -> int:
     """Reconstruct a scan with a trained model, as the command of this name always did.
 
     Underscores and hyphens in names are the same. Every pattern is used. See docs/migrating.md.
@@ -109,8 +109,9 @@ def command(config_file: Path | None, **flags: Any) -> None:
     if not quiet:
         for note in notes:
             click.echo(f"no effect: {note}", err=True)
+    code = 0
     with earlier.saying_poor_fits():
-        click.get_current_context().invoke(
+        code = click.get_current_context().invoke(
             infer.command,
             model=model,
             scan=source,
@@ -120,8 +121,10 @@ def command(config_file: Path | None, **flags: Any) -> None:
             backend=backend,
             **{f"{KINDS[backend].prefix}_accelerator": accelerator},
         )
+    if code:
+        return code
     if limits != (None, None):
-        from ptychopinn.data.reconstruction import load_reconstruction
+        from ptychopinn.io.reconstructions import load_reconstruction
         from ptychopinn.report.figures import save_phase
 
         result = load_reconstruction(output)
@@ -130,13 +133,14 @@ def command(config_file: Path | None, **flags: Any) -> None:
         save_phase(result, picture, note="POOR FIT" if poor else None, limits=limits)
     if compare:
         _compare(output, source)
+    return 0
 
 
 def _compare(output: Path, source: Path) -> None:
     """Draw the result beside the object in the scan; say so when there is none."""
-    from ptychopinn.data.reconstruction import load_reconstruction
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io import load_scan
+    from ptychopinn.io.reconstructions import load_reconstruction
     from ptychopinn.report.figures import save_evaluation
 
     scan = load_scan(source)

@@ -88,6 +88,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         translation.backend,
         translation.execution,
         output,
+        force=True,
         resume=False,
         quiet=quiet,
         probe_check=True,
@@ -96,7 +97,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
     )
     if code == 0 and stitching and test is not None:
         with earlier.saying_poor_fits():
-            click.get_current_context().invoke(
+            code = click.get_current_context().invoke(
                 infer.command,
                 model=output / "wts.h5.zip",
                 scan=Path(test),

@@ -1,1 +1,0 @@
-"""Interchangeable implementations of the physics, the networks and their training."""

@@ -1,1 +1,0 @@
-"""The PyTorch backend. Importing it imports torch; nothing outside this package does."""

@@ -1,0 +1,130 @@
+"""The border of the commands: what nobody foresaw ends as one sentence too, whatever a name holds
+can be shown, and options are called what they are called on the command line."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from ptychopinn.errors import brief
+
+# Set to anything, it shows where an unexpected error came from.
+DEBUG = "PTYCHOPINN_DEBUG"
+UNEXPECTED = 2
+# As the shell says it of programs whose reader went away, such as head.
+READER_GONE = 128 + 13
+
+
+def as_flags(text: str, parameters: Sequence[click.Parameter]) -> str:
+    """A message of the package with the options of a command as its flags.
+
+    The package calls them as Python does. Rewritten are ``NAME=VALUE``, ``option NAME`` and names
+    with an underscore, where they are options of the command; all other words may be ordinary ones,
+    and what is quoted is somebody else's. A message about the content of a file, or about a word
+    that is no option, speaks of keys.
+    """
+    options = {p.name: p for p in parameters if isinstance(p, click.Option) and p.name}
+    if not options:
+        return text
+    names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
+    of_keys = text.startswith("in '") or "' is not an option" in text
+
+    def flag(found: re.Match[str]) -> str:
+        option, value = options[found["name"]], found["value"]
+        long = next((o for o in option.opts if o.startswith("--")), option.opts[0])
+        if value == "True":
+            return long
+        if value == "False":
+            return option.secondary_opts[0] if option.secondary_opts else found[0]
+        if value:
+            return long if value == "..." else f"{long} {value.strip(chr(39))}"
+        marked = found["marked"] or ("_" in found["name"] and not of_keys)
+        return long if marked else found[0]
+
+    pattern = (
+        r"(?<![\w./'\"-])(?P<marked>(?:the )?option )?(?P<name>"
+        + names
+        + r")(?:=(?P<value>'[^']*'|\.\.\.|[^\s,;()']*[^\s,;().']))?(?![\w/'\"=-]|\.\w)"
+    )
+    return re.sub(pattern, flag, text)
+
+
+def show_any_letter() -> None:
+    """Let letters that the terminal or the file behind a stream cannot hold be shown as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flushed(program: str, code: int) -> int:
+    """``code``, once all that was printed has arrived; the code of the error when it has not."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return ended(program, error)
+    return code
+
+
+def ended(program: str, error: Exception) -> int:
+    """Say what went wrong in one sentence, and give the exit code."""
+    if isinstance(error, OSError):
+        output = error.filename is None and sys.stdout is not None and _output_fails()
+        if isinstance(error, BrokenPipeError) and output:
+            return READER_GONE
+        text = _of_system(error, output)
+    elif isinstance(error, MemoryError):
+        text = (
+            f"the work must fit into memory, received more than there is "
+            f"({brief(error) or 'memory exhausted'}); use fewer or smaller patterns, or a machine "
+            "with more."
+        )
+    else:
+        text = (
+            "no such error was expected, received "
+            f"{type(error).__name__} ({brief(error) or 'without a text'}), a fault of this "
+            f"program: please report it with what the command shows when {DEBUG}=1 is set."
+        )
+    if os.environ.get(DEBUG):
+        text = f"{traceback.format_exc()}\n{program}: {text}"
+    else:
+        text = f"{program}: {text}"
+    click.echo(text, err=True)
+    return UNEXPECTED
+
+
+def _output_fails() -> bool:
+    """Whether standard output cannot be written to; then nothing more is written there."""
+    try:
+        # Nothing but an attempt tells: what failed once has been thrown away by Python.
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        # What is still held would be tried, and complained about, when Python ends.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+        return True
+    return False
+
+
+def _of_system(error: OSError, output: bool) -> str:
+    reason = brief(error.strerror or error)
+    if output:
+        return (
+            f"what the command shows must be written to standard output, received: {reason}; make "
+            "room there, or send it elsewhere; files that were due before it are there."
+        )
+    if error.filename is None:
+        return f"the system must do what the command asks, received: {reason}; see what it lacks."
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return (
+        f"the file or folder '{brief(name)}' must be usable, received: {reason}; check its name, "
+        "its rights and the room that is left."
+    )

@@ -1,0 +1,177 @@
+"""The files of a training run: written, gone on with, and put in the place of an earlier one."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.atomic import claimed, move_in, replacing, write_json
+from ptychopinn.io.config_file import read_config_file
+
+if TYPE_CHECKING:
+    from ptychopinn.config import Config
+    from ptychopinn.contracts import Progress
+    from ptychopinn.workflows.model import Model
+
+CONFIG = "config.json"
+LOG = "log.txt"
+RESULTS = ("wts.h5.zip", "loss.png", "run.json")
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+# Of the optional loggers; TensorBoard adds events with names of its own.
+LOGGED = ("mlflow.db",)
+EVENTS = "tensorboard/events.out.tfevents.*"
+# What a run needs to be gone on with comes last.
+WRITTEN = (*RESULTS, LOG, "metrics.csv", *LOGGED, CONFIG, *CHECKPOINTS)
+# Where a run lives that is to replace an earlier one, until its model is there.
+UNFINISHED = ".ptychopinn-unfinished"
+
+
+def earlier_options(output: Path, force: bool) -> dict[str, Any]:
+    """The options of the run in ``output`` that is to be resumed.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it is to be replaced as well.
+    """
+    if force:
+        raise InputError(
+            "a run is either continued or replaced, received both --resume and --force; "
+            "leave one out."
+        )
+    run = run_folder(output)
+    if not (run / CONFIG).exists():
+        raise InputError(
+            f"--resume needs the folder of an earlier run, received '{output}' without "
+            f"{CONFIG}; start without --resume."
+        )
+    return read_config_file(run / CONFIG)
+
+
+def run_folder(output: Path) -> Path:
+    """Where the run in ``output`` is gone on with: one that was to replace it comes first."""
+    unfinished = output / UNFINISHED
+    return unfinished if (unfinished / CHECKPOINTS[1]).exists() else output
+
+
+@contextmanager
+def _cleared_when_failing(run: Path, output: Path, resume: bool) -> Iterator[None]:
+    """Remove what a new run has written when it fails before there is anything to go on from, or
+    when it may never replace the earlier one."""
+    from ptychopinn.errors import InputError, TrainingError
+
+    try:
+        yield
+    except (InputError, TrainingError) as error:
+        lost = not (run / CHECKPOINTS[1]).exists()
+        if run != output and (lost or isinstance(error, TrainingError)):
+            shutil.rmtree(run, ignore_errors=True)
+        elif lost and not resume and isinstance(error, InputError):
+            for name in WRITTEN:
+                (output / name).unlink(missing_ok=True)
+            _remove_empty(output)
+        raise
+
+
+def _remove_empty(output: Path) -> None:
+    for folder in (output / "checkpoints", output / "tensorboard"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _take_place(run: Path, output: Path) -> None:
+    """Put the finished run where an earlier one was, of which nothing remains."""
+    events = [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
+    move_in(run, output, (*RESULTS, *events, *WRITTEN[len(RESULTS) :]))
+    shutil.rmtree(run, ignore_errors=True)
+    _remove_empty(output)
+
+
+@contextmanager
+def run_in(output: Path, *, force: bool, resume: bool) -> Iterator[Path]:
+    """Claim ``output`` inside the block; gives the folder of the run.
+
+    A run that replaces an earlier one does so when its model is there, not before.
+    """
+    with claimed(output, (*WRITTEN, UNFINISHED), force or resume):
+        replaces = any((output / name).exists() for name in (*WRITTEN, UNFINISHED))
+        fresh = output / UNFINISHED if replaces else output
+        yield run_folder(output) if resume else fresh
+
+
+def written_run(
+    run: Path,
+    output: Path,
+    config: Config,
+    epochs: int,
+    train: Callable[[Progress], Model],
+    record: Mapping[str, Any],
+    *,
+    resume: bool,
+    quiet: bool,
+    notes: tuple[str, ...] = (),
+) -> int:
+    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code.
+
+    ``run`` is the folder of :func:`run_in`, ``record`` goes into run.json beside the numbers.
+    """
+    from ptychopinn.cli.console import command_line, logging_to, stderr
+    from ptychopinn.report.bars import ProgressBar
+    from ptychopinn.report.importing import load_matplotlib
+
+    load_matplotlib()
+    from ptychopinn.report.figures import save_loss_curve
+    from ptychopinn.workflows.model import package_versions
+
+    console = stderr()
+    with logging_to(console, quiet) as log_file:
+        for note in notes:
+            logging.getLogger(__name__).info("%s", note)
+
+        def first_epoch() -> None:
+            # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
+            if not resume and run != output:
+                shutil.rmtree(run, ignore_errors=True)
+            log_file.open(run / LOG, append=resume)
+            write_json(run / CONFIG, config.model_dump(mode="json"))
+
+        with (
+            _cleared_when_failing(run, output, resume),
+            ProgressBar(console, epochs, quiet, first_epoch) as bar,
+        ):
+            model = train(bar)
+            # A finished run that is resumed has no further epoch.
+            bar.begin()
+        with replacing(run, RESULTS) as new:
+            model.save(new / RESULTS[0])
+            losses = {k: list(v) for k, v in model.history.items() if k.endswith("_loss")}
+            if any(losses.values()):
+                save_loss_curve(losses, new / "loss.png")
+            manifest = model.manifest
+            write_json(
+                new / "run.json",
+                {
+                    "command": command_line(),
+                    "versions": package_versions(),
+                    **record,
+                    "config": config.model_dump(mode="json"),
+                    "seconds": model.seconds,
+                    "epochs": max(map(len, model.history.values()), default=0),
+                    "statistics": manifest.statistics,
+                    "metrics": manifest.metrics,
+                    "stopped_by_signal": model.stopped_by,
+                },
+            )
+        if run != output:
+            _take_place(run, output)
+    if not quiet:
+        done = "stopped early, best model so far" if model.stopped_by else "model"
+        click.echo(f"{done}: {output / RESULTS[0]} ({model.seconds:.0f} s of training)")
+    return 128 + model.stopped_by if model.stopped_by else 0

@@ -1,0 +1,65 @@
+"""Which scan is it? A short text that two files of one scan share, and two scans do not."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.data.scan import Scan
+
+# Pixels that are hashed at most; of a larger scan patterns at even distances are taken.
+PIXELS = 1 << 24
+LEAST_PATTERNS = 16
+# Patterns that are read at once.
+BATCH_BYTES = 32 << 20
+# Positions are compared on a grid of this width in pixels. It is irrational, so that no raster of
+# positions falls between two of its points, where the last bit would decide.
+GRID = math.pi / 200
+
+
+def fingerprint(scan: Scan) -> str:
+    """Digest of the counts, a hyphen, digest of the positions.
+
+    Neither the format of the file, the type of its numbers, the origin of its positions, counts on
+    bad pixels, probe nor object matter. Every pattern counts in scans of up to ``PIXELS`` pixels in
+    all; of larger ones as many patterns as fit into that, at least ``LEAST_PATTERNS``, from the
+    first to the last at even distances.
+    """
+    m, n = scan.M, scan.N
+    taken = min(m, max(LEAST_PATTERNS, PIXELS // n**2))
+    chosen = np.unique(np.linspace(0, m - 1, taken).astype(np.int64))
+    length = max(1, BATCH_BYTES // (4 * n**2))
+    size = f"{m} {n}".encode()
+    counts = hashlib.blake2b(size, digest_size=12)
+    for start in range(0, len(chosen), length):
+        # Adding 0 turns the -0 of floats into 0.
+        block = np.asarray(scan.diffraction[chosen[start : start + length]]).astype("<f4") + 0
+        counts.update(np.where(scan.good_pixels, block, np.float32(0)).tobytes())
+    places = np.rint((scan.positions_px - scan.positions_px[0]) / GRID)
+    positions = hashlib.blake2b(size, digest_size=8)
+    positions.update((places.astype("<f8") + 0).tobytes())
+    return f"{counts.hexdigest()}-{positions.hexdigest()}"
+
+
+def difference(one: str, other: str) -> str | None:
+    """Where two fingerprints differ: counts, positions or both, in words; None when they agree."""
+    names = ("counts", "positions")
+    pairs = zip(names, one.split("-"), other.split("-"), strict=False)
+    return " and ".join(name for name, a, b in pairs if a != b) or None
+
+
+def recorded(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The fingerprint and the file of the scan that a result was made from, where they are known.
+
+    Results of earlier versions and of other programs know none.
+    """
+    scan = provenance.get("scan")
+    if not isinstance(scan, Mapping):
+        return None, None
+    found = [scan.get(key) for key in ("fingerprint", "file")]
+    known, file = (value if isinstance(value, str) and value else None for value in found)
+    return known, file

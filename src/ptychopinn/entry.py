@@ -1,0 +1,36 @@
+"""Where the commands begin: signals are answered before anything else is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """``ptychopinn``"""
+    _begin("ptychopinn.cli")
+
+
+def ptycho_train() -> None:
+    """``ptycho_train``"""
+    _begin("ptychopinn.clients.commands.ptycho_train")
+
+
+def ptycho_inference() -> None:
+    """``ptycho_inference``"""
+    _begin("ptychopinn.clients.commands.ptycho_inference")
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """A handler for signals that come while nothing is open: before and after a command."""
+    os.write(2, b"stopped by the user.\n" if number == signal.SIGINT else b"stopped by a signal.\n")
+    os._exit(128 + number)
+
+
+def _begin(module: str) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, leave)
+    importlib.import_module(module).main()

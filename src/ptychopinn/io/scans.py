@@ -1,0 +1,284 @@
+"""Reading and writing scans.
+
+Every format is one module that says whether a file is its own (``matches``) and reads it
+(``read``); ``FORMATS`` lists them. Whatever the file stores, a
+:class:`~ptychopinn.data.scan.Scan` comes out: photon counts, positions (y, x) in object pixels, a
+probe in sqrt(counts).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.io import (
+    cxi,
+    fold_slice,
+    native,
+    npz,
+    ptychodus_product,
+    ptychodus_scan,
+    ptychodus_training,
+    tike,
+)
+from ptychopinn.io.base import (
+    Format,
+    ReadOptions,
+    ScanFields,
+    Units,
+    UnknownFormatError,
+    signature,
+)
+from ptychopinn.io.counts import mean_counts, sample_indices
+from ptychopinn.io.native import LazyPatterns
+from ptychopinn.io.probes import read_probe
+from ptychopinn.io.reading import kind_of, parsing
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.scaling import (
+    check_probe_power,
+    global_scale,
+    probe_power,
+    reconcile_probe,
+)
+
+__all__ = [
+    "FORMATS",
+    "LazyPatterns",
+    "find_format",
+    "identify",
+    "load_scan",
+    "read_probe",
+    "save_scan",
+    "scan_of",
+]
+
+# In the order in which they are asked: the narrower before the wider.
+FORMATS: tuple[Format, ...] = (
+    native,
+    ptychodus_training,
+    ptychodus_scan,
+    cxi,
+    fold_slice,
+    ptychodus_product,
+    tike,
+    npz,
+)
+
+# Patterns read to compare a stated probe with the counts, and to scale an object.
+POWER_SAMPLE = 64
+OBJECT_SAMPLE = 16
+
+_log = logging.getLogger("ptychopinn")
+
+
+def identify(path: str | Path) -> str:
+    """The name of the format of a scan file, found from its content.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or of no known format.
+    """
+    return find_format(Path(path)).NAME
+
+
+def find_format(path: Path) -> Format:
+    """The module of the format; see :func:`identify`. A folder can be a scan of ptychodus."""
+    if kind_of(path) == "folder" and ptychodus_scan.matches(path):
+        return ptychodus_scan
+    signature(path)
+    for candidate in FORMATS:
+        with parsing(path):
+            if candidate.matches(path):
+                return candidate
+    known = "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
+    raise UnknownFormatError(
+        f"a scan in one of the formats [{known}] was expected, received '{path}' which is none of "
+        "them; convert it first."
+    )
+
+
+def load_scan(
+    path: str | Path,
+    *,
+    probe: str | None = None,
+    units: Units | None = None,
+    photons: float | None = None,
+    fallback_photons: float | None = None,
+) -> Scan:
+    """Read a scan of any supported format.
+
+    Parameters
+    ----------
+    path : the scan file, or a folder with ``diffraction.h5`` and ``product.h5``; the format is
+        found from the content
+    probe : ``FILE:KEY`` or ``FILE`` of a probe that takes the place of the one in the file
+    units : "counts" or "amplitude", to state the units of patterns that do not state them
+    photons : mean counts per pattern, needed for normalised amplitudes
+    fallback_photons : the same, but ignored where the patterns or the file tell them
+
+    Returns
+    -------
+    The scan. Native files are read lazily. A probe whose units the file does not state is scaled so
+    that its counts through vacuum equal the mean measured counts, and an object in the same file
+    takes up what is left, so that probe times object gives the measured counts; both are logged and
+    kept in ``provenance``.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, damaged, unknown or contradicts itself; the sentence names the
+        remedy.
+    """
+    source = Path(path)
+    fields = read_fields(
+        source, probe=probe, units=units, photons=photons, fallback_photons=fallback_photons
+    )[1]
+    return scan_of(fields, source)
+
+
+def scan_of(fields: ScanFields, source: Path | None) -> Scan:
+    """The scan of these fields, its probe in sqrt(counts); see :func:`load_scan`.
+
+    Errors name the file ``source``, where there is one.
+    """
+    scan = checked_scan(fields, source)
+    try:
+        if not fields.probe_in_counts:
+            return _reconciled(scan)
+        sample = sample_indices(scan.M, POWER_SAMPLE)
+        good = scan.good_pixels
+        counts = sum(
+            float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample
+        ) / len(sample)
+        check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
+    except InputError as error:
+        raise _named(error, source) from error
+    return scan
+
+
+def read_fields(
+    source: Path,
+    *,
+    probe: str | None,
+    units: Units | None,
+    photons: float | None,
+    fallback_photons: float | None = None,
+) -> tuple[Format, ScanFields]:
+    """The format of a scan, and its content before anything is scaled; see :func:`load_scan`."""
+    given = None if probe is None else read_probe(probe)
+    format_ = find_format(source)
+    try:
+        with parsing(source):
+            fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
+    except InputError as error:
+        raise _named(error, source) from error
+    provenance: dict[str, Any] = {
+        **fields.provenance,
+        # Whoever reads it may work in another folder.
+        "file": str(source.absolute()),
+        "format": format_.NAME,
+    }
+    if probe is not None:
+        provenance["probe_source"] = probe
+    # The name of a file may be no text, and it is the name of the scan where no other is given.
+    name = fields.name.encode("utf-8", "backslashreplace").decode()
+    return format_, replace(fields, name=name, provenance=provenance)
+
+
+def _named(error: InputError, source: Path | None) -> InputError:
+    """The error with the name of the file in it."""
+    if source is None or str(source) in str(error):
+        return error
+    return type(error)(f"in '{source}', {error}")
+
+
+def checked_scan(fields: ScanFields, source: Path | None) -> Scan:
+    """The scan of these fields, the probe still in the scale of the file.
+
+    Raises
+    ------
+    InputError
+        When a field breaks the contract of a scan.
+    """
+    try:
+        return Scan(
+            diffraction=fields.diffraction,
+            positions_px=fields.positions_px,
+            probe=fields.probe,
+            object=fields.object,
+            mask=fields.mask,
+            pixel_size_m=fields.pixel_size_m,
+            energy_eV=fields.energy_eV,
+            distance_m=fields.distance_m,
+            propagation=fields.propagation,
+            focus_distance_m=fields.focus_distance_m,
+            name=fields.name,
+            provenance=fields.provenance,
+        )
+    except InputError as error:
+        raise _named(error, source) from error
+
+
+def _reconciled(scan: Scan) -> Scan:
+    """The scan with its probe scaled to the measured counts, and its object to probe and counts."""
+    counts = mean_counts(scan.diffraction, scan.mask)
+    power = probe_power(scan.probe, scan.mask, scan.propagator)
+    probe, factor = reconcile_probe(scan.probe, counts, scan.mask, scan.propagator)
+    _log.info(
+        "%s: probe scaled from %.6g to %.6g counts per pattern (amplitude factor %.6g)",
+        scan.name,
+        power,
+        counts,
+        factor,
+    )
+    provenance = {
+        **scan.provenance,
+        "probe_power": {"given": power, "counts": counts, "factor": factor},
+    }
+    obj = scan.object
+    if obj is not None:
+        scale = _object_scale(replace(scan, probe=probe))
+        _log.info(
+            "%s: object scaled by %.6g to agree with the probe and the counts", scan.name, scale
+        )
+        obj = obj * np.float32(scale)
+        provenance["object_scale"] = scale
+    return replace(scan, probe=probe, object=obj, provenance=provenance)
+
+
+def _object_scale(scan: Scan) -> float:
+    """The factor that makes probe times object give the counts measured at sampled positions."""
+    assert scan.object is not None
+    good = scan.good_pixels
+    measured = modelled = 0.0
+    for i in sample_indices(scan.M, OBJECT_SAMPLE):
+        position = scan.positions_px[i : i + 1]
+        measured += float(scan.diffraction[int(i)][good].sum(dtype=np.float64))
+        (height, width), (y, x) = canvas_for(position, scan.N)
+        window = scan.object[y : y + height, x : x + width]
+        modelled += float(intensities(window, scan.probe, position, (y, x))[0][good].sum())
+    return global_scale(measured, modelled)
+
+
+def save_scan(scan: Scan, path: str | Path, *, force: bool = False) -> Path:
+    """Write a scan in the native HDF5 format (``.h5``), pattern by pattern, and return its path.
+
+    A lazy scan is streamed and never has to fit in memory. Whole counts are compressed, without
+    loss.
+
+    Raises
+    ------
+    InputError
+        When the file exists and ``force`` is False, has another suffix or cannot be written.
+    """
+    target = Path(path)
+    native.save(scan, target, force=force)
+    return target

@@ -1,0 +1,163 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a command; where results are being computed they stop it after the
+current step, so that what is finished can be saved."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ptychopinn.entry import leave
+
+# What ends a process when nobody handles it: the user, a batch system, a closed terminal.
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+# A signal that comes again so soon (s) is the same one: programs such as timeout send it to the
+# process and to its group.
+SAME_WITHIN_S = 1.0
+
+
+class Stopped(Exception):
+    """Leaves the training loop after a signal."""
+
+
+class Interrupted(BaseException):
+    """Leaves everything after the signal ``number``."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = int(number)
+
+
+class _Remembered:
+    """The first signal, and whether a further one is meant to end everything at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._when = 0.0
+
+    def note(self, number: int) -> bool:
+        """Remember a signal; whether it is a new one."""
+        now = time.monotonic()
+        same = self.signal is not None and now - self._when < SAME_WITHIN_S
+        self._when = now
+        if self.signal is None:
+            self.signal = int(number)
+        return not same
+
+
+class Signals(_Remembered):
+    """Handles the signals while a command runs: raises :class:`Interrupted`.
+
+    Not by KeyboardInterrupt, which packages have their own ways with, and remembered: an exception
+    that comes while they are imported may be swallowed there.
+    """
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.note(number):
+            raise Interrupted(number)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals inside the block, except those that the caller of the command ignores
+        or has a way of its own with."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        usual = (signal.default_int_handler, signal.SIG_DFL, leave)
+        with _handled(self, lambda handler: handler in usual):
+            yield
+
+
+class StopFlag(_Remembered):
+    """Remembers a signal, so that what computes can stop where it likes to; a second one raises
+    :class:`Interrupted` wherever the program is.
+
+    Attributes
+    ----------
+    signal : number of the first signal, or None.
+    gentle : whether the first one is remembered only. Without it that one raises Interrupted as
+        well: as long as nothing is finished that could be saved.
+    """
+
+    def __init__(self, gentle: bool = True) -> None:
+        super().__init__()
+        self.gentle = gentle
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        first = self.signal is None
+        if self.note(number) and not (first and self.gentle):
+            raise Interrupted(number)
+
+    def check(self) -> None:
+        """Raise :class:`Stopped` when a signal has come."""
+        if self.signal is not None:
+            raise Stopped
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals inside the block (in the main thread), then restore what was there.
+
+        Raises
+        ------
+        Interrupted
+            When a signal that ends the command came before, or as the flag says.
+        KeyboardInterrupt, SystemExit
+            The latter outside of a command, after Ctrl-C and SIGTERM.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        outer = _of_the_command()
+        check_interrupted()
+        try:
+            with _handled(self, lambda handler: handler not in (None, signal.SIG_IGN)):
+                yield
+        except Interrupted as interrupted:
+            if outer is not None:
+                raise
+            if interrupted.number == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + interrupted.number) from None
+        finally:
+            if outer is not None and self.signal is not None:
+                outer.note(self.signal)
+
+
+@contextmanager
+def _handled(handler: Callable[..., Any], replaced: Callable[[Any], bool]) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: earlier for number, earlier in before.items() if replaced(earlier)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _of_the_command() -> Signals | None:
+    handlers = (signal.getsignal(number) for number in ENDING)
+    return next((h for h in handlers if isinstance(h, Signals)), None)
+
+
+def check_interrupted() -> None:
+    """Raise Interrupted when a signal has come to the running command.
+
+    To be called after an import, which may have swallowed the exception.
+    """
+    handler = _of_the_command()
+    if handler is not None and handler.signal is not None:
+        raise Interrupted(handler.signal)
+
+
+def ignore_signals(_: int = 0) -> None:
+    """For worker processes: signals to the whole process group concern the main process only."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

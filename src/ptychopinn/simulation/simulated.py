@@ -1,0 +1,161 @@
+"""Objects, probes, positions and counts put together to a scan."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.experiment import propagator_of
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.physics import forward
+from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.propagators import Propagator
+from ptychopinn.physics.scaling import check_probe_power, probe_power
+from ptychopinn.simulation.config import SimulationConfig
+from ptychopinn.simulation.noise import detector_mask, measure
+from ptychopinn.simulation.objects import make_object
+from ptychopinn.simulation.probes import make_probe
+from ptychopinn.simulation.scans import make_positions
+
+__all__ = ["SimulationConfig", "simulate"]
+
+
+MARGIN = 4  # object pixels around the outermost patches
+BATCH_PIXELS = 1 << 18  # exit-wave pixels held at once: small enough to stay in the cache
+
+
+def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
+    """Simulate one scan: object, probe, positions, and the counts of the exact forward model.
+
+    Parameters
+    ----------
+    config : SimulationConfig, optional
+        The parameters; the defaults when left out.
+    **overrides
+        Single parameters, which take precedence over ``config``.
+
+    Returns
+    -------
+    Scan
+        With the true object in ``object``, the true probe in sqrt(counts) in ``probe``, and the
+        configuration in ``provenance["simulation"]``. If the stored positions are wrong on purpose
+        (``position_error_px``), the true ones are in ``provenance["true_positions_px"]``. Equal
+        parameters give equal arrays, bit by bit.
+
+    Raises
+    ------
+    InputError
+        For a parameter that is unknown or out of range, a probe that does not fit its array, or a
+        file that cannot be used.
+    """
+    config = _configured(config, overrides)
+    # Independent generators: changing one part of the scan leaves the others as they are.
+    for_object, for_scan, for_errors, for_noise, for_detector = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5)
+    )
+    n = config.N
+    probe = make_probe(config, np.random.default_rng(np.random.SeedSequence(config.probe_seed)))
+    true = make_positions(config, for_scan)
+    stored = true + config.position_error_px * for_errors.standard_normal(true.shape)
+    shape, corner = canvas_for(np.concatenate((true, stored)), n, MARGIN)
+    truth = make_object(config, shape, for_object)
+    # An object from a file can be larger than needed: the scan is put in its middle.
+    origin = corner - (np.array(truth.shape) - shape) // 2
+    true, stored = true - origin, stored - origin
+
+    place: dict[str, Any] = {
+        "pixel_size_m": config.pixel_size_m,
+        "energy_eV": config.energy_eV,
+        "distance_m": config.distance_m,
+        "propagation": config.propagator,
+        "focus_distance_m": config.focus_distance_m,
+    }
+    propagator = propagator_of(SimpleNamespace(**place), n, np.complex128)
+    expected, mean_power = _expected(truth.astype(np.complex128), probe, true, propagator)
+    if mean_power == 0:
+        raise InputError(
+            "the object must transmit light where it is scanned, received zeros there; "
+            "use another object or more patterns."
+        )
+    scale = config.photons / mean_power
+    mask = detector_mask(n, config.dead_pixels, config.beam_stop_px, for_detector)
+    counts = measure(
+        expected, scale, config.background, mask, for_noise if config.poisson else None
+    )
+    probe_counts = (np.sqrt(scale) * probe).astype(np.complex64)
+    _check_power(probe_counts, counts, mask, propagator)
+    provenance: dict[str, Any] = {
+        "created_by": f"ptychopinn {_version()}",
+        "simulation": config.model_dump(mode="json"),
+    }
+    if config.position_error_px > 0:
+        provenance["true_positions_px"] = true.tolist()
+    return Scan(
+        diffraction=counts,
+        positions_px=stored,
+        probe=probe_counts,
+        object=truth,
+        mask=mask,
+        **place,
+        name=f"{config.object}-{config.seed}",
+        provenance=provenance,
+    )
+
+
+def _expected(
+    truth: NDArray[np.complex128],
+    probe: NDArray[np.complex128],
+    positions: NDArray[np.float64],
+    propagator: Propagator,
+) -> tuple[NDArray[np.float32], float]:
+    """Patterns (M, N, N) of a probe of unit power, and their mean sum."""
+    n = probe.shape[-1]
+    expected = np.empty((len(positions), n, n), dtype=np.float32)
+    total = 0.0
+    batch = max(1, BATCH_PIXELS // probe.size)
+    for start in range(0, len(positions), batch):
+        part = slice(start, start + batch)
+        patterns = forward.intensities(truth, probe, positions[part], (0, 0), propagator)
+        total += float(patterns.sum())
+        expected[part] = patterns
+    return expected, total / len(positions)
+
+
+def _check_power(
+    probe: NDArray[np.complex64],
+    counts: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    propagator: Propagator,
+) -> None:
+    """Refuse a scan that no reader would take, because its probe does not explain its counts."""
+    mean = float(counts.sum(dtype=np.float64)) / len(counts)  # masked pixels hold 0
+    try:
+        check_probe_power(probe, mean, mask, propagator)
+    except InputError as error:
+        raise InputError(
+            f"the counts must come mainly from the probe, received {mean:.4g} counts per pattern "
+            f"and a probe of {probe_power(probe, mask, propagator):.4g} counts through vacuum; lower the "
+            "background or raise the photons."
+        ) from error
+
+
+def _configured(config: SimulationConfig | None, overrides: dict[str, Any]) -> SimulationConfig:
+    if config is not None and not overrides:
+        return config
+    from ptychopinn.config import validated
+
+    base = {} if config is None else config.model_dump(exclude_unset=True)
+    return validated(SimulationConfig, {**base, **overrides})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ptychopinn")
+    except PackageNotFoundError:  # run from a source tree
+        return "(not installed)"

@@ -1,0 +1,63 @@
+"""Options of the iterations on the patterns after, or in place of, a network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ptychopinn.schema import Variant
+
+
+class RefineConfig(Variant):
+    """How a scan is refined. The options of each engine are a subclass, registered with
+    ``@engine``; ``RefineConfig(**options)`` gives the one that the option ``engine`` names."""
+
+    tag: ClassVar[str] = "engine"
+    kinds: ClassVar[dict[str, Any]] = {}
+
+    engine: str = "physics"
+    passes: int = Field(40, ge=1, le=1_000_000, description="passes over the patterns")
+    refine_probe: bool = Field(False, description="refine the probe modes as well")
+    refine_positions: bool = Field(False, description="refine the scan positions as well")
+    positions_from: int = Field(
+        4, ge=0, le=1_000_000, description="passes before positions are first moved"
+    )
+
+
+engine = RefineConfig.register
+
+
+@engine
+class PhysicsConfig(RefineConfig):
+    """Options of the physics iterations of this program."""
+
+    about: ClassVar[str] = "the steps of this program"
+
+    engine: Literal["physics"] = "physics"
+    passes: int = Field(40, ge=1, le=1_000_000, description="passes over the patterns, at most")
+    subsets: int = Field(4, ge=1, le=16, description="updates of the object in a pass, at first")
+    stagnation: float = Field(
+        2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
+    )
+
+
+@engine
+class PtychiConfig(RefineConfig):
+    """Options of the package pty-chi."""
+
+    about: ClassVar[str] = "those of the package pty-chi"
+
+    engine: Literal["ptychi"] = "ptychi"
+    passes: int = Field(40, ge=1, le=1_000_000, description="passes over the patterns, exactly")
+    algorithm: Literal["lsqml", "rpie", "epie"] = Field(
+        "lsqml", description="the algorithm, with the settings that pty-chi gives it"
+    )
+    batch_size: int = Field(
+        100, ge=1, le=1_000_000, description="patterns that are treated at once"
+    )
+    batching: Literal["random", "compact"] = Field(
+        "random",
+        description="random patterns form a batch and an update; compact: neighbours form a batch, "
+        "lsqml then updates the object once per pass, with momentum",
+    )

@@ -1,0 +1,229 @@
+"""Iterations on one scan: to their end (:func:`refine`), or pass by pass (:func:`iterate`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.config import RefineConfig
+from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
+from ptychopinn.data.fingerprint import fingerprint
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
+from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.solvers import ptychi
+from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
+from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.listening import Listening, stages_of
+from ptychopinn.workflows.results import check_scan, continued, reported, with_uncertainty
+from ptychopinn.workflows.stopping import until_stopped
+
+
+def refine(
+    scan: Scan,
+    start: Reconstruction | None = None,
+    config: RefineConfig | None = None,
+    *,
+    backend: BackendName | None = None,
+    execution: Execution | None = None,
+    uncertainty: bool = False,
+    progress: Listening = None,
+    stop: StopFlag | None = None,
+) -> Reconstruction:
+    """Iterations on the object and, if asked for, the probe and the positions.
+
+    They are plain physics steps, or those of pty-chi with ``config.engine = "ptychi"``.
+
+    Parameters
+    ----------
+    scan : the measured patterns.
+    start : a reconstruction of this scan to continue, with its probe and positions; an empty
+        object when not given.
+    config : what is refined and when it ends; the object alone, until nothing improves, when not
+        given.
+    uncertainty : state how far the result may be off (see
+        :mod:`ptychopinn.evaluation.uncertainty`); its factor was determined for plain physics
+        steps, and only they offer it.
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
+        every pass; nothing is shown when not given.
+    stop : when it is installed, a signal that comes once a pass is finished ends the iterations
+        after the present update, and what they have found by then is the result, without an
+        uncertainty. Which signal it was is in ``stop.signal``.
+
+    Raises
+    ------
+    InputError
+        When ``start`` does not belong to the scan, or pty-chi is asked for and not installed or not
+        able to do what the other arguments say.
+    TrainingError
+        When the iterations of pty-chi diverge.
+    Interrupted
+        When ``stop`` is set before a pass was finished.
+    """
+    check_scan(scan, start, "refine(scan, start, config)")
+    stop = StopFlag() if stop is None else stop
+    work = _work(scan, start, config, backend, execution, uncertainty)
+    with stages_of(progress)(work.config.passes) as listener:
+        solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
+    result = work.result(solved)
+    if not uncertainty:
+        return result
+    # Probe and positions are those of all patterns.
+    alone = work.config.model_copy(update={"refine_probe": False, "refine_positions": False})
+    given = replace(work.scan, probe=result.probe, positions_px=result.positions_px)
+    return with_uncertainty(
+        stop,
+        result,
+        given,
+        lambda half: refine(half, None, alone, backend=work.backend, execution=work.execution),
+        REFINED_FACTOR,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """A pass that is done.
+
+    number : of the pass, from 1.  misfit : relative amplitude misfit during it, NaN if the solver
+    knows none.  result : gives what was found so far, in the units of the scan, as :func:`refine`
+    does; to be called before the next pass.
+    """
+
+    number: int
+    misfit: float
+    result: Callable[[], Reconstruction]
+
+    def __repr__(self) -> str:
+        return f"Iteration(number={self.number}, misfit={self.misfit:.4g})"
+
+
+def iterate(
+    scan: Scan,
+    config: RefineConfig | None = None,
+    start: Reconstruction | None = None,
+    *,
+    backend: BackendName | None = None,
+    execution: Execution | None = None,
+    progress: Listening = None,
+) -> Iterator[Iteration]:
+    """The passes of :func:`refine` one by one: ``for step in iterate(scan): ...``.
+
+    Each step has a number, a misfit and ``step.result()``; leaving the loop stops the iterations.
+    The arguments are those of :func:`refine`.
+
+    Raises
+    ------
+    InputError
+        As :func:`refine`, at once; and when the result of a step is asked for after the next one.
+    """
+    check_scan(scan, config if start is None else start, "iterate(scan, config, start)")
+    # Not part of the generator: what is wrong is said here and not at the first pass.
+    work = _work(scan, start, config, backend, execution)
+    return _iterations(work, stages_of(progress)(work.config.passes))
+
+
+def _iterations(work: _Work, opened: AbstractContextManager[Progress]) -> Iterator[Iteration]:
+    latest = 0
+
+    def result_of(step: Step) -> Reconstruction:
+        if step.number != latest:
+            raise InputError(
+                f"the result of a pass must be taken before the next one, received pass "
+                f"{step.number} after pass {latest}; call result() inside the loop."
+            )
+        return work.result(step.result())
+
+    with opened as listener:
+        for step in work.solver.run(work.prepared, work.canvas, listener):
+            latest = step.number
+            yield Iteration(step.number, step.misfit, partial(result_of, step))
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A solver with what it works on, and what its results say of their origin."""
+
+    solver: Solver
+    config: RefineConfig
+    scan: Scan
+    prepared: PreparedScan
+    canvas: Canvas | None
+    backend: BackendName
+    execution: Execution
+    stages: tuple[Any, ...]
+    by: Mapping[str, Any]
+    identity: str
+    begun: float
+
+    def result(self, solved: Solved) -> Reconstruction:
+        """What was found, in the units of the scan."""
+        scan, prepared = self.scan, self.prepared
+        if self.config.refine_probe:
+            probe = solved.probe / np.float32(prepared.input_scale * prepared.object_scale)
+            scan = replace(scan, probe=probe)
+        scan = replace(scan, positions_px=solved.positions_px)
+        seconds = {"refinement": time.perf_counter() - self.begun}
+        stage = {
+            "stage": "refinement",
+            **self.by,
+            "passes": solved.passes,
+            **self.config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
+        }
+        stages = [*self.stages, stage]
+        return reported(
+            solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity
+        )
+
+
+def _work(
+    scan: Scan,
+    start: Reconstruction | None,
+    config: RefineConfig | None,
+    backend: BackendName | None,
+    execution: Execution | None,
+    uncertainty: bool = False,
+) -> _Work:
+    """Check the arguments of :func:`refine` and prepare what they say."""
+    config = RefineConfig() if config is None else config
+    by: dict[str, Any] = {"engine": config.engine}
+    if isinstance(config, PtychiConfig):
+        execution = ptychi.execution_for(backend, execution, uncertainty)
+        ptychi.require()
+        by = ptychi.stage(config)
+    backend, execution = choose(backend, execution)
+    begun = time.perf_counter()
+    stages: tuple[Any, ...] = ()
+    identity = fingerprint(scan)
+    if start is not None:
+        scan = continued(scan, start, identity)
+        stages = tuple(start.provenance.get("stages", ()))
+    prepared = prepare(scan)
+    canvas = None
+    if start is not None:
+        canvas = Canvas(
+            object=start.object / np.complex64(prepared.object_scale),
+            weight=start.weight,
+            origin_px=start.origin_px,
+            losses=start.losses,
+        )
+    solver: Solver
+    if isinstance(config, PtychiConfig):
+        solver = ptychi.PtychiSolver(config, execution)
+    else:
+        assert isinstance(config, PhysicsConfig)  # there are two engines
+        limit = execution.inference_batch_mib << 20
+        solver = PhysicsSolver(get_ops(backend, execution), config, limit)
+    return _Work(
+        solver, config, scan, prepared, canvas, backend, execution, stages, by, identity, begun
+    )

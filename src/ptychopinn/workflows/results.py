@@ -1,0 +1,145 @@
+"""What a verb hands back: a result in the units of its scan, its fit, and how it came about."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.contracts import Canvas
+from ptychopinn.data.fingerprint import difference, recorded
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, shown
+from ptychopinn.evaluation import uncertainty
+from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.machine.interruption import Interrupted, StopFlag
+from ptychopinn.ops.selector import BackendName
+from ptychopinn.workflows.model import package_versions
+
+log = logging.getLogger(__name__)
+
+
+def check_scan(scan: Any, second: Any, call: str) -> None:
+    """Raise InputError unless the first argument of ``call`` is a scan."""
+    if isinstance(scan, Scan):
+        return
+    if isinstance(second, Scan):
+        raise InputError(f"the scan comes first, received {_kind(scan)} before it; write {call}.")
+    raise InputError(
+        f"a Scan was expected first, received {_kind(scan)}; read one with load_scan, make one "
+        f"with Scan.from_arrays, and write {call}."
+    )
+
+
+def _kind(value: Any) -> str:
+    return shown(value) if isinstance(value, str | Path) else f"one of {type(value).__name__}"
+
+
+def with_uncertainty(
+    stop: StopFlag,
+    result: Reconstruction,
+    scan: Scan,
+    run: Callable[[Scan], Reconstruction],
+    factor: float,
+) -> Reconstruction:
+    """The result with an uncertainty, or as it is when ``stop`` is or gets set."""
+    begun = time.perf_counter()
+    try:
+        try:
+            stop.gentle = False
+            if stop.signal is not None:
+                raise Interrupted(stop.signal)
+            log.info("the uncertainty: the same from two halves of the patterns")
+            found = uncertainty.with_uncertainty(result, scan, run, factor)
+        finally:
+            stop.gentle = True
+    except Interrupted:
+        stop.gentle = True
+        if stop.signal is None:
+            # Another one was in charge.
+            raise
+        return result
+    seconds = {**result.seconds, "uncertainty": time.perf_counter() - begun}
+    return replace(found, seconds=seconds)
+
+
+def continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
+    """The scan with the probe and the positions of an earlier result of it."""
+    known, file = recorded(start.provenance)
+    if start.positions_px.shape != scan.positions_px.shape or start.probe.shape[-1] != scan.N:
+        raise InputError(
+            f"a result is refined with its own scan, received one of {len(start.positions_px)} "
+            f"patterns with N = {start.probe.shape[-1]} and a scan of {scan.M} with N = {scan.N}; "
+            "give the scan it was made from."
+        )
+    other = None if known is None else difference(known, identity)
+    if other is not None:
+        whose = "the scan it was made from" if file is None else f"'{file}', it was made from"
+        raise InputError(
+            f"a result is refined with its own scan, received '{scan.name}', whose {other} are not "
+            f"those of {whose}; give that one as the option scan, read with the same option units "
+            "and option photons."
+        )
+    return replace(scan, probe=start.probe, positions_px=start.positions_px)
+
+
+def reported(
+    canvas: Canvas,
+    prepared: PreparedScan,
+    scan: Scan,
+    seconds: Mapping[str, float],
+    backend: BackendName,
+    stages: list[Any],
+    origin: Mapping[str, Any],
+    identity: str,
+) -> Reconstruction:
+    """A canvas in network units as a result in the units of the scan, with its misfit.
+
+    ``identity`` is the fingerprint of the scan as it was given.
+    """
+    result = Reconstruction(
+        object=canvas.object * np.complex64(prepared.object_scale),
+        origin_px=canvas.origin_px,
+        weight=canvas.weight,
+        probe=scan.probe,
+        positions_px=scan.positions_px,
+        pixel_size_m=scan.pixel_size_m,
+        energy_eV=scan.energy_eV,
+        distance_m=scan.distance_m,
+        propagation=scan.propagation,
+        focus_distance_m=scan.focus_distance_m,
+        losses=canvas.losses,
+        name=scan.name,
+    )
+    start = time.perf_counter()
+    fit = misfit(result, scan)
+    provenance: dict[str, Any] = {
+        **origin,
+        "stages": stages,
+        "scan": {
+            "name": scan.name,
+            "patterns": scan.M,
+            "N": scan.N,
+            **dict(scan.provenance),
+            "fingerprint": identity,
+        },
+        "backend": backend,
+        "versions": package_versions(),
+        "global_scale": fit.scale,
+        "fit": fit.summary(),
+    }
+    return replace(
+        result,
+        object=result.object * np.complex64(fit.scale),
+        provenance=provenance,
+        fit=fit,
+        seconds={**seconds, "misfit": time.perf_counter() - start},
+        backend=backend,
+    )

@@ -1,0 +1,248 @@
+"""The verbs that make a model, independent of backend and command line: train and pretrain."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from ptychopinn.config import Config
+from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.io.models import Bundle, Manifest
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.weights import Weights
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
+from ptychopinn.training import pretraining, run
+from ptychopinn.training.history import metrics_at_best
+from ptychopinn.workflows.listening import Listening, stages_of
+from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
+from ptychopinn.workflows.results import check_scan
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    scans: Scan | Sequence[Scan],
+    config: Config | None = None,
+    *,
+    backend: BackendName | None = None,
+    directory: str | Path | None = None,
+    execution: Execution | None = None,
+    resume: bool = False,
+    start: AnyModel | None = None,
+    probe_check: bool = True,
+    progress: Listening = None,
+) -> Model:
+    """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
+
+    Parameters
+    ----------
+    scans : the scans; all of one N.
+    config : everything that determines the result; the default recipe when not given.
+    backend : who computes; what is installed when not given, PyTorch if both are, and on resuming
+        the one of the run.
+    directory : where checkpoints and logs go; a temporary folder when not given.
+    execution : options of that backend only.
+    resume : continue from the last checkpoint in ``directory``.
+    start : train this model further, ``"pretrained"`` for the one that comes with the package; a
+        new network when not given. The options of its network must be those of ``config``.
+    probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
+        reversed (see :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported.
+    progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
+        every epoch; nothing is shown when not given.
+
+    Raises
+    ------
+    InputError
+        When scans, configuration and probe do not fit together.
+    TrainingError
+        When training collapses, diverges or meets a NaN.
+    """
+    several = isinstance(scans, Sequence) and not isinstance(scans, str)
+    chosen: list[Scan] = [*cast(Any, scans)] if several else [cast(Any, scans)]
+    for scan in chosen:
+        check_scan(scan, config, "train(scans, config)")
+    stages = stages_of(progress, "epoch", "loss")
+    config = complete(Config() if config is None else config, chosen)
+    if resume and backend is None and directory is not None:
+        backend = run.backend_of_run(Path(directory))
+    backend, execution = choose(backend, execution, training=True)
+    xp = get_ops(backend, execution)
+    prepared = [prepare(scan) for scan in chosen]
+    checks = [_check(p, config, probe_check) for p in prepared]
+    parent = None if start is None else open_model(start)
+    weights = None if parent is None else _weights_for(parent, config)
+    begun = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        stages(config.training.epochs) as listener,
+    ):
+        outcome = run.train(
+            xp,
+            prepared,
+            config,
+            Path(temporary if directory is None else directory),
+            resume=resume,
+            start=weights,
+            progress=listener,
+        )
+    seconds = time.perf_counter() - begun
+    assert backend != "numpy"  # choose() has refused it
+    first = prepared[0]
+    manifest = Manifest(
+        backend=backend,
+        config=config.model_dump(mode="json"),
+        versions=package_versions(),
+        seed=config.training.seed,
+        statistics={
+            "N": first.scan.N,
+            "patterns": sum(scan.M for scan in chosen),
+            "mean_counts": first.counts,
+            "input_scale": first.input_scale,
+            "probe_residual": checks[0].residual,
+            "probe_residual_expected": checks[0].expected,
+            "scans": [scan.name for scan in chosen],
+            "scan_fingerprints": [p.fingerprint for p in prepared],
+            "further_trained": parent is not None,
+            **_lineage(parent),
+        },
+        metrics=dict(metrics_at_best(outcome.history)),
+    )
+    bundle = Bundle(manifest, outcome.weights, outcome.probe)
+    return Model(bundle, outcome.history, seconds, outcome.stopped_by)
+
+
+def pretrain(
+    config: Config,
+    scans: int,
+    *,
+    backend: BackendName | None = None,
+    directory: str | Path | None = None,
+    execution: Execution | None = None,
+    resume: bool = False,
+    start: AnyModel | None = None,
+    progress: Listening = None,
+) -> Model:
+    """Train a canvas network on simulated scans of every kind, with their known objects.
+
+    Each of the ``scans`` is drawn on the fly and seen once (see
+    :mod:`ptychopinn.simulation.variety`). The model serves every backend.
+
+    Parameters
+    ----------
+    config : the network, and how it is optimised; a hundred scans count as an epoch.
+    scans : how many, from the start of the run.
+    backend, execution, resume, start, progress : as in :func:`train`.
+    directory : where checkpoints and logs go; nowhere when not given.
+
+    Raises
+    ------
+    InputError
+        When the architecture is no canvas network, ``start`` is of another one, or there is nothing
+        to resume.
+    TrainingError
+        When the loss is not finite, or the memory does not suffice.
+    """
+    folder = None if directory is None else Path(directory)
+    if resume and backend is None and folder is not None:
+        backend = run.backend_of_run(folder)
+    backend, execution = choose(backend, execution, training=True)
+    parent = None if start is None else open_model(start)
+    weights = None if parent is None else _weights_for(parent, config)
+    begun = time.perf_counter()
+    stages = stages_of(progress, "epoch", "loss")
+    with stages(math.ceil(scans / pretraining.REPORT)) as listener:
+        outcome = pretraining.pretrain(
+            get_ops(backend, execution),
+            config,
+            scans,
+            folder,
+            resume=resume,
+            start=weights,
+            progress=listener,
+        )
+    seconds = time.perf_counter() - begun
+    assert backend != "numpy"  # choose() has refused it
+    manifest = Manifest(
+        backend=backend,
+        config=config.model_dump(mode="json"),
+        versions=package_versions(),
+        seed=config.training.seed,
+        statistics={
+            "simulated_scans": outcome.scans,
+            "parent_weights": outcome.parent,
+            **_lineage(parent),
+        },
+        metrics={name: points[-1][1] for name, points in outcome.history.items() if points},
+    )
+    # Every bundle holds a probe; this network was trained with a new one in every scan.
+    probe = pretraining.drawn_scan(config.training.seed, 0).scan.probe
+    bundle = Bundle(manifest, outcome.weights, probe)
+    return Model(bundle, outcome.history, seconds, outcome.stopped_by)
+
+
+def _lineage(parent: Model | None) -> dict[str, Any]:
+    """What the manifest of a model says of the one that it was trained from, back to the first."""
+    if parent is None:
+        return {}
+    manifest = parent.manifest
+    return {"parent": manifest.model_dump(mode="json", include={"created", "seed", "statistics"})}
+
+
+def _weights_for(model: Model, config: Config) -> Weights:
+    """The weights of a model for a network with these options."""
+    if describe(model.config.model) != describe(config.model):
+        raise InputError(
+            "a model is trained further with its own network, received other options of it; leave "
+            "those out, or leave out the option start."
+        )
+    return model.weights
+
+
+def complete(config: Config, scans: Sequence[Scan]) -> Config:
+    """Fill in what follows from the data (N), and check that the scans belong together."""
+    if not scans:
+        raise InputError("training needs at least one scan, received none; give a scan file.")
+    sizes = sorted({scan.N for scan in scans})
+    if len(sizes) > 1:
+        raise InputError(
+            f"all training scans must have the same N, received {sizes}; crop or bin them alike."
+        )
+    return config.model_copy(update={"model": config.model.for_patterns(sizes[0])})
+
+
+def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
+    result = check_probe(prepared)
+    log.info(
+        "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives "
+        "%.4f",
+        prepared.scan.name,
+        result.residual,
+        result.expected,
+    )
+    turned = better_orientation(prepared, result) if refuse else None
+    if turned is not None:
+        raise InputError(
+            f"the positions must be (y, x) along the axes of the patterns, received those of "
+            f"'{prepared.scan.name}' with which plain physics steps leave a residual of "
+            f"{result.residual:.3g}, and {turned[1]:.3g} with {turned[0]}; correct the positions, "
+            "or train all the same with probe_check=False."
+        )
+    if not result.fits and refuse and not config.training.probe_trainable:
+        raise InputError(
+            f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
+            f"plain "
+            f"physics steps leave a residual of {result.residual:.3f} where photon noise alone "
+            f"gives "
+            f"{result.expected:.3f}; give a better one with the option probe, refine it with "
+            "probe_trainable=True, or train all the same with probe_check=False."
+        )
+    return result

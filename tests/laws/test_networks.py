@@ -1,0 +1,344 @@
+"""Every backend builds exactly the network described; weights go in and out unchanged."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ptychopinn.config import ModelConfig
+from ptychopinn.errors import InputError
+from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
+from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.cnn import RESERVED, ladder, padded_size
+from ptychopinn.networks.registry import describe
+from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.unrolled import CANVAS_CHANNELS
+from ptychopinn.networks.weights import Weights, initial_weights
+
+FRAMEWORKS = {"numpy": "NumpyOps", "torch": "TorchOps", "tensorflow": "TensorflowOps"}
+SIZES = (32, 50, 64, 96, 128)
+BORDERS = {
+    "big": {"probe_big": True, "pad_object": True},
+    "padded": {"probe_big": False, "pad_object": True},
+    "full": {"probe_big": False, "pad_object": False},
+}
+UNROLLED = (
+    ModelConfig(),
+    ModelConfig(iterations=3, width=8, levels=1, momentum=0.0),
+    ModelConfig(iterations=1, width=5, levels=6),
+)
+
+
+def cnn(n: int, gridsize: int = 1, border: str = "big", **options: object) -> ModelConfig:
+    return ModelConfig.model_validate(
+        {"architecture": "cnn", "N": n, "gridsize": gridsize, **BORDERS[border], **options}
+    )
+
+
+SMALL = tuple(
+    cnn(n, gridsize, border, n_filters_scale=0.25)
+    for n, gridsize, border in itertools.product(SIZES, (1, 2, 3), BORDERS)
+)
+SAMPLE = (cnn(32, 2, n_filters_scale=0.25), cnn(50, 1, "full", n_filters_scale=0.25), UNROLLED[1])
+
+
+class Networks:
+    """The networks on the operations of one framework."""
+
+    def __init__(self, framework: str) -> None:
+        module = importlib.import_module(f"ptychopinn.ops.{framework}")
+        self.xp = getattr(module, FRAMEWORKS[framework])()
+        self.framework = framework
+
+    def _built(self, model: ModelConfig, weights: Weights) -> BuiltNetwork:
+        return BuiltNetwork(self.xp, describe(model), weights)
+
+    def round_trip(self, model: ModelConfig, weights: Weights) -> dict[str, NDArray[np.float32]]:
+        network = self._built(model, initial_weights(describe(model), 9))
+        network.import_weights(weights)
+        return network.export_weights()
+
+    def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+        return self._built(model, initial_weights(describe(model), seed)).export_weights()
+
+    def apply(
+        self, model: ModelConfig, weights: Weights, inputs: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        with self.xp.running():
+            given = {name: self.xp.asarray(x.astype(np.float32)) for name, x in inputs.items()}
+            return [self.xp.to_numpy(x) for x in self._built(model, weights)(**given)]
+
+    def random_state(self) -> bytes:
+        """State of the framework's global generator of random numbers."""
+        if self.framework == "torch":
+            import torch
+
+            return bytes(torch.get_rng_state().numpy())
+        return b""
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def networks(request: pytest.FixtureRequest) -> Networks:
+    if request.param != "numpy":
+        pytest.importorskip(request.param)
+    return Networks(request.param)
+
+
+def label(model: ModelConfig) -> str:
+    if model.architecture == "unrolled":
+        return f"unrolled-{model.iterations}-{model.width}-{model.levels}"
+    border = next(k for k, v in BORDERS.items() if v.items() <= model.model_dump().items())
+    return f"cnn-{model.N}-{model.gridsize}-{border}"
+
+
+def random_input(model: ModelConfig, side: int, batch: int = 2) -> dict[str, NDArray[np.float32]]:
+    rng = np.random.default_rng(side)
+    return {
+        name: rng.uniform(0, 1, (batch, channels, side, side)).astype(np.float32)
+        for name, channels in describe(model).inputs.items()
+    }
+
+
+@pytest.mark.parametrize("model", [*SMALL, *UNROLLED], ids=label)
+def test_parameters_are_those_of_the_description(networks: Networks, model: ModelConfig) -> None:
+    weights = networks.initial_weights(model, 0)
+    assert {k: v.shape for k, v in weights.items()} == describe(model).parameter_shapes()
+    assert all(v.dtype == np.float32 and np.isfinite(v).all() for v in weights.values())
+
+
+@pytest.mark.parametrize("model", SMALL, ids=label)
+def test_a_patch_network_returns_modulus_and_phase_of_every_patch(
+    networks: Networks, model: ModelConfig
+) -> None:
+    """Starting at modulus 1 and phase 0, inside and outside of the central half."""
+    assert model.N is not None
+    side, channels = padded_size(model.N), model.gridsize**2
+    weights = networks.initial_weights(model, 0)
+    modulus, phase = networks.apply(model, weights, random_input(model, side, 1))
+    assert modulus.shape == phase.shape == (1, channels, side, side)
+    np.testing.assert_allclose(modulus, 1, atol=1e-3)
+    np.testing.assert_allclose(phase, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "swish", "softplus", "relu"])
+def test_every_amplitude_head_starts_at_one(networks: Networks, activation: str) -> None:
+    model = cnn(32, 1, n_filters_scale=0.25, amp_activation=activation)
+    weights = networks.initial_weights(model, 0)
+    modulus, _ = networks.apply(model, weights, random_input(model, 32))
+    np.testing.assert_allclose(modulus, 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("model", UNROLLED, ids=label)
+def test_the_canvas_network_starts_without_a_correction(
+    networks: Networks, model: ModelConfig
+) -> None:
+    network = describe(model)
+    assert network.inputs == {"canvas": len(CANVAS_CHANNELS)}
+    side = 2 * network.multiple_of
+    weights = networks.initial_weights(model, 0)
+    (out,) = networks.apply(model, weights, random_input(model, side))
+    assert out.shape == (2, 2, side, side)
+    assert not out.any()
+    assert weights["gain"].shape == (model.iterations,)
+    for name in ("step", "momentum", "phase_gain", "damp"):
+        assert weights[name].shape == (model.iterations * model.updates,)
+    np.testing.assert_allclose(weights["momentum"], model.momentum)
+
+
+@pytest.mark.parametrize("model", SAMPLE, ids=label)
+def test_weights_go_in_and_out_unchanged(networks: Networks, model: ModelConfig) -> None:
+    rng = np.random.default_rng(3)
+    weights = {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in describe(model).parameter_shapes().items()
+    }
+    returned = networks.round_trip(model, weights)
+    assert set(returned) == set(weights)
+    assert all(np.array_equal(returned[name], weights[name]) for name in weights)
+
+
+def test_no_parameter_is_idle(networks: Networks) -> None:
+    """Every convolution takes part: a change of any one of them changes the output."""
+    model = cnn(32, 1, n_filters_scale=0.05)
+    rng = np.random.default_rng(4)
+    weights = {
+        name: rng.normal(0, 0.3, shape).astype(np.float32)
+        for name, shape in describe(model).parameter_shapes().items()
+    }
+    inputs = random_input(model, 32)
+    before = networks.apply(model, weights, inputs)
+    for name, value in weights.items():
+        after = networks.apply(model, {**weights, name: value * np.float32(-1.5)}, inputs)
+        assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)), name
+
+
+@pytest.mark.parametrize("model", SAMPLE, ids=label)
+def test_wrong_names_and_shapes_of_weights_are_refused(
+    networks: Networks, model: ModelConfig
+) -> None:
+    weights = networks.initial_weights(model, 0)
+    name = next(k for k in weights if k.endswith(".bias"))
+    without = {k: v for k, v in weights.items() if k != name}
+    for bad in (without, {**weights, "more": np.zeros(1, np.float32)}):
+        with pytest.raises(KeyError, match="names differ"):
+            networks.round_trip(model, bad)
+    # A single number would be broadcast by most frameworks.
+    with pytest.raises(ValueError, match="shapes differ"):
+        networks.round_trip(model, {**weights, name: np.zeros(1, np.float32)})
+
+
+@pytest.mark.parametrize("model", SAMPLE, ids=label)
+def test_initial_weights_depend_on_the_seed_alone(networks: Networks, model: ModelConfig) -> None:
+    state = networks.random_state(), str(np.random.get_state())  # noqa: NPY002 - it must not move
+    one, again, other = (networks.initial_weights(model, seed) for seed in (1, 1, 2))
+    assert (networks.random_state(), str(np.random.get_state())) == state  # noqa: NPY002
+    assert all(np.array_equal(one[name], again[name]) for name in one)
+    assert any(not np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("model", SAMPLE, ids=label)
+def test_a_network_treats_every_image_of_a_batch_alone(
+    networks: Networks, model: ModelConfig
+) -> None:
+    rng = np.random.default_rng(6)
+    weights = {
+        name: rng.normal(0, 0.1, shape).astype(np.float32)
+        for name, shape in describe(model).parameter_shapes().items()
+    }
+    side = 32 if model.architecture == "unrolled" else padded_size(int(model.N or 0))
+    inputs = random_input(model, side, 5)
+    together = networks.apply(model, weights, inputs)
+    alone = networks.apply(model, weights, {k: v[3:4] for k, v in inputs.items()})
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a[3:4], b, rtol=1e-4, atol=1e-5)
+
+
+def vit(config: PatchConfig) -> Network:
+    """Tokens of 8 x 8 pixels, two blocks of attention."""
+    b, c, width = Builder(), config.patterns_per_group, 16
+    x = b.position("places", b.patchify("tokens", "patterns", width, 8))
+    for k in range(2):
+        seen = b.attention(f"attention{k}", b.norm(f"norm{k}_1", x, "layer"), 4)
+        x = b.add(f"sum{k}_1", x, seen)
+        y = b.dense(f"mlp{k}_1", b.norm(f"norm{k}_2", x, "layer"), 2 * width, "gelu")
+        x = b.add(f"sum{k}_2", x, b.learned_scale(f"gain{k}", b.dense(f"mlp{k}_2", y, width)))
+    x = b.unpatchify("pixels", x, 2 * c, 8)
+    modulus = b.activation("modulus", b.channels("first", x, 0, c), "softplus")
+    phase = b.channels("phase", x, c, 2 * c)
+    return Network({"patterns": c}, tuple(b.layers), (modulus, phase), multiple_of=8)
+
+
+def fno(width: int) -> Network:
+    """Two blocks of spectral convolutions, one of them per axis."""
+    b = Builder()
+    x = b.dense("lift", "canvas", width)
+    y = b.add("both0", b.spectral("wave0", x, width, 6), b.dense("local0", x, width))
+    x = b.activation("gelu0", b.norm("norm0", y, "instance"), "gelu")
+    rows, columns = (b.spectral_axis(f"wave1_{a}", x, width, 6, a) for a in ("y", "x"))
+    x = b.add("sum1", x, b.dense("mix1", b.add("both1", rows, columns), width, "gelu"))
+    out = b.dense("out", x, 2)
+    return Network({"canvas": 7}, tuple(b.layers), (out,))
+
+
+@pytest.fixture
+def further() -> Any:
+    """Architectures of this test alone."""
+
+    @architecture
+    class VitConfig(PatchConfig):
+        architecture: Literal["vit"] = "vit"
+
+        def describe(self) -> Network:
+            return vit(self)
+
+    @architecture
+    class FnoConfig(CanvasConfig):
+        architecture: Literal["fno"] = "fno"
+        width: int = 8
+
+        def describe(self) -> Network:
+            return fno(self.width)
+
+    yield
+    for name in ("vit", "fno"):
+        del ModelConfig.kinds[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("vit", (2, 4, 32, 32)), ("fno", (2, 7, 33, 40)), ("fno", (1, 7, 9, 7))]
+)
+def test_networks_of_the_whole_vocabulary_agree(
+    further: None, name: str, shape: tuple[int, ...]
+) -> None:
+    model = ModelConfig(architecture=name, **({"gridsize": 2} if name == "vit" else {}))
+    network = describe(model)
+    assert network.reach() is None
+    weights = initial_weights(network, 5)
+    x = np.random.default_rng(6).normal(size=shape)
+    found = []
+    for framework in FRAMEWORKS:
+        if framework != "numpy":
+            pytest.importorskip(framework)
+        found.append(Networks(framework).apply(model, weights, dict.fromkeys(network.inputs, x)))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert a.shape[2:] == shape[2:] and np.abs(a).max() > 1e-3
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+# --- the description itself ----------------------------------------------------------------------
+
+
+def filters(network: Network, part: str) -> list[int]:
+    """Filters of the first convolution of every block, in order."""
+    return [
+        layer.options["filters"]
+        for layer in network.layers
+        if layer.kind == "conv" and layer.name.startswith(part) and layer.name.endswith("_1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n", "encoder", "decoder"),
+    [
+        (32, [64, 128], [64]),
+        (64, [32, 64, 128], [64, 32]),
+        (128, [16, 32, 64, 128], [64, 32, 16]),
+        (256, [8, 16, 32, 64, 128], [64, 32, 16, 8]),
+    ],
+)
+def test_the_published_filters(n: int, encoder: list[int], decoder: list[int]) -> None:
+    """Two convolutions a block, twice these filters at the default scale."""
+    network = describe(cnn(n))
+    assert filters(network, "encoder") == [2 * f for f in encoder]
+    for part in ("amplitude", "phase"):
+        assert filters(network, part) == [2 * f for f in decoder]
+        second = [layer for layer in network.layers if layer.name.startswith(f"{part}0_2")]
+        assert second[0].options["filters"] == 2 * decoder[0]
+
+
+@pytest.mark.parametrize(("n", "levels"), [(32, 2), (50, 2), (64, 3), (96, 3), (128, 4), (512, 6)])
+def test_the_ladder_ends_at_about_eight_pixels(n: int, levels: int) -> None:
+    assert ladder(n) == levels
+    assert padded_size(n) % 2**levels == 0
+    assert 0 <= padded_size(n) - n < 2**levels
+    assert 8 <= padded_size(n) / 2**levels < 16
+
+
+def test_the_border_has_its_own_four_channels() -> None:
+    shapes = describe(cnn(64)).parameter_shapes()
+    assert shapes["amplitude_head.weight"] == (1, 64 - RESERVED, 3, 3)
+    assert shapes["amplitude_rim_head.weight"] == (1, RESERVED, 3, 3)
+
+
+def test_a_patch_network_needs_its_size_and_a_frame_for_the_border() -> None:
+    with pytest.raises(InputError, match="N=None"):
+        describe(ModelConfig(architecture="cnn"))
+    with pytest.raises(InputError, match="pad_object"):
+        describe(ModelConfig(architecture="cnn", N=32, probe_big=True, pad_object=False))

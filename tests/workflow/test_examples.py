@@ -1,0 +1,42 @@
+"""The scripts in examples/ run as they stand and say that their results fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# Script -> the file that it writes into the folder where it runs.
+WRITES = {
+    "first_picture.py": "first_picture.png",
+    "near_field.py": "near_field.h5",
+    "own_data.py": "own_data.h5",
+    "train_and_compare.py": "model.zip",
+}
+
+
+def run(script: str, folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example_runs(script: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="training and a good speed need a framework")
+    printed = run(script, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [WRITES[script]]
+    assert "poor" not in printed
+    assert "nan" not in printed
+
+
+def test_the_first_picture_of_a_measured_scan(star: Path, tmp_path: Path) -> None:
+    run("first_picture.py", tmp_path, str(star), "star.png")
+    assert (tmp_path / "star.png").stat().st_size > 10_000

@@ -1,0 +1,272 @@
+"""Commands that are refused, fail, are killed or meet each other lose nothing of what was there."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_commands import (
+    BACKENDS,
+    UNROLLED,
+    backend_flags,
+    check_sentence,
+    files,
+    finished,
+    infer,
+    process,
+    read_json,
+    same_weights,
+    train,
+)
+
+from ptychopinn.cli import run
+from ptychopinn.io import load_scan
+from ptychopinn.io.models import load_bundle
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+QUICK = [*UNROLLED, "--n-groups", "2", "--epochs", "1"]
+SIMULATE = ["--patterns", "36", "--N", "32", "--seed", "3"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def limited(size: int) -> Callable[[], None]:
+    """No file of the process may become larger: a full disk that needs no rights."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+@pytest.fixture(scope="module")
+def model(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "m"
+    assert train(scans / "a.h5", folder, *QUICK) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(model: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copied"
+    shutil.copytree(model, folder)
+    return folder
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 60 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+def test_simulating_on_a_full_disk(full_disk: Path) -> None:
+    code, out, err = finished(process("simulate", full_disk / "y.h5", *SIMULATE))
+    assert code == 2 and out == ""
+    check_sentence(err, "No space left", "y.h5")
+    assert files(full_disk) == set()
+
+
+def test_replacing_a_scan_on_a_full_disk(full_disk: Path) -> None:
+    few = ["--patterns", "4", "--N", "32"]
+    assert run(["simulate", str(full_disk / "y.h5"), *few]) == 0
+    before = content(full_disk)
+    for extra in ([], ["--preview", full_disk / "y.png"]):
+        chosen = SIMULATE if not extra else few
+        command = process("simulate", full_disk / "y.h5", *chosen, *extra, "--force")
+        code, out, err = finished(command)
+        assert code == 2 and out == ""
+        check_sentence(err, "No space left")
+        assert content(full_disk) == before
+
+
+@pytest.mark.parametrize("size", [0, 2000, 50_000])
+def test_results_on_a_full_disk(size: int, model: Path, scans: Path, tmp_path: Path) -> None:
+    """Arrays, pictures, tables and the log, whatever comes first."""
+    result = tmp_path / "r"
+    assert infer(model, scans / "b.h5", result) == 0
+    truth = ["evaluate", result, "--truth", scans / "b.h5"]
+    assert run([str(part) for part in truth]) == 0
+    before = content(result)
+    flags = backend_flags("pytorch")
+    for arguments in (["infer", model, scans / "a.h5", "-o", result, *flags], truth):
+        command = process(*arguments, "--force", preexec_fn=limited(size))
+        code, out, err = finished(command)
+        assert code == 2 and out == ""
+        assert "Traceback" not in err and "Logging error" not in err and "File too large" in err
+        assert content(result) == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_path: Path) -> None:
+    before = content(copied)
+    for size, folder in ((500, copied), (20_000, copied), (20_000, tmp_path / "new")):
+        options = ["-o", folder, *QUICK, "--seed", "9", *backend_flags(backend)]
+        options += ["--force"] if folder == copied else []
+        command = process("train", scans / "a.h5", *options, preexec_fn=limited(size))
+        code, out, err = finished(command)
+        assert code == 2 and out == "", err
+        assert "Traceback" not in err and "Logging error" not in err and "File too large" in err
+        assert content(copied) == before
+    assert not (tmp_path / "new/wts.h5.zip").exists()
+
+
+# --- refused, failed, killed ----------------------------------------------------------------------
+
+
+def test_refused_training_keeps_the_earlier_run(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused late: only when the subsets are drawn it shows that there are too few patterns."""
+    assert run(["simulate", str(tmp_path / "few.h5"), *SIMULATE]) == 0
+    before = content(copied)
+    capsys.readouterr()
+    assert train(tmp_path / "few.h5", copied, "--force") == 2
+    check_sentence(capsys.readouterr().err)
+    assert content(copied) == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_killed_replacement_keeps_the_earlier_run_and_is_resumed(
+    backend: str, copied: Path, scans: Path, tmp_path: Path
+) -> None:
+    options = [*UNROLLED, "--n-groups", 12, "--epochs", 3, "--seed", 8]
+    assert train(scans / "a.h5", tmp_path / "whole", *options, backend=backend) == 0
+    before = content(copied)
+    flags = [*options, *backend_flags(backend), "--force"]
+    command = process("train", scans / "a.h5", "-o", copied, *flags)
+    wait_for(command, copied / ".ptychopinn-unfinished/checkpoints/last.ckpt")
+    # Nobody else comes in between.
+    assert train(scans / "a.h5", copied, "--resume") == 2
+    command.kill()
+    finished(command)
+    after = content(copied)
+    assert {name: after[name] for name in before} == before
+    assert train(scans / "a.h5", copied, "--resume", backend=backend) == 0
+    assert same_weights(copied, tmp_path / "whole")
+    assert files(copied) == files(tmp_path / "whole")
+    assert read_json(copied / "config.json")["training"]["seed"] == 8
+
+
+def wait_for(command: subprocess.Popen[str], path: Path) -> None:
+    """Until the file exists; the command must be running then."""
+    end = time.monotonic() + 300
+    while not path.exists():
+        assert command.poll() is None, finished(command)
+        if time.monotonic() > end:
+            command.kill()
+            pytest.fail(f"no {path.name} after 300 s")
+        time.sleep(0.01)
+
+
+def test_interrupted_replacement_takes_the_place(copied: Path, scans: Path) -> None:
+    """Ctrl-C saves what there is, here too."""
+    flags = [*UNROLLED, "--epochs", 1000, "--seed", 8, *backend_flags("pytorch"), "--force"]
+    command = process("train", scans / "a.h5", "-o", copied, *flags, start_new_session=True)
+    wait_for(command, copied / ".ptychopinn-unfinished/checkpoints/last.ckpt")
+    command.send_signal(signal.SIGINT)
+    code, out, err = finished(command)
+    assert code == 130 and out.startswith("stopped early"), err
+    assert load_bundle(copied).manifest.seed == 8
+    assert not (copied / ".ptychopinn-unfinished").exists()
+
+
+def test_what_a_killed_command_left_is_swept(scans: Path, tmp_path: Path) -> None:
+    result = tmp_path / "r"
+    stale = result / ".ptychopinn-new-0123456789ab"
+    stale.mkdir(parents=True)
+    (stale / "reconstruction.h5").write_text("half")
+    (result / ".ptychopinn-new-0123456789ab.h5").write_text("half")
+    (result / ".ptychopinn-lock").write_text("")
+    assert run(["reconstruct", str(scans / "a.h5"), "-o", str(result), "--quiet"]) in (0, 3)
+    assert not [name for name in os.listdir(result) if name.startswith(".")]  # noqa: PTH208
+
+
+# --- two at once ----------------------------------------------------------------------------------
+
+
+def test_of_two_trainings_in_one_folder_one_is_refused(scans: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    flags = [*QUICK, *backend_flags("pytorch")]
+    commands = [process("train", scans / f"{name}.h5", "-o", folder, *flags) for name in "ab"]
+    done = [finished(command) for command in commands]
+    codes = [code for code, _, _ in done]
+    assert sorted(codes) == [0, 2], done
+    check_sentence(done[codes.index(2)][2].splitlines()[-1] + "\n")
+    scan = read_json(folder / "run.json")["scans"][0]
+    assert scan.endswith(f"{'ab'[codes.index(0)]}.h5")
+    assert load_bundle(folder).manifest.statistics["scans"] == [load_scan(scan).name]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_command_waits_for_no_other(
+    force: bool, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While one trains, every command that writes into the folder is refused."""
+    folder = tmp_path / "m"
+    flags = [*UNROLLED, "--epochs", 1000, *backend_flags("pytorch")]
+    command = process("train", scans / "a.h5", "-o", folder, *flags)
+    try:
+        wait_for(command, folder / "checkpoints/last.ckpt")
+        more: list[Any] = ["--force"] if force else []
+        for arguments in (
+            ["train", scans / "a.h5", *QUICK],
+            ["reconstruct", scans / "a.h5"],
+            ["compare", scans / "a.h5"],
+            ["pretrain", "--scans", "1"],
+        ):
+            given = [*arguments, "-o", folder, *more]
+            capsys.readouterr()
+            assert run([str(part) for part in given]) == 2
+            check_sentence(capsys.readouterr().err)
+    finally:
+        command.kill()
+        finished(command)
+
+
+# --- no name --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "{a}", "-o", ""],
+        ["infer", "pretrained", "{a}", "-o", ""],
+        ["reconstruct", "{a}", "-o", " "],
+        ["refine", "{a}", "--output", ""],
+        ["compare", "{a}", "--output="],
+        ["pretrain", "-o", ""],
+        ["evaluate", "{a}", "--truth", "{a}", "-o", ""],
+        ["convert", "{a}", ""],
+        ["simulate", ""],
+        ["simulate", "x.h5", "--preview", ""],
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    arguments: list[str], scans: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([part.format(a=scans / "a.h5") for part in arguments]) == 2
+    check_sentence(capsys.readouterr().err, "empty", "name")
