@@ -102,8 +102,8 @@ def _check_version(path: Path, version: Any) -> None:
     if version == FORMAT_VERSION:
         return
     raise InputError(
-        f"{_WHAT} must have the format version {FORMAT_VERSION}, received {shown(version)} in '{path}', "
-        "which another version of this program wrote; go on with that one, or start a new run."
+        f"{_WHAT} must have the format version {FORMAT_VERSION}, received {shown(version)} in "
+        f"'{path}', which another version of this program wrote; go on with that one, or start a new run."
     )
 
 
