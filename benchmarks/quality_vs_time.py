@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ptychopinn as pp
 from common import Clock, arguments, l9, peak_rss_gib, report
-from ptychopinn.report.figures import save_evaluation, save_phase
+from ptychopinn.report.page import save_evaluation
+from ptychopinn.report.pictures import save_phase
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import sys
 
 import ptychopinn as pp
 from common import Clock, arguments, peak_rss_gib, report
-from ptychopinn.report.figures import save_amplitude, save_phase
+from ptychopinn.report.pictures import save_amplitude, save_phase
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from common import arguments, report
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import mean_counts
 from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.report.figures import save_comparison
+from ptychopinn.report.pictures import save_comparison
 
 CASES = {
     "lines 1e9": ("lines", 1e9),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ptychopinn.report.figures import _phase_colours, _view
 from skimage.io import imread
 
 from oracle.forward import intensities
@@ -16,14 +17,9 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
-from ptychopinn.report.figures import (
-    _phase_colours,
-    _view,
-    save_amplitude,
-    save_evaluation,
-    save_loss_curve,
-    save_phase,
-)
+from ptychopinn.report.curves import save_loss_curve
+from ptychopinn.report.page import save_evaluation
+from ptychopinn.report.pictures import save_amplitude, save_phase
 
 RED = (0xB3, 0x26, 0x1E)
 GREY = (0x9A, 0x9A, 0x9A)

@@ -49,11 +49,8 @@ config = pp.Config(
     data={"n_groups": 2, "subscan_patterns": 20},
     training={"epochs": 1},
 )
-try:
-    pp.train(scan, config, execution=pp.TorchExecution(num_workers=2, threads=1))
-except pp.InputError as error:
-    print("refused", error)
-    raise SystemExit(2)
+model = pp.train(scan, config, execution=pp.TorchExecution(num_workers=2, threads=1))
+print("trained", len(model.history["train_loss"]))
 """
 
 
@@ -82,10 +79,7 @@ def test_a_fork_of_a_process_that_has_computed_is_refused(backend: str, tmp_path
 def test_a_script_without_a_guard_does_not_hang(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     done = script(UNGUARDED, tmp_path)
-    assert done.returncode == 2, done.stderr
-    sentences = done.stdout.splitlines()
-    assert all("if __name__ == '__main__'" in line for line in sentences)
-    assert "worker process ended with the code 2" in sentences[-1]
+    assert (done.returncode, done.stdout) == (0, "trained 1\n"), done.stderr
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

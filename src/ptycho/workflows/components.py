@@ -118,7 +118,8 @@ def save_outputs(
 ) -> None:
     """Write ``reconstructed_amplitude.png``, ``reconstructed_phase.png``, the result in HDF5 and
     the loss curve into a folder; pictures of a training without test scan are left out."""
-    from ptychopinn.report.figures import save_amplitude, save_loss_curve, save_phase
+    from ptychopinn.report.curves import save_loss_curve
+    from ptychopinn.report.pictures import save_amplitude, save_phase
 
     folder = Path(output_prefix)
     with told(LOGGER):

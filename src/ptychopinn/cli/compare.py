@@ -73,7 +73,7 @@ def command(
     from ptychopinn.workflows.compare import compare, parse_method, pictures
 
     load_matplotlib()
-    from ptychopinn.report.figures import save_comparison
+    from ptychopinn.report.pictures import save_comparison
     from ptychopinn.workflows.verbs import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)

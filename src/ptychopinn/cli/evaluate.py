@@ -85,7 +85,7 @@ def command(
     from ptychopinn.report.importing import load_matplotlib
 
     load_matplotlib()
-    from ptychopinn.report.figures import save_evaluation
+    from ptychopinn.report.page import save_evaluation
 
     content = plain(evaluation.to_json()) | {
         "result": str(result.absolute()),

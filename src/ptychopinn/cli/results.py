@@ -60,7 +60,7 @@ def write_result(
     from ptychopinn.report.importing import load_matplotlib
 
     load_matplotlib()
-    from ptychopinn.report.figures import save_amplitude, save_phase, save_uncertainty
+    from ptychopinn.report.pictures import save_amplitude, save_phase, save_uncertainty
     from ptychopinn.workflows.verbs import package_versions
 
     fit = result.fit

@@ -127,7 +127,7 @@ def written_run(
     from ptychopinn.report.importing import load_matplotlib
 
     load_matplotlib()
-    from ptychopinn.report.figures import save_loss_curve
+    from ptychopinn.report.curves import save_loss_curve
     from ptychopinn.workflows.model import package_versions
 
     console = stderr()

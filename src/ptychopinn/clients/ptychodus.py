@@ -1,7 +1,7 @@
 """Scans as ptychodus hands them over, and results as it takes them back.
 
 ptychodus gives arrays or a folder: positions in pixels of the object, counted from the middle of
-the patch (see :mod:`ptychopinn.io.record`), photon counts, a probe of any scale. It stamps whatever
+the patch (see :mod:`ptychopinn.io.record_scan`), photon counts, a probe of any scale. It stamps whatever
 comes back with the pixel size and the centre of the *input* object, so the canvas must have that
 object's shape, or at least its middle.
 """
@@ -26,7 +26,8 @@ from ptychopinn.io.base import ReadOptions
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.ptychodus_product import stack
 from ptychopinn.io.ptychodus_scan import DIFFRACTION, check_patterns
-from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields
+from ptychopinn.io.record import METADATA, Patterns, Product, Record
+from ptychopinn.io.record_scan import scan_fields
 from ptychopinn.training.plan import subscan_size
 
 

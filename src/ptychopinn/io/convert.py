@@ -26,16 +26,8 @@ from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, Units, signature
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.probes import read_probe
-from ptychopinn.io.record import (
-    SCAN_KEEPS,
-    Product,
-    Record,
-    consecutive,
-    lost,
-    pixel_known,
-    record_of_fields,
-    scan_fields,
-)
+from ptychopinn.io.record import Product, Record, lost, pixel_known
+from ptychopinn.io.record_scan import SCAN_KEEPS, consecutive, record_of_fields, scan_fields
 from ptychopinn.io.scans import checked_scan, read_fields
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]

@@ -26,14 +26,8 @@ from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.record import (
-    METADATA,
-    Patterns,
-    Record,
-    conjugate_pixel_m,
-    contents,
-    scan_fields,
-)
+from ptychopinn.io.record import METADATA, Patterns, Record, conjugate_pixel_m, contents
+from ptychopinn.io.record_scan import scan_fields
 
 NAME = "cxi"
 DESCRIPTION = "CXI 1.6 (/entry_1)"

@@ -22,7 +22,8 @@ from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signatur
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.reading import kind_of
-from ptychopinn.io.record import METADATA, Patterns, Product, Record, scan_fields, wavelength_m
+from ptychopinn.io.record import METADATA, Patterns, Product, Record, wavelength_m
+from ptychopinn.io.record_scan import scan_fields
 
 NAME = "fold_slice"
 DESCRIPTION = "fold_slice or PtychoFM pair *_dp.hdf5 and *_para.hdf5"

@@ -32,7 +32,8 @@ from ptychopinn.io.counts import to_counts
 from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.reading import parse_json
-from ptychopinn.io.record import Record, conjugate_pixel_m, thin_object, to_pixels
+from ptychopinn.io.record import Record, conjugate_pixel_m
+from ptychopinn.io.record_scan import thin_object, to_pixels
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"

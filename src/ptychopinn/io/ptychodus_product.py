@@ -19,7 +19,8 @@ from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signatur
 from ptychopinn.io.hdf5 import Reader, finite, holds, reading, to_text
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.npz_members import Archive, is_archive
-from ptychopinn.io.record import ALL, METADATA, Product, Record, scan_fields
+from ptychopinn.io.record import ALL, METADATA, Product, Record
+from ptychopinn.io.record_scan import scan_fields
 
 NAME = "product"
 DESCRIPTION = "ptychodus product.h5 or product.npz"

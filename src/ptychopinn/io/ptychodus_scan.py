@@ -19,7 +19,8 @@ from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.reading import kind_of
-from ptychopinn.io.record import ALL, Patterns, Record, scan_fields
+from ptychopinn.io.record import ALL, Patterns, Record
+from ptychopinn.io.record_scan import scan_fields
 
 NAME = "ptychodus"
 DESCRIPTION = "ptychodus diffraction.h5 with product.h5 beside it, or their folder"

@@ -17,13 +17,8 @@ from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import holds, reading
 from ptychopinn.io.hdf5_writer import writing
-from ptychopinn.io.record import (
-    METADATA,
-    Patterns,
-    Record,
-    conjugate_pixel_m,
-    scan_fields,
-)
+from ptychopinn.io.record import METADATA, Patterns, Record, conjugate_pixel_m
+from ptychopinn.io.record_scan import scan_fields
 
 NAME = "ptychodus-training"
 DESCRIPTION = "ptychodus training data in HDF5 (patterns, probe_position_x_px)"

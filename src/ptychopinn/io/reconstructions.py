@@ -15,7 +15,8 @@ from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.hdf5 import Reader, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.reading import kind_of, parse_json
-from ptychopinn.io.record import Product, pixel_known, square_pixel, to_pixels
+from ptychopinn.io.record import Product, pixel_known
+from ptychopinn.io.record_scan import square_pixel, to_pixels
 from ptychopinn.physics.geometry import footprint
 
 RESULT_FILE = "reconstruction.h5"
@@ -49,7 +50,7 @@ def save_reconstruction(result: Reconstruction, path: str | Path, force: bool = 
 def _write(result: Reconstruction, file: NewFile) -> None:
     pixel = 1.0 if result.pixel_size_m is None else float(result.pixel_size_m)
     # Where the middle of the canvas is in metres: ptychodus' column of the middle of a patch,
-    # (x_m - center_x_m)/pixel + (W-1)/2, is then x_px - origin_px - 1/2 (see io/record.py).
+    # (x_m - center_x_m)/pixel + (W-1)/2, is then x_px - origin_px - 1/2 (see io/record_scan.py).
     center_y, center_x = (result.origin_px + np.array(result.object.shape) / 2) * pixel
     photons = float((np.abs(result.probe).astype(np.float64) ** 2).sum())
     comments = "Reconstructed with PtychoPINN."

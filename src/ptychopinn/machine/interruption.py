@@ -155,9 +155,3 @@ def check_interrupted() -> None:
     handler = _of_the_command()
     if handler is not None and handler.signal is not None:
         raise Interrupted(handler.signal)
-
-
-def ignore_signals(_: int = 0) -> None:
-    """For worker processes: signals to the whole process group concern the main process only."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)

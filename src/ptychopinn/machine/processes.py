@@ -8,41 +8,15 @@ import os
 
 from ptychopinn.errors import InputError
 
-_UNGUARDED = (
-    "a script must begin its work below if __name__ == '__main__' where processes are started that "
-    "load it again, received one {}; move the work there{}."
-)
-
-
-def check_workers() -> None:
-    """Check that worker processes can be started, by starting one that does nothing.
-
-    A script that begins its work while a worker loads it makes that worker fail, and whoever hands
-    it large data would wait for ever.
-
-    Raises
-    ------
-    InputError
-        When it fails.
-    """
-    _check_loaded()
-    if multiprocessing.get_start_method() == "fork":
-        return
-    worker = multiprocessing.Process(target=_nothing)
-    worker.start()
-    worker.join()
-    if worker.exitcode != 0:
-        received = f"whose first worker process ended with the code {worker.exitcode}"
-        raise InputError(_UNGUARDED.format(received, ", or use num_workers=0"))
-
-
-def _nothing() -> None: ...
-
 
 def _check_loaded() -> None:
     # multiprocessing itself refuses to start a process while this is set.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise InputError(_UNGUARDED.format("that computes while such a process loads it", ""))
+        raise InputError(
+            "a script must begin its work below if __name__ == '__main__' where processes are "
+            "started that load it again, received one that computes while such a process loads it; "
+            "move the work there."
+        )
 
 
 class FirstUse:

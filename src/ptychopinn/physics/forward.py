@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.geometry import places, split_positions
+from ptychopinn.physics.geometry import places
 from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
 
 FAR_FIELD = FarField()
@@ -60,15 +60,10 @@ def pattern_batch(
     return PatternBatch(
         amplitudes=amplitudes,
         fraction=fraction,
-        places=xp.call(_places, where_array(xp, where.corner), n, shape[1]),
-        centre=where_array(xp, where.centre),
+        places=xp.call(_places, xp.asarray(where.corner), n, shape[1]),
+        centre=xp.asarray(where.centre),
         probes=None if probe is None else xp.call(illumination, probe, fraction),
     )
-
-
-def where_array(xp: Ops, index: NDArray[np.int64]) -> Array:
-    """Pixel numbers as an array of the framework."""
-    return xp.asarray(np.ascontiguousarray(index))
 
 
 def _places(xp: Ops, corner: Array, n: Any, width: Any) -> Array:
@@ -177,9 +172,3 @@ def vacuum_pattern(probe: NDArray[Any], propagator: Propagator = FAR_FIELD) -> N
     middle = np.array([[n // 2, n // 2]], np.float64)
     ((_, found),) = predict(NumpyOps(), ones, probe, middle, (0, 0), propagator)
     return np.asarray(found[0])
-
-
-def check_on_canvas(positions_px: NDArray[Any], n: int, shape: Any, origin_px: Any) -> bool:
-    """Whether every patch lies on the canvas (H, W)."""
-    corner, _ = split_positions(positions_px, n, origin_px)
-    return bool((corner >= 0).all() and (corner + n <= np.asarray(shape)).all())

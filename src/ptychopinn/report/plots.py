@@ -1,4 +1,4 @@
-"""A result as a figure to look at; :mod:`ptychopinn.report.figures` writes files."""
+"""A result as a figure to look at; the other modules of this room write files."""
 
 from __future__ import annotations
 

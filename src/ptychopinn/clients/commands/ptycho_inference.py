@@ -125,7 +125,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         return code
     if limits != (None, None):
         from ptychopinn.io.reconstructions import load_reconstruction
-        from ptychopinn.report.figures import save_phase
+        from ptychopinn.report.pictures import save_phase
 
         result = load_reconstruction(output)
         poor = result.provenance["fit"]["verdict"] == "poor"
@@ -141,7 +141,7 @@ def _compare(output: Path, source: Path) -> None:
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io import load_scan
     from ptychopinn.io.reconstructions import load_reconstruction
-    from ptychopinn.report.figures import save_evaluation
+    from ptychopinn.report.page import save_evaluation
 
     scan = load_scan(source)
     if scan.object is None:

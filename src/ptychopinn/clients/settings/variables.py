@@ -1,0 +1,62 @@
+"""Environment variables: what a client that lacks an option can be given all the same."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from ptychopinn.config import ModelConfig
+from ptychopinn.errors import InputError
+from ptychopinn.io.config_file import read_config_file
+from ptychopinn.ops.selector import BackendName
+
+ARCHITECTURE_VARIABLE = "PTYCHOPINN_ARCHITECTURE"
+BACKEND_VARIABLE = "PTYCHOPINN_BACKEND"
+CONFIG_VARIABLE = "PTYCHOPINN_CONFIG"
+START_VARIABLE = "PTYCHOPINN_START"
+
+
+def backend_name(asked: Any = None) -> BackendName | None:
+    """The backend asked for, or that of the environment; None leaves the choice to what is
+    installed.
+
+    Raises
+    ------
+    InputError
+        For any other name.
+    """
+    name = asked or os.environ.get(BACKEND_VARIABLE)
+    if not name:
+        return None
+    if name not in get_args(BackendName):
+        raise InputError(
+            f"the backend must be one of {', '.join(get_args(BackendName))}, received '{name}'; "
+            f"correct --backend or {BACKEND_VARIABLE}."
+        )
+    return cast(BackendName, name)
+
+
+def environment(default: str) -> tuple[str, dict[str, Any]]:
+    """What the environment says: the architecture, and a configuration that takes precedence.
+
+    Raises
+    ------
+    InputError
+        For an unknown architecture or a file that cannot be read.
+    """
+    name = os.environ.get(ARCHITECTURE_VARIABLE, default) or default
+    if name not in ModelConfig.kinds:
+        raise InputError(
+            f"{ARCHITECTURE_VARIABLE} must be one of {', '.join(ModelConfig.kinds)}, received "
+            f"'{name}'; correct the environment variable."
+        )
+    file = os.environ.get(CONFIG_VARIABLE)
+    further = read_config_file(Path(file)) if file else {}
+    return name, further
+
+
+def starting_model() -> str | None:
+    """The model that training starts from, as the environment says: a bundle, the word pretrained,
+    or None for a new network."""
+    return os.environ.get(START_VARIABLE) or None

@@ -1,0 +1,177 @@
+"""One PNG page about an evaluation: pictures, curves and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+
+from ptychopinn.evaluation import Evaluation
+from ptychopinn.report.drawing import (
+    INK,
+    add_colour_bar,
+    display_limits,
+    new_figure,
+    phase_colours,
+    set_title,
+    show_image,
+    without_frame,
+    write,
+)
+
+
+def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
+    """One page: pictures (with the truth and the error where it is known), curves and numbers."""
+    images, fit = evaluation.images, evaluation.misfit
+    with_truth = "truth_amplitude" in images
+    rows = (2 if with_truth else 1) + (1 if fit is not None else 0)
+    figure = new_figure((15.5, 3.9 * rows + 0.6))
+    banner = None
+    if evaluation.verdict == "poor" and fit is not None:
+        banner = (
+            f"POOR FIT: the residual of {fit.residual:.3f} exceeds the {fit.expected:.3f} that "
+            "photon noise explains"
+        )
+    set_title(figure, evaluation.name, banner)
+    grid = figure.add_gridspec(rows, 4, width_ratios=(1, 1, 1, 1.15))
+    if with_truth:
+        pictures = _rows(evaluation)
+        for row, (name, unit, error_unit, limits, cmap, error_bound) in enumerate(pictures):
+            panels = (
+                (f"True {name}", images[f"truth_{name}"], cmap, *limits, unit),
+                (f"Reconstructed {name}", images[name], cmap, *limits, unit),
+                (f"Error of the {name}", images[f"{name}_error"], "RdBu_r", -error_bound,
+                 error_bound, error_unit),
+            )  # fmt: skip
+            for column, (title, image, colours, low, high, bar) in enumerate(panels):
+                axes = figure.add_subplot(grid[row, column])
+                show_image(axes, np.ma.masked_invalid(image), colours, low, high, bar)
+                axes.set_title(title)
+                axes.set_xticks([])
+                axes.set_yticks([])
+        _ring_curve(figure.add_subplot(grid[0, 3]), evaluation)
+        _numbers(figure.add_subplot(grid[1, 3]), evaluation)
+    else:
+        amplitude = np.ma.masked_invalid(images["amplitude"])
+        phase = np.ma.masked_invalid(images["phase"])
+        colours, bound = phase_colours(phase)
+        axes = figure.add_subplot(grid[0, 0])
+        show_image(axes, amplitude, "viridis", *display_limits(amplitude), "")
+        axes.set_title("Reconstructed amplitude")
+        other = figure.add_subplot(grid[0, 1])
+        show_image(other, phase, colours, -bound, bound, "rad")
+        other.set_title("Reconstructed phase")
+        for panel in (axes, other):
+            panel.set_xticks([])
+            panel.set_yticks([])
+        _numbers(figure.add_subplot(grid[0, 2:]), evaluation, right=0.6)
+    if fit is not None:
+        measured, model = fit.measured_mean, fit.model_mean
+        peak = float(max(np.nanmax(measured), np.nanmax(model)))
+        high = float(np.log10(1 + peak))
+        for column, (title, pattern) in enumerate(
+            (("Mean measured pattern", measured), ("Mean modelled pattern", model))
+        ):
+            axes = figure.add_subplot(grid[rows - 1, column])
+            shown = np.ma.masked_invalid(np.log10(1 + pattern))
+            show_image(axes, shown, "inferno", 0, high, "log10(1 + counts)")
+            axes.set_title(title)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        _residual_map(figure.add_subplot(grid[rows - 1, 2]), evaluation)
+        _residual_histogram(figure.add_subplot(grid[rows - 1, 3]), evaluation)
+    write(figure, path)
+
+
+def _rows(
+    evaluation: Evaluation,
+) -> list[tuple[str, str, str, tuple[float, float], str | Colormap, float]]:
+    """Name, units, limits, colours and error limit of the amplitude row and of the phase row."""
+    images = evaluation.images
+    rows: list[tuple[str, str, str, tuple[float, float], str | Colormap, float]] = []
+    for name, unit, cmap in (("amplitude", "", "viridis"), ("phase", "rad", "viridis")):
+        truth = np.ma.masked_invalid(images[f"truth_{name}"])
+        error = np.abs(images[f"{name}_error"])
+        bound = max(float(np.nanpercentile(error, 99.5)), 1e-6)
+        rows.append((name, unit, unit, display_limits(truth, 0.0), cmap, bound))
+    return rows
+
+
+def _ring_curve(axes: Axes, evaluation: Evaluation) -> None:
+    frc = evaluation.frc
+    if frc is None:
+        axes.set_axis_off()
+        return
+    axes.plot(frc.frequency, frc.correlation, color="C0", label="FRC")
+    axes.plot(frc.frequency[1:], frc.half_bit[1:], color="C1", ls="--", label="1/2 bit")
+    axes.axhline(frc.fixed, color="C2", ls=":", label=f"{frc.fixed:g}")
+    for crossing, colour in ((frc.half_bit_crossing, "C1"), (frc.fixed_crossing, "C2")):
+        if crossing is not None:
+            axes.axvline(crossing, color=colour, lw=0.8, alpha=0.7)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(min(-0.05, float(frc.correlation.min()) - 0.02), 1.05)
+    axes.set_xlabel("spatial frequency / Nyquist")
+    axes.set_title("Fourier ring correlation with the truth")
+    axes.legend(frameon=False, fontsize=9)
+    axes.grid(alpha=0.25)
+    without_frame(axes)
+
+
+def _numbers(axes: Axes, evaluation: Evaluation, right: float = 0.98) -> None:
+    """The numbers as two columns: words, and values that end at ``right``."""
+    axes.set_axis_off()
+    rows = evaluation.rows()
+    if evaluation.verdict is not None:
+        rows.append(("fit of the patterns", evaluation.verdict))
+    step = min(0.075, 1.0 / max(len(rows), 1))
+    size = 9.5 if step > 0.05 else 8.0
+    for number, (words, value) in enumerate(rows):
+        height = 1 - (number + 0.5) * step
+        axes.text(0.02, height, words, transform=axes.transAxes, fontsize=size, color=INK)
+        axes.text(
+            right,
+            height,
+            value,
+            transform=axes.transAxes,
+            fontsize=size,
+            color=INK,
+            ha="right",
+            fontweight="bold",
+        )
+
+
+def _residual_map(axes: Axes, evaluation: Evaluation) -> None:
+    fit = evaluation.misfit
+    assert fit is not None
+    y, x = fit.positions_px.T
+    good = np.isfinite(fit.per_pattern)
+    low, high = display_limits(np.ma.masked_invalid(fit.per_pattern), 1.0)
+    # About as large as the mean distance of two positions on the printed panel.
+    size = float(np.clip(3e4 / max(len(x), 1), 1.5, 60.0))
+    dots = axes.scatter(
+        x[good], y[good], c=fit.per_pattern[good], s=size, cmap="magma_r", vmin=low, vmax=high
+    )
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    axes.set_title("Residual of each pattern")
+    axes.set_xlabel("x [px]")
+    axes.set_ylabel("y [px]")
+    bar = add_colour_bar(axes, dots)
+    bar.ax.tick_params(labelsize=9, colors=INK)
+    without_frame(axes)
+
+
+def _residual_histogram(axes: Axes, evaluation: Evaluation) -> None:
+    fit = evaluation.misfit
+    assert fit is not None
+    values = fit.per_pattern[np.isfinite(fit.per_pattern)]
+    axes.hist(values, bins=min(60, max(5, len(values) // 8)), color="C0", alpha=0.8)
+    axes.axvline(fit.residual, color=INK, label=f"all patterns: {fit.residual:.4f}")
+    axes.axvline(fit.expected, color="C2", ls="--", label=f"photon noise: {fit.expected:.4f}")
+    axes.set_xlabel("residual")
+    axes.set_ylabel("patterns")
+    axes.set_title("Distribution of the residuals")
+    axes.legend(frameon=False, fontsize=9)
+    without_frame(axes)
