@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -53,9 +52,11 @@ def network(scan: pp.Scan, backend: str) -> float:
     """Wall seconds of the network alone, from the loaded scan to the object."""
     # Earlier versions give the times from a verb of its own.
     places = ("ptychopinn.workflows.verbs", "ptychopinn.workflows")
-    with suppress(ImportError):
-        return timed(find("reconstruct_with_report", *places), scan, backend)
-    return timed(pp.reconstruct, scan, backend)
+    try:
+        verb = find("reconstruct_with_report", *places)
+    except ImportError:
+        verb = pp.reconstruct
+    return timed(verb, scan, backend)
 
 
 def timed(verb: Any, scan: pp.Scan, backend: str) -> float:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ptychopinn.simulation import SimulationConfig, simulate
     from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
     from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
+    from ptychopinn.training.objective import Prediction
     from ptychopinn.workflows.compare import compare
     from ptychopinn.workflows.model import Model, load_model
     from ptychopinn.workflows.refinement import iterate, refine
@@ -60,6 +61,7 @@ _HOMES = {
     "PatchConfig": "networks.architecture",
     "PhysicsConfig": "solvers.configs",
     "ProbeCheck": "solvers.probe_check",
+    "Prediction": "training.objective",
     "Progress": "contracts",
     "Propagator": "physics.propagators",
     "PtychiConfig": "solvers.configs",
@@ -116,6 +118,7 @@ __all__ = [
     "PatchConfig",
     "PhysicsConfig",
     "ProbeCheck",
+    "Prediction",
     "Progress",
     "Propagator",
     "PtychiConfig",

@@ -191,6 +191,12 @@ class Variant(Section):
         kind that has its default there says nothing and is left out.
         """
         if isinstance(value, cls):
+            if type(value) not in cls.kinds.values():
+                sentence = (
+                    f"{cls.tag} must be a registered one, received {type(value).__name__}; put "
+                    f"the decorator of {cls.__name__} above its class"
+                )
+                raise PydanticCustomError("option", "{sentence}", {"sentence": sentence})
             return value
         if not isinstance(value, Mapping):
             raise PydanticKnownError("model_type", {"class_name": cls.__name__})

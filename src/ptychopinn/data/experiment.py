@@ -10,6 +10,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.physics.propagators import FarField, Propagator, near_field
 
 Propagation = Literal["far-field", "near-field"]
+# Methods and properties of a propagator.
+PARTS = ("measures_momentum", "forward", "backward", "power", "inward", "outward")
 
 
 class Experiment(Protocol):
@@ -22,14 +24,24 @@ class Experiment(Protocol):
     @property
     def distance_m(self) -> float | None: ...
     @property
-    def propagation(self) -> Propagation: ...
+    def propagation(self) -> Propagation | Propagator: ...
     @property
     def focus_distance_m(self) -> float | None: ...
 
 
 def check_propagation(experiment: Experiment) -> None:
     """Raise InputError unless the way to the detector is known and its distances with it."""
-    if experiment.propagation not in get_args(Propagation):
+    given = experiment.propagation
+    if not isinstance(given, str):
+        missing = [name for name in PARTS if not hasattr(given, name)]
+        if missing or isinstance(given, type) or not hasattr(given, "_fields"):
+            raise InputError(
+                f"a propagator of your own must be a NamedTuple of arrays with {', '.join(PARTS)}, "
+                f"received {type(given).__name__}"
+                f"{' without ' + ', '.join(missing) if missing else ''}; see FarField."
+            )
+        return
+    if given not in get_args(Propagation):
         raise InputError(
             f"propagation must be one of {', '.join(get_args(Propagation))}, received "
             f"{experiment.propagation!r}; choose one of them."
@@ -45,8 +57,27 @@ def check_propagation(experiment: Experiment) -> None:
         )
 
 
+def named_propagation(experiment: Experiment) -> Propagation:
+    """How files call the way to the detector.
+
+    Raises
+    ------
+    InputError
+        When it is a propagator of the user, which no file can hold.
+    """
+    if not isinstance(experiment.propagation, str):
+        raise InputError(
+            f"a file holds the propagation far-field or near-field, received a propagator of your "
+            f"own, {type(experiment.propagation).__name__}; save it with one of the two, and put "
+            "yours in its place with dataclasses.replace after reading."
+        )
+    return experiment.propagation
+
+
 def propagator_of(experiment: Experiment, n: int, precision: Any = np.complex64) -> Propagator:
     """The propagator for patterns of n x n pixels."""
+    if not isinstance(experiment.propagation, str):
+        return experiment.propagation
     if experiment.propagation == "far-field":
         return FarField()
     pixel, energy, distance = experiment.pixel_size_m, experiment.energy_eV, experiment.distance_m

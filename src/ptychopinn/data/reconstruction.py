@@ -72,7 +72,7 @@ class Reconstruction:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
-    propagation: Propagation = "far-field"
+    propagation: Propagation | Propagator = "far-field"
     focus_distance_m: float | None = None
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     uncertainty: NDArray[np.float32] | None = None

@@ -93,8 +93,9 @@ class Scan:
         True at good detector pixels. None means that all are good.
     pixel_size_m, energy_eV, distance_m : float, optional
         Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
-    propagation : "far-field" or "near-field"
-        How the exit wave reaches the detector. The near field needs all three numbers above.
+    propagation : "far-field" or "near-field", or a propagator of your own
+        How the exit wave reaches the detector. The near field needs all three numbers above. Your
+        own is a :class:`ptychopinn.physics.propagators.Propagator`; no file can hold it.
     focus_distance_m : float, optional
         Near field: distance from the focus of a cone beam to the sample; a parallel beam when
         left out.
@@ -116,7 +117,7 @@ class Scan:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
-    propagation: Propagation = "far-field"
+    propagation: Propagation | Propagator = "far-field"
     focus_distance_m: float | None = None
     name: str = "scan"
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -225,7 +226,7 @@ class Scan:
         mask: Any = None,
         energy_eV: float | None = None,
         distance_m: float | None = None,
-        propagation: Propagation = "far-field",
+        propagation: Propagation | Propagator = "far-field",
         focus_distance_m: float | None = None,
         name: str = "scan",
     ) -> Scan:

@@ -14,6 +14,7 @@ from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.scan import PatternArray, check_field
 from ptychopinn.errors import InputError
 from ptychopinn.io.reading import guarded
+from ptychopinn.physics.propagators import Propagator
 
 Units = Literal["counts", "amplitude"]
 
@@ -58,7 +59,7 @@ class ScanFields:
     pixel_size_m: float | None = None
     energy_eV: float | None = None
     distance_m: float | None = None
-    propagation: Propagation = "far-field"
+    propagation: Propagation | Propagator = "far-field"
     focus_distance_m: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 

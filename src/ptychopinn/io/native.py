@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import named_propagation
 from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
 from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.io.atomic import atomic_path, refuse_existing
@@ -202,6 +203,7 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
         raise InputError(
             f"a scan file must end in {' or '.join(SUFFIXES)}, received '{path.name}'; rename it."
         )
+    named_propagation(scan)
     refuse_existing(path.parent, [path.name], force)
     with atomic_path(path, force) as temporary:
         fill(scan, temporary)
@@ -222,6 +224,7 @@ def fill(scan: Scan, path: Path) -> None:
 
 def _write(file: NewFile, scan: Scan, provenance: str) -> None:
     numbers = {key: getattr(scan, key) for key in NUMBERS}
+    way = named_propagation(scan)
     file.attributes(
         "/",
         {
@@ -232,7 +235,7 @@ def _write(file: NewFile, scan: Scan, provenance: str) -> None:
             "provenance": np.bytes_(provenance.encode()),
             **{key: float(value) for key, value in numbers.items() if value is not None},
             # Of the near field only, so that files of the far field are as they always were.
-            **({} if scan.propagation == "far-field" else {"propagation": scan.propagation}),
+            **({} if way == "far-field" else {"propagation": way}),
         },
     )
     _write_patterns(file, scan)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptychopinn.data.experiment import named_propagation
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError, brief
 from ptychopinn.io import ptychodus_product
@@ -41,6 +42,7 @@ def save_reconstruction(result: Reconstruction, path: str | Path, force: bool = 
     target = Path(path)
     if target.is_dir():
         target = target / RESULT_FILE
+    named_propagation(result)
     refuse_existing(target.parent, [target.name], force)
     with writing(target, force) as file:
         _write(result, file)
@@ -90,7 +92,7 @@ def _write(result: Reconstruction, file: NewFile) -> None:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "pixel_size_known": result.pixel_size_m is not None,
-            "propagation": result.propagation,
+            "propagation": named_propagation(result),
             # Of fixed length: text of any other length lies outside the checksummed structure.
             "provenance": np.bytes_(json.dumps(dict(result.provenance), allow_nan=False).encode()),
         },

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ptychopinn.config import LossConfig
+from ptychopinn.errors import InputError
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics import losses
 
@@ -36,9 +38,45 @@ class Prediction(NamedTuple):
     truth: Array | None
 
 
-def objective(xp: Ops, prediction: Prediction, weights: LossConfig) -> Any:
+class OwnLoss(NamedTuple):
+    """A loss of the user.
+
+    function : a real scalar of the framework, of the operations (:class:`ptychopinn.ops.base.Ops`)
+    and a :class:`Prediction`.  replaces : whether it takes the place of the configured terms, to
+    which it is added otherwise.
+    """
+
+    function: Callable[[Ops, Prediction], Any]
+    replaces: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a model and a run say of it; the function itself is in no file."""
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return {"own_loss": {"name": name, "replaces": self.replaces}}
+
+    def value(self, xp: Ops, prediction: Prediction) -> Any:
+        """The loss; InputError when it is no scalar."""
+        found = self.function(xp, prediction)
+        shape = None if isinstance(found, int | float) else getattr(found, "shape", None)
+        if shape is None or tuple(shape) != ():
+            what = type(found).__name__ if shape is None else f"the shape {tuple(shape)}"
+            raise InputError(
+                f"an own loss must return a real scalar made of the prediction, received {what}; "
+                "end it with xp.sum."
+            )
+        return found
+
+
+def objective(
+    xp: Ops, prediction: Prediction, weights: LossConfig, own: OwnLoss | None = None
+) -> Any:
     """Weighted sum of the terms of the loss, a real scalar."""
     total: Any = 0.0
+    if own is not None:
+        total = own.value(xp, prediction)
+        if own.replaces:
+            return total
     share_sum = sum(estimate.share for estimate in prediction.estimates)
     several = len(prediction.estimates) > 1
     compares = bool(weights.nll_weight or weights.mae_weight)

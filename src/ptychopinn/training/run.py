@@ -16,7 +16,7 @@ from ptychopinn.config import Config
 from ptychopinn.contracts import SILENT, Progress
 from ptychopinn.data.fingerprint import difference
 from ptychopinn.data.normalization import PreparedScan
-from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.errors import InputError, TrainingError, shown
 from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.registry import describe
@@ -30,6 +30,7 @@ from ptychopinn.training.health import judge_result
 from ptychopinn.training.history import History
 from ptychopinn.training.loggers import Log, log_of
 from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
+from ptychopinn.training.objective import OwnLoss
 from ptychopinn.training.tasks import GroupTask, Task
 
 log = logging.getLogger(__name__)
@@ -147,9 +148,20 @@ def check_config(record: Mapping[str, Any], config: Config) -> None:
                 )
 
 
-def check_resumed(record: Mapping[str, Any], config: Config, scans: Sequence[PreparedScan]) -> None:
+def check_resumed(
+    record: Mapping[str, Any],
+    config: Config,
+    scans: Sequence[PreparedScan],
+    own_loss: OwnLoss | None = None,
+) -> None:
     """Raise InputError unless these can continue the run with this record."""
     check_config(record, config)
+    own = own_loss.record["own_loss"] if own_loss else None
+    if record.get("own_loss") != own:
+        raise InputError(
+            f"resume continues a run with its own loss, received {shown(own)} where it has "
+            f"{shown(record.get('own_loss'))}; give the same function."
+        )
     now = run_record(config, scans)
     for prepared, one, other in zip(
         scans, record.get("fingerprints", ()), now["fingerprints"], strict=False
@@ -250,14 +262,15 @@ def train(
     *,
     resume: bool = False,
     start: Start | None = None,
+    own_loss: OwnLoss | None = None,
     progress: Progress = SILENT,
     stop: StopFlag | None = None,
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
 
     Nothing is written before everything was checked and the first epoch begins. ``start`` is the
-    model to begin with, a new one when not given; ``stop`` ends the run after the step in which it
-    is set.
+    model to begin with, a new one when not given; ``own_loss`` is one of the user; ``stop`` ends
+    the run after the step in which it is set.
 
     Raises
     ------
@@ -273,13 +286,15 @@ def train(
     if resume:
         path, earlier = to_resume(directory, xp.name)
         record = record_of(path, earlier)
-        check_resumed(record, config, scans)
+        check_resumed(record, config, scans, own_loss)
         xp = as_before(xp, record)
     parent = parent_of(record, start)
-    record = {**run_record(config, scans), "threads": xp.threads, "parent": parent}
     stop = StopFlag() if stop is None else stop
     network = built_network(xp, config, start)
-    task = GroupTask(config, network, scans)
+    task = GroupTask(config, network, scans, own_loss)
+    record = {**run_record(config, scans), "threads": xp.threads, "parent": parent}
+    if own_loss is not None:
+        record |= own_loss.record
     loop = loop_of(
         task, network, config, directory, record, resume=resume, progress=progress, stop=stop
     )
@@ -296,6 +311,7 @@ def train(
         if history:
             loop.take_best()
             patterns_matter = config.loss.nll_weight > 0 or config.loss.mae_weight > 0
+            patterns_matter &= own_loss is None or not own_loss.replaces
             judge_result(history, fatal=stop.signal is None and patterns_matter)
         elif stop.signal is not None:
             log.warning("no epoch was finished: the model is what the steps so far have made of it")

@@ -19,7 +19,7 @@ from ptychopinn.ops.engine import mapped
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.training.data import Batch, read_batch
 from ptychopinn.training.families import Probes, family_of
-from ptychopinn.training.objective import Prediction, objective
+from ptychopinn.training.objective import OwnLoss, Prediction, objective
 from ptychopinn.training.plan import GroupPlan, Work
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.watch import FitWatch
@@ -106,10 +106,15 @@ class GroupTask(Task):
     """Groups of patterns of measured scans; some positions may be held out to validate."""
 
     def __init__(
-        self, config: Config, network: BuiltNetwork, scans: Sequence[PreparedScan]
+        self,
+        config: Config,
+        network: BuiltNetwork,
+        scans: Sequence[PreparedScan],
+        own_loss: OwnLoss | None = None,
     ) -> None:
         training = config.training
         self.config, self.network, self.scans = config, network, scans
+        self.own_loss = own_loss
         self.plan = GroupPlan([prepared.scan for prepared in scans], config)
         self.probes = Probes(network.xp, scans, training.probe_trainable)
         self.family = family_of(config, network, scans, self.probes)
@@ -142,7 +147,7 @@ class GroupTask(Task):
         prediction = self.family.predict(xp, inputs)
         # Only the last estimate is watched.
         seen = prediction._replace(estimates=prediction.estimates[-1:], truth=None)
-        return objective(xp, prediction, self.config.loss), seen
+        return objective(xp, prediction, self.config.loss, self.own_loss), seen
 
     def watch(self, batch: Batch, seen: Prediction, loss: float, validation: bool) -> None:
         # Without held-out positions the training patterns themselves are watched.

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.config import Config, validated
-from ptychopinn.errors import InputError, brief
+from ptychopinn.config import Config, ModelConfig, validated
+from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.io.models import (
     BUNDLE_NAME,
     Bundle,
@@ -79,6 +79,14 @@ class Model:
     config: Config = field(init=False)
 
     def __post_init__(self) -> None:
+        section = self.manifest.config.get("model")
+        name = section.get("architecture") if isinstance(section, dict) else None
+        if isinstance(name, str) and name not in ModelConfig.kinds:
+            raise InputError(
+                f"the network of a model must be known, received the architecture {shown(name)} "
+                f"where {', '.join(ModelConfig.kinds)} are; import the module that registers it, "
+                "or upgrade ptychopinn."
+            )
         config = validated(Config, self.manifest.config)
         shapes = describe(config.model).parameter_shapes()
         expected = {name: (shape, np.float32) for name, shape in shapes.items()}

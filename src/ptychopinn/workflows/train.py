@@ -6,21 +6,23 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.io.models import Bundle, Manifest
 from ptychopinn.networks.registry import describe
+from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.objective import OwnLoss, Prediction
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
 from ptychopinn.workflows.results import check_scan
@@ -38,6 +40,8 @@ def train(
     resume: bool = False,
     start: AnyModel | None = None,
     probe_check: bool = True,
+    loss: Callable[[Ops, Prediction], Any] | None = None,
+    replace_loss: bool = False,
     progress: Listening = None,
 ) -> Model:
     """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
@@ -55,6 +59,11 @@ def train(
         new network when not given. The options of its network must be those of ``config``.
     probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
         reversed (see :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported.
+    loss : a loss of your own, added to the configured terms: a real scalar, made with the
+        operations ``xp`` of the framework (:class:`ptychopinn.ops.base.Ops`) from what the network
+        predicts (:class:`ptychopinn.training.objective.Prediction`). The manifest of the model
+        notes its name.
+    replace_loss : let ``loss`` take the place of the configured terms.
     progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` that hears of
         every epoch; nothing is shown when not given.
 
@@ -70,6 +79,7 @@ def train(
     for scan in chosen:
         check_scan(scan, config, "train(scans, config)")
     stages = stages_of(progress, "epoch", "loss")
+    own = _own_loss(loss, replace_loss)
     config = complete(Config() if config is None else config, chosen)
     if resume and backend is None and directory is not None:
         backend = run.backend_of_run(Path(directory))
@@ -91,6 +101,7 @@ def train(
             Path(temporary if directory is None else directory),
             resume=resume,
             start=begin,
+            own_loss=own,
             progress=listener,
         )
     seconds = time.perf_counter() - begun
@@ -111,6 +122,7 @@ def train(
             "scans": [scan.name for scan in chosen],
             "scan_fingerprints": [p.fingerprint for p in prepared],
             "further_trained": outcome.parent is not None,
+            **({} if own is None else own.record),
             **_lineage(outcome.parent),
         },
         metrics=dict(metrics_at_best(outcome.history)),
@@ -185,6 +197,20 @@ def pretrain(
     probe = pretraining.drawn_scan(config.training.seed, 0).scan.probe
     bundle = Bundle(manifest, outcome.weights, probe)
     return Model(bundle, outcome.history, seconds, outcome.stopped_by)
+
+
+def _own_loss(function: Any, replaces: bool) -> OwnLoss | None:
+    if function is None and replaces:
+        raise InputError(
+            "replace_loss needs a loss that takes the place of the configured terms, received "
+            "none; give loss as well."
+        )
+    if function is not None and not callable(function):
+        raise InputError(
+            f"loss must be a function of the operations and the prediction, received "
+            f"{shown(function)}; the weights of the usual terms are in the configuration."
+        )
+    return None if function is None else OwnLoss(function, replaces)
 
 
 def _lineage(parent: Mapping[str, Any] | None) -> dict[str, Any]:
