@@ -427,7 +427,7 @@ def test_rate_falls_on_a_plateau(
     """Also when the loss is a logarithm and negative."""
     training = {"scheduler": "plateau", "plateau_patience": 2, "warmup_steps": 0}
     settings = config(training, model=model, data={"n_groups": 3})
-    network = built_network(NumpyOps(), settings, None)
+    network = built_network(NumpyOps(), settings)
     schedule = GroupTask(settings, network, [prepared]).schedule()
     factors = []
     for _ in range(8):

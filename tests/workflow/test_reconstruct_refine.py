@@ -332,7 +332,8 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pretrain_writes_a_model_that_any_backend_applies(
     pretrained: Path, scan: Path, tmp_path: Path
 ) -> None:
-    assert files(pretrained) == {"wts.h5.zip", "run.json", "log.txt"}
+    checkpoint = {"checkpoints/last.ckpt", "config.json", "metrics.csv", "loss.png"}
+    assert files(pretrained) == {"wts.h5.zip", "run.json", "log.txt", *checkpoint}
     record = read_json(pretrained / "run.json")
     assert record["stopped_by_signal"] is None
     assert record["config"]["model"]["width"] == 4
@@ -385,10 +386,23 @@ def test_pretrain_keeps_what_is_there(pretrained: Path, capsys: pytest.CaptureFi
     assert (pretrained / "wts.h5.zip").read_bytes() == before
 
 
-def test_pretrain_is_for_pytorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pretrain(tmp_path / "m", "--backend", "tensorflow") == 2
-    assert "--backend" in capsys.readouterr().err
-    assert not (tmp_path / "m").exists()
+def test_pretrain_on_tensorflow_and_further(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same seed gives nearly the same network; the run goes on with more scans."""
+    tiny = TINY[: TINY.index("--torch-threads")]
+    folder = tmp_path / "m"
+    assert pretrain(folder, *tiny, "--scans", 3, "--quiet", "--backend", "tensorflow") == 0
+    one, other = (load_model(f / "wts.h5.zip") for f in (pretrained, folder))
+    for name, weight in one.weights.items():
+        np.testing.assert_allclose(other.weights[name], weight, atol=1e-4)
+    assert pretrain(folder, "--resume", "--width", 8) == 2
+    check_sentence(capsys.readouterr().err, "width = 8 where it has 4")
+    assert pretrain(folder, "--resume", "--scans", 4, "--quiet") == 0
+    further = load_model(folder / "wts.h5.zip")
+    assert further.manifest.backend == "tensorflow"
+    assert further.manifest.statistics == {"simulated_scans": 4}
+    assert any(not np.array_equal(further.weights[k], v) for k, v in other.weights.items())
 
 
 def test_pretrain_saves_what_is_there_when_interrupted(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ PER_EPOCH = 100
 @force_option("an earlier run in DIR")
 @quiet_option
 @config_options(ModelConfig, only=MODEL)
-@config_options(LossConfig, only=("iterate_decay",))
-@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
+@config_options(LossConfig, only=("iterate_decay",), one_family=True)
+@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS, one_family=True)
 @backend_options(training=True)
 def command(
     output: Path,

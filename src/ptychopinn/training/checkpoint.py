@@ -103,8 +103,8 @@ def _check_version(path: Path, version: Any) -> None:
         return
     raise InputError(
         f"{_WHAT} must have the format version {FORMAT_VERSION}, received {shown(version)} in "
-        f"'{path}', which another version of this program wrote; go on with "
-        "that one, or start a new run."
+        f"'{path}', which another version of this program wrote; go on with that one, or start a "
+        "new run."
     )
 
 

@@ -15,7 +15,6 @@ of the parameters, which is better than any single step.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +27,10 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.contracts import SILENT, Progress
 from ptychopinn.data.normalization import PreparedScan, prepare
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.registry import family
-from ptychopinn.networks.weights import Weights
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
@@ -47,10 +45,13 @@ from ptychopinn.training.families import (
     illumination_of,
 )
 from ptychopinn.training.run import (
+    Start,
+    as_before,
     built_network,
     check_config,
     check_finite,
     loop_of,
+    parent_of,
     record_of,
     to_resume,
 )
@@ -73,29 +74,20 @@ class PretrainingOutcome:
     weights : averaged parameters by the names of the network description, float32.
     history : metric -> (epoch, value) pairs; an epoch is a hundred scans.
     scans : how many scans were really seen.
-    parent : fingerprint of the weights it started from, or None for new ones.
     stopped_by : number of the signal that ended the run early, or None.
+    parent : of the model that the run started from, also when it was resumed; None for a new one.
     """
 
     weights: Mapping[str, NDArray[np.float32]]
     history: Mapping[str, Sequence[tuple[int, float]]]
     scans: int
-    parent: str | None
     stopped_by: int | None
+    parent: Mapping[str, Any] | None
 
 
 def drawn_scan(seed: int, number: int) -> PreparedScan:
     """The scan of this number, from 0, that belongs to a seed; always the same."""
     return prepare(draw_scan(np.random.default_rng([seed, number])))
-
-
-def fingerprint(weights: Weights) -> str:
-    """SHA-256 of names and values of parameters, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(f"{name} {weights[name].shape} ".encode())
-        digest.update(np.ascontiguousarray(weights[name], np.float32).tobytes())
-    return digest.hexdigest()
 
 
 def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array:
@@ -211,30 +203,6 @@ def inside_box(positions_px: NDArray[np.float64], n: int) -> NDArray[np.float32]
     return inside
 
 
-def checked_record(
-    earlier: Mapping[str, Any], now: Mapping[str, Any], names_parent: bool
-) -> dict[str, Any]:
-    """The record of a run that is resumed.
-
-    Raises
-    ------
-    InputError
-        When it cannot be continued with what is asked for now.
-    """
-    check_config(earlier, Config(**now["config"]))
-    if earlier.get("pretraining") != now["pretraining"]:
-        raise InputError(
-            f"resume continues a pretraining with its own options, received {now['pretraining']} "
-            f"where it has {earlier.get('pretraining')}; give the same, or start a new run."
-        )
-    if names_parent and earlier.get("parent") != now["parent"]:
-        raise InputError(
-            "resume continues a pretraining from its own model, received another one to start "
-            "from; leave that out, or start a new run in another folder."
-        )
-    return {**now, "parent": earlier.get("parent")}
-
-
 def pretrain(
     xp: Ops,
     config: Config,
@@ -242,7 +210,7 @@ def pretrain(
     directory: Path | None = None,
     *,
     resume: bool = False,
-    start: Weights | None = None,
+    start: Start | None = None,
     physics_weight: float = 0.1,
     average: float = 0.995,
     progress: Progress = SILENT,
@@ -267,22 +235,32 @@ def pretrain(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use the architecture unrolled."
         )
-    stop = StopFlag() if stop is None else stop
-    network = built_network(xp, config, start)
-    task = DrawnTask(config, network, scans, physics_weight, average)
-    record: dict[str, Any] = {
-        "config": config.model_dump(mode="json"),
-        "pretraining": {"physics_weight": physics_weight, "average": average},
-        "parent": None if start is None else fingerprint(start),
-    }
-    earlier = None
+    options = {"physics_weight": physics_weight, "average": average}
+    earlier, record = None, None
     if resume:
         if directory is None:
             raise InputError(
                 "resume needs the folder of the run to go on with, received none; name it."
             )
         path, earlier = to_resume(directory, xp.name)
-        record = checked_record(record_of(path, earlier), record, start is not None)
+        record = record_of(path, earlier)
+        check_config(record, config)
+        if record.get("pretraining") != options:
+            raise InputError(
+                f"resume continues a pretraining with its own options, received {options} where "
+                f"it has {shown(record.get('pretraining'))}; give the same, or start a new run."
+            )
+        xp = as_before(xp, record)
+    parent = parent_of(record, start)
+    record = {
+        "config": config.model_dump(mode="json"),
+        "pretraining": options,
+        "threads": xp.threads,
+        "parent": parent,
+    }
+    stop = StopFlag() if stop is None else stop
+    network = built_network(xp, config, start)
+    task = DrawnTask(config, network, scans, physics_weight, average)
     loop = loop_of(
         task, network, config, directory, record, resume=resume, progress=progress, stop=stop
     )
@@ -297,4 +275,4 @@ def pretrain(
         loop.run()
     check_finite(task.average)
     history = {name: list(points) for name, points in loop.monitor.history.items()}
-    return PretrainingOutcome(task.average, history, loop.seen, record["parent"], stop.signal)
+    return PretrainingOutcome(task.average, history, loop.seen, stop.signal, parent)

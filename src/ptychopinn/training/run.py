@@ -41,6 +41,17 @@ MAY_CHANGE = {"epochs", "early_stopping", "collapse_patience"}
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """A model that is trained further.
+
+    weights : its parameters.  parent : plain data that says which model it is, for the record.
+    """
+
+    weights: Weights
+    parent: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingOutcome:
     """What training hands back.
 
@@ -48,12 +59,14 @@ class TrainingOutcome:
     probe : (P, N, N) complex64 of the first scan, sqrt(counts).
     history : metric -> (epoch, value) pairs, epochs counted from 1; ``val_loss`` chose the weights.
     stopped_by : number of the signal that ended the run early, or None.
+    parent : of the model that the run started from, also when it was resumed; None for a new one.
     """
 
     weights: Mapping[str, NDArray[np.float32]]
     probe: NDArray[np.complex64]
     history: Mapping[str, Sequence[tuple[int, float]]]
     stopped_by: int | None
+    parent: Mapping[str, Any] | None = None
 
 
 # --- what identifies a run ----------------------------------------------------------------------
@@ -166,6 +179,26 @@ def check_resumed(
         )
 
 
+def parent_of(record: Mapping[str, Any] | None, start: Start | None) -> Mapping[str, Any] | None:
+    """Of the model that a run started from, which one that is resumed remembers.
+
+    Raises
+    ------
+    InputError
+        When it is resumed from another model.
+    """
+    given = None if start is None else dict(start.parent)
+    if record is None:
+        return given
+    earlier: Mapping[str, Any] | None = record.get("parent")
+    if given is not None and given != earlier:
+        raise InputError(
+            "resume continues a run from its own weights, received another model to start from; "
+            "leave the option start out, or start a new run in another folder."
+        )
+    return earlier
+
+
 def as_before(xp: Ops, record: Mapping[str, Any]) -> Ops:
     """The operations with the number of threads that the run with this record has had, on which
     the last bits of its results depend, unless another one is asked for. It is logged what becomes
@@ -189,12 +222,12 @@ def as_before(xp: Ops, record: Mapping[str, Any]) -> Ops:
 # --- a training ---------------------------------------------------------------------------------
 
 
-def built_network(xp: Ops, config: Config, start: Weights | None) -> BuiltNetwork:
-    """The network of the configuration with the weights ``start``, or with new ones."""
+def built_network(xp: Ops, config: Config, start: Start | None = None) -> BuiltNetwork:
+    """The network of the configuration with the weights of ``start``, or with new ones."""
     description = describe(config.model)
     if start is None:
-        start = initial_weights(description, config.training.seed)
-    return BuiltNetwork(xp, description, start)
+        return BuiltNetwork(xp, description, initial_weights(description, config.training.seed))
+    return BuiltNetwork(xp, description, start.weights)
 
 
 def loop_of(
@@ -228,15 +261,15 @@ def train(
     directory: Path,
     *,
     resume: bool = False,
-    start: Weights | None = None,
+    start: Start | None = None,
     own_loss: OwnLoss | None = None,
     progress: Progress = SILENT,
     stop: StopFlag | None = None,
 ) -> TrainingOutcome:
     """Train a network on the scans; checkpoints and logs go to ``directory``.
 
-    Nothing is written before everything was checked and the first epoch begins. ``start`` are the
-    weights to begin with, new ones when not given; ``own_loss`` is one of the user; ``stop`` ends
+    Nothing is written before everything was checked and the first epoch begins. ``start`` is the
+    model to begin with, a new one when not given; ``own_loss`` is one of the user; ``stop`` ends
     the run after the step in which it is set.
 
     Raises
@@ -249,22 +282,22 @@ def train(
     if needs_truth(config):
         for scan in scans:
             known_object(scan)
-    earlier = None
+    earlier, record = None, None
     if resume:
         path, earlier = to_resume(directory, xp.name)
         record = record_of(path, earlier)
         check_resumed(record, config, scans, own_loss)
         xp = as_before(xp, record)
+    parent = parent_of(record, start)
     stop = StopFlag() if stop is None else stop
     network = built_network(xp, config, start)
     task = GroupTask(config, network, scans, own_loss)
-    record = {**run_record(config, scans), "threads": xp.threads}
+    record = {**run_record(config, scans), "threads": xp.threads, "parent": parent}
     if own_loss is not None:
         record |= own_loss.record
     loop = loop_of(
-        task, network, config, directory, record,
-        resume=resume, progress=progress, stop=stop,
-    )  # fmt: skip
+        task, network, config, directory, record, resume=resume, progress=progress, stop=stop
+    )
     if earlier is not None:
         loop.resume(path, earlier)
         if config.training.epochs < loop.epoch:
@@ -284,7 +317,7 @@ def train(
             log.warning("no epoch was finished: the model is what the steps so far have made of it")
         probe = task.probes.field(0) if task.probes.variables else None
         weights = network.export_weights()
-    return outcome(weights, probe, scans[0], history, stop.signal)
+    return outcome(weights, probe, scans[0], history, stop.signal, parent)
 
 
 def outcome(
@@ -293,6 +326,7 @@ def outcome(
     first: PreparedScan,
     history: History,
     stopped_by: int | None,
+    parent: Mapping[str, Any] | None = None,
 ) -> TrainingOutcome:
     """What training hands back; ``probe`` is the refined one of the first scan, network units.
 
@@ -310,6 +344,7 @@ def outcome(
         probe=kept,
         history={name: list(points) for name, points in history.items()},
         stopped_by=stopped_by,
+        parent=parent,
     )
 
 

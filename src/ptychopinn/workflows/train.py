@@ -6,7 +6,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,6 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.models import Bundle, Manifest
 from ptychopinn.networks.registry import describe
-from ptychopinn.networks.weights import Weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
@@ -89,7 +88,7 @@ def train(
     prepared = [prepare(scan) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
     parent = None if start is None else open_model(start)
-    weights = None if parent is None else _weights_for(parent, config)
+    begin = None if parent is None else _start_of(parent, config)
     begun = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as temporary,
@@ -101,7 +100,7 @@ def train(
             config,
             Path(temporary if directory is None else directory),
             resume=resume,
-            start=weights,
+            start=begin,
             own_loss=own,
             progress=listener,
         )
@@ -122,9 +121,9 @@ def train(
             "probe_residual_expected": checks[0].expected,
             "scans": [scan.name for scan in chosen],
             "scan_fingerprints": [p.fingerprint for p in prepared],
-            "further_trained": parent is not None,
+            "further_trained": outcome.parent is not None,
             **({} if own is None else own.record),
-            **_lineage(parent),
+            **_lineage(outcome.parent),
         },
         metrics=dict(metrics_at_best(outcome.history)),
     )
@@ -168,7 +167,7 @@ def pretrain(
         backend = run.backend_of_run(folder)
     backend, execution = choose(backend, execution, training=True)
     parent = None if start is None else open_model(start)
-    weights = None if parent is None else _weights_for(parent, config)
+    begin = None if parent is None else _start_of(parent, config)
     begun = time.perf_counter()
     stages = stages_of(progress, "epoch", "loss")
     with stages(math.ceil(scans / pretraining.REPORT)) as listener:
@@ -178,7 +177,7 @@ def pretrain(
             scans,
             folder,
             resume=resume,
-            start=weights,
+            start=begin,
             progress=listener,
         )
     seconds = time.perf_counter() - begun
@@ -190,8 +189,7 @@ def pretrain(
         seed=config.training.seed,
         statistics={
             "simulated_scans": outcome.scans,
-            "parent_weights": outcome.parent,
-            **_lineage(parent),
+            **_lineage(outcome.parent),
         },
         metrics={name: points[-1][1] for name, points in outcome.history.items() if points},
     )
@@ -215,22 +213,20 @@ def _own_loss(function: Any, replaces: bool) -> OwnLoss | None:
     return None if function is None else OwnLoss(function, replaces)
 
 
-def _lineage(parent: Model | None) -> dict[str, Any]:
+def _lineage(parent: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the manifest of a model says of the one that it was trained from, back to the first."""
-    if parent is None:
-        return {}
-    manifest = parent.manifest
-    return {"parent": manifest.model_dump(mode="json", include={"created", "seed", "statistics"})}
+    return {} if parent is None else {"parent": dict(parent)}
 
 
-def _weights_for(model: Model, config: Config) -> Weights:
-    """The weights of a model for a network with these options."""
+def _start_of(model: Model, config: Config) -> run.Start:
+    """A model to train further as a network with these options."""
     if describe(model.config.model) != describe(config.model):
         raise InputError(
             "a model is trained further with its own network, received other options of it; leave "
             "those out, or leave out the option start."
         )
-    return model.weights
+    said = {"created", "seed", "statistics"}
+    return run.Start(model.weights, model.manifest.model_dump(mode="json", include=said))
 
 
 def complete(config: Config, scans: Sequence[Scan]) -> Config:
