@@ -16,8 +16,8 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
-from ptychopinn.cli.scans import open_scan, scan_options
+from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
+from ptychopinn.cli.scans import scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -51,19 +51,15 @@ def command(
     not explain the measured patterns, the files are written and marked, and the exit code is 3.
     """
     import time
+    from functools import partial
 
-    from ptychopinn.cli.console import logging_to, stderr
     from ptychopinn.cli.kinds import is_kind
-    from ptychopinn.cli.results import write_result
-    from ptychopinn.cli.stopping import saved
     from ptychopinn.errors import InputError
     from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.machine.interruption import StopFlag
-    from ptychopinn.report.bars import passes_shown
     from ptychopinn.workflows.verbs import open_model, reconstruct
 
     try:
@@ -75,30 +71,14 @@ def command(
                 f"model '{scan}'; swap them."
             ) from error
         raise
-    console, stop = stderr(), StopFlag(gentle=False)
-    with logging_to(console, quiet) as log_file, stop.installed():
-        data = open_scan(scan, probe, units, photons)
-        seconds = {"load": time.perf_counter() - begun}
-        result = reconstruct(
-            data,
-            opened,
-            backend=backend,
-            execution=execution,
-            keep_probe=probe is not None,
-            uncertainty=uncertainty,
-            refine="never",
-            progress=passes_shown(console, quiet),
-            stop=stop,
-        )
-        seconds.update(result.seconds)
-        record = {
-            "model": str(model),
-            "scan": str(scan.absolute()),
-            "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": data.M / result.seconds["network"],
-            "stopped_by_signal": stop.signal,
-        }
-        return saved(
-            stop,
-            lambda: write_result(result, output, log_file, record, seconds, begun, quiet),
-        )
+    make = partial(
+        reconstruct,
+        model=opened,
+        backend=backend,
+        execution=execution,
+        keep_probe=probe is not None,
+        uncertainty=uncertainty,
+        refine="never",
+    )
+    record = {"model": str(model), "execution": execution.model_dump(mode="json")}
+    return made_result(make, scan, (probe, units, photons), output, record, begun, quiet)

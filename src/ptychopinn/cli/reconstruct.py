@@ -15,8 +15,8 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
-from ptychopinn.cli.scans import open_scan, scan_options
+from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
+from ptychopinn.cli.scans import scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -58,41 +58,22 @@ def command(
     once the network has found a first object.
     """
     import time
+    from functools import partial
 
-    from ptychopinn.cli.console import logging_to, stderr
-    from ptychopinn.cli.results import write_result
-    from ptychopinn.cli.stopping import saved
     from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
-    from ptychopinn.machine.interruption import StopFlag
-    from ptychopinn.report.bars import passes_shown
     from ptychopinn.workflows.verbs import PRETRAINED, reconstruct
 
-    console, stop = stderr(), StopFlag(gentle=False)
-    with logging_to(console, quiet) as log_file, stop.installed():
-        data = open_scan(scan, probe, units, photons)
-        seconds = {"load": time.perf_counter() - begun}
-        result = reconstruct(
-            data,
-            PRETRAINED,
-            backend=backend,
-            execution=execution,
-            uncertainty=uncertainty,
-            refine=refine,
-            progress=passes_shown(console, quiet),
-            stop=stop,
-        )
-        seconds.update(result.seconds)
-        record = {
-            "model": PRETRAINED,
-            "scan": str(scan.absolute()),
-            "execution": execution.model_dump(mode="json"),
-            "patterns_per_s_network": data.M / result.seconds["network"],
-            "stopped_by_signal": stop.signal,
-        }
-        return saved(
-            stop, lambda: write_result(result, output, log_file, record, seconds, begun, quiet)
-        )
+    make = partial(
+        reconstruct,
+        model=PRETRAINED,
+        backend=backend,
+        execution=execution,
+        uncertainty=uncertainty,
+        refine=refine,
+    )
+    record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}
+    return made_result(make, scan, (probe, units, photons), output, record, begun, quiet)

@@ -17,8 +17,8 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import OUTDATED, WRITTEN, uncertainty_option
-from ptychopinn.cli.scans import open_scan, scan_options
+from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
+from ptychopinn.cli.scans import scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
@@ -63,10 +63,8 @@ def command(
     present update and saves what the finished passes have found.
     """
     import time
+    from functools import partial
 
-    from ptychopinn.cli.console import logging_to, stderr
-    from ptychopinn.cli.results import write_result
-    from ptychopinn.cli.stopping import saved
     from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
@@ -82,8 +80,6 @@ def command(
         backend, execution = chosen_backend(backend, flags, training=False)
     click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
     from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
-    from ptychopinn.machine.interruption import StopFlag
-    from ptychopinn.report.bars import passes_shown
     from ptychopinn.workflows.verbs import refine
 
     start: Reconstruction | None = None
@@ -91,32 +87,21 @@ def command(
         start = load_reconstruction(source)
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
-    console, stop = stderr(), StopFlag(gentle=False)
-    with logging_to(console, quiet) as log_file, stop.installed():
-        data = open_scan(source if scan is None else scan, probe, units, photons)
-        seconds = {"load": time.perf_counter() - begun}
-        found = refine(
-            data,
-            start,
-            config,
-            backend=backend,
-            execution=execution,
-            uncertainty=uncertainty,
-            progress=passes_shown(console, quiet),
-            stop=stop,
-        )
-        seconds.update(found.seconds)
-        record = {
-            "source": str(source.absolute()),
-            "scan": str((source if scan is None else scan).absolute()),
-            "config": config.model_dump(mode="json"),
-            "execution": execution.model_dump(mode="json"),
-            "stopped_by_signal": stop.signal,
-        }
-        return saved(
-            stop,
-            lambda: write_result(found, output, log_file, record, seconds, begun, quiet),
-        )
+    make = partial(
+        refine,
+        start=start,
+        config=config,
+        backend=backend,
+        execution=execution,
+        uncertainty=uncertainty,
+    )
+    record = {
+        "source": str(source.absolute()),
+        "config": config.model_dump(mode="json"),
+        "execution": execution.model_dump(mode="json"),
+    }
+    used = source if scan is None else scan
+    return made_result(make, used, (probe, units, photons), output, record, begun, quiet)
 
 
 def scan_of(folder: Path, result: Reconstruction) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,46 @@ uncertainty_option = click.option(
     help="State how far the object may be off, from two halves of the patterns; takes about twice "
     "the time.",
 )
+
+
+def made_result(
+    make: Callable[..., Reconstruction],
+    scan: Path,
+    reading: tuple[str | None, Any, float | None],
+    output: Path,
+    record: Mapping[str, Any],
+    begun: float,
+    quiet: bool,
+) -> int:
+    """Read the scan, let ``make`` reconstruct it, write the result; the exit code of the command.
+
+    ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` are probe,
+    units and photons of :func:`ptychopinn.cli.scans.open_scan`; the others are those of
+    :func:`write_result`.
+
+    Raises
+    ------
+    PoorFitError
+        When the result does not explain the patterns; the files are written and marked.
+    """
+    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.cli.scans import open_scan
+    from ptychopinn.cli.stopping import saved
+    from ptychopinn.machine.interruption import StopFlag
+    from ptychopinn.report.bars import passes_shown
+
+    console, stop = stderr(), StopFlag(gentle=False)
+    with logging_to(console, quiet) as log_file, stop.installed():
+        data = open_scan(scan, *reading)
+        seconds = {"load": time.perf_counter() - begun}
+        result = make(data, progress=passes_shown(console, quiet), stop=stop)
+        seconds.update(result.seconds)
+        said = {**record, "scan": str(scan.absolute()), "stopped_by_signal": stop.signal}
+        if "network" in result.seconds:
+            said["patterns_per_s_network"] = data.M / result.seconds["network"]
+        return saved(
+            stop, lambda: write_result(result, output, log_file, said, seconds, begun, quiet)
+        )
 
 
 def write_result(

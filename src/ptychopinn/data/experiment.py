@@ -29,8 +29,14 @@ class Experiment(Protocol):
     def focus_distance_m(self) -> float | None: ...
 
 
-def check_propagation(experiment: Experiment) -> None:
-    """Raise InputError unless the way to the detector is known and its distances with it."""
+def check_experiment(experiment: Experiment) -> None:
+    """Raise InputError unless the way to the detector is known, and all numbers that it needs."""
+    for name in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
+        value = getattr(experiment, name)
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise InputError(
+                f"{name} must be positive, received {value}; leave it out when unknown."
+            )
     given = experiment.propagation
     if not isinstance(given, str):
         missing = [name for name in PARTS if not hasattr(given, name)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
+from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError
 from ptychopinn.physics.geometry import position_box
@@ -134,13 +134,7 @@ class Reconstruction:
             raise InputError(
                 "positions_px must be finite, received NaN or infinity; remove those patterns."
             )
-        for key in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
-            value = getattr(self, key)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(
-                    f"{key} must be positive, received {value}; leave it out when unknown."
-                )
-        check_propagation(self)
+        check_experiment(self)
         losses = np.array(self.losses, dtype=np.float64)
         if losses.ndim != 1:
             raise InputError(

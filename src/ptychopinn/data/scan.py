@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.experiment import Propagation, check_propagation, propagator_of
+from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
 from ptychopinn.errors import InputError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
@@ -195,13 +195,7 @@ class Scan:
                     "mask must leave at least one good pixel, received none; "
                     "True means good here: invert the mask if yours marks bad pixels."
                 )
-        for name in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
-            value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(
-                    f"{name} must be positive, received {value}; leave it out when unknown."
-                )
-        check_propagation(self)
+        check_experiment(self)
         for array in (positions, probe, obj, mask):
             if array is not None:
                 array.flags.writeable = False
