@@ -235,27 +235,31 @@ def test_validation_of_a_canvas_network_is_a_few_fixed_subscans() -> None:
     works = plan.validation()
     assert len(works) == HELD_OUT_SUBSCANS
     assert all(work.groups.shape == (1, 9) for work in works)
-    small = GroupPlan([scan_at(0, 20)], config("unrolled", data={"validation_fraction": 0.1}))
-    assert [work.groups.shape for work in small.validation()] == [(1, 2), (1, 2)]
+    small = GroupPlan([scan_at(0, 20)], config("unrolled", data={"validation_fraction": 0.25}))
+    assert [work.groups.shape for work in small.validation()] == [(1, 5)] * 4
 
 
 @pytest.mark.parametrize(
-    ("m", "data", "message"),
+    ("architecture", "m", "data", "message"),
     [
-        (3, {"validation_fraction": 0}, "at least 4 training patterns"),
-        (12, {"validation_fraction": 0.1}, "hold out at least 4"),
-        (20, {"n_subsample": 21}, "n_subsample must be between 1 and"),
-        (1, {"validation_fraction": 0.1}, "at least 2"),
+        ("cnn", 3, {"validation_fraction": 0}, "at least 4 training patterns"),
+        ("cnn", 12, {"validation_fraction": 0.1}, "hold out at least 4"),
+        ("unrolled", 4, {"validation_fraction": 0}, "at least 5 training patterns"),
+        ("unrolled", 40, {"validation_fraction": 0.1}, "hold out at least 5"),
+        ("cnn", 20, {"n_subsample": 21}, "n_subsample must be between 1 and"),
+        ("cnn", 1, {"validation_fraction": 0.1}, "at least 2"),
     ],
 )
-def test_a_scan_that_is_too_small_is_refused(m: int, data: dict[str, Any], message: str) -> None:
+def test_a_scan_that_is_too_small_is_refused(
+    architecture: str, m: int, data: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
-        GroupPlan([scan_at(0, m)], config("cnn", data=data))
+        GroupPlan([scan_at(0, m)], config(architecture, data=data))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_groups_of_an_epoch_are_shared_by_all_scans(architecture: str) -> None:
     """Seven groups over two scans are four and three: the remainder is not lost."""
     chosen = config(architecture, data={"n_groups": 7}, training={"batch_size": 1})
-    works = GroupPlan([scan_at(0, 40), scan_at(1, 40)], chosen).epoch(0)
+    works = GroupPlan([scan_at(0, 60), scan_at(1, 60)], chosen).epoch(0)
     assert sorted(sum(w.scan == k for w in works) for k in (0, 1)) == [3, 4]

@@ -518,7 +518,7 @@ def test_documents_agree_on_the_number_of_parameters() -> None:
         ({"model": {"gridsize": 2}}, ("gridsize has no meaning", "unrolled", "received 2")),
         ({"model": {"mode": "supervised"}, "loss": {"realspace_mae_weight": 0}},
          ("realspace_mae_weight", "raise one")),
-        ({"training": {"epochs": "x" * 5000}}, ("'training.epochs'", "...")),
+        ({"training": {"epochs": "x" * 3000}}, ("'training.epochs'", "...")),
         ({"training": {"learning_rate": 10**6000}}, ("'training.learning_rate'",)),
     ],
 )  # fmt: skip
@@ -540,8 +540,10 @@ def test_a_bad_option_is_one_sentence_everywhere(
     (tmp_path / "c.json").write_text(json.dumps(options))
     assert run(["train", str(place / "raw" / "scan.h5"), "-o", str(tmp_path / "m"), "--config",
                 str(tmp_path / "c.json")]) == 2  # fmt: skip
-    shown = (as_flags(word, train_command.command.params) for word in words)
-    check_sentence(capsys.readouterr().err, *shown)
+    told = capsys.readouterr().err
+    check_sentence(told)
+    for word in words:  # a message about the keys of a file keeps them
+        assert word in told or as_flags(word, train_command.command.params) in told
 
 
 def test_other_schemas_say_it_too() -> None:

@@ -43,7 +43,7 @@ import multiprocessing
 import ptychopinn as pp
 
 multiprocessing.set_start_method("spawn", force=True)
-scan = pp.simulate(N=64, patterns=36)
+scan = pp.simulate(N=64, patterns=64)
 config = pp.Config(
     model={"iterations": 1, "width": 4, "levels": 1},
     data={"n_groups": 2, "subscan_patterns": 20},

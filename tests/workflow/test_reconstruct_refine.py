@@ -397,7 +397,7 @@ def test_pretrain_on_tensorflow_and_further(
     for name, weight in one.weights.items():
         np.testing.assert_allclose(other.weights[name], weight, atol=1e-4)
     assert pretrain(folder, "--resume", "--width", 8) == 2
-    check_sentence(capsys.readouterr().err, "width = 8 where it has 4")
+    check_sentence(capsys.readouterr().err, "--width 8 where it has 4")
     assert pretrain(folder, "--resume", "--scans", 4, "--quiet") == 0
     further = load_model(folder / "wts.h5.zip")
     assert further.manifest.backend == "tensorflow"

@@ -192,9 +192,9 @@ def test_ctrl_c_before_the_training(scans: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--learning-rate", "0.1"], "learning_rate = 0.1 where it has 0.002"),
+        (["--learning-rate", "0.1"], "--learning-rate 0.1 where it has 0.002"),
         (["--architecture", "cnn"], "no meaning for the architecture cnn"),
-        (["--width", "4"], "width = 4 where it has 8"),
+        (["--width", "4"], "--width 4 where it has 8"),
         (["--epochs", "1"], "has finished 2"),
         (["--force"], "both --resume and --force"),
     ],

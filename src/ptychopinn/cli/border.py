@@ -3,9 +3,11 @@ can be shown, and options are written as flags."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
+import stat
 import sys
 import traceback
 from collections.abc import Sequence
@@ -75,7 +77,7 @@ def flushed(program: str, code: int) -> int:
 def ended(program: str, error: Exception) -> int:
     """Say what went wrong in one sentence, and give the exit code."""
     if isinstance(error, OSError):
-        output = error.filename is None and sys.stdout is not None and _output_fails()
+        output = error.filename is None and sys.stdout is not None and _output_fails(error)
         if isinstance(error, BrokenPipeError) and output:
             return READER_GONE
         text = _of_system(error, output)
@@ -99,8 +101,10 @@ def ended(program: str, error: Exception) -> int:
     return UNEXPECTED
 
 
-def _output_fails() -> bool:
+def _output_fails(error: OSError) -> bool:
     """Whether standard output cannot be written to; then nothing more is written there."""
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) and not _has_room_to_lose():
+        return False
     try:
         # Nothing but an attempt tells: what failed once has been thrown away by Python.
         sys.stdout.write("\n")
@@ -112,6 +116,15 @@ def _output_fails() -> bool:
         os.close(nothing)
         return True
     return False
+
+
+def _has_room_to_lose() -> bool:
+    """Whether standard output is a file or device that can be full; terminals and pipes cannot."""
+    try:
+        number = sys.stdout.fileno()
+    except io.UnsupportedOperation:
+        return False
+    return not (os.isatty(number) or stat.S_ISFIFO(os.fstat(number).st_mode))
 
 
 def _of_system(error: OSError, output: bool) -> str:

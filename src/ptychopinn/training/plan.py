@@ -24,6 +24,7 @@ from ptychopinn.data.sampling import (
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.networks.registry import family
+from ptychopinn.solvers.subsets import LEFT_OUT
 
 log = logging.getLogger(__name__)
 
@@ -89,18 +90,18 @@ class GroupPlan:
         return np.random.default_rng([seed, purpose, *numbers])
 
     def _check_sizes(self) -> None:
-        c = self.config.model.patterns_per_group
+        c = LEFT_OUT if self.canvas else self.config.model.patterns_per_group
+        lower = "" if self.canvas else ", or lower the option gridsize"
         for number, (inner, outer) in enumerate(zip(self.training, self.held_out, strict=True)):
             if len(inner) < c:
                 raise InputError(
-                    f"scan {number} must leave at least {c} training patterns for one group, "
-                    f"received "
-                    f"{len(inner)}; use more patterns, or lower the option gridsize."
+                    f"scan {number} must leave at least {c} training patterns, received "
+                    f"{len(inner)}; use more patterns{lower}."
                 )
             if 0 < len(outer) < c:
                 raise InputError(
-                    f"scan {number} must hold out at least {c} patterns for one group, received "
-                    f"{len(outer)}; raise validation_fraction or set it to 0."
+                    f"scan {number} must hold out at least {c} patterns, received {len(outer)}; "
+                    "raise validation_fraction or set it to 0."
                 )
 
     @property

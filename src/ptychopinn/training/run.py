@@ -143,7 +143,7 @@ def check_config(record: Mapping[str, Any], config: Config) -> None:
             earlier = record["config"].get(section, {}).get(name)
             if value != earlier and name not in MAY_CHANGE:
                 raise InputError(
-                    f"resume continues a run with its own options, received {name} = {value} "
+                    f"resume continues a run with its own options, received {name}={value} "
                     f"where it has {earlier}; leave that out, or start a new run in another folder."
                 )
 
