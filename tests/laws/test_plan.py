@@ -56,7 +56,7 @@ def nearest(scan: Scan, part: Any, anchor: int, size: int) -> list[int]:
 
 
 plans = st.tuples(
-    st.sampled_from(ARCHITECTURES), seeds, st.integers(40, 90), st.sampled_from([0.15, 0.3, 0.5])
+    st.sampled_from(ARCHITECTURES), seeds, st.integers(50, 90), st.sampled_from([0.15, 0.3, 0.5])
 )
 
 
@@ -190,7 +190,7 @@ def test_oversampling_uses_every_pattern_almost_equally_often() -> None:
 
 
 def test_a_canvas_network_may_use_anchors_again_unasked() -> None:
-    plan = GroupPlan([scan_at(0, 20)], config("unrolled", data={"n_groups": 70}))
+    plan = GroupPlan([scan_at(0, 60)], config("unrolled", data={"n_groups": 70}))
     assert len(plan.epoch(0)) == 70
 
 
