@@ -179,7 +179,7 @@ def test_execution_options_name_their_backend(scans: Path) -> None:
     assert model.bundle.manifest.backend == "tensorflow"
     assert pp.train(scan, config).bundle.manifest.backend == "pytorch"
     for verb in (pp.train, pp.reconstruct):
-        given: tuple[Any, ...] = (scan, config) if verb is pp.train else (model, scan)
+        given: tuple[Any, ...] = (scan, config) if verb is pp.train else (scan, model)
         with pytest.raises(InputError, match="those of the pytorch backend, received a TFExec"):
             verb(*given, backend="pytorch", execution=pp.TFExecution())  # type: ignore[operator]
 

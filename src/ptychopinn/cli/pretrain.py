@@ -113,14 +113,14 @@ def command(
 
         backend = backend_of_run(run_folder(output))
     backend, execution = chosen_backend(backend, flags, training=True)
-    with run_in(output, force=force, resume=resume) as run:
+    with run_in(output, force=force, resume=resume, quiet=quiet) as run:
 
         def work(progress: Progress) -> Model:
             return pretrain(
                 config,
                 scans,
                 backend=backend,
-                directory=run,
+                directory=run.folder,
                 execution=execution,
                 resume=resume,
                 start=None if resume else start,
@@ -133,4 +133,4 @@ def command(
             "execution": execution.model_dump(mode="json"),
         }
         epochs = -(-scans // PER_EPOCH)
-        return written_run(run, output, config, epochs, work, record, resume=resume, quiet=quiet)
+        return written_run(run, config, epochs, work, record)

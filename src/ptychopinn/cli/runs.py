@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ptychopinn.io.atomic import claimed, move_in, replacing, write_json
 from ptychopinn.io.config_file import read_config_file
 
 if TYPE_CHECKING:
+    from ptychopinn.cli.console import Console, LogFile
     from ptychopinn.config import Config
     from ptychopinn.contracts import Progress
     from ptychopinn.workflows.model import Model
@@ -94,84 +96,97 @@ def _take_place(run: Path, output: Path) -> None:
     _remove_empty(output)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of training in ``folder``, which in the end lies in ``output``; ``log_file`` receives
+    what is said since it began."""
+
+    folder: Path
+    output: Path
+    resume: bool
+    quiet: bool
+    console: Console
+    log_file: LogFile
+
+
 @contextmanager
-def run_in(output: Path, *, force: bool, resume: bool) -> Iterator[Path]:
-    """Claim ``output`` inside the block; gives the folder of the run.
+def run_in(output: Path, *, force: bool, resume: bool, quiet: bool) -> Iterator[Run]:
+    """Claim ``output`` inside the block and show what is logged there.
 
     A run that replaces an earlier one does so when its model is there, not before.
     """
-    with claimed(output, (*WRITTEN, UNFINISHED), force or resume):
+    from ptychopinn.cli.console import logging_to, stderr
+    from ptychopinn.report.matplotlib_import import load_matplotlib
+
+    load_matplotlib()
+    console = stderr()
+    with (
+        claimed(output, (*WRITTEN, UNFINISHED), force or resume),
+        logging_to(console, quiet) as log_file,
+    ):
         replaces = any((output / name).exists() for name in (*WRITTEN, UNFINISHED))
         fresh = output / UNFINISHED if replaces else output
-        yield run_folder(output) if resume else fresh
+        folder = run_folder(output) if resume else fresh
+        yield Run(folder, output, resume, quiet, console, log_file)
 
 
 def written_run(
-    run: Path,
-    output: Path,
+    run: Run,
     config: Config,
     epochs: int,
     train: Callable[[Progress], Model],
     record: Mapping[str, Any],
-    *,
-    resume: bool,
-    quiet: bool,
     notes: tuple[str, ...] = (),
 ) -> int:
     """Train and write all files of a run; ``notes`` are logged first. Returns the exit code.
 
-    ``run`` is the folder of :func:`run_in`, ``record`` goes into run.json beside the numbers.
+    ``record`` goes into run.json beside the numbers.
     """
-    from ptychopinn.cli.console import command_line, logging_to, stderr
+    from ptychopinn.cli.console import command_line
     from ptychopinn.report.bars import ProgressBar
-    from ptychopinn.report.matplotlib_import import load_matplotlib
-
-    load_matplotlib()
     from ptychopinn.report.curves import save_loss_curve
     from ptychopinn.workflows.model import package_versions
 
-    console = stderr()
-    with logging_to(console, quiet) as log_file:
-        for note in notes:
-            logging.getLogger(__name__).info("%s", note)
+    folder, output = run.folder, run.output
+    for note in notes:
+        logging.getLogger(__name__).info("%s", note)
 
-        def first_epoch() -> None:
-            # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
-            if not resume and run != output:
-                shutil.rmtree(run, ignore_errors=True)
-            log_file.open(run / LOG, append=resume)
-            write_json(run / CONFIG, config.model_dump(mode="json"))
+    def first_epoch() -> None:
+        # Not earlier: a run that is refused neither leaves traces nor destroys an earlier one.
+        if not run.resume and folder != output:
+            shutil.rmtree(folder, ignore_errors=True)
+        run.log_file.open(folder / LOG, append=run.resume)
+        write_json(folder / CONFIG, config.model_dump(mode="json"))
 
-        with (
-            _cleared_when_failing(run, output, resume),
-            ProgressBar(console, epochs, quiet, first_epoch) as bar,
-        ):
-            model = train(bar)
-            # A finished run that is resumed has no further epoch.
-            bar.begin()
-        with replacing(run, RESULTS) as new:
-            model.save(new / RESULTS[0])
-            losses = {k: list(v) for k, v in model.history.items() if k.endswith("_loss")}
-            if any(losses.values()):
-                save_loss_curve(losses, new / "loss.png")
-            manifest = model.manifest
-            write_json(
-                new / "run.json",
-                {
-                    "command": command_line(),
-                    "versions": package_versions(),
-                    **record,
-                    "config": config.model_dump(mode="json"),
-                    "seconds": model.seconds,
-                    "epochs": max(map(len, model.history.values()), default=0),
-                    "statistics": manifest.statistics,
-                    "metrics": manifest.metrics,
-                    "stopped_by_signal": model.stopped_by,
-                },
-            )
-        if run != output:
-            _take_place(run, output)
-    if not quiet:
+    with (
+        _cleared_when_failing(folder, output, run.resume),
+        ProgressBar(run.console, epochs, run.quiet, first_epoch) as bar,
+    ):
+        model = train(bar)
+        # A finished run that is resumed has no further epoch.
+        bar.begin()
+    with replacing(folder, RESULTS) as new:
+        model.save(new / RESULTS[0])
+        losses = {k: list(v) for k, v in model.history.items() if k.endswith("_loss")}
+        if any(losses.values()):
+            save_loss_curve(losses, new / "loss.png")
+        write_json(
+            new / "run.json",
+            {
+                "command": command_line(),
+                "versions": package_versions(),
+                **record,
+                "config": config.model_dump(mode="json"),
+                "seconds": model.seconds,
+                "epochs": max(map(len, model.history.values()), default=0),
+                "statistics": model.manifest.statistics,
+                "metrics": model.manifest.metrics,
+                "stopped_by_signal": model.stopped_by,
+            },
+        )
+    if folder != output:
+        _take_place(folder, output)
+    if not run.quiet:
         done = "stopped early, best model so far" if model.stopped_by else "model"
         click.echo(f"{done}: {output / RESULTS[0]} ({model.seconds:.0f} s of training)")
     return 128 + model.stopped_by if model.stopped_by else 0

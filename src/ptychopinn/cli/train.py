@@ -121,7 +121,7 @@ def run_training(
     """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
     from ptychopinn.workflows.verbs import complete, train
 
-    with run_in(output, force=force, resume=resume) as run:
+    with run_in(output, force=force, resume=resume, quiet=quiet) as run:
         scans = [read(path) for path in paths]
         config = complete(config, scans)
 
@@ -130,7 +130,7 @@ def run_training(
                 scans,
                 config,
                 backend=backend,
-                directory=run,
+                directory=run.folder,
                 execution=execution,
                 resume=resume,
                 start=start,
@@ -144,7 +144,4 @@ def run_training(
             "backend": backend,
             "execution": execution.model_dump(mode="json"),
         }
-        return written_run(
-            run, output, config, config.training.epochs, work, record,
-            resume=resume, quiet=quiet, notes=notes,
-        )  # fmt: skip
+        return written_run(run, config, config.training.epochs, work, record, notes)
