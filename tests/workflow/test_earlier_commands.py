@@ -22,9 +22,7 @@ SMALL = "--nepochs 1 --n_groups 8 --batch_size 4 --n_filters_scale 1"
 
 def call(command: str, line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run an old command line in ``folder`` as its own process."""
-    code = (
-        f"import sys; from ptychopinn.cli.{command} import main; sys.argv[0] = '{command}'; main()"
-    )
+    code = f"import sys, ptychopinn.entry as e; sys.argv[0] = '{command}'; e.{command}()"
     return subprocess.run(
         [sys.executable, "-c", code, *line.split()],
         cwd=folder,

@@ -103,7 +103,8 @@ def ended(program: str, error: Exception) -> int:
 
 def _output_fails(error: OSError) -> bool:
     """Whether standard output cannot be written to; then nothing more is written there."""
-    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) and not _has_room_to_lose():
+    # The libraries of files leave out the number of an error; a pipe that is gone says it.
+    if error.errno not in (errno.EPIPE, errno.EIO) and not _has_room_to_lose():
         return False
     try:
         # Nothing but an attempt tells: what failed once has been thrown away by Python.
