@@ -7,14 +7,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save as safetensors_bytes
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io import save_scan
 from ptychopinn.io.convert import convert
 from ptychopinn.io.models import Bundle, Manifest, save_bundle
 from ptychopinn.simulation import simulate
-from ptychopinn.training.checkpoint import write_checkpoint
+from ptychopinn.training.checkpoint import Checkpoint, write_checkpoint
 
 CONFIG = """\
 # how it is trained
@@ -87,7 +86,7 @@ def make(folder: Path) -> None:
     )
     save_bundle(Bundle(manifest, weights, scan.probe), folder / "wts.h5.zip")
     state = {"epoch": 3, "history": [{"loss": 1.5}, {"loss": 1.25}], "generator": 2**120}
-    write_checkpoint(folder / "last.ckpt", "pytorch", state, safetensors_bytes(weights))
+    write_checkpoint(folder / "last.ckpt", Checkpoint("pytorch", state, weights))
     (folder / "config.yaml").write_text(CONFIG)
     (folder / "config.json").write_text(json.dumps({"training": {"epochs": 3, "seed": 1}}))
     (folder / "run.json").write_text(json.dumps({"scan": str(native), "seconds": {"all": 1.5}}))

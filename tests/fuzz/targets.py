@@ -73,8 +73,9 @@ def _bundle(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Mapping[str, Any]:
-    backend, state, tensors = read_checkpoint(path)
-    return {"backend": backend, "state": json.dumps(state), "tensors": tensors}
+    checkpoint = read_checkpoint(path)
+    told = {"backend": checkpoint.backend, "state": json.dumps(checkpoint.state)}
+    return {**told, **checkpoint.arrays}
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -287,7 +287,7 @@ def test_commands(scans: Path, tmp_path: Path, elsewhere: Path) -> None:
         (["--engine", "ptychi", "--backend", "tensorflow"], "computes with PyTorch"),
         (["--algorithm", "epie"], "algorithm has no meaning for the engine physics"),
         (["--batching", "compact"], "batching has no meaning for the engine physics"),
-        (["--batch-size", "10"], "batch_size has no meaning for the engine physics"),
+        (["--batch-size", "10"], "--batch-size has no meaning for the engine physics"),
     ],
 )
 def test_what_an_engine_does_not_know_is_refused(
