@@ -87,7 +87,12 @@ def test_gradients_agree(name: str, terms: str) -> None:
     """
     scan = prepare(pp.simulate(N=32, patterns=40, photons=1e5, seed=2))
     model = MODELS[name]
-    config = Config(model=model, loss=LOSSES[terms], training={"probe_trainable": True})
+    config = Config(
+        model=model,
+        loss=LOSSES[terms],
+        data={"validation_fraction": 0},
+        training={"probe_trainable": True},
+    )
     size = {"unrolled": (1, 20), "cnn 1": (6, 1), "cnn 2": (5, 4)}[name]
     work = Work(0, np.random.default_rng(3).permutation(40)[: np.prod(size)].reshape(size))
     loss, theirs = gradients("pytorch", config, scan, work)

@@ -259,6 +259,10 @@ def build(
     numbers: dict[str, NDArray[np.float64]] = {}
     for key in ("object_layer_spacing_m", "loss_values"):
         value = optional[key]
+        if value is not None and np.iscomplexobj(value):
+            raise InputError(
+                f"{key} must be real numbers, received complex ones in '{path}'; correct the file."
+            )
         numbers[key] = np.zeros(0) if value is None else np.asarray(value, np.float64).reshape(-1)
     epochs = optional["loss_epochs"]
     if epochs is None:

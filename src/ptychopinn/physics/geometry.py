@@ -97,9 +97,9 @@ def footprint(
     intensity = (np.abs(probe.reshape(-1, *probe.shape[-2:])) ** 2).sum(axis=0)
     lit = (intensity > 0.01 * intensity.max()).astype(np.float64)
     hits = np.zeros(shape)
-    nearest = np.floor(positions_px + 0.5).astype(np.int64)
+    nearest = np.floor(positions_px + 0.5)
     inside = ((nearest >= 0) & (nearest < np.array(shape))).all(axis=1)
-    hits[tuple(nearest[inside].T)] = 1
+    hits[tuple(nearest[inside].astype(np.int64).T)] = 1
     half = probe.shape[-1] // 2
     sums = fftconvolve(hits, lit)[half : half + shape[0], half : half + shape[1]]
     return (sums > 0.5).astype(np.float32)
