@@ -7,6 +7,11 @@ import os
 import signal
 from types import FrameType
 
+# What ends a process when nobody handles it: the user, a batch system, a closed terminal.
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
 
 def main() -> None:
     """``ptychopinn``"""
@@ -30,7 +35,7 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 
 def _begin(module: str) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, leave)
     importlib.import_module(module).main()

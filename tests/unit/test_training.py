@@ -17,9 +17,9 @@ from ptychopinn.config import Config
 from ptychopinn.contracts import Silent
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
+from ptychopinn.entry import ENDING
 from ptychopinn.errors import InputError, TrainingError
 from ptychopinn.machine.interruption import (
-    ENDING,
     SAME_WITHIN_S,
     Interrupted,
     Signals,

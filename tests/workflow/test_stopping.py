@@ -4,6 +4,7 @@ what is finished is saved."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from training_commands import BACKENDS, backend_flags, files, finished, process,
 
 import ptychopinn as pp
 from ptychopinn.config import RefineConfig
+from ptychopinn.entry import ENDING
 from ptychopinn.io.reconstructions import load_reconstruction
 
 pytest.importorskip("torch")
@@ -25,7 +27,6 @@ RESULT = {
     "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png", "run.json",
     "log.txt",
 }  # fmt: skip
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFAULT_PASSES = RefineConfig().passes
 
 
@@ -40,6 +41,19 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(*arguments: Any, backend: str = "pytorch", **options: Any) -> subprocess.Popen[str]:
     # A group of its own: a signal to it does not reach the tests.
     return process(*arguments, *backend_flags(backend), start_new_session=True, **options)
+
+
+def wait_until_answered(command: subprocess.Popen[str]) -> None:
+    """Until the program has begun: before that a signal ends the interpreter itself."""
+    status = Path(f"/proc/{command.pid}/status")
+    if not status.exists():  # not Linux
+        time.sleep(0.5)
+        return
+    while command.poll() is None:
+        caught = re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)
+        if caught is None or int(caught.group(1), 16) >> (ENDING[-1] - 1) & 1:
+            return
+        time.sleep(0.01)
 
 
 def lines_until(command: subprocess.Popen[str], words: str) -> None:
@@ -141,8 +155,9 @@ def test_any_command_at_any_moment(
         "evaluate": [scan, "--truth", scan, "-o", tmp_path / "e"],
         "compare": [scan, "-o", tmp_path / "c", "--with", "refine"],
     }
-    for delay in (0.3, 0.8, 1.5):
+    for delay in (0.0, 0.3, 0.8, 1.5):
         command = process(verb, *arguments[verb], start_new_session=True)
+        wait_until_answered(command)
         time.sleep(delay)
         command.send_signal(number)
         code, _, err = finished(command)

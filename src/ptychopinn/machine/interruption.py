@@ -11,12 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ptychopinn.entry import leave
+from ptychopinn.entry import ENDING, leave
 
-# What ends a process when nobody handles it: the user, a batch system, a closed terminal.
-ENDING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
 # A signal that comes again so soon (s) is the same one: programs such as timeout send it to the
 # process and to its group.
 SAME_WITHIN_S = 1.0
