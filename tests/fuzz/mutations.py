@@ -145,7 +145,7 @@ def _hdf5(path: Path, random: Generator) -> None:
             return
         if name == "/":
             return
-        array = item[()] if isinstance(item, h5py.Dataset) else np.zeros(3)
+        array = np.asarray(item[()] if isinstance(item, h5py.Dataset) else np.zeros(3))
         attributes = dict(item.attrs)
         del file[name]
         match int(random.integers(9)):

@@ -24,6 +24,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, brief, listed, shown
 from ptychopinn.io import load_scan, read_probe, save_scan
 from ptychopinn.io.config_file import read_config_file
+from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.models import load_bundle
 from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.simulation import SimulationConfig, simulate
@@ -192,6 +193,30 @@ HDF5: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
         "circle",
     ),
 }
+
+
+@pytest.mark.parametrize(("number", "size"), [(0, 0), (0, 8), (0, 15)])
+def test_a_heap_of_texts_without_an_end(number: int, size: int, tmp_path: Path) -> None:
+    """HDF5 itself reads such a file for ever."""
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "ptychopinn-scan"
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 16
+    content[at : at + 2] = number.to_bytes(2, "little")
+    content[at + 8 : at + 16] = size.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"scan\.h5.*damaged.*heap of texts without an end"):
+        load_scan(path)
+
+
+def test_a_whole_heap_of_texts_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "texts.h5"
+    with h5py.File(path, "w") as file:
+        for k in range(300):
+            file.attrs[f"text {k}"] = "GCOL " * (k % 90)
+    with reading(path) as opened:
+        assert opened.attribute("/", "text 89") == "GCOL " * 89
 
 
 @pytest.mark.parametrize("case", HDF5)

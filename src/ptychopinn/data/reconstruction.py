@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
 from ptychopinn.data.scan import check_field
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.geometry import position_box
 from ptychopinn.physics.propagators import Propagator
 
@@ -101,10 +101,11 @@ class Reconstruction:
         if given_origin.shape != (2,) or (given_origin != np.round(given_origin)).any():
             raise InputError(
                 "origin_px must be two whole numbers (y, x), received "
-                f"{given_origin.tolist()}; a canvas starts at a whole pixel."
+                f"{shown(given_origin.tolist())}; a canvas starts at a whole pixel."
             )
         origin = given_origin.astype(np.int64)
-        weight = np.array(self.weight, dtype=np.float32)
+        with np.errstate(over="ignore"):  # found below
+            weight = np.array(self.weight, dtype=np.float32)
         if weight.shape != obj.shape:
             raise InputError(
                 f"weight must have the object's shape {obj.shape}, received {weight.shape}; "
@@ -156,7 +157,8 @@ class Reconstruction:
             "losses": losses,
         }
         if self.uncertainty is not None:
-            radius = np.array(self.uncertainty, dtype=np.float32)
+            with np.errstate(over="ignore"):  # beyond all numbers: nothing is stated
+                radius = np.array(self.uncertainty, dtype=np.float32)
             if radius.shape != obj.shape or not (radius >= 0).all():
                 raise InputError(
                     f"uncertainty must have the object's shape {obj.shape} and not be negative, "

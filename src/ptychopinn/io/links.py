@@ -17,6 +17,7 @@ import h5py
 from h5py import h5d, h5l, h5o, h5p, h5s
 
 from ptychopinn.errors import InputError, brief
+from ptychopinn.io.heaps import check_heaps
 from ptychopinn.io.reading import guarded, kind_of
 
 LARGEST_HOPS = 16
@@ -68,6 +69,7 @@ class Tree:
     def _file(self, path: Path) -> h5py.File:
         if path not in self._open:
             with guarded(path):
+                check_heaps(path)
                 self._open[path] = h5py.File(path, "r")
         return self._open[path]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import bz2
 import io
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, signature
-from ptychopinn.io.reading import LARGEST_RATIO, SMALL, check_size, damaged, guarded
+from ptychopinn.io.reading import LARGEST_RATIO, SMALL, check_size, damaged, guarded, parsing
 
 BLOCK = 1 << 20
 
@@ -72,7 +75,7 @@ class Archive:
             if not info.filename.endswith(".npy"):
                 continue
             key = info.filename.removesuffix(".npy")
-            with self._zip.open(info) as file:
+            with self._zip.open(info) as file, _of_python_2():
                 shape, dtype = _header(file)
             if dtype.hasobject:
                 raise InputError(
@@ -85,6 +88,8 @@ class Archive:
             self.shapes[key], self.dtypes[key] = shape, dtype
 
     def __enter__(self) -> Archive:
+        self._border = parsing(self.path)
+        self._border.__enter__()
         return self
 
     def __exit__(
@@ -92,8 +97,9 @@ class Archive:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool | None:
         self._zip.close()
+        return self._border.__exit__(kind, error, trace)
 
     def __contains__(self, key: str) -> bool:
         return key in self.shapes
@@ -114,7 +120,7 @@ class Archive:
                 min(self._zip.getinfo(key + ".npy").compress_size, self._size),
                 f"'{key}' in '{self.path}', of shape {shown(self.shapes[key])},",
             )
-            with self._zip.open(key + ".npy") as file:
+            with self._zip.open(key + ".npy") as file, _of_python_2():
                 array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
@@ -136,7 +142,7 @@ def read_npy(path: Path) -> NDArray[Any]:
     InputError
         When the file is damaged, declares more than it holds, or holds Python objects.
     """
-    with guarded(path) as size, path.open("rb") as file:
+    with guarded(path) as size, path.open("rb") as file, _of_python_2():
         shape, dtype = _header(file)
         if dtype.hasobject:
             raise InputError(
@@ -150,6 +156,14 @@ def read_npy(path: Path) -> NDArray[Any]:
         file.seek(0)
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def _of_python_2() -> Iterator[None]:
+    """Arrays that Python 2 wrote are read as they are; NumPy would advise to save them again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required", UserWarning)
+        yield
 
 
 def _unpacked(path: Path, size: int) -> io.BytesIO:

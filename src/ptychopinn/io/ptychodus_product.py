@@ -242,6 +242,11 @@ def build(
             f"positions in '{path}' must have shapes (n,) and (n,), received {x.shape} and "
             f"{y.shape}; store one x and one y per position."
         )
+    for key, value in {**optional, "positions": np.stack([y, x], axis=1)}.items():
+        if value is not None and np.iscomplexobj(value):
+            raise InputError(
+                f"{key} must be real numbers, received complex ones in '{path}'; correct the file."
+            )
     positions = np.stack([y, x], axis=1).astype(np.float64)
     if not np.isfinite(positions).all():
         raise InputError(
@@ -259,10 +264,6 @@ def build(
     numbers: dict[str, NDArray[np.float64]] = {}
     for key in ("object_layer_spacing_m", "loss_values"):
         value = optional[key]
-        if value is not None and np.iscomplexobj(value):
-            raise InputError(
-                f"{key} must be real numbers, received complex ones in '{path}'; correct the file."
-            )
         numbers[key] = np.zeros(0) if value is None else np.asarray(value, np.float64).reshape(-1)
     epochs = optional["loss_epochs"]
     if epochs is None:
