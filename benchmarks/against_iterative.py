@@ -12,9 +12,9 @@ from typing import Any
 
 import ptychopinn as pp
 from common import arguments, report
-from ptychopinn.config import RefineConfig
 from ptychopinn.errors import MissingDependencyError
 from ptychopinn.solvers import ptychi
+from ptychopinn.solvers.configs import PtychiConfig
 from unseen_scans import CASES, simulated
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         seconds = network.seconds["network"] + after.seconds["refinement"]
         rows.append(row(case, "pretrained+refine", scan, after, seconds))
         for batching, passes in product(("random", "compact"), epochs):
-            config = RefineConfig(engine="ptychi", passes=passes, batching=batching)
+            config = PtychiConfig(passes=passes, batching=batching)
             found = pp.refine(scan, None, config)
             name = f"pty-chi LSQML, {batching}"
             rows.append(row(case, name, scan, found, found.seconds["refinement"]))

@@ -48,7 +48,7 @@ class Stopwatch:
         return lambda *_, **__: None
 
 
-def network(scan: pp.Scan, backend: str) -> float:
+def network(scan: pp.Scan, backend: Any) -> float:
     """Wall seconds of the network alone, from the loaded scan to the object."""
     # Earlier versions give the times from a verb of its own.
     places = ("ptychopinn.workflows.verbs", "ptychopinn.workflows")
@@ -59,20 +59,20 @@ def network(scan: pp.Scan, backend: str) -> float:
     return timed(verb, scan, backend)
 
 
-def timed(verb: Any, scan: pp.Scan, backend: str) -> float:
+def timed(verb: Any, scan: pp.Scan, backend: Any) -> float:
     """Seconds of the network, as the verb's result states them."""
     model_first = next(iter(inspect.signature(verb).parameters)) == "model"
     given = ("pretrained", scan) if model_first else (scan, "pretrained")
     return float(verb(*given, backend=backend).seconds["network"])
 
 
-def refine(scan: pp.Scan, backend: str, probe: bool) -> float:
+def refine(scan: pp.Scan, backend: Any, probe: bool) -> float:
     """Wall seconds of six passes of the plain iterations from an empty object."""
     config = pp.RefineConfig(passes=6, refine_probe=probe)
     return float(pp.refine(scan, None, config, backend=backend).seconds["refinement"])
 
 
-def step(scan: pp.Scan, backend: str, architecture: str, clock: Callable[[], float]) -> float:
+def step(scan: pp.Scan, backend: Any, architecture: str, clock: Callable[[], float]) -> float:
     """Seconds of the median step of training."""
     groups = STEPS if architecture == "unrolled" else 16 * STEPS
     config = pp.Config(
@@ -85,7 +85,7 @@ def step(scan: pp.Scan, backend: str, architecture: str, clock: Callable[[], flo
     return median(b - a for a, b in pairwise(watch.ends[WARM_UP_STEPS:]))
 
 
-def seconds(row: str, scan: pp.Scan, backend: str, clock: str) -> float:
+def seconds(row: str, scan: pp.Scan, backend: Any, clock: str) -> float:
     """What the row takes. By the CPU's clock, network and refine contain the check of the fit."""
     begun = time.process_time()
     match row.split():

@@ -27,6 +27,7 @@ import ptychopinn as pp
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.machine.threads import available
 from ptychopinn.ops.options import Execution, TFExecution, TorchExecution
+from ptychopinn.solvers.configs import PhysicsConfig
 
 MODES = ("one", "all", "automatic")
 THREADS = {"one": 1, "all": available(), "automatic": None}
@@ -53,7 +54,7 @@ def works(n: int, patterns: int, execution: Execution) -> dict[str, Callable[[],
     """What is timed."""
     scan = pp.simulate(N=n, patterns=patterns, photons=1e5, seed=1)
     result = pp.reconstruct(scan, "pretrained", execution=execution)
-    passes = pp.RefineConfig(passes=10, stagnation=0)
+    passes = PhysicsConfig(passes=10, stagnation=0)
     return {
         "network": lambda: pp.reconstruct(scan, "pretrained", execution=execution),
         "refine": lambda: pp.refine(scan, None, passes, execution=execution),

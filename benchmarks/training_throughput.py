@@ -11,10 +11,9 @@ import time
 from itertools import pairwise
 from statistics import median
 
-from ptychopinn.backends.base import Silent
-
 import ptychopinn as pp
 from common import arguments, l9, peak_rss_gib, report
+from ptychopinn.contracts import Silent
 
 WARM_UP = 2
 

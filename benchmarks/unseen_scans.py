@@ -20,6 +20,7 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import mean_counts
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.report.pictures import save_comparison
+from ptychopinn.workflows.compare import Row, known_truth, parse_method, pictures
 
 CASES = {
     "lines 1e9": ("lines", 1e9),
@@ -66,20 +67,23 @@ def row(
 ) -> dict[str, Any]:
     """Scores of the network and of the refinement that follows it, or starts from nothing."""
     found: dict[str, Any] = {"case": name}
-    pictures = []
-    start = None
+    results, start = {}, None
     if network:
         shown, seconds = timed(lambda: pp.reconstruct(scan, "pretrained", backend=backend))
-        start = shown
-        pictures.append(("pretrained", start))
+        start = results["pretrained"] = shown
         found |= {"network s": shown.seconds["network"], "with misfit s": seconds}
         found |= scores("network", start, scan)
     else:
         found |= {"network s": "", "with misfit s": "", **scores("network", None, scan)}
     refined, seconds = timed(lambda: pp.refine(scan, start, config, backend=backend), 1)
-    pictures.append(("refined", refined))
+    results["refine"] = refined
     found |= {"refine s": refined.seconds["refinement"], **scores("refined", refined, scan)}
-    save_comparison(pictures, scan, out / f"unseen_{name.replace(' ', '_')}.png")
+    rows = [
+        Row(parse_method(method), result, {"residual": result.fit.residual})
+        for method, result in results.items()
+    ]
+    shown_objects = pictures(scan, rows, known_truth(scan))
+    save_comparison(shown_objects, out / f"unseen_{name.replace(' ', '_')}.png")
     return found
 
 
