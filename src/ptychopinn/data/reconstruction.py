@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
+from ptychopinn.data.findings import Finding, recorded_findings
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.geometry import position_box
@@ -178,6 +179,11 @@ class Reconstruction:
     def N(self) -> int:
         """Pattern and patch size in pixels."""
         return int(self.probe.shape[-1])
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was noticed about the scan: what was mended, what is doubtful."""
+        return recorded_findings(self.provenance)
 
     @property
     def amplitude(self) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
+from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import PatternArray, check_field
 from ptychopinn.errors import InputError
 from ptychopinn.io.reading import guarded
@@ -62,6 +63,8 @@ class ScanFields:
     propagation: Propagation | Propagator = "far-field"
     focus_distance_m: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    # What the reader mended or doubts; load_scan logs it and keeps it with the scan.
+    findings: tuple[Finding, ...] = ()
 
 
 class Format(Protocol):

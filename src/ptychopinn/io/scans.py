@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.findings import with_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
@@ -147,8 +148,11 @@ def load_scan(
 def scan_of(fields: ScanFields, source: Path | None) -> Scan:
     """The scan of these fields, its probe in sqrt(counts); see :func:`load_scan`.
 
-    Errors name the file ``source``, where there is one.
+    Errors name the file ``source``, where there is one. What its reader noticed is logged.
     """
+    for finding in fields.findings:
+        _log.warning("%s: %s", fields.name, finding.message)
+    fields = replace(fields, provenance=with_findings(fields.provenance, fields.findings))
     scan = checked_scan(fields, source)
     try:
         if not fields.probe_in_counts:
