@@ -157,6 +157,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         probe = options.probe
         if probe is None:
             probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'")
+        numbers: dict[str, Any] = {key: _number(file, key) for key in NUMBERS}
         return ScanFields(
             diffraction=patterns,
             positions_px=file.array("positions_px", "fiu").astype(np.float64),
@@ -167,7 +168,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             mask=file.optional("mask", "biu"),
             provenance=_provenance(file),
             propagation=propagation_of(file, "/"),
-            **{key: _number(file, key) for key in NUMBERS},
+            **numbers,
         )
 
 
