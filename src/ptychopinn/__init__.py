@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ptychopinn.checks import Checked
     from ptychopinn.config import (
         Config,
         DataConfig,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         TrainingConfig,
     )
     from ptychopinn.contracts import Progress, Solver, Step
+    from ptychopinn.data.findings import Finding
     from ptychopinn.data.normalization import prepare
     from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.data.scan import Scan
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
     from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
     from ptychopinn.training.objective import Prediction
+    from ptychopinn.workflows.checking import check_scan
     from ptychopinn.workflows.compare import compare
     from ptychopinn.workflows.model import Model, load_model
     from ptychopinn.workflows.refinement import iterate, refine
@@ -47,10 +50,12 @@ _HOMES = {
     "Builder": "networks.spec",
     "Bundle": "io.models",
     "CanvasConfig": "networks.architecture",
+    "Checked": "checks",
     "Config": "config",
     "DataConfig": "config",
     "Evaluation": "evaluation",
     "FarField": "physics.propagators",
+    "Finding": "data.findings",
     "InputError": "errors",
     "LossConfig": "config",
     "Misfit": "evaluation.misfit",
@@ -78,6 +83,7 @@ _HOMES = {
     "TrainingError": "errors",
     "architecture": "networks.architecture",
     "check_probe": "solvers.probe_check",
+    "check_scan": "workflows.checking",
     "compare": "workflows.compare",
     "convert": "io.convert",
     "evaluate": "evaluation",
@@ -104,10 +110,12 @@ __all__ = [
     "Builder",
     "Bundle",
     "CanvasConfig",
+    "Checked",
     "Config",
     "DataConfig",
     "Evaluation",
     "FarField",
+    "Finding",
     "InputError",
     "LossConfig",
     "Misfit",
@@ -135,6 +143,7 @@ __all__ = [
     "TrainingError",
     "architecture",
     "check_probe",
+    "check_scan",
     "compare",
     "convert",
     "evaluate",

@@ -29,6 +29,7 @@ ORDER = (
     "io",
     "networks",
     "solvers",
+    "checks",
     "config",  # of everything below: networks and solvers define their own options
     "evaluation",
     "simulation",

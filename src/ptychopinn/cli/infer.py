@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
     scan_argument,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import scan_options
+from ptychopinn.cli.scans import mend_option, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @quiet_option
 @uncertainty_option
 @scan_options
+@mend_option
 @backend_options(training=False)
 def command(
     model: Path,
@@ -43,6 +44,7 @@ def command(
     probe: str | None,
     units: Any,
     photons: float | None,
+    no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Reconstruct every pattern of SCAN with the bundle MODEL and write the result to DIR.
@@ -78,6 +80,7 @@ def command(
         execution=execution,
         keep_probe=probe is not None,
         uncertainty=uncertainty,
+        no_mend=no_mend,
         refine="never",
     )
     record = {"model": str(model), "execution": execution.model_dump(mode="json")}

@@ -16,7 +16,7 @@ from ptychopinn.cli.options import (
     scan_argument,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import scan_options
+from ptychopinn.cli.scans import mend_option, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @quiet_option
 @uncertainty_option
 @scan_options
+@mend_option
 @backend_options(training=False)
 def command(
     scan: Path,
@@ -49,6 +50,7 @@ def command(
     probe: str | None,
     units: Any,
     photons: float | None,
+    no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Reconstruct SCAN with the network that comes with the program and write the result to DIR.
@@ -73,6 +75,7 @@ def command(
         backend=backend,
         execution=execution,
         uncertainty=uncertainty,
+        no_mend=no_mend,
         refine=refine,
     )
     record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}

@@ -18,7 +18,7 @@ from ptychopinn.cli.options import (
     quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import scan_options
+from ptychopinn.cli.scans import mend_option, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @quiet_option
 @uncertainty_option
 @scan_options
+@mend_option
 @config_options(RefineConfig)
 @backend_options(training=False)
 def command(
@@ -53,6 +54,7 @@ def command(
     probe: str | None,
     units: Any,
     photons: float | None,
+    no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Refine SOURCE, the folder of a result, or, when SOURCE is a scan, start from an empty object.
@@ -94,6 +96,7 @@ def command(
         backend=backend,
         execution=execution,
         uncertainty=uncertainty,
+        no_mend=no_mend,
     )
     record = {
         "source": str(source.absolute()),

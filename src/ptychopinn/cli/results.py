@@ -136,6 +136,7 @@ def write_result(
                 "patterns_per_s_total": patterns / seconds["total"],
                 "global_scale": fit.scale,
                 "fit": fit.summary(),
+                "findings": [found.as_json() for found in result.findings],
             },
         )
     if not quiet:

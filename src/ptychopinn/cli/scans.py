@@ -38,6 +38,16 @@ def scan_options(function: F) -> F:
     )(function)
 
 
+def mend_option(function: F) -> F:
+    """Add ``--no-mend``, which may be given several times."""
+    return click.option(
+        "--no-mend",
+        metavar="NAME",
+        multiple=True,
+        help="Leave out this check of the scan, or all of them; inspect --check shows their names.",
+    )(function)
+
+
 def open_scan(
     path: str | Path,
     probe: str | None = None,

@@ -22,7 +22,7 @@ from ptychopinn.cli.options import (
     start_option,
 )
 from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
-from ptychopinn.cli.scans import open_scan, scan_options
+from ptychopinn.cli.scans import mend_option, open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, validated
 from ptychopinn.io.config_file import read_config_file
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     help="Refuse a probe that does not fit the data.  [default: yes]",
 )
 @scan_options
+@mend_option
 @config_options(*SECTIONS.values())
 @backend_options(training=True)
 def command(
@@ -63,6 +64,7 @@ def command(
     probe: str | None,
     units: Any,
     photons: float | None,
+    no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
     """Train a network on one or more scans and write DIR/wts.h5.zip.
@@ -100,6 +102,7 @@ def command(
         start=None if resume else start,
         quiet=quiet,
         probe_check=probe_check,
+        no_mend=no_mend,
     )
 
 
@@ -117,6 +120,7 @@ def run_training(
     force: bool = False,
     start: str | None = None,
     notes: tuple[str, ...] = (),
+    no_mend: tuple[str, ...] = (),
 ) -> int:
     """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
     from ptychopinn.workflows.verbs import complete, train
@@ -135,6 +139,7 @@ def run_training(
                 resume=resume,
                 start=start,
                 probe_check=probe_check,
+                no_mend=no_mend,
                 progress=progress,
             )
 

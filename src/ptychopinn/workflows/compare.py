@@ -20,7 +20,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.solvers import ptychi
 from ptychopinn.workflows.listening import Listening, stages_of
-from ptychopinn.workflows.results import check_scan
+from ptychopinn.workflows.results import require_scan
 from ptychopinn.workflows.verbs import reconstruct, refine
 
 # What may follow a model, or start from an empty object.
@@ -97,7 +97,7 @@ def compare(
         When a model cannot be read or does not fit the scan, or pty-chi is asked for and not
         installed.
     """
-    check_scan(scan, methods, "compare(scan, methods)")
+    require_scan(scan, methods, "compare(scan, methods)")
     stages = stages_of(progress)
     parsed = [parse_method(m) if isinstance(m, str) else m for m in methods]
     if any(m.refinement is not None and m.refinement.engine == "ptychi" for m in parsed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.checks import mended_like
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
-from ptychopinn.data.fingerprint import fingerprint
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -25,8 +25,9 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.checking import identity_of, mended
 from ptychopinn.workflows.listening import Listening, stages_of
-from ptychopinn.workflows.results import check_scan, continued, reported, with_uncertainty
+from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.stopping import until_stopped
 
 
@@ -38,6 +39,7 @@ def refine(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     uncertainty: bool = False,
+    no_mend: Collection[str] = (),
     progress: Listening = None,
     stop: StopFlag | None = None,
 ) -> Reconstruction:
@@ -55,6 +57,8 @@ def refine(
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`); its factor was determined for plain physics
         steps, and only they offer it.
+    no_mend : names of checks that are left out (see :func:`ptychopinn.check_scan`), or "all". What
+        was mended for ``start`` is mended again, and no more.
     progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called
         after every pass; nothing is shown when not given.
     stop : when it is installed, a signal that comes once a pass is finished ends the iterations
@@ -64,16 +68,16 @@ def refine(
     Raises
     ------
     InputError
-        When ``start`` does not belong to the scan, or pty-chi is asked for and not installed or not
-        able to do what the other arguments say.
+        When ``start`` does not belong to the scan, a check finds a fault in it, or pty-chi is asked
+        for and not installed or not able to do what the other arguments say.
     TrainingError
         When the iterations of pty-chi diverge.
     Interrupted
         When ``stop`` is set before a pass was finished.
     """
-    check_scan(scan, start, "refine(scan, start, config)")
+    require_scan(scan, start, "refine(scan, start, config)")
     stop = StopFlag() if stop is None else stop
-    work = _work(scan, start, config, backend, execution, uncertainty)
+    work = _work(scan, start, config, backend, execution, no_mend, uncertainty)
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
     result = work.result(solved)
@@ -86,7 +90,9 @@ def refine(
         stop,
         result,
         given,
-        lambda half: refine(half, None, alone, backend=work.backend, execution=work.execution),
+        lambda half: refine(
+            half, None, alone, backend=work.backend, execution=work.execution, no_mend="all"
+        ),
         REFINED_FACTOR,
     )
 
@@ -115,6 +121,7 @@ def iterate(
     *,
     backend: BackendName | None = None,
     execution: Execution | None = None,
+    no_mend: Collection[str] = (),
     progress: Listening = None,
 ) -> Iterator[Iteration]:
     """The passes of :func:`refine` one by one: ``for step in iterate(scan): ...``.
@@ -127,9 +134,9 @@ def iterate(
     InputError
         As :func:`refine`, at once; and when the result of a step is asked for after the next one.
     """
-    check_scan(scan, config if start is None else start, "iterate(scan, config, start)")
+    require_scan(scan, config if start is None else start, "iterate(scan, config, start)")
     # Not part of the generator: what is wrong is said here and not at the first pass.
-    work = _work(scan, start, config, backend, execution)
+    work = _work(scan, start, config, backend, execution, no_mend)
     return _iterations(work, stages_of(progress)(work.config.passes))
 
 
@@ -192,6 +199,7 @@ def _work(
     config: RefineConfig | None,
     backend: BackendName | None,
     execution: Execution | None,
+    no_mend: Collection[str],
     uncertainty: bool = False,
 ) -> _Work:
     """Check the arguments of :func:`refine` and prepare what they say."""
@@ -204,7 +212,8 @@ def _work(
     backend, execution = choose(backend, execution)
     begun = time.perf_counter()
     stages: tuple[Any, ...] = ()
-    identity = fingerprint(scan)
+    identity = identity_of(scan)
+    scan = mended(scan, no_mend) if start is None else mended_like(scan, start.findings)
     if start is not None:
         scan = continued(scan, start, identity)
         stages = tuple(start.provenance.get("stages", ()))

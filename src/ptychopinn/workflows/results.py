@@ -26,7 +26,7 @@ from ptychopinn.workflows.model import package_versions
 log = logging.getLogger(__name__)
 
 
-def check_scan(scan: Any, second: Any, call: str) -> None:
+def require_scan(scan: Any, second: Any, call: str) -> None:
     """Raise InputError unless the first argument of ``call`` is a scan."""
     if isinstance(scan, Scan):
         return

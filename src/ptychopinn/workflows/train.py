@@ -6,7 +6,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +23,10 @@ from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.objective import OwnLoss, Prediction
+from ptychopinn.workflows.checking import identity_of, mended
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
-from ptychopinn.workflows.results import check_scan
+from ptychopinn.workflows.results import require_scan
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def train(
     probe_check: bool = True,
     loss: Callable[[Ops, Prediction], Any] | None = None,
     replace_loss: bool = False,
+    no_mend: Collection[str] = (),
     progress: Listening = None,
 ) -> Model:
     """Train a network on one or more scans, without ground truth unless ``mode`` is supervised.
@@ -63,6 +65,7 @@ def train(
         operations ``xp`` of the framework (:class:`ptychopinn.ops.base.Ops`) from what the network
         predicts (:class:`ptychopinn.training.objective.Prediction`). The manifest of the model
         notes its name.
+    no_mend : names of checks that are left out (see :func:`ptychopinn.check_scan`), or "all".
     replace_loss : let ``loss`` take the place of the configured terms.
     progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called after
         every epoch; nothing is shown when not given.
@@ -77,7 +80,7 @@ def train(
     several = isinstance(scans, Sequence) and not isinstance(scans, str)
     chosen: list[Scan] = [*cast(Any, scans)] if several else [cast(Any, scans)]
     for scan in chosen:
-        check_scan(scan, config, "train(scans, config)")
+        require_scan(scan, config, "train(scans, config)")
     stages = stages_of(progress, "epoch", "loss")
     own = _own_loss(loss, replace_loss)
     config = complete(Config() if config is None else config, chosen)
@@ -85,7 +88,8 @@ def train(
         backend = run.backend_of_run(Path(directory))
     backend, execution = choose(backend, execution, training=True)
     xp = get_ops(backend, execution)
-    prepared = [prepare(scan) for scan in chosen]
+    identities: list[Any] = [identity_of(scan) for scan in chosen]
+    prepared = [prepare(mended(scan, no_mend)) for scan in chosen]
     checks = [_check(p, config, probe_check) for p in prepared]
     parent = None if start is None else open_model(start)
     begin = None if parent is None else _start_of(parent, config)
@@ -120,7 +124,7 @@ def train(
             "probe_residual": checks[0].residual,
             "probe_residual_expected": checks[0].expected,
             "scans": [scan.name for scan in chosen],
-            "scan_fingerprints": [p.fingerprint for p in prepared],
+            "scan_fingerprints": identities,
             "further_trained": outcome.parent is not None,
             **({} if own is None else own.record),
             **_lineage(outcome.parent),

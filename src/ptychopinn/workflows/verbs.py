@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
@@ -20,6 +21,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.network import network_solver
+from ptychopinn.workflows.checking import check_scan, identity_of, mended
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
     PRETRAINED,
@@ -30,13 +32,14 @@ from ptychopinn.workflows.model import (
     package_versions,
 )
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
-from ptychopinn.workflows.results import check_scan, reported, with_uncertainty
+from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
     "PRETRAINED",
     "Iteration",
     "Model",
+    "check_scan",
     "complete",
     "iterate",
     "load_model",
@@ -80,6 +83,7 @@ def reconstruct(
     execution: Execution | None = None,
     keep_probe: bool = False,
     uncertainty: bool = False,
+    no_mend: Collection[str] = (),
     progress: Listening = None,
     stop: StopFlag | None = None,
 ) -> Reconstruction:
@@ -102,6 +106,7 @@ def reconstruct(
     keep_probe : use the probe of the scan even when the model refined one in training.
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`).
+    no_mend : names of checks that are left out (see :func:`ptychopinn.check_scan`), or "all".
     progress : True for a bar on stderr, or a :class:`ptychopinn.contracts.Progress` called
         after every pass; nothing is shown when not given.
     stop : when it is installed, a signal that comes once the network is done leaves out what else
@@ -111,9 +116,10 @@ def reconstruct(
     Raises
     ------
     InputError
-        When the model does not fit the scan, or its file is not a valid bundle.
+        When the model does not fit the scan, its file is not a valid bundle, or a check finds a
+        fault in the scan.
     """
-    check_scan(scan, model, "reconstruct(scan, model)")
+    require_scan(scan, model, "reconstruct(scan, model)")
     stages = stages_of(progress)
     model = open_model(model)
     if refine is None:
@@ -125,6 +131,7 @@ def reconstruct(
         )
     stop = StopFlag() if stop is None else stop
     backend, execution = choose(backend, execution)
+    scan = mended(scan, no_mend)
     with stages(model.config.model.passes) as bar:
         found = _network(model, scan, backend, execution, keep_probe, bar)
     assert found.fit is not None  # every verb states it
@@ -145,7 +152,7 @@ def reconstruct(
             # The probe is that of all patterns.
             alike = partial(
                 reconstruct, model=model, backend=backend, execution=execution, keep_probe=True,
-                refine="never",
+                refine="never", no_mend="all",
             )  # fmt: skip
             used = replace(scan, probe=found.probe)
             found = with_uncertainty(stop, found, used, alike, NETWORK_FACTOR)
@@ -158,6 +165,7 @@ def reconstruct(
             backend=backend,
             execution=execution,
             uncertainty=uncertainty,
+            no_mend="all",
             progress=stages,
             stop=stop,
         )
@@ -198,7 +206,7 @@ def _network(
         "corrections": list(canvas.corrections),
     }
     origin = {"model": model.manifest.model_dump(mode="json")}
-    identity = prepared.fingerprint
+    identity = identity_of(scan)
     return reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity)
 
 

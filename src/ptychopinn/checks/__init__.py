@@ -1,0 +1,17 @@
+"""A look at a scan before anything is computed: what is mended, what is doubtful, what is wrong.
+
+Each check is a function that a file of this package registers by name. They run in ``ORDER``,
+because each sees what those before it have mended.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ptychopinn.checks.base import CHECKS, Checked, examine, mended_like
+
+ORDER = ("mask", "beam", "patterns", "pixels", "centre", "positions")
+for _name in ORDER:
+    import_module(f"{__name__}.{_name}")
+
+__all__ = ["CHECKS", "ORDER", "Checked", "examine", "mended_like"]

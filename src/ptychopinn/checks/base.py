@@ -1,0 +1,229 @@
+"""What a check is: it looks at a scan, says what it noticed, and how that is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.findings import Finding, Level, with_findings
+from ptychopinn.data.normalization import batch_length, slices
+from ptychopinn.data.scan import Scan
+from ptychopinn.data.views import chosen_patterns, rolled_patterns
+from ptychopinn.errors import InputError, shown
+from ptychopinn.physics.forward import vacuum_pattern
+from ptychopinn.physics.scaling import probe_power
+
+# Patterns that are kept at hand for checks of single pixels, and their size in bytes at most.
+SAMPLE, SAMPLE_BYTES = 400, 256 << 20
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Mend:
+    """What makes a scan usable: pixels that are masked, patterns that are left out, patterns or
+    probe rolled by (y, x) pixels, and a factor (N, N) of the probe."""
+
+    masked: NDArray[np.bool_] | None = None
+    left_out: NDArray[np.int64] | None = None
+    rolled: tuple[int, int] | None = None
+    probe_rolled: tuple[int, int] | None = None
+    probe_factor: Array | None = None
+
+    def of(self, scan: Scan) -> Scan:
+        """The mended scan. Its probe keeps its unit: it is scaled anew where it was before."""
+        before = scan
+        if self.masked is not None:
+            scan = replace(scan, mask=scan.good_pixels & ~self.masked)
+        if self.left_out is not None:
+            kept = np.setdiff1d(np.arange(scan.M), self.left_out)
+            scan = replace(
+                scan,
+                diffraction=chosen_patterns(scan.diffraction, kept),
+                positions_px=scan.positions_px[kept],
+            )
+        if self.rolled is not None:
+            mask = None if scan.mask is None else np.roll(scan.mask, self.rolled, (0, 1))
+            patterns = rolled_patterns(scan.diffraction, self.rolled)
+            scan = replace(scan, diffraction=patterns, mask=mask)
+        if self.probe_rolled is not None:
+            scan = replace(scan, probe=np.roll(scan.probe, self.probe_rolled, (1, 2)))
+        if self.probe_factor is not None:
+            scan = replace(scan, probe=scan.probe * self.probe_factor)
+        return _scaled_again(scan, before)
+
+
+def _scaled_again(scan: Scan, before: Scan) -> Scan:
+    """The probe scaled to the counts that are left, where it was scaled to the counts before."""
+    power = scan.provenance.get("probe_power")
+    if not isinstance(power, dict) or (scan.mask is before.mask and scan.M == before.M):
+        return scan
+    counts = float(np.mean(Look(scan).sums))
+    now = probe_power(scan.probe, scan.mask, scan.propagator)
+    if not (counts > 0 and now > 0):
+        return scan
+    factor = float(np.sqrt(counts / now))
+    obj = None if scan.object is None else scan.object / np.complex64(factor)
+    return replace(scan, probe=scan.probe * np.float32(factor), object=obj)
+
+
+class Look:
+    """A scan with what all checks ask of it, found when it is first asked for.
+
+    sums : (M,) counts on good pixels.  mean, largest : (N, N) over all patterns, bad pixels
+    included.  sample : (S, N, N) float32 patterns at even distances, and numbers : (S,) which.
+    vacuum : (N, N) what the probe alone would give, with the sum of ``mean`` on good pixels.
+    """
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self.good = scan.good_pixels
+
+    @cached_property
+    def _totals(self) -> tuple[Array, Array, Array]:
+        scan = self.scan
+        sums, total = np.zeros(scan.M), np.zeros((scan.N, scan.N))
+        largest = np.zeros((scan.N, scan.N))
+        for part in slices(scan.M, batch_length(scan.N, 8)):
+            block = np.asarray(scan.diffraction[part])
+            sums[part] = block[:, self.good].sum(axis=1, dtype=np.float64)
+            total += block.sum(axis=0, dtype=np.float64)
+            np.maximum(largest, block.max(axis=0), out=largest)
+        return sums, total / scan.M, largest
+
+    @property
+    def sums(self) -> Array:
+        return self._totals[0]
+
+    @property
+    def mean(self) -> Array:
+        return self._totals[1]
+
+    @property
+    def largest(self) -> Array:
+        return self._totals[2]
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        fits = max(16, SAMPLE_BYTES // (4 * self.scan.N**2))
+        count = min(self.scan.M, SAMPLE, fits)
+        return np.unique(np.linspace(0, self.scan.M - 1, count).round().astype(np.int64))
+
+    @cached_property
+    def sample(self) -> Array:
+        return np.asarray(self.scan.diffraction[self.numbers]).astype(np.float32)
+
+    @cached_property
+    def vacuum(self) -> Array:
+        pattern = vacuum_pattern(self.scan.probe, self.scan.propagator).astype(np.float64)
+        there = pattern[self.good].sum()
+        return pattern * (self.mean[self.good].sum() / there if there > 0 else 0.0)
+
+
+Noticed = tuple[Finding, Mend | None]
+Check = Callable[[Look], Iterator[Noticed]]
+CHECKS: dict[str, Check] = {}
+
+
+def check(name: str) -> Callable[[Check], Check]:
+    """Register a check; they run in the order in which they are registered.
+
+    Its findings have its name.
+    """
+
+    def register(function: Check) -> Check:
+        CHECKS[name] = function
+        return function
+
+    return register
+
+
+def finding(name: str, level: Level, message: str, **details: Any) -> Finding:
+    return Finding(name, level, message, details)
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A scan after the look: ``scan`` is mended, ``findings`` say what was noticed."""
+
+    scan: Scan
+    findings: tuple[Finding, ...]
+
+    def require(self) -> Scan:
+        """The mended scan.
+
+        Raises
+        ------
+        InputError
+            When there is a fault, with its message.
+        """
+        for found in self.findings:
+            if found.level == "fault":
+                raise InputError(
+                    f"{found.message.rstrip('.')}; if that is meant, leave this check out with the "
+                    f"option no_mend {found.name}."
+                )
+        return self.scan
+
+
+def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
+    """Run the checks, each on what those before it have mended.
+
+    Parameters
+    ----------
+    no_mend : names of checks that are left out, or "all".
+
+    Raises
+    ------
+    InputError
+        For a name that no check has.
+    """
+    skipped = chosen_names(no_mend)
+    findings: list[Finding] = []
+    look = Look(scan)
+    for name, run in CHECKS.items():
+        if name in skipped:
+            continue
+        for found, mend in run(look):
+            findings.append(found)
+            if mend is not None:
+                look = Look(mend.of(look.scan))
+    mended = look.scan
+    if findings:
+        mended = replace(mended, provenance=with_findings(mended.provenance, findings))
+    return Checked(mended, tuple(findings))
+
+
+def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
+    """The scan with what these findings of an earlier look at it have mended, and no more."""
+    names = {found.name for found in findings if found.level == "mended"}
+    return examine(scan, [name for name in CHECKS if name not in names]).scan if names else scan
+
+
+# Checks that need a reconstruction are made by the verbs.
+LATER = ("orientation", "frame-offset")
+
+
+def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
+    """The names of the checks that are left out."""
+    known = (*CHECKS, *LATER)
+    names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
+    unknown = [name for name in names if name not in known and name != "all"]
+    if unknown:
+        raise InputError(
+            f"no_mend must be all or names of checks ({', '.join(known)}), received "
+            f"{shown(unknown[0])}; correct it."
+        )
+    return frozenset(known if "all" in names else names)
+
+
+def numbered(values: Collection[int], most: int = 12) -> str:
+    """Numbers in words, cut where there are many."""
+    shown_ones = [str(int(v)) for v in list(values)[:most]]
+    more = len(values) - len(shown_ones)
+    return ", ".join(shown_ones) + (f" and {more} more" if more else "")

@@ -1,0 +1,74 @@
+"""Scan positions: their unit, their overlap, single ones far away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
+from ptychopinn.io.summary import probe_diameter
+
+# Scans of fewer positions may lie anywhere.
+FEWEST = 8
+# Positions that all lie within so many pixels see one and the same place.
+NARROW_PX = 2.0
+LONELY_STEPS, MOST_LONELY = 6.0, 0.05
+
+
+@check("narrow-positions")
+def narrow_positions(look: Look) -> Iterator[Noticed]:
+    """Positions that hardly differ are in a larger unit than pixels."""
+    positions = look.scan.positions_px
+    extent = float(np.ptp(positions, axis=0).max())
+    if look.scan.M < FEWEST or extent >= NARROW_PX:
+        return
+    pixel = look.scan.pixel_size_m
+    hint = "" if pixel is None else f" of {pixel:.4g} m"
+    yield (
+        finding(
+            "narrow-positions", "fault",
+            f"the positions must be in object pixels{hint}, received {look.scan.M} that span "
+            f"{extent:.3g} px together, so that all patterns would show the same place; they look "
+            "like another unit, such as um or m: give their unit.",
+            extent_px=extent,
+        ),
+        None,
+    )  # fmt: skip
+
+
+@check("no-overlap")
+def no_overlap(look: Look) -> Iterator[Noticed]:
+    """Patterns whose illuminations do not overlap cannot be joined."""
+    scan = look.scan
+    if scan.M < FEWEST:
+        return
+    nearest = KDTree(scan.positions_px).query(scan.positions_px, k=2)[0][:, 1]
+    step, wide = float(np.median(nearest)), probe_diameter(scan.probe, 0.98)
+    numbers = {"step_px": step, "probe_diameter_px": wide}
+    if step > min(scan.N, max(wide, 4.0)):
+        yield (
+            finding(
+                "no-overlap", "fault",
+                f"neighbouring patterns must overlap, received positions with a median step of "
+                f"{step:.4g} px and a probe of {wide:.3g} px (98 % of its power) in patterns of "
+                f"{scan.N} px; the positions look like another unit: give their unit, or the "
+                "right pixel size.",
+                **numbers,
+            ),
+            None,
+        )  # fmt: skip
+        return
+    lonely = np.flatnonzero(nearest > max(LONELY_STEPS * step, wide))
+    if len(lonely) and len(lonely) <= MOST_LONELY * scan.M:
+        yield (
+            finding(
+                "no-overlap", "mended",
+                f"left out pattern{'s' if len(lonely) > 1 else ''} {numbered(lonely)}, whose "
+                f"position is {float(nearest[lonely].max()):.4g} px from the next one, where the "
+                f"others have {step:.3g} px.",
+                patterns=lonely.tolist(), **numbers,
+            ),
+            Mend(left_out=lonely),
+        )  # fmt: skip

@@ -1,0 +1,69 @@
+"""The look at a scan that every verb takes first, and :func:`check_scan` that only looks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+
+from ptychopinn.checks import Checked, examine
+from ptychopinn.data.fingerprint import fingerprint
+from ptychopinn.data.scan import Scan
+from ptychopinn.workflows.results import require_scan
+
+log = logging.getLogger(__name__)
+
+# Where the provenance of a mended scan keeps the fingerprint of the scan as it was given.
+GIVEN = "mended_from"
+
+
+def check_scan(scan: Scan, *, no_mend: Collection[str] = ()) -> Checked:
+    """Look at a scan before anything is computed.
+
+    What is safe to mend is mended: pixels are masked, patterns left out, arrays rolled to the
+    middle. Every finding has a stable name, a level ("mended", "doubt", "fault") and a message with
+    numbers.
+
+    Parameters
+    ----------
+    scan : as :func:`ptychopinn.load_scan` reads it.
+    no_mend : names of checks to leave out, or "all".
+
+    Returns
+    -------
+    The mended scan and the findings; ``.require()`` gives the scan or raises InputError for a
+    fault.
+
+    Raises
+    ------
+    InputError
+        For a name that no check has.
+    """
+    require_scan(scan, no_mend, "check_scan(scan)")
+    checked = examine(scan, no_mend)
+    if checked.scan is scan:
+        return checked
+    # Results remember the scan as it is in its file.
+    origin = {**checked.scan.provenance, GIVEN: identity_of(scan)}
+    return replace(checked, scan=replace(checked.scan, provenance=origin))
+
+
+def mended(scan: Scan, no_mend: Collection[str] = ()) -> Scan:
+    """The mended scan; what was noticed is a WARNING.
+
+    Raises
+    ------
+    InputError
+        For a fault.
+    """
+    checked = check_scan(scan, no_mend=no_mend)
+    for found in checked.findings:
+        if found.level != "fault":
+            log.warning("%s: %s", scan.name, found.message)
+    return checked.require()
+
+
+def identity_of(scan: Scan) -> str:
+    """The fingerprint of a scan as it was given, before it was mended."""
+    known = scan.provenance.get(GIVEN)
+    return known if isinstance(known, str) else fingerprint(scan)
