@@ -27,13 +27,15 @@ Array = NDArray[Any]
 @dataclass(frozen=True, eq=False)
 class Mend:
     """What makes a scan usable: pixels that are masked, patterns that are left out, patterns or
-    probe rolled by (y, x) pixels, and a factor (N, N) of the probe."""
+    probe rolled by (y, x) pixels, a factor (N, N) of the probe, and the counts from which readings
+    are lower bounds only."""
 
     masked: NDArray[np.bool_] | None = None
     left_out: NDArray[np.int64] | None = None
     rolled: tuple[int, int] | None = None
     probe_rolled: tuple[int, int] | None = None
     probe_factor: Array | None = None
+    saturation: float | None = None
 
     def of(self, scan: Scan) -> Scan:
         """The mended scan. Its probe keeps its unit: it is scaled anew where it was before."""
@@ -55,6 +57,8 @@ class Mend:
             scan = replace(scan, probe=np.roll(scan.probe, self.probe_rolled, (1, 2)))
         if self.probe_factor is not None:
             scan = replace(scan, probe=scan.probe * self.probe_factor)
+        if self.saturation is not None:
+            scan = replace(scan, saturation=self.saturation)
         return _scaled_again(scan, before)
 
 
@@ -78,11 +82,18 @@ class Look:
     sums : (M,) counts on good pixels.  mean, largest : (N, N) over all patterns, bad pixels
     included.  sample : (S, N, N) float32 patterns at even distances, and numbers : (S,) which.
     vacuum : (N, N) what the probe alone would give, with the sum of ``mean`` on good pixels.
+    origin : (M,) the numbers of the patterns in the scan as it was given.
     """
 
-    def __init__(self, scan: Scan) -> None:
+    def __init__(self, scan: Scan, origin: NDArray[np.int64] | None = None) -> None:
         self.scan = scan
+        self.origin = np.arange(scan.M) if origin is None else origin
         self.good = scan.good_pixels
+
+    def after(self, mend: Mend) -> Look:
+        """The look at the mended scan."""
+        origin = self.origin if mend.left_out is None else np.delete(self.origin, mend.left_out)
+        return Look(mend.of(self.scan), origin)
 
     @cached_property
     def _totals(self) -> tuple[Array, Array, Array]:
@@ -192,7 +203,7 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
         for found, mend in run(look):
             findings.append(found)
             if mend is not None:
-                look = Look(mend.of(look.scan))
+                look = look.after(mend)
     mended = look.scan
     if findings:
         mended = replace(mended, provenance=with_findings(mended.provenance, findings))

@@ -41,20 +41,21 @@ def alike(look: Look) -> NDArray[np.float64]:
 def _left_out(look: Look, name: str, which: NDArray[np.int64], why: str) -> Iterator[Noticed]:
     if not len(which):
         return
+    numbers = look.origin[which]
     many = len(which) > MOST_LEFT_OUT * look.scan.M
-    what = f"pattern{'s' if len(which) > 1 else ''} {numbered(which)}"
+    what = f"pattern{'s' if len(which) > 1 else ''} {numbered(numbers)}"
     said = f"{len(which)} of {look.scan.M} patterns {why}"
     if many:
         yield (
             finding(
                 name, "doubt", f"{said} ({what}): so many are not left out; check the scan.",
-                patterns=which.tolist(),
+                patterns=numbers.tolist(),
             ),
             None,
         )  # fmt: skip
         return
     yield (
-        finding(name, "mended", f"left out {what}: {said}.", patterns=which.tolist()),
+        finding(name, "mended", f"left out {what}: {said}.", patterns=numbers.tolist()),
         Mend(left_out=which),
     )
 

@@ -24,7 +24,7 @@ SPIKE, SPIKE_COUNTS = 12.0, 40.0
 # Saturation: so many readings are the largest number, and so many times more than just below it.
 SATURATED, PILED = 12, 3.0
 # Masked at most, as a share of the detector.
-MOST_SPIKES, MOST_SATURATED = 0.02, 0.15
+MOST_SPIKES = 0.02
 LISTED = 50
 
 
@@ -151,7 +151,7 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     """Readings that pile up at the largest number are no measurements."""
     scan, good = look.scan, look.good
     top = float(look.largest[good].max())
-    if top < 8:
+    if top < 8 or scan.saturation is not None:
         return
     at_top, below = 0, np.zeros(3)
     saturated = np.zeros((scan.N, scan.N), np.int64)
@@ -168,16 +168,15 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     if at_top < SATURATED or at_top < PILED * max(1.0, float(below.max())):
         return
     which = saturated > 0
-    why = f"that are saturated at {top:.6g} counts in some pattern"
-    if which.mean() <= MOST_SATURATED:
-        yield _masked("saturated-pixels", which, why)
-    else:
-        yield (
-            finding(
-                "saturated-pixels", "doubt",
-                f"{int(which.sum())} pixels {why}, too many to mask; attenuate the beam or give a "
-                "mask.",
-                count=int(which.sum()),
-            ),
-            None,
-        )  # fmt: skip
+    yield (
+        finding(
+            "saturated-pixels",
+            "mended",
+            f"{at_top} readings of {int(which.sum())} pixels pile up at {top:.6g} counts: they are "
+            "taken as saturated, lower bounds of what was there.",
+            count=int(which.sum()),
+            readings=at_top,
+            counts=top,
+        ),
+        Mend(saturation=top),
+    )

@@ -62,13 +62,14 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
         return
     lonely = np.flatnonzero(nearest > max(LONELY_STEPS * step, wide))
     if len(lonely) and len(lonely) <= MOST_LONELY * scan.M:
+        numbered_ones = numbered(look.origin[lonely])
         yield (
             finding(
                 "no-overlap", "mended",
-                f"left out pattern{'s' if len(lonely) > 1 else ''} {numbered(lonely)}, whose "
+                f"left out pattern{'s' if len(lonely) > 1 else ''} {numbered_ones}, whose "
                 f"position is {float(nearest[lonely].max()):.4g} px from the next one, where the "
                 f"others have {step:.3g} px.",
-                patterns=lonely.tolist(), **numbers,
+                patterns=look.origin[lonely].tolist(), **numbers,
             ),
             Mend(left_out=lonely),
         )  # fmt: skip

@@ -10,28 +10,43 @@ import click
 
 from ptychopinn.cli.kinds import held
 from ptychopinn.cli.printing import print_json
-from ptychopinn.cli.scans import Units, open_scan, scan_options
+from ptychopinn.cli.scans import Units, mend_option, open_scan, scan_options
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @scan_options
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Look for what is wrong with a scan: what would be mended, what is doubtful. Exit code 2 "
+    "when it cannot be used.",
+)
+@mend_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 def command(
-    file: Path, probe: str | None, units: Units | None, photons: float | None, as_json: bool
-) -> None:
+    file: Path,
+    probe: str | None,
+    units: Units | None,
+    photons: float | None,
+    check: bool,
+    no_mend: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Show what FILE contains: a scan, a model bundle (wts.h5.zip) or a result (HDF5).
 
     FILE may be the folder that a command wrote.
     """
     kind, file = held(file)
-    if kind != "scan" and (probe, units, photons) != (None, None, None):
+    scan_only = check or no_mend or (probe, units, photons) != (None, None, None)
+    if kind != "scan" and scan_only:
         from ptychopinn.errors import InputError
 
         raise InputError(
-            f"--probe, --units and --photons are meant for scans, received the {kind} '{file}'; "
-            "leave them out."
+            f"--check, --no-mend, --probe, --units and --photons are meant for scans, received the "
+            f"{kind} '{file}'; leave them out."
         )
+    faulty = False
     if kind == "bundle":
         content = _bundle(file)
     elif kind == "result":
@@ -39,11 +54,19 @@ def command(
     else:
         from ptychopinn.io.summary import summarise
 
-        content = summarise(open_scan(file, probe, units, photons))
+        scan = open_scan(file, probe, units, photons)
+        content = summarise(scan)
+        if check:
+            from ptychopinn.workflows.checking import check_scan
+
+            findings = check_scan(scan, no_mend=no_mend).findings
+            faulty = any(found.level == "fault" for found in findings)
+            content["findings"] = [found.as_json() for found in findings]
     if as_json:
         print_json(content)
     else:
         _show(file, content)
+    return 2 if faulty else 0
 
 
 def _bundle(path: Path) -> dict[str, Any]:
@@ -108,6 +131,11 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     rows = _scan_rows(content) if content["kind"] == "scan" else _flat(content, skip=("kind",))
+    if "findings" in content:
+        found = [
+            (f"{item['level']}: {item['name']}", item["message"]) for item in content["findings"]
+        ]
+        rows = (found or [("check", "nothing was found")]) + rows
     for label, value in rows:
         table.add_row(Text(label), Text(value))
     Console().print(table)

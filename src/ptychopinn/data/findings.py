@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.errors import brief
 
@@ -59,6 +62,16 @@ def recorded_findings(provenance: Mapping[str, Any]) -> tuple[Finding, ...]:
                     )
                 )
     return tuple(found)
+
+
+def left_out(findings: Collection[Finding]) -> NDArray[np.int64]:
+    """The numbers of the patterns that were left out, ascending, as the scan was given."""
+    numbers: set[int] = set()
+    for found in findings:
+        patterns = found.details.get("patterns")
+        if found.level == "mended" and isinstance(patterns, list):
+            numbers |= {int(k) for k in patterns if isinstance(k, int)}
+    return np.array(sorted(numbers), dtype=np.int64)
 
 
 def with_findings(

@@ -109,6 +109,14 @@ class PreparedScan:
         x *= self.scan.good_pixels
         return x.reshape(*chosen.shape, self.scan.N, self.scan.N)
 
+    def bounds(self, amplitudes: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """1 where an amplitude is that of a saturated pixel, a lower bound; None when no pixel of
+        the scan saturates."""
+        if self.scan.saturation is None:
+            return None
+        least = np.float32(self.input_scale * np.sqrt(self.scan.saturation) * (1 - 1e-6))
+        return (amplitudes >= least).astype(np.float32)
+
 
 def prepare(scan: Scan) -> PreparedScan:
     """Compute the scales of a scan in one pass over its patterns.

@@ -90,6 +90,8 @@ class Scan:
         Known (simulated) or previously reconstructed object; ``positions_px`` index into it.
     mask : (N, N) bool, optional
         True at good detector pixels. None means that all are good.
+    saturation : float, optional
+        Counts from which a reading is a lower bound only: a saturated pixel.
     pixel_size_m, energy_eV, distance_m : float, optional
         Object pixel in metres, photon energy in electron volts, sample-detector distance in metres.
     propagation : "far-field" or "near-field", or a propagator of your own
@@ -120,6 +122,7 @@ class Scan:
     focus_distance_m: float | None = None
     name: str = "scan"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    saturation: float | None = None
 
     def __repr__(self) -> str:
         known = "" if self.object is None else f", object {' x '.join(map(str, self.object.shape))}"
@@ -195,6 +198,11 @@ class Scan:
                     "mask must leave at least one good pixel, received none; "
                     "True means good here: invert the mask if yours marks bad pixels."
                 )
+        if self.saturation is not None and not self.saturation > 0:
+            raise InputError(
+                f"saturation must be a positive number of counts, received {self.saturation}; "
+                "leave it out when no pixel saturates."
+            )
         check_experiment(self)
         for array in (positions, probe, obj, mask):
             if array is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import left_out
 from ptychopinn.errors import InputError
 
 if TYPE_CHECKING:
@@ -255,9 +256,13 @@ def common_origin(result: Reconstruction, truth: Scan) -> NDArray[np.int64]:
     Zero when both come from the same file. A file format may number its pixels from another corner;
     when both hold the same number of positions, their median difference tells.
     """
-    if len(result.positions_px) != truth.M:
+    places = truth.positions_px
+    gone = left_out(result.findings)
+    if len(places) == len(result.positions_px) + len(gone):
+        places = np.delete(places, gone, axis=0)
+    if len(result.positions_px) != len(places):
         return np.zeros(2, dtype=np.int64)
-    difference = truth.positions_px - result.positions_px
+    difference = places - result.positions_px
     offset = np.median(difference, axis=0)
     if np.median(np.abs(difference - offset)) > 1:
         # Not the same scan points: the files are taken at their word.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import KDTree
 
+from ptychopinn.data.findings import left_out
 from ptychopinn.data.fingerprint import difference, fingerprint, recorded
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -75,7 +76,7 @@ def _same_probe(result: Reconstruction, scan: Scan) -> bool:
 
 def _partly(result: Reconstruction, scan: Scan) -> bool:
     """Whether nearly all positions of one of the two are positions of the other."""
-    if len(result.positions_px) == scan.M:
+    if len(result.positions_px) + len(left_out(result.findings)) == scan.M:
         return False
     places = [result.positions_px, scan.positions_px]
     small, large = sorted(places, key=len)

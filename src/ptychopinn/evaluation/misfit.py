@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import left_out
 from ptychopinn.data.normalization import counts_of_photon
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
@@ -157,7 +158,8 @@ def predict_patterns(result: Reconstruction) -> NDArray[np.float32]:
 def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | None:
     """Which patterns of ``data`` the result was made from; None means all, in order.
 
-    With as many positions as patterns they belong together one to one. Otherwise each position of
+    With as many positions as patterns they belong together one to one, and so they do without the
+    patterns that a finding of the result says were left out. Otherwise each position of
     the result must be that of one pattern, to half a pixel.
 
     Raises
@@ -172,6 +174,9 @@ def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | Non
         )
     if len(result.positions_px) == data.M:
         return None
+    gone = left_out(result.findings)
+    if len(gone) and len(result.positions_px) == data.M - len(gone):
+        return np.delete(np.arange(data.M, dtype=np.intp), gone)
     from scipy.spatial import cKDTree
 
     distance, index = cKDTree(data.positions_px).query(result.positions_px)
@@ -207,10 +212,13 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
         [] if m * int(good.sum()) * 4 <= _KEEP_BYTES else None
     )
     model_sum = measured_sum = 0.0
+    least = np.inf if data.saturation is None else data.saturation * (1 - 1e-6)
     for part, frames in predict(result):
-        model = frames[:, good]
-        model_sum += float(model.sum(dtype=np.float64))
-        measured_sum += float(measured(part).sum(dtype=np.float64))
+        model, readings = frames[:, good], measured(part)
+        # A saturated reading tells nothing about the scale.
+        whole = np.True_ if data.saturation is None else readings < least
+        model_sum += float(model.sum(dtype=np.float64, where=whole))
+        measured_sum += float(readings.sum(dtype=np.float64, where=whole))
         if keep is not None:
             keep.append((part, model))
     if not measured_sum > 0:
@@ -241,12 +249,19 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
         model = modelled * np.float32(power)
         frames = measured(part)
         amplitudes = np.sqrt(frames)
+        modelled_amplitudes, noise = np.sqrt(model), noise_of_amplitude(model / np.float32(photon))
+        if data.saturation is not None:
+            # A saturated reading bounds the model from below only.
+            above = (frames >= least) & (model > frames)
+            modelled_amplitudes = np.where(above, amplitudes, modelled_amplitudes)
+            model = np.where(above, frames, model)
+            noise = np.where(frames >= least, 0, noise)
         terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
         return _Sums(
-            squares=((np.sqrt(model) - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
+            squares=((modelled_amplitudes - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
             flat_squares=float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64)),
             counts=frames.sum(axis=1, dtype=np.float64),
-            noise=photon * float(noise_of_amplitude(model / np.float32(photon)).sum()),
+            noise=photon * float(noise.sum()),
             deviance=float(terms.sum(dtype=np.float64)),
             model=model.sum(axis=0, dtype=np.float64),
             measured=frames.sum(axis=0, dtype=np.float64),

@@ -62,6 +62,7 @@ class ScanFields:
     distance_m: float | None = None
     propagation: Propagation | Propagator = "far-field"
     focus_distance_m: float | None = None
+    saturation: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     # What the reader mended or doubts; load_scan logs it and keeps it with the scan.
     findings: tuple[Finding, ...] = ()

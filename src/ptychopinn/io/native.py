@@ -4,7 +4,7 @@ Layout (format version 1)::
 
     attrs         format = "ptychopinn-scan", format_version, name, provenance (JSON),
                   [pixel_size_m], [energy_eV], [distance_m], [focus_distance_m],
-                  [propagation] = "near-field"
+                  [saturation], [propagation] = "near-field"
     diffraction   (M, N, N) uint16, uint32 or float32, one chunk per pattern; units "photon counts"
     positions_px  (M, 2) float64; units "object pixels", order "y, x"
     probe         (P, N, N) complex64; units "sqrt(counts)"
@@ -42,7 +42,7 @@ DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
 FORMAT = "ptychopinn-scan"
 FORMAT_VERSION = 1
 SUFFIXES = (".h5", ".hdf5")
-NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m")
+NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m", "saturation")
 UNITS = {
     "diffraction": "photon counts",
     "positions_px": "object pixels",

@@ -224,6 +224,7 @@ def checked_scan(fields: ScanFields, source: Path | None) -> Scan:
             distance_m=fields.distance_m,
             propagation=fields.propagation,
             focus_distance_m=fields.focus_distance_m,
+            saturation=fields.saturation,
             name=fields.name,
             provenance=fields.provenance,
         )

@@ -36,6 +36,8 @@ class PatternBatch(NamedTuple):
     places : where the patches lie on the canvas (:meth:`ptychopinn.ops.base.Ops.places`).
     centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
     probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
+    bounds : (M, N, N) 1 where an amplitude is only a lower bound (saturated), 0 elsewhere; None
+        where all are measurements.
     """
 
     amplitudes: Array
@@ -43,6 +45,7 @@ class PatternBatch(NamedTuple):
     places: Array
     centre: Array
     probes: Array | None = None
+    bounds: Array | None = None
 
 
 def pattern_batch(
@@ -105,6 +108,15 @@ def backward(
     for exit waves and patches, the adjoint of :func:`modelled` up to the power of D."""
     waves = propagator.backward(xp, fields, batch.fraction)
     return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
+
+
+def missing(xp: Ops, batch: PatternBatch, measured: Array, amplitude: Array, good: Array) -> Array:
+    """Measured minus modelled amplitudes (M, N, N) on good pixels; 0 where a saturated pixel is
+    modelled above its bound."""
+    difference = good * (measured - amplitude)
+    if batch.bounds is None:
+        return difference
+    return difference + batch.bounds * xp.maximum(-difference, 0.0)
 
 
 def with_probes(xp: Ops, batch: PatternBatch, probe: Array) -> PatternBatch:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, backward, modelled, with_probes
+from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, with_probes
 from ptychopinn.physics.low_frequency import (
     LowFrequency,
     low_frequency,
@@ -64,7 +64,7 @@ def modulus_change(
     patches, fields, model = modelled(xp, propagator, canvas, batch)
     amplitude = xp.sqrt(model + e)
     measured = xp.sqrt(xp.square(batch.amplitudes) + e)
-    difference = good * (measured - amplitude)
+    difference = missing(xp, batch, measured, amplitude, good)
     changed = xp.scaled(fields, (difference / amplitude)[:, None])
     chi, back = backward(xp, propagator, changed, batch)
     # (a - A)(a + A) = a^2 - A^2
@@ -116,7 +116,7 @@ def batch_misfit(
 ) -> Array:
     """Sum of (sqrt(I_hat) - sqrt(I))^2 over good pixels of a batch."""
     model = modelled(xp, propagator, canvas, batch)[2]
-    return xp.sum_squares(good * (batch.amplitudes - xp.sqrt(model)))
+    return xp.sum_squares(missing(xp, batch, batch.amplitudes, xp.sqrt(model), good))
 
 
 def advanced(

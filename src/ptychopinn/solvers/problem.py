@@ -112,8 +112,10 @@ def scan_problem(
     step = batch_length(n, STEP_BYTES * modes, min(limit_bytes // 4, wanted))
 
     def batch(chosen: NDArray[np.int64]) -> PatternBatch:
-        amplitudes = xp.asarray(propagator.inward(scan.amplitudes(chosen)))
-        return pattern_batch(xp, amplitudes, positions[chosen], shape, origin, cached)
+        measured = propagator.inward(scan.amplitudes(chosen))
+        found = pattern_batch(xp, xp.asarray(measured), positions[chosen], shape, origin, cached)
+        bounds = scan.bounds(measured)
+        return found if bounds is None else found._replace(bounds=xp.asarray(bounds))
 
     parts = [np.array_split(subset, -(-len(subset) // step)) for subset in subsets]
     readers: list[Subset] = [partial(map, batch, p) for p in parts]

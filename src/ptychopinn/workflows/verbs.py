@@ -99,7 +99,8 @@ def reconstruct(
     model : what :func:`train` or :func:`load_model` gave, or the path of one; ``"pretrained"``
         comes with the package and suits scans that no network was trained on.
     refine : physics iterations after the network. ``"auto"`` refines object and probe from the
-        start when the probe of the scan does not fit the data, and says so; ``"always"`` goes on
+        start when the probe of the scan does not fit the data, and says so, and goes on from the
+        network's object where pixels are saturated; ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
         the model ``"pretrained"`` (``ptychopinn reconstruct``), never with any other
         (``ptychopinn infer``).
@@ -137,7 +138,9 @@ def reconstruct(
     assert found.fit is not None  # every verb states it
     stop.gentle = True
     start, config = None, RefineConfig()
-    if refine == "always" and stop.signal is None:
+    # No network was trained on saturated pixels.
+    beyond = refine == "auto" and scan.saturation is not None
+    if (refine == "always" or beyond) and stop.signal is None:
         start = found
     elif refine == "auto" and not found.fit.fits_probe and stop.signal is None:
         log.info(
