@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ptychopinn.checks.base import CHECKS, Checked, examine, mended_like
+from ptychopinn.checks.base import CHECKS, Checked, examine
 
 ORDER = ("mask", "beam", "patterns", "pixels", "centre", "positions")
 for _name in ORDER:
     import_module(f"{__name__}.{_name}")
 
-__all__ = ["CHECKS", "ORDER", "Checked", "examine", "mended_like"]
+__all__ = ["CHECKS", "ORDER", "Checked", "examine"]

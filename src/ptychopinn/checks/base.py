@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding, Level, with_findings
 from ptychopinn.data.normalization import batch_length, slices
+from ptychopinn.data.orientation import Turn
 from ptychopinn.data.scan import Scan
-from ptychopinn.data.views import chosen_patterns, rolled_patterns
+from ptychopinn.data.views import changed_patterns, chosen_patterns, rolled_patterns
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.scaling import probe_power
@@ -26,11 +27,17 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Mend:
-    """What makes a scan usable: pixels that are masked, patterns that are left out, patterns or
-    probe rolled by (y, x) pixels, a factor (N, N) of the probe, and the counts from which readings
-    are lower bounds only."""
+    """What makes a scan usable.
+
+    masked : (N, N) pixels that are bad.  positions_px : (M, 2) in the place of those given.
+    turned : turns the patterns.  left_out : numbers of patterns, after all else.
+    rolled, probe_rolled : (y, x) pixels by which patterns and probe are rolled.
+    probe_factor : (N, N).  saturation : counts from which readings are lower bounds only.
+    """
 
     masked: NDArray[np.bool_] | None = None
+    positions_px: NDArray[np.float64] | None = None
+    turned: Turn | None = None
     left_out: NDArray[np.int64] | None = None
     rolled: tuple[int, int] | None = None
     probe_rolled: tuple[int, int] | None = None
@@ -42,6 +49,13 @@ class Mend:
         before = scan
         if self.masked is not None:
             scan = replace(scan, mask=scan.good_pixels & ~self.masked)
+        if self.positions_px is not None:
+            # An object in the file is not where they are.
+            scan = replace(scan, positions_px=self.positions_px, object=None)
+        if self.turned is not None:
+            mask = None if scan.mask is None else self.turned(scan.mask)
+            patterns = changed_patterns(scan.diffraction, self.turned)
+            scan = replace(scan, diffraction=patterns, mask=mask)
         if self.left_out is not None:
             kept = np.setdiff1d(np.arange(scan.M), self.left_out)
             scan = replace(
@@ -208,12 +222,6 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
     if findings:
         mended = replace(mended, provenance=with_findings(mended.provenance, findings))
     return Checked(mended, tuple(findings))
-
-
-def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
-    """The scan with what these findings of an earlier look at it have mended, and no more."""
-    names = {found.name for found in findings if found.level == "mended"}
-    return examine(scan, [name for name in CHECKS if name not in names]).scan if names else scan
 
 
 # Checks that need a reconstruction are made by the verbs.

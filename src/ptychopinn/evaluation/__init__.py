@@ -163,7 +163,7 @@ def evaluate(
     if truth is not None:
         frc = _against_truth(result, truth, metrics, images, notes)
     if data is not None:
-        from ptychopinn.checks import mended_like
+        from ptychopinn.checks.replay import mended_like
         from ptychopinn.evaluation.misfit import misfit
 
         fit = misfit(result, mended_like(data, result.findings))

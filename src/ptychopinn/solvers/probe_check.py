@@ -8,7 +8,6 @@ near 0.1, whatever the object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,42 +39,6 @@ class ProbeCheck:
     @property
     def fits(self) -> bool:
         return self.residual - self.expected <= POOR_EXCESS
-
-
-# What may have happened to the positions on the way into the file: in words, and (y, x) as the
-# signed axes of the file's (1 is y, 2 is x).
-ORIENTATIONS: Mapping[str, tuple[int, int]] = {
-    "y and x swapped": (2, 1),
-    "y reversed": (-1, 2),
-    "x reversed": (1, -2),
-    "y and x reversed": (-1, -2),
-    "y and x swapped and y reversed": (-2, 1),
-    "y and x swapped and x reversed": (2, -1),
-    "y and x swapped and both reversed": (-2, -1),
-}
-# Orientations are tried when the residual exceeds the one expected by this much. One is believed
-# when it takes away this share of the excess, and more than this share of the noise.
-SUSPICIOUS, BELIEVED, BEYOND_NOISE = 0.001, 0.5, 0.03
-
-
-def better_orientation(prepared: PreparedScan, found: ProbeCheck) -> tuple[str, float] | None:
-    """Another orientation of the positions with which the physics steps explain the patterns far
-    better, in words, and the residual there; None when there is none.
-
-    ``found`` is the check of the scan as it is.
-    """
-    excess = found.residual - found.expected
-    if excess <= SUSPICIOUS:
-        return None
-    scan = prepared.scan
-    tried = []
-    for words, axes in ORIENTATIONS.items():
-        positions = np.stack([np.sign(a) * scan.positions_px[:, abs(a) - 1] for a in axes], axis=1)
-        turned = replace(prepared, scan=replace(scan, positions_px=positions, object=None))
-        tried.append((check_probe(turned).residual, words))
-    residual, words = min(tried)
-    least = max(BELIEVED * excess, BEYOND_NOISE * found.expected)
-    return (words, residual) if found.residual - residual > least else None
 
 
 def check_probe(scan: Scan | PreparedScan) -> ProbeCheck:

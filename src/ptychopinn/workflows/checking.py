@@ -5,11 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from ptychopinn.checks import Checked, examine
+from ptychopinn.checks.base import LATER, chosen_names
+from ptychopinn.checks.geometry import right_geometry
 from ptychopinn.data.fingerprint import fingerprint
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.ops.options import Execution
+from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.workflows.results import require_scan
+
+# What a good fit leaves beyond photon noise at most, as a share of that noise and of the counts,
+# and the share of the structure that it explains.
+EXCESS_OF_NOISE, LEAST_EXCESS, EXPLAINED = 0.5, 0.002, 0.9
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +71,32 @@ def mended(scan: Scan, no_mend: Collection[str] = ()) -> Scan:
         if found.level != "fault":
             log.warning("%s: %s", scan.name, found.message)
     return checked.require()
+
+
+def suspicious(fit: Misfit) -> bool:
+    """Whether a fit leaves so much more than photon noise that the geometry is worth a trial."""
+    return leaves_much(fit.residual, fit.expected) or fit.explained < EXPLAINED
+
+
+def leaves_much(residual: float, expected: float) -> bool:
+    """Whether a residual exceeds that of photon noise by more than a good geometry leaves."""
+    return residual - expected > max(EXCESS_OF_NOISE * expected, LEAST_EXCESS)
+
+
+def in_right_geometry(scan: Scan, backend: BackendName, execution: Execution, no_mend: Any) -> Scan:
+    """The scan turned, or its patterns moved by a frame, where that explains them far better.
+
+    What was found is a WARNING and a finding in its provenance; the same scan when nothing was.
+    """
+    skip = chosen_names(no_mend) & set(LATER)
+    if skip == set(LATER):
+        return scan
+    turned, findings = right_geometry(get_ops(backend, execution), scan, skip)
+    for found in findings:
+        log.warning("%s: %s", scan.name, found.message)
+    if findings:
+        turned = replace(turned, provenance={**turned.provenance, GIVEN: identity_of(scan)})
+    return turned
 
 
 def identity_of(scan: Scan) -> str:

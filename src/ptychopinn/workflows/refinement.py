@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.checks import mended_like
+from ptychopinn.checks.replay import mended_like
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan, prepare
@@ -25,7 +25,7 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.checking import identity_of, mended
+from ptychopinn.workflows.checking import identity_of, in_right_geometry, mended, suspicious
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.stopping import until_stopped
@@ -81,6 +81,14 @@ def refine(
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
     result = work.result(solved)
+    assert result.fit is not None  # every verb states it
+    if start is None and suspicious(result.fit) and stop.signal is None:
+        turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
+        if turned is not work.scan:
+            return refine(
+                turned, None, config, backend=backend, execution=execution,
+                uncertainty=uncertainty, no_mend="all", progress=progress, stop=stop,
+            )  # fmt: skip
     if not uncertainty:
         return result
     # Probe and positions are those of all patterns.

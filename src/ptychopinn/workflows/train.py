@@ -19,11 +19,11 @@ from ptychopinn.networks.registry import describe
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
-from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
+from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.objective import OwnLoss, Prediction
-from ptychopinn.workflows.checking import identity_of, mended
+from ptychopinn.workflows.checking import identity_of, in_right_geometry, leaves_much, mended
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
 from ptychopinn.workflows.results import require_scan
@@ -59,8 +59,9 @@ def train(
     resume : continue from the last checkpoint in ``directory``.
     start : train this model further, ``"pretrained"`` for the one that comes with the package; a
         new network when not given. The options of its network must be those of ``config``.
-    probe_check : refuse a probe that does not fit the data, and positions whose axes are swapped or
-        reversed (see :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported.
+    probe_check : refuse a probe that does not fit the data (see
+        :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported. Where it does
+        not, other orientations of the scan are tried first.
     loss : a loss of your own, added to the configured terms: a real scalar, made with the
         operations ``xp`` of the framework (:class:`ptychopinn.ops.base.Ops`) from what the network
         predicts (:class:`ptychopinn.training.objective.Prediction`). The manifest of the model
@@ -89,8 +90,11 @@ def train(
     backend, execution = choose(backend, execution, training=True)
     xp = get_ops(backend, execution)
     identities: list[Any] = [identity_of(scan) for scan in chosen]
-    prepared = [prepare(mended(scan, no_mend)) for scan in chosen]
-    checks = [_check(p, config, probe_check) for p in prepared]
+    judged = [
+        _check(mended(scan, no_mend), config, probe_check, backend, execution, no_mend)
+        for scan in chosen
+    ]
+    prepared, checks = [p for p, _ in judged], [check for _, check in judged]
     parent = None if start is None else open_model(start)
     begin = None if parent is None else _start_of(parent, config)
     begun = time.perf_counter()
@@ -245,8 +249,22 @@ def complete(config: Config, scans: Sequence[Scan]) -> Config:
     return config.model_copy(update={"model": config.model.for_patterns(sizes[0])})
 
 
-def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
+def _check(
+    scan: Scan,
+    config: Config,
+    refuse: bool,
+    backend: BackendName,
+    execution: Execution,
+    no_mend: Collection[str],
+) -> tuple[PreparedScan, ProbeCheck]:
+    """A scan with its scales, turned where that is due, and whether its probe fits."""
+    prepared = prepare(scan)
     result = check_probe(prepared)
+    if refuse and leaves_much(result.residual, result.expected):
+        turned = in_right_geometry(scan, backend, execution, no_mend)
+        if turned is not scan:
+            prepared = prepare(turned)
+            result = check_probe(prepared)
     log.info(
         "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives "
         "%.4f",
@@ -254,14 +272,6 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
         result.residual,
         result.expected,
     )
-    turned = better_orientation(prepared, result) if refuse else None
-    if turned is not None:
-        raise InputError(
-            f"the positions must be (y, x) along the axes of the patterns, received those of "
-            f"'{prepared.scan.name}' with which plain physics steps leave a residual of "
-            f"{result.residual:.3g}, and {turned[1]:.3g} with {turned[0]}; correct the positions, "
-            "or train all the same with probe_check=False."
-        )
     if not result.fits and refuse and not config.training.probe_trainable:
         raise InputError(
             f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
@@ -271,4 +281,4 @@ def _check(prepared: PreparedScan, config: Config, refuse: bool) -> ProbeCheck:
             f"{result.expected:.3f}; give a better one with the option probe, refine it with "
             "probe_trainable=True, or train all the same with probe_check=False."
         )
-    return result
+    return prepared, result

@@ -21,7 +21,13 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.network import network_solver
-from ptychopinn.workflows.checking import check_scan, identity_of, mended
+from ptychopinn.workflows.checking import (
+    check_scan,
+    identity_of,
+    in_right_geometry,
+    mended,
+    suspicious,
+)
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
     PRETRAINED,
@@ -137,6 +143,13 @@ def reconstruct(
         found = _network(model, scan, backend, execution, keep_probe, bar)
     assert found.fit is not None  # every verb states it
     stop.gentle = True
+    if suspicious(found.fit) and stop.signal is None:
+        turned = in_right_geometry(scan, backend, execution, no_mend)
+        if turned is not scan:
+            scan = turned
+            with stages(model.config.model.passes) as bar:
+                found = _network(model, scan, backend, execution, keep_probe, bar)
+    assert found.fit is not None
     start, config = None, RefineConfig()
     # No network was trained on saturated pixels.
     beyond = refine == "auto" and scan.saturation is not None

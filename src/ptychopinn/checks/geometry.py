@@ -1,0 +1,189 @@
+"""Geometry that verifies itself: are patterns and positions turned the same way, and paired?
+
+A few dozen neighbouring patterns are reconstructed from nothing in each of the eight orientations
+of the positions, with the probe refined, and then with each pattern at the position one frame
+earlier and later. The right geometry leaves the smallest residual. Which of the two was turned,
+patterns or positions, is told by the probe: held fixed, it fits patterns of its own orientation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.checks.base import Mend, finding
+from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn
+from ptychopinn.data.scan import Scan
+from ptychopinn.ops.base import Ops
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.physics import PhysicsSolver
+
+FEWEST, LIMIT_BYTES = 16, 512 << 20
+# Passes of the first round, of the second with the best ones, and how many these are.
+SHORT, LONG, FINALISTS = 4, 10, 3
+# Another orientation is believed when it leaves this share of the residual or less, and doubted
+# about up to the second number.
+BELIEVED, DOUBTED = 0.85, 0.97
+# Of orientations that differ by less the one nearer to what was given is taken: a mirrored object
+# under a mirrored probe gives the same patterns.
+TIE = 1.08
+# In a raster scan the next frame is nearly as good as a shift of the object: much must be gained,
+# and the other direction must be that much worse.
+OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
+
+
+def right_geometry(
+    xp: Ops, scan: Scan, skip: Collection[str] = ()
+) -> tuple[Scan, tuple[Finding, ...]]:
+    """The scan in the geometry that explains its patterns best, and what was found.
+
+    Parameters
+    ----------
+    xp : the operations of a framework.
+    scan : with a probe that need not be good; it is refined.
+    skip : of "orientation" and "frame-offset" what is not tried.
+    """
+    found: list[Finding] = []
+    if scan.M < FEWEST:
+        return scan, ()
+    if "orientation" not in skip:
+        turned = _orientation(xp, scan)
+        if turned is not None:
+            found.append(turned)
+            scan = mend_of(turned, scan).of(scan)
+    if "frame-offset" not in skip and scan.M > FEWEST:
+        moved = _offset(xp, scan)
+        if moved is not None:
+            found.append(moved)
+            scan = mend_of(moved, scan).of(scan)
+    if found:
+        scan = replace(scan, provenance=with_findings(scan.provenance, found))
+    return scan, tuple(found)
+
+
+def neighbours(scan: Scan) -> NDArray[np.int64]:
+    """Patterns around the middle of the scan, in the order of the scan."""
+    count = min(scan.M, 64 if scan.N <= 64 else 49)
+    middle = np.median(scan.positions_px, axis=0)
+    anchor = scan.positions_px[int(np.abs(scan.positions_px - middle).max(axis=1).argmin())]
+    distance = np.abs(scan.positions_px - anchor).max(axis=1)
+    return np.sort(np.argsort(distance, kind="stable")[:count])
+
+
+def _residual(xp: Ops, part: Scan, passes: int, *, free_probe: bool = True) -> float:
+    config = PhysicsConfig(passes=passes, refine_probe=free_probe, stagnation=0.0)
+    solved = PhysicsSolver(xp, config, LIMIT_BYTES).solve(prepare(part))
+    return float(solved.canvas.losses[-1])
+
+
+def _orientation(xp: Ops, scan: Scan) -> Finding | None:
+    chosen = neighbours(scan)
+    part = replace(scan.select(chosen), object=None)
+
+    def run(orientation: Orientation, passes: int) -> float:
+        positions = orientation.of_positions(part.positions_px)
+        return _residual(xp, replace(part, positions_px=positions), passes)
+
+    first = {o: run(o, SHORT) for o in ORIENTATIONS}
+    best = sorted(first, key=first.__getitem__)[:FINALISTS]
+    final = {o: run(o, LONG) for o in dict.fromkeys([*best, AS_GIVEN])}
+    given, least = final[AS_GIVEN], min(final.values())
+    near = [o for o, residual in final.items() if residual <= TIE * least]
+    top = min(near, key=lambda o: len(o.flags))
+    trials = [[str(o), final[o]] for o in sorted(final, key=final.__getitem__)]
+    numbers = (
+        f"some patterns around the middle leave a residual of {final[top]:.4f}, as given "
+        f"{given:.4f}"
+    )
+    if top == AS_GIVEN or final[top] > DOUBTED * given:
+        return None
+    if final[top] > BELIEVED * given:
+        return finding(
+            "orientation",
+            "doubt",
+            f"the geometry is in doubt: with {top} {numbers}, too little apart to decide.",
+            trials=trials,
+        )
+    turns = [
+        {"turned": "positions", **_as_json(top)},
+        {"turned": "patterns", **_as_json(top.inverse)},
+        {"turned": "patterns", **_as_json(top.inverse), "about_centre": False},
+    ]
+    fixed = [_residual(xp, _mend(turn, part).of(part), LONG, free_probe=False) for turn in turns]
+    # Positions come first: nothing else changes with them.
+    turn = next(
+        t for t, residual in zip(turns, fixed, strict=True) if residual <= 1.05 * min(fixed)
+    )
+    what = turn["turned"]
+    flags = " ".join(top.inverse.flags)
+    remedy = f"; ptychopinn prepare {flags} makes that permanent" if what == "patterns" else ""
+    return finding(
+        "orientation",
+        "mended",
+        f"the {what} were turned ({top if what == 'positions' else top.inverse}): so {numbers}"
+        f"{remedy}.",
+        **turn,
+        trials=trials,
+    )
+
+
+def _offset(xp: Ops, scan: Scan) -> Finding | None:
+    chosen = neighbours(scan)
+    # Each of them has a frame before and after.
+    chosen = chosen[(chosen > 0) & (chosen < scan.M - 1)]
+    part = replace(scan.select(chosen), object=None)
+    residuals = {
+        frames: _residual(xp, replace(part, positions_px=scan.positions_px[chosen + frames]), LONG)
+        for frames in (0, -1, 1)
+    }
+    frames = min(residuals, key=residuals.__getitem__)
+    if frames == 0 or residuals[frames] > OFFSET_BELIEVED * residuals[0]:
+        return None
+    if residuals[-frames] < OFFSET_OTHER * residuals[frames]:
+        return None
+    lost = scan.M - 1 if frames > 0 else 0
+    numbers = np.delete(
+        np.arange(scan.M + len(gone := left_out(recorded_findings(scan.provenance)))), gone
+    )
+    return finding(
+        "frame-offset",
+        "mended",
+        f"each pattern belongs to the position one frame {'later' if frames > 0 else 'earlier'}: "
+        f"so some patterns around the middle leave a residual of {residuals[frames]:.4f}, as given "
+        f"{residuals[0]:.4f}; pattern {numbers[lost]} has none and is left out.",
+        frames=frames,
+        patterns=[int(numbers[lost])],
+        residuals={str(k): v for k, v in residuals.items()},
+    )
+
+
+def _as_json(orientation: Orientation) -> dict[str, Any]:
+    return {
+        "transpose": orientation.transpose,
+        "flip_y": orientation.flip_y,
+        "flip_x": orientation.flip_x,
+        "about_centre": True,
+    }
+
+
+def mend_of(found: Finding, scan: Scan) -> Mend:
+    """What a finding of this module does to a scan; nothing for a doubt."""
+    return _mend(found.details, scan) if found.level == "mended" else Mend()
+
+
+def _mend(details: Any, scan: Scan) -> Mend:
+    if "frames" in details:
+        frames = 1 if details["frames"] > 0 else -1
+        at = np.clip(np.arange(scan.M) + frames, 0, scan.M - 1)
+        lost = scan.M - 1 if frames > 0 else 0
+        return Mend(positions_px=scan.positions_px[at], left_out=np.array([lost]))
+    orientation = Orientation(*(bool(details[k]) for k in ("transpose", "flip_y", "flip_x")))
+    if details["turned"] == "positions":
+        return Mend(positions_px=orientation.of_positions(scan.positions_px))
+    return Mend(turned=Turn(orientation, bool(details["about_centre"])))

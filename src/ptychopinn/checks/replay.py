@@ -1,0 +1,21 @@
+"""What an earlier look has mended, mended again: for another verb with the same scan."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ptychopinn.checks.base import CHECKS, LATER, examine
+from ptychopinn.checks.geometry import mend_of
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.scan import Scan
+
+
+def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
+    """The scan with what these findings of an earlier look at it have mended, and no more."""
+    names = {found.name for found in findings if found.level == "mended"}
+    if names & set(CHECKS):
+        scan = examine(scan, [name for name in CHECKS if name not in names]).scan
+    for found in findings:
+        if found.name in LATER:
+            scan = mend_of(found, scan).of(scan)
+    return scan
