@@ -197,7 +197,7 @@ class Checked:
 
 
 def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
-    """Run the checks, each on what those before it have mended.
+    """Run the checks, each on what those before it have mended, until one finds a fault.
 
     Parameters
     ----------
@@ -218,6 +218,8 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
             findings.append(found)
             if mend is not None:
                 look = look.after(mend)
+        if any(found.level == "fault" for found in findings):
+            break
     mended = look.scan
     if findings:
         mended = replace(mended, provenance=with_findings(mended.provenance, findings))

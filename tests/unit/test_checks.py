@@ -1,0 +1,359 @@
+"""The look at a scan: each kind of fault is mended or named, and whole scans are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import ptychopinn as pp
+from ptychopinn.checks import CHECKS, examine
+from ptychopinn.checks.geometry import right_geometry
+from ptychopinn.checks.replay import mended_like
+from ptychopinn.data.findings import Finding, left_out, recorded_findings
+from ptychopinn.data.orientation import ORIENTATIONS, Orientation
+from ptychopinn.data.scan import Scan
+from ptychopinn.data.views import PatternView, changed_patterns, chosen_patterns
+from ptychopinn.errors import InputError
+from ptychopinn.io import load_scan, save_scan
+from ptychopinn.ops.numpy import NumpyOps
+
+Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Scan:
+    return pp.simulate(object="leaves", N=64, patterns=100, photons=1e5, seed=5)
+
+
+def faulty(scan: Scan, change: Change, seed: int = 3) -> Scan:
+    """The scan with other counts."""
+    counts = np.array(scan.diffraction[:], dtype=np.uint32)
+    found = change(counts, np.random.default_rng(seed))
+    return replace(scan, diffraction=counts if found is None else found)
+
+
+def found_in(scan: Scan) -> dict[str, Finding]:
+    return {found.name: found for found in examine(scan).findings}
+
+
+@pytest.mark.parametrize("photons", [3e2, 1e5, 1e9])
+@pytest.mark.parametrize("kind", ["lines", "leaves", "natural", "grf", "siemens"])
+@pytest.mark.parametrize("n", [32, 64, 128])
+def test_whole_scans_are_left_alone(kind: Any, photons: float, n: int) -> None:
+    scan = pp.simulate(object=kind, N=n, patterns=64, photons=photons, seed=int(photons) % 89)
+    checked = examine(scan)
+    assert checked.findings == ()
+    assert checked.scan is scan
+
+
+def test_a_masked_dark_centre_and_a_measured_scan_are_left_alone(star: Path, whole: Scan) -> None:
+    stop = np.ones((64, 64), bool)
+    stop[29:36, 29:36] = False
+    counts = np.where(stop, whole.diffraction[:], 0)
+    assert examine(replace(whole, mask=stop, diffraction=counts)).findings == ()
+    assert examine(replace(whole, mask=stop)).findings == ()
+    assert examine(load_scan(star)).findings == ()
+
+
+# --- patterns ---------------------------------------------------------------------------------
+
+
+def emptied(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[7, 8, 60]] = 0
+
+
+def without_beam(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[7, 8, 60]] = rng.poisson(0.2, counts[:3].shape)
+
+
+def flooded(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[7, 8, 60]] = 3000
+
+
+def noisy_flood(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[7, 8, 60]] = rng.integers(0, 500, counts[:3].shape)
+
+
+def noise_of_equal_sum(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[7, 8, 60]] = rng.poisson(counts.sum(axis=(1, 2)).mean() / 4096, counts[:3].shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (emptied, "empty-patterns"),
+        (without_beam, "empty-patterns"),
+        (flooded, "flooded-patterns"),
+        (noisy_flood, "flooded-patterns"),
+        (noise_of_equal_sum, "outlying-patterns"),
+    ],
+)
+def test_bad_patterns_are_left_out_and_named(change: Change, name: str, whole: Scan) -> None:
+    checked = examine(faulty(whole, change))
+    (found,) = checked.findings
+    assert (found.name, found.level) == (name, "mended")
+    assert "patterns 7, 8, 60" in found.message
+    assert checked.scan.M == 97
+    kept = np.delete(np.arange(100), [7, 8, 60])
+    np.testing.assert_array_equal(checked.scan.positions_px, whole.positions_px[kept])
+    assert left_out(checked.findings).tolist() == [7, 8, 60]
+    assert recorded_findings(checked.scan.provenance) == checked.findings
+
+
+def test_patterns_are_numbered_as_they_were_given(whole: Scan) -> None:
+    def both(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[4] = 0
+        counts[50] = 4000
+
+    checked = examine(faulty(whole, both))
+    assert [found.details["patterns"] for found in checked.findings] == [[4], [50]]
+    assert left_out(checked.findings).tolist() == [4, 50]
+
+
+def test_many_bad_patterns_are_a_doubt(whole: Scan) -> None:
+    def many(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[:40] = 0
+
+    checked = examine(faulty(whole, many))
+    assert checked.findings[0].level == "doubt"
+    assert checked.scan.M == 100
+
+
+# --- pixels -----------------------------------------------------------------------------------
+
+
+def hot(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[:, [5, 60], [9, 33]] += rng.poisson(800, (len(counts), 2)).astype(np.uint32)
+
+
+def stuck(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[:, [5, 60], [9, 33]] = 200
+
+
+def overflowing(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[:, [5, 60], [9, 33]] = 2**20 - 1
+
+
+def struck(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[3, 70], [5, 60], [9, 33]] = 20_000
+
+
+def weakly_struck(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    counts[[3, 70], [5, 60], [9, 33]] = 150
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (hot, "hot-pixels"),
+        (stuck, "hot-pixels"),
+        (overflowing, "hot-pixels"),
+        (struck, "zingers"),
+        (weakly_struck, "zingers"),
+    ],
+)
+def test_bad_pixels_are_masked(change: Change, name: str, whole: Scan) -> None:
+    checked = examine(faulty(whole, change))
+    (found,) = checked.findings
+    assert (found.name, found.level, found.details["count"]) == (name, "mended", 2)
+    assert np.argwhere(~checked.scan.good_pixels).tolist() == [[5, 9], [60, 33]]
+
+
+def test_dead_pixels_and_lines_are_masked(whole: Scan) -> None:
+    dead = np.zeros((64, 64), bool)
+    dead[30, 33] = dead[:, 40:42] = True
+
+    def silent(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[:, dead] = 0
+
+    checked = examine(faulty(whole, silent))
+    (found,) = checked.findings
+    assert found.name == "dead-pixels"
+    # Where nothing would have been counted anyway a dead pixel cannot be told, nor does it matter.
+    missed = dead & checked.scan.good_pixels
+    assert np.asarray(whole.diffraction).mean(axis=0)[missed].sum() < 1
+    assert checked.scan.good_pixels[~dead].all()
+
+
+@pytest.mark.parametrize("limit", [60, 255, 700])
+def test_saturated_readings_are_bounds(limit: int, whole: Scan) -> None:
+    clipped = faulty(whole, lambda counts, rng: np.minimum(counts, limit))
+    checked = examine(clipped)
+    (found,) = checked.findings
+    assert (found.name, found.level) == ("saturated-pixels", "mended")
+    assert checked.scan.saturation == limit
+    # Looking again finds nothing new.
+    assert examine(checked.scan).findings == ()
+
+
+def test_saturation_is_kept_in_a_file(tmp_path: Path, whole: Scan) -> None:
+    save_scan(replace(whole, saturation=400.0), tmp_path / "s.h5")
+    assert load_scan(tmp_path / "s.h5").saturation == 400
+
+
+# --- beam, probe, positions, mask ---------------------------------------------------------------
+
+
+def test_the_corner_is_the_middle(whole: Scan) -> None:
+    rolled = np.fft.ifftshift(whole.diffraction[:], axes=(1, 2))
+    checked = examine(replace(whole, diffraction=rolled))
+    assert [found.name for found in checked.findings] == ["patterns-in-corner"]
+    np.testing.assert_array_equal(checked.scan.diffraction[:], whole.diffraction[:])
+    checked = examine(replace(whole, probe=np.fft.ifftshift(whole.probe, axes=(1, 2))))
+    assert [found.name for found in checked.findings] == ["probe-in-corner"]
+    np.testing.assert_array_equal(checked.scan.probe, whole.probe)
+
+
+@pytest.mark.parametrize("by", [(3, 0), (-2, 5), (0, -7)])
+def test_a_beam_off_the_centre_tilts_the_probe(by: tuple[int, int], whole: Scan) -> None:
+    moved = replace(whole, diffraction=np.roll(whole.diffraction[:], by, (1, 2)))
+    checked = examine(moved)
+    (found,) = checked.findings
+    assert found.name == "beam-off-centre"
+    np.testing.assert_allclose(found.details["offset_yx_px"], by, atol=0.8)
+    assert examine(checked.scan).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("factor", "name"), [(1e-6, "narrow-positions"), (0.01, "narrow-positions"), (12, "no-overlap")]
+)
+def test_positions_in_another_unit(factor: float, name: str, whole: Scan) -> None:
+    checked = examine(replace(whole, positions_px=whole.positions_px * factor, object=None))
+    assert [(found.name, found.level) for found in checked.findings] == [(name, "fault")]
+    with pytest.raises(InputError, match=f"unit.*no_mend {name}"):
+        checked.require()
+    assert examine(checked.scan, no_mend=[name]).findings == ()
+
+
+def test_a_single_position_far_away_is_left_out(whole: Scan) -> None:
+    positions = whole.positions_px.copy()
+    positions[31] += (0, 300)
+    checked = examine(replace(whole, positions_px=positions, object=None))
+    (found,) = checked.findings
+    assert found.details["patterns"] == [31]
+    assert "pattern 31" in found.message
+    assert checked.scan.M == 99
+
+
+def test_an_inverted_mask(whole: Scan) -> None:
+    edge = np.zeros((64, 64), bool)
+    edge[:3] = True
+    (found,) = examine(replace(whole, mask=edge)).findings
+    assert (found.name, found.level) == ("inverted-mask", "fault")
+    assert examine(replace(whole, mask=~edge)).findings == ()
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+def test_every_check_can_be_left_out(whole: Scan) -> None:
+    assert examine(faulty(whole, hot), no_mend=["hot-pixels"]).findings == ()
+    assert examine(faulty(whole, hot), no_mend="all").findings == ()
+    with pytest.raises(InputError, match="no_mend must be all or names of checks"):
+        examine(whole, no_mend=["hot"])
+    assert len(CHECKS) > 10
+
+
+def test_what_was_mended_is_mended_again_and_no_more(whole: Scan) -> None:
+    def several(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        hot(counts, rng)
+        emptied(counts, rng)
+
+    scan = faulty(whole, several)
+    findings = examine(scan, no_mend=["hot-pixels"]).findings
+    again = mended_like(scan, findings)
+    assert again.M == 97
+    assert again.mask is None
+    assert mended_like(scan, ()) is scan
+
+
+def test_a_probe_scaled_to_the_counts_is_scaled_again(tmp_path: Path, whole: Scan) -> None:
+    """Otherwise the amplitude of the object would carry what was masked."""
+    counts = np.array(whole.diffraction[:], dtype=np.uint32)
+    counts[:, 5, 9] = 100_000
+    scan = Scan.from_arrays(counts, whole.positions_px, whole.probe)
+    power = float((np.abs(examine(scan).scan.probe) ** 2).sum())
+    assert power == pytest.approx(float(whole.diffraction[:].sum()) / 100, rel=0.02)
+
+
+def test_patterns_on_disk_stay_there(tmp_path: Path, whole: Scan) -> None:
+    save_scan(faulty(whole, emptied), tmp_path / "s.h5")
+    checked = examine(load_scan(tmp_path / "s.h5"))
+    assert isinstance(checked.scan.diffraction, PatternView)
+    kept = np.delete(np.arange(100), [7, 8, 60])
+    np.testing.assert_array_equal(checked.scan.diffraction[:], whole.diffraction[:][kept])
+    np.testing.assert_array_equal(
+        checked.scan.diffraction[np.array([3, 96, 3])], whole.diffraction[:][kept[[3, 96, 3]]]
+    )
+
+
+def test_views_of_patterns(tmp_path: Path, whole: Scan) -> None:
+    save_scan(whole, tmp_path / "s.h5")
+    lazy = load_scan(tmp_path / "s.h5").diffraction
+    index = np.array([9, 2, 2, 40])
+    for view in (chosen_patterns(lazy, index), chosen_patterns(whole.diffraction, index)):
+        np.testing.assert_array_equal(view[1:, :5], whole.diffraction[:][index][1:, :5])
+        np.testing.assert_array_equal(view[3], whole.diffraction[:][40])
+    view = changed_patterns(lazy, lambda patterns: patterns[:, ::-1])
+    np.testing.assert_array_equal(view[4], whole.diffraction[:][4, ::-1])
+    np.testing.assert_array_equal(np.asarray(view), whole.diffraction[:][:, ::-1])
+
+
+# --- geometry -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)
+def test_orientations_and_their_inverses(orientation: Orientation) -> None:
+    rng = np.random.default_rng(1)
+    positions, pattern = rng.normal(size=(5, 2)), rng.normal(size=(2, 8, 8))
+    back = orientation.inverse
+    np.testing.assert_array_equal(back.of_positions(orientation.of_positions(positions)), positions)
+    for centred in (False, True):
+        turned = orientation.of_patterns(pattern, centred)
+        np.testing.assert_array_equal(back.of_patterns(turned, centred), pattern)
+    # The middle pixel stays when patterns are turned about it.
+    assert orientation.of_patterns(pattern)[0, 4, 4] == pattern[0, 4, 4]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS[1:], ids=str)
+def test_turned_positions_are_turned_back(orientation: Orientation, whole: Scan) -> None:
+    given = replace(whole, positions_px=orientation.of_positions(whole.positions_px), object=None)
+    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset"])
+    assert (found.name, found.level) == ("orientation", "mended")
+    # Up to the mirror image of everything, which no pattern tells from it.
+    moved = scan.positions_px - scan.positions_px.mean(axis=0)
+    true = whole.positions_px - whole.positions_px.mean(axis=0)
+    if found.details["turned"] == "positions":
+        np.testing.assert_allclose(moved, true, atol=1e-6)
+    np.testing.assert_array_equal(mended_like(given, [found]).positions_px, scan.positions_px)
+
+
+@pytest.mark.parametrize("about_centre", [True, False])
+def test_turned_patterns_are_turned_back(about_centre: bool, whole: Scan) -> None:
+    orientation = Orientation(flip_x=True)
+    turned = orientation.of_patterns(whole.diffraction[:], about_centre)
+    given = replace(whole, diffraction=turned, object=None)
+    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset"])
+    assert found.details["turned"] == "patterns"
+    assert "--flip-x" in found.message
+    np.testing.assert_array_equal(scan.diffraction[:], whole.diffraction[:])
+
+
+@pytest.mark.parametrize("frames", [-1, 1])
+def test_patterns_one_frame_off_are_moved(frames: int, whole: Scan) -> None:
+    given = replace(whole, positions_px=np.roll(whole.positions_px, frames, 0), object=None)
+    scan, (found,) = right_geometry(NumpyOps(), given, skip=["orientation"])
+    assert (found.name, found.details["frames"]) == ("frame-offset", frames)
+    lost = 99 if frames > 0 else 0
+    np.testing.assert_array_equal(scan.positions_px, np.delete(whole.positions_px, lost, 0))
+
+
+def test_a_right_geometry_is_left_alone(whole: Scan, star: Path) -> None:
+    for scan in (whole, load_scan(star)):
+        assert right_geometry(NumpyOps(), scan) == (scan, ())
