@@ -9,7 +9,7 @@ from typing import Any
 
 from ptychopinn.checks import Checked, examine
 from ptychopinn.checks.base import LATER, chosen_names
-from ptychopinn.checks.geometry import right_geometry
+from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.fingerprint import fingerprint
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import Misfit
