@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Progress
+from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import mean_counts, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -23,7 +24,6 @@ from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.checking import (
     check_scan,
-    identity_of,
     in_right_geometry,
     mended,
     suspicious,
