@@ -115,7 +115,7 @@ class Activation(LayerKind):
         return into[0]
 
     def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.activation(options["function"], x[0])
+        return xp.activations[options["function"]](x[0])
 
 
 class _Resizing(LayerKind):

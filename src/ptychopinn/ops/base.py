@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
@@ -27,8 +26,15 @@ if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
 
 Array = Any
-Index = NDArray[np.int64]
 Padding = Literal["zero", "edge"]
+# Of one array, and of two, as the framework calls it.
+Function = Callable[[Array], Array]
+Function2 = Callable[[Array, Array], Array]
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error of a framework, without where it arose."""
+    return str(error).partition("\n")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,9 @@ class Ops(ABC):
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
+    out_of_memory : what the framework raises when the memory of its ``place`` does not suffice.
+    place, remedy : where it computes, and what helps then; words of a message.
+    activations : relu, swish, softplus, sigmoid, tanh and gelu (with the error function).
     execution : how it runs on this machine.
     """
 
@@ -55,7 +64,15 @@ class Ops(ABC):
     channels: ClassVar[int] = 1
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
+    out_of_memory: ClassVar[type[Exception]]
+    place: ClassVar[str] = "device"
+    remedy: ClassVar[str]
+    activations: ClassVar[Mapping[str, Function]]
     execution: Any
+
+    @abstractmethod
+    def __init__(self, execution: Any = None) -> None:
+        """With these options of the backend, or its defaults."""
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -79,29 +96,24 @@ class Ops(ABC):
     def zeros(self, shape: Sequence[Any], like: Array) -> Array:
         """Zeros of the type of ``like``."""
 
-    @abstractmethod
-    def ones_like(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def zeros_like(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def detached(self, x: Array) -> Array:
-        """The same values as a constant of every derivative."""
+    ones_like: Function
+    zeros_like: Function
+    # The same values as a constant of every derivative.
+    detached: Function
 
     # --- elementwise ------------------------------------------------------------------------------
 
-    @abstractmethod
-    def real(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def imag(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def conj(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def complex(self, real: Array, imag: Array) -> Array: ...
+    real: Function
+    imag: Function
+    conj: Function
+    complex: Function2
+    # Of real arrays.
+    abs: Function
+    square: Function
+    sqrt: Function
+    log: Function
+    sin: Function
+    floor: Function
 
     @abstractmethod
     def scaled(self, x: Array, factor: Array) -> Array:
@@ -114,25 +126,6 @@ class Ops(ABC):
     @abstractmethod
     def abs2(self, x: Array) -> Array:
         """abs(x)^2 of complex ``x``, with a derivative at zero."""
-
-    @abstractmethod
-    def abs(self, x: Array) -> Array:
-        """abs(x) of real ``x``."""
-
-    @abstractmethod
-    def square(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def sqrt(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def log(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def sin(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def floor(self, x: Array) -> Array: ...
 
     @abstractmethod
     def maximum(self, x: Array, least: Any) -> Array: ...
@@ -149,8 +142,7 @@ class Ops(ABC):
     def mean(self, x: Array, axis: tuple[int, ...]) -> Array:
         """Over these axes, which keep the length 1."""
 
-    @abstractmethod
-    def max(self, x: Array) -> Array: ...
+    max: Function
 
     @abstractmethod
     def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
@@ -169,10 +161,6 @@ class Ops(ABC):
 
     @abstractmethod
     def roll(self, x: Array, shift: int, axis: int) -> Array: ...
-
-    @abstractmethod
-    def take(self, x: Array, index: Array) -> Array:
-        """The entries ``index`` along the first axis."""
 
     @abstractmethod
     def matmul(self, x: Array, y: Array) -> Array:
@@ -279,13 +267,20 @@ class Ops(ABC):
             yield item, work(item)
 
     @property
+    @abstractmethod
     def threads(self) -> int:
         """The number of threads that a training runs with."""
-        return 1
 
     def with_threads(self, number: int) -> Ops | None:
         """The same operations with so many threads; None where that cannot be had any more."""
-        return None
+        try:
+            return type(self)(self.execution.model_copy(update={"threads": number}))
+        except InputError:
+            return None
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Context of :meth:`running`, whose errors are those of the framework."""
+        return nullcontext()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -296,7 +291,14 @@ class Ops(ABC):
         InputError
             When the memory of the device does not suffice.
         """
-        yield
+        try:
+            with self.computing():
+                yield
+        except self.out_of_memory as error:
+            raise InputError(
+                f"the computation must fit into the memory of the {self.place}, received: "
+                f"{first_line(error)}; {self.remedy}."
+            ) from error
 
     def variable(self, values: NDArray[Any]) -> Array:
         """A parameter that :meth:`assign` and training change."""
@@ -321,13 +323,13 @@ class Ops(ABC):
 
     # --- layers of networks; images have their channels on the axis ``channels`` ------------------
 
-    @abstractmethod
     def image_in(self, x: Array) -> Array:
         """(B, C, H, W) in the order of the axes that networks use here."""
+        return x
 
-    @abstractmethod
     def image_out(self, x: Array) -> Array:
         """The inverse of :meth:`image_in`."""
+        return x
 
     def single(self, x: Array) -> Array:
         """Real ``x`` in single precision, whatever the layers of a network computed with."""
@@ -363,10 +365,5 @@ class Ops(ABC):
     def depth_to_space(self, x: Array, factor: int) -> Array:
         """The inverse of :meth:`space_to_depth`."""
 
-    @abstractmethod
-    def activation(self, function: str, x: Array) -> Array:
-        """relu, swish, softplus, sigmoid, tanh or gelu (with the error function)."""
-
-    @abstractmethod
-    def softmax(self, x: Array) -> Array:
-        """Over the last axis."""
+    # Over the last axis.
+    softmax: Function

@@ -7,14 +7,15 @@ first dot is their group, which has a learning rate of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.ops.base import Array, Ops
+from ptychopinn.errors import TrainingError
+from ptychopinn.ops.base import Array, Ops, first_line
 
 Arrays = Mapping[str, NDArray[Any]]
 # Of arrays of the framework to a loss, a real scalar, and what else is wanted to know.
@@ -78,7 +79,11 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def running(self) -> AbstractContextManager[None]:
+    def computing(self) -> AbstractContextManager[Any]:
+        """Context of :meth:`running`, whose errors are those of the framework."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
         """Compute inside the block, on the device and with the settings asked for.
 
         Raises
@@ -86,6 +91,14 @@ class Engine(ABC):
         TrainingError
             When the memory of the device does not suffice.
         """
+        try:
+            with self.computing():
+                yield
+        except self.xp.out_of_memory as error:
+            raise TrainingError(
+                f"training must fit into the memory of the {self.xp.place}, received: "
+                f"{first_line(error)}; lower batch_size or subscan_patterns."
+            ) from error
 
     def inside(self) -> AbstractContextManager[Any]:
         """Context for the layers of a network, in the precision asked for."""
@@ -100,13 +113,14 @@ class Engine(ABC):
     def set_moments(self, steps: Mapping[str, int], moments: Arrays) -> None:
         """Take over what :meth:`moments` gave."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Plain data that belongs to the state beside steps and moments."""
+        return {}
 
-    @abstractmethod
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Take over what :meth:`settings` gave."""
+        if settings:
+            raise ValueError(f"settings that are not known: {sorted(settings)}")
 
     def values(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all variables."""

@@ -191,7 +191,7 @@ class PtychiSolver(Solver):
         # Weights of variable probe modes are not used; without them pty-chi would set up the
         # logging of the process to say so.
         with (
-            TorchOps(self.execution).computing(),
+            TorchOps(self.execution).threaded(),
             _process_kept(),
             PtychographyTask(
                 _options(config, TorchOps(self.execution).device, tuple(middle - corner)),
