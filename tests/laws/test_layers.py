@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from ptychopinn.errors import InputError
-from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.networks.kinds import LAYERS
 from ptychopinn.networks.spec import Builder, Layer, Network
-from ptychopinn.networks.weights import initial_weights
 from ptychopinn.ops.base import Ops
 
 Image = NDArray[Any]

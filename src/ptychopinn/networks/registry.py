@@ -3,17 +3,6 @@
 from __future__ import annotations
 
 from ptychopinn.networks import cnn, unrolled
-from ptychopinn.networks.architecture import Family, ModelConfig
-from ptychopinn.networks.spec import Network
+from ptychopinn.networks.architecture import ModelConfig
 
-__all__ = ["Family", "ModelConfig", "cnn", "describe", "family", "unrolled"]
-
-
-def describe(config: ModelConfig) -> Network:
-    """The backend-neutral description of the configured architecture."""
-    return config.describe()
-
-
-def family(config: ModelConfig) -> Family:
-    """Whether the configured architecture is a patch or a canvas network."""
-    return config.family
+__all__ = ["ModelConfig", "cnn", "unrolled"]

@@ -36,14 +36,12 @@ class Layer:
 class Fitted:
     """A layer with what follows from its place in the network.
 
-    options : complete.  into, out : channels of the inputs and of the output.
+    kind : with its options.  out : channels of the output.
     parameters : shape and first values of what it learns, by the end of its name.
     """
 
     layer: Layer
     kind: LayerKind
-    options: Mapping[str, Any]
-    into: tuple[int, ...]
     out: int
     parameters: Mapping[str, tuple[Shape, Initial]]
 
@@ -102,10 +100,9 @@ class Network:
             raise Unfit(f"inputs out of earlier layers, received {', '.join(missing)}")
         if not layer.inputs or kind.feeds not in (None, len(layer.inputs)):
             raise Unfit(f"{kind.feeds or 'some'} input(s), received {len(layer.inputs)}")
-        options = kind.filled(layer.options)
-        into = tuple(count[name] for name in layer.inputs)
-        out = kind.channels(into, options)
-        return Fitted(layer, kind, options, into, out, kind.parameters(into, options))
+        made = kind.of(layer.options)
+        into = [count[name] for name in layer.inputs]
+        return Fitted(layer, made, made.channels(into), made.parameters(into))
 
     def channels(self) -> dict[str, int]:
         """Number of channels of every input and layer; raises what :meth:`fitted` raises."""
@@ -117,11 +114,11 @@ class Network:
         scale: dict[str, Fraction] = dict.fromkeys(self.inputs, Fraction(1))
         reach: dict[str, Fraction | None] = dict.fromkeys(self.inputs, Fraction(0))
         for found in self.fitted():
-            layer, kind, options = found.layer, found.kind, found.options
+            layer, kind = found.layer, found.kind
             size = max(scale[name] for name in layer.inputs)
-            larger, smaller = kind.scale(options)
+            larger, smaller = kind.scale()
             # A layer that makes pixels smaller looks with these.
-            looks = kind.looks(options)
+            looks = kind.looks()
             before = [reach[name] for name in layer.inputs]
             scale[layer.name] = size * larger / smaller
             seen = [far for far in before if far is not None]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ptychopinn.contracts import Solver
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import ModelConfig, PatchConfig
-from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.weights import Weights
+from ptychopinn.networks.build import BuiltNetwork, Weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.solvers.patches import PatchNetwork, PatchNetworkSolver
 from ptychopinn.solvers.unrolled import CanvasNetworkSolver

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
-from ptychopinn.networks.registry import family
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.geometry import canvas_for, places
 from ptychopinn.physics.propagators import fourier_shift
@@ -85,7 +84,7 @@ def truth(
     config: Config, scan: PreparedScan, positions_px: NDArray[np.float64]
 ) -> NDArray[np.complex64]:
     """The known object where the network predicts it, for positions (B, C, 2), network units."""
-    known = patch_truth if family(config.model) == "patch" else canvas_truth
+    known = patch_truth if config.model.family == "patch" else canvas_truth
     return np.ascontiguousarray(known(scan, positions_px))
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import family
 from ptychopinn.ops.base import Array, Ops, Variable
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import PatternBatch, illumination, modelled
@@ -118,7 +117,7 @@ def family_of(
     config: Config, network: BuiltNetwork, scans: Sequence[PreparedScan], probes: Probes
 ) -> Family:
     """The family of the configured architecture."""
-    if family(config.model) == "patch":
+    if config.model.family == "patch":
         return PatchFamily(network, scans, probes)
     return CanvasFamily(network, scans, probes, config.loss.iterate_decay)
 

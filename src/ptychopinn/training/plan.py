@@ -23,7 +23,6 @@ from ptychopinn.data.sampling import (
 )
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.networks.registry import family
 from ptychopinn.solvers.subsets import LEFT_OUT
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class GroupPlan:
 
     def __init__(self, scans: Sequence[Scan], config: Config) -> None:
         self.config = config
-        self.canvas = family(config.model) == "canvas"
+        self.canvas = config.model.family == "canvas"
         self.positions = [scan.positions_px for scan in scans]
         self.n = max(scan.N for scan in scans)
         self.training: list[Indices] = []

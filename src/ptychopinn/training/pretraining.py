@@ -30,7 +30,6 @@ from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import InputError, shown
 from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import family
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
@@ -230,7 +229,7 @@ def pretrain(
     TrainingError
         When the loss is not finite, or the memory does not suffice.
     """
-    if family(config.model) != "canvas":
+    if config.model.family != "canvas":
         raise InputError(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use the architecture unrolled."

@@ -18,9 +18,7 @@ from ptychopinn.data.fingerprint import difference
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError, shown
 from ptychopinn.machine.interruption import StopFlag
-from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import describe
-from ptychopinn.networks.weights import Weights, initial_weights
+from ptychopinn.networks.build import BuiltNetwork, Weights, initial_weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint
@@ -224,7 +222,7 @@ def as_before(xp: Ops, record: Mapping[str, Any]) -> Ops:
 
 def built_network(xp: Ops, config: Config, start: Start | None = None) -> BuiltNetwork:
     """The network of the configuration with the weights of ``start``, or with new ones."""
-    description = describe(config.model)
+    description = config.model.describe()
     if start is None:
         return BuiltNetwork(xp, description, initial_weights(description, config.training.seed))
     return BuiltNetwork(xp, description, start.weights)
