@@ -18,7 +18,6 @@ from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import MARGIN, moved, position_moves
 from ptychopinn.solvers.problem import Problem, scan_problem
-from ptychopinn.solvers.result import canvas_result
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ class _Iterations:
     def result(self, misfits: Sequence[float]) -> Solved:
         """What was found so far."""
         xp, state = self.solver.xp, self.state
-        canvas = canvas_result(xp, state.canvas, state.total_illumination(), self.origin, misfits)
+        canvas = state.found(self.origin, misfits)
         probe = xp.to_numpy(state.probe)
         if self.solver.config.refine_probe:
             light = xp.to_numpy(state.total_illumination())

@@ -33,14 +33,13 @@ from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.geometry import canvas_for, illumination
 from ptychopinn.solvers.configs import PtychiConfig
+from ptychopinn.solvers.descent import canvas_of
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.physics import fixed_gauge
-from ptychopinn.solvers.result import canvas_result
 
 if TYPE_CHECKING:
     import torch
@@ -185,7 +184,7 @@ class PtychiSolver(Solver):
             if config.refine_probe:
                 power = float((np.abs(scan.probe) ** 2).sum())
                 obj, probe = fixed_gauge(obj, light, probe, power)
-            found = canvas_result(NumpyOps(), obj, light.astype(np.float32), corner, misfits)
+            found = canvas_of(obj, light.astype(np.float32), corner, misfits)
             return Solved(found, probe, moved, len(misfits))
 
         # Weights of variable probe modes are not used; without them pty-chi would set up the

@@ -27,8 +27,7 @@ from ptychopinn.physics.groups import group_intensities, merge_weight, reach_of
 from ptychopinn.physics.low_frequency import LowFrequency, low_frequency
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.patches import PatchNetwork
-from ptychopinn.solvers.problem import Problem, good_pixels
-from ptychopinn.solvers.subsets import judged_subsets
+from ptychopinn.solvers.problem import Problem, good_pixels, judged_subsets
 from ptychopinn.solvers.unrolled import Pass, Unrolled
 from ptychopinn.training.data import Batch
 from ptychopinn.training.objective import Estimate, Prediction

@@ -23,7 +23,7 @@ from ptychopinn.data.sampling import (
 )
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.solvers.subsets import LEFT_OUT
+from ptychopinn.solvers.problem import LEFT_OUT
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.simulation.variety import draw_scan
-from ptychopinn.solvers.subsets import ordered_subsets_of
+from ptychopinn.solvers.problem import ordered_subsets_of
 from ptychopinn.solvers.unrolled import Unrolled
 from ptychopinn.training.data import canvas_truth
 from ptychopinn.training.families import (
