@@ -15,8 +15,7 @@ of the parameters, which is better than any single step.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,21 +42,9 @@ from ptychopinn.training.families import (
     canvas_problem,
     illumination_of,
 )
-from ptychopinn.training.run import (
-    Start,
-    as_before,
-    built_network,
-    check_config,
-    check_finite,
-    loop_of,
-    parent_of,
-    record_of,
-    to_resume,
-)
+from ptychopinn.training.run import Outcome, Start, begun, check_finite
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.tasks import Task, network_variables
-
-log = logging.getLogger(__name__)
 
 FLOOR = 1e-8
 # Scans of one "epoch", after which the loss is reported and a checkpoint written.
@@ -67,21 +54,11 @@ BRIGHT = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class PretrainingOutcome:
-    """What pretraining hands back.
+class PretrainingOutcome(Outcome):
+    """The weights are averages over the steps; an epoch is a hundred scans.  scans : how many were
+    really seen."""
 
-    weights : averaged parameters by the names of the network description, float32.
-    history : metric -> (epoch, value) pairs; an epoch is a hundred scans.
-    scans : how many scans were really seen.
-    stopped_by : number of the signal that ended the run early, or None.
-    parent : of the model that the run started from, also when it was resumed; None for a new one.
-    """
-
-    weights: Mapping[str, NDArray[np.float32]]
-    history: Mapping[str, Sequence[tuple[int, float]]]
     scans: int
-    stopped_by: int | None
-    parent: Mapping[str, Any] | None
 
 
 def drawn_scan(seed: int, number: int) -> PreparedScan:
@@ -235,43 +212,34 @@ def pretrain(
             f"{config.model.architecture}; use the architecture unrolled."
         )
     options = {"physics_weight": physics_weight, "average": average}
-    earlier, record = None, None
-    if resume:
-        if directory is None:
-            raise InputError(
-                "resume needs the folder of the run to go on with, received none; name it."
-            )
-        path, earlier = to_resume(directory, xp.name)
-        record = record_of(path, earlier)
-        check_config(record, config)
+
+    def check(record: Mapping[str, Any]) -> None:
         if record.get("pretraining") != options:
             raise InputError(
                 f"resume continues a pretraining with its own options, received {options} where "
                 f"it has {shown(record.get('pretraining'))}; give the same, or start a new run."
             )
-        xp = as_before(xp, record)
-    parent = parent_of(record, start)
-    record = {
-        "config": config.model_dump(mode="json"),
-        "pretraining": options,
-        "threads": xp.threads,
-        "parent": parent,
-    }
+
     stop = StopFlag() if stop is None else stop
-    network = built_network(xp, config, start)
-    task = DrawnTask(config, network, scans, physics_weight, average)
-    loop = loop_of(
-        task, network, config, directory, record, resume=resume, progress=progress, stop=stop
+    loop, task = begun(
+        xp,
+        config,
+        lambda network: DrawnTask(config, network, scans, physics_weight, average),
+        {"pretraining": options},
+        check,
+        directory,
+        resume=resume,
+        start=start,
+        progress=progress,
+        stop=stop,
     )
-    if earlier is not None:
-        loop.resume(path, earlier)
-        if scans < loop.seen:
-            raise InputError(
-                f"the number of scans counts from the start of a run, received {scans} for one "
-                f"that has seen {loop.seen}; give at least {loop.seen}."
-            )
+    if scans < loop.seen:
+        raise InputError(
+            f"the number of scans counts from the start of a run, received {scans} for one "
+            f"that has seen {loop.seen}; give at least {loop.seen}."
+        )
     with stop.installed(), loop.engine.running():
         loop.run()
     check_finite(task.average)
-    history = {name: list(points) for name, points in loop.monitor.history.items()}
-    return PretrainingOutcome(task.average, history, loop.seen, stop.signal, parent)
+    history, parent = loop.monitor.history, loop.record["parent"]
+    return PretrainingOutcome(task.average, history, stop.signal, parent, loop.seen)

@@ -20,7 +20,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, better_orientation, check_probe
 from ptychopinn.training import pretraining, run
-from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.health import metrics_at_best
 from ptychopinn.training.objective import OwnLoss, Prediction
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
