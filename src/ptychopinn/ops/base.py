@@ -30,6 +30,8 @@ Padding = Literal["zero", "edge"]
 # Of one array, and of two, as the framework calls it.
 Function = Callable[[Array], Array]
 Function2 = Callable[[Array, Array], Array]
+# Of images and a factor.
+Resizing = Callable[[Array, int], Array]
 
 
 def first_line(error: Exception) -> str:
@@ -154,17 +156,13 @@ class Ops(ABC):
     def reshape(self, x: Array, shape: Sequence[Any]) -> Array: ...
 
     @abstractmethod
-    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array: ...
-
-    @abstractmethod
     def broadcast_to(self, x: Array, shape: Sequence[Any]) -> Array: ...
 
-    @abstractmethod
-    def roll(self, x: Array, shift: int, axis: int) -> Array: ...
-
-    @abstractmethod
-    def matmul(self, x: Array, y: Array) -> Array:
-        """Matrix product of the last two axes; ``y`` may be a vector."""
+    # (x, axes), and (x, shift, axis).
+    permute_dims: Callable[[Array, tuple[int, ...]], Array]
+    roll: Callable[[Array, int, int], Array]
+    # Matrix product of the last two axes of the first; the second may be a vector.
+    matmul: Function2
 
     @abstractmethod
     def pad(self, x: Array, before: Sequence[Any], after: Sequence[Any], mode: Padding) -> Array:
@@ -347,23 +345,15 @@ class Ops(ABC):
         """The adjoint of a strided convolution without overlap, plus ``bias``: ``weight`` (in,
         out, stride, stride), each side becomes ``stride`` times as long."""
 
-    @abstractmethod
-    def max_pool(self, x: Array, factor: int) -> Array: ...
-
-    @abstractmethod
-    def avg_pool(self, x: Array, factor: int) -> Array: ...
+    max_pool: Resizing
+    avg_pool: Resizing
 
     @abstractmethod
     def upsample(self, x: Array, factor: int) -> Array:
         """Every pixel becomes factor x factor."""
 
-    @abstractmethod
-    def space_to_depth(self, x: Array, factor: int) -> Array:
-        """Channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of channel c."""
-
-    @abstractmethod
-    def depth_to_space(self, x: Array, factor: int) -> Array:
-        """The inverse of :meth:`space_to_depth`."""
-
+    # Channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of channel c; and the inverse.
+    space_to_depth: Resizing
+    depth_to_space: Resizing
     # Over the last axis.
     softmax: Function

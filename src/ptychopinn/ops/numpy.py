@@ -110,17 +110,12 @@ class NumpyOps(Ops):
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))
 
-    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array:
-        return np.transpose(x, axes)
-
     def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
         return np.broadcast_to(x, tuple(shape))
 
-    def roll(self, x: Array, shift: int, axis: int) -> Array:
-        return np.roll(x, shift, axis)
-
-    def matmul(self, x: Array, y: Array) -> Array:
-        return np.asarray(x @ y)
+    permute_dims = staticmethod(np.transpose)
+    roll = staticmethod(np.roll)
+    matmul = staticmethod(np.matmul)
 
     def pad(self, x: Array, before: Sequence[int], after: Sequence[int], mode: Padding) -> Array:
         width = [(0, 0)] * (x.ndim - 2) + list(zip(before, after, strict=True))

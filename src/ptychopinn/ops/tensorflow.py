@@ -170,14 +170,11 @@ class TensorflowOps(TensorflowLayers):
     def reshape(self, x: Tensor, shape: Sequence[Any]) -> Tensor:
         return tf.reshape(x, tf.stack(list(shape)) if len(shape) else [])
 
-    def permute_dims(self, x: Tensor, axes: Sequence[int]) -> Tensor:
-        return tf.transpose(x, list(axes))
-
     def broadcast_to(self, x: Tensor, shape: Sequence[Any]) -> Tensor:
         return tf.broadcast_to(x, tf.stack(list(shape)))
 
-    def roll(self, x: Tensor, shift: int, axis: int) -> Tensor:
-        return tf.roll(x, shift, axis)
+    permute_dims = staticmethod(tf.transpose)
+    roll = staticmethod(tf.roll)
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
         return tf.linalg.matvec(x, y) if len(y.shape) == 1 else tf.matmul(x, y)

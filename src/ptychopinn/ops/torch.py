@@ -156,17 +156,12 @@ class TorchOps(Ops):
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return x.reshape(tuple(shape))
 
-    def permute_dims(self, x: Tensor, axes: Sequence[int]) -> Tensor:
-        return x.permute(*axes)
-
     def broadcast_to(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return x.expand(tuple(shape))
 
-    def roll(self, x: Tensor, shift: int, axis: int) -> Tensor:
-        return torch.roll(x, shift, axis)
-
-    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
-        return x @ y
+    permute_dims = staticmethod(torch.permute)
+    roll = staticmethod(torch.roll)
+    matmul = staticmethod(torch.matmul)
 
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], mode: Padding) -> Tensor:
         width = [before[1], after[1], before[0], after[0]]
@@ -276,20 +271,13 @@ class TorchOps(Ops):
     def conv_transpose2d(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
         return functional.conv_transpose2d(x, weight, bias, stride)
 
-    def max_pool(self, x: Tensor, factor: int) -> Tensor:
-        return functional.max_pool2d(x, factor)
-
-    def avg_pool(self, x: Tensor, factor: int) -> Tensor:
-        return functional.avg_pool2d(x, factor)
+    max_pool = staticmethod(functional.max_pool2d)
+    avg_pool = staticmethod(functional.avg_pool2d)
+    space_to_depth = staticmethod(functional.pixel_unshuffle)
+    depth_to_space = staticmethod(functional.pixel_shuffle)
 
     def upsample(self, x: Tensor, factor: int) -> Tensor:
         return functional.interpolate(x, scale_factor=factor, mode="nearest")
-
-    def space_to_depth(self, x: Tensor, factor: int) -> Tensor:
-        return functional.pixel_unshuffle(x, factor)
-
-    def depth_to_space(self, x: Tensor, factor: int) -> Tensor:
-        return functional.pixel_shuffle(x, factor)
 
     softmax = staticmethod(partial(torch.softmax, dim=-1))
 
