@@ -35,11 +35,7 @@ class BuiltNetwork:
     parameters : by their names in the description, in the shapes of the bundle.
     inside : context in which the layers run; a training in mixed precision sets it.
 
-    Raises
-    ------
-    KeyError, ValueError
-        When the weights are not exactly those of the network.
-    """
+    Raises KeyError, ValueError when the weights are not exactly those of the network."""
 
     def __init__(self, xp: Ops, description: Network, weights: Weights) -> None:
         shapes = description.parameter_shapes()

@@ -284,11 +284,7 @@ class Ops(ABC):
     def running(self) -> Iterator[None]:
         """Compute inside the block, without derivatives, with the threads asked for.
 
-        Raises
-        ------
-        InputError
-            When the memory of the device does not suffice.
-        """
+        Raises InputError when the memory of the device does not suffice."""
         try:
             with self.computing():
                 yield
@@ -309,11 +305,8 @@ class Ops(ABC):
     def engine(self, variables: Mapping[str, Array]) -> Engine:
         """What trains these variables.
 
-        Raises
-        ------
-        InputError
-            When nothing here computes derivatives, or an option does not suit the device.
-        """
+        Raises InputError when nothing here computes derivatives, or an option does not suit the
+        device."""
         raise InputError(
             f"training needs PyTorch or TensorFlow, received the backend {self.name}, which "
             "computes no derivatives; choose one of the two."

@@ -86,11 +86,7 @@ class Engine(ABC):
     def running(self) -> Iterator[None]:
         """Compute inside the block, on the device and with the settings asked for.
 
-        Raises
-        ------
-        TrainingError
-            When the memory of the device does not suffice.
-        """
+        Raises TrainingError when the memory of the device does not suffice."""
         try:
             with self.computing():
                 yield
@@ -129,11 +125,7 @@ class Engine(ABC):
     def assign(self, values: Arrays) -> None:
         """Give all variables new values.
 
-        Raises
-        ------
-        ValueError
-            When one is missing, or of another shape or type.
-        """
+        Raises ValueError when one is missing, or of another shape or type."""
         for name, value in self.values().items():
             check_array(values, name, value)
         for name, variable in self.variables.items():
@@ -148,11 +140,7 @@ class Engine(ABC):
     def restore(self, state: Mapping[str, Any], arrays: Arrays) -> None:
         """Go on from what :meth:`state` gave.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            When it is of other variables, or damaged.
-        """
+        Raises KeyError, TypeError, ValueError when it is of other variables, or damaged."""
         values = self.values()
         steps = {name: int(count) for name, count in state["steps"].items()}
         moments = {}

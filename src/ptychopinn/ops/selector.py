@@ -53,13 +53,8 @@ def choose(
 
     A given ``execution`` names its backend too. Nothing is imported.
 
-    Raises
-    ------
-    InputError
-        When ``execution`` belongs to another backend.
-    MissingDependencyError
-        When the packages of the backend, or of all of them, are not installed.
-    """
+    Raises InputError when ``execution`` belongs to another backend; MissingDependencyError when the
+    packages of the backend, or of all of them, are not installed."""
     owner = next((b for b in BACKENDS if isinstance(execution, KINDS[b].execution)), None)
     if name is not None and owner is not None and owner != name:
         raise InputError(
@@ -84,11 +79,7 @@ def choose(
 def get_ops(name: BackendName, execution: Execution) -> Ops:
     """The operations of the backend ``name``, which is imported, and no other.
 
-    Raises
-    ------
-    InputError
-        When the machine cannot run with these options.
-    """
+    Raises InputError when the machine cannot run with these options."""
     kind = KINDS[name]
     module = importlib.import_module(f"ptychopinn.ops.{kind.module}")
     check_interrupted()

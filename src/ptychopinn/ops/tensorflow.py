@@ -37,11 +37,7 @@ first_use = FirstUse()
 def device_of(execution: TFExecution) -> str:
     """The device to use; ``auto`` is a GPU when there is one.
 
-    Raises
-    ------
-    InputError
-        When a GPU is asked for and not available.
-    """
+    Raises InputError when a GPU is asked for and not available."""
     available = bool(tf.config.list_physical_devices("GPU"))
     if execution.accelerator == "cuda" and not available:
         raise InputError(

@@ -28,11 +28,7 @@ first_use = FirstUse()
 def device_of(execution: TorchExecution) -> torch.device:
     """The device to use; ``auto`` is CUDA when there is one.
 
-    Raises
-    ------
-    InputError
-        When CUDA is asked for and not available.
-    """
+    Raises InputError when CUDA is asked for and not available."""
     available = torch.cuda.is_available()
     if execution.accelerator == "cuda" and not available:
         raise InputError(

@@ -28,11 +28,7 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 class TorchEngine(Engine):
     """Adam of PyTorch; the scaling of losses in half precision is that of Fabric.
 
-    Raises
-    ------
-    InputError
-        When the precision does not suit the device.
-    """
+    Raises InputError when the precision does not suit the device."""
 
     def __init__(self, xp: TorchOps, variables: Mapping[str, Array]) -> None:
         super().__init__(xp, variables)

@@ -16,11 +16,8 @@ def network_solver(xp: Ops, config: ModelConfig, weights: Weights, limit_bytes: 
 
     ``limit_bytes`` is the memory for patterns that are held at once.
 
-    Raises
-    ------
-    InputError
-        When the configuration describes no network, or a patch network without a pattern size.
-    """
+    Raises InputError when the configuration describes no network, or a patch network without a
+    pattern size."""
     network = BuiltNetwork(xp, config.describe(), weights)
     if not isinstance(config, PatchConfig):
         return CanvasNetworkSolver(network, limit_bytes)

@@ -62,11 +62,7 @@ LARGEST_MOVE = 0.1
 def require() -> None:
     """Check that pty-chi can be imported.
 
-    Raises
-    ------
-    MissingDependencyError
-        When it is not installed, or one of its packages does not load.
-    """
+    Raises MissingDependencyError when it is not installed, or one of its packages does not load."""
     if find_spec(PACKAGE) is None:
         raise MissingDependencyError(
             f"the engine ptychi needs the package {PACKAGE}, received an installation without it; "
@@ -88,11 +84,8 @@ def execution_for(
 ) -> TorchExecution:
     """How pty-chi is to run: accelerator and threads of the PyTorch backend.
 
-    Raises
-    ------
-    InputError
-        When another backend, an uncertainty or an option that pty-chi does not know is asked for.
-    """
+    Raises InputError when another backend, an uncertainty or an option that pty-chi does not know
+    is asked for."""
     if uncertainty:
         raise InputError(
             "an uncertainty is calibrated for the engine physics only, received the engine ptychi; "
@@ -147,13 +140,8 @@ class PtychiSolver(Solver):
     ) -> Iterator[Step]:
         """As the contract says.
 
-        Raises
-        ------
-        InputError
-            When the scan is not one of the far field.
-        TrainingError
-            When the iterations diverge.
-        """
+        Raises InputError when the scan is not one of the far field; TrainingError when the
+        iterations diverge."""
         from ptychi.api.task import PtychographyTask
 
         from ptychopinn.ops.torch import TorchOps

@@ -44,11 +44,7 @@ class Checkpoint:
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, atomically.
 
-    Raises
-    ------
-    InputError
-        When the file cannot be written.
-    """
+    Raises InputError when the file cannot be written."""
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -66,11 +62,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def read_checkpoint(path: Path) -> Checkpoint:
     """The inverse of :func:`write_checkpoint`.
 
-    Raises
-    ------
-    InputError
-        When there is no such file, or it is of another version or damaged.
-    """
+    Raises InputError when there is no such file, or it is of another version or damaged."""
     if kind_of(path) != "file":
         raise InputError(
             f"{_WHAT} must be a file, received '{path}', which is none; check the path."

@@ -65,11 +65,8 @@ class HealthCheck:
     def judge(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Look at the metrics of an epoch (counted from 1).
 
-        Raises
-        ------
-        TrainingError
-            When one of them is not finite, or the run was bad for ``patience`` epochs.
-        """
+        Raises TrainingError when one of them is not finite, or the run was bad for ``patience``
+        epochs."""
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise TrainingError(
@@ -113,11 +110,7 @@ def check_loss(loss: float, epoch: int, step: int) -> None:
 def judge_result(history: History, fatal: bool) -> None:
     """Warn when even the best epoch is that of a network that has not learned anything yet.
 
-    Raises
-    ------
-    TrainingError
-        When it has diverged, if that is ``fatal``.
-    """
+    Raises TrainingError when it has diverged, if that is ``fatal``."""
     metrics = metrics_at_best(history)
     if explains(metrics):
         return

@@ -31,13 +31,8 @@ class Log:
 def log_of(kind: str, directory: Path, config: Mapping[str, Any], resume: bool) -> Log:
     """The log of this kind: tensorboard, mlflow, or none for any other word.
 
-    Raises
-    ------
-    MissingDependencyError
-        When its package is not installed.
-    InputError
-        When the path of the folder cannot be part of the address of a database.
-    """
+    Raises MissingDependencyError when its package is not installed; InputError when the path of the
+    folder cannot be part of the address of a database."""
     missing = [name for name in NEEDED.get(kind, ()) if not installed(name)]
     if missing:
         raise MissingDependencyError(

@@ -81,11 +81,7 @@ class Monitor:
     def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record and judge the metrics of epoch ``epoch`` (from 0).
 
-        Raises
-        ------
-        TrainingError
-            When the run has collapsed or diverged.
-        """
+        Raises TrainingError when the run has collapsed or diverged."""
         for name, value in metrics.items():
             self.history.setdefault(name, []).append((epoch + 1, value))
         self.progress.epoch_done(epoch, metrics)

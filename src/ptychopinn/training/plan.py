@@ -54,11 +54,7 @@ class Work:
 class GroupPlan:
     """Splits each scan into training and held-out patterns and draws groups within each part.
 
-    Raises
-    ------
-    InputError
-        When a scan is too small for the groups that were asked for.
-    """
+    Raises InputError when a scan is too small for the groups that were asked for."""
 
     def __init__(self, scans: Sequence[Scan], config: Config) -> None:
         self.config = config

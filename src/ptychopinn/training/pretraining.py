@@ -199,13 +199,8 @@ def pretrain(
     and logs go to ``directory``, if one is given. Ctrl-C and SIGTERM, or ``stop``, end it early
     with what is there.
 
-    Raises
-    ------
-    InputError
-        When the architecture is no canvas network, or there is nothing to resume.
-    TrainingError
-        When the loss is not finite, or the memory does not suffice.
-    """
+    Raises InputError when the architecture is no canvas network, or there is nothing to resume;
+    TrainingError when the loss is not finite, or the memory does not suffice."""
     if config.model.family != "canvas":
         raise InputError(
             f"pretraining needs a canvas network, received the architecture "

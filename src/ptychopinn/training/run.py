@@ -108,11 +108,7 @@ def _backend_of(path: Path, checkpoint: Checkpoint) -> BackendName:
 def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
     """The checkpoint to go on from in the folder of a run, and where it lies.
 
-    Raises
-    ------
-    InputError
-        When there is none, or another backend wrote it.
-    """
+    Raises InputError when there is none, or another backend wrote it."""
     path = folder / CHECKPOINTS / LAST
     if not path.exists():
         raise InputError(
@@ -181,11 +177,7 @@ def check_same(
 def parent_of(record: Mapping[str, Any] | None, start: Start | None) -> Mapping[str, Any] | None:
     """Of the model that a run started from, which one that is resumed remembers.
 
-    Raises
-    ------
-    InputError
-        When it is resumed from another model.
-    """
+    Raises InputError when it is resumed from another model."""
     given = None if start is None else dict(start.parent)
     if record is None:
         return given
@@ -248,11 +240,7 @@ def begun(
     ``own`` is what the record of this run says beside its options; ``check`` looks at the record of
     the one that is resumed.
 
-    Raises
-    ------
-    InputError
-        When there is nothing to resume, or another run than this one.
-    """
+    Raises InputError when there is nothing to resume, or another run than this one."""
     record, earlier = None, None
     if resume:
         if directory is None:
@@ -301,13 +289,9 @@ def train(
     model to begin with, a new one when not given; ``own_loss`` is one of the user; ``stop`` ends
     the run after the step in which it is set.
 
-    Raises
-    ------
-    InputError
-        When the configuration does not fit the scans or the machine, or there is nothing to resume.
-    TrainingError
-        When training collapses, diverges, meets a NaN or runs out of memory.
-    """
+    Raises InputError when the configuration does not fit the scans or the machine, or there is
+    nothing to resume; TrainingError when training collapses, diverges, meets a NaN or runs out of
+    memory."""
     if needs_truth(config):
         for scan in scans:
             known_object(scan)
