@@ -18,6 +18,7 @@ from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.ops.engine import Engine
 from ptychopinn.ops.selector import KINDS, get_ops
+from ptychopinn.training.families import group_task
 from ptychopinn.training.plan import Work
 from ptychopinn.training.tasks import GroupTask
 
@@ -55,7 +56,7 @@ def task_on(backend: str, config: Config, scans: list[PreparedScan]) -> tuple[Gr
     """A training task of a network none of whose layers is silent."""
     xp = get_ops(backend, KINDS[backend].execution())  # type: ignore[index]
     network = BuiltNetwork(xp, config.model.describe(), lively(config.model))
-    task = GroupTask(config, network, scans)
+    task = group_task(config, network, scans)
     return task, xp.engine(task.variables)
 
 

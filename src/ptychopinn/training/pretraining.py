@@ -35,12 +35,11 @@ from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.solvers.problem import ordered_subsets_of
 from ptychopinn.solvers.unrolled import Unrolled
-from ptychopinn.training.data import canvas_truth
+from ptychopinn.training.data import Batch, canvas_truth, illumination_of
 from ptychopinn.training.families import (
     CanvasInputs,
     canvas_inputs,
     canvas_problem,
-    illumination_of,
 )
 from ptychopinn.training.run import Outcome, Start, begun, check_finite
 from ptychopinn.training.schedule import Schedule
@@ -119,17 +118,15 @@ class DrawnTask(Task):
         return batch.scan.M
 
     def inputs(self, batch: PreparedScan) -> tuple[CanvasInputs, NDArray[np.float32]]:
-        scan = batch.scan
-        positions = scan.positions_px
-        inputs = canvas_inputs(
-            batch,
-            illumination_of(batch.probe),
-            batch.probe,
-            batch.amplitudes(np.arange(scan.M)),
-            positions,
-            ordered_subsets_of(positions, batch.probe, self.unrolled.updates),
+        scan, positions = batch.scan, batch.scan.positions_px
+        every = Batch(
+            amplitudes=batch.amplitudes(np.arange(scan.M)[None]),
+            positions_px=positions[None],
+            scan=0,
             truth=canvas_truth(batch, positions[None]),
         )
+        subsets = ordered_subsets_of(positions, batch.probe, self.unrolled.updates)
+        inputs = canvas_inputs(batch, every, illumination_of(batch.probe), batch.probe, subsets)
         return inputs, inside_box(positions, scan.N)
 
     def loss(self, xp: Ops, inputs: tuple[CanvasInputs, Array]) -> tuple[Array, None]:

@@ -24,12 +24,13 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint
 from ptychopinn.training.data import known_object, needs_truth
+from ptychopinn.training.families import group_task
 from ptychopinn.training.health import judge_result
 from ptychopinn.training.loggers import Log, log_of
 from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
 from ptychopinn.training.monitor import Monitor
 from ptychopinn.training.objective import OwnLoss
-from ptychopinn.training.tasks import GroupTask, Task
+from ptychopinn.training.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -300,7 +301,7 @@ def train(
     loop, task = begun(
         xp,
         config,
-        lambda network: GroupTask(config, network, scans, own_loss),
+        lambda network: group_task(config, network, scans, own_loss),
         own,
         partial(check_same, scans, own),
         directory,
