@@ -46,17 +46,8 @@ def reconcile_probe(
     """Scale a probe of unknown units to sqrt(counts).
 
     ``P' = factor * P`` with ``factor = sqrt(mean_counts / power(P))``, so that the counts on the
-    good pixels through vacuum equal the mean measured counts per pattern on the good pixels.
-
-    Parameters
-    ----------
-    probe : (P, N, N) or (N, N) complex, any scale
-    mean_counts : mean over the patterns of the counts on good pixels
-    mask : (N, N) bool, True at good pixels; None means that all are good
-
-    Returns
-    -------
-    The probe as complex64 and the amplitude factor it was multiplied with.
+    good pixels through vacuum equal the mean measured counts per pattern on the good pixels of
+    ``mask`` (N, N). Returns P' (P, N, N) or (N, N) as complex64, and the factor.
 
     Raises InputError when either number is zero or not finite."""
     power = probe_power(probe, mask, propagator)
