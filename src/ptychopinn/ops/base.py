@@ -117,17 +117,17 @@ class Ops(ABC):
     sin: Function
     floor: Function
 
-    @abstractmethod
     def scaled(self, x: Array, factor: Array) -> Array:
         """Complex ``x`` times real ``factor``."""
+        return x * factor
 
     @abstractmethod
     def rotation(self, phase: Array) -> Array:
         """exp(i phase) of a real phase."""
 
-    @abstractmethod
     def abs2(self, x: Array) -> Array:
         """abs(x)^2 of complex ``x``, with a derivative at zero."""
+        return self.square(self.real(x)) + self.square(self.imag(x))
 
     @abstractmethod
     def maximum(self, x: Array, least: Any) -> Array: ...
@@ -230,10 +230,12 @@ class Ops(ABC):
 
     # --- patches on a canvas ----------------------------------------------------------------------
 
-    @abstractmethod
     def places(self, corner: Array, n: Any, width: Any, first: Any = 0) -> Array:
         """Where patches of n x n pixels with the first pixels ``corner`` (M, 2) lie on a canvas of
-        this width, whose flat pixels are counted from ``first``."""
+        this width, whose flat pixels are counted from ``first``: the flat pixels that their rows
+        begin with, unless others are faster."""
+        rows = self.integers(n, corner) * width
+        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + rows
 
     @abstractmethod
     def gather(self, canvas: Array, places: Array, n: Any) -> Array:
@@ -248,9 +250,9 @@ class Ops(ABC):
     def spread_points(self, values: Array, pixels: Array, size: Any) -> Array:
         """Sum of the rows ``values`` (M, K) at flat ``pixels`` (M,), (size, K)."""
 
-    @abstractmethod
     def plus(self, total: Any, contribution: Any) -> Array:
         """``total``, None at first, with a contribution; ``total`` may be overwritten."""
+        return contribution if total is None else total + contribution
 
     # --- running ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class NumpyOps(Ops):
-    """NumPy on the CPU. The places of patches are the flat pixels that their rows begin with."""
+    """NumPy on the CPU."""
 
     name: ClassVar[str] = "numpy"
     out_of_memory: ClassVar[type[Exception]] = MemoryError
@@ -75,14 +75,8 @@ class NumpyOps(Ops):
         found.real, found.imag = real, imag
         return found
 
-    def scaled(self, x: Array, factor: Any) -> Array:
-        return x * factor
-
     def rotation(self, phase: Array) -> Array:
         return self.complex(np.cos(phase), np.sin(phase))
-
-    def abs2(self, x: Array) -> Array:
-        return np.square(x.real) + np.square(x.imag)
 
     def maximum(self, x: Array, least: Any) -> Array:
         return np.maximum(x, least)
@@ -151,9 +145,6 @@ class NumpyOps(Ops):
 
     # --- patches on a canvas ----------------------------------------------------------------------
 
-    def places(self, corner: Array, n: int, width: int, first: Any = 0) -> Array:
-        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + np.arange(n) * width
-
     def gather(self, canvas: Array, places: Array, n: int) -> Array:
         runs = np.lib.stride_tricks.sliding_window_view(canvas.reshape(-1), n)
         return np.asarray(runs[places])
@@ -167,9 +158,6 @@ class NumpyOps(Ops):
         total = np.zeros((size, values.shape[1]), values.dtype)
         np.add.at(total, pixels, values)
         return total
-
-    def plus(self, total: Any, contribution: Any) -> Array:
-        return np.asarray(contribution if total is None else total + contribution)
 
     # --- running ----------------------------------------------------------------------------------
 

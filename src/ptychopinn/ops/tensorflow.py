@@ -138,9 +138,6 @@ class TensorflowOps(TensorflowLayers):
     def rotation(self, phase: Tensor) -> Tensor:
         return tf.complex(tf.cos(phase), tf.sin(phase))
 
-    def abs2(self, x: Tensor) -> Tensor:
-        return tf.square(tf.math.real(x)) + tf.square(tf.math.imag(x))
-
     def maximum(self, x: Tensor, least: Any) -> Tensor:
         return tf.maximum(x, _in_precision(least, x.dtype))
 
@@ -267,9 +264,6 @@ class TensorflowOps(TensorflowLayers):
 
     def spread_points(self, values: Tensor, pixels: Tensor, size: Any) -> Tensor:
         return tf.math.unsorted_segment_sum(values, pixels, size)
-
-    def plus(self, total: Any, contribution: Any) -> Tensor:
-        return contribution if total is None else total + contribution
 
     # --- running ----------------------------------------------------------------------------------
 

@@ -59,8 +59,7 @@ class Spread(NamedTuple):
 
 
 class TorchOps(Ops):
-    """PyTorch on one device. The places of patches are the flat pixels that their rows begin
-    with."""
+    """PyTorch on one device."""
 
     name: ClassVar[str] = "pytorch"
     out_of_memory: ClassVar[type[Exception]] = torch.OutOfMemoryError
@@ -117,9 +116,6 @@ class TorchOps(Ops):
     log = staticmethod(torch.log)
     sin = staticmethod(torch.sin)
     floor = staticmethod(torch.floor)
-
-    def scaled(self, x: Tensor, factor: Any) -> Tensor:
-        return x * factor
 
     def rotation(self, phase: Tensor) -> Tensor:
         return torch.polar(torch.ones_like(phase), phase)
@@ -201,10 +197,6 @@ class TorchOps(Ops):
 
     # --- patches on a canvas ----------------------------------------------------------------------
 
-    def places(self, corner: Tensor, n: int, width: int, first: Any = 0) -> Tensor:
-        u = torch.arange(n, device=corner.device)
-        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + u * width
-
     def gather(self, canvas: Tensor, places: Tensor, n: int) -> Tensor:
         patches: Tensor = _Patches.apply(canvas.reshape(-1), places)
         return patches
@@ -217,7 +209,7 @@ class TorchOps(Ops):
 
     def plus(self, total: Any, contribution: Any) -> Tensor:
         if not isinstance(contribution, Spread):
-            return contribution if total is None else total + contribution
+            return super().plus(total, contribution)
         patches, places, size = contribution
         if total is None:
             total = patches.new_zeros(size)
