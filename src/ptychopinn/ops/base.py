@@ -56,8 +56,8 @@ class Ops(ABC):
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
-    out_of_memory : what the framework raises when the memory of its ``place`` does not suffice.
-    place, remedy : where it computes, and what helps then; words of a message.
+    out_of_memory : what the framework raises when the memory does not suffice.
+    memory_of, remedy : whose memory that is, and what helps then; words of a message.
     activations : relu, swish, softplus, sigmoid, tanh and gelu (with the error function).
     execution : how it runs on this machine.
     """
@@ -67,7 +67,7 @@ class Ops(ABC):
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
     out_of_memory: ClassVar[type[Exception]]
-    place: ClassVar[str] = "device"
+    memory_of: ClassVar[str] = "device"
     remedy: ClassVar[str]
     activations: ClassVar[Mapping[str, Function]]
     execution: Any
@@ -204,9 +204,9 @@ class Ops(ABC):
     def fftfreq(self, n: Any, like: Array) -> Array:
         """Cycles per pixel in FFT order, in the real precision of ``like``."""
 
-    @abstractmethod
     def arange(self, n: Any, like: Array) -> Array:
         """0, 1, ... n-1 in the real precision of ``like``."""
+        return self.astype(self.integers(n, like), like)
 
     def number(self, value: Any, like: Array) -> Any:
         """A number, that of a graph too, which arithmetic takes together with ``like``."""
@@ -292,7 +292,7 @@ class Ops(ABC):
                 yield
         except self.out_of_memory as error:
             raise InputError(
-                f"the computation must fit into the memory of the {self.place}, received: "
+                f"the computation must fit into the memory of the {self.memory_of}, received: "
                 f"{first_line(error)}; {self.remedy}."
             ) from error
 

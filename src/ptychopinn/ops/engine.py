@@ -92,7 +92,7 @@ class Engine(ABC):
                 yield
         except self.xp.out_of_memory as error:
             raise TrainingError(
-                f"training must fit into the memory of the {self.xp.place}, received: "
+                f"training must fit into the memory of the {self.xp.memory_of}, received: "
                 f"{first_line(error)}; lower batch_size or subscan_patterns."
             ) from error
 

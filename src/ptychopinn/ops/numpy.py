@@ -22,7 +22,7 @@ class NumpyOps(Ops):
 
     name: ClassVar[str] = "numpy"
     out_of_memory: ClassVar[type[Exception]] = MemoryError
-    place: ClassVar[str] = "machine"
+    memory_of: ClassVar[str] = "machine"
     remedy: ClassVar[str] = "lower numpy_inference_batch_mib or use fewer patterns"
     activations: ClassVar[Mapping[str, Function]] = {
         "relu": lambda x: np.maximum(x, 0),
@@ -133,9 +133,6 @@ class NumpyOps(Ops):
 
     def fftfreq(self, n: int, like: Array) -> Array:
         return np.fft.fftfreq(n).astype(like.real.dtype)
-
-    def arange(self, n: int, like: Array) -> Array:
-        return np.arange(n, dtype=like.real.dtype)
 
     def integers(self, n: int, like: Array) -> Array:
         return np.arange(n)

@@ -209,9 +209,6 @@ class TensorflowOps(TensorflowLayers):
         real = like.dtype.real_dtype
         return tf.cast(tf.where(k < (n + 1) // 2, k, k - n), real) / tf.cast(n, real)
 
-    def arange(self, n: Any, like: Tensor) -> Tensor:
-        return tf.cast(tf.range(n), like.dtype.real_dtype)
-
     def number(self, value: Any, like: Tensor) -> Tensor:
         return _in_precision(value, like.dtype)
 

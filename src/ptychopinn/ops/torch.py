@@ -186,9 +186,6 @@ class TorchOps(Ops):
     def fftfreq(self, n: int, like: Tensor) -> Tensor:
         return torch.fft.fftfreq(n, device=like.device, dtype=like.real.dtype)
 
-    def arange(self, n: int, like: Tensor) -> Tensor:
-        return torch.arange(n, device=like.device, dtype=like.real.dtype)
-
     def integers(self, n: int, like: Tensor) -> Tensor:
         return torch.arange(n, device=like.device)
 
