@@ -30,6 +30,13 @@ def ops(name: str) -> Ops:
     return made
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_operation_is_missing(framework: str) -> None:
+    """Those that are one function of the framework are attributes, which nothing else demands."""
+    made = ops(framework)
+    assert [name for name in Ops.__annotations__ if not hasattr(made, name)] == []
+
+
 # --- what each kind is, in loops ------------------------------------------------------------------
 
 

@@ -30,8 +30,6 @@ def initial_weights(network: Network, seed: int) -> dict[str, NDArray[np.float32
 class BuiltNetwork:
     """The network ``description`` with ``weights``; inputs and outputs are (B, C, H, W).
 
-    Attributes
-    ----------
     parameters : by their names in the description, in the shapes of the bundle.
     inside : context in which the layers run; a training in mixed precision sets it.
 

@@ -192,8 +192,6 @@ class Found(NamedTuple):
 class Descent:
     """The state of the physics iterations, and their update.
 
-    Attributes
-    ----------
     canvas, velocity : (H, W) complex.
     probe, probe_velocity : (P, N, N) complex.
     illumination : of each subset, (H, W).

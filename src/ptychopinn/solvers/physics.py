@@ -24,8 +24,6 @@ from ptychopinn.solvers.problem import Problem, scan_problem
 class Stage:
     """How the updates of a pass are made.
 
-    Attributes
-    ----------
     merged : how many ordered subsets make one update
     step, momentum, phase_gain : of the update, see :mod:`ptychopinn.solvers.descent`
     """
@@ -72,8 +70,6 @@ class Schedule:
 class PhysicsSolver(Solver):
     """Plain physics iterations on the operations of a framework.
 
-    Parameters
-    ----------
     xp : the operations.
     config : how many passes, and whether probe and positions are refined as well.
     limit_bytes : memory for patterns that are held at once.

@@ -39,8 +39,6 @@ Subset = Callable[[], Iterable[PatternBatch]]
 class Problem:
     """One (sub-)scan on its own canvas, in network units.
 
-    Attributes
-    ----------
     xp : the operations of the framework.
     propagator : to the detector.
     subsets : of each ordered subset a callable that iterates over its patterns.

@@ -109,8 +109,6 @@ def tiles(length: int, side: int, halo: int) -> Iterator[Tile]:
 class Unrolled:
     """The passes of a canvas network on the operations of its framework.
 
-    Attributes
-    ----------
     count, updates : number K of passes, and U of updates in each.
     """
 
@@ -201,8 +199,6 @@ class Unrolled:
 class CanvasNetworkSolver(Solver):
     """A trained canvas network, guarded by the misfit.
 
-    Parameters
-    ----------
     network : with the trained weights.
     limit_bytes : memory for patterns that are held at once.
     """

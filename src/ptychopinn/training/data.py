@@ -101,8 +101,6 @@ def illumination_of(probe: NDArray[np.complex64]) -> Illumination:
 class Probes:
     """The probes of the training scans, which training may refine.
 
-    Attributes
-    ----------
     variables : ``probe.K`` of scan K; empty when they stay as they are.
     """
 

@@ -39,8 +39,6 @@ class Monitor:
 
     ``judged`` is the metric that schedule and early stopping look at.
 
-    Attributes
-    ----------
     history : metrics of all epochs, those before a resumption too.
     schedule : of the learning rate.
     improved : whether the last epoch has the lowest judged loss so far.

@@ -80,8 +80,6 @@ def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array
 class DrawnTask(Task):
     """Simulated scans of every kind with their known objects.
 
-    Parameters
-    ----------
     scans : how many.
     physics_weight : of the misfit of the patterns in the loss.
     average : share of the earlier average of the parameters that each step keeps.
