@@ -145,7 +145,8 @@ class Network:
 
 
 class Builder:
-    """Writes layers down in order; every method returns the name of the layer it added."""
+    """Writes layers down in order; every method returns the name of the layer it added. Further
+    options are the fields of the kind, in :mod:`ptychopinn.networks.layers`."""
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
@@ -155,46 +156,19 @@ class Builder:
         return name
 
     def conv(
-        self,
-        name: str,
-        x: str,
-        filters: int,
-        activation: str | None = None,
-        *,
-        kernel: int = 3,
-        dilation: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-        initial: Literal["he", "zero"] = "he",
-        bias: float = 0.0,
+        self, name: str, x: str, filters: int, activation: str | None = None, **options: Any
     ) -> str:
-        out = self._add(
-            name,
-            "conv",
-            x,
-            filters=filters,
-            kernel=kernel,
-            dilation=dilation,
-            stride=stride,
-            groups=groups,
-            initial=initial,
-            bias=bias,
-        )
-        return (
-            out if activation is None else self.activation(f"{name}_{activation}", out, activation)
-        )
+        """With the options kernel, dilation, stride, groups, initial and bias."""
+        self._add(name, "conv", x, filters=filters, **options)
+        if activation is None:
+            return name
+        return self.activation(f"{name}_{activation}", name, activation)
 
     def dense(
-        self,
-        name: str,
-        x: str,
-        units: int,
-        activation: str | None = None,
-        *,
-        initial: Literal["he", "zero"] = "he",
+        self, name: str, x: str, units: int, activation: str | None = None, **options: Any
     ) -> str:
         """A matrix over the channels of each pixel (token): a convolution of one pixel."""
-        return self.conv(name, x, units, activation, kernel=1, initial=initial)
+        return self.conv(name, x, units, activation, kernel=1, **options)
 
     def patchify(self, name: str, x: str, filters: int, size: int) -> str:
         """Cut the image into patches of size x size pixels and make a token of each."""
@@ -220,10 +194,8 @@ class Builder:
     ) -> str:
         return self._add(name, "spectral_axis", x, filters=filters, modes=modes, axis=axis)
 
-    def attention(
-        self, name: str, x: str, heads: int, *, initial: Literal["he", "zero"] = "he"
-    ) -> str:
-        return self._add(name, "attention", x, heads=heads, initial=initial)
+    def attention(self, name: str, x: str, heads: int, **options: Any) -> str:
+        return self._add(name, "attention", x, heads=heads, **options)
 
     def position(self, name: str, x: str, side: int | None = None) -> str:
         return self._add(name, "position", x, side=side)
