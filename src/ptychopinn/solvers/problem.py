@@ -83,12 +83,6 @@ def _chained(subsets: Sequence[Subset]) -> Iterable[PatternBatch]:
     return chain.from_iterable(batches() for batches in subsets)
 
 
-def fits_in_memory(scan: PreparedScan, limit_bytes: int) -> bool:
-    """Whether all patterns of a scan, with probes and places, fit into ``limit_bytes``."""
-    n, modes = scan.scan.N, scan.probe.shape[0]
-    return scan.scan.M * n * n * (12 + 8 * modes) <= limit_bytes
-
-
 def scan_problem(
     xp: Ops,
     scan: PreparedScan,
@@ -109,7 +103,8 @@ def scan_problem(
     shape, origin = canvas_for(positions, n) if place is None else place
     probe = xp.asarray(scan.probe)
     subsets = ordered_subsets_of(positions, scan.probe, updates)
-    keeps = fits_in_memory(scan, limit_bytes)
+    # With probes and places.
+    keeps = m * n * n * (12 + 8 * modes) <= limit_bytes
     cached = probe if keeps and not refine_probe else None
     wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
     step = batch_length(n, STEP_BYTES * modes, min(limit_bytes // 4, wanted))

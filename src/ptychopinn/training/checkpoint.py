@@ -73,7 +73,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         check_tensors(members[TENSORS])
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError(f"a {STATE} that does not say '{FORMAT}'")
-        _check_version(path, header.get("format_version"))
+        if (version := header.get("format_version")) != FORMAT_VERSION:
+            raise InputError(
+                f"{_WHAT} must have the format version {FORMAT_VERSION}, received "
+                f"{shown(version)} in '{path}', which another version of this program wrote; go on "
+                "with that one, or start a new run."
+            )
         if not isinstance(header.get("backend"), str):
             raise ValueError(f"a {STATE} that does not name its backend")
         if not isinstance(header.get("state"), dict):
@@ -88,16 +93,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValueError as error:
         damaged(path, error)
     return Checkpoint(header["backend"], header["state"], arrays)
-
-
-def _check_version(path: Path, version: Any) -> None:
-    if version == FORMAT_VERSION:
-        return
-    raise InputError(
-        f"{_WHAT} must have the format version {FORMAT_VERSION}, received {shown(version)} in "
-        f"'{path}', which another version of this program wrote; go on with that one, or start a "
-        "new run."
-    )
 
 
 def damaged(path: Path, error: Exception) -> NoReturn:

@@ -192,17 +192,13 @@ def canvas_problem(xp: Ops, inputs: CanvasInputs) -> Problem:
     return Problem(
         xp=xp,
         propagator=inputs.propagator,
-        subsets=[partial(_only, batch) for batch in batches],
+        subsets=[partial(list, [batch]) for batch in batches],
         shape=inputs.low.shape,
         probe=field,
         good=inputs.good,
         power=sum(power[1:], start=power[0]),
         noise=inputs.noise,
     )
-
-
-def _only(batch: PatternBatch) -> list[PatternBatch]:
-    return [batch]
 
 
 class CanvasTask(GroupTask):

@@ -104,19 +104,14 @@ class GroupPlan:
         """Whether any position is held out."""
         return any(len(part) for part in self.held_out)
 
-    def group_size(self, part: Indices) -> int:
-        """C of the groups drawn from this part of a scan."""
-        if self.canvas:
-            return min(subscan_size(self.config, self.n), len(part))
-        return self.config.model.patterns_per_group
-
     def _groups(
         self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator
     ) -> Indices:
-        size = self.group_size(part)
         if self.canvas:
+            size = min(subscan_size(self.config, self.n), len(part))
             neighbours = size - 1
         else:
+            size = self.config.model.patterns_per_group
             wanted = self.config.data.neighbor_count
             neighbours = min(size - 1 if wanted is None else wanted, len(part) - 1)
         positions = self.positions[number][part]

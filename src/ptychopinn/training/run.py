@@ -106,10 +106,11 @@ def _backend_of(path: Path, checkpoint: Checkpoint) -> BackendName:
     damaged(path, ValueError(f"the unknown backend '{checkpoint.backend}'"))
 
 
-def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
-    """The checkpoint to go on from in the folder of a run, and where it lies.
+def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint, dict[str, Any]]:
+    """The checkpoint to go on from in the folder of a run, where it lies, and the record of the
+    run.
 
-    Raises InputError when there is none, or another backend wrote it."""
+    Raises InputError when there is none, it is damaged, or another backend wrote it."""
     path = folder / CHECKPOINTS / LAST
     if not path.exists():
         raise InputError(
@@ -124,17 +125,12 @@ def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
             f"{earlier}: only that one can read the state of its optimiser; use the backend "
             f"{earlier}, or start a new run in another folder."
         )
-    return path, checkpoint
-
-
-def record_of(path: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """The record of the run that wrote a checkpoint; InputError when it is damaged."""
     record = checkpoint.state.get(RECORD)
     config = record.get("config") if isinstance(record, dict) else None
     if not isinstance(config, dict) or not all(isinstance(v, dict) for v in config.values()):
         damaged(path, ValueError("no record of its run"))
     assert isinstance(record, dict)
-    return record
+    return path, checkpoint, record
 
 
 def check_config(record: Mapping[str, Any], config: Config) -> None:
@@ -248,8 +244,7 @@ def begun(
             raise InputError(
                 "resume needs the folder of the run to go on with, received none; name it."
             )
-        path, earlier = to_resume(directory, xp.name)
-        record = record_of(path, earlier)
+        path, earlier, record = to_resume(directory, xp.name)
         check_config(record, config)
         check(record)
         xp = as_before(xp, record)
