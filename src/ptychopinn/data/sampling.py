@@ -210,6 +210,12 @@ def split_positions_held_out(
     return np.sort(nearest[count:]).astype(np.int64), np.sort(nearest[:count]).astype(np.int64)
 
 
+def group_offsets(positions_px: Positions, groups: Index) -> NDArray[np.float64]:
+    """Offsets (B, C, 2) of the positions of each group from their mean: r_k - mean_k(r_k)."""
+    members = np.asarray(positions_px, dtype=np.float64)[groups]
+    return np.asarray(members - members.mean(axis=1, keepdims=True))
+
+
 def _checked(positions_px: Positions) -> NDArray[np.float64]:
     positions = np.asarray(positions_px, dtype=np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
