@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from ptychopinn.errors import InputError, brief, shown
-from ptychopinn.networks.registry import ModelConfig
+from ptychopinn.networks.architecture import ModelConfig
 from ptychopinn.schema import Section, options_of, validated
 from ptychopinn.solvers.configs import RefineConfig
 

@@ -22,9 +22,7 @@ from oracle.near_field import FreeSpace
 from ptychopinn.config import ModelConfig, RefineConfig
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import PreparedScan
-from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import describe
-from ptychopinn.networks.weights import initial_weights
+from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import KINDS, BackendName, get_ops
@@ -581,11 +579,11 @@ class Networks:
         self.xp: Ops = get_ops(name, on_cpu(name))
 
     def built(self, model: ModelConfig, weights: Weights) -> BuiltNetwork:
-        return BuiltNetwork(self.xp, describe(model), weights)
+        return BuiltNetwork(self.xp, model.describe(), weights)
 
     def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
         """Weights of a newly started network, after they went through the framework."""
-        return self.round_trip(model, initial_weights(describe(model), seed))
+        return self.round_trip(model, initial_weights(model.describe(), seed))
 
     def apply(
         self, model: ModelConfig, weights: Weights, inputs: Mapping[str, Array]

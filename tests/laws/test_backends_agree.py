@@ -17,8 +17,7 @@ from oracle import forward, groups, losses
 from oracle.near_field import FreeSpace
 from ptychopinn.config import ModelConfig, RefineConfig
 from ptychopinn.data.normalization import prepare
-from ptychopinn.networks.registry import describe
-from ptychopinn.networks.weights import initial_weights
+from ptychopinn.networks.build import initial_weights
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics import forward as model
 from ptychopinn.physics.groups import group_intensities, reach_of
@@ -53,7 +52,7 @@ def lively(model: ModelConfig) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(5)
     return {
         name: w + rng.normal(0, 0.05, w.shape).astype(np.float32)
-        for name, w in initial_weights(describe(model), 1).items()
+        for name, w in initial_weights(model.describe(), 1).items()
     }
 
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from ptychopinn.errors import InputError
-from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.networks.kinds import LAYERS
 from ptychopinn.networks.spec import Builder, Layer, Network
-from ptychopinn.networks.weights import initial_weights
 from ptychopinn.ops.base import Ops
 
 Image = NDArray[Any]
@@ -29,6 +28,13 @@ def ops(name: str) -> Ops:
         pytest.importorskip(name)
     made: Ops = getattr(importlib.import_module(f"ptychopinn.ops.{name}"), FRAMEWORKS[name])()
     return made
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_operation_is_missing(framework: str) -> None:
+    """Those that are one function of the framework are attributes, which nothing else demands."""
+    made = ops(framework)
+    assert [name for name in Ops.__annotations__ if not hasattr(made, name)] == []
 
 
 # --- what each kind is, in loops ------------------------------------------------------------------

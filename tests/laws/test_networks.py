@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from ptychopinn.config import ModelConfig
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
-from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.build import BuiltNetwork, Weights, initial_weights
 from ptychopinn.networks.cnn import RESERVED, ladder, padded_size
-from ptychopinn.networks.registry import describe
 from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.networks.unrolled import CANVAS_CHANNELS
-from ptychopinn.networks.weights import Weights, initial_weights
 
 FRAMEWORKS = {"numpy": "NumpyOps", "torch": "TorchOps", "tensorflow": "TensorflowOps"}
 SIZES = (32, 50, 64, 96, 128)
@@ -57,15 +55,13 @@ class Networks:
         self.framework = framework
 
     def _built(self, model: ModelConfig, weights: Weights) -> BuiltNetwork:
-        return BuiltNetwork(self.xp, describe(model), weights)
+        return BuiltNetwork(self.xp, model.describe(), weights)
 
     def round_trip(self, model: ModelConfig, weights: Weights) -> dict[str, NDArray[np.float32]]:
-        network = self._built(model, initial_weights(describe(model), 9))
-        network.import_weights(weights)
-        return network.export_weights()
+        return self._built(model, weights).export_weights()
 
     def initial_weights(self, model: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-        return self._built(model, initial_weights(describe(model), seed)).export_weights()
+        return self._built(model, initial_weights(model.describe(), seed)).export_weights()
 
     def apply(
         self, model: ModelConfig, weights: Weights, inputs: Mapping[str, NDArray[Any]]
@@ -101,14 +97,14 @@ def random_input(model: ModelConfig, side: int, batch: int = 2) -> dict[str, NDA
     rng = np.random.default_rng(side)
     return {
         name: rng.uniform(0, 1, (batch, channels, side, side)).astype(np.float32)
-        for name, channels in describe(model).inputs.items()
+        for name, channels in model.describe().inputs.items()
     }
 
 
 @pytest.mark.parametrize("model", [*SMALL, *UNROLLED], ids=label)
 def test_parameters_are_those_of_the_description(networks: Networks, model: ModelConfig) -> None:
     weights = networks.initial_weights(model, 0)
-    assert {k: v.shape for k, v in weights.items()} == describe(model).parameter_shapes()
+    assert {k: v.shape for k, v in weights.items()} == model.describe().parameter_shapes()
     assert all(v.dtype == np.float32 and np.isfinite(v).all() for v in weights.values())
 
 
@@ -138,7 +134,7 @@ def test_every_amplitude_head_starts_at_one(networks: Networks, activation: str)
 def test_the_canvas_network_starts_without_a_correction(
     networks: Networks, model: ModelConfig
 ) -> None:
-    network = describe(model)
+    network = model.describe()
     assert network.inputs == {"canvas": len(CANVAS_CHANNELS)}
     side = 2 * network.multiple_of
     weights = networks.initial_weights(model, 0)
@@ -156,7 +152,7 @@ def test_weights_go_in_and_out_unchanged(networks: Networks, model: ModelConfig)
     rng = np.random.default_rng(3)
     weights = {
         name: rng.normal(size=shape).astype(np.float32)
-        for name, shape in describe(model).parameter_shapes().items()
+        for name, shape in model.describe().parameter_shapes().items()
     }
     returned = networks.round_trip(model, weights)
     assert set(returned) == set(weights)
@@ -169,7 +165,7 @@ def test_no_parameter_is_idle(networks: Networks) -> None:
     rng = np.random.default_rng(4)
     weights = {
         name: rng.normal(0, 0.3, shape).astype(np.float32)
-        for name, shape in describe(model).parameter_shapes().items()
+        for name, shape in model.describe().parameter_shapes().items()
     }
     inputs = random_input(model, 32)
     before = networks.apply(model, weights, inputs)
@@ -209,7 +205,7 @@ def test_a_network_treats_every_image_of_a_batch_alone(
     rng = np.random.default_rng(6)
     weights = {
         name: rng.normal(0, 0.1, shape).astype(np.float32)
-        for name, shape in describe(model).parameter_shapes().items()
+        for name, shape in model.describe().parameter_shapes().items()
     }
     side = 32 if model.architecture == "unrolled" else padded_size(int(model.N or 0))
     inputs = random_input(model, side, 5)
@@ -277,7 +273,7 @@ def test_networks_of_the_whole_vocabulary_agree(
     further: None, name: str, shape: tuple[int, ...]
 ) -> None:
     model = ModelConfig(architecture=name, **({"gridsize": 2} if name == "vit" else {}))
-    network = describe(model)
+    network = model.describe()
     assert network.reach() is None
     weights = initial_weights(network, 5)
     x = np.random.default_rng(6).normal(size=shape)
@@ -315,7 +311,7 @@ def filters(network: Network, part: str) -> list[int]:
 )
 def test_the_published_filters(n: int, encoder: list[int], decoder: list[int]) -> None:
     """Two convolutions a block, twice these filters at the default scale."""
-    network = describe(cnn(n))
+    network = cnn(n).describe()
     assert filters(network, "encoder") == [2 * f for f in encoder]
     for part in ("amplitude", "phase"):
         assert filters(network, part) == [2 * f for f in decoder]
@@ -332,13 +328,13 @@ def test_the_ladder_ends_at_about_eight_pixels(n: int, levels: int) -> None:
 
 
 def test_the_border_has_its_own_four_channels() -> None:
-    shapes = describe(cnn(64)).parameter_shapes()
+    shapes = cnn(64).describe().parameter_shapes()
     assert shapes["amplitude_head.weight"] == (1, 64 - RESERVED, 3, 3)
     assert shapes["amplitude_rim_head.weight"] == (1, RESERVED, 3, 3)
 
 
 def test_a_patch_network_needs_its_size_and_a_frame_for_the_border() -> None:
     with pytest.raises(InputError, match="N=None"):
-        describe(ModelConfig(architecture="cnn"))
+        ModelConfig(architecture="cnn").describe()
     with pytest.raises(InputError, match="pad_object"):
-        describe(ModelConfig(architecture="cnn", N=32, probe_big=True, pad_object=False))
+        ModelConfig(architecture="cnn", N=32, probe_big=True, pad_object=False).describe()

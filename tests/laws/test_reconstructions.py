@@ -22,8 +22,7 @@ from ptychopinn.physics.scaling import check_probe_power, global_scale, reconcil
 from ptychopinn.physics.stitching import Stitcher
 from ptychopinn.solvers.descent import DAMP_UNIT, PHASE_TOLERANCE, RIM
 from ptychopinn.solvers.probe_check import check_probe
-from ptychopinn.solvers.problem import DARK, STABILISER
-from ptychopinn.solvers.subsets import subset_count
+from ptychopinn.solvers.problem import DARK, STABILISER, subset_count
 
 Array = NDArray[Any]
 

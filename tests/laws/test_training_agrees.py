@@ -14,12 +14,11 @@ import ptychopinn as pp
 from ptychopinn.config import Config, ModelConfig
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.networks.architecture import PatchConfig, architecture
-from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import describe
+from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.networks.spec import Builder, Network
-from ptychopinn.networks.weights import initial_weights
 from ptychopinn.ops.engine import Engine
 from ptychopinn.ops.selector import KINDS, get_ops
+from ptychopinn.training.families import group_task
 from ptychopinn.training.plan import Work
 from ptychopinn.training.tasks import GroupTask
 
@@ -39,7 +38,7 @@ def lively(model: ModelConfig) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(5)
     return {
         name: w + rng.normal(0, 0.05, w.shape).astype(np.float32)
-        for name, w in initial_weights(describe(model), 1).items()
+        for name, w in initial_weights(model.describe(), 1).items()
     }
 
 
@@ -56,8 +55,8 @@ def relative(found: Any, expected: Any) -> float:
 def task_on(backend: str, config: Config, scans: list[PreparedScan]) -> tuple[GroupTask, Engine]:
     """A training task of a network none of whose layers is silent."""
     xp = get_ops(backend, KINDS[backend].execution())  # type: ignore[index]
-    network = BuiltNetwork(xp, describe(config.model), lively(config.model))
-    task = GroupTask(config, network, scans)
+    network = BuiltNetwork(xp, config.model.describe(), lively(config.model))
+    task = group_task(config, network, scans)
     return task, xp.engine(task.variables)
 
 
@@ -98,7 +97,7 @@ def test_gradients_agree(name: str, terms: str) -> None:
     loss, theirs = gradients("pytorch", config, scan, work)
     other, ours = gradients("tensorflow", config, scan, work)
     assert other == pytest.approx(loss, rel=1e-5)
-    assert set(ours) == set(theirs) == {*describe(model).parameter_shapes(), "0"}
+    assert set(ours) == set(theirs) == {*model.describe().parameter_shapes(), "0"}
     largest = max(np.abs(g).max() for k, g in theirs.items() if k != "0")
     for parameter, gradient in theirs.items():
         allowed = 2e-3 * np.abs(gradient).max() if parameter == "0" else 1e-4 * largest
@@ -198,7 +197,7 @@ def test_only() -> Iterator[None]:
 def test_an_architecture_in_one_file_works_on_both(test_only: None, gridsize: int) -> None:
     """Same outputs, trained on each, its bundle used by the other."""
     model = ModelConfig(architecture="woven", N=32, gridsize=gridsize)
-    network, weights = describe(model), lively(model)
+    network, weights = model.describe(), lively(model)
     patterns = np.random.default_rng(0).random((2, gridsize**2, 32, 32)).astype(np.float32)
 
     def outputs(backend: str) -> list[Array]:

@@ -20,8 +20,8 @@ import ptychopinn
 from ptychopinn.config import SECTIONS, Config, ModelConfig, RefineConfig, merged, validated
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
+from ptychopinn.networks.build import initial_weights
 from ptychopinn.networks.spec import Builder, Network
-from ptychopinn.networks.weights import initial_weights
 from ptychopinn.schema import options_of
 
 # The section `model` as it was stored before each architecture had its own options.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.errors import InputError
 from ptychopinn.physics.geometry import canvas_for, mean_overlap, places
-from ptychopinn.solvers.subsets import (
+from ptychopinn.solvers.problem import (
     LEAST_OVERLAP,
     LEFT_OUT,
     judged_subsets,

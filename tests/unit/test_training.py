@@ -34,14 +34,13 @@ from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ptychopinn.training.data import needs_truth, patch_truth, read_ahead, read_batch
-from ptychopinn.training.health import FLAT, HealthCheck, judge_result
-from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.families import group_task
+from ptychopinn.training.health import FLAT, HealthCheck, judge_result, metrics_at_best
 from ptychopinn.training.monitor import EarlyStopping, Monitor
 from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.plan import GroupPlan
-from ptychopinn.training.run import built_network, outcome, train
+from ptychopinn.training.run import built_network, check_finite, train
 from ptychopinn.training.schedule import Schedule
-from ptychopinn.training.tasks import GroupTask
 from ptychopinn.training.watch import FitWatch
 
 BACKENDS = ("pytorch", "tensorflow")
@@ -428,7 +427,7 @@ def test_rate_falls_on_a_plateau(
     training = {"scheduler": "plateau", "plateau_patience": 2, "warmup_steps": 0}
     settings = config(training, model=model, data={"n_groups": 3})
     network = built_network(NumpyOps(), settings)
-    schedule = GroupTask(settings, network, [prepared]).schedule()
+    schedule = group_task(settings, network, [prepared]).schedule()
     factors = []
     for _ in range(8):
         schedule.epoch_done(loss)
@@ -531,7 +530,7 @@ def test_last_look_at_the_best_epoch(fatal: bool, caplog: pytest.LogCaptureFixtu
 
 def test_weights_that_are_not_finite_are_refused(prepared: PreparedScan) -> None:
     with pytest.raises(TrainingError, match="weights must stay finite"):
-        outcome({"step": np.array([np.nan], np.float32)}, None, prepared, {}, None)
+        check_finite({"step": np.array([np.nan], np.float32)}, prepared.scan.probe)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

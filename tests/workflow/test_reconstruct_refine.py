@@ -33,7 +33,6 @@ from ptychopinn.cli import run
 from ptychopinn.io import load_scan, save_scan
 from ptychopinn.io.models import load_bundle
 from ptychopinn.io.reconstructions import load_reconstruction
-from ptychopinn.networks.registry import describe
 from ptychopinn.workflows.verbs import load_model
 
 pytest.importorskip("torch")
@@ -339,7 +338,7 @@ def test_pretrain_writes_a_model_that_any_backend_applies(
     assert record["config"]["model"]["width"] == 4
     model = load_model(pretrained / "wts.h5.zip")
     assert model.manifest.statistics["simulated_scans"] == 3
-    assert set(model.weights) == set(describe(model.config.model).parameter_shapes())
+    assert set(model.weights) == set(model.config.model.describe().parameter_shapes())
     found = []
     for backend in BACKENDS:
         infer(pretrained / "wts.h5.zip", scan, tmp_path / backend, "--quiet", backend=backend)

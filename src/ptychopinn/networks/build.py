@@ -1,8 +1,9 @@
-"""Runs a described network on the operations of a framework."""
+"""Runs a described network on the operations of a framework, and draws the weights it starts with:
+the same seed starts the same network everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,25 +12,39 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.networks.spec import Network
-from ptychopinn.networks.weights import Weights, check_names_and_shapes
 from ptychopinn.ops.base import Array, Ops
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def initial_weights(network: Network, seed: int) -> dict[str, NDArray[np.float32]]:
+    """All parameters by name, with the shapes of the description; how those of a layer start is
+    said by its kind."""
+    rng = np.random.default_rng(seed)
+    weights = {name: np.array(values, np.float32) for name, values in network.vectors.items()}
+    for name, (shape, first) in network.parameters().items():
+        weights[name] = np.asarray(first(rng, shape), np.float32)
+    return weights
 
 
 class BuiltNetwork:
     """The network ``description`` with ``weights``; inputs and outputs are (B, C, H, W).
 
-    Attributes
-    ----------
     parameters : by their names in the description, in the shapes of the bundle.
     inside : context in which the layers run; a training in mixed precision sets it.
-    """
+
+    Raises KeyError, ValueError when the weights are not exactly those of the network."""
 
     def __init__(self, xp: Ops, description: Network, weights: Weights) -> None:
-        check_names_and_shapes(description, weights)
-        self.xp, self.description = xp, description
-        self._shapes = description.parameter_shapes()
+        shapes = description.parameter_shapes()
+        if set(shapes) != set(weights):
+            raise KeyError(f"parameter names differ: {sorted(set(shapes) ^ set(weights))}")
+        wrong = sorted(name for name, shape in shapes.items() if np.shape(weights[name]) != shape)
+        if wrong:
+            raise ValueError(f"parameter shapes differ: {wrong}")
+        self.xp, self.description, self._shapes = xp, description, shapes
         self.parameters: dict[str, Array] = {
-            name: xp.variable(np.array(weights[name], np.float32)) for name in self._shapes
+            name: xp.variable(np.array(weights[name], np.float32)) for name in shapes
         }
         self.inside: Callable[[], AbstractContextManager[Any]] = nullcontext
         self._layers = list(description.fitted())
@@ -58,7 +73,7 @@ class BuiltNetwork:
                 layer = found.layer
                 own = {name: given[f"{layer.name}.{name}"] for name in found.parameters}
                 x = [values[name] for name in layer.inputs]
-                values[layer.name] = found.kind.run(xp, x, found.options, own)
+                values[layer.name] = found.kind.run(xp, x, own)
             return [xp.single(xp.image_out(values[name])) for name in self.description.outputs]
 
     def _checked(self, xp: Ops, name: str, x: Array) -> Array:
@@ -80,9 +95,3 @@ class BuiltNetwork:
         return {
             name: np.array(self.xp.to_numpy(p), np.float32) for name, p in self.parameters.items()
         }
-
-    def import_weights(self, weights: Weights) -> None:
-        """Take over all parameters; names and shapes must match exactly."""
-        check_names_and_shapes(self.description, weights)
-        for name, parameter in self.parameters.items():
-            self.xp.assign(parameter, weights[name])

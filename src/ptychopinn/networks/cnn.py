@@ -49,7 +49,80 @@ class CnnConfig(PatchConfig):
     )
 
     def describe(self) -> Network:
-        return cnn_network(self)
+        """Input ``patterns`` (B, C, Np, Np), Np = :func:`padded_size` and C = gridsize^2; outputs
+        the amplitude and the phase (radians, in (-pi, pi)) of the C patches, (B, C, Np, Np) each.
+
+        Raises
+        ------
+        InputError
+            When ``N`` is not set, or ``pad_object`` is off together with ``probe_big``.
+        """
+        if self.N is None:
+            raise InputError(
+                "the patch network must know the pattern size, received N=None; set N."
+            )
+        if self.probe_big and not self.pad_object:
+            raise InputError(
+                "probe_big adds a border around the padded object, received probe_big with "
+                "pad_object off; switch one of them."
+            )
+        b = Builder()
+        channels = self.gridsize**2
+        levels = ladder(self.N)
+        size = padded_size(self.N)
+
+        def filters(base: float) -> int:
+            return max(RESERVED + 1, round(self.n_filters_scale * base))
+
+        top = 128
+        x = "patterns"
+        for level in range(levels):
+            width = filters(top / 2 ** (levels - 1 - level))
+            x = b.conv(f"encoder{level}_1", x, width, "relu")
+            x = b.conv(f"encoder{level}_2", x, width, "relu")
+            x = b.max_pool(f"encoder{level}_pool", x)
+        code = x
+
+        # Without pad_object one more upsampling takes the decoders to the full N.
+        widths = [top / 2 ** (k + 1) for k in range(levels - 1)]
+        if not self.pad_object:
+            widths.append(top / 2**levels)
+        outputs = []
+        for part in ("amplitude", "phase"):
+            x = code
+            for step, base in enumerate(widths):
+                x = b.conv(f"{part}{step}_1", x, filters(base), "relu")
+                x = b.conv(f"{part}{step}_2", x, filters(base), "relu")
+                x = b.upsample(f"{part}{step}_up", x)
+            last = filters(widths[-1])
+            bias = START_AT_ONE[self.amp_activation] if part == "amplitude" else 0.0
+            if not self.pad_object:
+                x = b.conv(f"{part}_head", x, channels, initial="zero", bias=bias)
+                outputs.append(_head(b, part, part, x, self))
+                continue
+            inner = x
+            if self.probe_big:
+                inner = b.channels(f"{part}_centre", x, 0, last - RESERVED)
+            y = b.conv(f"{part}_head", inner, channels, initial="zero", bias=bias)
+            y = _head(b, f"{part}_inner", part, y, self)
+            frame = size // 4
+            if self.probe_big:
+                rim = b.channels(f"{part}_rim", x, last - RESERVED, last)
+                rim = b.upsample(f"{part}_rim_up", rim)
+                rim = b.conv(f"{part}_rim_head", rim, channels, initial="zero", bias=bias)
+                rim = _head(b, f"{part}_outer", part, rim, self)
+                rim = b.border(f"{part}_border", rim, frame)
+                y = b.pad(f"{part}_pad", y, frame, 0.0)
+                y = b.add(part, y, rim)
+            else:
+                y = b.pad(part, y, frame, 1.0 if part == "amplitude" else 0.0)
+            outputs.append(y)
+        return Network(
+            inputs={"patterns": channels},
+            layers=tuple(b.layers),
+            outputs=tuple(outputs),
+            multiple_of=2**levels,
+        )
 
 
 def ladder(n: int) -> int:
@@ -64,83 +137,6 @@ def padded_size(n: int) -> int:
     """Pattern size after padding with empty pixels to a multiple of 2**ladder(n)."""
     multiple = 2 ** ladder(n)
     return -(-n // multiple) * multiple
-
-
-def cnn_network(config: CnnConfig) -> Network:
-    """Describe the network for ``config.N``, ``gridsize``, ``n_filters_scale``, ``amp_activation``.
-
-    Input ``patterns`` (B, C, Np, Np) with Np = :func:`padded_size` and C = gridsize^2; outputs the
-    amplitude and the phase (radians, in (-pi, pi)) of the C patches, (B, C, Np, Np) each.
-
-    Raises
-    ------
-    InputError
-        When ``N`` is not set, or ``pad_object`` is off together with ``probe_big``.
-    """
-    if config.N is None:
-        raise InputError("the patch network must know the pattern size, received N=None; set N.")
-    if config.probe_big and not config.pad_object:
-        raise InputError(
-            "probe_big adds a border around the padded object, received probe_big with "
-            "pad_object off; switch one of them."
-        )
-    b = Builder()
-    channels = config.gridsize**2
-    levels = ladder(config.N)
-    size = padded_size(config.N)
-
-    def filters(base: float) -> int:
-        return max(RESERVED + 1, round(config.n_filters_scale * base))
-
-    top = 128
-    x = "patterns"
-    for level in range(levels):
-        width = filters(top / 2 ** (levels - 1 - level))
-        x = b.conv(f"encoder{level}_1", x, width, "relu")
-        x = b.conv(f"encoder{level}_2", x, width, "relu")
-        x = b.max_pool(f"encoder{level}_pool", x)
-    code = x
-
-    # Without pad_object one more upsampling takes the decoders to the full N.
-    widths = [top / 2 ** (k + 1) for k in range(levels - 1)]
-    if not config.pad_object:
-        widths.append(top / 2**levels)
-    outputs = []
-    for part in ("amplitude", "phase"):
-        x = code
-        for step, base in enumerate(widths):
-            x = b.conv(f"{part}{step}_1", x, filters(base), "relu")
-            x = b.conv(f"{part}{step}_2", x, filters(base), "relu")
-            x = b.upsample(f"{part}{step}_up", x)
-        last = filters(widths[-1])
-        bias = START_AT_ONE[config.amp_activation] if part == "amplitude" else 0.0
-        if not config.pad_object:
-            x = b.conv(f"{part}_head", x, channels, initial="zero", bias=bias)
-            outputs.append(_head(b, part, part, x, config))
-            continue
-        inner = x
-        if config.probe_big:
-            inner = b.channels(f"{part}_centre", x, 0, last - RESERVED)
-        y = b.conv(f"{part}_head", inner, channels, initial="zero", bias=bias)
-        y = _head(b, f"{part}_inner", part, y, config)
-        frame = size // 4
-        if config.probe_big:
-            rim = b.channels(f"{part}_rim", x, last - RESERVED, last)
-            rim = b.upsample(f"{part}_rim_up", rim)
-            rim = b.conv(f"{part}_rim_head", rim, channels, initial="zero", bias=bias)
-            rim = _head(b, f"{part}_outer", part, rim, config)
-            rim = b.border(f"{part}_border", rim, frame)
-            y = b.pad(f"{part}_pad", y, frame, 0.0)
-            y = b.add(part, y, rim)
-        else:
-            y = b.pad(part, y, frame, 1.0 if part == "amplitude" else 0.0)
-        outputs.append(y)
-    return Network(
-        inputs={"patterns": channels},
-        layers=tuple(b.layers),
-        outputs=tuple(outputs),
-        multiple_of=2**levels,
-    )
 
 
 def _head(b: Builder, name: str, part: str, x: str, config: CnnConfig) -> str:

@@ -1,27 +1,24 @@
 """What a kind of layer is, and the kinds that are known.
 
-A kind says how many channels it gives, how far it looks, which parameters it learns and how it is
-computed on the operations of a framework. Inside, images have their channels on the axis
-``xp.channels``.
+A kind is a class whose fields are the options of a layer. It says how many channels the layer
+gives, how far it looks, which parameters it learns and how it is computed on the operations of a
+framework. Inside, images have their channels on the axis ``xp.channels``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
 
-Options = Mapping[str, Any]
 Shape = tuple[int, ...]
 Initial = Callable[[np.random.Generator, Shape], NDArray[Any]]
-
-FUNCTIONS = ("relu", "swish", "softplus", "sigmoid", "tanh", "gelu")
-# Stands for the default of an option that must be given.
-REQUIRED = object()
+Weights = Mapping[str, Array]
 
 
 class Unfit(Exception):
@@ -34,59 +31,64 @@ def demand(met: bool, expected: str, received: object) -> None:
         raise Unfit(f"{expected}, received {received}")
 
 
+@dataclass(frozen=True)
 class LayerKind:
-    """A kind of layer; the defaults are those of a layer without parameters that looks at one
-    pixel and keeps the channels.
+    """A layer without parameters that looks at one pixel and keeps the channels, unless a kind says
+    otherwise.
 
     Attributes
     ----------
     name : of the kind.
-    takes : its options with their defaults.
     feeds : number of inputs, None for any.
+    reach : what :meth:`looks` says unless it depends on the options.
     """
 
     name: ClassVar[str]
-    takes: ClassVar[Options] = {}
     feeds: ClassVar[int | None] = 1
+    reach: ClassVar[int | None] = 0
 
-    def filled(self, options: Options) -> dict[str, Any]:
-        """The options with the defaults of those that are not given."""
-        foreign = sorted(set(options) - set(self.takes))
-        demand(not foreign, f"options out of {', '.join(self.takes) or 'none'}", foreign)
-        found = {**self.takes, **options}
-        missing = [name for name, value in found.items() if value is REQUIRED]
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The layer with these options; Unfit when one is foreign or missing."""
+        known = {field.name: field.default for field in fields(cls)}
+        foreign = sorted(set(options) - set(known))
+        demand(not foreign, f"options out of {', '.join(known) or 'none'}", foreign)
+        missing = [k for k, default in known.items() if default is MISSING and k not in options]
         demand(not missing, f"the options {', '.join(missing)}", "none of them")
-        return found
+        return cls(**options)
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
+    def channels(self, into: Sequence[int]) -> int:
         """Channels of the output, given those of the inputs; Unfit when these do not do."""
         return into[0]
 
-    def scale(self, options: Options) -> tuple[int, int]:
+    def scale(self) -> tuple[int, int]:
         """By what the pixels become larger, and smaller."""
         return 1, 1
 
-    def looks(self, options: Options) -> int | None:
+    def looks(self) -> int | None:
         """Pixels on each side that an output pixel depends on; None where it depends on all, or on
         its place in the image."""
-        return 0
+        return self.reach
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
         """Shape and first values of each learned parameter."""
         return {}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         """The output."""
         raise NotImplementedError
 
 
-LAYERS: dict[str, LayerKind] = {}
+K = TypeVar("K", bound=LayerKind)
+LAYERS: dict[str, type[LayerKind]] = {}
 
 
-def layer(kind: type[LayerKind]) -> type[LayerKind]:
-    """Decorator: make a kind of layer known by its name."""
-    LAYERS[kind.name] = kind()
-    return kind
+@dataclass_transform(frozen_default=True)
+def layer(kind: type[K]) -> type[K]:
+    """Decorator: make a kind of layer, whose annotated fields are its options, known by its
+    name."""
+    LAYERS[kind.name] = made = dataclass(frozen=True)(kind)
+    return made
 
 
 def constant(value: float) -> Initial:

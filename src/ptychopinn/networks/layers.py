@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
 from typing import ClassVar
 
 import numpy as np
 
 from ptychopinn.networks.kinds import (
-    FUNCTIONS,
-    REQUIRED,
     Initial,
     LayerKind,
-    Options,
     Shape,
+    Weights,
     constant,
     demand,
     gain_of,
@@ -23,83 +24,84 @@ from ptychopinn.networks.kinds import (
 )
 from ptychopinn.ops.base import Array, Ops
 
+FUNCTIONS = ("relu", "swish", "softplus", "sigmoid", "tanh", "gelu")
+
 
 @layer
 class Convolution(LayerKind):
-    """filters, kernel, dilation, stride, groups; zeros around the image, so that each side becomes
-    1 / stride as long, rounded up. An even kernel is a cut into patches: stride = kernel, and sides
-    are multiples of it. initial: he | zero; bias: its first value."""
+    """Zeros around the image, so that each side becomes 1 / stride as long, rounded up. An even
+    kernel is a cut into patches: stride = kernel, and sides are multiples of it. initial: he |
+    zero; bias: its first value."""
 
     name = "conv"
-    takes: ClassVar[Options] = {
-        "filters": REQUIRED, "kernel": 3, "dilation": 1, "stride": 1, "groups": 1,
-        "initial": "he", "bias": 0.0,
-    }  # fmt: skip
+    filters: int
+    kernel: int = 3
+    dilation: int = 1
+    stride: int = 1
+    groups: int = 1
+    initial: str = "he"
+    bias: float = 0.0
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        out, k, groups = options["filters"], options["kernel"], options["groups"]
-        least = min(out, k, options["dilation"], options["stride"], groups)
+    def channels(self, into: Sequence[int]) -> int:
+        out, k, groups = self.filters, self.kernel, self.groups
+        least = min(out, k, self.dilation, self.stride, groups)
         demand(least >= 1, "positive filters, kernel, dilation, stride and groups", least)
         demand(
             into[0] % groups == 0 and out % groups == 0,
             f"numbers of channels that {groups} groups divide",
             f"{into[0]} channels into {out}",
         )
-        patches = options["stride"] == k and options["dilation"] == 1
-        demand(k % 2 == 1 or patches, f"an odd kernel, or stride = kernel = {k}", dict(options))
-        return int(out)
+        patches = self.stride == k and self.dilation == 1
+        demand(k % 2 == 1 or patches, f"an odd kernel, or stride = kernel = {k}", asdict(self))
+        return out
 
-    def scale(self, options: Options) -> tuple[int, int]:
-        return options["stride"], 1
+    def scale(self) -> tuple[int, int]:
+        return self.stride, 1
 
-    def looks(self, options: Options) -> int | None:
-        k = int(options["kernel"])
-        return int(options["dilation"]) * (k // 2) if k % 2 else k - 1
+    def looks(self) -> int | None:
+        return self.dilation * (self.kernel // 2) if self.kernel % 2 else self.kernel - 1
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
-        out, k = options["filters"], options["kernel"]
-        shape = (out, into[0] // options["groups"], k, k)
-        first = normal(float(np.prod(shape[1:])), gain_of(options["initial"]))
-        return {"weight": (shape, first), "bias": ((out,), constant(options["bias"]))}
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
+        shape = (self.filters, into[0] // self.groups, self.kernel, self.kernel)
+        first = normal(float(np.prod(shape[1:])), gain_of(self.initial))
+        return {"weight": (shape, first), "bias": ((self.filters,), constant(self.bias))}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        image, weight, k, stride = x[0], weights["weight"], options["kernel"], options["stride"]
-        if k % 2 == 0:
-            image, stride = xp.space_to_depth(image, k), 1
-            weight = xp.reshape(weight, (options["filters"], -1, 1, 1))
-        return xp.conv2d(
-            image, weight, weights["bias"], stride, options["dilation"], options["groups"]
-        )
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        image, weight, stride = x[0], weights["weight"], self.stride
+        if self.kernel % 2 == 0:
+            image, stride = xp.space_to_depth(image, self.kernel), 1
+            weight = xp.reshape(weight, (self.filters, -1, 1, 1))
+        return xp.conv2d(image, weight, weights["bias"], stride, self.dilation, self.groups)
 
 
 @layer
 class TransposedConvolution(LayerKind):
-    """filters, stride: every pixel becomes stride x stride pixels, each with its own weights."""
+    """Every pixel becomes stride x stride pixels, each with its own weights."""
 
     name = "conv_transpose"
-    takes: ClassVar[Options] = {"filters": REQUIRED, "stride": 2, "initial": "he", "bias": 0.0}
+    filters: int
+    stride: int = 2
+    initial: str = "he"
+    bias: float = 0.0
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        least = min(options["filters"], options["stride"])
+    def channels(self, into: Sequence[int]) -> int:
+        least = min(self.filters, self.stride)
         demand(least >= 1, "positive filters and stride", least)
-        return int(options["filters"])
+        return self.filters
 
-    def scale(self, options: Options) -> tuple[int, int]:
-        return 1, options["stride"]
+    def scale(self) -> tuple[int, int]:
+        return 1, self.stride
 
-    def looks(self, options: Options) -> int | None:
-        return int(options["stride"]) - 1
+    def looks(self) -> int | None:
+        return self.stride - 1
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
-        out, s = options["filters"], options["stride"]
-        first = normal(into[0], gain_of(options["initial"]))
-        return {
-            "weight": ((into[0], out, s, s), first),
-            "bias": ((out,), constant(options["bias"])),
-        }
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
+        shape = (into[0], self.filters, self.stride, self.stride)
+        first = normal(into[0], gain_of(self.initial))
+        return {"weight": (shape, first), "bias": ((self.filters,), constant(self.bias))}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.conv_transpose2d(x[0], weights["weight"], weights["bias"], options["stride"])
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return xp.conv_transpose2d(x[0], weights["weight"], weights["bias"], self.stride)
 
 
 @layer
@@ -107,97 +109,77 @@ class Activation(LayerKind):
     """function: relu | swish | softplus | sigmoid | tanh | gelu."""
 
     name = "activation"
-    takes: ClassVar[Options] = {"function": REQUIRED}
+    function: str
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        known = options["function"] in FUNCTIONS
-        demand(known, f"a function out of {', '.join(FUNCTIONS)}", options["function"])
+    def channels(self, into: Sequence[int]) -> int:
+        known = self.function in FUNCTIONS
+        demand(known, f"a function out of {', '.join(FUNCTIONS)}", self.function)
         return into[0]
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.activation(options["function"], x[0])
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return xp.activations[self.function](x[0])
 
 
+@dataclass(frozen=True)
 class _Resizing(LayerKind):
-    takes: ClassVar[Options] = {"factor": 2}
+    """What the operation with the name of the kind does."""
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        demand(options["factor"] >= 1, "a positive factor", options["factor"])
+    shrinks: ClassVar[bool] = True
+    factor: int = 2
+
+    def channels(self, into: Sequence[int]) -> int:
+        demand(self.factor >= 1, "a positive factor", self.factor)
         return into[0]
 
+    def scale(self) -> tuple[int, int]:
+        return (self.factor, 1) if self.shrinks else (1, self.factor)
 
-class _Shrinking(_Resizing):
-    def scale(self, options: Options) -> tuple[int, int]:
-        return options["factor"], 1
+    def looks(self) -> int | None:
+        return self.factor - 1
 
-    def looks(self, options: Options) -> int | None:
-        return int(options["factor"]) - 1
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return getattr(xp, self.name)(x[0], self.factor)
 
 
 @layer
-class MaxPool(_Shrinking):
-    """factor."""
-
+class MaxPool(_Resizing):
     name = "max_pool"
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.max_pool(x[0], options["factor"])
-
 
 @layer
-class AveragePool(_Shrinking):
-    """factor."""
-
+class AveragePool(_Resizing):
     name = "avg_pool"
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.avg_pool(x[0], options["factor"])
+
+@layer
+class Upsample(_Resizing):
+    """The nearest neighbour."""
+
+    name = "upsample"
+    shrinks = False
 
 
 @layer
-class SpaceToDepth(_Shrinking):
+class SpaceToDepth(_Resizing):
     """factor r: channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of c."""
 
     name = "space_to_depth"
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        return int(into[0] * options["factor"] ** 2)
-
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.space_to_depth(x[0], options["factor"])
-
-
-class _Growing(_Resizing):
-    def scale(self, options: Options) -> tuple[int, int]:
-        return 1, options["factor"]
-
-    def looks(self, options: Options) -> int | None:
-        return int(options["factor"]) - 1
+    def channels(self, into: Sequence[int]) -> int:
+        return into[0] * self.factor**2
 
 
 @layer
-class Upsample(_Growing):
-    """factor; nearest neighbour."""
-
-    name = "upsample"
-
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.upsample(x[0], options["factor"])
-
-
-@layer
-class DepthToSpace(_Growing):
-    """factor: the inverse of space_to_depth."""
+class DepthToSpace(_Resizing):
+    """The inverse of space_to_depth."""
 
     name = "depth_to_space"
+    shrinks = False
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        parts = options["factor"] ** 2
+    def channels(self, into: Sequence[int]) -> int:
+        parts = self.factor**2
         demand(into[0] % parts == 0, f"a multiple of {parts} channels", into[0])
-        return int(into[0] // parts)
-
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return xp.depth_to_space(x[0], options["factor"])
+        return into[0] // parts
 
 
 @layer
@@ -207,15 +189,12 @@ class Add(LayerKind):
     name = "add"
     feeds = None
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
+    def channels(self, into: Sequence[int]) -> int:
         demand(len(set(into)) == 1, "inputs with the same number of channels", list(into))
         return into[0]
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        total = x[0]
-        for other in x[1:]:
-            total = total + other
-        return total
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return reduce(add, x)
 
 
 @layer
@@ -225,54 +204,53 @@ class Concat(LayerKind):
     name = "concat"
     feeds = None
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
+    def channels(self, into: Sequence[int]) -> int:
         return sum(into)
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         return xp.concat(x, axis=xp.channels)
 
 
 @layer
 class Channels(LayerKind):
-    """start, stop: a range of channels."""
+    """A range of channels."""
 
     name = "channels"
-    takes: ClassVar[Options] = {"start": REQUIRED, "stop": REQUIRED}
+    start: int
+    stop: int
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        start, stop = options["start"], options["stop"]
-        demand(
-            0 <= start < stop <= into[0], f"a range within {into[0]} channels", f"{start} to {stop}"
-        )
-        return int(stop - start)
+    def channels(self, into: Sequence[int]) -> int:
+        fits = 0 <= self.start < self.stop <= into[0]
+        demand(fits, f"a range within {into[0]} channels", f"{self.start} to {self.stop}")
+        return self.stop - self.start
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        chosen = slice(options["start"], options["stop"])
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        chosen = slice(self.start, self.stop)
         return x[0][:, chosen] if xp.channels == 1 else x[0][..., chosen]
 
 
 @layer
 class Scale(LayerKind):
-    """factor: multiply by a constant."""
+    """Multiply by a constant."""
 
     name = "scale"
-    takes: ClassVar[Options] = {"factor": REQUIRED}
+    factor: float
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return x[0] * options["factor"]
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return x[0] * self.factor
 
 
 @layer
 class LearnedScale(LayerKind):
-    """initial: multiply each channel by a learned number that starts with this value."""
+    """Multiply each channel by a learned number, which is ``initial`` at first."""
 
     name = "learned_scale"
-    takes: ClassVar[Options] = {"initial": 1.0}
+    initial: float = 1.0
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
-        return {"weight": ((into[0],), constant(options["initial"]))}
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
+        return {"weight": ((into[0],), constant(self.initial))}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         return x[0] * per_channel(xp, weights["weight"])
 
 
@@ -284,29 +262,26 @@ def surrounded(xp: Ops, x: Array, pixels: int, value: float) -> Array:
 
 @layer
 class Pad(LayerKind):
-    """pixels, value: surround with a constant."""
+    """Surround with a constant frame."""
 
     name = "pad"
-    takes: ClassVar[Options] = {"pixels": REQUIRED, "value": 0.0}
+    reach = None
+    pixels: int
+    value: float = 0.0
 
-    def looks(self, options: Options) -> int | None:
-        return None
-
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        return surrounded(xp, x[0], options["pixels"], options["value"])
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return surrounded(xp, x[0], self.pixels, self.value)
 
 
 @layer
 class Border(LayerKind):
-    """pixels: keep only a frame of this width, zero inside."""
+    """Keep only a frame of this width, zero inside."""
 
     name = "border"
-    takes: ClassVar[Options] = {"pixels": REQUIRED}
+    reach = None
+    pixels: int
 
-    def looks(self, options: Options) -> int | None:
-        return None
-
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        w = options["pixels"]
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        w = self.pixels
         inner = xp.zeros_like(x[0][:, :, w:-w, w:-w] if xp.channels == 1 else x[0][:, w:-w, w:-w])
         return x[0] * surrounded(xp, inner, w, 1.0)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ptychopinn.errors import InputError
 from ptychopinn.networks.kinds import (
-    REQUIRED,
     Initial,
     LayerKind,
-    Options,
     Shape,
+    Weights,
     constant,
     demand,
     gain_of,
@@ -36,31 +36,33 @@ class Norm(LayerKind):
     """
 
     name = "norm"
-    takes: ClassVar[Options] = {"over": REQUIRED, "groups": 1, "epsilon": 1e-5}
+    over: str
+    groups: int = 1
+    epsilon: float = 1e-5
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        over, groups = options["over"], options["groups"]
+    def channels(self, into: Sequence[int]) -> int:
+        over, groups = self.over, self.groups
         demand(over in ("instance", "group", "layer"), "over = instance, group or layer", over)
         demand(over == "group" or groups == 1, "groups only with over = group", groups)
         fits = groups >= 1 and into[0] % groups == 0
         demand(fits, f"a number of channels that {groups} groups divide", into[0])
         return into[0]
 
-    def looks(self, options: Options) -> int | None:
-        return 0 if options["over"] == "layer" else None
+    def looks(self) -> int | None:
+        return 0 if self.over == "layer" else None
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
         return {"weight": ((into[0],), constant(1.0)), "bias": ((into[0],), constant(0.0))}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         image, first = xp.single(x[0]), xp.channels == 1
         shape = xp.shape(image)
-        if options["over"] == "layer":
+        if self.over == "layer":
             axes: tuple[int, ...] = (xp.channels,)
-        elif options["over"] == "instance":
+        elif self.over == "instance":
             axes = (2, 3) if first else (1, 2)
         else:
-            g = options["groups"]
+            g = self.groups
             if first:
                 image, axes = xp.reshape(image, (shape[0], g, -1, *shape[2:])), (2, 3, 4)
             else:
@@ -68,7 +70,7 @@ class Norm(LayerKind):
                 axes = (1, 2, 4)
         centred = image - xp.mean(image, axes)
         variance = xp.mean(xp.square(centred), axes)
-        found = xp.reshape(centred / xp.sqrt(variance + options["epsilon"]), shape)
+        found = xp.reshape(centred / xp.sqrt(variance + self.epsilon), shape)
         return found * per_channel(xp, weights["weight"]) + per_channel(xp, weights["bias"])
 
 
@@ -117,14 +119,16 @@ def spectral(xp: Ops, image: Array, low: Array, high: Array | None) -> Array:
     return xp.irfft2(found, (height, width))
 
 
+@dataclass(frozen=True)
 class _Spectral(LayerKind):
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        least = min(options["filters"], options["modes"])
-        demand(least >= 1, "positive filters and modes", least)
-        return int(options["filters"])
+    reach = None
+    filters: int
+    modes: int
 
-    def looks(self, options: Options) -> int | None:
-        return None
+    def channels(self, into: Sequence[int]) -> int:
+        least = min(self.filters, self.modes)
+        demand(least >= 1, "positive filters and modes", least)
+        return self.filters
 
 
 @layer
@@ -133,13 +137,12 @@ class SpectralConvolution(_Spectral):
     as the image has, are multiplied by learned matrices over the channels."""
 
     name = "spectral"
-    takes: ClassVar[Options] = {"filters": REQUIRED, "modes": REQUIRED}
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
-        out, m = options["filters"], options["modes"]
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
+        out, m = self.filters, self.modes
         return {"weight": ((2, out, into[0], m, m, 2), small_uniform(into[0] * out))}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         low, high = weights["weight"][0], weights["weight"][1]
         return xp.image_in(spectral(xp, xp.image_out(x[0]), low, high))
 
@@ -150,28 +153,28 @@ class AxisSpectralConvolution(_Spectral):
     frequencies 0 to modes - 1 of each column or row."""
 
     name = "spectral_axis"
-    takes: ClassVar[Options] = {"filters": REQUIRED, "modes": REQUIRED, "axis": REQUIRED}
+    axis: str
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        demand(options["axis"] in ("y", "x"), "the axis y or x", options["axis"])
-        return super().channels(into, options)
+    def channels(self, into: Sequence[int]) -> int:
+        demand(self.axis in ("y", "x"), "the axis y or x", self.axis)
+        return super().channels(into)
 
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
-        out = options["filters"]
-        shape = (out, into[0], options["modes"], 2)
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
+        out = self.filters
+        shape = (out, into[0], self.modes, 2)
         return {"weight": (shape, small_uniform(into[0] * out))}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         image = xp.image_out(x[0])
         # (B, C, H, W) to (B, lines, C, pixels of a line) and back.
-        there, back = ((0, 3, 1, 2), (0, 2, 3, 1)) if options["axis"] == "y" else (
+        there, back = ((0, 3, 1, 2), (0, 2, 3, 1)) if self.axis == "y" else (
             (0, 2, 1, 3), (0, 2, 1, 3)
         )  # fmt: skip
         lines = xp.permute_dims(image, there)
         batch, count, channels, length = xp.shape(lines)
         flat = xp.reshape(lines, (batch * count, channels, 1, length))
         found = spectral(xp, flat, weights["weight"][:, :, None], None)
-        found = xp.reshape(found, (batch, count, options["filters"], length))
+        found = xp.reshape(found, (batch, count, self.filters, length))
         return xp.image_in(xp.permute_dims(found, back))
 
 
@@ -184,30 +187,29 @@ class Attention(LayerKind):
     memory grows with the square of the number of pixels, so images are small."""
 
     name = "attention"
-    takes: ClassVar[Options] = {"heads": 1, "initial": "he"}
+    reach = None
+    heads: int = 1
+    initial: str = "he"
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        heads = options["heads"]
+    def channels(self, into: Sequence[int]) -> int:
+        heads = self.heads
         fits = heads >= 1 and into[0] % heads == 0
         demand(fits, f"a number of channels that {heads} heads divide", into[0])
         return into[0]
 
-    def looks(self, options: Options) -> int | None:
-        return None
-
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
         c = into[0]
         return {
             "query_key_value": ((3 * c, c), normal(c, np.sqrt(0.5))),
             "query_key_value_bias": ((3 * c,), constant(0.0)),
-            "weight": ((c, c), normal(c, np.sqrt(0.5) * gain_of(options["initial"]))),
+            "weight": ((c, c), normal(c, np.sqrt(0.5) * gain_of(self.initial))),
             "bias": ((c,), constant(0.0)),
         }
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         image = xp.permute_dims(x[0], (0, 2, 3, 1)) if xp.channels == 1 else x[0]
         batch, height, width, c = xp.shape(image)
-        heads = options["heads"]
+        heads = self.heads
         tokens = xp.reshape(image, (batch, height * width, c))
         three = self._dense(xp, tokens, weights["query_key_value"], weights["query_key_value_bias"])
         three = xp.reshape(three, (batch, height * width, 3, heads, c // heads))
@@ -237,31 +239,30 @@ class Position(LayerKind):
     """
 
     name = "position"
-    takes: ClassVar[Options] = {"side": None, "longest": 1e4}
+    reach = None
+    side: int | None = None
+    longest: float = 1e4
 
-    def channels(self, into: Sequence[int], options: Options) -> int:
-        side = options["side"]
+    def channels(self, into: Sequence[int]) -> int:
+        side = self.side
         if side is None:
             demand(into[0] % 4 == 0, "a multiple of 4 channels", into[0])
         else:
             demand(side >= 1, "a positive side", side)
         return into[0]
 
-    def looks(self, options: Options) -> int | None:
-        return None
-
-    def parameters(self, into: Sequence[int], options: Options) -> dict[str, tuple[Shape, Initial]]:
-        side = options["side"]
+    def parameters(self, into: Sequence[int]) -> dict[str, tuple[Shape, Initial]]:
+        side = self.side
         if side is None:
             return {}
         first: Initial = lambda rng, shape: 0.02 * rng.standard_normal(shape)  # noqa: E731
         return {"weight": ((into[0], side, side), first)}
 
-    def run(self, xp: Ops, x: list[Array], options: Options, weights: Mapping[str, Array]) -> Array:
-        image, side = xp.image_out(x[0]), options["side"]
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        image, side = xp.image_out(x[0]), self.side
         height, width = xp.shape(image)[2:]
         if side is None:
-            return xp.image_in(image + self._waves(xp, image, options["longest"]))
+            return xp.image_in(image + self._waves(xp, image, self.longest))
         # Lengths of a graph under construction are not known yet.
         longest = max((n for n in (height, width) if isinstance(n, int)), default=0)
         if longest > side:

@@ -36,14 +36,12 @@ class Layer:
 class Fitted:
     """A layer with what follows from its place in the network.
 
-    options : complete.  into, out : channels of the inputs and of the output.
+    kind : with its options.  out : channels of the output.
     parameters : shape and first values of what it learns, by the end of its name.
     """
 
     layer: Layer
     kind: LayerKind
-    options: Mapping[str, Any]
-    into: tuple[int, ...]
     out: int
     parameters: Mapping[str, tuple[Shape, Initial]]
 
@@ -102,10 +100,9 @@ class Network:
             raise Unfit(f"inputs out of earlier layers, received {', '.join(missing)}")
         if not layer.inputs or kind.feeds not in (None, len(layer.inputs)):
             raise Unfit(f"{kind.feeds or 'some'} input(s), received {len(layer.inputs)}")
-        options = kind.filled(layer.options)
-        into = tuple(count[name] for name in layer.inputs)
-        out = kind.channels(into, options)
-        return Fitted(layer, kind, options, into, out, kind.parameters(into, options))
+        made = kind.of(layer.options)
+        into = [count[name] for name in layer.inputs]
+        return Fitted(layer, made, made.channels(into), made.parameters(into))
 
     def channels(self) -> dict[str, int]:
         """Number of channels of every input and layer; raises what :meth:`fitted` raises."""
@@ -117,11 +114,11 @@ class Network:
         scale: dict[str, Fraction] = dict.fromkeys(self.inputs, Fraction(1))
         reach: dict[str, Fraction | None] = dict.fromkeys(self.inputs, Fraction(0))
         for found in self.fitted():
-            layer, kind, options = found.layer, found.kind, found.options
+            layer, kind = found.layer, found.kind
             size = max(scale[name] for name in layer.inputs)
-            larger, smaller = kind.scale(options)
+            larger, smaller = kind.scale()
             # A layer that makes pixels smaller looks with these.
-            looks = kind.looks(options)
+            looks = kind.looks()
             before = [reach[name] for name in layer.inputs]
             scale[layer.name] = size * larger / smaller
             seen = [far for far in before if far is not None]
@@ -148,7 +145,8 @@ class Network:
 
 
 class Builder:
-    """Writes layers down in order; every method returns the name of the layer it added."""
+    """Writes layers down in order; every method returns the name of the layer it added. Further
+    options are the fields of the kind, in :mod:`ptychopinn.networks.layers`."""
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
@@ -158,46 +156,19 @@ class Builder:
         return name
 
     def conv(
-        self,
-        name: str,
-        x: str,
-        filters: int,
-        activation: str | None = None,
-        *,
-        kernel: int = 3,
-        dilation: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-        initial: Literal["he", "zero"] = "he",
-        bias: float = 0.0,
+        self, name: str, x: str, filters: int, activation: str | None = None, **options: Any
     ) -> str:
-        out = self._add(
-            name,
-            "conv",
-            x,
-            filters=filters,
-            kernel=kernel,
-            dilation=dilation,
-            stride=stride,
-            groups=groups,
-            initial=initial,
-            bias=bias,
-        )
-        return (
-            out if activation is None else self.activation(f"{name}_{activation}", out, activation)
-        )
+        """With the options kernel, dilation, stride, groups, initial and bias."""
+        self._add(name, "conv", x, filters=filters, **options)
+        if activation is None:
+            return name
+        return self.activation(f"{name}_{activation}", name, activation)
 
     def dense(
-        self,
-        name: str,
-        x: str,
-        units: int,
-        activation: str | None = None,
-        *,
-        initial: Literal["he", "zero"] = "he",
+        self, name: str, x: str, units: int, activation: str | None = None, **options: Any
     ) -> str:
         """A matrix over the channels of each pixel (token): a convolution of one pixel."""
-        return self.conv(name, x, units, activation, kernel=1, initial=initial)
+        return self.conv(name, x, units, activation, kernel=1, **options)
 
     def patchify(self, name: str, x: str, filters: int, size: int) -> str:
         """Cut the image into patches of size x size pixels and make a token of each."""
@@ -223,10 +194,8 @@ class Builder:
     ) -> str:
         return self._add(name, "spectral_axis", x, filters=filters, modes=modes, axis=axis)
 
-    def attention(
-        self, name: str, x: str, heads: int, *, initial: Literal["he", "zero"] = "he"
-    ) -> str:
-        return self._add(name, "attention", x, heads=heads, initial=initial)
+    def attention(self, name: str, x: str, heads: int, **options: Any) -> str:
+        return self._add(name, "attention", x, heads=heads, **options)
 
     def position(self, name: str, x: str, side: int | None = None) -> str:
         return self._add(name, "position", x, side=side)

@@ -49,43 +49,36 @@ class UnrolledConfig(CanvasConfig):
         return self.iterations
 
     def describe(self) -> Network:
-        return unrolled_network(self)
-
-
-def unrolled_network(config: UnrolledConfig) -> Network:
-    """Describe the learned part of the canvas network.
-
-    Input ``canvas`` (B, 7, H, W) as in ``CANVAS_CHANNELS``; output the correction of the object
-    (B, 2, H, W), real and imaginary part.
-    """
-    iterations, width, levels = config.iterations, config.width, config.levels
-    b = Builder()
-    skips: list[str] = []
-    x = b.space_to_depth("blocks", "canvas", BLOCK)
-    x = b.conv("enter", x, width, "relu")
-    for level in range(levels - 1):
-        x = b.conv(f"down{level}", x, width, "relu")
-        skips.append(x)
-        x = b.avg_pool(f"pool{level}", x)
-    x = b.conv("bottom_1", x, width, "relu")
-    x = b.conv("bottom_2", x, width, "relu", dilation=2)
-    for level in reversed(range(levels - 1)):
-        x = b.upsample(f"up{level}", x)
-        x = b.concat(f"join{level}", x, skips[level])
-        x = b.conv(f"merge{level}", x, width, "relu")
-    x = b.conv("out", x, 2 * BLOCK**2, initial="zero")
-    x = b.depth_to_space("correction", x, BLOCK)
-    every = iterations * config.updates
-    return Network(
-        inputs={"canvas": len(CANVAS_CHANNELS)},
-        layers=tuple(b.layers),
-        outputs=(x,),
-        vectors={
-            "step": (STEP,) * every,
-            "momentum": (config.momentum,) * every,
-            "phase_gain": (PHASE_GAIN,) * every,
-            "damp": (DAMP,) * every,
-            "gain": (1.0,) * iterations,
-        },
-        multiple_of=BLOCK * 2 ** (levels - 1),
-    )
+        """Input ``canvas`` (B, 7, H, W) as in ``CANVAS_CHANNELS``; output the correction of the
+        object (B, 2, H, W), real and imaginary part."""
+        iterations, width, levels = self.iterations, self.width, self.levels
+        b = Builder()
+        skips: list[str] = []
+        x = b.space_to_depth("blocks", "canvas", BLOCK)
+        x = b.conv("enter", x, width, "relu")
+        for level in range(levels - 1):
+            x = b.conv(f"down{level}", x, width, "relu")
+            skips.append(x)
+            x = b.avg_pool(f"pool{level}", x)
+        x = b.conv("bottom_1", x, width, "relu")
+        x = b.conv("bottom_2", x, width, "relu", dilation=2)
+        for level in reversed(range(levels - 1)):
+            x = b.upsample(f"up{level}", x)
+            x = b.concat(f"join{level}", x, skips[level])
+            x = b.conv(f"merge{level}", x, width, "relu")
+        x = b.conv("out", x, 2 * BLOCK**2, initial="zero")
+        x = b.depth_to_space("correction", x, BLOCK)
+        every = iterations * self.updates
+        return Network(
+            inputs={"canvas": len(CANVAS_CHANNELS)},
+            layers=tuple(b.layers),
+            outputs=(x,),
+            vectors={
+                "step": (STEP,) * every,
+                "momentum": (self.momentum,) * every,
+                "phase_gain": (PHASE_GAIN,) * every,
+                "damp": (DAMP,) * every,
+                "gain": (1.0,) * iterations,
+            },
+            multiple_of=BLOCK * 2 ** (levels - 1),
+        )

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
@@ -27,8 +26,17 @@ if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
 
 Array = Any
-Index = NDArray[np.int64]
 Padding = Literal["zero", "edge"]
+# Of one array, and of two, as the framework calls it.
+Function = Callable[[Array], Array]
+Function2 = Callable[[Array, Array], Array]
+# Of images and a factor.
+Resizing = Callable[[Array, int], Array]
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error of a framework, without where it arose."""
+    return str(error).partition("\n")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,9 @@ class Ops(ABC):
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
+    out_of_memory : what the framework raises when the memory does not suffice.
+    memory_of, remedy : whose memory that is, and what helps then; words of a message.
+    activations : relu, swish, softplus, sigmoid, tanh and gelu (with the error function).
     execution : how it runs on this machine.
     """
 
@@ -55,7 +66,15 @@ class Ops(ABC):
     channels: ClassVar[int] = 1
     batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
+    out_of_memory: ClassVar[type[Exception]]
+    memory_of: ClassVar[str] = "device"
+    remedy: ClassVar[str]
+    activations: ClassVar[Mapping[str, Function]]
     execution: Any
+
+    @abstractmethod
+    def __init__(self, execution: Any = None) -> None:
+        """With these options of the backend, or its defaults."""
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -79,60 +98,36 @@ class Ops(ABC):
     def zeros(self, shape: Sequence[Any], like: Array) -> Array:
         """Zeros of the type of ``like``."""
 
-    @abstractmethod
-    def ones_like(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def zeros_like(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def detached(self, x: Array) -> Array:
-        """The same values as a constant of every derivative."""
+    ones_like: Function
+    zeros_like: Function
+    # The same values as a constant of every derivative.
+    detached: Function
 
     # --- elementwise ------------------------------------------------------------------------------
 
-    @abstractmethod
-    def real(self, x: Array) -> Array: ...
+    real: Function
+    imag: Function
+    conj: Function
+    complex: Function2
+    # Of real arrays.
+    abs: Function
+    square: Function
+    sqrt: Function
+    log: Function
+    sin: Function
+    floor: Function
 
-    @abstractmethod
-    def imag(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def conj(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def complex(self, real: Array, imag: Array) -> Array: ...
-
-    @abstractmethod
     def scaled(self, x: Array, factor: Array) -> Array:
         """Complex ``x`` times real ``factor``."""
+        return x * factor
 
     @abstractmethod
     def rotation(self, phase: Array) -> Array:
         """exp(i phase) of a real phase."""
 
-    @abstractmethod
     def abs2(self, x: Array) -> Array:
         """abs(x)^2 of complex ``x``, with a derivative at zero."""
-
-    @abstractmethod
-    def abs(self, x: Array) -> Array:
-        """abs(x) of real ``x``."""
-
-    @abstractmethod
-    def square(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def sqrt(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def log(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def sin(self, x: Array) -> Array: ...
-
-    @abstractmethod
-    def floor(self, x: Array) -> Array: ...
+        return self.square(self.real(x)) + self.square(self.imag(x))
 
     @abstractmethod
     def maximum(self, x: Array, least: Any) -> Array: ...
@@ -149,8 +144,7 @@ class Ops(ABC):
     def mean(self, x: Array, axis: tuple[int, ...]) -> Array:
         """Over these axes, which keep the length 1."""
 
-    @abstractmethod
-    def max(self, x: Array) -> Array: ...
+    max: Function
 
     @abstractmethod
     def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
@@ -162,21 +156,13 @@ class Ops(ABC):
     def reshape(self, x: Array, shape: Sequence[Any]) -> Array: ...
 
     @abstractmethod
-    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array: ...
-
-    @abstractmethod
     def broadcast_to(self, x: Array, shape: Sequence[Any]) -> Array: ...
 
-    @abstractmethod
-    def roll(self, x: Array, shift: int, axis: int) -> Array: ...
-
-    @abstractmethod
-    def take(self, x: Array, index: Array) -> Array:
-        """The entries ``index`` along the first axis."""
-
-    @abstractmethod
-    def matmul(self, x: Array, y: Array) -> Array:
-        """Matrix product of the last two axes; ``y`` may be a vector."""
+    # (x, axes), and (x, shift, axis).
+    permute_dims: Callable[[Array, tuple[int, ...]], Array]
+    roll: Callable[[Array, int, int], Array]
+    # Matrix product of the last two axes of the first; the second may be a vector.
+    matmul: Function2
 
     @abstractmethod
     def pad(self, x: Array, before: Sequence[Any], after: Sequence[Any], mode: Padding) -> Array:
@@ -218,9 +204,9 @@ class Ops(ABC):
     def fftfreq(self, n: Any, like: Array) -> Array:
         """Cycles per pixel in FFT order, in the real precision of ``like``."""
 
-    @abstractmethod
     def arange(self, n: Any, like: Array) -> Array:
         """0, 1, ... n-1 in the real precision of ``like``."""
+        return self.astype(self.integers(n, like), like)
 
     def number(self, value: Any, like: Array) -> Any:
         """A number, that of a graph too, which arithmetic takes together with ``like``."""
@@ -244,10 +230,12 @@ class Ops(ABC):
 
     # --- patches on a canvas ----------------------------------------------------------------------
 
-    @abstractmethod
     def places(self, corner: Array, n: Any, width: Any, first: Any = 0) -> Array:
         """Where patches of n x n pixels with the first pixels ``corner`` (M, 2) lie on a canvas of
-        this width, whose flat pixels are counted from ``first``."""
+        this width, whose flat pixels are counted from ``first``: the flat pixels that their rows
+        begin with, unless others are faster."""
+        rows = self.integers(n, corner) * width
+        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + rows
 
     @abstractmethod
     def gather(self, canvas: Array, places: Array, n: Any) -> Array:
@@ -262,9 +250,9 @@ class Ops(ABC):
     def spread_points(self, values: Array, pixels: Array, size: Any) -> Array:
         """Sum of the rows ``values`` (M, K) at flat ``pixels`` (M,), (size, K)."""
 
-    @abstractmethod
     def plus(self, total: Any, contribution: Any) -> Array:
         """``total``, None at first, with a contribution; ``total`` may be overwritten."""
+        return contribution if total is None else total + contribution
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -279,24 +267,34 @@ class Ops(ABC):
             yield item, work(item)
 
     @property
+    @abstractmethod
     def threads(self) -> int:
         """The number of threads that a training runs with."""
-        return 1
 
     def with_threads(self, number: int) -> Ops | None:
         """The same operations with so many threads; None where that cannot be had any more."""
-        return None
+        try:
+            return type(self)(self.execution.model_copy(update={"threads": number}))
+        except InputError:
+            return None
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Context of :meth:`running`, whose errors are those of the framework."""
+        return nullcontext()
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Compute inside the block, without derivatives, with the threads asked for.
 
-        Raises
-        ------
-        InputError
-            When the memory of the device does not suffice.
-        """
-        yield
+        Raises InputError when the memory of the device does not suffice."""
+        try:
+            with self.computing():
+                yield
+        except self.out_of_memory as error:
+            raise InputError(
+                f"the computation must fit into the memory of the {self.memory_of}, received: "
+                f"{first_line(error)}; {self.remedy}."
+            ) from error
 
     def variable(self, values: NDArray[Any]) -> Array:
         """A parameter that :meth:`assign` and training change."""
@@ -309,11 +307,8 @@ class Ops(ABC):
     def engine(self, variables: Mapping[str, Array]) -> Engine:
         """What trains these variables.
 
-        Raises
-        ------
-        InputError
-            When nothing here computes derivatives, or an option does not suit the device.
-        """
+        Raises InputError when nothing here computes derivatives, or an option does not suit the
+        device."""
         raise InputError(
             f"training needs PyTorch or TensorFlow, received the backend {self.name}, which "
             "computes no derivatives; choose one of the two."
@@ -321,13 +316,13 @@ class Ops(ABC):
 
     # --- layers of networks; images have their channels on the axis ``channels`` ------------------
 
-    @abstractmethod
     def image_in(self, x: Array) -> Array:
         """(B, C, H, W) in the order of the axes that networks use here."""
+        return x
 
-    @abstractmethod
     def image_out(self, x: Array) -> Array:
         """The inverse of :meth:`image_in`."""
+        return x
 
     def single(self, x: Array) -> Array:
         """Real ``x`` in single precision, whatever the layers of a network computed with."""
@@ -345,28 +340,15 @@ class Ops(ABC):
         """The adjoint of a strided convolution without overlap, plus ``bias``: ``weight`` (in,
         out, stride, stride), each side becomes ``stride`` times as long."""
 
-    @abstractmethod
-    def max_pool(self, x: Array, factor: int) -> Array: ...
-
-    @abstractmethod
-    def avg_pool(self, x: Array, factor: int) -> Array: ...
+    max_pool: Resizing
+    avg_pool: Resizing
 
     @abstractmethod
     def upsample(self, x: Array, factor: int) -> Array:
         """Every pixel becomes factor x factor."""
 
-    @abstractmethod
-    def space_to_depth(self, x: Array, factor: int) -> Array:
-        """Channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of channel c."""
-
-    @abstractmethod
-    def depth_to_space(self, x: Array, factor: int) -> Array:
-        """The inverse of :meth:`space_to_depth`."""
-
-    @abstractmethod
-    def activation(self, function: str, x: Array) -> Array:
-        """relu, swish, softplus, sigmoid, tanh or gelu (with the error function)."""
-
-    @abstractmethod
-    def softmax(self, x: Array) -> Array:
-        """Over the last axis."""
+    # Channel c*r*r + i*r + j holds the pixels (r y + i, r x + j) of channel c; and the inverse.
+    space_to_depth: Resizing
+    depth_to_space: Resizing
+    # Over the last axis.
+    softmax: Function

@@ -7,14 +7,15 @@ first dot is their group, which has a learning rate of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.ops.base import Array, Ops
+from ptychopinn.errors import TrainingError
+from ptychopinn.ops.base import Array, Ops, first_line
 
 Arrays = Mapping[str, NDArray[Any]]
 # Of arrays of the framework to a loss, a real scalar, and what else is wanted to know.
@@ -78,14 +79,22 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def running(self) -> AbstractContextManager[None]:
+    def computing(self) -> AbstractContextManager[Any]:
+        """Context of :meth:`running`, whose errors are those of the framework."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
         """Compute inside the block, on the device and with the settings asked for.
 
-        Raises
-        ------
-        TrainingError
-            When the memory of the device does not suffice.
-        """
+        Raises TrainingError when the memory of the device does not suffice."""
+        try:
+            with self.computing():
+                yield
+        except self.xp.out_of_memory as error:
+            raise TrainingError(
+                f"training must fit into the memory of the {self.xp.memory_of}, received: "
+                f"{first_line(error)}; lower batch_size or subscan_patterns."
+            ) from error
 
     def inside(self) -> AbstractContextManager[Any]:
         """Context for the layers of a network, in the precision asked for."""
@@ -100,13 +109,14 @@ class Engine(ABC):
     def set_moments(self, steps: Mapping[str, int], moments: Arrays) -> None:
         """Take over what :meth:`moments` gave."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Plain data that belongs to the state beside steps and moments."""
+        return {}
 
-    @abstractmethod
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Take over what :meth:`settings` gave."""
+        if settings:
+            raise ValueError(f"settings that are not known: {sorted(settings)}")
 
     def values(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all variables."""
@@ -115,11 +125,7 @@ class Engine(ABC):
     def assign(self, values: Arrays) -> None:
         """Give all variables new values.
 
-        Raises
-        ------
-        ValueError
-            When one is missing, or of another shape or type.
-        """
+        Raises ValueError when one is missing, or of another shape or type."""
         for name, value in self.values().items():
             check_array(values, name, value)
         for name, variable in self.variables.items():
@@ -134,11 +140,7 @@ class Engine(ABC):
     def restore(self, state: Mapping[str, Any], arrays: Arrays) -> None:
         """Go on from what :meth:`state` gave.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            When it is of other variables, or damaged.
-        """
+        Raises KeyError, TypeError, ValueError when it is of other variables, or damaged."""
         values = self.values()
         steps = {name: int(count) for name, count in state["steps"].items()}
         moments = {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,27 +10,28 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.special import erf, expit
 
-from ptychopinn.errors import InputError
 from ptychopinn.machine.threads import available
-from ptychopinn.ops.base import Ops, Padding
+from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import NumpyExecution
 
 Array = NDArray[Any]
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: np.maximum(x, 0),
-    "swish": lambda x: x * expit(x),
-    "softplus": lambda x: np.logaddexp(x, 0),
-    "sigmoid": expit,
-    "tanh": np.tanh,
-    "gelu": lambda x: 0.5 * x * (1 + erf(x / np.sqrt(2)).astype(x.dtype)),
-}
-
 
 class NumpyOps(Ops):
-    """NumPy on the CPU. The places of patches are the flat pixels that their rows begin with."""
+    """NumPy on the CPU."""
 
     name: ClassVar[str] = "numpy"
+    out_of_memory: ClassVar[type[Exception]] = MemoryError
+    memory_of: ClassVar[str] = "machine"
+    remedy: ClassVar[str] = "lower numpy_inference_batch_mib or use fewer patterns"
+    activations: ClassVar[Mapping[str, Function]] = {
+        "relu": lambda x: np.maximum(x, 0),
+        "swish": lambda x: x * expit(x),
+        "softplus": lambda x: np.logaddexp(x, 0),
+        "sigmoid": expit,
+        "tanh": np.tanh,
+        "gelu": lambda x: 0.5 * x * (1 + erf(x / np.sqrt(2)).astype(x.dtype)),
+    }
 
     def __init__(self, execution: NumpyExecution | None = None) -> None:
         self.execution = NumpyExecution() if execution is None else execution
@@ -54,57 +54,29 @@ class NumpyOps(Ops):
     def zeros(self, shape: Sequence[int], like: Array) -> Array:
         return np.zeros(tuple(shape), like.dtype)
 
-    def ones_like(self, x: Array) -> Array:
-        return np.ones_like(x)
-
-    def zeros_like(self, x: Array) -> Array:
-        return np.zeros_like(x)
-
-    def detached(self, x: Array) -> Array:
-        return x
+    ones_like = staticmethod(np.ones_like)
+    zeros_like = staticmethod(np.zeros_like)
+    detached = staticmethod(np.asarray)
 
     # --- elementwise ------------------------------------------------------------------------------
 
-    def real(self, x: Array) -> Array:
-        return x.real
-
-    def imag(self, x: Array) -> Array:
-        return x.imag
-
-    def conj(self, x: Array) -> Array:
-        return np.conj(x)
+    real = staticmethod(np.real)
+    imag = staticmethod(np.imag)
+    conj = staticmethod(np.conj)
+    abs = staticmethod(np.abs)
+    square = staticmethod(np.square)
+    sqrt = staticmethod(np.sqrt)
+    log = staticmethod(np.log)
+    sin = staticmethod(np.sin)
+    floor = staticmethod(np.floor)
 
     def complex(self, real: Array, imag: Array) -> Array:
         found = np.empty(np.broadcast_shapes(real.shape, imag.shape), np.result_type(real, 1j))
         found.real, found.imag = real, imag
         return found
 
-    def scaled(self, x: Array, factor: Any) -> Array:
-        return x * factor
-
     def rotation(self, phase: Array) -> Array:
         return self.complex(np.cos(phase), np.sin(phase))
-
-    def abs2(self, x: Array) -> Array:
-        return np.square(x.real) + np.square(x.imag)
-
-    def abs(self, x: Array) -> Array:
-        return np.abs(x)
-
-    def square(self, x: Array) -> Array:
-        return np.square(x)
-
-    def sqrt(self, x: Array) -> Array:
-        return np.sqrt(x)
-
-    def log(self, x: Array) -> Array:
-        return np.log(x)
-
-    def sin(self, x: Array) -> Array:
-        return np.sin(x)
-
-    def floor(self, x: Array) -> Array:
-        return np.floor(x)
 
     def maximum(self, x: Array, least: Any) -> Array:
         return np.maximum(x, least)
@@ -132,20 +104,12 @@ class NumpyOps(Ops):
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))
 
-    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array:
-        return np.transpose(x, axes)
-
     def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
         return np.broadcast_to(x, tuple(shape))
 
-    def roll(self, x: Array, shift: int, axis: int) -> Array:
-        return np.roll(x, shift, axis)
-
-    def take(self, x: Array, index: Array) -> Array:
-        return x[index]
-
-    def matmul(self, x: Array, y: Array) -> Array:
-        return np.asarray(x @ y)
+    permute_dims = staticmethod(np.transpose)
+    roll = staticmethod(np.roll)
+    matmul = staticmethod(np.matmul)
 
     def pad(self, x: Array, before: Sequence[int], after: Sequence[int], mode: Padding) -> Array:
         width = [(0, 0)] * (x.ndim - 2) + list(zip(before, after, strict=True))
@@ -170,9 +134,6 @@ class NumpyOps(Ops):
     def fftfreq(self, n: int, like: Array) -> Array:
         return np.fft.fftfreq(n).astype(like.real.dtype)
 
-    def arange(self, n: int, like: Array) -> Array:
-        return np.arange(n, dtype=like.real.dtype)
-
     def integers(self, n: int, like: Array) -> Array:
         return np.arange(n)
 
@@ -180,9 +141,6 @@ class NumpyOps(Ops):
         return x.astype(np.int64)
 
     # --- patches on a canvas ----------------------------------------------------------------------
-
-    def places(self, corner: Array, n: int, width: int, first: Any = 0) -> Array:
-        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + np.arange(n) * width
 
     def gather(self, canvas: Array, places: Array, n: int) -> Array:
         runs = np.lib.stride_tricks.sliding_window_view(canvas.reshape(-1), n)
@@ -198,31 +156,16 @@ class NumpyOps(Ops):
         np.add.at(total, pixels, values)
         return total
 
-    def plus(self, total: Any, contribution: Any) -> Array:
-        return np.asarray(contribution if total is None else total + contribution)
-
     # --- running ----------------------------------------------------------------------------------
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        try:
-            yield
-        except MemoryError as error:
-            raise InputError(
-                f"the computation must fit into the memory of the machine, received: {error}; "
-                "lower numpy_inference_batch_mib or use fewer patterns."
-            ) from error
+    @property
+    def threads(self) -> int:
+        return self.workers
 
     def assign(self, variable: Array, values: NDArray[Any]) -> None:
         variable[...] = values
 
     # --- layers -----------------------------------------------------------------------------------
-
-    def image_in(self, x: Array) -> Array:
-        return x
-
-    def image_out(self, x: Array) -> Array:
-        return x
 
     def conv2d(
         self, x: Array, weight: Array, bias: Array, stride: int, dilation: int, groups: int
@@ -275,9 +218,6 @@ class NumpyOps(Ops):
         return parts.transpose(0, 1, 4, 2, 5, 3).reshape(
             batch, channels // factor**2, height * factor, width * factor
         )
-
-    def activation(self, function: str, x: Array) -> Array:
-        return ACTIVATIONS[function](x)
 
     def softmax(self, x: Array) -> Array:
         from scipy.special import softmax

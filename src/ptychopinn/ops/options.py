@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ptychopinn.schema import Section
+
+# Options that several backends have.
+Accelerator = Annotated[Literal["auto", "cpu", "cuda"], Field(description="device to compute on")]
+Readers = Annotated[int, Field(ge=0, description="threads that read patterns in the background")]
+Logger = Annotated[
+    Literal["csv", "tensorboard", "mlflow", "none"],
+    Field(description="where the losses of the epochs are recorded"),
+]
+Memory = Annotated[
+    int, Field(ge=16, description="memory in MiB for patterns held at once during inference")
+]
 
 
 class TorchExecution(Section):
     """How PyTorch runs on this machine. These do not belong to the model and are not in its
     bundle."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to compute on")
+    accelerator: Accelerator = "auto"
     precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
         "32", description="precision of the convolutions on a GPU; the physics stays in 32 bit"
     )
     deterministic: bool = Field(True, description="train with deterministic algorithms only")
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
-    num_workers: int = Field(0, ge=0, description="threads that read patterns in the background")
-    logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
-        "csv", description="where the losses of the epochs are recorded"
-    )
-    inference_batch_mib: int = Field(
-        512, ge=16, description="memory in MiB for patterns held at once during inference"
-    )
+    num_workers: Readers = 0
+    logger: Logger = "csv"
+    inference_batch_mib: Memory = 512
 
 
 class TFExecution(Section):
     """How TensorFlow runs on this machine; 32 bit throughout, deterministic on a CPU."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to compute on")
+    accelerator: Accelerator = "auto"
     threads: int | None = Field(
         None, ge=1, description="CPU threads, of the whole process; all cores when not given"
     )
-    num_workers: int = Field(0, ge=0, description="threads that read patterns in the background")
-    logger: Literal["csv", "tensorboard", "mlflow", "none"] = Field(
-        "csv", description="where the losses of the epochs are recorded"
-    )
-    inference_batch_mib: int = Field(
-        512, ge=16, description="memory in MiB for patterns held at once during inference"
-    )
+    num_workers: Readers = 0
+    logger: Logger = "csv"
+    inference_batch_mib: Memory = 512
 
 
 class NumpyExecution(Section):
@@ -50,9 +53,7 @@ class NumpyExecution(Section):
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the transforms; all cores when not given"
     )
-    inference_batch_mib: int = Field(
-        512, ge=16, description="memory in MiB for patterns held at once during inference"
-    )
+    inference_batch_mib: Memory = 512
 
 
 Execution = TorchExecution | TFExecution | NumpyExecution

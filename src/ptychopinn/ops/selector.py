@@ -22,10 +22,13 @@ BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 class _Kind:
     """What is known of a backend without importing it.
 
+    module, operations : file in this folder, and its class.
     packages : needed for inference.  training : needed beyond that to train; None if it cannot.
     execution : schema of its own options.  prefix : of their flags, ``--PREFIX-``.
     """
 
+    module: str
+    operations: str
     packages: tuple[str, ...]
     training: tuple[str, ...] | None
     execution: type[Execution]
@@ -33,18 +36,10 @@ class _Kind:
 
 
 KINDS: Mapping[BackendName, _Kind] = {
-    "pytorch": _Kind(("torch",), ("lightning",), TorchExecution, "torch"),
-    "tensorflow": _Kind(("tensorflow",), (), TFExecution, "tf"),
+    "pytorch": _Kind("torch", "TorchOps", ("torch",), ("lightning",), TorchExecution, "torch"),
+    "tensorflow": _Kind("tensorflow", "TensorflowOps", ("tensorflow",), (), TFExecution, "tf"),
     # Without a framework: it reconstructs and refines, slower and exact.
-    "numpy": _Kind((), None, NumpyExecution, "numpy"),
-}
-
-
-# Backend -> module and class in this folder.
-OPERATIONS: Mapping[BackendName, tuple[str, str]] = {
-    "pytorch": ("torch", "TorchOps"),
-    "tensorflow": ("tensorflow", "TensorflowOps"),
-    "numpy": ("numpy", "NumpyOps"),
+    "numpy": _Kind("numpy", "NumpyOps", (), None, NumpyExecution, "numpy"),
 }
 
 
@@ -58,13 +53,8 @@ def choose(
 
     A given ``execution`` names its backend too. Nothing is imported.
 
-    Raises
-    ------
-    InputError
-        When ``execution`` belongs to another backend.
-    MissingDependencyError
-        When the packages of the backend, or of all of them, are not installed.
-    """
+    Raises InputError when ``execution`` belongs to another backend; MissingDependencyError when the
+    packages of the backend, or of all of them, are not installed."""
     owner = next((b for b in BACKENDS if isinstance(execution, KINDS[b].execution)), None)
     if name is not None and owner is not None and owner != name:
         raise InputError(
@@ -89,15 +79,11 @@ def choose(
 def get_ops(name: BackendName, execution: Execution) -> Ops:
     """The operations of the backend ``name``, which is imported, and no other.
 
-    Raises
-    ------
-    InputError
-        When the machine cannot run with these options.
-    """
-    file, kind = OPERATIONS[name]
-    module = importlib.import_module(f"ptychopinn.ops.{file}")
+    Raises InputError when the machine cannot run with these options."""
+    kind = KINDS[name]
+    module = importlib.import_module(f"ptychopinn.ops.{kind.module}")
     check_interrupted()
-    return cast(Ops, getattr(module, kind)(execution))
+    return cast(Ops, getattr(module, kind.operations)(execution))
 
 
 def _first_usable(training: bool) -> BackendName:

@@ -6,6 +6,7 @@ graph.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -18,9 +19,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.threads import available, cores
 from ptychopinn.machine.workers import Workers
-from ptychopinn.ops.base import Ops, Padding
+from ptychopinn.ops.base import Padding
 from ptychopinn.ops.options import TFExecution
-from ptychopinn.ops.tensorflow_device import chosen_threads, device_of, use_threads
 from ptychopinn.ops.tensorflow_import import undisturbed
 from ptychopinn.ops.tensorflow_layers import TensorflowLayers
 
@@ -34,6 +34,41 @@ with undisturbed():
 first_use = FirstUse()
 
 
+def device_of(execution: TFExecution) -> str:
+    """The device to use; ``auto`` is a GPU when there is one.
+
+    Raises InputError when a GPU is asked for and not available."""
+    available = bool(tf.config.list_physical_devices("GPU"))
+    if execution.accelerator == "cuda" and not available:
+        raise InputError(
+            "accelerator 'cuda' needs a CUDA device and a CUDA build of tensorflow, received none; "
+            "use the accelerator cpu or auto."
+        )
+    return "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
+
+
+def use_threads(threads: int | None) -> None:
+    """Set the CPU threads of TensorFlow, which it allows until its first computation only."""
+    if threads is None:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise InputError(
+            f"TensorFlow takes its number of threads before it computes anything, received "
+            f"{threads} in a process where it runs with "
+            f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all cores'}; give the "
+            "number in the first call, or start a new process."
+        ) from error
+
+
+def chosen_threads() -> int:
+    """The number of threads that share one operation, where the user chose one; else 0."""
+    set_to = tf.config.threading.get_intra_op_parallelism_threads()
+    return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
+
+
 class TensorflowOps(TensorflowLayers):
     """TensorFlow on one device. The places of patches are the flat pixels of all their pixels.
 
@@ -41,6 +76,8 @@ class TensorflowOps(TensorflowLayers):
     """
 
     name: ClassVar[str] = "tensorflow"
+    out_of_memory: ClassVar[type[Exception]] = tf.errors.ResourceExhaustedError
+    remedy: ClassVar[str] = "lower tf_inference_batch_mib or use the accelerator cpu"
     # Calling a graph costs as much as some patterns, so batches are larger than the caches.
     batch_bytes: ClassVar[int] = 32 << 20
     batch_canvases: ClassVar[int] = 2
@@ -77,28 +114,22 @@ class TensorflowOps(TensorflowLayers):
     def zeros(self, shape: Sequence[Any], like: Tensor) -> Tensor:
         return tf.zeros(tf.stack(list(shape)), like.dtype)
 
-    def ones_like(self, x: Tensor) -> Tensor:
-        return tf.ones_like(x)
-
-    def zeros_like(self, x: Tensor) -> Tensor:
-        return tf.zeros_like(x)
-
-    def detached(self, x: Tensor) -> Tensor:
-        return tf.stop_gradient(x)
+    ones_like = staticmethod(tf.ones_like)
+    zeros_like = staticmethod(tf.zeros_like)
+    detached = staticmethod(tf.stop_gradient)
 
     # --- elementwise ------------------------------------------------------------------------------
 
-    def real(self, x: Tensor) -> Tensor:
-        return tf.math.real(x)
-
-    def imag(self, x: Tensor) -> Tensor:
-        return tf.math.imag(x)
-
-    def conj(self, x: Tensor) -> Tensor:
-        return tf.math.conj(x)
-
-    def complex(self, real: Tensor, imag: Tensor) -> Tensor:
-        return tf.complex(real, imag)
+    real = staticmethod(tf.math.real)
+    imag = staticmethod(tf.math.imag)
+    conj = staticmethod(tf.math.conj)
+    complex = staticmethod(tf.complex)
+    abs = staticmethod(tf.abs)
+    square = staticmethod(tf.square)
+    sqrt = staticmethod(tf.sqrt)
+    log = staticmethod(tf.math.log)
+    sin = staticmethod(tf.sin)
+    floor = staticmethod(tf.floor)
 
     def scaled(self, x: Tensor, factor: Any) -> Tensor:
         real = _in_precision(factor, x.dtype.real_dtype)
@@ -106,27 +137,6 @@ class TensorflowOps(TensorflowLayers):
 
     def rotation(self, phase: Tensor) -> Tensor:
         return tf.complex(tf.cos(phase), tf.sin(phase))
-
-    def abs2(self, x: Tensor) -> Tensor:
-        return tf.square(tf.math.real(x)) + tf.square(tf.math.imag(x))
-
-    def abs(self, x: Tensor) -> Tensor:
-        return tf.abs(x)
-
-    def square(self, x: Tensor) -> Tensor:
-        return tf.square(x)
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        return tf.sqrt(x)
-
-    def log(self, x: Tensor) -> Tensor:
-        return tf.math.log(x)
-
-    def sin(self, x: Tensor) -> Tensor:
-        return tf.sin(x)
-
-    def floor(self, x: Tensor) -> Tensor:
-        return tf.floor(x)
 
     def maximum(self, x: Tensor, least: Any) -> Tensor:
         return tf.maximum(x, _in_precision(least, x.dtype))
@@ -142,8 +152,7 @@ class TensorflowOps(TensorflowLayers):
     def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
         return tf.reduce_mean(x, axis=list(axis), keepdims=True)
 
-    def max(self, x: Tensor) -> Tensor:
-        return tf.reduce_max(x)
+    max = staticmethod(tf.reduce_max)
 
     def stack(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
         return tf.stack(list(arrays), axis=axis)
@@ -154,17 +163,11 @@ class TensorflowOps(TensorflowLayers):
     def reshape(self, x: Tensor, shape: Sequence[Any]) -> Tensor:
         return tf.reshape(x, tf.stack(list(shape)) if len(shape) else [])
 
-    def permute_dims(self, x: Tensor, axes: Sequence[int]) -> Tensor:
-        return tf.transpose(x, list(axes))
-
     def broadcast_to(self, x: Tensor, shape: Sequence[Any]) -> Tensor:
         return tf.broadcast_to(x, tf.stack(list(shape)))
 
-    def roll(self, x: Tensor, shift: int, axis: int) -> Tensor:
-        return tf.roll(x, shift, axis)
-
-    def take(self, x: Tensor, index: Tensor) -> Tensor:
-        return tf.gather(x, index)
+    permute_dims = staticmethod(tf.transpose)
+    roll = staticmethod(tf.roll)
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
         return tf.linalg.matvec(x, y) if len(y.shape) == 1 else tf.matmul(x, y)
@@ -205,9 +208,6 @@ class TensorflowOps(TensorflowLayers):
         k = tf.range(n)
         real = like.dtype.real_dtype
         return tf.cast(tf.where(k < (n + 1) // 2, k, k - n), real) / tf.cast(n, real)
-
-    def arange(self, n: Any, like: Tensor) -> Tensor:
-        return tf.cast(tf.range(n), like.dtype.real_dtype)
 
     def number(self, value: Any, like: Tensor) -> Tensor:
         return _in_precision(value, like.dtype)
@@ -262,9 +262,6 @@ class TensorflowOps(TensorflowLayers):
     def spread_points(self, values: Tensor, pixels: Tensor, size: Any) -> Tensor:
         return tf.math.unsorted_segment_sum(values, pixels, size)
 
-    def plus(self, total: Any, contribution: Any) -> Tensor:
-        return contribution if total is None else total + contribution
-
     # --- running ----------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -297,14 +294,8 @@ class TensorflowOps(TensorflowLayers):
     def threads(self) -> int:
         return chosen_threads() or len(cores())
 
-    def with_threads(self, number: int) -> Ops | None:
-        try:
-            return TensorflowOps(self.execution.model_copy(update={"threads": number}))
-        except InputError:
-            return None
-
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         first_use.check()
         threads = chosen_threads() or available()
         count = threads if "CPU" in self.device else 1
@@ -312,12 +303,6 @@ class TensorflowOps(TensorflowLayers):
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:
                 self._workers = workers
                 yield
-        except tf.errors.ResourceExhaustedError as error:
-            raise InputError(
-                f"the computation must fit into the memory of the device, received: "
-                f"{str(error).splitlines()[0]}; lower tf_inference_batch_mib or use the "
-                "accelerator cpu."
-            ) from error
         finally:
             self._workers = None
 

@@ -12,7 +12,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow import Tensor
 
-from ptychopinn.errors import TrainingError
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.tensorflow import TensorflowOps, first_use
@@ -148,24 +147,8 @@ class TensorflowEngine(Engine):
             self.first[name] = tf.Variable(moments[f"first.{name}"])
             self.second[name] = tf.Variable(moments[f"second.{name}"])
 
-    def settings(self) -> dict[str, Any]:
-        return {}
-
-    def set_settings(self, settings: Mapping[str, Any]) -> None:
-        # Adam alone has a state.
-        if settings:
-            raise ValueError(f"settings that are not known: {sorted(settings)}")
-
-    # --- running ----------------------------------------------------------------------------------
-
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         first_use.check()
-        try:
-            with self.strategy.scope(), tf.device(self.xp.device):  # type: ignore[attr-defined]
-                yield
-        except tf.errors.ResourceExhaustedError as error:
-            raise TrainingError(
-                f"training must fit into the memory of the device, received: "
-                f"{str(error).splitlines()[0]}; lower batch_size or subscan_patterns."
-            ) from error
+        with self.strategy.scope(), tf.device(self.xp.device):  # type: ignore[attr-defined]
+            yield

@@ -5,33 +5,32 @@ Convolutions on a CPU need that order of the axes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
-from ptychopinn.ops.base import Ops
+from ptychopinn.ops.base import Function, Ops
 from ptychopinn.ops.tensorflow_import import undisturbed
 
 with undisturbed():
     import tensorflow as tf
     from tensorflow import Tensor
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": tf.nn.relu,
-    "swish": tf.nn.silu,
-    "softplus": tf.nn.softplus,
-    "sigmoid": tf.nn.sigmoid,
-    "tanh": tf.nn.tanh,
-    "gelu": partial(tf.nn.gelu, approximate=False),
-}
-
 
 class TensorflowLayers(Ops):
     """What :class:`~ptychopinn.ops.tensorflow.TensorflowOps` offers to networks."""
 
     channels: ClassVar[int] = -1
+    activations: ClassVar[Mapping[str, Function]] = {
+        "relu": tf.nn.relu,
+        "swish": tf.nn.silu,
+        "softplus": tf.nn.softplus,
+        "sigmoid": tf.nn.sigmoid,
+        "tanh": tf.nn.tanh,
+        "gelu": partial(tf.nn.gelu, approximate=False),
+    }
 
     def image_in(self, x: Tensor) -> Tensor:
         return tf.transpose(x, [0, 2, 3, 1])
@@ -98,11 +97,7 @@ class TensorflowLayers(Ops):
         channels = x.shape[-1] // factor**2
         return tf.nn.depth_to_space(_regrouped(x, channels), factor)
 
-    def activation(self, function: str, x: Tensor) -> Tensor:
-        return ACTIVATIONS[function](x)
-
-    def softmax(self, x: Tensor) -> Tensor:
-        return tf.nn.softmax(x, axis=-1)
+    softmax = staticmethod(tf.nn.softmax)
 
 
 def _regrouped(x: Tensor, first: int) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn import functional
 from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.threads import Threads, usual
-from ptychopinn.ops.base import Ops, Padding
+from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
 
 if TYPE_CHECKING:
@@ -23,24 +24,11 @@ if TYPE_CHECKING:
 
 first_use = FirstUse()
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "swish": functional.silu,
-    "softplus": functional.softplus,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "gelu": functional.gelu,
-}
-
 
 def device_of(execution: TorchExecution) -> torch.device:
     """The device to use; ``auto`` is CUDA when there is one.
 
-    Raises
-    ------
-    InputError
-        When CUDA is asked for and not available.
-    """
+    Raises InputError when CUDA is asked for and not available."""
     available = torch.cuda.is_available()
     if execution.accelerator == "cuda" and not available:
         raise InputError(
@@ -50,10 +38,16 @@ def device_of(execution: TorchExecution) -> torch.device:
     return torch.device("cuda" if available and execution.accelerator != "cpu" else "cpu")
 
 
-def threads_of(execution: TorchExecution) -> int:
-    """The number of threads that a training runs with, whatever else the machine does: the last
-    bits of its results depend on it."""
-    return execution.threads or usual(torch.get_num_threads())
+@contextmanager
+def using_threads(number: int) -> Iterator[None]:
+    """So many threads inside the block."""
+    first_use.check()
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Spread(NamedTuple):
@@ -65,10 +59,19 @@ class Spread(NamedTuple):
 
 
 class TorchOps(Ops):
-    """PyTorch on one device. The places of patches are the flat pixels that their rows begin
-    with."""
+    """PyTorch on one device."""
 
     name: ClassVar[str] = "pytorch"
+    out_of_memory: ClassVar[type[Exception]] = torch.OutOfMemoryError
+    remedy: ClassVar[str] = "lower torch_inference_batch_mib or use the accelerator cpu"
+    activations: ClassVar[Mapping[str, Function]] = {
+        "relu": functional.relu,
+        "swish": functional.silu,
+        "softplus": functional.softplus,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "gelu": functional.gelu,
+    }
 
     def __init__(self, execution: TorchExecution | None = None) -> None:
         self.execution = TorchExecution() if execution is None else execution
@@ -97,55 +100,28 @@ class TorchOps(Ops):
     def zeros(self, shape: Sequence[int], like: Tensor) -> Tensor:
         return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
 
-    def ones_like(self, x: Tensor) -> Tensor:
-        return torch.ones_like(x)
-
-    def zeros_like(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
-    def detached(self, x: Tensor) -> Tensor:
-        return x.detach()
+    ones_like = staticmethod(torch.ones_like)
+    zeros_like = staticmethod(torch.zeros_like)
+    detached = staticmethod(torch.detach)
 
     # --- elementwise ------------------------------------------------------------------------------
 
-    def real(self, x: Tensor) -> Tensor:
-        return x.real
-
-    def imag(self, x: Tensor) -> Tensor:
-        return x.imag
-
-    def conj(self, x: Tensor) -> Tensor:
-        return x.conj()
-
-    def complex(self, real: Tensor, imag: Tensor) -> Tensor:
-        return torch.complex(real, imag)
-
-    def scaled(self, x: Tensor, factor: Any) -> Tensor:
-        return x * factor
+    real = staticmethod(torch.real)
+    imag = staticmethod(torch.imag)
+    conj = staticmethod(torch.conj)
+    complex = staticmethod(torch.complex)
+    abs = staticmethod(torch.abs)
+    square = staticmethod(torch.square)
+    sqrt = staticmethod(torch.sqrt)
+    log = staticmethod(torch.log)
+    sin = staticmethod(torch.sin)
+    floor = staticmethod(torch.floor)
 
     def rotation(self, phase: Tensor) -> Tensor:
         return torch.polar(torch.ones_like(phase), phase)
 
     def abs2(self, x: Tensor) -> Tensor:
         return torch.addcmul(x.real.square(), x.imag, x.imag)
-
-    def abs(self, x: Tensor) -> Tensor:
-        return torch.abs(x)
-
-    def square(self, x: Tensor) -> Tensor:
-        return x.square()
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        return torch.sqrt(x)
-
-    def log(self, x: Tensor) -> Tensor:
-        return torch.log(x)
-
-    def sin(self, x: Tensor) -> Tensor:
-        return torch.sin(x)
-
-    def floor(self, x: Tensor) -> Tensor:
-        return torch.floor(x)
 
     def maximum(self, x: Tensor, least: Any) -> Tensor:
         return x.clamp(min=least)
@@ -161,8 +137,7 @@ class TorchOps(Ops):
     def mean(self, x: Tensor, axis: tuple[int, ...]) -> Tensor:
         return x.mean(dim=axis, keepdim=True)
 
-    def max(self, x: Tensor) -> Tensor:
-        return x.max()
+    max = staticmethod(torch.max)
 
     def stack(self, arrays: Sequence[Tensor], axis: int = 0) -> Tensor:
         return torch.stack(list(arrays), dim=axis)
@@ -173,20 +148,12 @@ class TorchOps(Ops):
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return x.reshape(tuple(shape))
 
-    def permute_dims(self, x: Tensor, axes: Sequence[int]) -> Tensor:
-        return x.permute(*axes)
-
     def broadcast_to(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return x.expand(tuple(shape))
 
-    def roll(self, x: Tensor, shift: int, axis: int) -> Tensor:
-        return torch.roll(x, shift, axis)
-
-    def take(self, x: Tensor, index: Tensor) -> Tensor:
-        return x[index]
-
-    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
-        return x @ y
+    permute_dims = staticmethod(torch.permute)
+    roll = staticmethod(torch.roll)
+    matmul = staticmethod(torch.matmul)
 
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], mode: Padding) -> Tensor:
         width = [before[1], after[1], before[0], after[0]]
@@ -219,9 +186,6 @@ class TorchOps(Ops):
     def fftfreq(self, n: int, like: Tensor) -> Tensor:
         return torch.fft.fftfreq(n, device=like.device, dtype=like.real.dtype)
 
-    def arange(self, n: int, like: Tensor) -> Tensor:
-        return torch.arange(n, device=like.device, dtype=like.real.dtype)
-
     def integers(self, n: int, like: Tensor) -> Tensor:
         return torch.arange(n, device=like.device)
 
@@ -229,10 +193,6 @@ class TorchOps(Ops):
         return x.long()
 
     # --- patches on a canvas ----------------------------------------------------------------------
-
-    def places(self, corner: Tensor, n: int, width: int, first: Any = 0) -> Tensor:
-        u = torch.arange(n, device=corner.device)
-        return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + u * width
 
     def gather(self, canvas: Tensor, places: Tensor, n: int) -> Tensor:
         patches: Tensor = _Patches.apply(canvas.reshape(-1), places)
@@ -246,7 +206,7 @@ class TorchOps(Ops):
 
     def plus(self, total: Any, contribution: Any) -> Tensor:
         if not isinstance(contribution, Spread):
-            return contribution if total is None else total + contribution
+            return super().plus(total, contribution)
         patches, places, size = contribution
         if total is None:
             total = patches.new_zeros(size)
@@ -256,35 +216,21 @@ class TorchOps(Ops):
 
     @property
     def threads(self) -> int:
-        return threads_of(self.execution)
+        # Whatever else the machine does: the last bits of a training depend on it.
+        return self.execution.threads or usual(torch.get_num_threads())
 
-    def with_threads(self, number: int) -> Ops | None:
-        return TorchOps(self.execution.model_copy(update={"threads": number}))
+    @contextmanager
+    def threaded(self) -> Iterator[None]:
+        """As many threads inside the block as are asked for, or as other processes leave free."""
+        if self._threads is None:
+            self._threads = Threads(torch.get_num_threads(), self.execution.threads)
+        with using_threads(self._threads.look()):
+            yield
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """As many threads inside the block as are asked for, or as other processes leave free."""
-        first_use.check()
-        before = torch.get_num_threads()
-        if self._threads is None:
-            self._threads = Threads(before, self.execution.threads)
-        try:
-            torch.set_num_threads(self._threads.look())
+        with torch.inference_mode(), self.threaded():
             yield
-        finally:
-            torch.set_num_threads(before)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        try:
-            with torch.inference_mode(), self.computing():
-                yield
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"the computation must fit into the memory of the device, received: "
-                f"{str(error).splitlines()[0]}; lower torch_inference_batch_mib or use the "
-                "accelerator cpu."
-            ) from error
 
     def assign(self, variable: Tensor, values: NDArray[Any]) -> None:
         with torch.no_grad():
@@ -298,12 +244,6 @@ class TorchOps(Ops):
 
     # --- layers -----------------------------------------------------------------------------------
 
-    def image_in(self, x: Tensor) -> Tensor:
-        return x
-
-    def image_out(self, x: Tensor) -> Tensor:
-        return x
-
     def single(self, x: Tensor) -> Tensor:
         return x.float()
 
@@ -316,26 +256,15 @@ class TorchOps(Ops):
     def conv_transpose2d(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
         return functional.conv_transpose2d(x, weight, bias, stride)
 
-    def max_pool(self, x: Tensor, factor: int) -> Tensor:
-        return functional.max_pool2d(x, factor)
-
-    def avg_pool(self, x: Tensor, factor: int) -> Tensor:
-        return functional.avg_pool2d(x, factor)
+    max_pool = staticmethod(functional.max_pool2d)
+    avg_pool = staticmethod(functional.avg_pool2d)
+    space_to_depth = staticmethod(functional.pixel_unshuffle)
+    depth_to_space = staticmethod(functional.pixel_shuffle)
 
     def upsample(self, x: Tensor, factor: int) -> Tensor:
         return functional.interpolate(x, scale_factor=factor, mode="nearest")
 
-    def space_to_depth(self, x: Tensor, factor: int) -> Tensor:
-        return functional.pixel_unshuffle(x, factor)
-
-    def depth_to_space(self, x: Tensor, factor: int) -> Tensor:
-        return functional.pixel_shuffle(x, factor)
-
-    def activation(self, function: str, x: Tensor) -> Tensor:
-        return ACTIVATIONS[function](x)
-
-    def softmax(self, x: Tensor) -> Tensor:
-        return torch.softmax(x, dim=-1)
+    softmax = staticmethod(partial(torch.softmax, dim=-1))
 
 
 def _add(total: Tensor, patches: Tensor, places: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.errors import InputError
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.options import TorchExecution
-from ptychopinn.ops.torch import TorchOps, first_use, threads_of
+from ptychopinn.ops.torch import TorchOps, using_threads
 
 # What cuBLAS needs to be told for results that can be repeated.
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -28,11 +28,7 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 class TorchEngine(Engine):
     """Adam of PyTorch; the scaling of losses in half precision is that of Fabric.
 
-    Raises
-    ------
-    InputError
-        When the precision does not suit the device.
-    """
+    Raises InputError when the precision does not suit the device."""
 
     def __init__(self, xp: TorchOps, variables: Mapping[str, Array]) -> None:
         super().__init__(xp, variables)
@@ -97,26 +93,9 @@ class TorchEngine(Engine):
         return context
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        try:
-            with self._threads(), _deterministic(self.execution.deterministic):
-                yield
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"training must fit into the memory of the device, received: "
-                f"{str(error).splitlines()[0]}; lower batch_size or subscan_patterns."
-            ) from error
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """The same number of threads throughout: the last bits of the results depend on it."""
-        first_use.check()
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads_of(self.execution))
-        try:
+    def computing(self) -> Iterator[None]:
+        with using_threads(self.xp.threads), _deterministic(self.execution.deterministic):
             yield
-        finally:
-            torch.set_num_threads(before)
 
     def moments(self) -> tuple[dict[str, int], dict[str, NDArray[np.float32]]]:
         steps, moments = {}, {}

@@ -70,6 +70,12 @@ def places(positions_px: Real, n: int, shape: tuple[int, int], origin_px: Any) -
     return Places(corner, fraction, rows * shape[1] + columns)
 
 
+def probe_intensity(probe: NDArray[Any]) -> NDArray[np.float64]:
+    """Intensity (N, N) of a ``probe`` (P, N, N), summed over its modes."""
+    found: NDArray[np.float64] = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    return found
+
+
 def illumination(
     positions_px: Real, probe: Complex, shape: tuple[int, int], origin_px: Any = (0, 0)
 ) -> NDArray[np.float64]:
@@ -78,7 +84,7 @@ def illumination(
     n = probe.shape[-1]
     corner, _ = split_positions(positions_px, n, origin_px)
     kernel = np.zeros(shape)
-    kernel[:n, :n] = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    kernel[:n, :n] = probe_intensity(probe)
     count = np.zeros(shape)
     np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
     light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
@@ -111,6 +117,6 @@ def mean_overlap(positions_px: Real, probe: Complex) -> float:
     With p the intensity of ``probe`` (P, N, N) and L = sum_j p(u - r_j) over M positions:
     ``sum L^2 / (M sum p^2)``, which is 1 for a single pattern.
     """
-    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    density = probe_intensity(probe)
     light = illumination(positions_px, probe, *canvas_for(positions_px, probe.shape[-1]))
     return float((light**2).sum() / (len(positions_px) * (density**2).sum()))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.forward import illumination, intensity
+from ptychopinn.physics.geometry import probe_intensity
 from ptychopinn.physics.propagators import Propagator, fourier_shift
 
 # A patch keeps this share of the largest weight, times its taper, where the probe is dark: above
@@ -41,10 +42,9 @@ def merge_weight(probe: NDArray[Any]) -> NDArray[np.float64]:
     by fractions of a pixel, times a Hann window, largest value one.
     """
     n = probe.shape[-1]
-    density = (np.abs(np.asarray(probe, dtype=np.complex128)) ** 2).sum(axis=0)
     k = np.fft.fftfreq(n)
     blur = np.exp(-2 * (np.pi * n / 32) ** 2 * (k[:, None] ** 2 + k[None, :] ** 2))
-    smooth = np.fft.ifft2(np.fft.fft2(density) * blur).real.clip(min=0)
+    smooth = np.fft.ifft2(np.fft.fft2(probe_intensity(probe)) * blur).real.clip(min=0)
     window = np.sin(np.pi * np.arange(n) / n) ** 2
     weight = smooth * window[:, None] * window[None, :]
     return weight / weight.max()

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.geometry import probe_intensity
 
 # Share of the strongest illumination, added in the denominator: gradients fade out with it.
 FADE = 0.1
@@ -49,12 +50,13 @@ class LowFrequency(NamedTuple):
 
 def low_frequency(xp: Ops, probe: NDArray[Any], shape: tuple[int, int]) -> LowFrequency:
     """For a ``probe`` (P, N, N) on a canvas (H, W), in the precision of the probe."""
-    larger = transform_shape(shape)
-    real = np.zeros(0, probe.dtype).real.dtype
+    n, kind = probe.shape[-1], probe.dtype
+    # Hardly larger than the canvas, and the transforms are fast.
+    larger = next_fast_len(shape[0], real=True), next_fast_len(shape[1], real=True)
     return LowFrequency(
-        spread=xp.asarray(probe_spread(probe, larger).astype(probe.dtype)),
-        integrate=xp.asarray(integration_kernels(larger).astype(probe.dtype)),
-        k=xp.asarray(momentum_axis(probe.shape[-1]).astype(real)),
+        spread=xp.asarray(probe_spread(probe, larger).astype(kind)),
+        integrate=xp.asarray(integration_kernels(larger).astype(kind)),
+        k=xp.asarray((2 * np.pi * np.fft.fftfreq(n)).astype(np.zeros(0, kind).real.dtype)),
         shape=(int(shape[0]), int(shape[1])),
         larger=larger,
     )
@@ -81,40 +83,21 @@ def missing_phase(xp: Ops, gradients: Array, centre: Array, low: LowFrequency) -
     return xp.irfft2(slope, low.larger)[:height, :width]
 
 
-def momentum_axis(n: int) -> NDArray[np.float64]:
-    """Spatial frequency k of every detector row or column in FFT order, radians per object
-    pixel."""
-    return np.asarray(2 * np.pi * np.fft.fftfreq(n), dtype=np.float64)
-
-
 def probe_spread(probe: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex128]:
     """Spectrum (H, W//2+1) of the normalised intensity of ``probe`` (P, N, N), centred on [0,
     0]."""
-    n = probe.shape[-1]
-    density = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=0)
+    n, density = probe.shape[-1], probe_intensity(probe)
     kernel = np.zeros(shape)
     kernel[:n, :n] = density / density.sum()
     return np.fft.rfft2(np.roll(kernel, (-(n // 2), -(n // 2)), axis=(0, 1)))
 
 
-def transform_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    """The shape, hardly larger than that of the canvas, on which the transforms are fast."""
-    return next_fast_len(shape[0], real=True), next_fast_len(shape[1], real=True)
-
-
-def difference_symbols(
-    shape: tuple[int, int],
-) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    """Spectra (H, 1) and (1, W//2+1) of the forward differences along y and x."""
-    ky = momentum_axis(shape[0])[:, None]
-    kx = (2 * np.pi * np.fft.rfftfreq(shape[1]))[None]
-    return np.exp(1j * ky) - 1, np.exp(1j * kx) - 1
-
-
 def integration_kernels(shape: tuple[int, int]) -> NDArray[np.complex128]:
     """Spectra (2, H, W//2+1) that turn those of a gradient (dy, dx) into that of its least-squares
     phase, when summed; the mean, which no gradient determines, becomes 0."""
-    dy, dx = difference_symbols(shape)
+    # Of the forward differences.
+    dy = np.exp(1j * (2 * np.pi * np.fft.fftfreq(shape[0])[:, None])) - 1
+    dx = np.exp(1j * (2 * np.pi * np.fft.rfftfreq(shape[1])[None])) - 1
     power = np.abs(dy) ** 2 + np.abs(dx) ** 2
     power[0, 0] = 1  # the numerator is zero there
     return np.stack([np.conj(dy) / power, np.conj(dx) / power])

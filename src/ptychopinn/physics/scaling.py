@@ -46,23 +46,10 @@ def reconcile_probe(
     """Scale a probe of unknown units to sqrt(counts).
 
     ``P' = factor * P`` with ``factor = sqrt(mean_counts / power(P))``, so that the counts on the
-    good pixels through vacuum equal the mean measured counts per pattern on the good pixels.
+    good pixels through vacuum equal the mean measured counts per pattern on the good pixels of
+    ``mask`` (N, N). Returns P' (P, N, N) or (N, N) as complex64, and the factor.
 
-    Parameters
-    ----------
-    probe : (P, N, N) or (N, N) complex, any scale
-    mean_counts : mean over the patterns of the counts on good pixels
-    mask : (N, N) bool, True at good pixels; None means that all are good
-
-    Returns
-    -------
-    The probe as complex64 and the amplitude factor it was multiplied with.
-
-    Raises
-    ------
-    InputError
-        When either number is zero or not finite.
-    """
+    Raises InputError when either number is zero or not finite."""
     power = probe_power(probe, mask, propagator)
     for name, value in (("the patterns", mean_counts), ("the probe", power)):
         if not (np.isfinite(value) and value > 0):
@@ -101,11 +88,7 @@ def input_scale(n: int, mean_counts: float) -> float:
     The mean of ``x**2`` over all pixels is then 1/4 whatever the flux, so that a trained model does
     not depend on it.
 
-    Raises
-    ------
-    InputError
-        When ``mean_counts`` is not positive.
-    """
+    Raises InputError when ``mean_counts`` is not positive."""
     if not (np.isfinite(mean_counts) and mean_counts > 0):
         raise InputError(
             f"the patterns must hold counts, received {mean_counts:.4g} per pattern on average; "
@@ -119,11 +102,7 @@ def global_scale(sum_measured: float, sum_modelled: float) -> float:
 
     It is the maximum-likelihood amplitude scale of Poisson data.
 
-    Raises
-    ------
-    InputError
-        When the modelled counts are not positive, or either number is not finite.
-    """
+    Raises InputError when the modelled counts are not positive, or either number is not finite."""
     if not (np.isfinite(sum_measured) and np.isfinite(sum_modelled)) or (
         sum_modelled <= 0 or sum_measured < 0
     ):

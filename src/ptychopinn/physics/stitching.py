@@ -26,8 +26,6 @@ SEEN = 1e-3
 class Stitcher:
     """Accumulates patches of size N at (y, x) positions on a canvas that holds all of them.
 
-    Parameters
-    ----------
     positions_px : (M, 2) every position that will be added.
     weight : (N, N) real weight of a patch, zero at its border, largest value one.
     """

@@ -19,10 +19,16 @@ same rule with the object as its illumination.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, with_probes
 from ptychopinn.physics.low_frequency import (
@@ -52,15 +58,26 @@ def illumination_of(xp: Ops, batch: PatternBatch, size: Any) -> Any:
     return xp.spread(xp.sum_modes(xp.abs2(batch.probes)), batch.places, size)
 
 
-def modulus_change(
-    xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, e: Any
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """The modelled modulus replaced by the measured one, the phase kept.
+class Projection(NamedTuple):
+    """The modelled modulus replaced by the measured one, the phase kept, for M patterns.
 
-    Returns patches and modelled intensities, differences of the moduli and measured minus modelled
-    intensities on good pixels, all (M, N, N), then chi (M, P, N, N) and sum_p conj(P_p) chi_p
-    (M, N, N).
+    patches, modelled : (M, N, N) of the object, and intensities.
+    difference, excess : (M, N, N) measured minus modelled moduli, and intensities, of good pixels.
+    chi : (M, P, N, N) change of the exit waves.  back : (M, N, N) sum_p conj(P_p) chi_p.
     """
+
+    patches: Array
+    modelled: Array
+    difference: Array
+    excess: Array
+    chi: Array
+    back: Array
+
+
+def projection(
+    xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, e: Any
+) -> Projection:
+    """Of a batch with its probes; ``e`` is added to the intensities."""
     patches, fields, model = modelled(xp, propagator, canvas, batch)
     amplitude = xp.sqrt(model + e)
     measured = xp.sqrt(xp.square(batch.amplitudes) + e)
@@ -68,7 +85,7 @@ def modulus_change(
     changed = xp.scaled(fields, (difference / amplitude)[:, None])
     chi, back = backward(xp, propagator, changed, batch)
     # (a - A)(a + A) = a^2 - A^2
-    return patches, model, difference, difference * (measured + amplitude), chi, back
+    return Projection(patches, model, difference, difference * (measured + amplitude), chi, back)
 
 
 def object_step(
@@ -83,10 +100,7 @@ def object_step(
 ) -> tuple[Any, ...]:
     """What a batch contributes: the sum of conj(P) chi on the canvas, the squared misfit of the
     moduli, the modelled intensities and the missing phase gradients (M, 2)."""
-    _, model, difference, change, _, back = modulus_change(xp, propagator, canvas, batch, good, e)
-    gradients = missing_gradients(xp, change, model, k)
-    numerator = xp.spread(back, batch.places, size)
-    return numerator, xp.sum_squares(difference), model, gradients
+    return _contribution(xp, projection(xp, propagator, canvas, batch, good, e), batch, k, size)
 
 
 def object_and_probe_step(
@@ -100,15 +114,19 @@ def object_and_probe_step(
     size: Any,
 ) -> tuple[Any, ...]:
     """The same with numerator (P, N, N) and weight (N, N) of an update of the probe."""
-    patches, model, difference, change, chi, back = modulus_change(
-        xp, propagator, canvas, batch, good, e
-    )
-    gradients = missing_gradients(xp, change, model, k)
-    numerator = xp.spread(back, batch.places, size)
-    waves = xp.conj(patches)[:, None] * chi
+    found = projection(xp, propagator, canvas, batch, good, e)
+    waves = xp.conj(found.patches)[:, None] * found.chi
     towards = xp.sum(fourier_shift(xp, waves, -batch.fraction[:, None, :]), axis=0)
-    light = xp.sum(xp.abs2(patches), axis=0)
-    return numerator, xp.sum_squares(difference), model, gradients, towards, light
+    light = xp.sum(xp.abs2(found.patches), axis=0)
+    return *_contribution(xp, found, batch, k, size), towards, light
+
+
+def _contribution(
+    xp: Ops, found: Projection, batch: PatternBatch, k: Array, size: Any
+) -> tuple[Any, ...]:
+    gradients = missing_gradients(xp, found.excess, found.modelled, k)
+    numerator = xp.spread(found.back, batch.places, size)
+    return numerator, xp.sum_squares(found.difference), found.modelled, gradients
 
 
 def batch_misfit(
@@ -151,8 +169,19 @@ def advanced_probe(
     return probe + velocity, velocity
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
+def canvas_of(
+    obj: NDArray[np.complex64],
+    illumination: NDArray[np.float32],
+    origin_px: NDArray[np.int64],
+    misfits: Sequence[float],
+) -> Canvas:
+    """The object of a canvas solver; pixels with hardly any illumination count as never seen."""
+    light = illumination / illumination.max()
+    weight = np.where(light > RIM / 10, light, 0).astype(np.float32)
+    return Canvas(obj, weight, origin_px, np.array(misfits))
+
+
+class Found(NamedTuple):
     """What an update found: the squared misfit of the moduli, summed over good pixels, and the
     modelled intensities of the last batch."""
 
@@ -163,8 +192,6 @@ class Found:
 class Descent:
     """The state of the physics iterations, and their update.
 
-    Attributes
-    ----------
     canvas, velocity : (H, W) complex.
     probe, probe_velocity : (P, N, N) complex.
     illumination : of each subset, (H, W).
@@ -197,25 +224,36 @@ class Descent:
             filled = with_probes(self.xp, batch, self.probe)
             return self.xp.call(illumination_of, filled, self.size)
 
-        total = None
-        for _, light in self.xp.each(work, batches):
-            total = self.xp.plus(total, light)
-        return self.xp.reshape(total, self.low.shape)
+        return self.xp.reshape(self._sum(self.xp.each(work, batches)), self.low.shape)
 
-    def _step(self, batches: Iterable[PatternBatch]) -> tuple[list[Any], Array, Array, Array]:
-        """Sums of a modulus projection over batches, modelled intensities of the last one, phase
-        gradients and their pixels."""
+    def _sum(self, found: Iterable[tuple[PatternBatch, Any]]) -> Array:
+        total = None
+        for _, part in found:
+            total = self.xp.plus(total, part)
+        return total
+
+    def each(
+        self, function: Callable[..., Any], number: int, canvas: Array, *further: Any
+    ) -> Iterator[tuple[PatternBatch, Any]]:
+        """Every batch of the subset ``number`` (modulo their count), with what ``function`` makes
+        of propagator, canvas, batch with its probes, good pixels and further arguments."""
         problem, xp = self.problem, self.xp
-        function = object_and_probe_step if self.refine_probe else object_step
-        given = (problem.good, problem.stabiliser, self.low.k, self.size)
 
         def work(batch: PatternBatch) -> Any:
             filled = with_probes(xp, batch, self.probe)
-            return xp.call(function, problem.propagator, self.canvas, filled, *given)
+            return xp.call(function, problem.propagator, canvas, filled, problem.good, *further)
 
+        return xp.each(work, problem.subsets[number % len(problem.subsets)]())
+
+    def _step(self, number: int) -> tuple[list[Any], Array, Array, Array]:
+        """Sums of a modulus projection over a subset, modelled intensities of its last batch, phase
+        gradients and their pixels."""
+        xp = self.xp
+        function = object_and_probe_step if self.refine_probe else object_step
+        further = (self.problem.stabiliser, self.low.k, self.size)
         sums: list[Any] = []
         gradients, centres, model = [], [], None
-        for batch, found in xp.each(work, batches):
+        for batch, found in self.each(function, number, self.canvas, *further):
             numerator, misfit, model, gradient, *probe = found
             parts = [numerator, misfit, *probe]
             sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
@@ -239,8 +277,7 @@ class Descent:
         """
         problem, xp = self.problem, self.xp
         subset = number % len(problem.subsets)
-        batches = problem.subsets[subset]
-        sums, model, gradients, centres = self._step(batches())
+        sums, model, gradients, centres = self._step(subset)
         numerator, misfit, *probe = sums
         damping = 0.0 if damp is None else DAMP_UNIT * xp.maximum(damp, 0.0) * problem.noise**2
         self.canvas, self.velocity = xp.call(
@@ -263,7 +300,7 @@ class Descent:
             self.probe, self.probe_velocity = xp.call(
                 advanced_probe, self.probe, self.probe_velocity, *probe
             )
-            self.illumination[subset] = self._illumination(batches())
+            self.illumination[subset] = self._illumination(problem.subsets[subset]())
         return Found(misfit, model)
 
     def _follow(self, rotation: Array, judge: int | None) -> None:
@@ -279,23 +316,16 @@ class Descent:
 
     def misfit(self, number: int, canvas: Array) -> Array:
         """The squared misfit of ``canvas`` on the subset ``number``."""
-        problem, xp = self.problem, self.xp
-
-        def work(batch: PatternBatch) -> Array:
-            filled = with_probes(xp, batch, self.probe)
-            return xp.call(batch_misfit, problem.propagator, canvas, filled, problem.good)
-
-        total = None
-        for _, found in xp.each(work, problem.subsets[number % len(problem.subsets)]()):
-            total = xp.plus(total, found)
-        return total
+        return self._sum(self.each(batch_misfit, number, canvas))
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""
-        total = self.illumination[0]
-        for more in self.illumination[1:]:
-            total = total + more
-        return total
+        return reduce(add, self.illumination)
+
+    def found(self, origin_px: NDArray[np.int64], misfits: Sequence[float]) -> Canvas:
+        """The object so far."""
+        light = self.xp.to_numpy(self.total_illumination())
+        return canvas_of(self.xp.to_numpy(self.canvas), light, origin_px, misfits)
 
     def onto(self, problem: Problem) -> Descent:
         """The same state with another description of the same patterns."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ptychopinn.contracts import Solver
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import ModelConfig, PatchConfig
-from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.weights import Weights
+from ptychopinn.networks.build import BuiltNetwork, Weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.solvers.patches import PatchNetwork, PatchNetworkSolver
 from ptychopinn.solvers.unrolled import CanvasNetworkSolver
@@ -17,11 +16,8 @@ def network_solver(xp: Ops, config: ModelConfig, weights: Weights, limit_bytes: 
 
     ``limit_bytes`` is the memory for patterns that are held at once.
 
-    Raises
-    ------
-    InputError
-        When the configuration describes no network, or a patch network without a pattern size.
-    """
+    Raises InputError when the configuration describes no network, or a patch network without a
+    pattern size."""
     network = BuiltNetwork(xp, config.describe(), weights)
     if not isinstance(config, PatchConfig):
         return CanvasNetworkSolver(network, limit_bytes)

@@ -13,8 +13,6 @@ class Passes:
     The loss that is shown is the misfit of the patterns of the pass so far, so that it can be
     compared between steps and between passes.
 
-    Parameters
-    ----------
     progress : receives the reports.
     patterns : of the scan.
     """

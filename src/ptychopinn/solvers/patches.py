@@ -25,8 +25,6 @@ MOST_GROUPS = 256
 class PatchNetwork:
     """A patch network on the operations of its framework.
 
-    Parameters
-    ----------
     network : with its weights.
     n : size of the patterns it was made for; the network may need larger ones.
     """
@@ -60,8 +58,6 @@ class PatchNetwork:
 class PatchNetworkSolver(Solver):
     """A trained patch network.
 
-    Parameters
-    ----------
     model : the network.
     gridsize : gridsize^2 neighbouring patterns form a group.
     limit_bytes : memory for patterns that are held at once.

@@ -14,19 +14,16 @@ from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.descent import Descent, canvas_of
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import MARGIN, moved, position_moves
 from ptychopinn.solvers.problem import Problem, scan_problem
-from ptychopinn.solvers.result import canvas_result
 
 
 @dataclass(frozen=True)
 class Stage:
     """How the updates of a pass are made.
 
-    Attributes
-    ----------
     merged : how many ordered subsets make one update
     step, momentum, phase_gain : of the update, see :mod:`ptychopinn.solvers.descent`
     """
@@ -73,8 +70,6 @@ class Schedule:
 class PhysicsSolver(Solver):
     """Plain physics iterations on the operations of a framework.
 
-    Parameters
-    ----------
     xp : the operations.
     config : how many passes, and whether probe and positions are refined as well.
     limit_bytes : memory for patterns that are held at once.
@@ -157,13 +152,12 @@ class _Iterations:
 
     def result(self, misfits: Sequence[float]) -> Solved:
         """What was found so far."""
-        xp, state = self.solver.xp, self.state
-        canvas = canvas_result(xp, state.canvas, state.total_illumination(), self.origin, misfits)
-        probe = xp.to_numpy(state.probe)
+        state, to_numpy = self.state, self.solver.xp.to_numpy
+        obj, probe = to_numpy(state.canvas), to_numpy(state.probe)
+        light = to_numpy(state.total_illumination())
         if self.solver.config.refine_probe:
-            light = xp.to_numpy(state.total_illumination())
-            obj, probe = fixed_gauge(canvas.object, light, probe, self.power)
-            canvas = replace(canvas, object=obj)
+            obj, probe = fixed_gauge(obj, light, probe, self.power)
+        canvas = canvas_of(obj, light, self.origin, misfits)
         return Solved(canvas, probe, self.scan.scan.positions_px, len(misfits))
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, with_probes
+from ptychopinn.physics.forward import PatternBatch
 from ptychopinn.physics.propagators import Propagator
-from ptychopinn.solvers.descent import Descent, modulus_change
+from ptychopinn.solvers.descent import Descent, projection
 
 # Largest move of a position in one pass, pixels, and the share of the solution that is taken.
 LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
@@ -33,17 +33,9 @@ def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
         xp.scaled(xp.roll(state.canvas, -1, d) - xp.roll(state.canvas, 1, d), 0.5) for d in (0, 1)
     )
     matrices, sides = np.zeros((count, 2, 2)), np.zeros((count, 2))
-
-    def work(batch: PatternBatch) -> tuple[Array, Array]:
-        filled = with_probes(xp, batch, state.probe)
-        given = (problem.good, problem.stabiliser, down, right)
-        found: tuple[Array, Array] = xp.call(
-            move_equations, problem.propagator, state.canvas, filled, *given
-        )
-        return found
-
-    for numbers, batches in zip(problem.numbers, problem.subsets, strict=True):
-        found = [equations for _, equations in xp.each(work, batches())]
+    further = (state.canvas, problem.stabiliser, down, right)
+    for subset, numbers in enumerate(problem.numbers):
+        found = [equations for _, equations in state.each(move_equations, subset, *further)]
         matrices[numbers] = np.concatenate([xp.to_numpy(matrix) for matrix, _ in found])
         sides[numbers] = np.concatenate([xp.to_numpy(side) for _, side in found])
     return least_squares_moves(matrices, sides)
@@ -62,7 +54,7 @@ def move_equations(
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch, on a
     ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
     n = xp.shape(batch.amplitudes)[-1]
-    chi = modulus_change(xp, propagator, canvas, batch, good, e)[4]
+    chi = projection(xp, propagator, canvas, batch, good, e).chi
     waves = [batch.probes * xp.gather(slope, batch.places, n)[:, None] for slope in (down, right)]
 
     def product(a: Array, b: Array) -> Array:

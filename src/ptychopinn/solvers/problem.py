@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.normalization import PreparedScan, batch_length
+from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.forward import PatternBatch, pattern_batch
-from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.geometry import canvas_for, mean_overlap
 from ptychopinn.physics.propagators import Propagator
-from ptychopinn.solvers.subsets import ordered_subsets_of
 
 # Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, field,
 # correction (complex64), amplitude, index.
@@ -26,6 +26,11 @@ STEP_BYTES = 64
 STABILISER = 0.05
 # Intensity, in network units, that keeps the ratio finite where no noise is known.
 DARK = 1e-12
+# Ordered subsets are so large that this many of their patterns overlap, on average.
+LEAST_OVERLAP = 1.5
+# One in so many patterns of a training sub-scan is left out of the physics steps and judges their
+# result, which shows whether the object is right or fits the noise.
+LEFT_OUT = 5
 
 Subset = Callable[[], Iterable[PatternBatch]]
 
@@ -34,8 +39,6 @@ Subset = Callable[[], Iterable[PatternBatch]]
 class Problem:
     """One (sub-)scan on its own canvas, in network units.
 
-    Attributes
-    ----------
     xp : the operations of the framework.
     propagator : to the detector.
     subsets : of each ordered subset a callable that iterates over its patterns.
@@ -80,12 +83,6 @@ def _chained(subsets: Sequence[Subset]) -> Iterable[PatternBatch]:
     return chain.from_iterable(batches() for batches in subsets)
 
 
-def fits_in_memory(scan: PreparedScan, limit_bytes: int) -> bool:
-    """Whether all patterns of a scan, with probes and places, fit into ``limit_bytes``."""
-    n, modes = scan.scan.N, scan.probe.shape[0]
-    return scan.scan.M * n * n * (12 + 8 * modes) <= limit_bytes
-
-
 def scan_problem(
     xp: Ops,
     scan: PreparedScan,
@@ -106,7 +103,8 @@ def scan_problem(
     shape, origin = canvas_for(positions, n) if place is None else place
     probe = xp.asarray(scan.probe)
     subsets = ordered_subsets_of(positions, scan.probe, updates)
-    keeps = fits_in_memory(scan, limit_bytes)
+    # With probes and places.
+    keeps = m * n * n * (12 + 8 * modes) <= limit_bytes
     cached = probe if keeps and not refine_probe else None
     wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
     step = batch_length(n, STEP_BYTES * modes, min(limit_bytes // 4, wanted))
@@ -146,3 +144,25 @@ def placed(xp: Ops, propagator: Any) -> Propagator:
     """The propagator with its arrays on the device of the framework."""
     found: Propagator = type(propagator)(*(xp.asarray(array) for array in propagator))
     return found
+
+
+def subset_count(overlap: float, patterns: int, updates: int) -> int:
+    """How many ordered subsets a scan is divided into, given its mean overlap."""
+    return max(1, min(updates, patterns, int(overlap / LEAST_OVERLAP)))
+
+
+def ordered_subsets_of(
+    positions_px: NDArray[np.float64], probe: NDArray[Any], updates: int
+) -> list[NDArray[np.int64]]:
+    """The ordered subsets of a scan: as many as its overlap allows, ``updates`` at most."""
+    count = subset_count(mean_overlap(positions_px, probe), len(positions_px), updates)
+    return ordered_subsets(positions_px, count, np.random.default_rng(0))
+
+
+def judged_subsets(
+    positions_px: NDArray[np.float64], probe: NDArray[Any], updates: int
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """The ordered subsets of a training sub-scan, and the patterns left out to judge the result."""
+    *parts, left_out = ordered_subsets(positions_px, LEFT_OUT, np.random.default_rng(0))
+    used = np.sort(np.concatenate(parts))
+    return [used[s] for s in ordered_subsets_of(positions_px[used], probe, updates)], left_out

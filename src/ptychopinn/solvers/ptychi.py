@@ -33,14 +33,13 @@ from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
-from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.geometry import canvas_for, illumination
 from ptychopinn.solvers.configs import PtychiConfig
+from ptychopinn.solvers.descent import canvas_of
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.physics import fixed_gauge
-from ptychopinn.solvers.result import canvas_result
 
 if TYPE_CHECKING:
     import torch
@@ -63,11 +62,7 @@ LARGEST_MOVE = 0.1
 def require() -> None:
     """Check that pty-chi can be imported.
 
-    Raises
-    ------
-    MissingDependencyError
-        When it is not installed, or one of its packages does not load.
-    """
+    Raises MissingDependencyError when it is not installed, or one of its packages does not load."""
     if find_spec(PACKAGE) is None:
         raise MissingDependencyError(
             f"the engine ptychi needs the package {PACKAGE}, received an installation without it; "
@@ -89,11 +84,8 @@ def execution_for(
 ) -> TorchExecution:
     """How pty-chi is to run: accelerator and threads of the PyTorch backend.
 
-    Raises
-    ------
-    InputError
-        When another backend, an uncertainty or an option that pty-chi does not know is asked for.
-    """
+    Raises InputError when another backend, an uncertainty or an option that pty-chi does not know
+    is asked for."""
     if uncertainty:
         raise InputError(
             "an uncertainty is calibrated for the engine physics only, received the engine ptychi; "
@@ -148,13 +140,8 @@ class PtychiSolver(Solver):
     ) -> Iterator[Step]:
         """As the contract says.
 
-        Raises
-        ------
-        InputError
-            When the scan is not one of the far field.
-        TrainingError
-            When the iterations diverge.
-        """
+        Raises InputError when the scan is not one of the far field; TrainingError when the
+        iterations diverge."""
         from ptychi.api.task import PtychographyTask
 
         from ptychopinn.ops.torch import TorchOps
@@ -185,13 +172,13 @@ class PtychiSolver(Solver):
             if config.refine_probe:
                 power = float((np.abs(scan.probe) ** 2).sum())
                 obj, probe = fixed_gauge(obj, light, probe, power)
-            found = canvas_result(NumpyOps(), obj, light.astype(np.float32), corner, misfits)
+            found = canvas_of(obj, light.astype(np.float32), corner, misfits)
             return Solved(found, probe, moved, len(misfits))
 
         # Weights of variable probe modes are not used; without them pty-chi would set up the
         # logging of the process to say so.
         with (
-            TorchOps(self.execution).computing(),
+            TorchOps(self.execution).threaded(),
             _process_kept(),
             PtychographyTask(
                 _options(config, TorchOps(self.execution).device, tuple(middle - corner)),

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +27,10 @@ from ptychopinn.physics.low_frequency import LowFrequency
 from ptychopinn.solvers.descent import RIM, Descent
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.problem import Problem, scan_problem
-from ptychopinn.solvers.result import canvas_result
-from ptychopinn.solvers.tiles import TILE, tiles
 
+# Side of the canvas tiles that the correction of a canvas network is computed in, a multiple of
+# every ``multiple_of``: a larger canvas would need gigabytes for the channels of the network.
+TILE = 512
 # Shares of a learned correction that are tried, in this order, before it is rejected.
 SHARES = (1.0, 0.5, 0.25)
 
@@ -87,22 +89,34 @@ def faded(xp: Ops, out: Array, light: Array, gain: Any) -> Array:
     return xp.complex(found[0], found[1])
 
 
+class Tile(NamedTuple):
+    """A part of an axis: ``core`` is what it is responsible for, ``outer`` what it looks at, and
+    ``inner`` where the core lies inside of that."""
+
+    core: slice
+    outer: slice
+    inner: slice
+
+
+def tiles(length: int, side: int, halo: int) -> Iterator[Tile]:
+    """Tiles with cores of at most ``side`` pixels that cover an axis, each with a halo."""
+    for start in range(0, length, side):
+        stop = min(start + side, length)
+        low, high = max(0, start - halo), min(length, stop + halo)
+        yield Tile(slice(start, stop), slice(low, high), slice(start - low, stop - low))
+
+
 class Unrolled:
-    """The passes of a canvas network on the operations of its framework."""
+    """The passes of a canvas network on the operations of its framework.
+
+    count, updates : number K of passes, and U of updates in each.
+    """
 
     def __init__(self, network: BuiltNetwork) -> None:
         self.network, self.xp = network, network.xp
-
-    @property
-    def updates(self) -> int:
-        """Number U of updates in a pass."""
-        vectors = self.network.description.vectors
-        return len(vectors["step"]) // self.count
-
-    @property
-    def count(self) -> int:
-        """Number K of passes."""
-        return len(self.network.description.vectors["gain"])
+        vectors = network.description.vectors
+        self.count = len(vectors["gain"])
+        self.updates = len(vectors["step"]) // self.count
 
     def passes(
         self,
@@ -118,13 +132,12 @@ class Unrolled:
         the patterns that come next is damped or left out; that costs three further predictions of
         one subset a pass.
         """
-        vectors = self.network.vectors
         state = Descent(problem, start, low=low)
         for k in range(self.count):
-            yield self._pass(k, state, vectors, guarded)
+            yield self._pass(k, state, guarded)
 
-    def _pass(self, k: int, state: Descent, vectors: Any, guarded: bool) -> Pass:
-        problem, updates = state.problem, self.updates
+    def _pass(self, k: int, state: Descent, guarded: bool) -> Pass:
+        problem, updates, vectors = state.problem, self.updates, self.network.vectors
         total: Any = 0.0
         intensities = []
         for u in range(k * updates, (k + 1) * updates):
@@ -176,17 +189,16 @@ class Unrolled:
         multiple = self.network.description.multiple_of
         halo = -(-reach // multiple) * multiple
         whole = np.empty((1, 2, height, width), np.float32)
-        for tile in tiles((height, width), TILE, halo):
-            out = self.network(canvas=seen[:, :, tile.outer[0], tile.outer[1]])[0]
-            whole[:, :, *tile.core] = self.xp.to_numpy(out)[:, :, *tile.inner]
+        for rows, columns in product(tiles(height, TILE, halo), tiles(width, TILE, halo)):
+            out = self.network(canvas=seen[:, :, rows.outer, columns.outer])[0]
+            inner = self.xp.to_numpy(out)[:, :, rows.inner, columns.inner]
+            whole[:, :, rows.core, columns.core] = inner
         return self.xp.asarray(whole)
 
 
 class CanvasNetworkSolver(Solver):
     """A trained canvas network, guarded by the misfit.
 
-    Parameters
-    ----------
     network : with the trained weights.
     limit_bytes : memory for patterns that are held at once.
     """
@@ -207,7 +219,7 @@ class CanvasNetworkSolver(Solver):
 
         def result() -> Solved:
             state = found.state
-            canvas = canvas_result(xp, state.canvas, state.total_illumination(), origin, losses)
+            canvas = state.found(origin, losses)
             return Solved(
                 replace(canvas, corrections=tuple(shares)),
                 scan.probe,

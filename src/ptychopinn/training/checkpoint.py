@@ -44,11 +44,7 @@ class Checkpoint:
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, atomically.
 
-    Raises
-    ------
-    InputError
-        When the file cannot be written.
-    """
+    Raises InputError when the file cannot be written."""
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -66,11 +62,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def read_checkpoint(path: Path) -> Checkpoint:
     """The inverse of :func:`write_checkpoint`.
 
-    Raises
-    ------
-    InputError
-        When there is no such file, or it is of another version or damaged.
-    """
+    Raises InputError when there is no such file, or it is of another version or damaged."""
     if kind_of(path) != "file":
         raise InputError(
             f"{_WHAT} must be a file, received '{path}', which is none; check the path."
@@ -81,7 +73,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         check_tensors(members[TENSORS])
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError(f"a {STATE} that does not say '{FORMAT}'")
-        _check_version(path, header.get("format_version"))
+        if (version := header.get("format_version")) != FORMAT_VERSION:
+            raise InputError(
+                f"{_WHAT} must have the format version {FORMAT_VERSION}, received "
+                f"{shown(version)} in '{path}', which another version of this program wrote; go on "
+                "with that one, or start a new run."
+            )
         if not isinstance(header.get("backend"), str):
             raise ValueError(f"a {STATE} that does not name its backend")
         if not isinstance(header.get("state"), dict):
@@ -96,16 +93,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValueError as error:
         damaged(path, error)
     return Checkpoint(header["backend"], header["state"], arrays)
-
-
-def _check_version(path: Path, version: Any) -> None:
-    if version == FORMAT_VERSION:
-        return
-    raise InputError(
-        f"{_WHAT} must have the format version {FORMAT_VERSION}, received {shown(version)} in "
-        f"'{path}', which another version of this program wrote; go on with that one, or start a "
-        "new run."
-    )
 
 
 def damaged(path: Path, error: Exception) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The patterns of a step, read when they are needed or somewhat earlier."""
+"""The patterns of a step, read when they are needed or somewhat earlier, and the probes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError
-from ptychopinn.networks.registry import family
+from ptychopinn.ops.base import Array, Ops, Variable
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.geometry import canvas_for, places
 from ptychopinn.physics.propagators import fourier_shift
@@ -48,12 +48,11 @@ def read_batch(scans: Sequence[PreparedScan], work: Work, config: Config) -> Bat
     """Read the patterns of a step, with the known object when the loss asks for it."""
     prepared = scans[work.scan]
     positions = np.array(prepared.scan.positions_px[work.groups])
-    return Batch(
-        amplitudes=prepared.amplitudes(work.groups),
-        positions_px=positions,
-        scan=work.scan,
-        truth=truth(config, prepared, positions) if needs_truth(config) else None,
-    )
+    truth = None
+    if needs_truth(config):
+        known = patch_truth if config.model.family == "patch" else canvas_truth
+        truth = np.ascontiguousarray(known(prepared, positions))
+    return Batch(prepared.amplitudes(work.groups), positions, work.scan, truth)
 
 
 def read_ahead(read: Callable[[W], R], works: Iterable[W], threads: int) -> Iterator[R]:
@@ -76,17 +75,61 @@ def read_ahead(read: Callable[[W], R], works: Iterable[W], threads: int) -> Iter
                 future.cancel()
 
 
+class Illumination(NamedTuple):
+    """A probe as training sees it.
+
+    parts : (P, N, N, 2) real and imaginary part relative to ``scale``, a Variable where the probe
+    is trained.  scale : root mean square of the probe, so that one learning rate suits every probe.
+    """
+
+    parts: Any
+    scale: float
+
+    def field(self, xp: Ops) -> Array:
+        """(P, N, N) complex, network units."""
+        parts = self.parts * self.scale
+        return xp.complex(parts[..., 0], parts[..., 1])
+
+
+def illumination_of(probe: NDArray[np.complex64]) -> Illumination:
+    """Of a ``probe`` (P, N, N) in network units."""
+    scale = float(np.sqrt(np.mean(np.abs(probe) ** 2)))
+    parts = np.stack([probe.real, probe.imag], axis=-1) / np.float32(scale)
+    return Illumination(parts.astype(np.float32), scale)
+
+
+class Probes:
+    """The probes of the training scans, which training may refine.
+
+    variables : ``probe.K`` of scan K; empty when they stay as they are.
+    """
+
+    def __init__(self, xp: Ops, scans: Sequence[PreparedScan], trainable: bool) -> None:
+        self.xp = xp
+        self.given = [illumination_of(scan.probe) for scan in scans]
+        self.variables: dict[str, Array] = {}
+        if trainable:
+            self.variables = {
+                f"probe.{k}": xp.variable(given.parts) for k, given in enumerate(self.given)
+            }
+
+    def __getitem__(self, scan: int) -> Illumination:
+        name, given = f"probe.{scan}", self.given[scan]
+        if name not in self.variables:
+            return given
+        return given._replace(parts=Variable(name, self.variables[name]))
+
+    def field(self, scan: int) -> NDArray[np.complex64]:
+        """(P, N, N) in network units, as it is now."""
+        name, given = f"probe.{scan}", self.given[scan]
+        if name in self.variables:
+            given = given._replace(parts=self.xp.to_numpy(self.variables[name]))
+        return np.asarray(given.field(NumpyOps()), np.complex64)
+
+
 def needs_truth(config: Config) -> bool:
     """Whether the loss compares with known objects."""
     return config.loss.realspace_mae_weight > 0
-
-
-def truth(
-    config: Config, scan: PreparedScan, positions_px: NDArray[np.float64]
-) -> NDArray[np.complex64]:
-    """The known object where the network predicts it, for positions (B, C, 2), network units."""
-    known = patch_truth if family(config.model) == "patch" else canvas_truth
-    return np.ascontiguousarray(known(scan, positions_px))
 
 
 def patch_truth(scan: PreparedScan, positions_px: NDArray[np.float64]) -> NDArray[np.complex64]:

@@ -1,4 +1,5 @@
-"""The two families of networks: from a batch of patterns to what the losses need.
+"""Measured scans for the two families of networks: from a batch of patterns to what the losses
+need.
 
 A *patch* network maps the patterns of small groups to object patches, a *canvas* network maps a
 sub-scan to one object array. What depends on the batch alone is prepared with NumPy as *inputs*, a
@@ -8,9 +9,8 @@ the operations of a framework.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import family
-from ptychopinn.ops.base import Array, Ops, Variable
+from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import PatternBatch, illumination, modelled
 from ptychopinn.physics.geometry import canvas_for, places
@@ -28,99 +27,13 @@ from ptychopinn.physics.groups import group_intensities, merge_weight, reach_of
 from ptychopinn.physics.low_frequency import LowFrequency, low_frequency
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.patches import PatchNetwork
-from ptychopinn.solvers.problem import Problem, good_pixels
-from ptychopinn.solvers.subsets import judged_subsets
+from ptychopinn.solvers.problem import Problem, good_pixels, judged_subsets
 from ptychopinn.solvers.unrolled import Pass, Unrolled
-from ptychopinn.training.data import Batch
-from ptychopinn.training.objective import Estimate, Prediction
+from ptychopinn.training.data import Batch, Illumination
+from ptychopinn.training.objective import Estimate, OwnLoss, Prediction
+from ptychopinn.training.tasks import GroupTask
 
 Index = NDArray[np.int64]
-
-
-# --- probes -------------------------------------------------------------------------------------
-
-
-class Illumination(NamedTuple):
-    """A probe as training sees it.
-
-    parts : (P, N, N, 2) real and imaginary part relative to ``scale``, a Variable where the probe
-    is trained.  scale : root mean square of the probe, so that one learning rate suits every probe.
-    """
-
-    parts: Any
-    scale: float
-
-    def field(self, xp: Ops) -> Array:
-        """(P, N, N) complex, network units."""
-        parts = self.parts * self.scale
-        return xp.complex(parts[..., 0], parts[..., 1])
-
-
-def illumination_of(probe: NDArray[np.complex64]) -> Illumination:
-    """Of a ``probe`` (P, N, N) in network units."""
-    scale = float(np.sqrt(np.mean(np.abs(probe) ** 2)))
-    parts = np.stack([probe.real, probe.imag], axis=-1) / np.float32(scale)
-    return Illumination(parts.astype(np.float32), scale)
-
-
-class Probes:
-    """The probes of the training scans, which training may refine.
-
-    Attributes
-    ----------
-    variables : ``probe.K`` of scan K; empty when they stay as they are.
-    """
-
-    def __init__(self, xp: Ops, scans: Sequence[PreparedScan], trainable: bool) -> None:
-        self.xp = xp
-        self.given = [illumination_of(scan.probe) for scan in scans]
-        self.variables: dict[str, Array] = {}
-        if trainable:
-            self.variables = {
-                f"probe.{k}": xp.variable(given.parts) for k, given in enumerate(self.given)
-            }
-
-    def __getitem__(self, scan: int) -> Illumination:
-        name, given = f"probe.{scan}", self.given[scan]
-        if name not in self.variables:
-            return given
-        return given._replace(parts=Variable(name, self.variables[name]))
-
-    def field(self, scan: int) -> NDArray[np.complex64]:
-        """(P, N, N) in network units, as it is now."""
-        name, given = f"probe.{scan}", self.given[scan]
-        if name in self.variables:
-            given = given._replace(parts=self.xp.to_numpy(self.variables[name]))
-        return np.asarray(given.field(NumpyOps()), np.complex64)
-
-
-# --- families -----------------------------------------------------------------------------------
-
-
-class Family(ABC):
-    """A kind of network with the training scans and their probes."""
-
-    def __init__(
-        self, network: BuiltNetwork, scans: Sequence[PreparedScan], probes: Probes
-    ) -> None:
-        self.network, self.scans, self.probes = network, scans, probes
-
-    @abstractmethod
-    def inputs(self, batch: Batch) -> Any:
-        """The batch with everything that belongs to it."""
-
-    @abstractmethod
-    def predict(self, xp: Ops, inputs: Any) -> Prediction:
-        """Run the network and the forward model."""
-
-
-def family_of(
-    config: Config, network: BuiltNetwork, scans: Sequence[PreparedScan], probes: Probes
-) -> Family:
-    """The family of the configured architecture."""
-    if family(config.model) == "patch":
-        return PatchFamily(network, scans, probes)
-    return CanvasFamily(network, scans, probes, config.loss.iterate_decay)
 
 
 class GroupInputs(NamedTuple):
@@ -142,24 +55,23 @@ class GroupInputs(NamedTuple):
     truth: Array | None
 
 
-class PatchFamily(Family):
+class PatchTask(GroupTask):
     """Patch networks: a group of C = gridsize^2 patterns gives C patches."""
 
-    def __init__(
-        self, network: BuiltNetwork, scans: Sequence[PreparedScan], probes: Probes
-    ) -> None:
-        super().__init__(network, scans, probes)
-        self.model = PatchNetwork(network, scans[0].scan.N)
-        self._weights: dict[int, NDArray[np.float32]] = {}
+    @cached_property
+    def model(self) -> PatchNetwork:
+        return PatchNetwork(self.network, self.scans[0].scan.N)
 
-    def weight(self, scan: int) -> NDArray[np.float32]:
+    @cached_property
+    def _given_weights(self) -> list[NDArray[np.float32]]:
+        return [self._weight(scan) for scan in range(len(self.scans))]
+
+    def _weight(self, scan: int) -> NDArray[np.float32]:
         """The merge weight (N, N) of a scan's probe; a constant for the gradient."""
-        if self.probes.variables or scan not in self._weights:
-            self._weights[scan] = merge_weight(self.probes.field(scan)).astype(np.float32)
-        return self._weights[scan]
+        return merge_weight(self.probes.field(scan)).astype(np.float32)
 
     def inputs(self, batch: Batch) -> GroupInputs:
-        scan = self.scans[batch.scan]
+        scan, refined = self.scans[batch.scan], bool(self.probes.variables)
         offsets = batch.positions_px - batch.positions_px.mean(axis=1, keepdims=True)
         return GroupInputs(
             probe=self.probes[batch.scan],
@@ -167,7 +79,7 @@ class PatchFamily(Family):
             patterns=batch.amplitudes,
             amplitudes=scan.propagator.inward(batch.amplitudes),
             offsets_px=offsets,
-            weight=self.weight(batch.scan),
+            weight=self._weight(batch.scan) if refined else self._given_weights[batch.scan],
             reach=reach_of(offsets),
             good=good_pixels(NumpyOps(), scan),
             truth=batch.truth,
@@ -239,16 +151,15 @@ class CanvasInputs(NamedTuple):
 
 def canvas_inputs(
     scan: PreparedScan,
+    batch: Batch,
     probe: Illumination,
     field: NDArray[np.complex64],
-    amplitudes: NDArray[np.float32],
-    positions_px: NDArray[np.float64],
     subsets: Sequence[Index],
     left_out: Index | None = None,
-    truth: NDArray[np.complex64] | None = None,
 ) -> CanvasInputs:
-    """Patterns (M, N, N) at positions (M, 2) on the smallest canvas, under ``probe``, which is
-    ``field`` (P, N, N) at present."""
+    """The only sub-scan of a batch, on the smallest canvas, under ``probe``, which is ``field``
+    (P, N, N) at present."""
+    (positions_px,), (amplitudes,) = batch.positions_px, batch.amplitudes
     n, inward = scan.scan.N, scan.propagator.inward
     shape, origin = canvas_for(positions_px, n)
 
@@ -269,7 +180,7 @@ def canvas_inputs(
         low=low_frequency(NumpyOps(), field, shape),
         noise=scan.photon_scale / 2,
         good=good_pixels(NumpyOps(), scan),
-        truth=truth,
+        truth=batch.truth,
     )
 
 
@@ -281,7 +192,7 @@ def canvas_problem(xp: Ops, inputs: CanvasInputs) -> Problem:
     return Problem(
         xp=xp,
         propagator=inputs.propagator,
-        subsets=[partial(_only, batch) for batch in batches],
+        subsets=[partial(list, [batch]) for batch in batches],
         shape=inputs.low.shape,
         probe=field,
         good=inputs.good,
@@ -290,38 +201,17 @@ def canvas_problem(xp: Ops, inputs: CanvasInputs) -> Problem:
     )
 
 
-def _only(batch: PatternBatch) -> list[PatternBatch]:
-    return [batch]
-
-
-class CanvasFamily(Family):
+class CanvasTask(GroupTask):
     """Canvas networks: each sub-scan of C patterns gives one object array."""
 
-    def __init__(
-        self,
-        network: BuiltNetwork,
-        scans: Sequence[PreparedScan],
-        probes: Probes,
-        iterate_decay: float,
-    ) -> None:
-        super().__init__(network, scans, probes)
-        self.unrolled, self.iterate_decay = Unrolled(network), iterate_decay
+    @cached_property
+    def unrolled(self) -> Unrolled:
+        return Unrolled(self.network)
 
     def inputs(self, batch: Batch) -> CanvasInputs:
-        if batch.amplitudes.shape[0] != 1:
-            raise ValueError("a canvas network takes one sub-scan at a time")
-        positions, field = batch.positions_px[0], self.probes.field(batch.scan)
-        subsets, left_out = judged_subsets(positions, field, self.unrolled.updates)
-        return canvas_inputs(
-            self.scans[batch.scan],
-            self.probes[batch.scan],
-            field,
-            batch.amplitudes[0],
-            positions,
-            subsets,
-            left_out,
-            batch.truth,
-        )
+        scan, field = batch.scan, self.probes.field(batch.scan)
+        subsets, left_out = judged_subsets(batch.positions_px[0], field, self.unrolled.updates)
+        return canvas_inputs(self.scans[scan], batch, self.probes[scan], field, subsets, left_out)
 
     def predict(self, xp: Ops, inputs: CanvasInputs) -> Prediction:
         assert inputs.left_out is not None  # every batch of a training has such patterns
@@ -351,7 +241,18 @@ class CanvasFamily(Family):
         first = k * self.unrolled.updates
         latest = {(first + u) % len(measured): i for u, i in enumerate(found.modelled)}
         return Estimate(
-            self.iterate_decay ** (passes - k),
+            self.config.loss.iterate_decay ** (passes - k),
             xp.concat(list(latest.values())),
             xp.concat([measured[subset] for subset in latest]),
         )
+
+
+def group_task(
+    config: Config,
+    network: BuiltNetwork,
+    scans: Sequence[PreparedScan],
+    own_loss: OwnLoss | None = None,
+) -> GroupTask:
+    """The task of measured scans for the family of the configured architecture."""
+    kind = PatchTask if config.model.family == "patch" else CanvasTask
+    return kind(config, network, scans, own_loss)

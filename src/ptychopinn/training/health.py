@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptychopinn.errors import TrainingError
-from ptychopinn.training.history import History, metrics_at_best
 
 log = logging.getLogger(__name__)
+
+# Metric -> (epoch, value) pairs, epochs counted from 1.
+History = dict[str, list[tuple[int, float]]]
 
 # An object whose relative standard deviation is below this is flat.
 FLAT = 1e-3
@@ -20,6 +22,19 @@ EXPLAINED = 0.01
 DIVERGED = -0.5
 # A loss that fell by less than this share has not improved.
 IMPROVEMENT = 1e-3
+
+
+def metrics_at_best(history: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, float]:
+    """The metrics of the epoch with the lowest ``val_loss``, and its number as ``epoch``.
+
+    Empty when no epoch was finished.
+    """
+    losses = history.get("val_loss")
+    if not losses:
+        return {}
+    best = min(losses, key=lambda point: point[1])[0]
+    found = {name: dict(points) for name, points in history.items()}
+    return {"epoch": best, **{name: at[best] for name, at in found.items() if best in at}}
 
 
 def explains(metrics: Mapping[str, float]) -> bool:
@@ -50,11 +65,8 @@ class HealthCheck:
     def judge(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Look at the metrics of an epoch (counted from 1).
 
-        Raises
-        ------
-        TrainingError
-            When one of them is not finite, or the run was bad for ``patience`` epochs.
-        """
+        Raises TrainingError when one of them is not finite, or the run was bad for ``patience``
+        epochs."""
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise TrainingError(
@@ -98,11 +110,7 @@ def check_loss(loss: float, epoch: int, step: int) -> None:
 def judge_result(history: History, fatal: bool) -> None:
     """Warn when even the best epoch is that of a network that has not learned anything yet.
 
-    Raises
-    ------
-    TrainingError
-        When it has diverged, if that is ``fatal``.
-    """
+    Raises TrainingError when it has diverged, if that is ``fatal``."""
     metrics = metrics_at_best(history)
     if explains(metrics):
         return

@@ -63,11 +63,7 @@ class Loop:
     def run(self) -> None:
         """Train until the epochs are over, early stopping, or a signal.
 
-        Raises
-        ------
-        TrainingError
-            When training diverges or collapses.
-        """
+        Raises TrainingError when training diverges or collapses."""
         finished = False
         try:
             while not (self.task.over(self.epoch, self.seen) or self.monitor.over):
@@ -149,11 +145,7 @@ class Loop:
     def resume(self, path: Path, earlier: Checkpoint) -> None:
         """Go on from the checkpoint that was read from ``path``.
 
-        Raises
-        ------
-        InputError
-            When it is damaged.
-        """
+        Raises InputError when it is damaged."""
         state = earlier.state
         try:
             self.epoch, self.steps, self.seen = (int(state[k]) for k in ("epoch", "steps", "seen"))
@@ -166,11 +158,7 @@ class Loop:
     def take_best(self) -> None:
         """Go back to the variables of the best epoch so far.
 
-        Raises
-        ------
-        InputError
-            When their file is missing or damaged.
-        """
+        Raises InputError when their file is missing or damaged."""
         assert self.folder is not None  # a run that keeps the best epoch has a folder
         path = self.folder / BEST
         try:

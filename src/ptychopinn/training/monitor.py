@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 from ptychopinn.config import Config
 from ptychopinn.contracts import Progress
-from ptychopinn.training.health import HealthCheck
-from ptychopinn.training.history import History, write_table
+from ptychopinn.io.atomic import atomic_path
+from ptychopinn.training.health import HealthCheck, History
 from ptychopinn.training.schedule import Schedule
 
 
@@ -38,8 +39,6 @@ class Monitor:
 
     ``judged`` is the metric that schedule and early stopping look at.
 
-    Attributes
-    ----------
     history : metrics of all epochs, those before a resumption too.
     schedule : of the learning rate.
     improved : whether the last epoch has the lowest judged loss so far.
@@ -80,11 +79,7 @@ class Monitor:
     def epoch_done(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record and judge the metrics of epoch ``epoch`` (from 0).
 
-        Raises
-        ------
-        TrainingError
-            When the run has collapsed or diverged.
-        """
+        Raises TrainingError when the run has collapsed or diverged."""
         for name, value in metrics.items():
             self.history.setdefault(name, []).append((epoch + 1, value))
         self.progress.epoch_done(epoch, metrics)
@@ -113,3 +108,15 @@ class Monitor:
         self.health.load_state_dict(state["health"])
         self.stopping.best = state["stopping"]["best"]
         self.stopping.waited = state["stopping"]["waited"]
+
+
+def write_table(history: History, path: Path) -> None:
+    """Write the history as ``metrics.csv``, one line per epoch, those before a resumption too."""
+    rows: dict[int, dict[str, float]] = {}
+    for name, points in history.items():
+        for epoch, value in points:
+            rows.setdefault(epoch, {})[name] = value
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, ["epoch", *sorted(history)], lineterminator="\n")
+        table.writeheader()
+        table.writerows({"epoch": epoch, **row} for epoch, row in sorted(rows.items()))

@@ -23,8 +23,7 @@ from ptychopinn.data.sampling import (
 )
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.networks.registry import family
-from ptychopinn.solvers.subsets import LEFT_OUT
+from ptychopinn.solvers.problem import LEFT_OUT
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +54,11 @@ class Work:
 class GroupPlan:
     """Splits each scan into training and held-out patterns and draws groups within each part.
 
-    Raises
-    ------
-    InputError
-        When a scan is too small for the groups that were asked for.
-    """
+    Raises InputError when a scan is too small for the groups that were asked for."""
 
     def __init__(self, scans: Sequence[Scan], config: Config) -> None:
         self.config = config
-        self.canvas = family(config.model) == "canvas"
+        self.canvas = config.model.family == "canvas"
         self.positions = [scan.positions_px for scan in scans]
         self.n = max(scan.N for scan in scans)
         self.training: list[Indices] = []
@@ -109,19 +104,14 @@ class GroupPlan:
         """Whether any position is held out."""
         return any(len(part) for part in self.held_out)
 
-    def group_size(self, part: Indices) -> int:
-        """C of the groups drawn from this part of a scan."""
-        if self.canvas:
-            return min(subscan_size(self.config, self.n), len(part))
-        return self.config.model.patterns_per_group
-
     def _groups(
         self, number: int, part: Indices, anchors: Indices, rng: np.random.Generator
     ) -> Indices:
-        size = self.group_size(part)
         if self.canvas:
+            size = min(subscan_size(self.config, self.n), len(part))
             neighbours = size - 1
         else:
+            size = self.config.model.patterns_per_group
             wanted = self.config.data.neighbor_count
             neighbours = min(size - 1 if wanted is None else wanted, len(part) - 1)
         positions = self.positions[number][part]

@@ -15,8 +15,7 @@ of the parameters, which is better than any single step.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,35 +29,21 @@ from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.errors import InputError, shown
 from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import family
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.simulation.variety import draw_scan
-from ptychopinn.solvers.subsets import ordered_subsets_of
+from ptychopinn.solvers.problem import ordered_subsets_of
 from ptychopinn.solvers.unrolled import Unrolled
-from ptychopinn.training.data import canvas_truth
+from ptychopinn.training.data import Batch, canvas_truth, illumination_of
 from ptychopinn.training.families import (
     CanvasInputs,
     canvas_inputs,
     canvas_problem,
-    illumination_of,
 )
-from ptychopinn.training.run import (
-    Start,
-    as_before,
-    built_network,
-    check_config,
-    check_finite,
-    loop_of,
-    parent_of,
-    record_of,
-    to_resume,
-)
+from ptychopinn.training.run import Outcome, Start, begun, check_finite
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.tasks import Task, network_variables
-
-log = logging.getLogger(__name__)
 
 FLOOR = 1e-8
 # Scans of one "epoch", after which the loss is reported and a checkpoint written.
@@ -68,21 +53,11 @@ BRIGHT = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class PretrainingOutcome:
-    """What pretraining hands back.
+class PretrainingOutcome(Outcome):
+    """The weights are averages over the steps; an epoch is a hundred scans.  scans : how many were
+    really seen."""
 
-    weights : averaged parameters by the names of the network description, float32.
-    history : metric -> (epoch, value) pairs; an epoch is a hundred scans.
-    scans : how many scans were really seen.
-    stopped_by : number of the signal that ended the run early, or None.
-    parent : of the model that the run started from, also when it was resumed; None for a new one.
-    """
-
-    weights: Mapping[str, NDArray[np.float32]]
-    history: Mapping[str, Sequence[tuple[int, float]]]
     scans: int
-    stopped_by: int | None
-    parent: Mapping[str, Any] | None
 
 
 def drawn_scan(seed: int, number: int) -> PreparedScan:
@@ -105,8 +80,6 @@ def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array
 class DrawnTask(Task):
     """Simulated scans of every kind with their known objects.
 
-    Parameters
-    ----------
     scans : how many.
     physics_weight : of the misfit of the patterns in the loss.
     average : share of the earlier average of the parameters that each step keeps.
@@ -143,17 +116,15 @@ class DrawnTask(Task):
         return batch.scan.M
 
     def inputs(self, batch: PreparedScan) -> tuple[CanvasInputs, NDArray[np.float32]]:
-        scan = batch.scan
-        positions = scan.positions_px
-        inputs = canvas_inputs(
-            batch,
-            illumination_of(batch.probe),
-            batch.probe,
-            batch.amplitudes(np.arange(scan.M)),
-            positions,
-            ordered_subsets_of(positions, batch.probe, self.unrolled.updates),
+        scan, positions = batch.scan, batch.scan.positions_px
+        every = Batch(
+            amplitudes=batch.amplitudes(np.arange(scan.M)[None]),
+            positions_px=positions[None],
+            scan=0,
             truth=canvas_truth(batch, positions[None]),
         )
+        subsets = ordered_subsets_of(positions, batch.probe, self.unrolled.updates)
+        inputs = canvas_inputs(batch, every, illumination_of(batch.probe), batch.probe, subsets)
         return inputs, inside_box(positions, scan.N)
 
     def loss(self, xp: Ops, inputs: tuple[CanvasInputs, Array]) -> tuple[Array, None]:
@@ -223,56 +194,42 @@ def pretrain(
     and logs go to ``directory``, if one is given. Ctrl-C and SIGTERM, or ``stop``, end it early
     with what is there.
 
-    Raises
-    ------
-    InputError
-        When the architecture is no canvas network, or there is nothing to resume.
-    TrainingError
-        When the loss is not finite, or the memory does not suffice.
-    """
-    if family(config.model) != "canvas":
+    Raises InputError when the architecture is no canvas network, or there is nothing to resume;
+    TrainingError when the loss is not finite, or the memory does not suffice."""
+    if config.model.family != "canvas":
         raise InputError(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use the architecture unrolled."
         )
     options = {"physics_weight": physics_weight, "average": average}
-    earlier, record = None, None
-    if resume:
-        if directory is None:
-            raise InputError(
-                "resume needs the folder of the run to go on with, received none; name it."
-            )
-        path, earlier = to_resume(directory, xp.name)
-        record = record_of(path, earlier)
-        check_config(record, config)
+
+    def check(record: Mapping[str, Any]) -> None:
         if record.get("pretraining") != options:
             raise InputError(
                 f"resume continues a pretraining with its own options, received {options} where "
                 f"it has {shown(record.get('pretraining'))}; give the same, or start a new run."
             )
-        xp = as_before(xp, record)
-    parent = parent_of(record, start)
-    record = {
-        "config": config.model_dump(mode="json"),
-        "pretraining": options,
-        "threads": xp.threads,
-        "parent": parent,
-    }
+
     stop = StopFlag() if stop is None else stop
-    network = built_network(xp, config, start)
-    task = DrawnTask(config, network, scans, physics_weight, average)
-    loop = loop_of(
-        task, network, config, directory, record, resume=resume, progress=progress, stop=stop
+    loop, task = begun(
+        xp,
+        config,
+        lambda network: DrawnTask(config, network, scans, physics_weight, average),
+        {"pretraining": options},
+        check,
+        directory,
+        resume=resume,
+        start=start,
+        progress=progress,
+        stop=stop,
     )
-    if earlier is not None:
-        loop.resume(path, earlier)
-        if scans < loop.seen:
-            raise InputError(
-                f"the number of scans counts from the start of a run, received {scans} for one "
-                f"that has seen {loop.seen}; give at least {loop.seen}."
-            )
+    if scans < loop.seen:
+        raise InputError(
+            f"the number of scans counts from the start of a run, received {scans} for one "
+            f"that has seen {loop.seen}; give at least {loop.seen}."
+        )
     with stop.installed(), loop.engine.running():
         loop.run()
     check_finite(task.average)
-    history = {name: list(points) for name, points in loop.monitor.history.items()}
-    return PretrainingOutcome(task.average, history, loop.seen, stop.signal, parent)
+    history, parent = loop.monitor.history, loop.record["parent"]
+    return PretrainingOutcome(task.average, history, stop.signal, parent, loop.seen)

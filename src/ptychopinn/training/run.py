@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,22 @@ from ptychopinn.data.fingerprint import difference
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.errors import InputError, TrainingError, shown
 from ptychopinn.machine.interruption import StopFlag
-from ptychopinn.networks.build import BuiltNetwork
-from ptychopinn.networks.registry import describe
-from ptychopinn.networks.weights import Weights, initial_weights
+from ptychopinn.networks.build import BuiltNetwork, Weights, initial_weights
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BACKENDS, BackendName
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint
 from ptychopinn.training.data import known_object, needs_truth
+from ptychopinn.training.families import group_task
 from ptychopinn.training.health import judge_result
-from ptychopinn.training.history import History
 from ptychopinn.training.loggers import Log, log_of
 from ptychopinn.training.loop import CHECKPOINTS, LAST, RECORD, Loop
 from ptychopinn.training.monitor import Monitor
 from ptychopinn.training.objective import OwnLoss
-from ptychopinn.training.tasks import GroupTask, Task
+from ptychopinn.training.tasks import Task
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Task)
 
 METRICS = "metrics.csv"
 # The options that may change on resuming.
@@ -52,28 +53,35 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingOutcome:
-    """What training hands back.
+class Outcome:
+    """What a training hands back.
 
     weights : parameters by the names of the network description, float32.
-    probe : (P, N, N) complex64 of the first scan, sqrt(counts).
-    history : metric -> (epoch, value) pairs, epochs counted from 1; ``val_loss`` chose the weights.
+    history : metric -> (epoch, value) pairs, epochs counted from 1.
     stopped_by : number of the signal that ended the run early, or None.
     parent : of the model that the run started from, also when it was resumed; None for a new one.
     """
 
     weights: Mapping[str, NDArray[np.float32]]
-    probe: NDArray[np.complex64]
     history: Mapping[str, Sequence[tuple[int, float]]]
     stopped_by: int | None
-    parent: Mapping[str, Any] | None = None
+    parent: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingOutcome(Outcome):
+    """``val_loss`` chose the weights.  probe : (P, N, N) complex64 of the first scan,
+    sqrt(counts)."""
+
+    probe: NDArray[np.complex64]
 
 
 # --- what identifies a run ----------------------------------------------------------------------
 
 
-def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
-    """What a run that is resumed must have in common with the one it continues."""
+def run_record(scans: Sequence[PreparedScan], own_loss: OwnLoss | None) -> dict[str, Any]:
+    """What a run that is resumed must have in common with the one it continues, beside its
+    options."""
     identities = []
     for prepared in scans:
         scan = prepared.scan
@@ -81,11 +89,8 @@ def run_record(config: Config, scans: Sequence[PreparedScan]) -> dict[str, Any]:
         for array in (scan.positions_px, scan.probe, scan.good_pixels):
             digest.update(np.ascontiguousarray(array).tobytes())
         identities.append(digest.hexdigest())
-    return {
-        "config": config.model_dump(mode="json"),
-        "scans": identities,
-        "fingerprints": [prepared.fingerprint for prepared in scans],
-    }
+    own = {} if own_loss is None else own_loss.record
+    return {"scans": identities, "fingerprints": [p.fingerprint for p in scans], **own}
 
 
 def backend_of_run(folder: Path) -> BackendName | None:
@@ -101,14 +106,11 @@ def _backend_of(path: Path, checkpoint: Checkpoint) -> BackendName:
     damaged(path, ValueError(f"the unknown backend '{checkpoint.backend}'"))
 
 
-def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
-    """The checkpoint to go on from in the folder of a run, and where it lies.
+def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint, dict[str, Any]]:
+    """The checkpoint to go on from in the folder of a run, where it lies, and the record of the
+    run.
 
-    Raises
-    ------
-    InputError
-        When there is none, or another backend wrote it.
-    """
+    Raises InputError when there is none, it is damaged, or another backend wrote it."""
     path = folder / CHECKPOINTS / LAST
     if not path.exists():
         raise InputError(
@@ -123,17 +125,12 @@ def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint]:
             f"{earlier}: only that one can read the state of its optimiser; use the backend "
             f"{earlier}, or start a new run in another folder."
         )
-    return path, checkpoint
-
-
-def record_of(path: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """The record of the run that wrote a checkpoint; InputError when it is damaged."""
     record = checkpoint.state.get(RECORD)
     config = record.get("config") if isinstance(record, dict) else None
     if not isinstance(config, dict) or not all(isinstance(v, dict) for v in config.values()):
         damaged(path, ValueError("no record of its run"))
     assert isinstance(record, dict)
-    return record
+    return path, checkpoint, record
 
 
 def check_config(record: Mapping[str, Any], config: Config) -> None:
@@ -148,21 +145,16 @@ def check_config(record: Mapping[str, Any], config: Config) -> None:
                 )
 
 
-def check_resumed(
-    record: Mapping[str, Any],
-    config: Config,
-    scans: Sequence[PreparedScan],
-    own_loss: OwnLoss | None = None,
+def check_same(
+    scans: Sequence[PreparedScan], now: Mapping[str, Any], record: Mapping[str, Any]
 ) -> None:
-    """Raise InputError unless these can continue the run with this record."""
-    check_config(record, config)
-    own = own_loss.record["own_loss"] if own_loss else None
-    if record.get("own_loss") != own:
+    """Raise InputError unless the run with this record has had what :func:`run_record` says
+    ``now``."""
+    if record.get("own_loss") != now.get("own_loss"):
         raise InputError(
-            f"resume continues a run with its own loss, received {shown(own)} where it has "
-            f"{shown(record.get('own_loss'))}; give the same function."
+            f"resume continues a run with its own loss, received {shown(now.get('own_loss'))} "
+            f"where it has {shown(record.get('own_loss'))}; give the same function."
         )
-    now = run_record(config, scans)
     for prepared, one, other in zip(
         scans, record.get("fingerprints", ()), now["fingerprints"], strict=False
     ):
@@ -182,11 +174,7 @@ def check_resumed(
 def parent_of(record: Mapping[str, Any] | None, start: Start | None) -> Mapping[str, Any] | None:
     """Of the model that a run started from, which one that is resumed remembers.
 
-    Raises
-    ------
-    InputError
-        When it is resumed from another model.
-    """
+    Raises InputError when it is resumed from another model."""
     given = None if start is None else dict(start.parent)
     if record is None:
         return given
@@ -224,34 +212,59 @@ def as_before(xp: Ops, record: Mapping[str, Any]) -> Ops:
 
 def built_network(xp: Ops, config: Config, start: Start | None = None) -> BuiltNetwork:
     """The network of the configuration with the weights of ``start``, or with new ones."""
-    description = describe(config.model)
+    description = config.model.describe()
     if start is None:
         return BuiltNetwork(xp, description, initial_weights(description, config.training.seed))
     return BuiltNetwork(xp, description, start.weights)
 
 
-def loop_of(
-    task: Task,
-    network: BuiltNetwork,
+def begun(
+    xp: Ops,
     config: Config,
+    task_of: Callable[[BuiltNetwork], T],
+    own: Mapping[str, Any],
+    check: Callable[[Mapping[str, Any]], None],
     directory: Path | None,
-    record: Mapping[str, Any],
     *,
     resume: bool,
+    start: Start | None,
     progress: Progress,
     stop: StopFlag,
-) -> Loop:
-    """The loop of a task; checkpoints, tables and logs go to ``directory``, if there is one."""
-    engine = network.xp.engine(task.variables)
+) -> tuple[Loop, T]:
+    """The loop of a run and its task; checkpoints, tables and logs go to ``directory``, if there is
+    one.
+
+    ``own`` is what the record of this run says beside its options; ``check`` looks at the record of
+    the one that is resumed.
+
+    Raises InputError when there is nothing to resume, or another run than this one."""
+    record, earlier = None, None
+    if resume:
+        if directory is None:
+            raise InputError(
+                "resume needs the folder of the run to go on with, received none; name it."
+            )
+        path, earlier, record = to_resume(directory, xp.name)
+        check_config(record, config)
+        check(record)
+        xp = as_before(xp, record)
+    options = config.model_dump(mode="json")
+    parent = parent_of(record, start)
+    record = {"config": options, **own, "threads": xp.threads, "parent": parent}
+    network = built_network(xp, config, start)
+    task = task_of(network)
+    engine = xp.engine(task.variables)
     network.inside = engine.inside
-    execution = network.xp.execution
-    kind, table, epoch_log = execution.logger, None, Log()
+    kind, table, epoch_log = xp.execution.logger, None, Log()
     if directory is not None:
         table = directory / METRICS if kind == "csv" else None
-        epoch_log = log_of(kind, directory, config.model_dump(mode="json"), resume)
+        epoch_log = log_of(kind, directory, options, resume)
     monitor = Monitor(config, task.schedule(), progress, table, task.judged)
-    clip, threads = config.training.gradient_clip_val, execution.num_workers
-    return Loop(task, engine, monitor, stop, clip, directory, record, epoch_log, threads)
+    clip, readers = config.training.gradient_clip_val, xp.execution.num_workers
+    loop = Loop(task, engine, monitor, stop, clip, directory, record, epoch_log, readers)
+    if earlier is not None:
+        loop.resume(path, earlier)
+    return loop, task
 
 
 def train(
@@ -272,39 +285,31 @@ def train(
     model to begin with, a new one when not given; ``own_loss`` is one of the user; ``stop`` ends
     the run after the step in which it is set.
 
-    Raises
-    ------
-    InputError
-        When the configuration does not fit the scans or the machine, or there is nothing to resume.
-    TrainingError
-        When training collapses, diverges, meets a NaN or runs out of memory.
-    """
+    Raises InputError when the configuration does not fit the scans or the machine, or there is
+    nothing to resume; TrainingError when training collapses, diverges, meets a NaN or runs out of
+    memory."""
     if needs_truth(config):
         for scan in scans:
             known_object(scan)
-    earlier, record = None, None
-    if resume:
-        path, earlier = to_resume(directory, xp.name)
-        record = record_of(path, earlier)
-        check_resumed(record, config, scans, own_loss)
-        xp = as_before(xp, record)
-    parent = parent_of(record, start)
     stop = StopFlag() if stop is None else stop
-    network = built_network(xp, config, start)
-    task = GroupTask(config, network, scans, own_loss)
-    record = {**run_record(config, scans), "threads": xp.threads, "parent": parent}
-    if own_loss is not None:
-        record |= own_loss.record
-    loop = loop_of(
-        task, network, config, directory, record, resume=resume, progress=progress, stop=stop
+    own = run_record(scans, own_loss)
+    loop, task = begun(
+        xp,
+        config,
+        lambda network: group_task(config, network, scans, own_loss),
+        own,
+        partial(check_same, scans, own),
+        directory,
+        resume=resume,
+        start=start,
+        progress=progress,
+        stop=stop,
     )
-    if earlier is not None:
-        loop.resume(path, earlier)
-        if config.training.epochs < loop.epoch:
-            raise InputError(
-                f"epochs counts from the start of a run, received {config.training.epochs} for one "
-                f"that has finished {loop.epoch}; give at least {loop.epoch}."
-            )
+    if config.training.epochs < loop.epoch:
+        raise InputError(
+            f"epochs counts from the start of a run, received {config.training.epochs} for one "
+            f"that has finished {loop.epoch}; give at least {loop.epoch}."
+        )
     history = loop.monitor.history
     with stop.installed(), loop.engine.running():
         loop.run()
@@ -315,37 +320,13 @@ def train(
             judge_result(history, fatal=stop.signal is None and patterns_matter)
         elif stop.signal is not None:
             log.warning("no epoch was finished: the model is what the steps so far have made of it")
-        probe = task.probes.field(0) if task.probes.variables else None
-        weights = network.export_weights()
-    return outcome(weights, probe, scans[0], history, stop.signal, parent)
-
-
-def outcome(
-    weights: Mapping[str, NDArray[np.float32]],
-    probe: NDArray[np.complex64] | None,
-    first: PreparedScan,
-    history: History,
-    stopped_by: int | None,
-    parent: Mapping[str, Any] | None = None,
-) -> TrainingOutcome:
-    """What training hands back; ``probe`` is the refined one of the first scan, network units.
-
-    Raises
-    ------
-    TrainingError
-        When weights or probe are not finite.
-    """
-    kept = first.scan.probe
-    if probe is not None:
-        kept = (probe / np.float32(first.input_scale * first.object_scale)).astype(np.complex64)
-    check_finite(weights, kept)
-    return TrainingOutcome(
-        weights=weights,
-        probe=kept,
-        history={name: list(points) for name, points in history.items()},
-        stopped_by=stopped_by,
-        parent=parent,
-    )
+        first, probe = scans[0], scans[0].scan.probe
+        if task.probes.variables:
+            scale = np.float32(first.input_scale * first.object_scale)
+            probe = (task.probes.field(0) / scale).astype(np.complex64)
+        weights = task.network.export_weights()
+    check_finite(weights, probe)
+    return TrainingOutcome(weights, history, stop.signal, loop.record["parent"], probe)
 
 
 def check_finite(weights: Weights, *more: NDArray[Any]) -> None:

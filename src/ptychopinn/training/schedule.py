@@ -18,8 +18,6 @@ LOWEST = 0.01
 class Schedule:
     """Constant, plateau or cosine, after a linear warm-up.
 
-    Parameters
-    ----------
     config : see TrainingConfig.
     steps : optimiser steps of the whole run, the length of the cosine.
     relative : whether the plateau compares shares of the loss.

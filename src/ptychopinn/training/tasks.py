@@ -1,5 +1,6 @@
-"""What is trained on: measured scans (:class:`GroupTask`); simulated ones are in
-:mod:`ptychopinn.training.pretraining`. The loop (:mod:`ptychopinn.training.loop`) asks no more."""
+"""What is trained on, and all that the loop (:mod:`ptychopinn.training.loop`) asks of it. Measured
+scans are in :mod:`ptychopinn.training.families`, simulated ones in
+:mod:`ptychopinn.training.pretraining`."""
 
 from __future__ import annotations
 
@@ -17,8 +18,7 @@ from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import mapped
 from ptychopinn.physics.forward import vacuum_pattern
-from ptychopinn.training.data import Batch, read_batch
-from ptychopinn.training.families import Probes, family_of
+from ptychopinn.training.data import Batch, Probes, read_batch
 from ptychopinn.training.objective import OwnLoss, Prediction, objective
 from ptychopinn.training.plan import GroupPlan, Work
 from ptychopinn.training.schedule import Schedule
@@ -117,7 +117,6 @@ class GroupTask(Task):
         self.own_loss = own_loss
         self.plan = GroupPlan([prepared.scan for prepared in scans], config)
         self.probes = Probes(network.xp, scans, training.probe_trainable)
-        self.family = family_of(config, network, scans, self.probes)
         self.variables = network_variables(network) | self.probes.variables
         self.rates = {"network": training.learning_rate, "probe": training.probe_learning_rate}
         # A canvas network sees one sub-scan at a time.
@@ -140,11 +139,12 @@ class GroupTask(Task):
     def patterns(self, batch: Batch) -> int:
         return batch.patterns
 
-    def inputs(self, batch: Batch) -> Any:
-        return self.family.inputs(batch)
+    @abstractmethod
+    def predict(self, xp: Ops, inputs: Any) -> Prediction:
+        """Run the network and the forward model."""
 
     def loss(self, xp: Ops, inputs: Any) -> tuple[Array, Prediction]:
-        prediction = self.family.predict(xp, inputs)
+        prediction = self.predict(xp, inputs)
         # Only the last estimate is watched.
         seen = prediction._replace(estimates=prediction.estimates[-1:], truth=None)
         return objective(xp, prediction, self.config.loss, self.own_loss), seen

@@ -56,8 +56,6 @@ class _Sums:
 class FitWatch:
     """Accumulates predictions; :meth:`metrics` reports on them and starts anew.
 
-    Parameters
-    ----------
     photon_scales : per scan, the amplitude of one photon in network units.
     """
 

@@ -22,8 +22,7 @@ from ptychopinn.io.models import (
     load_bundle,
     save_bundle,
 )
-from ptychopinn.networks.registry import describe
-from ptychopinn.networks.weights import Weights
+from ptychopinn.networks.build import Weights
 
 # Name of the model that comes with the package.
 PRETRAINED = "pretrained"
@@ -88,7 +87,7 @@ class Model:
                 "or upgrade ptychopinn."
             )
         config = validated(Config, self.manifest.config)
-        shapes = describe(config.model).parameter_shapes()
+        shapes = config.model.describe().parameter_shapes()
         expected = {name: (shape, np.float32) for name, shape in shapes.items()}
         check_weights(self.weights, expected)
         object.__setattr__(self, "config", config)

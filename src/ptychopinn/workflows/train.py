@@ -16,13 +16,12 @@ from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.models import Bundle, Manifest
-from ptychopinn.networks.registry import describe
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
 from ptychopinn.training import pretraining, run
-from ptychopinn.training.history import metrics_at_best
+from ptychopinn.training.health import metrics_at_best
 from ptychopinn.training.objective import OwnLoss, Prediction
 from ptychopinn.workflows.checking import in_right_geometry, leaves_much, mended
 from ptychopinn.workflows.listening import Listening, stages_of
@@ -229,7 +228,7 @@ def _lineage(parent: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _start_of(model: Model, config: Config) -> run.Start:
     """A model to train further as a network with these options."""
-    if describe(model.config.model) != describe(config.model):
+    if model.config.model.describe() != config.model.describe():
         raise InputError(
             "a model is trained further with its own network, received other options of it; leave "
             "those out, or leave out the option start."
