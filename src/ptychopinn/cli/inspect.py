@@ -10,27 +10,24 @@ import click
 
 from ptychopinn.cli.kinds import held
 from ptychopinn.cli.printing import print_json
-from ptychopinn.cli.scans import Units, open_scan, scan_options
+from ptychopinn.cli.scans import FLAGS, NOT_SAID, Reading, open_scan, scan_options
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @scan_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
-def command(
-    file: Path, probe: str | None, units: Units | None, photons: float | None, as_json: bool
-) -> None:
+def command(file: Path, reading: Reading, as_json: bool) -> None:
     """Show what FILE contains: a scan, a model bundle (wts.h5.zip) or a result (HDF5).
 
     FILE may be the folder that a command wrote.
     """
     kind, file = held(file)
-    if kind != "scan" and (probe, units, photons) != (None, None, None):
+    if kind != "scan" and reading != NOT_SAID:
         from ptychopinn.errors import InputError
 
         raise InputError(
-            f"--probe, --units and --photons are meant for scans, received the {kind} '{file}'; "
-            "leave them out."
+            f"{', '.join(FLAGS)} are meant for scans, received the {kind} '{file}'; leave them out."
         )
     if kind == "bundle":
         content = _bundle(file)
@@ -39,7 +36,7 @@ def command(
     else:
         from ptychopinn.io.summary import summarise
 
-        content = summarise(open_scan(file, probe, units, photons))
+        content = summarise(open_scan(file, reading))
     if as_json:
         print_json(content)
     else:

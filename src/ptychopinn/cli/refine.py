@@ -18,7 +18,7 @@ from ptychopinn.cli.options import (
     quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import scan_options
+from ptychopinn.cli.scans import Reading, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def command(
     quiet: bool,
     uncertainty: bool,
     backend: BackendName | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
     **flags: Any,
 ) -> int:
     """Refine SOURCE, the folder of a result, or, when SOURCE is a scan, start from an empty object.
@@ -101,7 +99,7 @@ def command(
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan
-    return made_result(make, used, (probe, units, photons), output, record, begun, quiet)
+    return made_result(make, used, reading, output, record, begun, quiet)
 
 
 def scan_of(folder: Path, result: Reconstruction) -> Path:
