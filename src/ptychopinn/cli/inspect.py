@@ -111,6 +111,8 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from ptychopinn.data.findings import recorded_findings
+
     counts, positions, probe = scan["counts_per_pattern"], scan["positions_px"], scan["probe"]
     (y0, x0), (y1, x1) = positions["min_yx"], positions["max_yx"]
     fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
@@ -152,7 +154,10 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, unit in (("pixel_size_m", "m"), ("energy_eV", "eV"), ("distance_m", "m")):
         value = scan[key]
         rows.append((key.rsplit("_", 1)[0].replace("_", " "), _plain(value, unit)))
-    return rows + [(f"provenance {k}", v) for k, v in _flat(scan["provenance"])]
+    found = recorded_findings(scan["provenance"])
+    rows += [(finding.name, f"{finding.level}: {finding.message}") for finding in found]
+    flat = _flat(scan["provenance"], skip=("findings",))
+    return rows + [(f"provenance {k}", v) for k, v in flat]
 
 
 def _plain(value: float | None, unit: str) -> str:

@@ -29,7 +29,13 @@ from ptychopinn.io.pairing import parse_frames
 from ptychopinn.io.probes import read_probe
 from ptychopinn.io.record import Product, lost, pixel_known
 from ptychopinn.io.record_checks import usable
-from ptychopinn.io.record_scan import SCAN_KEEPS, consecutive, record_of_fields, scan_fields
+from ptychopinn.io.record_scan import (
+    SCAN_KEEPS,
+    consecutive,
+    record_of_fields,
+    scan_fields,
+    with_object,
+)
 from ptychopinn.io.scans import checked_scan, read_fields, report_findings
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
@@ -181,6 +187,8 @@ def convert(
         save_scan(scan, end, force=force)
     else:
         report_findings(record.findings, start.name)
+        if to_format in ("ptychodus", "ptychodus-training", "product"):
+            record = replace(record, product=with_object(record))
         writer = _WRITERS[to_format]
         losses += lost(record, npz.kept(record) if writer is npz else writer.KEEPS)
         if to_format not in ("ptychodus", "product"):

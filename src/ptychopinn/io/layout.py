@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.scan import N_MAX, N_MIN, check_field
 from ptychopinn.errors import InputError
+from ptychopinn.io.prepare_line import flag, prepare_line
 
 
 def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray[Any]:
@@ -121,18 +121,19 @@ def check_frame(shape: tuple[int, ...], where: str, path: Path | None) -> None:
     if height == width and height % 2 == 0 and N_MIN <= height <= N_MAX:
         return
     smallest, largest = min(height, width), max(height, width)
-    ways = []
+    ways: dict[str, int] = {}
     if smallest > N_MAX:
-        ways.append(f"--bin {-(-largest // N_MAX)}")
+        ways["bin"] = -(-largest // N_MAX)
     if smallest >= N_MIN:
-        ways.append(f"--crop {min(smallest - smallest % 2, N_MAX)}")
+        ways["crop"] = min(smallest - smallest % 2, N_MAX)
     if largest < N_MAX:
-        ways.append(f"--pad {max(largest + largest % 2, N_MIN)}")
+        ways["pad"] = max(largest + largest % 2, N_MIN)
     remedy = "crop, pad or bin the patterns"
-    if path is not None:
-        command = f"ptychopinn prepare {shlex.quote(str(path))} {ways[0]} -o scan.h5"
-        others = f" (or {' or '.join(ways[1:])})" if ways[1:] else ""
-        remedy = f"make such a scan with: {command}{others}"
+    if path is not None and ways:
+        first, *others = ways
+        line = prepare_line(path, options={first: ways[first]})
+        more = " or ".join(flag(name, ways[name]) for name in others)
+        remedy = f"make such a scan with: {line}{f' (or {more})' if more else ''}"
     raise InputError(
         f"{where} must hold square patterns (M, N, N) of an even size between {N_MIN} and {N_MAX} "
         f"pixels, received {height} x {width} pixels; {remedy}."

@@ -41,8 +41,8 @@ def parse_frames(frames: slice | str | None) -> slice | None:
         if whole and (frames.step is None or frames.step > 0):
             return frames
     raise InputError(
-        "frames must choose patterns as A:B, the first and the one behind the last, received "
-        f"{shown(frames)}; leave out A or B for the first or the last, as in 1: or :100."
+        "the option frames must choose patterns as A:B, the first and the one behind the last, "
+        f"received {shown(frames)}; leave out A or B for the first or the last, as in 1: or :100."
     )
 
 
@@ -66,8 +66,8 @@ def chosen(
         raise InputError(unequal(patterns, positions, frames, where))
     if patterns and positions and not len(rows):
         raise InputError(
-            f"frames must leave at least one pattern, received {text_of(frames)} for {patterns} "
-            f"patterns in {where}; choose other numbers."
+            f"the option frames must leave at least one pattern, received {text_of(frames)} for "
+            f"{patterns} patterns in {where}; choose other numbers."
         )
     return rows, places
 
@@ -76,11 +76,12 @@ def unequal(patterns: int, positions: int, frames: slice | None, where: str) -> 
     """The message for numbers that differ."""
     more, less = max(patterns, positions), min(patterns, positions)
     what = "patterns" if patterns > positions else "positions"
+    number = "" if more - less == 1 else f" {more - less}"
     taken = "" if frames is None else f", of which frames='{text_of(frames)}' does not leave equal"
     return (
         f"{where} must hold one position per pattern, received {patterns} patterns and {positions} "
-        f"positions{taken}; say which {what} to use: frames='{more - less}:' leaves out the first "
-        f"{more - less}, frames=':{less}' the last."
+        f"positions{taken}; say which {what} to use: frames='{more - less}:' leaves out the first"
+        f"{number}, frames=':{less}' the last{number}."
     )
 
 

@@ -48,7 +48,7 @@ _KINDS: Mapping[Kind, tuple[str, tuple[float, float], tuple[float, float]]] = Ma
         "distance": ("a distance", PLAUSIBLE["distance_m"], (1e-3, 50.0)),
         "pixel": ("the size of an object pixel", PLAUSIBLE["pixel_size_m"], (1e-11, 1e-5)),
         "detector pixel": ("the size of a detector pixel", (1e-7, 1e-2), (1e-6, 1e-3)),
-        "wavelength": ("a wavelength", (1e-13, 2e-6), (1e-12, 1e-6)),
+        "wavelength": ("a wavelength", (1e-13, 2e-6), (1e-12, 5e-9)),
         "length": ("a length", (-np.inf, np.inf), (-np.inf, np.inf)),
     }
 )

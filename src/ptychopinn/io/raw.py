@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from math import prod
 from pathlib import Path
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.prepare_line import prepare_line
 from ptychopinn.io.reading import kind_of
 
 # Endings of files that may hold patterns, beside HDF5.
@@ -20,24 +20,21 @@ def way_in(path: Path) -> str | None:
 
     None for a file without patterns.
     """
-    name = shlex.quote(str(path))
-    rest = "--positions FILE --unit um -o scan.h5"
+    rest = {"positions": "FILE", "unit": "um"}
     try:
         if kind_of(path) == "file" and is_hdf5(path):
             if path.stem.endswith("_master"):
-                return f"make a scan of it with: ptychopinn prepare {name} {rest}"
+                return f"make a scan of it with: {prepare_line(path, options=rest)}"
             key = _patterns_key(path)
-            if key is not None:
-                patterns = shlex.quote(f"{path}:{key}")
-                return (
-                    f"make a scan of it with: ptychopinn prepare --patterns {patterns} {rest} "
-                    f"(ptychopinn prepare --list {name} shows what it holds)"
-                )
-            return None
+            if key is None:
+                return None
+            line = prepare_line(options={"patterns": f"{path}:{key}", **rest})
+            look = prepare_line(path, options={"list": True}, target=None)
+            return f"make a scan of it with: {line} ({look} shows what it holds)"
     except InputError:
         return None
     if path.suffix.lower() in RAW:
-        return f"make a scan of it with: ptychopinn prepare {name} {rest}"
+        return f"make a scan of it with: {prepare_line(path, options=rest)}"
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
-from ptychopinn.data.scan import check_counts
+from ptychopinn.data.scan import N_MAX, check_counts
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions
 from ptychopinn.io.counts import counts_from_array
@@ -21,7 +21,7 @@ from ptychopinn.io.quantities import METRES, check_numbers
 from ptychopinn.io.record import Patterns, Product, Record, pixel_known
 
 # Positions that extend over more object pixels than this are in another unit than they say.
-LARGEST_SPAN = 1e5
+LARGEST_SPAN, SMALLEST_STEP = 1e5, 0.5
 UNPAIRED, INTERPOLATED = "unpaired-patterns", "interpolated-positions"
 
 
@@ -112,7 +112,9 @@ def _check_span(positions_m: NDArray[np.float64], pixel: tuple[float, float], wh
     span = float((high - low).max())
     if span <= LARGEST_SPAN * min(pixel):
         return
-    near = [u for u, size in METRES.items() if 1 < span * size / min(pixel) <= LARGEST_SPAN]
+    # From one position to the next it is less than a pattern.
+    step = float(np.median(np.abs(np.diff(positions_m, axis=0)).max(axis=1))) / min(pixel)
+    near = [u for u, size in METRES.items() if SMALLEST_STEP <= step * size <= N_MAX]
     looks = f"they look like {near[0]}: state that in the attribute units" if near else ""
     raise InputError(
         f"the positions in {where} must be in metres, received a span of {span:.4g} m, which is "

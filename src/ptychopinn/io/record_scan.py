@@ -247,6 +247,26 @@ def record_of_fields(fields: ScanFields) -> Record:
     return Record(patterns, product, in_order=True, findings=fields.findings)
 
 
+def with_object(record: Record) -> Product:
+    """The product with an object that is 1 everywhere and holds every patch, where it has none."""
+    product = record.product
+    probe = product.probe
+    if product.object is not None or product.object_pixel_m is None or probe is None:
+        return product
+    if not len(product.positions_m):
+        return product
+    pixel = square_pixel(product)
+    low, high = product.positions_m.min(axis=0), product.positions_m.max(axis=0)
+    check_canvas(product.positions_m / pixel, probe.shape[-1])
+    height, width = (int(np.ceil(v)) + probe.shape[-1] + 2 for v in (high - low) / pixel)
+    middle = (low + high) / 2
+    return replace(
+        product,
+        object=np.ones((1, height, width), np.complex64),
+        center_m=product.center_m or (float(middle[0]), float(middle[1])),
+    )
+
+
 def consecutive(record: Record) -> tuple[Record, list[str]]:
     """The record for formats without indexes, where row k of the patterns belongs to position k.
 
