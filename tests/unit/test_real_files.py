@@ -719,6 +719,43 @@ def test_large_patterns_may_be_binned(tmp_path: Path) -> None:
         load_scan(path)
 
 
+def test_a_mask_for_each_pattern_is_that_of_all(tmp_path: Path) -> None:
+    each = np.tile(gap(), (M, 1, 1)).astype(np.uint32)
+    same_patterns(load("cxi", tmp_path, Content(raw={f"{DET}/mask": each})), counts_of(), gap())
+    each[3, 0, :2] = 1
+    scan = load("cxi", tmp_path, Content(raw={f"{DET}/mask": each}))
+    assert names(scan) == ["mask-per-pattern"] and (~scan.good_pixels).sum() == gap().sum() + 2
+
+
+def test_a_wavelength_tells_the_energy(tmp_path: Path) -> None:
+    wave = 12398.419843320026 / ENERGY
+    key = "instrument_1/beam_1/incident_wavelength"
+    raw = {key: np.full(M, wave), SOURCE: None}
+    scan = load("cxi", tmp_path, Content(raw=raw, units={key: "angstrom"}))
+    assert scan.energy_eV == pytest.approx(ENERGY)
+    with pytest.raises(InputError, match=r"incident_wavelength'.*looks like (nm|angstrom)"):
+        load("cxi", tmp_path, Content(raw=raw))
+
+
+def test_normalised_numbers_with_the_photons_of_counts_are_counts(tmp_path: Path) -> None:
+    expected = corrected() / 60
+    write("npz", tmp_path, Content(counts=expected))
+    with np.load(tmp_path / "scan.npz") as file:
+        content = dict(file)
+    np.savez(tmp_path / "scan.npz", **content, nphotons=expected.sum() / M)
+    np.testing.assert_allclose(load_scan(tmp_path / "scan.npz").diffraction[:], expected)
+    np.savez(tmp_path / "scan.npz", **content)
+    with pytest.raises(InputError, match=r"photons=.*units='counts'"):
+        load_scan(tmp_path / "scan.npz")
+
+
+def test_positions_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    translation = TRANSLATION.copy()
+    translation[[4, 9], 0] = np.nan
+    with pytest.raises(InputError, match=r"position\(s\) 4, 9"):
+        load("cxi", tmp_path, Content(raw={GEO: translation}))
+
+
 # --- the cases of the shared folder -----------------------------------------------------------
 
 # name: what the message must say, or None where the scan is read, and the findings then

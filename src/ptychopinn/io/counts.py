@@ -144,6 +144,8 @@ def to_counts(
         if units == "counts":
             return stored.astype(np.float32), "fractional counts"
         return _squares(stored, np.dtype(np.float32)), "noise-free amplitudes squared to counts"
+    if units is None and photons is None and _told_by(stored, mask, file_photons) == "counts":
+        return stored.astype(np.float32), "fractional counts"
     scale = photons if photons is not None else file_photons
     if scale is None:
         raise InputError(

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from ptychopinn.data.findings import Finding
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
@@ -72,7 +73,7 @@ KEEPS = frozenset(
 
 VERSION = 160
 ENTRY = "/entry_1"
-BEAM = f"{ENTRY}/instrument_1/beam_1/energy"
+INSTRUMENT = f"{ENTRY}/instrument_1"
 SOURCE, DETECTOR = f"{ENTRY}/instrument_1/source_1", f"{ENTRY}/instrument_1/detector_1"
 DATA, DETECTOR_DATA = f"{ENTRY}/data_1/data", f"{DETECTOR}/data"
 TRANSLATION = f"{ENTRY}/sample_1/geometry_1/translation"
@@ -107,14 +108,16 @@ def read_record(path: Path) -> Record:
         metadata["name"] = file.text(f"{ENTRY}/title") or file.text(f"{ENTRY}/sample_1/name")
         metadata["comments"] = file.text(f"{ENTRY}/experiment_description")
         metadata["detector_object_distance_m"] = quantity(file, f"{DETECTOR}/distance", "distance")
-        metadata["photon_energy_eV"] = photon_energy(file, BEAM, f"{SOURCE}/energy")
+        metadata["photon_energy_eV"] = photon_energy(file, INSTRUMENT)
         for key in OWN_NUMBERS:
             metadata[key] = file.number(f"{OWN}/{key}", 0.0)
         positions = _positions(file)
         patterns = _patterns(file, len(positions))
         product = _product(file, metadata, patterns, positions)
         counted = bool((product.indexes == np.arange(len(positions))).all())
-        return Record(patterns, product, in_order=counted, mask_meaning="cxi")
+        return Record(
+            patterns, product, in_order=counted, mask_meaning="cxi", findings=_mask(file)[1]
+        )
 
 
 def _patterns(file: Reader, places: int) -> Patterns | None:
@@ -122,9 +125,7 @@ def _patterns(file: Reader, places: int) -> Patterns | None:
     if file.shape(name) is None:
         return None
     counts = as_patterns(file.array(name, "iuf"), places, f"'{name}' in '{file.path}'")
-    mask = file.optional(f"{DETECTOR}/mask", "biuf")
-    if mask is not None and mask.ndim > 2 and mask.size == counts[0].size:
-        mask = mask.reshape(mask.shape[-2:])
+    mask, _ = _mask(file)
     height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", "detector pixel") for a in "yx")
     return ptychodus_scan.check_patterns(
         file.path,
@@ -145,6 +146,20 @@ def _positions(file: Reader) -> NDArray[np.float64]:
         lengths(file, name), prod(shape[:-2]), (3, 2), f"'{name}' in '{file.path}'",
         "(n, 3) as (x, y, z)",
     )  # fmt: skip
+
+
+def _mask(file: Reader) -> tuple[NDArray[Any] | None, tuple[Finding, ...]]:
+    """The mask (H, W); where there is one for each pattern, of the pixels that are bad in any."""
+    mask = file.optional(f"{DETECTOR}/mask", "biuf")
+    if mask is None or mask.ndim < 3:
+        return mask, ()
+    each = mask.reshape(-1, *mask.shape[-2:]) != 0
+    bad = each.any(axis=0)
+    number = int((bad & ~each.all(axis=0)).sum())
+    if not number:
+        return bad, ()
+    words = f"masked {number} pixels in all patterns, which the file masks in some of them"
+    return bad, (Finding("mask-per-pattern", "mended", words, {"pixels": number}),)
 
 
 def _product(

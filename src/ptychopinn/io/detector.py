@@ -287,17 +287,19 @@ def _negative(
     share = number / total
     said = f"{number} numbers below zero ({100 * share:.2g} % of all, down to {lowest:.4g})"
     details = {"numbers": number, "share": share, "lowest": lowest}
-    reason = None
-    if not clip_negative:
-        reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
-    if reason is not None:
+    reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
+    if reason is not None and not clip_negative:
         raise InputError(
             f"{where} must hold photon counts >= 0, received {said} in {_patterns(worst)}, which "
             f"are no noise about zero: {reason}; subtract the offset of the detector, mark bad "
             "pixels in the mask, or pass clip_negative=True to set them to 0."
         )
-    words = "as asked" if clip_negative else "which look like noise about zero"
-    return Finding(NEGATIVE, "mended", f"set {said} to 0, {words}", details)
+    if reason is None:
+        return Finding(
+            NEGATIVE, "mended", f"set {said} to 0, which look like noise about zero", details
+        )
+    words = f"set {said} to 0 as asked, though they are no noise about zero: {reason}"
+    return Finding(NEGATIVE, "doubt", words, details)
 
 
 def _no_noise(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import check_field
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, listed
 from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, finite, holds, reading, to_text
@@ -255,8 +255,10 @@ def build(
             )
     positions = np.stack([y, x], axis=1).astype(np.float64)
     if not np.isfinite(positions).all():
+        wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
         raise InputError(
-            f"positions in '{path}' must be finite, received NaN or infinity; remove those."
+            f"positions in '{path}' must be finite, received NaN or infinity as position(s) "
+            f"{listed(wrong[:6].tolist())}; remove those."
         )
     indexes = optional["probe_position_indexes"]
     if indexes is None:

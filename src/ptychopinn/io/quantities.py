@@ -14,10 +14,11 @@ from scipy import constants
 from ptychopinn.data.experiment import PLAUSIBLE
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.hdf5 import Reader, finite
-from ptychopinn.io.record import UNKNOWN_PIXEL_M
+from ptychopinn.io.record import UNKNOWN_PIXEL_M, wavelength_m
 
 Kind = Literal["energy", "distance", "pixel", "detector pixel", "wavelength", "length"]
 
+SAME = 0.01
 # In metres and in electron volts; the first of each unit is how a message writes it.
 METRES: Mapping[str, float] = MappingProxyType(
     {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "pm": 1e-12}
@@ -41,6 +42,8 @@ _OTHER_WORDS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("gigaelectronvolt", "gev"), "GeV"),
     }
 )
+# Where CXI and NeXus put a wavelength, in metres unless they say another unit.
+WAVELENGTHS = ("beam_1/incident_wavelength", "beam_1/wavelength", "source_1/wavelength")
 # What a kind is called, its limits, and where it usually lies, by which its unit is guessed.
 _KINDS: Mapping[Kind, tuple[str, tuple[float, float], tuple[float, float]]] = MappingProxyType(
     {
@@ -80,7 +83,7 @@ def unit_of(file: Reader, name: str, default: str, kind: Kind) -> tuple[str, flo
 def quantity(file: Reader, name: str, kind: Kind, unit: str = "m") -> float:
     """One number in metres or eV, 0 when it is missing or not known; ``unit`` where none is stated.
 
-    Many numbers that are all the same are one.
+    Many numbers that are the same up to 1 %, as one for each pattern, are their mean.
 
     Raises
     ------
@@ -90,8 +93,8 @@ def quantity(file: Reader, name: str, kind: Kind, unit: str = "m") -> float:
     if name not in file:
         return 0.0
     values = file.array(name)
-    if values.size > 1 and (values == values.flat[0]).all():
-        values = values.reshape(-1)[:1]
+    if values.size > 1 and np.ptp(values) <= SAME * abs(float(values.mean())):
+        values = values.astype(np.float64).mean()[None]
     if values.size != 1:
         raise InputError(
             f"'{name}' in '{file.path}' must be one number, received shape {values.shape}; "
@@ -140,18 +143,28 @@ def likely_unit(size: float, known: Mapping[str, float], usual: tuple[float, flo
     return next((unit for unit in order if usual[0] <= size * known[unit] <= usual[1]), None)
 
 
-def photon_energy(file: Reader, beam: str, source: str) -> float:
+def photon_energy(file: Reader, instrument: str) -> float:
     """Photon energy in eV, 0 when it is not known, of the beam or else of the source.
 
-    NeXus calls the energy of the electrons in the ring that of the source, so the beam's counts
-    where both are there, and that of the source need not be an energy of photons then.
+    A wavelength of the beam tells it too. NeXus calls the energy of the electrons in the ring that
+    of the source, so the beam's counts where both are there, and that of the source need not be an
+    energy of photons then.
 
     Raises
     ------
     InputError
         When both could be photon energies and differ.
     """
+    beam, source = f"{instrument}/beam_1/energy", f"{instrument}/source_1/energy"
+    if beam not in file:
+        beam = f"{instrument}/beam_1/incident_energy"
     known = quantity(file, beam, "energy", "eV")
+    for name in () if known else WAVELENGTHS:
+        beam = f"{instrument}/{name}"
+        wave = quantity(file, beam, "wavelength")
+        if wave > 0:
+            known = wavelength_m(1.0) / wave
+            break
     if not known:
         return quantity(file, source, "energy", "J")
     if source in file:
