@@ -16,7 +16,7 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.scans import open_scan, scan_options
+from ptychopinn.cli.scans import Reading, open_scan, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -58,9 +58,7 @@ def command(
     force: bool,
     quiet: bool,
     backend: BackendName | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
     **flags: Any,
 ) -> None:
     """Reconstruct SCAN with every METHOD and write a table and a picture.
@@ -81,7 +79,7 @@ def command(
     parsed = [parse_method(method) for method in methods]
     click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     with logging_to(stderr(), quiet) as log_file:
-        data = open_scan(scan, probe, units, photons)
+        data = open_scan(scan, reading)
         known = data if truth == scan else None if truth is None else open_scan(truth)
         rows = compare(data, parsed, backend=backend, execution=execution, truth=known)
         shown = pictures(data, rows, known)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ptychopinn.cli.options import ANY_PATH, OutputPath, force_option, quiet_option
-from ptychopinn.cli.scans import scan_options
+from ptychopinn.cli.scans import Reading, scan_options
 
 TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice")
 
@@ -41,9 +41,7 @@ def command(
     pixel_size_m: float | None,
     energy_ev: float | None,
     distance_m: float | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
 ) -> None:
     """Write the scan or result IN as OUT, and say what the new format cannot hold.
 
@@ -58,9 +56,7 @@ def command(
         target,
         to=to,
         force=force,
-        probe=probe,
-        units=units,
-        photons=photons,
+        **reading._asdict(),
         pixel_size_m=pixel_size_m,
         energy_eV=energy_ev,
         distance_m=distance_m,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ptychopinn.cli.options import ANY_PATH, force_option, output_option
 from ptychopinn.cli.printing import plain, print_json
-from ptychopinn.cli.scans import open_scan, scan_options
+from ptychopinn.cli.scans import Reading, open_scan, scan_options
 
 OUTPUTS = ("evaluation.json", "evaluation.png")
 
@@ -43,9 +42,7 @@ def command(
     output: Path | None,
     force: bool,
     as_json: bool,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
 ) -> None:
     """Score RESULT, a reconstruction.h5 or the folder that holds it.
 
@@ -74,8 +71,8 @@ def command(
         scans[truth] = open_scan(truth)
     main = truth if data is None else data
     assert main is not None
-    scans[main] = open_scan(main, probe, units, photons)
-    if data is not None and probe is not None:
+    scans[main] = open_scan(main, reading)
+    if data is not None and reading.probe is not None:
         reconstruction = replace(reconstruction, probe=scans[data].probe)
     evaluation = evaluate(
         reconstruction,

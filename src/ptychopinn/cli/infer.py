@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
     scan_argument,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import mend_option, scan_options
+from ptychopinn.cli.scans import Reading, mend_option, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -41,9 +41,7 @@ def command(
     quiet: bool,
     uncertainty: bool,
     backend: BackendName | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
     no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
@@ -78,10 +76,10 @@ def command(
         model=opened,
         backend=backend,
         execution=execution,
-        keep_probe=probe is not None,
+        keep_probe=reading.probe is not None,
         uncertainty=uncertainty,
         no_mend=no_mend,
         refine="never",
     )
     record = {"model": str(model), "execution": execution.model_dump(mode="json")}
-    return made_result(make, scan, (probe, units, photons), output, record, begun, quiet)
+    return made_result(make, scan, reading, output, record, begun, quiet)

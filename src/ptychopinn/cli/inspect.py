@@ -10,7 +10,14 @@ import click
 
 from ptychopinn.cli.kinds import held
 from ptychopinn.cli.printing import print_json
-from ptychopinn.cli.scans import Units, mend_option, open_scan, scan_options
+from ptychopinn.cli.scans import (
+    FLAGS,
+    NOT_SAID,
+    Reading,
+    mend_option,
+    open_scan,
+    scan_options,
+)
 
 
 @click.command()
@@ -25,26 +32,19 @@ from ptychopinn.cli.scans import Units, mend_option, open_scan, scan_options
 @mend_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 def command(
-    file: Path,
-    probe: str | None,
-    units: Units | None,
-    photons: float | None,
-    check: bool,
-    no_mend: tuple[str, ...],
-    as_json: bool,
+    file: Path, reading: Reading, check: bool, no_mend: tuple[str, ...], as_json: bool
 ) -> int:
     """Show what FILE contains: a scan, a model bundle (wts.h5.zip) or a result (HDF5).
 
     FILE may be the folder that a command wrote.
     """
     kind, file = held(file)
-    scan_only = check or no_mend or (probe, units, photons) != (None, None, None)
-    if kind != "scan" and scan_only:
+    if kind != "scan" and (check or no_mend or reading != NOT_SAID):
         from ptychopinn.errors import InputError
 
+        flags = ", ".join(("--check", "--no-mend", *FLAGS))
         raise InputError(
-            f"--check, --no-mend, --probe, --units and --photons are meant for scans, received the "
-            f"{kind} '{file}'; leave them out."
+            f"{flags} are meant for scans, received the {kind} '{file}'; leave them out."
         )
     faulty = False
     if kind == "bundle":
@@ -54,7 +54,7 @@ def command(
     else:
         from ptychopinn.io.summary import summarise
 
-        scan = open_scan(file, probe, units, photons)
+        scan = open_scan(file, reading)
         content = summarise(scan)
         if check:
             from ptychopinn.workflows.checking import check_scan
@@ -142,6 +142,8 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from ptychopinn.data.findings import recorded_findings
+
     counts, positions, probe = scan["counts_per_pattern"], scan["positions_px"], scan["probe"]
     (y0, x0), (y1, x1) = positions["min_yx"], positions["max_yx"]
     fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
@@ -183,7 +185,10 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, unit in (("pixel_size_m", "m"), ("energy_eV", "eV"), ("distance_m", "m")):
         value = scan[key]
         rows.append((key.rsplit("_", 1)[0].replace("_", " "), _plain(value, unit)))
-    return rows + [(f"provenance {k}", v) for k, v in _flat(scan["provenance"])]
+    found = recorded_findings(scan["provenance"])
+    rows += [(finding.name, f"{finding.level}: {finding.message}") for finding in found]
+    flat = _flat(scan["provenance"], skip=("findings",))
+    return rows + [(f"provenance {k}", v) for k, v in flat]
 
 
 def _plain(value: float | None, unit: str) -> str:

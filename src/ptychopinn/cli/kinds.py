@@ -20,10 +20,11 @@ def held(path: Path) -> tuple[Kind, Path]:
     import zipfile
 
     from ptychopinn.errors import InputError
-    from ptychopinn.io import FORMATS, find_format
+    from ptychopinn.io import find_format
     from ptychopinn.io.base import ZIP_SIGNATURE, UnknownFormatError, signature
     from ptychopinn.io.models import BUNDLE_NAME
     from ptychopinn.io.reconstructions import RESULT_FILE
+    from ptychopinn.io.scans import descriptions, unknown
 
     if path.is_dir():
         inside = [path / name for name in (RESULT_FILE, BUNDLE_NAME) if (path / name).is_file()]
@@ -47,12 +48,11 @@ def held(path: Path) -> tuple[Kind, Path]:
     try:
         found = find_format(path)
     except UnknownFormatError as error:
-        scans = "; ".join(known.DESCRIPTION for known in FORMATS)
-        raise InputError(
-            f"a scan [{scans}], a model bundle ({BUNDLE_NAME}) or a result ({RESULT_FILE} or a "
-            f"ptychodus product) was expected, received '{path}' which is none of them; "
-            "convert it first."
-        ) from error
+        expected = (
+            f"a scan [{descriptions()}], a model bundle ({BUNDLE_NAME}) or a result ({RESULT_FILE} "
+            "or a ptychodus product)"
+        )
+        raise InputError(unknown(path, expected)) from error
     except InputError as error:
         if path.is_dir():
             raise InputError(

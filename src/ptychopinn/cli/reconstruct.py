@@ -16,7 +16,7 @@ from ptychopinn.cli.options import (
     scan_argument,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import mend_option, scan_options
+from ptychopinn.cli.scans import Reading, mend_option, scan_options
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -47,9 +47,7 @@ def command(
     quiet: bool,
     uncertainty: bool,
     backend: BackendName | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
     no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
@@ -79,4 +77,4 @@ def command(
         refine=refine,
     )
     record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}
-    return made_result(make, scan, (probe, units, photons), output, record, begun, quiet)
+    return made_result(make, scan, reading, output, record, begun, quiet)

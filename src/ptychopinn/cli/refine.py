@@ -18,7 +18,7 @@ from ptychopinn.cli.options import (
     quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import mend_option, scan_options
+from ptychopinn.cli.scans import Reading, mend_option, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def command(
     quiet: bool,
     uncertainty: bool,
     backend: BackendName | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
     no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
@@ -104,7 +102,7 @@ def command(
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan
-    return made_result(make, used, (probe, units, photons), output, record, begun, quiet)
+    return made_result(make, used, reading, output, record, begun, quiet)
 
 
 def scan_of(folder: Path, result: Reconstruction) -> Path:

@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from ptychopinn.cli.console import LogFile
+    from ptychopinn.cli.scans import Reading
     from ptychopinn.data.reconstruction import Reconstruction
 
 WRITTEN = (
@@ -37,7 +38,7 @@ uncertainty_option = click.option(
 def made_result(
     make: Callable[..., Reconstruction],
     scan: Path,
-    reading: tuple[str | None, Any, float | None],
+    reading: Reading,
     output: Path,
     record: Mapping[str, Any],
     begun: float,
@@ -45,8 +46,8 @@ def made_result(
 ) -> int:
     """Read the scan, let ``make`` reconstruct it, write the result; the exit code of the command.
 
-    ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` are probe,
-    units and photons of :func:`ptychopinn.cli.scans.open_scan`; the others are those of
+    ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` is what
+    the options say about the scan file; the others are those of
     :func:`write_result`.
 
     Raises
@@ -62,7 +63,7 @@ def made_result(
 
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
-        data = open_scan(scan, *reading)
+        data = open_scan(scan, reading)
         seconds = {"load": time.perf_counter() - begun}
         result = make(data, progress=passes_shown(console, quiet), stop=stop)
         seconds.update(result.seconds)

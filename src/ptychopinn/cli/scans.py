@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 import click
 
@@ -16,26 +17,61 @@ F = TypeVar("F", bound=Callable[..., Any])
 Units = Literal["counts", "amplitude"]
 
 
+class Reading(NamedTuple):
+    """What the options say about a scan file; see :func:`ptychopinn.io.load_scan`."""
+
+    probe: str | None = None
+    units: Units | None = None
+    photons: float | None = None
+    frames: str | None = None
+    clip_negative: bool = False
+
+
+NOT_SAID = Reading()
+FLAGS = ("--probe", "--units", "--photons", "--frames", "--clip-negative")
+
+
 def scan_options(function: F) -> F:
-    """Add ``--probe``, ``--units`` and ``--photons``; pass them on to :func:`open_scan`."""
-    function = click.option(
-        "--photons",
-        type=click.FloatRange(min=0, min_open=True),
-        default=None,
-        help="Mean counts per pattern, for files that store normalised amplitudes.",
-    )(function)
-    function = click.option(
-        "--units",
-        type=click.Choice(["counts", "amplitude"]),
-        default=None,
-        help="What the stored patterns are, where the file does not tell.",
-    )(function)
-    return click.option(
-        "--probe",
-        metavar="FILE[:KEY]",
-        default=None,
-        help="Use this probe in place of the one in the scan file.",
-    )(function)
+    """Add the options about a scan file; the command gets them as ``reading``."""
+
+    @wraps(function)
+    def command(*arguments: Any, **options: Any) -> Any:
+        said = Reading(**{name: options.pop(name) for name in Reading._fields})
+        return function(*arguments, reading=said, **options)
+
+    for option in (
+        click.option(
+            "--clip-negative",
+            is_flag=True,
+            help="Set negative counts to 0, whatever they look like.",
+        ),
+        click.option(
+            "--frames",
+            metavar="A:B",
+            default=None,
+            help="Use patterns A to B-1, counted from 0; 1: drops a first one without position.",
+        ),
+        click.option(
+            "--photons",
+            type=click.FloatRange(min=0, min_open=True),
+            default=None,
+            help="Mean counts per pattern, for files that store normalised amplitudes.",
+        ),
+        click.option(
+            "--units",
+            type=click.Choice(["counts", "amplitude"]),
+            default=None,
+            help="What the stored patterns are, where the file does not tell.",
+        ),
+        click.option(
+            "--probe",
+            metavar="FILE[:KEY]",
+            default=None,
+            help="Use this probe in place of the one in the scan file.",
+        ),
+    ):
+        command = option(command)
+    return cast(F, command)
 
 
 def mend_option(function: F) -> F:
@@ -48,18 +84,13 @@ def mend_option(function: F) -> F:
     )(function)
 
 
-def open_scan(
-    path: str | Path,
-    probe: str | None = None,
-    units: Units | None = None,
-    photons: float | None = None,
-) -> Scan:
+def open_scan(path: str | Path, reading: Reading = NOT_SAID) -> Scan:
     """Read the scan that a command was given; see :func:`ptychopinn.io.load_scan`."""
     from ptychopinn.errors import InputError
     from ptychopinn.io import load_scan
 
     try:
-        return load_scan(path, probe=probe, units=units, photons=photons)
+        return load_scan(path, **reading._asdict())
     except InputError as error:
         from ptychopinn.cli.kinds import is_kind
 

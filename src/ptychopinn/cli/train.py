@@ -22,7 +22,7 @@ from ptychopinn.cli.options import (
     start_option,
 )
 from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
-from ptychopinn.cli.scans import mend_option, open_scan, scan_options
+from ptychopinn.cli.scans import Reading, mend_option, open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, validated
 from ptychopinn.io.config_file import read_config_file
 
@@ -61,9 +61,7 @@ def command(
     quiet: bool,
     probe_check: bool,
     backend: BackendName | None,
-    probe: str | None,
-    units: Any,
-    photons: float | None,
+    reading: Reading,
     no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
@@ -92,7 +90,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=True)
     return run_training(
         scans,
-        lambda path: open_scan(path, probe, units, photons),
+        lambda path: open_scan(path, reading),
         config,
         backend,
         execution,

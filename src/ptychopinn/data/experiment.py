@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -10,6 +12,11 @@ from ptychopinn.errors import InputError
 from ptychopinn.physics.propagators import FarField, Propagator, near_field
 
 Propagation = Literal["far-field", "near-field"]
+# What an experiment can have, beyond which a number is in another unit: energies of photons and
+# electrons in eV, the rest in metres. Distances from a focus may be of any size.
+PLAUSIBLE: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"energy_eV": (1.0, 1e6), "pixel_size_m": (1e-12, 1e-3), "distance_m": (1e-4, 100.0)}
+)
 # Methods and properties of a propagator.
 PARTS = ("measures_momentum", "forward", "backward", "power", "inward", "outward")
 
@@ -30,12 +37,21 @@ class Experiment(Protocol):
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """Raise InputError unless the way to the detector is known, and all numbers that it needs."""
+    """Raise InputError unless the way to the detector is known, and all numbers that it needs.
+
+    Numbers that no experiment has are refused too; ``PLAUSIBLE`` gives their limits.
+    """
     for name in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
         value = getattr(experiment, name)
         if value is not None and not (np.isfinite(value) and value > 0):
             raise InputError(
                 f"{name} must be positive, received {value}; leave it out when unknown."
+            )
+        low, high = PLAUSIBLE.get(name, (0.0, np.inf))
+        if value is not None and not low <= value <= high:
+            raise InputError(
+                f"{name} must be between {low:g} and {high:g}, received {value:g}; correct its "
+                "unit, or leave it out when unknown."
             )
     given = experiment.propagation
     if not isinstance(given, str):

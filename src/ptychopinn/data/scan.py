@@ -230,12 +230,14 @@ class Scan:
         propagation: Propagation | Propagator = "far-field",
         focus_distance_m: float | None = None,
         name: str = "scan",
+        clip_negative: bool = False,
     ) -> Scan:
         """A scan of arrays in any units, treated as :func:`ptychopinn.load_scan` treats a file.
 
         Parameters
         ----------
-        counts : (M, N, N) photon counts of any real type, zero frequency at pixel [N/2, N/2].
+        counts : (M, N, N) photon counts of any real type, zero frequency at pixel [N/2, N/2]; the
+            scan may have several axes.
         positions : (M, 2) where patch pixel [N/2, N/2] sits, in ``unit``, columns in ``order``.
         probe : (N, N) or incoherent modes (P, N, N), complex.
         unit : "px" for object pixels, else "m", "mm", "um" or "nm", which need ``pixel_size_m``.
@@ -246,6 +248,7 @@ class Scan:
         order : "yx" for rows before columns, "xy" for the other order.
         object, mask, energy_eV, distance_m, propagation, focus_distance_m, name : as the attributes
             of the scan; the mask is True at good pixels.
+        clip_negative : set negative counts to 0, whatever they look like.
 
         Raises
         ------
@@ -271,6 +274,7 @@ class Scan:
             propagation=propagation,
             focus_distance_m=focus_distance_m,
             name=name,
+            clip_negative=clip_negative,
         )
 
     @property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.findings import Finding
-from ptychopinn.data.scan import PatternArray, check_field
+from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
 from ptychopinn.io.reading import guarded
 from ptychopinn.physics.propagators import Propagator
@@ -22,6 +22,9 @@ Units = Literal["counts", "amplitude"]
 ZIP_SIGNATURE = b"PK\x03\x04"
 BZIP2_SIGNATURE = b"BZh"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MATLAB_SIGNATURE = b"MATLAB "
+# Other programs, MATLAB among them, write something of their own before HDF5 begins.
+USER_BLOCKS = tuple(512 << k for k in range(12))
 
 BATCH_BYTES = 32 * 2**20
 # Positions in metres are at most centimetres; in pixels a scan extends over several.
@@ -33,14 +36,17 @@ class ReadOptions:
     """What the user says about a file that the file itself may not say.
 
     ``units`` of the stored patterns, ``photons`` as mean counts per pattern, ``fallback_photons``
-    that are used only where nothing else tells them, and a ``probe`` (P, N, N) that takes the place
-    of the one in the file.
+    that are used only where nothing else tells them, a ``probe`` (P, N, N) that takes the place
+    of the one in the file, ``frames`` to use (see :mod:`ptychopinn.io.pairing`), and whether to set
+    negative counts to zero.
     """
 
     units: Units | None = None
     photons: float | None = None
     probe: NDArray[Any] | None = None
     fallback_photons: float | None = None
+    frames: slice | None = None
+    clip_negative: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,32 @@ def signature(path: Path) -> bytes:
     return head
 
 
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, with or without a block of another program before it.
+
+    Raises
+    ------
+    InputError
+        See :func:`signature`.
+    """
+    head = signature(path)
+    if head == HDF5_SIGNATURE:
+        return True
+    if head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
+        return False
+    with guarded(path), path.open("rb") as file:
+        for start in USER_BLOCKS:
+            file.seek(start)
+            if file.read(8) == HDF5_SIGNATURE:
+                return True
+    return False
+
+
+def is_matlab(path: Path) -> bool:
+    """Whether a file says that MATLAB wrote it."""
+    return signature(path).startswith(MATLAB_SIGNATURE)
+
+
 def batches(patterns: PatternArray, itemsize: int | None = None) -> Iterator[slice]:
     """Slices of the first axis that hold about ``BATCH_BYTES`` each."""
     m, n = int(patterns.shape[0]), int(patterns.shape[1])
@@ -110,29 +142,9 @@ def batches(patterns: PatternArray, itemsize: int | None = None) -> Iterator[sli
         yield slice(start, min(start + size, m))
 
 
-def probe_modes(probe: NDArray[Any], where: str) -> NDArray[Any]:
-    """A probe as modes (P, N, N): leading axes of length 1 are dropped, (N, N) is one mode.
-
-    Raises
-    ------
-    InputError
-        For any other shape, or an array that holds no numbers.
-    """
-    if probe.dtype.kind not in "fciu" or probe.ndim < 2:
-        raise InputError(
-            f"{where} must be a complex array (P, N, N), received shape {probe.shape} of "
-            f"{probe.dtype}; give the probe modes."
-        )
-    check_field(probe, where)
-    shape = probe.shape
-    while len(shape) > 3 and shape[0] == 1:
-        shape = shape[1:]
-    if len(shape) > 3:
-        raise InputError(
-            f"{where} must hold one set of incoherent modes (P, N, N), received shape "
-            f"{probe.shape}; choose one set and drop the other axes."
-        )
-    return probe.reshape(shape if len(shape) == 3 else (1, *shape))
+def sample_indices(m: int, size: int) -> NDArray[np.int64]:
+    """At most ``size`` indices spread evenly over ``range(m)``."""
+    return np.unique(np.linspace(0, m - 1, min(m, size)).round().astype(np.int64))
 
 
 def refuse_metres(positions: NDArray[np.float64], where: str) -> None:

@@ -23,12 +23,20 @@ from ptychopinn.io import (
     scan_of,
 )
 from ptychopinn.io.atomic import refuse_existing
-from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, Units, signature
+from ptychopinn.io.base import ReadOptions, Units, is_hdf5
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.pairing import parse_frames
 from ptychopinn.io.probes import read_probe
-from ptychopinn.io.record import Product, Record, lost, pixel_known
-from ptychopinn.io.record_scan import SCAN_KEEPS, consecutive, record_of_fields, scan_fields
-from ptychopinn.io.scans import checked_scan, read_fields
+from ptychopinn.io.record import Product, lost, pixel_known
+from ptychopinn.io.record_checks import usable
+from ptychopinn.io.record_scan import (
+    SCAN_KEEPS,
+    consecutive,
+    record_of_fields,
+    scan_fields,
+    with_object,
+)
+from ptychopinn.io.scans import checked_scan, read_fields, report_findings
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -91,6 +99,8 @@ def convert(
     pixel_size_m: float | None = None,
     energy_eV: float | None = None,
     distance_m: float | None = None,
+    frames: slice | str | None = None,
+    clip_negative: bool = False,
 ) -> Conversion:
     """Write ``source`` in another format.
 
@@ -101,7 +111,7 @@ def convert(
     ----------
     to : the target's format; taken from its name when not given
     force : overwrite existing files
-    probe, units, photons : see :func:`ptychopinn.io.load_scan`
+    probe, units, photons, frames, clip_negative : see :func:`ptychopinn.io.load_scan`
     pixel_size_m, energy_eV, distance_m : take the place of what the source says
 
     Raises
@@ -119,29 +129,38 @@ def convert(
     said = {"pixel_size_m": pixel_size_m, "energy_eV": energy_eV, "distance_m": distance_m}
     given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     if known.NAME in _RECORDS:
-        if units is not None or photons is not None:
+        if photons is not None:
             raise InputError(
-                f"option units and option photons are meant for NPZ scans, received '{start}' in "
-                f"the format {known.NAME}, which stores photon counts; leave them out."
+                f"option photons is meant for NPZ scans, received '{start}' in the format "
+                f"{known.NAME}, which stores photon counts; leave it out."
             )
         record = _RECORDS[known.NAME].read_record(start)
-        record = Record(record.patterns, _changed(record.product, probe, given))
+        record = replace(record, product=_changed(record.product, probe, given))
+        chosen = ReadOptions(units, frames=parse_frames(frames), clip_negative=clip_negative)
+        record = usable(record, chosen, start)
         fields = None
     else:
-        fields = read_fields(start, probe=probe, units=units, photons=photons)[1]
+        fields = read_fields(
+            start,
+            probe=probe,
+            units=units,
+            photons=photons,
+            frames=frames,
+            clip_negative=clip_negative,
+        )[1]
         fields = replace(fields, **given)
         checked_scan(fields, start)
         record = record_of_fields(fields)
-    chosen = to or target_format(start, end, patterns=record.patterns is not None)
-    _check_name(chosen, end)
-    if record.patterns is None and chosen not in ("product", "cxi"):
+    to_format = to or target_format(start, end, patterns=record.patterns is not None)
+    _check_name(to_format, end)
+    if record.patterns is None and to_format not in ("product", "cxi"):
         raise InputError(
-            f"a scan with patterns was expected for the format {chosen}, received the product "
+            f"a scan with patterns was expected for the format {to_format}, received the product "
             f"'{start}', which has none; convert it to product.h5, product.npz or .cxi."
         )
-    if chosen == "ptychodus" and end.name.lower() == ptychodus_scan.DIFFRACTION:
+    if to_format == "ptychodus" and end.name.lower() == ptychodus_scan.DIFFRACTION:
         end = end.parent
-    outputs = _outputs(chosen, end)
+    outputs = _outputs(to_format, end)
     sources = {file.resolve() for file in _inputs(known.NAME, start)}
     for file in outputs:
         if file.resolve() in sources:
@@ -151,13 +170,13 @@ def convert(
             )
         refuse_existing(file.parent, [file.name], force)
     losses = _unlisted(start)
-    in_metres = chosen not in ("native", "npz")
+    in_metres = to_format not in ("native", "npz")
     if in_metres and record.product.object_pixel_m is not None and not pixel_known(record.product):
         losses.append(
             "that the pixel size is unknown (other programs will read 1 m; give it with "
             "pixel_size_m)"
         )
-    if chosen == "native":
+    if to_format == "native":
         if fields is None:
             fields = scan_fields(record, ReadOptions(), start)
         losses += lost(record, SCAN_KEEPS)
@@ -167,13 +186,16 @@ def convert(
             losses.append(f"the scale of the probe (it was multiplied by {power['factor']:.6g})")
         save_scan(scan, end, force=force)
     else:
-        writer = _WRITERS[chosen]
+        report_findings(record.findings, start.name)
+        if to_format in ("ptychodus", "ptychodus-training", "product"):
+            record = replace(record, product=with_object(record))
+        writer = _WRITERS[to_format]
         losses += lost(record, npz.kept(record) if writer is npz else writer.KEEPS)
-        if chosen not in ("ptychodus", "product"):
+        if to_format not in ("ptychodus", "product"):
             record, unpaired = consecutive(record)
             losses += unpaired
         writer.write_record(record, end, force=force)
-    return Conversion(known.NAME, chosen, outputs, tuple(losses))
+    return Conversion(known.NAME, to_format, outputs, tuple(losses))
 
 
 # Endings of the file of a format.
@@ -243,7 +265,7 @@ def _changed(product: Product, probe: str | None, given: Mapping[str, float]) ->
 
 def _unlisted(source: Path) -> list[str]:
     """What a result of this program holds beyond a product."""
-    if source.is_dir() or signature(source) != HDF5_SIGNATURE:
+    if source.is_dir() or not is_hdf5(source):
         return []
     with reading(source) as file:
         return ["the weight map and the provenance of the result"] if GROUP in file else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ptychopinn.io.base import Units, batches
 
 # Amplitudes below this whose squares are not whole numbers are taken as normalised.
 NORMALISED_BELOW = 10.0
+# How exactly patterns have the number of photons that their file states.
+STATED_PHOTONS = 0.05
 
 
 def mean_counts(patterns: PatternArray, mask: NDArray[np.bool_] | None = None) -> float:
@@ -22,11 +25,6 @@ def mean_counts(patterns: PatternArray, mask: NDArray[np.bool_] | None = None) -
         block = patterns[part]
         total += float((block if mask is None else block[:, mask]).sum(dtype=np.float64))
     return total / len(patterns)
-
-
-def sample_indices(m: int, size: int) -> NDArray[np.int64]:
-    """At most ``size`` indices spread evenly over ``range(m)``."""
-    return np.unique(np.linspace(0, m - 1, min(m, size)).round().astype(np.int64))
 
 
 def smallest_dtype(largest: float, where: str) -> np.dtype[Any]:
@@ -54,15 +52,20 @@ def counts_from_integers(stored: NDArray[Any], where: str) -> NDArray[Any]:
     return np.ascontiguousarray(stored, dtype=target)
 
 
-def counts_from_array(stored: NDArray[Any], where: str) -> NDArray[Any]:
+def counts_from_array(
+    stored: NDArray[Any], where: str, units: Units | None = None, remedy: str = "square them"
+) -> NDArray[Any]:
     """Photon counts (M, N, N) in any real type as uint16, uint32 or, where they are fractional,
-    float32.
+    float32; with ``units`` "amplitude" the numbers are sqrt(counts).
 
     Raises
     ------
     InputError
-        When they are not counts; squares that all are whole numbers show amplitudes.
+        When they are not counts; squares that all are whole numbers show amplitudes, and
+        ``remedy`` says what to do then.
     """
+    if units == "amplitude" and stored.size:
+        return to_counts(stored, where, units=units, photons=None)[0]
     if stored.dtype.kind in "iu" or not stored.size:
         return counts_from_integers(stored, where)
     if stored.dtype.kind != "f":
@@ -75,7 +78,7 @@ def counts_from_array(stored: NDArray[Any], where: str) -> NDArray[Any]:
     if look.squares_whole:
         raise InputError(
             f"{where} must hold photon counts, received numbers up to {look.largest:.4g} whose "
-            "squares are whole, so that they look like sqrt(counts); square them."
+            f"squares are whole, so that they look like sqrt(counts); {remedy}."
         )
     return stored.astype(np.float32)
 
@@ -88,13 +91,15 @@ def to_counts(
     photons: float | None,
     file_photons: float | None = None,
     mask: NDArray[np.bool_] | None = None,
+    judge: Callable[[], Units | None] | None = None,
 ) -> tuple[NDArray[Any], str]:
     """Patterns of the NPZ dialects as photon counts.
 
-    Integers are counts. Floats are amplitudes: their squares are counts when these are whole
-    numbers (rounded, as unsigned integers), noise-free counts (float32) when they are not, and
-    relative intensities when in addition the largest amplitude is below 10; those are scaled to
-    ``photons`` or ``file_photons`` counts per pattern on average.
+    Integers are counts. Floats are amplitudes where their squares are counts, whole numbers
+    (rounded, as unsigned integers), and where they are normalised, the largest below 10; those are
+    scaled to ``photons`` or ``file_photons`` counts per pattern on average. Of other fractional
+    numbers ``units`` tells whether they are counts or noise-free amplitudes (float32), or else
+    ``file_photons``, where they agree with one of both, or else ``judge``, which may know it.
 
     Returns
     -------
@@ -103,7 +108,8 @@ def to_counts(
     Raises
     ------
     InputError
-        When the numbers contradict the units, or the photon scale is not known.
+        When the numbers contradict the units, nothing tells the units, or the photon scale is not
+        known.
     """
     if stored.dtype.kind not in "iuf":
         raise InputError(
@@ -116,15 +122,6 @@ def to_counts(
     if not stored.size:
         return np.zeros(stored.shape, np.uint16), "empty"
     look = _Look(stored, where)
-    if units == "counts":
-        if not look.whole:
-            raise InputError(
-                f"{where} must hold whole numbers when its units are counts, received fractional "
-                f"numbers up to {look.largest:.4g}; if these are sqrt(counts), pass "
-                "units='amplitude'."
-            )
-        _refuse_photons(photons, where)
-        return stored.astype(smallest_dtype(look.largest, where)), "stored as counts in floats"
     # sqrt(2), sqrt(3), sqrt(5) ... are not whole: amplitudes that all are whole are counts.
     if units is None and look.whole and look.largest >= 2:
         raise InputError(
@@ -132,19 +129,30 @@ def to_counts(
             f"{look.largest:.6g}, which look like counts; if they are, pass "
             "units='counts'."
         )
+    if units == "counts":
+        return _stated_counts(stored, look, photons, where)
     if look.squares_whole:
         _refuse_photons(photons, where)
         target = smallest_dtype(look.largest**2, where)
         return _squares(stored, target), "amplitudes squared to whole counts"
     if look.largest >= NORMALISED_BELOW:
         _refuse_photons(photons, where)
+        if units is None:
+            units = _told_by(stored, mask, file_photons) or (judge() if judge else None)
+            if units is None:
+                raise _ask(stored, mask, where)
+        if units == "counts":
+            return stored.astype(np.float32), "fractional counts"
         return _squares(stored, np.dtype(np.float32)), "noise-free amplitudes squared to counts"
+    if units is None and photons is None and _told_by(stored, mask, file_photons) == "counts":
+        return stored.astype(np.float32), "fractional counts"
     scale = photons if photons is not None else file_photons
     if scale is None:
         raise InputError(
             f"{where} must hold amplitudes = sqrt(counts), received normalised amplitudes up to "
             f"{look.largest:.4g} that do not tell the number of photons; give the mean counts per "
-            "pattern with photons=... or as the key 'nphotons'."
+            "pattern with photons=... or as the key 'nphotons', or pass units='counts' if they are "
+            "counts."
         )
     if not (np.isfinite(scale) and scale > 0):
         raise InputError(
@@ -158,6 +166,52 @@ def to_counts(
     for part in batches(squares):
         squares[part] *= np.float32(scale / mean)
     return squares, f"normalised amplitudes squared and scaled to {scale:.6g} counts per pattern"
+
+
+def _stated_counts(
+    stored: NDArray[Any], look: _Look, photons: float | None, where: str
+) -> tuple[NDArray[Any], str]:
+    """Floats that are said to be counts."""
+    if look.squares_whole and not look.whole:
+        raise InputError(
+            f"{where} must hold counts when its units are counts, received fractional numbers up "
+            f"to {look.largest:.4g} whose squares are whole, so that they look like sqrt(counts); "
+            "pass units='amplitude'."
+        )
+    _refuse_photons(photons, where)
+    if look.whole:
+        return stored.astype(smallest_dtype(look.largest, where)), "stored as counts in floats"
+    return stored.astype(np.float32), "fractional counts"
+
+
+def _means(stored: NDArray[Any], mask: NDArray[np.bool_] | None) -> tuple[float, float]:
+    """Mean counts per pattern if the numbers are counts, and if they are amplitudes."""
+    counts = mean_counts(stored, mask)
+    squares = 0.0
+    for part in batches(stored, 8):
+        block = stored[part] if mask is None else stored[part][:, mask]
+        squares += float((block.astype(np.float64) ** 2).sum())
+    return counts, squares / len(stored)
+
+
+def _told_by(
+    stored: NDArray[Any], mask: NDArray[np.bool_] | None, photons: float | None
+) -> Units | None:
+    """The units with which the patterns have the number of photons that the file states."""
+    if photons is None or not photons > 0:
+        return None
+    counts, squares = (abs(mean / photons - 1) <= STATED_PHOTONS for mean in _means(stored, mask))
+    return None if counts == squares else "counts" if counts else "amplitude"
+
+
+def _ask(stored: NDArray[Any], mask: NDArray[np.bool_] | None, where: str) -> InputError:
+    counts, squares = _means(stored, mask)
+    return InputError(
+        f"the units of {where} must be known, received fractional numbers up to "
+        f"{float(stored.max()):.4g} whose squares are fractional too; pass units='counts' if they "
+        f"are counts that were corrected (then {counts:.4g} per pattern), or units='amplitude' if "
+        f"they are noise-free sqrt(counts) (then {squares:.4g} per pattern)."
+    )
 
 
 def _refuse_photons(photons: float | None, where: str) -> None:

@@ -5,15 +5,20 @@
 ``/entry_1/instrument_1/detector_1``                        ``distance``, ``x_pixel_size``,
                                                             ``y_pixel_size`` (m), ``mask`` (0 good)
 ``/entry_1/instrument_1/source_1/energy``                   joule
+``/entry_1/instrument_1/beam_1/energy``                     eV, where there is one
 ``/entry_1/sample_1/geometry_1/translation``                (n, 3) as (x, y, z) in metres
 ``/entry_1/image_1/data``                                   probe (R, P, H, W)
 ``/entry_1/image_2/data``                                   object (L, H, W)
 ``/entry_1/ptychodus``                                      what ptychodus adds
 ==========================================================  ===================================
+
+These are the units where no attribute ``units`` states another one. (3, n) is read too, and so are
+axes of a grid, (rows, columns, H, W) with (rows, columns, 3).
 """
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +26,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
-from ptychopinn.errors import InputError
+from ptychopinn.data.findings import Finding
 from ptychopinn.io import ptychodus_product, ptychodus_scan
-from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
+from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.record import METADATA, Patterns, Record, conjugate_pixel_m, contents
+from ptychopinn.io.layout import as_patterns, as_points
+from ptychopinn.io.quantities import lengths, object_pixel, photon_energy, quantity
+from ptychopinn.io.record import (
+    METADATA,
+    Patterns,
+    Product,
+    Record,
+    conjugate_pixel_m,
+    contents,
+)
 from ptychopinn.io.record_scan import scan_fields
 
 NAME = "cxi"
@@ -59,6 +73,7 @@ KEEPS = frozenset(
 
 VERSION = 160
 ENTRY = "/entry_1"
+INSTRUMENT = f"{ENTRY}/instrument_1"
 SOURCE, DETECTOR = f"{ENTRY}/instrument_1/source_1", f"{ENTRY}/instrument_1/detector_1"
 DATA, DETECTOR_DATA = f"{ENTRY}/data_1/data", f"{DETECTOR}/data"
 TRANSLATION = f"{ENTRY}/sample_1/geometry_1/translation"
@@ -75,7 +90,7 @@ OWN_NUMBERS = (
 
 def matches(path: Path) -> bool:
     """Whether this is an HDF5 file with the CXI version or the CXI entry."""
-    if signature(path) != HDF5_SIGNATURE:
+    if not is_hdf5(path):
         return False
     with reading(path) as file:
         return "cxi_version" in file or f"{ENTRY}/instrument_1" in file
@@ -92,23 +107,26 @@ def read_record(path: Path) -> Record:
         metadata = dict(METADATA)
         metadata["name"] = file.text(f"{ENTRY}/title") or file.text(f"{ENTRY}/sample_1/name")
         metadata["comments"] = file.text(f"{ENTRY}/experiment_description")
-        metadata["detector_object_distance_m"] = file.number(f"{DETECTOR}/distance", 0.0)
-        metadata["photon_energy_eV"] = file.number(f"{SOURCE}/energy", 0.0) / constants.e
+        metadata["detector_object_distance_m"] = quantity(file, f"{DETECTOR}/distance", "distance")
+        metadata["photon_energy_eV"] = photon_energy(file, INSTRUMENT)
         for key in OWN_NUMBERS:
             metadata[key] = file.number(f"{OWN}/{key}", 0.0)
-        patterns = _patterns(file)
-        return Record(patterns, _product(file, metadata, patterns))
+        positions = _positions(file)
+        patterns = _patterns(file, len(positions))
+        product = _product(file, metadata, patterns, positions)
+        counted = bool((product.indexes == np.arange(len(positions))).all())
+        return Record(
+            patterns, product, in_order=counted, mask_meaning="cxi", findings=_mask(file)[1]
+        )
 
 
-def _patterns(file: Reader) -> Patterns | None:
+def _patterns(file: Reader, places: int) -> Patterns | None:
     name = DATA if file.shape(DATA) is not None else DETECTOR_DATA
     if file.shape(name) is None:
         return None
-    counts = file.array(name, "iuf", (3,))
-    mask = file.optional(f"{DETECTOR}/mask", "biu")
-    if mask is not None and mask.ndim > 2 and len(mask) == 1:
-        mask = mask[0]
-    height, width = (file.number(f"{DETECTOR}/{a}_pixel_size", 0.0) for a in "yx")
+    counts = as_patterns(file.array(name, "iuf"), places, f"'{name}' in '{file.path}'")
+    mask, _ = _mask(file)
+    height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", "detector pixel") for a in "yx")
     return ptychodus_scan.check_patterns(
         file.path,
         Patterns(
@@ -120,14 +138,36 @@ def _patterns(file: Reader) -> Patterns | None:
     )
 
 
-def _product(file: Reader, metadata: dict[str, Any], patterns: Patterns | None) -> Any:
+def _positions(file: Reader) -> NDArray[np.float64]:
+    """Positions (n, 2 or 3) as (x, y, z) in metres."""
     name = TRANSLATION if TRANSLATION in file else OLD_TRANSLATION
-    translation = file.array(name, ndim=(2,))
-    if translation.shape[1] < 2:
-        raise InputError(
-            f"'{name}' in '{file.path}' must have shape (n, 3) as (x, y, z), received "
-            f"{translation.shape}; store one translation per pattern."
-        )
+    shape = file.shape(DATA) or file.shape(DETECTOR_DATA) or ()
+    return as_points(
+        lengths(file, name), prod(shape[:-2]), (3, 2), f"'{name}' in '{file.path}'",
+        "(n, 3) as (x, y, z)",
+    )  # fmt: skip
+
+
+def _mask(file: Reader) -> tuple[NDArray[Any] | None, tuple[Finding, ...]]:
+    """The mask (H, W); where there is one for each pattern, of the pixels that are bad in any."""
+    mask = file.optional(f"{DETECTOR}/mask", "biuf")
+    if mask is None or mask.ndim < 3:
+        return mask, ()
+    each = mask.reshape(-1, *mask.shape[-2:]) != 0
+    bad = each.any(axis=0)
+    number = int((bad & ~each.all(axis=0)).sum())
+    if not number:
+        return bad, ()
+    words = f"masked {number} pixels in all patterns, which the file masks in some of them"
+    return bad, (Finding("mask-per-pattern", "mended", words, {"pixels": number}),)
+
+
+def _product(
+    file: Reader,
+    metadata: dict[str, Any],
+    patterns: Patterns | None,
+    translation: NDArray[np.float64],
+) -> Product:
     probe_name = f"{PROBE}/data" if f"{PROBE}/data" in file else OLD_PROBE
     probe = file.optional(probe_name, "cf")
     obj = file.optional(f"{OBJECT}/data", "cf")
@@ -165,10 +205,11 @@ def _pixel(
     """(height, width) in metres, from ptychodus' numbers or from the size of the image."""
     if f"{OWN}/{what}_pixel_height_m" in file:
         return (
-            file.number(f"{OWN}/{what}_pixel_height_m"),
-            file.number(f"{OWN}/{what}_pixel_width_m"),
+            object_pixel(file, f"{OWN}/{what}_pixel_height_m"),
+            object_pixel(file, f"{OWN}/{what}_pixel_width_m"),
         )
-    size = file.optional(f"{image}/image_size")
+    name = f"{image}/image_size"
+    size = lengths(file, name) if name in file else None
     if size is None or array is None or size.size < 2:
         return None
     height, width = float(size.flat[1]) / array.shape[-2], float(size.flat[0]) / array.shape[-1]

@@ -18,9 +18,11 @@ import numpy as np
 from ptychopinn.errors import InputError
 from ptychopinn.io import pair, ptychodus_product, ptychodus_scan
 from ptychopinn.io.atomic import atomic_paths
-from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
+from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.layout import as_patterns
+from ptychopinn.io.quantities import lengths, object_pixel, quantity
 from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Product, Record, wavelength_m
 from ptychopinn.io.record_scan import scan_fields
@@ -32,7 +34,7 @@ KEEPS = SCAN_ITEMS | {"center", "photon_energy_eV", "tomography_angle_deg"}
 
 def matches(path: Path) -> bool:
     """Whether this is one file of the pair."""
-    if signature(path) != HDF5_SIGNATURE:
+    if not is_hdf5(path):
         return False
     return holds(path, "dp") or _is_parameters(path)
 
@@ -81,26 +83,21 @@ def read_record(path: Path) -> Record:
     """Read both files."""
     dp, para = files(path)
     pair.check(dp, para)
+    with reading(para) as file:
+        product = _product(file, dp.stem.removesuffix("_dp"))
     with reading(dp) as file:
-        counts = file.array("dp", "iuf", (3,))
+        counts = as_patterns(file.array("dp", "iuf"), len(product.indexes), f"'dp' in '{dp}'")
         patterns = Patterns(
             counts=counts,
             indexes=np.arange(len(counts), dtype=np.int64),
             bad_pixels=ptychodus_scan.bad_pixels(file, counts.shape[1:]),
         )
-    with reading(para) as file:
-        product = _product(file, dp.stem.removesuffix("_dp"))
-    if len(product.indexes) != len(counts):
-        raise InputError(
-            f"'{para}' must hold one position per pattern of '{dp}', received "
-            f"{len(product.indexes)} and {len(counts)}; use files of the same scan."
-        )
-    return Record(ptychodus_scan.check_patterns(dp, patterns), product)
+    return Record(ptychodus_scan.check_patterns(dp, patterns), product, in_order=True)
 
 
 def _product(file: Reader, name: str) -> Any:
     metadata = {**METADATA, "name": name}
-    wavelength = file.number("lambda", 0.0)
+    wavelength = quantity(file, "lambda", "wavelength")
     if wavelength > 0:
         metadata["photon_energy_eV"] = wavelength_m(1.0) / wavelength
     metadata["tomography_angle_deg"] = file.number("angle", 0.0)
@@ -109,7 +106,7 @@ def _product(file: Reader, name: str) -> Any:
         key = f"probe_position_{axis}_m"
         if key not in file:
             key = f"pp{axis.upper()}"
-        arrays[f"probe_position_{axis}_m"] = np.atleast_1d(np.squeeze(file.array(key)))
+        arrays[f"probe_position_{axis}_m"] = lengths(file, key).reshape(-1)
     for key in ("object", "probe"):
         stored = file.optional(key, "cf")
         if stored is not None:
@@ -122,7 +119,7 @@ def _product(file: Reader, name: str) -> Any:
             or file.attribute_number("object", "pixel_height_m"),
         )
     elif "dx" in file:
-        pixel = (file.number("dx"), file.number("dx"))
+        pixel = (object_pixel(file, "dx"), object_pixel(file, "dx"))
     if "object" in arrays and file.attribute("object", "center_x_m") is not None:
         center = (
             file.attribute_number("object", "center_y_m"),

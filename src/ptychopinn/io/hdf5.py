@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.errors import InputError, listed, shown
-from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.base import is_hdf5, is_matlab
 from ptychopinn.io.links import Tree
 from ptychopinn.io.reading import check_size, guarded
 
@@ -40,12 +40,15 @@ class Reader:
         """What the file holds at its top."""
         return list(islice(self._tree.root(), 50))
 
-    def datasets(self) -> list[str]:
-        """The names of all datasets that lie in the file itself."""
+    def datasets(self, axes: int = 0) -> list[str]:
+        """The names of all datasets of at least so many axes that lie in the file itself."""
         found: list[str] = []
-        self._tree.root().visititems(
-            lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None
-        )
+
+        def visit(key: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and len(item.shape or ()) >= axes:
+                found.append(key)
+
+        self._tree.root().visititems(visit)
         return found
 
     def shape(self, name: str) -> tuple[int, ...] | None:
@@ -67,7 +70,9 @@ class Reader:
                 f"the dataset '{name}' was expected in '{self.path}', received "
                 f"{listed(self.names())}; add it."
             )
-        if item.shape is None or item.dtype.kind not in kinds or item.dtype.subdtype is not None:
+        pair = "c" in kinds and complex_names(item.dtype) is not None
+        fits = pair or (item.dtype.kind in kinds and item.dtype.subdtype is None)
+        if item.shape is None or not fits:
             raise InputError(
                 f"the dataset '{name}' in '{self.path}' must hold numbers of its kind, received "
                 f"{'nothing' if item.shape is None else shown(item.dtype)}; write it again."
@@ -84,6 +89,9 @@ class Reader:
     def array(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> NDArray[Any]:
         """The numbers of a dataset, byte order native.
 
+        Complex numbers may be stored as pairs (real, imag). Arrays that MATLAB wrote come in its
+        own order of axes, which HDF5 holds backwards.
+
         Raises
         ------
         InputError
@@ -92,7 +100,16 @@ class Reader:
         item = self.dataset(name, kinds, ndim)
         self._check_size(name, item)
         values = np.asarray(item[()])
+        names = complex_names(values.dtype)
+        if names is not None:
+            real, imaginary = (values[key].astype(np.float64) for key in names)
+            values = real + 1j * imaginary
+        if values.ndim > 1 and (names == MATLAB_NAMES or self._is_of_matlab(item)):
+            values = values.T
         return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def _is_of_matlab(self, item: h5py.Dataset) -> bool:
+        return "MATLAB_class" in item.attrs or is_matlab(Path(item.file.filename))
 
     def _check_size(self, name: str, item: h5py.Dataset) -> None:
         check_size(
@@ -169,6 +186,17 @@ class Reader:
         return finite(value, f"the attribute '{key}' of '{name}' in '{self.path}'")
 
 
+MATLAB_NAMES = ("real", "imag")
+
+
+def complex_names(dtype: np.dtype[Any]) -> tuple[str, str] | None:
+    """The names of real and imaginary part where numbers are stored as such pairs."""
+    for names in (MATLAB_NAMES, ("re", "im"), ("Re", "Im"), ("r", "i")):
+        if dtype.names == names and all(dtype[key].kind in "iuf" for key in names):
+            return names
+    return None
+
+
 def finite(value: Any, what: str) -> float:
     """``value`` as a finite float; InputError that begins with ``what`` for anything else."""
     try:
@@ -218,7 +246,7 @@ def hdf5_format(path: Path) -> str | None:
     InputError
         For an HDF5 file that cannot be opened.
     """
-    if signature(path) != HDF5_SIGNATURE:
+    if not is_hdf5(path):
         return None
     with reading(path) as file:
         value = file.attribute("/", "format")
@@ -233,7 +261,7 @@ def holds(path: Path, *names: str) -> bool:
     InputError
         For an HDF5 file that cannot be opened.
     """
-    if signature(path) != HDF5_SIGNATURE:
+    if not is_hdf5(path):
         return False
     with reading(path) as file:
         return all(file.shape(name) is not None for name in names)

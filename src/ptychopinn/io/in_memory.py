@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from ptychopinn.data.scan import Scan, Unit
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io import scan_of
-from ptychopinn.io.base import ScanFields, probe_modes, refuse_metres
+from ptychopinn.io.base import ScanFields, refuse_metres
 from ptychopinn.io.counts import counts_from_array
+from ptychopinn.io.detector import clean
+from ptychopinn.io.layout import as_patterns, as_points, probe_modes
 
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 ORDERS = ("yx", "xy")
@@ -28,6 +30,7 @@ def scan_from_arrays(
     pixel_size_m: float | None,
     object: Any,
     mask: Any,
+    clip_negative: bool,
     **fields: Any,
 ) -> Scan:
     """See :meth:`ptychopinn.data.scan.Scan.from_arrays`; ``fields`` are passed on as they are."""
@@ -36,20 +39,24 @@ def scan_from_arrays(
             "a scan needs a probe, received none, which is not supported yet; give a guess of it "
             "as probe, any scale will do."
         )
-    patterns = _array(counts, "counts")
-    if patterns.ndim != 3:
-        raise InputError(
-            f"counts must have shape (M, N, N), received {patterns.shape}; give one pattern per "
-            "position."
-        )
+    places = _array(positions, "positions")
+    if places.ndim != 2:
+        stored = as_patterns(_array(counts, "counts"), None, "counts")
+    else:
+        stored = as_patterns(_array(counts, "counts"), len(places), "counts")
+    if places.ndim > 1 and places.dtype.kind in "iuf" and 2 in (places.shape[0], places.shape[-1]):
+        places = as_points(places, len(stored), (2,), "positions", "(M, 2)")
+    good = None if mask is None else _mask(_array(mask, "mask"))
+    cleaned = clean(stored, "counts", good, meaning="good", clip_negative=clip_negative)
     return scan_of(
         ScanFields(
-            diffraction=counts_from_array(patterns, "counts"),
-            positions_px=_pixels(_array(positions, "positions"), unit, order, pixel_size_m),
-            probe=probe_modes(_array(probe, "probe"), "probe"),
+            diffraction=counts_from_array(cleaned.patterns, "counts"),
+            positions_px=_pixels(places, unit, order, pixel_size_m),
+            probe=probe_modes(_array(probe, "probe"), "probe", stored.shape[-1]),
             probe_in_counts=not scale_probe,
             object=None if object is None else _array(object, "object"),
-            mask=None if mask is None else _mask(_array(mask, "mask")),
+            mask=cleaned.good,
+            findings=cleaned.findings,
             pixel_size_m=pixel_size_m,
             provenance={"made_from": "arrays", "positions": f"{order} in {unit}"},
             **fields,

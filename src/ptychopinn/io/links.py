@@ -17,6 +17,7 @@ import h5py
 from h5py import h5d, h5l, h5o, h5p, h5s
 
 from ptychopinn.errors import InputError, brief
+from ptychopinn.io.filters import check_filters
 from ptychopinn.io.heaps import check_heaps
 from ptychopinn.io.reading import guarded, kind_of
 
@@ -61,7 +62,8 @@ class Tree:
         Raises
         ------
         InputError
-            When a part of it lies outside the folder, is missing, or is covered by no source.
+            When a part of it lies outside the folder, is missing, or is covered by no source, or
+            is compressed in a way that nobody here knows.
         """
         path = Path(dataset.file.filename).resolve()
         return self._stored(path, dataset, 0)
@@ -125,6 +127,7 @@ class Tree:
     def _stored(self, path: Path, dataset: h5py.Dataset, hops: int) -> int:
         if hops > LARGEST_HOPS:
             self._refuse(f"'{brief(dataset.name)}' is made of itself")
+        check_filters(dataset)
         if dataset.is_virtual:
             return self._virtual(path, dataset, hops)
         if dataset.external:

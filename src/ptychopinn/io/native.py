@@ -15,6 +15,7 @@ Layout (format version 1)::
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from ptychopinn.io.base import (
     ReadOptions,
     ScanFields,
     batches,
-    probe_modes,
 )
 from ptychopinn.io.counts import smallest_dtype
+from ptychopinn.io.detector import Repair, look, sampled
 from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.layout import as_points, check_frame, probe_modes
+from ptychopinn.io.pairing import chosen
 from ptychopinn.io.reading import parse_json
 
 NAME = "native"
@@ -55,7 +58,8 @@ class LazyPatterns:
 
     A slice, an integer, a boolean array or an integer array in any order and with repeats is
     accepted, further indices apply to what was read. The file is open only during a read, so the
-    object can be pickled, and used in worker processes and threads.
+    object can be pickled, and used in worker processes and threads. Of the stored patterns only
+    ``rows`` belong to it, and what ``repair`` says is done to what is read.
 
     Raises
     ------
@@ -63,11 +67,25 @@ class LazyPatterns:
         On reading, when the file has changed or holds values that are not counts.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        rows: NDArray[np.int64] | None = None,
+        repair: Repair | None = None,
+    ) -> None:
         # A worker process may have another working directory.
         self._path = path.resolve()
-        self._shape = shape
+        self._stored = shape
         self._dtype = dtype
+        self._rows = rows
+        self._repair = repair
+        self._shape = shape if rows is None else (len(rows), *shape[1:])
+
+    def repaired(self, repair: Repair) -> LazyPatterns:
+        """The same patterns with this repair."""
+        return LazyPatterns(self._path, self._stored, self._dtype, self._rows, repair)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,16 +116,28 @@ class LazyPatterns:
             raise IndexError("index the first axis with a slice or integers")
         # NumPy itself says what the index means, and refuses what it would refuse for an array.
         chosen = np.arange(len(self))[first]
-        patterns = self._read(np.atleast_1d(chosen).ravel())
+        patterns = self._counts(np.atleast_1d(chosen).ravel())
         patterns = patterns.reshape(*chosen.shape, *self._shape[1:])
         return patterns[(slice(None),) * chosen.ndim + rest] if rest else patterns
 
-    def _read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+    def _counts(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         unique, inverse = np.unique(indices, return_inverse=True)
+        patterns = self.as_stored(unique)
+        if self._repair is not None:
+            patterns = self._repair.apply(patterns)
+        check_counts(patterns, f"diffraction in '{self._path}'")
+        if len(inverse) == len(unique) and (inverse[1:] > inverse[:-1]).all():
+            return patterns
+        return patterns[inverse]
+
+    def as_stored(self, unique: NDArray[np.int64]) -> NDArray[Any]:
+        """The patterns of these numbers, rising ones, as the file holds them."""
+        if self._rows is not None:
+            unique = self._rows[unique]
         patterns = np.empty((len(unique), *self._shape[1:]), dtype=self._dtype)
         with reading(self._path) as file:
             stored = file.dataset("diffraction")
-            if stored.shape != self._shape or stored.dtype != self._dtype:
+            if stored.shape != self._stored or stored.dtype != self._dtype:
                 raise InputError(
                     f"'{self._path}' must stay as it was when it was opened, received another "
                     "content; load the scan again."
@@ -118,10 +148,7 @@ class LazyPatterns:
             for start, stop in zip(starts, stops, strict=True):
                 run = slice(int(unique[start]), int(unique[stop - 1]) + 1)
                 stored.read_direct(patterns, np.s_[run], np.s_[start:stop])
-        check_counts(patterns, f"diffraction in '{self._path}'")
-        if len(inverse) == len(unique) and (inverse[1:] > inverse[:-1]).all():
-            return patterns
-        return patterns[inverse]
+        return patterns
 
 
 def matches(path: Path) -> bool:
@@ -153,23 +180,57 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
                 "diffraction must be uint16, uint32 or float32, received "
                 f"{stored.dtype} in '{path}'; write the scan again with save_scan."
             )
-        patterns = LazyPatterns(path, stored.shape, stored.dtype)
+        where, shape = f"diffraction in '{path}'", stored.shape
+        if len(shape) != 3:
+            raise InputError(
+                f"{where} must have shape (M, N, N), received {shown(shape)}; write the scan again "
+                "with save_scan."
+            )
+        check_frame(shape, where, path)
+        positions = file.array("positions_px", "fiu").astype(np.float64)
+        places = as_points(positions, shape[0], (2,), f"positions_px in '{path}'", "(M, 2)")
+        rows, kept = chosen(shape[0], len(places), options.frames, f"'{path}'")
+        mask = file.optional("mask", "biu")
         probe = options.probe
         if probe is None:
-            probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'")
+            probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'", shape[-1])
         numbers: dict[str, Any] = {key: _number(file, key) for key in NUMBERS}
-        return ScanFields(
-            diffraction=patterns,
-            positions_px=file.array("positions_px", "fiu").astype(np.float64),
+        fields = ScanFields(
+            diffraction=np.zeros(0),
+            positions_px=places[kept],
             probe=probe,
             probe_in_counts=options.probe is None,
             name=file.attribute_text("/", "name", path.stem),
             object=file.optional("object", "cf"),
-            mask=file.optional("mask", "biu"),
+            mask=None if mask is None else mask.astype(bool),
             provenance=_provenance(file),
             propagation=propagation_of(file, "/"),
             **numbers,
         )
+        dtype = stored.dtype
+    # The file is opened again for every read.
+    patterns = LazyPatterns(path, shape, dtype, None if len(rows) == shape[0] else rows)
+    return _repaired(replace(fields, diffraction=patterns), patterns, where, options)
+
+
+def _repaired(
+    fields: ScanFields, patterns: LazyPatterns, where: str, options: ReadOptions
+) -> ScanFields:
+    """The scan without numbers that are no counts, as some of its patterns show them."""
+    mask = fields.mask
+    if not len(patterns) or (mask is not None and (mask.shape != patterns.shape[1:])):
+        return fields
+    few = patterns.as_stored(sampled(patterns))
+    repair, findings = look(
+        few, few, where, mask, clip_negative=options.clip_negative, meaning="good"
+    )
+    if options.clip_negative:
+        repair = replace(repair, clip=few.dtype.kind == "f")
+    if findings:
+        mask = None if repair.bad is None else ~repair.bad
+    if few.dtype.kind == "f" or findings:
+        patterns = patterns.repaired(repair)
+    return replace(fields, diffraction=patterns, mask=mask, findings=findings)
 
 
 def _check_units(file: Reader) -> None:

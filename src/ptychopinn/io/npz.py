@@ -27,10 +27,14 @@ from numpy.typing import NDArray
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes, refuse_metres
+from ptychopinn.io.base import ReadOptions, ScanFields, refuse_metres
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.detector import clean
 from ptychopinn.io.hdf5 import finite
+from ptychopinn.io.layout import as_patterns, check_frame, probe_modes
 from ptychopinn.io.npz_members import Archive, is_archive
+from ptychopinn.io.npz_units import units_of_object
+from ptychopinn.io.pairing import chosen, unequal
 from ptychopinn.io.reading import parse_json
 from ptychopinn.io.record import SCAN_ITEMS, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import thin_object, to_pixels
@@ -56,24 +60,34 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         positions = _positions(archive)
         key = _pattern_key(archive)
         # Shapes are checked on the headers, before anything large is read.
-        transposed = _is_transposed(archive, key, len(positions))
-        mask = _mask(archive)
+        transposed = _is_transposed(archive, key, len(positions), options.frames)
+        where = f"'{key}' in '{path}'"
         stored = archive.numbers(key)
-        if transposed:
-            stored = np.moveaxis(stored, -1, 0)
+        stored = np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, None, where)
+        check_frame(stored.shape, where, path)
+        rows, places = chosen(len(stored), len(positions), options.frames, f"'{path}'")
+        stored, positions = stored[rows], positions[places]
+        n = stored.shape[-1]
+        cleaned = clean(stored, where, _mask(archive), clip_negative=options.clip_negative)
+        stored, mask = cleaned.patterns, cleaned.good
+        units, obj = options.units, _object(archive)
+        if cleaned.clipped and not options.clip_negative and stored.dtype.kind == "f":
+            # Noise about zero: amplitudes are never negative.
+            units = units or "counts"
+        probe = options.probe
+        if probe is None:
+            probe = archive.numbers("probeGuess")
+        probe = probe_modes(probe, f"'probeGuess' in '{path}'", n)
         file_photons = _scalar(archive, "nphotons") or options.fallback_photons
         patterns, conversion = to_counts(
             stored,
-            f"'{key}' in '{path}'",
-            units=options.units,
+            where,
+            units=units,
             photons=options.photons,
             file_photons=file_photons,
             mask=mask if mask is not None and mask.shape == stored.shape[1:] else None,
+            judge=lambda: units_of_object(stored, positions, probe, obj),
         )
-        del stored
-        probe = options.probe
-        if probe is None:
-            probe = probe_modes(archive.numbers("probeGuess"), f"'probeGuess' in '{path}'")
         provenance: dict[str, Any] = {
             "patterns": f"'{key}', {conversion}" + (", axes (N, N, M)" if transposed else "")
         }
@@ -92,12 +106,13 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             probe=probe,
             probe_in_counts=False,
             name=path.stem,
-            object=_object(archive),
+            object=obj,
             mask=mask,
             pixel_size_m=pixel,
             energy_eV=energy,
             distance_m=distance,
             provenance=provenance,
+            findings=cleaned.findings,
         )
 
 
@@ -162,6 +177,8 @@ def _positions(archive: Archive) -> NDArray[np.float64]:
     columns = {}
     for key in ("ycoords", "xcoords"):
         values = archive.numbers(key)
+        if values.ndim > 1:
+            values = values.reshape(-1)  # of a grid, row by row
         if values.dtype.kind == "c" or values.ndim != 1:
             raise InputError(
                 f"'{key}' in '{archive.path}' must be real with shape (M,), received "
@@ -179,37 +196,32 @@ def _positions(archive: Archive) -> NDArray[np.float64]:
     return positions
 
 
-def _is_transposed(archive: Archive, key: str, m: int) -> bool:
+def _is_transposed(archive: Archive, key: str, m: int, frames: slice | None) -> bool:
     """Whether the axes are (N, N, M), decided by the number of positions ``m``."""
     shape, dtype = archive.shapes[key], archive.dtypes[key]
     where = f"'{key}' in '{archive.path}'"
-    if len(shape) != 3:
+    if len(shape) < 3:
         raise InputError(
             f"{where} must have shape (M, N, N) or (N, N, M), received {shape}; "
             "store one pattern per position."
         )
+    if len(shape) > 3:
+        return False
     upright, transposed = shape[0] == m, shape[2] == m
     if upright and transposed and shape[0] == shape[1]:
         # M = N: only the intensity dialect, integers under this name, puts the patterns last.
         return key == "diffraction" and dtype.kind in "iu"
     if upright and (shape[1] == shape[2] or not transposed):
-        if shape[1] != shape[2]:
-            raise InputError(
-                f"{where} must hold square patterns, received {shape[1]} x {shape[2]} pixels; "
-                "crop or pad them to a square."
-            )
         return False
-    if transposed:
-        if shape[0] != shape[1]:
-            raise InputError(
-                f"{where} must hold square patterns, received {shape[0]} x {shape[1]} pixels; "
-                "crop or pad them to a square."
-            )
+    if transposed or (frames is not None and shape[0] == shape[1] != shape[2]):
         return True
-    raise InputError(
-        f"{where} must hold one pattern per position, received shape {shape} and {m} positions; "
-        "remove the patterns or the positions without partner."
-    )
+    if shape[0] == shape[1] != shape[2] and abs(shape[2] - m) < abs(shape[0] - m):
+        raise InputError(unequal(shape[2], m, frames, where))
+    if shape[1] != shape[2]:
+        return False  # the size of the patterns is wrong, whatever their number
+    if frames is None:
+        raise InputError(unequal(shape[0], m, frames, where))
+    return False
 
 
 def _mask(archive: Archive) -> NDArray[np.bool_] | None:

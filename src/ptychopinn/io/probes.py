@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
-    HDF5_SIGNATURE,
     ZIP_SIGNATURE,
-    probe_modes,
+    is_hdf5,
+    is_matlab,
     signature,
 )
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.layout import modes_first, probe_modes
+from ptychopinn.io.matlab import names_and_shapes, read_matlab
 from ptychopinn.io.npz_members import Archive, read_npy
 from ptychopinn.io.reading import kind_of
 
@@ -28,9 +30,9 @@ def read_probe(source: str) -> NDArray[Any]:
     """Probe modes (P, N, N), complex, in the scale of the file.
 
     ``source`` is ``FILE`` or ``FILE:KEY``, with FILE an NPZ, HDF5 (a scan, a result, a ptychodus
-    product) or NPY file. Without KEY, ``probe`` and then ``probeGuess`` is taken. Of a probe
-    (R, P, N, N) in HDF5 the first set of modes is taken: products put the mean probe there and its
-    variations along the scan behind it.
+    product), MATLAB (5 or 7.3) or NPY file. Without KEY, ``probe`` and then ``probeGuess`` is
+    taken. Of a probe (R, P, N, N) in HDF5, or (N, N, P, R) in MATLAB, the first set of modes is
+    taken: products put the mean probe there and its variations along the scan behind it.
 
     Raises
     ------
@@ -41,15 +43,26 @@ def read_probe(source: str) -> NDArray[Any]:
     head = signature(path)
     if head.startswith(NPY_SIGNATURE):
         probe = _read_npy(path, key)
-    elif head == HDF5_SIGNATURE:
+    elif is_hdf5(path):
         probe = _read_hdf5(path, key)
+    elif is_matlab(path):
+        probe = read_matlab(path, key or _default_key(path, list(names_and_shapes(path))))
     elif head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
         with Archive(path) as archive:
             probe = archive.numbers(key or _default_key(path, archive.keys()))
     else:
         raise InputError(
-            f"a probe must come from an NPZ, HDF5 or NPY file, received '{path}'; convert it."
+            f"a probe must come from an NPZ, HDF5, MATLAB or NPY file, received '{path}'; convert "
+            "it."
         )
+    # Modes that come last, as in MATLAB, are told by the axes that are as long as each other.
+    shape = probe.shape
+    n = shape[0] if len(shape) > 2 and shape[0] == shape[1] != shape[-1] else None
+    if probe.dtype.kind in "fciu":
+        probe = modes_first(probe, n)
+    if probe.ndim == 4 and len(probe):
+        # Products put the mean probe there and its variations along the scan behind it.
+        probe = probe[0] if len(probe) == 1 or is_hdf5(path) or n is not None else probe
     return probe_modes(probe, f"the probe '{source}'").astype(np.complex128)
 
 
@@ -92,5 +105,4 @@ def _read_hdf5(path: Path, key: str | None) -> NDArray[Any]:
                 f"the dataset '{name}' was expected in '{path}', received "
                 f"{listed(file.names())}; name another one as FILE:KEY."
             )
-        probe = file.array(name, "biufc")
-    return probe[0] if probe.ndim == 4 and len(probe) else probe
+        return file.array(name, "biufc")

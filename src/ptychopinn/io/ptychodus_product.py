@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import check_field
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, listed
 from ptychopinn.io.atomic import atomic_path
-from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
+from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, finite, holds, reading, to_text
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.npz_members import Archive, is_archive
+from ptychopinn.io.quantities import unit_of
 from ptychopinn.io.record import ALL, METADATA, Product, Record
 from ptychopinn.io.record_scan import scan_fields
 
@@ -33,7 +34,7 @@ REQUIRED = ("object", "probe", "probe_position_x_m", "probe_position_y_m")
 
 def matches(path: Path) -> bool:
     """Whether the file holds positions in metres, probe and object, and no patterns."""
-    if signature(path) == HDF5_SIGNATURE:
+    if is_hdf5(path):
         if not holds(path, *REQUIRED):
             return False
         with reading(path) as file:
@@ -52,7 +53,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
 
 def read_record(path: Path) -> Record:
     """Read a product of either container."""
-    if signature(path) == HDF5_SIGNATURE:
+    if is_hdf5(path):
         with reading(path) as file:
             return Record(None, _from_hdf5(file))
     with Archive(path) as archive:
@@ -146,10 +147,13 @@ def _from_hdf5(file: Reader) -> Product:
         else:
             metadata[key] = file.attribute_number("/", key, unknown)
     pixel = _attribute_pair(file, "object", "pixel_height_m", "pixel_width_m")
+    arrays = {key: file.array(key, kinds) for key, kinds in _REQUIRED_KINDS.items()}
+    for key in REQUIRED[2:]:
+        arrays[key] = arrays[key] * unit_of(file, key, "m", "length")[1]
     return build(
         path=file.path,
         metadata=metadata,
-        arrays={key: file.array(key, kinds) for key, kinds in _REQUIRED_KINDS.items()},
+        arrays=arrays,
         optional={key: file.optional(key) for key in OPTIONAL},
         center_m=_attribute_pair(file, "object", "center_y_m", "center_x_m"),
         object_pixel_m=pixel,
@@ -237,6 +241,8 @@ def build(
         When shapes contradict each other or numbers are not finite.
     """
     x, y = arrays["probe_position_x_m"], arrays["probe_position_y_m"]
+    if x.ndim > 1 and x.shape == y.shape:
+        x, y = x.reshape(-1), y.reshape(-1)  # of a grid, row by row
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(
             f"positions in '{path}' must have shapes (n,) and (n,), received {x.shape} and "
@@ -249,8 +255,10 @@ def build(
             )
     positions = np.stack([y, x], axis=1).astype(np.float64)
     if not np.isfinite(positions).all():
+        wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
         raise InputError(
-            f"positions in '{path}' must be finite, received NaN or infinity; remove those."
+            f"positions in '{path}' must be finite, received NaN or infinity as position(s) "
+            f"{listed(wrong[:6].tolist())}; remove those."
         )
     indexes = optional["probe_position_indexes"]
     if indexes is None:

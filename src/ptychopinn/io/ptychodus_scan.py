@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError
 from ptychopinn.io import pair, ptychodus_product
 from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.layout import as_patterns
 from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import ALL, Patterns, Record
 from ptychopinn.io.record_scan import scan_fields
@@ -70,14 +70,17 @@ def read_record(path: Path) -> Record:
 
 def read_patterns(file: Reader) -> Patterns:
     """The assembled patterns."""
-    counts = file.array("patterns", "iuf", (3,))
+    indexes = ptychodus_product.whole(
+        file.array("indexes", "iuf").reshape(-1), f"'indexes' in '{file.path}'"
+    )
+    counts = as_patterns(
+        file.array("patterns", "iuf"), len(indexes), f"'patterns' in '{file.path}'"
+    )
     return check_patterns(
         file.path,
         Patterns(
             counts=counts,
-            indexes=ptychodus_product.whole(
-                file.array("indexes", "iu", (1,)), f"'indexes' in '{file.path}'"
-            ),
+            indexes=indexes,
             bad_pixels=bad_pixels(file, counts.shape[1:]),
             detector_pixel_m=_detector_pixel(file),
             photon_counts=file.optional("probe_photon_counts", ndim=(1,)),
@@ -87,7 +90,9 @@ def read_patterns(file: Reader) -> Patterns:
 
 def bad_pixels(file: Reader, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """The dataset ``bad_pixels``; all False when there is none."""
-    stored = file.optional("bad_pixels", "biu", (2,))
+    stored = file.optional("bad_pixels", "biuf")
+    if stored is not None and stored.ndim > 2 and stored.size == shape[-2] * shape[-1]:
+        stored = stored.reshape(shape[-2:])
     return np.zeros(shape, bool) if stored is None else stored.astype(bool)
 
 
@@ -98,7 +103,7 @@ def _detector_pixel(file: Reader) -> tuple[float, float] | None:
 
 
 def check_patterns(path: Path, patterns: Patterns) -> Patterns:
-    """Raise InputError unless all parts agree in their shapes and the patterns hold counts."""
+    """Raise InputError unless all parts agree in their shapes."""
     n, *frame = patterns.counts.shape
     expected = (
         ("indexes", patterns.indexes, (n,)),
@@ -111,7 +116,6 @@ def check_patterns(path: Path, patterns: Patterns) -> Patterns:
                 f"'{key}' in '{path}' must have shape {shape} for patterns of shape "
                 f"{patterns.counts.shape}, received {value.shape}; write the file again."
             )
-    check_counts(patterns.counts, f"the patterns in '{path}'")
     return patterns
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import holds, reading
 from ptychopinn.io.hdf5_writer import writing
+from ptychopinn.io.layout import as_patterns
+from ptychopinn.io.quantities import object_pixel, quantity
 from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import scan_fields
 
@@ -39,17 +40,25 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
 def read_record(path: Path) -> Record:
     """Read the file; the middle of its object is the origin."""
     with reading(path) as file:
-        counts = file.array("patterns", "iuf", (3,))
+        places = {
+            axis: file.array(f"probe_position_{axis}_px").astype(np.float64).reshape(-1)
+            for axis in "yx"
+        }
+        where = f"'patterns' in '{path}'"
+        counts = as_patterns(file.array("patterns", "iuf"), len(places["y"]), where)
         bad = ptychodus_scan.bad_pixels(file, counts.shape[1:])
         obj = file.array("object", "c", (2, 3))
-        pixel = file.number("object_pixel_height_m"), file.number("object_pixel_width_m")
-        metadata = {**METADATA, **{key: file.number(key, 0.0) for key in NUMBERS}}
+        height, width = (f"object_pixel_{side}_m" for side in ("height", "width"))
+        file.number(height)  # it must be there
+        pixel = object_pixel(file, height), object_pixel(file, width)
+        metadata = {
+            **METADATA,
+            NUMBERS[0]: quantity(file, NUMBERS[0], "distance"),
+            NUMBERS[1]: quantity(file, NUMBERS[1], "energy", "eV"),
+        }
         middle = (np.asarray(obj.shape[-2:]) - 1) / 2
         metres = {
-            f"probe_position_{axis}_m": (
-                file.array(f"probe_position_{axis}_px", ndim=(1,)) - middle[k]
-            )
-            * pixel[k]
+            f"probe_position_{axis}_m": (places[axis] - middle[k]) * pixel[k]
             for k, axis in enumerate("yx")
         }
         product = ptychodus_product.build(
@@ -61,18 +70,13 @@ def read_record(path: Path) -> Record:
             object_pixel_m=pixel,
             probe_pixel_m=pixel,
         )
-    if len(product.indexes) != len(counts):
-        raise InputError(
-            f"'{path}' must hold one position per pattern, received {len(product.indexes)} "
-            f"positions and {len(counts)} patterns; write it again."
-        )
     patterns = Patterns(
         counts=counts,
-        indexes=product.indexes,
+        indexes=np.arange(len(counts), dtype=np.int64),
         bad_pixels=bad,
         detector_pixel_m=conjugate_pixel_m(pixel, counts.shape[-1], metadata),
     )
-    return Record(ptychodus_scan.check_patterns(path, patterns), product)
+    return Record(ptychodus_scan.check_patterns(path, patterns), product, in_order=True)
 
 
 def write_record(record: Record, path: Path, *, force: bool = True) -> None:

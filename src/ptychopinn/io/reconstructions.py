@@ -12,7 +12,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError, brief
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.atomic import refuse_existing
-from ptychopinn.io.base import HDF5_SIGNATURE, signature
+from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.reading import kind_of, parse_json
@@ -126,7 +126,7 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
             f"which {found}; check the name."
         )
     try:
-        if signature(source) == HDF5_SIGNATURE:
+        if is_hdf5(source):
             with reading(source) as file:
                 if GROUP in file:
                     return _read(file)

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from ptychopinn.data.findings import Finding
+
 # The numbers and words of the experiment, by the names of product.h5, and what each is when nothing
 # is known about it.
 METADATA: Mapping[str, float | str | bool] = MappingProxyType(
@@ -100,10 +102,21 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """The content of one exchange file, or of one pair of files."""
+    """The content of one exchange file, or of one pair of files.
+
+    Attributes
+    ----------
+    patterns, product : as stored; no patterns in the file of a product
+    in_order : row k of the patterns belongs to position k; otherwise their indexes pair them
+    mask_meaning : how the file means its mask, a key of ``detector.MEANINGS``
+    findings : what reading it mended or doubts
+    """
 
     patterns: Patterns | None
     product: Product
+    in_order: bool = False
+    mask_meaning: str = "bad"
+    findings: tuple[Finding, ...] = ()
 
 
 # What a record can hold beyond positions, as a sentence about its loss.

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.scan import check_canvas, check_counts, check_inside
+from ptychopinn.data.scan import check_canvas, check_inside
 from ptychopinn.errors import InputError
-from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
-from ptychopinn.io.counts import counts_from_integers, to_counts
+from ptychopinn.io.base import ReadOptions, ScanFields
+from ptychopinn.io.counts import counts_from_array
+from ptychopinn.io.layout import check_frame, probe_modes
 from ptychopinn.io.record import (
     METADATA,
     SCAN_ITEMS,
@@ -30,6 +31,7 @@ from ptychopinn.io.record import (
     conjugate_pixel_m,
     pixel_known,
 )
+from ptychopinn.io.record_checks import pairing_findings, usable
 from ptychopinn.physics.geometry import canvas_for
 
 
@@ -126,40 +128,40 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
     InputError
         When patterns, probe or pixel size are missing, or the record contradicts itself.
     """
-    patterns, product = record.patterns, record.product
-    if patterns is None:
+    if record.patterns is None:
         raise InputError(
             f"a scan needs diffraction patterns, received '{path}' which holds none; put "
             "diffraction.h5 beside product.h5, or name the file with the patterns."
         )
-    if options.units == "amplitude" or options.photons is not None:
+    if options.photons is not None:
         raise InputError(
-            f"'{path}' is in a format that stores photon counts, received units='amplitude' or "
-            "photons=...; leave that out."
+            f"'{path}' is in a format that stores photon counts, received "
+            f"photons={options.photons:.6g}; leave that out."
         )
+    check_frame(record.patterns.counts.shape, f"the patterns in '{path}'", path)
+    record = usable(record, options, path)
+    patterns, product = record.patterns, record.product
+    assert patterns is not None
     if not product.metadata["far_field"]:
         raise InputError(
             f"a far-field scan was expected, received '{path}' which says far_field = False; the "
             "model of this program is the Fraunhofer diffraction pattern."
         )
     rows, positions_m, changes = paired(record)
-    stored = patterns.counts[rows]
-    where = f"the patterns in '{path}'"
-    if stored.ndim != 3 or stored.shape[1] != stored.shape[2]:
-        raise InputError(
-            f"{where} must have shape (M, N, N), received {stored.shape}; crop them to a square."
-        )
-    counts = _counts(stored, where)
-    probe = options.probe
+    counts = counts_from_array(
+        patterns.counts[rows],
+        f"the patterns in '{path}'",
+        remedy="if they are, pass units='amplitude'",
+    )
+    probe, n = options.probe, counts.shape[-1]
     if probe is None:
         if product.probe is None:
             raise InputError(
                 f"a scan needs a probe, received '{path}' without one; give it with "
                 "the option probe, as FILE:KEY."
             )
-        probe = probe_modes(product.probe[0], f"the probe in '{path}'")
+        probe = probe_modes(product.probe[0], f"the probe in '{path}'", n)
     provenance: dict[str, Any] = {**changes}
-    n = counts.shape[-1]
     obj = thin_object(product)
     shape = np.shape(product.object)[-2:] if product.object is not None else (0, 0)
     positions = to_pixels(positions_m, product, (shape[0], shape[1]))
@@ -188,25 +190,13 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         energy_eV=float(metadata["photon_energy_eV"]) or None,
         distance_m=abs(float(metadata["detector_object_distance_m"])) or None,
         provenance=provenance,
+        findings=record.findings + pairing_findings(changes, len(patterns.counts)),
     )
 
 
 _SCAN_METADATA = ("name", "photon_energy_eV", "detector_object_distance_m", "far_field")
 # What a scan keeps of a record.
 SCAN_KEEPS = SCAN_ITEMS.union(_SCAN_METADATA)
-
-
-def _counts(stored: NDArray[Any], where: str) -> NDArray[Any]:
-    if stored.dtype.kind in "iu":
-        return counts_from_integers(stored, where)
-    if stored.dtype.kind != "f":
-        raise InputError(
-            f"{where} must hold real numbers, received {stored.dtype}; store photon counts."
-        )
-    check_counts(stored, where)
-    if (stored == np.rint(stored)).all():
-        return to_counts(stored, where, units="counts", photons=None)[0]
-    return stored.astype(np.float32)
 
 
 def record_of_fields(fields: ScanFields) -> Record:
@@ -253,7 +243,28 @@ def record_of_fields(fields: ScanFields) -> Record:
         metadata=metadata,
     )
     detector = conjugate_pixel_m((pixel, pixel), n, metadata)
-    return Record(Patterns(counts, indexes, ~mask, detector), product)
+    patterns = Patterns(counts, indexes, ~mask, detector)
+    return Record(patterns, product, in_order=True, findings=fields.findings)
+
+
+def with_object(record: Record) -> Product:
+    """The product with an object that is 1 everywhere and holds every patch, where it has none."""
+    product = record.product
+    probe = product.probe
+    if product.object is not None or product.object_pixel_m is None or probe is None:
+        return product
+    if not len(product.positions_m):
+        return product
+    pixel = square_pixel(product)
+    low, high = product.positions_m.min(axis=0), product.positions_m.max(axis=0)
+    check_canvas(product.positions_m / pixel, probe.shape[-1])
+    height, width = (int(np.ceil(v)) + probe.shape[-1] + 2 for v in (high - low) / pixel)
+    middle = (low + high) / 2
+    return replace(
+        product,
+        object=np.ones((1, height, width), np.complex64),
+        center_m=product.center_m or (float(middle[0]), float(middle[1])),
+    )
 
 
 def consecutive(record: Record) -> tuple[Record, list[str]]:
@@ -294,4 +305,4 @@ def consecutive(record: Record) -> tuple[Record, list[str]]:
         opr_weights=chosen(product.opr_weights),
         photon_counts=chosen(product.photon_counts),
     )
-    return Record(patterns, product), losses
+    return replace(record, patterns=patterns, product=product, in_order=True), losses

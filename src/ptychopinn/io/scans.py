@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.data.findings import with_findings
+from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
@@ -34,11 +34,14 @@ from ptychopinn.io.base import (
     ScanFields,
     Units,
     UnknownFormatError,
+    sample_indices,
     signature,
 )
-from ptychopinn.io.counts import mean_counts, sample_indices
+from ptychopinn.io.counts import mean_counts
 from ptychopinn.io.native import LazyPatterns
+from ptychopinn.io.pairing import parse_frames, text_of
 from ptychopinn.io.probes import read_probe
+from ptychopinn.io.raw import way_in
 from ptychopinn.io.reading import kind_of, parsing
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.geometry import canvas_for
@@ -99,11 +102,23 @@ def find_format(path: Path) -> Format:
         with parsing(path):
             if candidate.matches(path):
                 return candidate
-    known = "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
-    raise UnknownFormatError(
-        f"a scan in one of the formats [{known}] was expected, received '{path}' which is none of "
-        "them; convert it first."
-    )
+    raise UnknownFormatError(unknown(path, f"a scan in one of the formats [{descriptions()}]"))
+
+
+def descriptions() -> str:
+    """All formats in words."""
+    return "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
+
+
+def unknown(path: Path, expected: str) -> str:
+    """The message about a file of no known format; for raw patterns, with what makes a scan."""
+    command = way_in(path)
+    if command is not None:
+        return (
+            f"a scan with patterns, positions and a probe was expected, received '{path}', which "
+            f"is in none of the formats for that; {command}."
+        )
+    return f"{expected} was expected, received '{path}' which is none of them; convert it first."
 
 
 def load_scan(
@@ -113,6 +128,8 @@ def load_scan(
     units: Units | None = None,
     photons: float | None = None,
     fallback_photons: float | None = None,
+    frames: slice | str | None = None,
+    clip_negative: bool = False,
 ) -> Scan:
     """Read a scan of any supported format.
 
@@ -124,13 +141,17 @@ def load_scan(
     units : "counts" or "amplitude", to state the units of patterns that do not state them
     photons : mean counts per pattern, needed for normalised amplitudes
     fallback_photons : the same, but ignored where the patterns or the file tell them
+    frames : the patterns to use, a slice or "A:B"; where there are more patterns than positions
+        "1:" drops a first pattern that has none, and where there are more positions it chooses them
+    clip_negative : set negative counts to 0, whatever they look like
 
     Returns
     -------
-    The scan. Native files are read lazily. A probe whose units the file does not state is scaled so
-    that its counts through vacuum equal the mean measured counts, and an object in the same file so
-    that probe times object gives the measured counts; both factors are logged and stored in
-    ``provenance``.
+    The scan. Native files are read lazily. What was masked, clipped or left out is logged as a
+    warning and stands in ``provenance["findings"]``. A probe whose units the file does not state is
+    scaled so that its counts through vacuum equal the mean measured counts, and an object in the
+    same file so that probe times object gives the measured counts; both factors are logged and
+    stored in ``provenance``.
 
     Raises
     ------
@@ -140,7 +161,13 @@ def load_scan(
     """
     source = Path(path)
     fields = read_fields(
-        source, probe=probe, units=units, photons=photons, fallback_photons=fallback_photons
+        source,
+        probe=probe,
+        units=units,
+        photons=photons,
+        fallback_photons=fallback_photons,
+        frames=frames,
+        clip_negative=clip_negative,
     )[1]
     return scan_of(fields, source)
 
@@ -150,8 +177,7 @@ def scan_of(fields: ScanFields, source: Path | None) -> Scan:
 
     Errors name the file ``source``, where there is one. What its reader noticed is logged.
     """
-    for finding in fields.findings:
-        _log.warning("%s: %s", fields.name, finding.message)
+    report_findings(fields.findings, fields.name)
     fields = replace(fields, provenance=with_findings(fields.provenance, fields.findings))
     scan = checked_scan(fields, source)
     try:
@@ -168,6 +194,12 @@ def scan_of(fields: ScanFields, source: Path | None) -> Scan:
     return scan
 
 
+def report_findings(findings: tuple[Finding, ...], name: str) -> None:
+    """Log what a reader noticed about the scan ``name``."""
+    for finding in findings:
+        _log.warning("%s: %s", name, finding.message)
+
+
 def read_fields(
     source: Path,
     *,
@@ -175,13 +207,19 @@ def read_fields(
     units: Units | None,
     photons: float | None,
     fallback_photons: float | None = None,
+    frames: slice | str | None = None,
+    clip_negative: bool = False,
 ) -> tuple[Format, ScanFields]:
     """The format of a scan, and its content before anything is scaled; see :func:`load_scan`."""
+    chosen = parse_frames(frames)
     given = None if probe is None else read_probe(probe)
     format_ = find_format(source)
     try:
         with parsing(source):
-            fields = format_.read(source, ReadOptions(units, photons, given, fallback_photons))
+            fields = format_.read(
+                source,
+                ReadOptions(units, photons, given, fallback_photons, chosen, clip_negative),
+            )
     except InputError as error:
         raise _named(error, source) from error
     provenance: dict[str, Any] = {
@@ -192,6 +230,8 @@ def read_fields(
     }
     if probe is not None:
         provenance["probe_source"] = probe
+    if chosen is not None:
+        provenance["frames"] = text_of(chosen)
     # The name of a file may be no text, and it is the name of the scan where no other is given.
     name = fields.name.encode("utf-8", "backslashreplace").decode()
     return format_, replace(fields, name=name, provenance=provenance)

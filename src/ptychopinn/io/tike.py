@@ -12,6 +12,7 @@ import bz2
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import (
@@ -19,11 +20,13 @@ from ptychopinn.io.base import (
     ZIP_SIGNATURE,
     ReadOptions,
     ScanFields,
-    probe_modes,
     signature,
 )
 from ptychopinn.io.counts import to_counts
+from ptychopinn.io.detector import Cleaned, clean
+from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.npz_members import Archive, is_archive
+from ptychopinn.io.pairing import chosen
 from ptychopinn.io.reading import guarded
 
 NAME = "tike"
@@ -51,34 +54,58 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
     with Archive(path) as archive:
         data = archive.numbers("data")
         scan = archive.numbers("scan")
+        where = f"'data' in '{path}'"
         if data.ndim == 4 and data.shape[0] == 1:
             data = data[0]
         if scan.ndim == 3 and scan.shape[0] == 1:
             scan = scan[0]
-        where = f"'data' in '{path}'"
-        if data.ndim != 3 or data.shape[1] != data.shape[2]:
+        if data.ndim != 3:
             raise InputError(
                 f"{where} must have shape (1, M, N, N), received {archive.shapes['data']}; "
                 "store one view with square patterns."
             )
-        if scan.shape != (len(data), 2) or scan.dtype.kind == "c":
+        check_frame(data.shape, where, path)
+        if scan.ndim == 2 and scan.dtype.kind != "c":
+            scan = as_points(scan, len(data), (2,), f"'scan' in '{path}'", "(1, M, 2)")
+        if scan.ndim != 2 or scan.dtype.kind == "c":
             raise InputError(
                 f"'scan' in '{path}' must be real with shape (1, {len(data)}, 2), received "
                 f"{archive.shapes['scan']} of {scan.dtype}; store one (row, column) per pattern."
             )
-        patterns, conversion = to_counts(data, where, units="counts", photons=options.photons)
+        rows, places = chosen(
+            len(data), len(scan), options.frames, f"'data' and 'scan' in '{path}'"
+        )
+        cleaned = clean(data[rows], where, None, clip_negative=options.clip_negative)
+        patterns, conversion = _counts(cleaned, where, options)
         del data
         probe = options.probe
         if probe is None:
-            probe = probe_modes(archive.numbers("probe"), f"'probe' in '{path}'")
+            probe = archive.numbers("probe")
+        probe = probe_modes(probe, f"'probe' in '{path}'", patterns.shape[-1])
+        good = cleaned.good
         return ScanFields(
             diffraction=np.fft.fftshift(patterns, axes=(1, 2)),
-            positions_px=scan.astype(np.float64) + patterns.shape[-1] / 2,
+            positions_px=scan[places].astype(np.float64) + patterns.shape[-1] / 2,
             probe=probe,
             probe_in_counts=False,
+            mask=None if good is None else np.fft.fftshift(good),
+            findings=cleaned.findings,
             name=path.name.removesuffix(".bz2").removesuffix(".npz"),
             provenance={
                 "patterns": f"'data', {conversion}, zero frequency moved from [0, 0] to [N/2, N/2]",
                 "positions": "N/2 added: minimum corner to patch pixel [N/2, N/2]",
             },
         )
+
+
+def _counts(cleaned: Cleaned, where: str, options: ReadOptions) -> tuple[NDArray[np.generic], str]:
+    """The counts; fractional ones where the user says so, or noise about zero shows it."""
+    stored = cleaned.patterns
+    stated = options.units == "counts" or cleaned.clipped
+    if stored.dtype.kind == "f" and not stated and (stored != np.rint(stored)).any():
+        raise InputError(
+            f"{where} must hold whole counts, received fractional numbers up to "
+            f"{float(stored.max()):.4g}; if they are counts that were corrected, pass "
+            "units='counts'."
+        )
+    return to_counts(stored, where, units="counts", photons=options.photons)

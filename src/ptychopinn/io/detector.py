@@ -1,0 +1,347 @@
+"""Numbers that a detector or its software writes and that are no counts.
+
+Where the file's mask marks them, they become 0 and stay masked. Without a mask, a pixel that holds
+the same impossible number in nearly all patterns stands in a gap or is dead, and is masked; noise
+about zero, which the subtraction of a dark image leaves, is clipped. Both are said as findings.
+Anything else is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.scan import PatternArray
+from ptychopinn.errors import InputError, listed
+from ptychopinn.io.base import batches, sample_indices
+
+Mask = NDArray[np.bool_]
+
+SENTINELS, NEGATIVE = "sentinel-pixels", "negative-counts"
+# A pixel is none when it holds such a number in this share of all patterns.
+NEARLY_ALL = 0.95
+# Patterns that are looked at first, and the share there below which a pixel is not looked at again.
+SAMPLE, SAMPLE_BYTES, SUSPECT = 24, 16 << 20, 0.75
+# Numbers a little below a power of two, from this on, are the largest a counter or a type holds.
+SMALLEST_TOP = 2.0**12
+# Noise about zero: at least this share of all numbers is negative, at most this part of those near
+# zero, none is farther than so many standard deviations, and all are this small a part of the
+# counts.
+NOISE_SHARE, NOISE_PART, NOISE_REACH, NOISE_SUM = 1e-3, 0.55, 8.0, 0.05
+# A mask of the opposite meaning: the masked pixels are more than this part and hold more than this
+# part of the counts, or the others hold nearly none.
+OPPOSITE_PART, OPPOSITE_SMALL, NO_COUNTS = 0.5, 0.2, 1e-3
+# How a mask is meant, by what it is called.
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "bad": "True or 1 marks bad pixels",
+        "cxi": "0 marks good pixels, anything else bad ones",
+        "good": "True or 1 marks good pixels",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Patterns that hold counts only, and what was done for it.
+
+    Attributes
+    ----------
+    patterns : (M, H, W) as they were, or a copy.
+    good : (H, W) bool, True at good pixels; None when all are.
+    findings : what was masked and clipped.
+    clipped : negative numbers were set to 0, which amplitudes never have.
+    """
+
+    patterns: NDArray[Any]
+    good: Mask | None
+    findings: tuple[Finding, ...] = ()
+    clipped: bool = False
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is to be done to patterns when they are read: pixels without counts, and clipping."""
+
+    bad: Mask | None = None
+    clip: bool = False
+
+    def apply(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        """The repaired patterns (m, H, W); in place."""
+        if self.bad is not None and self.bad.any():
+            columns = patterns[:, self.bad]
+            columns[_impossible(columns)] = 0
+            patterns[:, self.bad] = columns
+        if self.clip:
+            np.maximum(patterns, 0, out=patterns)
+        return patterns
+
+
+def clean(
+    stored: NDArray[Any],
+    where: str,
+    good: Mask | None,
+    *,
+    clip_negative: bool = False,
+    meaning: str = "bad",
+) -> Cleaned:
+    """Patterns (M, H, W) of any real type without numbers that are no counts.
+
+    ``good`` (H, W) is what the file says, ``meaning`` a key of ``MEANINGS``, for the message about
+    a mask of the opposite meaning.
+
+    Raises
+    ------
+    InputError
+        For such numbers in single patterns, which the message names; for negative ones that are no
+        noise; for a mask that marks what it should leave.
+    """
+    if stored.dtype.kind not in "iuf" or stored.ndim != 3 or not stored.size:
+        return Cleaned(stored, good)
+    repair, findings = look(
+        stored, stored[sampled(stored)], where, good, clip_negative=clip_negative, meaning=meaning
+    )
+    if repair.bad is not None or repair.clip:
+        patterns = stored.copy()
+        for part in batches(patterns, 8):
+            repair.apply(patterns[part])
+    else:
+        patterns = stored
+    bad = np.zeros(stored.shape[1:], bool) if repair.bad is None else repair.bad
+    if patterns.dtype.kind == "f":
+        _refuse_gaps(patterns, where)
+    return Cleaned(patterns, ~bad if bad.any() else good, findings, repair.clip)
+
+
+def sampled(patterns: PatternArray) -> NDArray[np.int64]:
+    """Numbers of the patterns that are looked at first, spread over the scan."""
+    m, *frame = patterns.shape
+    size = max(1, int(np.prod(frame)) * patterns.dtype.itemsize)
+    return sample_indices(m, max(4, min(SAMPLE, SAMPLE_BYTES // size)))
+
+
+def look(
+    patterns: NDArray[Any],
+    few: NDArray[Any],
+    where: str,
+    good: Mask | None,
+    *,
+    clip_negative: bool,
+    meaning: str,
+) -> tuple[Repair, tuple[Finding, ...]]:
+    """What must be done to patterns (M, H, W), found on ``few`` of them and checked on all.
+
+    The repair's bad pixels are those of the file and those without counts; None when neither is.
+    """
+    bad = np.zeros(few.shape[1:], bool) if good is None or good.shape != few.shape[1:] else ~good
+    findings = []
+    empty, names = _sentinels(patterns, few, bad, where)
+    if empty.any():
+        number = int(empty.sum())
+        findings.append(
+            Finding(
+                SENTINELS,
+                "mended",
+                f"masked {number} of {empty.size} pixels, which hold {listed(names, 80)} in nearly "
+                "all patterns: that stands for no measurement",
+                {"pixels": number, "values": names},
+            )
+        )
+    check_mask(few, bad, where, meaning)
+    bad = bad | empty
+    clip = _negative(patterns, few, bad, where, clip_negative)
+    if clip:
+        findings.append(clip)
+    return Repair(bad if bad.any() else None, bool(clip)), tuple(findings)
+
+
+def _impossible(values: NDArray[Any]) -> Mask:
+    """Whether numbers may stand for "no pixel": no numbers, negative, or the top of some type."""
+    if values.dtype.kind == "u":
+        wide = values.astype(np.uint64)
+        # Of numbers just below a power of two, the next one shares no bit with it; the largest of
+        # all wraps round to zero.
+        top = ((wide & (wide + np.uint64(1))) == 0) | (
+            ((wide + np.uint64(1)) & (wide + np.uint64(2))) == 0
+        )
+        large: Mask = (top & (wide >= SMALLEST_TOP - 2)) | (wide >= 2**32 - 2)
+        return large | (values == np.iinfo(values.dtype).max)
+    if values.dtype.kind == "i":
+        negative = values < 0
+        size = np.where(negative, 0, values).astype(np.uint64)
+        return negative | _impossible(size) | (values == np.iinfo(values.dtype).max)
+    with np.errstate(all="ignore"):
+        found = ~np.isfinite(values) | (values < 0) | (values >= 2.0**32 - 2)
+        exact = values.astype(np.float64)
+        for numbers in (exact, exact**2):
+            # sqrt(65535) is as impossible among amplitudes as 65535 among counts.
+            smallest = SMALLEST_TOP - 2 if numbers is exact else 2.0**16 - 2
+            power = 2.0 ** np.rint(np.log2(np.maximum(numbers, 1)))
+            near = 2e-7 * power if numbers is not exact else 6e-8 * power * (power >= 2**24)
+            below = power - numbers
+            top = (np.abs(below - 1) <= near) | (np.abs(below - 2) <= near)
+            found |= top & (numbers >= smallest)
+    return found
+
+
+def _sentinels(
+    patterns: NDArray[Any], few: NDArray[Any], bad: Mask, where: str
+) -> tuple[Mask, list[str]]:
+    """Pixels (H, W) that are not masked and hold one impossible number in nearly all patterns.
+
+    Also these numbers, at most four, as texts.
+    """
+    empty = np.zeros(bad.shape, bool)
+    suspect = sum((_impossible(pattern) for pattern in few), np.zeros(bad.shape, np.int64))
+    rows, columns = np.nonzero((suspect >= SUSPECT * len(few)) & ~bad)
+    if not len(rows):
+        return empty, []
+    whole = np.concatenate([patterns[part][:, rows, columns] for part in batches(patterns, 8)])
+    strange = _impossible(whole)
+    first = np.take_along_axis(whole, strange.argmax(axis=0)[None], axis=0)[0]
+    same = strange & ((whole == first) | (_no_number(whole) & _no_number(first)))
+    chosen = same.mean(axis=0) >= NEARLY_ALL
+    for value in np.unique(first[chosen & ~_no_number(first)]):
+        # A gap's number is found in the gap; one that occurs all over is a shift of the counts.
+        of_value = chosen & (first == value)
+        elsewhere = ~bad
+        elsewhere[rows[of_value], columns[of_value]] = False
+        if value < 0 and (few[:, elsewhere] == value).sum() > 0.1 * of_value.sum() * len(few):
+            chosen &= ~of_value
+    usable = int((~bad).sum())
+    if chosen.sum() > usable / 2:
+        value = _text(first[chosen][0])
+        rule = "finite numbers" if value in ("NaN", "infinity") else "photon counts >= 0"
+        raise InputError(
+            f"{where} must hold {rule}, received {value} in nearly all patterns at "
+            f"{int(chosen.sum())} of {usable} pixels, which are too many for gaps of a detector; "
+            "check what the numbers are."
+        )
+    empty[rows[chosen], columns[chosen]] = True
+    return empty, list(dict.fromkeys(_text(value) for value in first[chosen][:10_000]))[:4]
+
+
+def _no_number(values: NDArray[Any]) -> Mask:
+    return ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.floating):
+        if np.isnan(value):
+            return "NaN"
+        if np.isinf(value):
+            return "infinity"
+        return f"{float(value):.10g}"
+    return str(value)
+
+
+def check_mask(few: NDArray[Any], bad: Mask, where: str, meaning: str) -> None:
+    """Raise InputError for a mask that marks the pixels with the counts.
+
+    A beamstop, or a saturated centre that is masked, is a minority of the pixels.
+    """
+    part = float(bad.mean())
+    if not OPPOSITE_SMALL < part < 1:
+        return
+    total = hidden = 0.0
+    for pattern in few:
+        counts = np.where(_impossible(pattern), 0, pattern).astype(np.float64)
+        total += float(counts.sum())
+        hidden += float(counts[bad].sum())
+    share = hidden / total if total > 0 else 0.0
+    if (part > OPPOSITE_PART and share > 0.5) or share > 1 - NO_COUNTS:
+        raise InputError(
+            f"the mask of {where} must leave the pixels that were measured, received one that "
+            f"masks {int(bad.sum())} of {bad.size} pixels, which hold {100 * share:.1f} % of the "
+            f"counts, as if its meaning were the opposite; here {MEANINGS[meaning]}: invert it."
+        )
+
+
+def _negative(
+    patterns: NDArray[Any], few: NDArray[Any], bad: Mask, where: str, clip_negative: bool
+) -> Finding | None:
+    """What is said about negative counts that are set to zero; None when there are none."""
+    if few.dtype.kind == "u":
+        return None
+    lowest, number, total, low_sum, high_sum, worst = 0.0, 0, 0, 0.0, 0.0, []
+    for part in batches(patterns, 8):
+        values = patterns[part][:, ~bad].astype(np.float64)
+        values[~np.isfinite(values)] = 0
+        low = values.min(initial=0.0)
+        if low < 0:
+            each = (values < 0).sum(axis=1)
+            worst += (np.flatnonzero(each) + (part.start or 0)).tolist()
+            number += int(each.sum())
+            low_sum -= float(values[values < 0].sum())
+            lowest = min(lowest, float(low))
+        total += values.size
+        high_sum += float(values[values > 0].sum())
+    if not number:
+        return None
+    share = number / total
+    said = f"{number} numbers below zero ({100 * share:.2g} % of all, down to {lowest:.4g})"
+    details = {"numbers": number, "share": share, "lowest": lowest}
+    reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
+    if reason is not None and not clip_negative:
+        raise InputError(
+            f"{where} must hold photon counts >= 0, received {said} in {_patterns(worst)}, which "
+            f"are no noise about zero: {reason}; subtract the offset of the detector, mark bad "
+            "pixels in the mask, or pass clip_negative=True to set them to 0."
+        )
+    if reason is None:
+        return Finding(
+            NEGATIVE, "mended", f"set {said} to 0, which look like noise about zero", details
+        )
+    words = f"set {said} to 0 as asked, though they are no noise about zero: {reason}"
+    return Finding(NEGATIVE, "doubt", words, details)
+
+
+def _no_noise(
+    few: NDArray[Any], lowest: float, share: float, low_sum: float, high_sum: float
+) -> str | None:
+    """Why negative numbers are no noise about zero; None when they look like it."""
+    values = few[np.isfinite(few)].astype(np.float64)
+    below = values[values < 0]
+    if share < NOISE_SHARE or not below.size:
+        return "they are only a few"
+    width = float(np.sqrt((below**2).mean()))
+    if -lowest > NOISE_REACH * width + 1:
+        return f"the lowest is {-lowest / width:.3g} times as far as they usually are"
+    near = values[(np.abs(values) <= 3 * width) & (values != 0)]
+    part = float((near < 0).mean())
+    if part > NOISE_PART:
+        return (
+            f"{100 * part:.0f} % of the numbers near zero are negative, and their middle is "
+            f"{np.median(near):.3g}, as if too much had been subtracted"
+        )
+    if low_sum > NOISE_SUM * high_sum:
+        return f"their sum is {100 * low_sum / max(high_sum, 1e-300):.2g} % of the counts"
+    return None
+
+
+def _patterns(numbers: list[int]) -> str:
+    names = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
+    return f"pattern {names}" if len(numbers) == 1 else f"{len(numbers)} patterns ({names})"
+
+
+def _refuse_gaps(patterns: NDArray[Any], where: str) -> None:
+    """Raise InputError for NaN and infinity that are left, in single patterns."""
+    found: list[int] = []
+    number = 0
+    for part in batches(patterns, 8):
+        gaps = ~np.isfinite(patterns[part])
+        each = gaps.sum(axis=(1, 2))
+        found += (np.flatnonzero(each) + (part.start or 0)).tolist()
+        number += int(each.sum())
+    if number:
+        raise InputError(
+            f"{where} must hold finite numbers (finite photon counts), received NaN or infinity "
+            f"{number} time(s) in {_patterns(found)}, at pixels that hold numbers in the others; "
+            "leave these patterns out, or mark such pixels as bad in the mask and store 0 there."
+        )

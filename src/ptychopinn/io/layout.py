@@ -1,0 +1,140 @@
+"""Axes of stored arrays: other orders and more axes are understood where they have one meaning."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.scan import N_MAX, N_MIN, check_field
+from ptychopinn.errors import InputError
+from ptychopinn.io.prepare_line import flag, prepare_line
+
+
+def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray[Any]:
+    """Patterns (n, H, W) of an array that may have several axes of the scan, or has it last.
+
+    (..., H, W) is read row by row. (H, W, n) is taken as such where there are n positions
+    (``places``), H = W, and the first axis does not fit.
+
+    Raises
+    ------
+    InputError
+        For an array of fewer axes.
+    """
+    if stored.ndim < 3:
+        raise InputError(
+            f"{where} must have shape (M, N, N), which are 3 axes, received {stored.shape}; store "
+            "one pattern per position."
+        )
+    if stored.ndim == 4 and stored.shape[-1] == 1 and stored.shape[1] == stored.shape[2]:
+        return stored[..., 0]
+    if stored.ndim > 3:
+        return stored.reshape(-1, *stored.shape[-2:])
+    first, second, last = stored.shape
+    if places is not None and last == places != first and first == second:
+        return np.moveaxis(stored, -1, 0)
+    return stored
+
+
+def as_points(stored: NDArray[Any], patterns: int | None, axes: tuple[int, ...], where: str,
+              meaning: str) -> NDArray[Any]:  # fmt: skip
+    """Coordinates (n, k) with k in ``axes``, of (..., k) or (k, ...).
+
+    Where both readings are possible, the one that gives as many as ``patterns`` counts, and else
+    the first.
+
+    Raises
+    ------
+    InputError
+        When neither axis has that length.
+    """
+    if stored.ndim < 2:
+        raise InputError(
+            f"{where} must have shape {meaning}, received {stored.shape}; store one position per "
+            "pattern."
+        )
+    shape = stored.shape
+    last, first = shape[-1] in axes, shape[0] in axes
+    if not (last or first):
+        raise InputError(
+            f"{where} must have shape {meaning}, received {shape}; store one position per pattern."
+        )
+    if last and first and patterns is not None and prod(shape[:-1]) != patterns:
+        last = prod(shape[1:]) != patterns
+    if last:
+        return stored.reshape(-1, shape[-1])
+    return stored.reshape(shape[0], -1).T
+
+
+def probe_modes(probe: NDArray[Any], where: str, n: int | None = None) -> NDArray[Any]:
+    """A probe as modes (P, N, N): leading axes of length 1 are dropped, (N, N) is one mode.
+
+    With ``n``, the size of a pattern, (n, n, P) and (n, n, P, 1) are read as modes that come last.
+
+    Raises
+    ------
+    InputError
+        For any other shape, or an array that holds no numbers.
+    """
+    if probe.dtype.kind not in "fciu" or probe.ndim < 2:
+        raise InputError(
+            f"{where} must be a complex array (P, N, N), received shape {probe.shape} of "
+            f"{probe.dtype}; give the probe modes."
+        )
+    check_field(probe, where)
+    shape = probe.shape
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    if len(shape) > 3:
+        trailing = modes_first(probe.reshape(shape), n)
+        if trailing.ndim == 4 and trailing.shape[0] == 1 and n is not None:
+            return trailing[0]
+        raise InputError(
+            f"{where} must hold one set of incoherent modes (P, N, N), received shape "
+            f"{probe.shape}; choose one set and drop the other axes."
+        )
+    return modes_first(probe.reshape(shape if len(shape) == 3 else (1, *shape)), n)
+
+
+def modes_first(probe: NDArray[Any], n: int | None) -> NDArray[Any]:
+    """(..., n, n) of an array that may be (n, n, P) or (n, n, P, R), the order of MATLAB."""
+    if n is None or probe.ndim not in (3, 4) or probe.shape[-2:] == (n, n):
+        return probe
+    squeezed = probe
+    if probe.ndim == 4 and probe.shape[0] == 1 and probe.shape[1:3] == (n, n):
+        squeezed = probe[0]
+    if squeezed.shape[:2] != (n, n):
+        return probe
+    # Of (n, n, P, R) comes (R, P, n, n), of (n, n, P) comes (P, n, n).
+    axes = (3, 2, 0, 1) if squeezed.ndim == 4 else (2, 0, 1)
+    moved = np.ascontiguousarray(squeezed.transpose(axes))
+    return moved if moved.ndim == probe.ndim else moved[None]
+
+
+def check_frame(shape: tuple[int, ...], where: str, path: Path | None) -> None:
+    """Raise InputError unless patterns (..., H, W) are square, and of an even size of 32 to 512."""
+    height, width = shape[-2:]
+    if height == width and height % 2 == 0 and N_MIN <= height <= N_MAX:
+        return
+    smallest, largest = min(height, width), max(height, width)
+    ways: dict[str, int] = {}
+    if smallest > N_MAX:
+        ways["bin"] = -(-largest // N_MAX)
+    if smallest >= N_MIN:
+        ways["crop"] = min(smallest - smallest % 2, N_MAX)
+    if largest < N_MAX:
+        ways["pad"] = max(largest + largest % 2, N_MIN)
+    remedy = "crop, pad or bin the patterns"
+    if path is not None and ways:
+        first, *others = ways
+        line = prepare_line(path, options={first: ways[first]})
+        more = " or ".join(flag(name, ways[name]) for name in others)
+        remedy = f"make such a scan with: {line}{f' (or {more})' if more else ''}"
+    raise InputError(
+        f"{where} must hold square patterns (M, N, N) of an even size between {N_MIN} and {N_MAX} "
+        f"pixels, received {height} x {width} pixels; {remedy}."
+    )

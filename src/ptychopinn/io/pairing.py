@@ -1,0 +1,93 @@
+"""Which pattern belongs to which position, where they are paired by their order.
+
+``frames`` chooses by number, as a slice or as the text "A:B". Where there are as many positions as
+patterns it chooses of both; where their numbers differ, of those that are more, so that "1:" leaves
+out a first pattern that was taken before the scan began.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError, shown
+
+_TEXT = re.compile(r"\s*(-?\d{1,12})?\s*:\s*(-?\d{1,12})?\s*(?::\s*(\d{1,12}))?\s*")
+
+
+def parse_frames(frames: slice | str | None) -> slice | None:
+    """The slice that the option ``frames`` names.
+
+    Raises
+    ------
+    InputError
+        When it is neither a slice nor a text like "1:", ":100" or "10:200".
+    """
+    if frames is None:
+        return None
+    if isinstance(frames, str):
+        found = _TEXT.fullmatch(frames)
+        if found is not None:
+            first, last, step = (None if text is None else int(text) for text in found.groups())
+            if step != 0:
+                return slice(first, last, step)
+    elif isinstance(frames, slice):
+        whole = all(
+            v is None or isinstance(v, int | np.integer)
+            for v in (frames.start, frames.stop, frames.step)
+        )
+        if whole and (frames.step is None or frames.step > 0):
+            return frames
+    raise InputError(
+        "the option frames must choose patterns as A:B, the first and the one behind the last, "
+        f"received {shown(frames)}; leave out A or B for the first or the last, as in 1: or :100."
+    )
+
+
+def chosen(
+    patterns: int, positions: int, frames: slice | None, where: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the patterns and of the positions that belong together, one for one.
+
+    Raises
+    ------
+    InputError
+        When their numbers differ, or ``frames`` leaves none.
+    """
+    rows, places = np.arange(patterns), np.arange(positions)
+    if frames is not None:
+        if patterns >= positions:
+            rows = rows[frames]
+        if positions >= patterns:
+            places = places[frames]
+    if len(rows) != len(places):
+        raise InputError(unequal(patterns, positions, frames, where))
+    if patterns and positions and not len(rows):
+        raise InputError(
+            f"the option frames must leave at least one pattern, received {text_of(frames)} for "
+            f"{patterns} patterns in {where}; choose other numbers."
+        )
+    return rows, places
+
+
+def unequal(patterns: int, positions: int, frames: slice | None, where: str) -> str:
+    """The message for numbers that differ."""
+    more, less = max(patterns, positions), min(patterns, positions)
+    what = "patterns" if patterns > positions else "positions"
+    number = "" if more - less == 1 else f" {more - less}"
+    taken = "" if frames is None else f", of which frames='{text_of(frames)}' does not leave equal"
+    return (
+        f"{where} must hold one position per pattern, received {patterns} patterns and {positions} "
+        f"positions{taken}; say which {what} to use: frames='{more - less}:' leaves out the first"
+        f"{number}, frames=':{less}' the last{number}."
+    )
+
+
+def text_of(frames: slice | None) -> str:
+    """The slice as it is typed."""
+    if frames is None:
+        return ":"
+    first, last = ("" if v is None else v for v in (frames.start, frames.stop))
+    return f"{first}:{last}" + ("" if frames.step in (None, 1) else f":{frames.step}")

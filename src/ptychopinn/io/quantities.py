@@ -1,0 +1,193 @@
+"""Numbers with a unit in HDF5: the attribute ``units`` is obeyed, and what no experiment has is
+refused with the unit that it looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import constants
+
+from ptychopinn.data.experiment import PLAUSIBLE
+from ptychopinn.errors import InputError, shown
+from ptychopinn.io.hdf5 import Reader, finite
+from ptychopinn.io.record import UNKNOWN_PIXEL_M, wavelength_m
+
+Kind = Literal["energy", "distance", "pixel", "detector pixel", "wavelength", "length"]
+
+SAME = 0.01
+# In metres and in electron volts; the first of each unit is how a message writes it.
+METRES: Mapping[str, float] = MappingProxyType(
+    {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "pm": 1e-12}
+)
+ELECTRON_VOLTS: Mapping[str, float] = MappingProxyType(
+    {"J": 1 / constants.e, "eV": 1.0, "keV": 1e3, "MeV": 1e6, "GeV": 1e9, "meV": 1e-3}
+)
+_OTHER_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("metre", "metres", "meter", "meters"), "m"),
+        **dict.fromkeys(("centimetre", "centimeter", "centimetres", "centimeters"), "cm"),
+        **dict.fromkeys(("millimetre", "millimeter", "millimetres", "millimeters"), "mm"),
+        **dict.fromkeys(("micron", "microns", "mum", "micrometre", "micrometer"), "um"),
+        **dict.fromkeys(("micrometres", "micrometers", "\u00b5m", "\u03bcm", "mu m"), "um"),
+        **dict.fromkeys(("nanometre", "nanometer", "nanometres", "nanometers"), "nm"),
+        **dict.fromkeys(("angstroms", "ang", "\u00e5", "\u00e5ngstr\u00f6m", "a"), "angstrom"),
+        **dict.fromkeys(("picometre", "picometer", "picometres", "picometers"), "pm"),
+        **dict.fromkeys(("joule", "joules", "j"), "J"),
+        **dict.fromkeys(("electronvolt", "electronvolts", "electron volt", "ev"), "eV"),
+        **dict.fromkeys(("kiloelectronvolt", "kev"), "keV"),
+        **dict.fromkeys(("gigaelectronvolt", "gev"), "GeV"),
+    }
+)
+# Where CXI and NeXus put a wavelength, in metres unless they say another unit.
+WAVELENGTHS = ("beam_1/incident_wavelength", "beam_1/wavelength", "source_1/wavelength")
+# What a kind is called, its limits, and where it usually lies, by which its unit is guessed.
+_KINDS: Mapping[Kind, tuple[str, tuple[float, float], tuple[float, float]]] = MappingProxyType(
+    {
+        "energy": ("a photon energy", PLAUSIBLE["energy_eV"], (10.0, 3e5)),
+        "distance": ("a distance", PLAUSIBLE["distance_m"], (1e-3, 50.0)),
+        "pixel": ("the size of an object pixel", PLAUSIBLE["pixel_size_m"], (1e-11, 1e-5)),
+        "detector pixel": ("the size of a detector pixel", (1e-7, 1e-2), (1e-6, 1e-3)),
+        "wavelength": ("a wavelength", (1e-13, 2e-6), (1e-12, 5e-9)),
+        "length": ("a length", (-np.inf, np.inf), (-np.inf, np.inf)),
+    }
+)
+
+
+def unit_of(file: Reader, name: str, default: str, kind: Kind) -> tuple[str, float]:
+    """The unit that the attribute ``units`` of a dataset states, and its size in metres or eV.
+
+    Raises
+    ------
+    InputError
+        When it is none of this kind.
+    """
+    known = ELECTRON_VOLTS if kind == "energy" else METRES
+    stated = ""
+    for key in ("units", "unit", "Units", "Unit"):
+        stated = stated or file.attribute_text(name, key).strip()
+    if not stated:
+        return default, known[default]
+    unit = stated if stated in known else _OTHER_WORDS.get(stated.casefold(), stated.casefold())
+    if unit not in known:
+        raise InputError(
+            f"the attribute units of '{name}' in '{file.path}' must be one of {', '.join(known)}, "
+            f"received {shown(stated)}; correct it."
+        )
+    return unit, known[unit]
+
+
+def quantity(file: Reader, name: str, kind: Kind, unit: str = "m") -> float:
+    """One number in metres or eV, 0 when it is missing or not known; ``unit`` where none is stated.
+
+    Many numbers that are the same up to 1 %, as one for each pattern, are their mean.
+
+    Raises
+    ------
+    InputError
+        When it is no finite number, or one that no experiment has.
+    """
+    if name not in file:
+        return 0.0
+    values = file.array(name)
+    if values.size > 1 and np.ptp(values) <= SAME * abs(float(values.mean())):
+        values = values.astype(np.float64).mean()[None]
+    if values.size != 1:
+        raise InputError(
+            f"'{name}' in '{file.path}' must be one number, received shape {values.shape}; "
+            "store a single number."
+        )
+    stored = finite(values.reshape(()), f"'{name}' in '{file.path}'")
+    stated, factor = unit_of(file, name, unit, kind)
+    check_plausible(stored, stated, kind, f"'{name}' in '{file.path}'")
+    return stored * factor
+
+
+def object_pixel(file: Reader, name: str) -> float:
+    """The size of an object pixel in metres; ``UNKNOWN_PIXEL_M`` is one that is not known."""
+    if name in file and file.array(name).size == 1 and file.number(name) == UNKNOWN_PIXEL_M:
+        return UNKNOWN_PIXEL_M
+    return quantity(file, name, "pixel")
+
+
+def lengths(file: Reader, name: str) -> NDArray[np.float64]:
+    """An array of lengths in metres."""
+    return file.array(name).astype(np.float64) * unit_of(file, name, "m", "length")[1]
+
+
+def check_plausible(stored: float, unit: str, kind: Kind, what: str) -> None:
+    """Raise InputError for a number that no experiment has; 0 stands for one that is not known."""
+    known = ELECTRON_VOLTS if kind == "energy" else METRES
+    base = "eV" if kind == "energy" else "m"
+    words, (low, high), usual = _KINDS[kind]
+    size = abs(stored)
+    if not size or low <= size * known[unit] <= high:
+        return
+    looks = likely_unit(size, known, usual)
+    remedy = "correct it, or store 0 when it is not known"
+    if looks is not None:
+        remedy = f"it looks like {looks}: state that in its attribute units, or convert it"
+    raise InputError(
+        f"{what} must be {words} between {low:g} and {high:g} {base}, received {stored:g} {unit}"
+        f"{'' if unit == base else f' = {stored * known[unit]:.4g} {base}'}; {remedy}."
+    )
+
+
+def likely_unit(size: float, known: Mapping[str, float], usual: tuple[float, float]) -> str | None:
+    """The first unit with which a number lies where such numbers usually lie."""
+    common = [unit for unit in ("eV", "keV", "mm", "um", "nm", "cm") if unit in known]
+    order = [*common, *(unit for unit in known if unit not in common)]
+    return next((unit for unit in order if usual[0] <= size * known[unit] <= usual[1]), None)
+
+
+def photon_energy(file: Reader, instrument: str) -> float:
+    """Photon energy in eV, 0 when it is not known, of the beam or else of the source.
+
+    A wavelength of the beam tells it too. NeXus calls the energy of the electrons in the ring that
+    of the source, so the beam's counts where both are there, and that of the source need not be an
+    energy of photons then.
+
+    Raises
+    ------
+    InputError
+        When both could be photon energies and differ.
+    """
+    beam, source = f"{instrument}/beam_1/energy", f"{instrument}/source_1/energy"
+    if beam not in file:
+        beam = f"{instrument}/beam_1/incident_energy"
+    known = quantity(file, beam, "energy", "eV")
+    for name in () if known else WAVELENGTHS:
+        beam = f"{instrument}/{name}"
+        wave = quantity(file, beam, "wavelength")
+        if wave > 0:
+            known = wavelength_m(1.0) / wave
+            break
+    if not known:
+        return quantity(file, source, "energy", "J")
+    if source in file:
+        other = finite(file.array(source).reshape(-1)[:1], f"'{source}' in '{file.path}'")
+        other *= unit_of(file, source, "J", "energy")[1]
+        low, high = PLAUSIBLE["energy_eV"]
+        if low <= other <= high and not np.isclose(known, other, rtol=0.01):
+            raise InputError(
+                f"'{beam}' and '{source}' in '{file.path}' must be the same photon energy, "
+                f"received {known:.6g} eV and {other:.6g} eV; correct or remove one of them."
+            )
+    return known
+
+
+def check_numbers(metadata: Mapping[str, Any], pixel_m: tuple[float, float] | None,
+                  detector_pixel_m: tuple[float, float] | None, where: str) -> None:  # fmt: skip
+    """Raise InputError for numbers of a record that no experiment has."""
+    check_plausible(float(metadata["photon_energy_eV"]), "eV", "energy",
+                    f"photon_energy_eV in {where}")  # fmt: skip
+    check_plausible(float(metadata["detector_object_distance_m"]), "m", "distance",
+                    f"detector_object_distance_m in {where}")  # fmt: skip
+    for size in pixel_m or ():
+        check_plausible(float(size), "m", "pixel", f"the pixel size of the object in {where}")
+    for size in detector_pixel_m or ():
+        check_plausible(float(size), "m", "detector pixel",
+                        f"the size of a detector pixel in {where}")  # fmt: skip
