@@ -297,9 +297,14 @@ class Descent:
             total = total + more
         return total
 
-    def onto(self, problem: Problem) -> Descent:
-        """The same state with another description of the same patterns."""
-        state = Descent(replace(problem, probe=self.probe), self.canvas, self.refine_probe)
-        state.velocity, state.probe_velocity = self.velocity, self.probe_velocity
+    def onto(
+        self, problem: Problem, canvas: Array | None = None, velocity: Array | None = None
+    ) -> Descent:
+        """The same state with another description of the same patterns, and with another canvas
+        and its velocity, when they are given."""
+        start = self.canvas if canvas is None else canvas
+        state = Descent(replace(problem, probe=self.probe), start, self.refine_probe)
+        state.velocity = self.velocity if velocity is None else velocity
+        state.probe_velocity = self.probe_velocity
         state.follows_phase = self.follows_phase
         return state
