@@ -327,9 +327,14 @@ class Descent:
         light = self.xp.to_numpy(self.total_illumination())
         return canvas_of(self.xp.to_numpy(self.canvas), light, origin_px, misfits)
 
-    def onto(self, problem: Problem) -> Descent:
-        """The same state with another description of the same patterns."""
-        state = Descent(replace(problem, probe=self.probe), self.canvas, self.refine_probe)
-        state.velocity, state.probe_velocity = self.velocity, self.probe_velocity
+    def onto(
+        self, problem: Problem, canvas: Array | None = None, velocity: Array | None = None
+    ) -> Descent:
+        """The same state with another description of the same patterns, and with another canvas
+        and its velocity, when they are given."""
+        start = self.canvas if canvas is None else canvas
+        state = Descent(replace(problem, probe=self.probe), start, self.refine_probe)
+        state.velocity = self.velocity if velocity is None else velocity
+        state.probe_velocity = self.probe_velocity
         state.follows_phase = self.follows_phase
         return state

@@ -13,10 +13,11 @@ from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent, canvas_of
 from ptychopinn.solvers.passes import Passes
-from ptychopinn.solvers.positions import MARGIN, moved, position_moves
+from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
 from ptychopinn.solvers.problem import Problem, scan_problem
 
 
@@ -51,8 +52,9 @@ class Schedule:
         self.config = config
         self.number = self.entered = 0
 
-    def next_stage(self, misfits: Sequence[float]) -> Stage | None:
-        """Stage of the next pass, given the misfit of every pass so far; None at the end."""
+    def next_stage(self, misfits: Sequence[float], at_rest: bool = True) -> Stage | None:
+        """Stage of the next pass, given the misfit of every pass so far and whether the positions
+        are at rest, which the end waits for; None at the end."""
         done = len(misfits)
         if done >= self.config.passes:
             return None
@@ -61,9 +63,10 @@ class Schedule:
         if done - self.entered > window:
             gain = 1 - misfits[-1] / misfits[-1 - window]
             if gain < window * least:
-                if last:
+                if last and at_rest:
                     return None
-                self.number, self.entered = self.number + 1, done
+                if not last:
+                    self.number, self.entered = self.number + 1, done
         return STAGES[self.number]
 
 
@@ -86,7 +89,7 @@ class PhysicsSolver(Solver):
         passes = Passes(progress, scan.scan.M)
         with xp.running():
             iterations = _Iterations(self, scan, start)
-        while (stage := schedule.next_stage(misfits)) is not None:
+        while (stage := schedule.next_stage(misfits, iterations.at_rest)) is not None:
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
                 updates = iterations.merge(stage.merged)
@@ -98,7 +101,7 @@ class PhysicsSolver(Solver):
                     passes.step(share)
                 misfits.append(misfit)
                 if config.refine_positions and len(misfits) >= config.positions_from:
-                    iterations.move()
+                    iterations.move(misfit)
             passes.end()
             yield Step(len(misfits), misfit, lambda: iterations.result(misfits))
 
@@ -112,6 +115,7 @@ class _Iterations:
         margin = MARGIN if config.refine_positions else 0
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
         self.problem, self.merged = self._problem(), 1
+        self.search = PositionSearch(scan.scan.positions_px)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         self.state = Descent(self.problem, canvas, config.refine_probe)
 
@@ -141,14 +145,42 @@ class _Iterations:
         )
         return float(found.misfit) / float(self.problem.power)
 
-    def move(self) -> None:
-        """Move the positions."""
-        scan = self.scan.scan
-        moves = position_moves(self.state, scan.M)
-        positions = moved(scan.positions_px, moves, scan.N, self.shape, self.origin)
-        self.scan = replace(self.scan, scan=replace(scan, positions_px=positions))
+    @property
+    def at_rest(self) -> bool:
+        """Whether positions do not move, or no more."""
+        return self.search.at_rest or not self.solver.config.refine_positions
+
+    def move(self, misfit: float) -> None:
+        """Move the positions after a pass with this relative misfit."""
+        xp, search, n = self.solver.xp, self.search, self.scan.scan.N
+        # Of a modulus: the amplitudes of a pattern have the mean square 1/4.
+        variance = max(misfit, self.problem.expected) / 4
+        before = search.positions_px
+        step = search.turn(self.state, variance)
+        canvases: list[Any] = [None, None]
+        after = search.positions_px
+        turned = float(np.sqrt(((after - before) ** 2).mean())) > FINE
+        if turned or not self._has_room(after):
+            shape, origin = canvas_for(after, n, MARGIN)
+            where = (self.origin, shape, origin, step if turned else np.eye(2), search.centre)
+            canvases = [
+                xp.asarray(warped(xp.to_numpy(field), *where, outside))
+                for field, outside in ((self.state.canvas, 1.0), (self.state.velocity, 0.0))
+            ]
+            self.shape, self.origin = shape, origin
+        search.move(n, self.shape, self.origin)
+        self.scan = replace(
+            self.scan, scan=replace(self.scan.scan, positions_px=search.positions_px)
+        )
         self.problem = self._problem()
-        self.state = self.state.onto(self.problem.merged(self.merged))
+        self.state = self.state.onto(self.problem.merged(self.merged), *canvases)
+
+    def _has_room(self, positions_px: NDArray[np.float64]) -> bool:
+        """Whether positions can make a move on the present canvas."""
+        room = int(np.ceil(2 * LARGEST_MOVE))
+        shape, origin = canvas_for(positions_px, self.scan.scan.N, room)
+        end, limit = origin + np.array(shape), self.origin + np.array(self.shape)
+        return bool((origin >= self.origin).all() and (end <= limit).all())
 
     def result(self, misfits: Sequence[float]) -> Solved:
         """What was found so far."""

@@ -1,13 +1,27 @@
-"""Scan positions from the misfit. A position is moved along
+"""Scan positions from the misfit: an affine map of all of them, and a displacement of each.
+
+A position is moved along
 
     delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
 
-a 2 x 2 system per pattern, chi being the change of the exit wave by the modulus projection. The
-mean of all moves, which only shifts the object, is taken out.
+a 2 x 2 system M delta = b per pattern, chi being the change of the exit wave by the modulus
+projection. Displacements d from the affine map of the given positions
+(:mod:`ptychopinn.solvers.affine`) are shrunk towards it by their estimated noise: they are taken
+from a normal distribution of variance t^2 along each axis, so that with a variance v of the moduli
+
+    (M + v / t^2) delta = b - v / t^2 d,
+
+and t^2 is the mean of the squares of the likeliest displacements less the noise that they have
+(empirical Bayes; Robbins, Proc. 3rd Berkeley Symp. 1, 157, 1956). Where the affine map explains
+everything, t^2 is small and positions stay on it.
+
+The moves of a pass go on with momentum. The mean of all moves, which only shifts the object, is
+taken out.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,18 +30,29 @@ from numpy.typing import NDArray
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.forward import PatternBatch
 from ptychopinn.physics.propagators import Propagator
+from ptychopinn.solvers.affine import affine_step, equations_of
 from ptychopinn.solvers.descent import Descent, projection
 
-# Largest move of a position in one pass, pixels, and the share of the solution that is taken.
-LARGEST_MOVE, MOVE_SHARE = 0.5, 0.5
+# Largest move of a position in one pass, pixels, and how much of the last move it goes on with.
+LARGEST_MOVE, MOVE_MOMENTUM = 1.0, 0.5
 # Added to the diagonal of the 2 x 2 system, relative to its trace: flat patches stay in place.
 STIFFNESS = 1e-2
 # Room around the canvas, in pixels, for positions that are refined.
 MARGIN = 4
+# The smallest t, in pixels.
+LEAST_SPREAD = 1e-3
+# While the affine map moves positions by more than this (rms, pixels), it alone is changed.
+COARSE = 0.5
+# Once it has moved them by less than this in a pass, it is looked at in one of so many passes.
+FINE, SELDOM = 0.02, 3
+# Positions have come to rest when they move by less than this in a pass (rms, pixels).
+AT_REST = 0.005
+
+Positions = NDArray[np.float64]
 
 
-def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
-    """Least-squares moves (M, 2) of the positions of all ``count`` patterns, in pixels."""
+def move_systems(state: Descent, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrices (M, 2, 2) and right sides (M, 2) for the moves of all ``count`` patterns."""
     xp, problem = state.xp, state.problem
     down, right = (
         xp.scaled(xp.roll(state.canvas, -1, d) - xp.roll(state.canvas, 1, d), 0.5) for d in (0, 1)
@@ -38,7 +63,7 @@ def position_moves(state: Descent, count: int) -> NDArray[np.float64]:
         found = [equations for _, equations in state.each(move_equations, subset, *further)]
         matrices[numbers] = np.concatenate([xp.to_numpy(matrix) for matrix, _ in found])
         sides[numbers] = np.concatenate([xp.to_numpy(side) for _, side in found])
-    return least_squares_moves(matrices, sides)
+    return matrices, sides
 
 
 def move_equations(
@@ -65,31 +90,102 @@ def move_equations(
     return xp.stack(rows, axis=1), target
 
 
-def least_squares_moves(matrices: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
-    """Moves (M, 2) that solve the systems ``matrices`` (M, 2, 2), ``right`` (M, 2) of all patterns.
+def least_squares_moves(
+    matrices: NDArray[Any],
+    right: NDArray[Any],
+    displacements: Any = 0.0,
+    variance: float = 0.0,
+) -> Positions:
+    """Moves (M, 2) that solve the systems ``matrices`` (M, 2, 2), ``right`` (M, 2) of all patterns,
+    shrinking ``displacements`` (M, 2) when the ``variance`` of the moduli is given.
 
-    What is added to the diagonals follows the mean over all patterns: where the object is flat,
-    hardly anything fixes where a pattern belongs, and it stays.
+    What else is added to the diagonals follows the mean over all patterns: where the object is
+    flat, hardly anything fixes where a pattern belongs, and it stays.
     """
-    traces = np.trace(np.asarray(matrices, np.float64), axis1=1, axis2=2)
-    stiff = STIFFNESS * (traces + traces.mean())[:, None, None] * np.eye(2)
-    solution: NDArray[np.float64] = np.linalg.solve(matrices + stiff, right[..., None])[..., 0]
-    return solution
+    matrices = np.asarray(matrices, np.float64)
+    traces = np.trace(matrices, axis1=1, axis2=2)
+    stiff = matrices + STIFFNESS * (traces + traces.mean())[:, None, None] * np.eye(2)
+    inverse = np.linalg.inv(stiff)
+    # The systems are those of waves, whose phases are not measured: twice as stiff as the data.
+    likeliest = displacements + 2 * (inverse @ right[..., None])[..., 0]
+    noise = variance * np.trace(inverse, axis1=1, axis2=2)
+    spread = float((0.5 * (likeliest**2).sum(axis=1) - noise).mean())
+    pull = variance / max(spread, LEAST_SPREAD**2)
+    side = right - pull * displacements
+    moves: Positions = np.linalg.solve(stiff + pull * np.eye(2), side[..., None])[..., 0]
+    return moves
 
 
 def moved(
-    positions_px: NDArray[np.float64],
+    positions_px: Positions,
     moves: NDArray[Any],
     n: int,
     shape: tuple[int, int],
     origin_px: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Positions (M, 2) after a share of least-squares ``moves`` (M, 2), within the canvas.
+) -> Positions:
+    """Positions (M, 2) after ``moves`` (M, 2), which are limited, within the canvas.
 
     The mean of all moves, which only shifts the object, is taken out.
     """
-    limited = np.clip(MOVE_SHARE * np.asarray(moves, np.float64), -LARGEST_MOVE, LARGEST_MOVE)
+    limited = np.clip(np.asarray(moves, np.float64), -LARGEST_MOVE, LARGEST_MOVE)
     limited -= limited.mean(axis=0)
     low = origin_px + n // 2
     high = origin_px + np.array(shape) - n + n // 2
     return np.clip(positions_px + limited, low, high)
+
+
+@dataclass(eq=False)
+class PositionSearch:
+    """Where the positions are: ``c + A (given - c) + displacements``, c the mean of those given.
+
+    Attributes
+    ----------
+    given : (M, 2).  total : A (2, 2).  displacements, velocity : (M, 2) pixels.
+    at_rest : whether the last pass hardly moved anything.
+    """
+
+    given: Positions
+    total: NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
+    at_rest: bool = False
+
+    def __post_init__(self) -> None:
+        self.displacements, self.velocity = np.zeros_like(self.given), np.zeros_like(self.given)
+        self.centre = self.given.mean(axis=0)
+        self._passes, self._last = 0, np.inf
+
+    @property
+    def positions_px(self) -> Positions:
+        """(M, 2)."""
+        mapped: Positions = self.centre + (self.given - self.centre) @ self.total.T
+        return mapped + self.displacements
+
+    def turn(self, state: Descent, variance: float) -> NDArray[np.float64]:
+        """Change the affine map, and find how each position moves on.
+
+        ``variance`` is that of the moduli of ``state``. Returns the map B (2, 2) of the step.
+        """
+        before, step = self.positions_px, np.eye(2)
+        if self._last > FINE or self._passes % SELDOM == 0:
+            step = affine_step(equations_of(state), self.total, variance)
+            self.total = step @ self.total
+            self._last = _rms(self.positions_px - before)
+        self._passes += 1
+        if self._last > COARSE:
+            self.velocity[:] = 0
+        else:
+            systems = move_systems(state, len(self.given))
+            moves = least_squares_moves(*systems, self.displacements, variance)
+            self.velocity = MOVE_MOMENTUM * self.velocity + moves
+        return step
+
+    def move(self, n: int, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> None:
+        """Move each position on, within the canvas (H, W)."""
+        before = self.positions_px
+        change = moved(before, self.velocity, n, shape, origin_px) - before
+        self.displacements = self.displacements + change
+        self.velocity = change
+        self.at_rest = max(_rms(change), self._last) < AT_REST
+
+
+def _rms(moves: Positions) -> float:
+    return float(np.sqrt((moves**2).mean()))
