@@ -27,6 +27,7 @@ ORDER = (
     "physics",
     "data",
     "io",
+    "sources",
     "networks",
     "solvers",
     "config",  # of everything below: networks and solvers define their own options

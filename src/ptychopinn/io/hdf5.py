@@ -40,6 +40,10 @@ class Reader:
         """What the file holds at its top."""
         return list(islice(self._tree.root(), 50))
 
+    def item(self, name: str) -> Any:
+        """The group or dataset of this name, links followed; None when there is none."""
+        return self._tree.find(name)
+
     def datasets(self) -> list[str]:
         """The names of all datasets that lie in the file itself."""
         found: list[str] = []
@@ -93,6 +97,22 @@ class Reader:
         self._check_size(name, item)
         values = np.asarray(item[()])
         return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def pairs(self, name: str) -> NDArray[Any] | None:
+        """A dataset of pairs (real, imag), as MATLAB stores complex numbers; None for any other.
+
+        Raises
+        ------
+        InputError
+            When it is too large.
+        """
+        item = self._tree.find(name)
+        if not isinstance(item, h5py.Dataset) or item.dtype.names != ("real", "imag"):
+            return None
+        if item.shape is None or any(item.dtype[part].kind != "f" for part in item.dtype.names):
+            return None
+        self._check_size(name, item)
+        return np.asarray(item[()])
 
     def _check_size(self, name: str, item: h5py.Dataset) -> None:
         check_size(

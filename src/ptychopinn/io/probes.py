@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
-    HDF5_SIGNATURE,
     ZIP_SIGNATURE,
     probe_modes,
     signature,
 )
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.matlab import is_hdf5, is_version_5, read_field, read_version_5, variables
 from ptychopinn.io.npz_members import Archive, read_npy
 from ptychopinn.io.reading import kind_of
 
@@ -28,9 +28,9 @@ def read_probe(source: str) -> NDArray[Any]:
     """Probe modes (P, N, N), complex, in the scale of the file.
 
     ``source`` is ``FILE`` or ``FILE:KEY``, with FILE an NPZ, HDF5 (a scan, a result, a ptychodus
-    product) or NPY file. Without KEY, ``probe`` and then ``probeGuess`` is taken. Of a probe
-    (R, P, N, N) in HDF5 the first set of modes is taken: products put the mean probe there and its
-    variations along the scan behind it.
+    product), MATLAB or NPY file. Without KEY, ``probe`` and then ``probeGuess`` is taken. Of a
+    probe (R, P, N, N) in HDF5 the first set of modes is taken: products put the mean probe there
+    and its variations along the scan behind it.
 
     Raises
     ------
@@ -41,16 +41,29 @@ def read_probe(source: str) -> NDArray[Any]:
     head = signature(path)
     if head.startswith(NPY_SIGNATURE):
         probe = _read_npy(path, key)
-    elif head == HDF5_SIGNATURE:
+    elif is_hdf5(path):
         probe = _read_hdf5(path, key)
+    elif is_version_5(path):
+        probe = read_version_5(path, key or _default_key(path, list(variables(path))))
     elif head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
         with Archive(path) as archive:
             probe = archive.numbers(key or _default_key(path, archive.keys()))
     else:
         raise InputError(
-            f"a probe must come from an NPZ, HDF5 or NPY file, received '{path}'; convert it."
+            f"a probe must come from an NPZ, HDF5, MATLAB or NPY file, received '{path}'; convert "
+            "it."
         )
     return probe_modes(probe, f"the probe '{source}'").astype(np.complex128)
+
+
+def names_file(source: str) -> bool:
+    """Whether a text names an existing file, as ``FILE`` or ``FILE:KEY``, or looks like one."""
+    name, colon, _ = source.rpartition(":")
+    if any(kind_of(Path(part)) != "nothing" for part in (source, name) if part):
+        return True
+    # A word such as auto, or gaussian:fwhm=30, is no path.
+    first = name if colon else source
+    return "/" in first or "." in Path(first).name
 
 
 def _split(source: str) -> tuple[Path, str | None]:
@@ -92,5 +105,5 @@ def _read_hdf5(path: Path, key: str | None) -> NDArray[Any]:
                 f"the dataset '{name}' was expected in '{path}', received "
                 f"{listed(file.names())}; name another one as FILE:KEY."
             )
-        probe = file.array(name, "biufc")
+        probe = read_field(file, name)
     return probe[0] if probe.ndim == 4 and len(probe) else probe
