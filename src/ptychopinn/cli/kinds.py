@@ -22,6 +22,7 @@ def held(path: Path) -> tuple[Kind, Path]:
     from ptychopinn.errors import InputError
     from ptychopinn.io import FORMATS, find_format
     from ptychopinn.io.base import ZIP_SIGNATURE, UnknownFormatError, signature
+    from ptychopinn.io.guess import with_line
     from ptychopinn.io.models import BUNDLE_NAME
     from ptychopinn.io.reconstructions import RESULT_FILE
 
@@ -48,11 +49,11 @@ def held(path: Path) -> tuple[Kind, Path]:
         found = find_format(path)
     except UnknownFormatError as error:
         scans = "; ".join(known.DESCRIPTION for known in FORMATS)
-        raise InputError(
+        reason = (
             f"a scan [{scans}], a model bundle ({BUNDLE_NAME}) or a result ({RESULT_FILE} or a "
-            f"ptychodus product) was expected, received '{path}' which is none of them; "
-            "convert it first."
-        ) from error
+            f"ptychodus product) was expected, received '{path}' which is none of them"
+        )
+        raise InputError(with_line(reason, path, "convert it first")) from error
     except InputError as error:
         if path.is_dir():
             raise InputError(

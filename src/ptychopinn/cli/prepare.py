@@ -68,9 +68,7 @@ def command(
     from ptychopinn.errors import InputError
 
     if show:
-        from ptychopinn.cli.printing import print_listing
-
-        print_listing(sources)
+        _list(sources)
         return
     if output is None:
         raise InputError(
@@ -105,6 +103,41 @@ def command(
             temporary.write_text(recipe_text(recorded_recipe(scan)), encoding="utf-8")
     if not quiet:
         _show(scan, output)
+
+
+def _list(sources: tuple[str, ...]) -> None:
+    """Keys, shapes, types, units and what the arrays probably are; then what to type."""
+    from ptychopinn.errors import InputError
+    from ptychopinn.sources.overview import overview
+
+    if not sources:
+        raise InputError("a file to show was expected, received none; add its name.")
+    for source in sources:
+        found = overview(Path(source))
+        click.echo(f"{source}: {found.kind}")
+        rows = [
+            (
+                item.key or "(without a name)",
+                " x ".join(map(str, item.shape)) or "one number",
+                "complex (real, imag)" if item.dtype.names else str(item.dtype),
+                item.unit,
+                found.roles.get(item.key, ""),
+            )
+            for item in found.items
+            if not item.note
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo(("  " + "  ".join(cells)).rstrip())
+        for item in found.items:
+            if item.note:
+                click.echo(f"  {item.key}: {item.note}")
+        for name, value in found.facts:
+            click.echo(f"{name}: {value}")
+        if found.line is not None:
+            # On one line, to be copied.
+            click.echo(f"to type: {found.line}")
 
 
 def _show(scan: Scan, output: Path) -> None:

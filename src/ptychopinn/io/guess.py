@@ -15,6 +15,8 @@ from ptychopinn.io.base import signature
 from ptychopinn.io.listing import Item, items_of
 
 SMALLEST_FRAME = 16
+# 130 x 128 numbers of four bytes.
+EMPAD_FRAME = 66560
 PATTERN_WORDS = re.compile(
     r"data|frame|diff|dp|pattern|image|intensit|count|detector|cbed|fmag|eiger|merlin|4d", re.I
 )
@@ -46,7 +48,10 @@ class Guess:
     distance: str | None = None
     detector_pixel: str | None = None
     frame: tuple[int, int] | None = None
+    probe_size: int | None = None
+    # The patterns need no key; positions and probe need none either.
     own_kind: bool = False
+    own_points: bool = False
 
 
 def guess(items: Sequence[Item]) -> Guess:
@@ -77,12 +82,16 @@ def guess(items: Sequence[Item]) -> Guess:
             re.compile(without, re.I),
         )
 
+    own = [word.search(stack.key) is not None for word in SOURCES] if stack is not None else []
+    earlier = {"xcoords", "ycoords"} <= {i.key for i in items}
+    probe = _first(items, lambda i: i.is_complex and len(i.shape) >= 2, r"probe|illum|image_1")
+    sizes = [i.shape[-1] for i in items if i.key == probe]
     return Guess(
         patterns=None if stack is None else stack.key,
         positions=keys,
-        unit=unit or None,
+        unit="px" if earlier else "m" if any(own[1:3]) else unit or None,
         order=order,
-        probe=_first(items, lambda i: i.is_complex and len(i.shape) >= 2, r"probe|illum|image_1"),
+        probe=probe,
         mask=picture(r"mask|bad|weight"),
         dark=picture(r"dark|background|offset"),
         flat=picture(r"flat|gain|efficiency"),
@@ -90,7 +99,9 @@ def guess(items: Sequence[Item]) -> Guess:
         distance=number(r"distance"),
         detector_pixel=number(r"pixel_?size|psize"),
         frame=None if shape is None else (shape[0], shape[1]),
-        own_kind=stack is not None and any(word.search(stack.key) for word in SOURCES),
+        probe_size=sizes[0] if sizes else None,
+        own_kind=earlier or any(own),
+        own_points=earlier or any(own[1:3]),
     )
 
 
@@ -149,13 +160,13 @@ def prepare_line(path: Path, output: str = "scan.h5") -> str | None:
 
     None where nothing in the file looks like diffraction patterns.
     """
-    name = shlex.quote(str(path))
-    kind = _by_signature(path)
-    if kind == "tiff":
+    if _is_container(path):
         return (
-            f"ptychopinn prepare {name} --positions POSITIONS.txt --unit um --energy-ev EV "
-            f"--distance-m M --detector-pixel-m M --probe PROBE -o {output}"
+            f"ptychopinn prepare {shlex.quote(str(path))} --positions POSITIONS.txt --unit UNIT "
+            f"--energy-ev EV --distance-m M --detector-pixel-m M --probe auto -o {output}"
         )
+    if path.is_dir():
+        return None
     try:
         items = items_of(path)
     except InputError:
@@ -163,26 +174,31 @@ def prepare_line(path: Path, output: str = "scan.h5") -> str | None:
     found = guess(items)
     if found.patterns is None:
         return None
-    return line_for(name, found, output)
+    return line_for(path, found, output)
 
 
-def line_for(name: str, found: Guess, output: str = "scan.h5") -> str:
-    """See :func:`prepare_line`; ``name`` is the source as it is typed."""
-    words = ["ptychopinn prepare", name]
+def line_for(path: Path, found: Guess, output: str = "scan.h5") -> str:
+    """See :func:`prepare_line`; for a file in which these arrays were recognised."""
+    words = ["ptychopinn prepare", shlex.quote(str(path))]
+    if found.patterns and "datacube" in found.patterns:
+        # What its calibration tells has to be read first.
+        return f"ptychopinn prepare --list {words[1]}"
     if found.patterns and not found.own_kind:
         words.append(f"--patterns {shlex.quote(found.patterns)}")
-    if found.positions:
+    if found.own_points:
+        pass
+    elif found.positions:
         words.append(f"--positions {shlex.quote(','.join(found.positions))}")
         if found.order:
-            words.append("--order yx")
-    elif not found.own_kind or (found.patterns and "datacube" not in found.patterns):
+            words.append("--order ORDER")
+    else:
         words.append("--positions POSITIONS.txt")
     if found.unit is None:
         words.append("--unit UNIT")
     if found.mask and not found.own_kind:
         words.append(f"--mask {shlex.quote(found.mask)}")
     if found.frame is not None and _needs_cut(found.frame):
-        words.append(f"--crop {_square(found.frame)} --centre auto")
+        words.append(f"{_cut(found.frame, found.probe_size)} --centre auto")
     if found.unit != "px":
         for key, flag in (
             (found.energy, "--energy-ev EV"),
@@ -191,7 +207,9 @@ def line_for(name: str, found: Guess, output: str = "scan.h5") -> str:
         ):
             if key is None:
                 words.append(flag)
-    words.append(f"--probe {shlex.quote(f'{name}:{found.probe}') if found.probe else 'auto'}")
+    if not (found.own_points and found.probe):
+        probe = f"{path}:{found.probe}" if found.probe else "auto"
+        words.append(f"--probe {shlex.quote(probe)}")
     return " ".join([*words, "-o", output])
 
 
@@ -199,15 +217,29 @@ def _needs_cut(frame: tuple[int, int]) -> bool:
     return frame[0] != frame[1] or frame[0] % 2 == 1 or not 32 <= frame[0] <= 512
 
 
-def _square(frame: tuple[int, int]) -> int:
-    """A power of two that a frame holds, at most 512."""
+def _cut(frame: tuple[int, int], probe: int | None) -> str:
+    """The option that makes the patterns as large as the probe, else a power of two."""
     side = min(frame)
-    n = 32
-    while 2 * n <= min(side, 512):
-        n *= 2
-    return n
+    n = 2 ** (min(side, 512).bit_length() - 1)
+    if probe is not None and not _needs_cut((probe, probe)):
+        n = probe
+    elif frame[0] == frame[1] and 31 <= side <= 511:
+        n = side + 1
+    return f"--crop {n}" if n <= side else f"--pad {n}"
 
 
-def _by_signature(path: Path) -> str | None:
-    head = signature(path)
-    return "tiff" if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else None
+def _is_container(path: Path) -> bool:
+    """Whether this is a file or folder whose arrays have no names that tell what they are."""
+    if path.is_dir():
+        marks = (".zarray", ".zgroup", "zarr.json")
+        images = any(entry.suffix.lower() in (".tif", ".tiff") for entry in path.iterdir())
+        return images or any((path / mark).is_file() for mark in marks)
+    if path.suffix.lower() == ".raw":
+        return path.stat().st_size % EMPAD_FRAME == 0
+    return signature(path).startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+
+def with_line(reason: str, path: Path, otherwise: str) -> str:
+    """A reason why a file is no scan, and what to type; ``otherwise`` where nobody knows."""
+    line = prepare_line(path)
+    return f"{reason}; {otherwise if line is None else 'type: ' + line}."

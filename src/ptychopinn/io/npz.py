@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import check_field
-from ptychopinn.errors import InputError, listed
+from ptychopinn.errors import InputError, PatternShapeError, listed
 from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes, refuse_metres
 from ptychopinn.io.counts import to_counts
@@ -194,14 +194,14 @@ def _is_transposed(archive: Archive, key: str, m: int) -> bool:
         return key == "diffraction" and dtype.kind in "iu"
     if upright and (shape[1] == shape[2] or not transposed):
         if shape[1] != shape[2]:
-            raise InputError(
+            raise PatternShapeError(
                 f"{where} must hold square patterns, received {shape[1]} x {shape[2]} pixels; "
                 "crop or pad them to a square."
             )
         return False
     if transposed:
         if shape[0] != shape[1]:
-            raise InputError(
+            raise PatternShapeError(
                 f"{where} must hold square patterns, received {shape[0]} x {shape[1]} pixels; "
                 "crop or pad them to a square."
             )

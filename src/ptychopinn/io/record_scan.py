@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import check_canvas, check_counts, check_inside
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.io.base import ReadOptions, ScanFields, probe_modes
 from ptychopinn.io.counts import counts_from_integers, to_counts
 from ptychopinn.io.record import (
@@ -146,7 +146,7 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
     stored = patterns.counts[rows]
     where = f"the patterns in '{path}'"
     if stored.ndim != 3 or stored.shape[1] != stored.shape[2]:
-        raise InputError(
+        raise PatternShapeError(
             f"{where} must have shape (M, N, N), received {stored.shape}; crop them to a square."
         )
     counts = _counts(stored, where)

@@ -10,10 +10,30 @@ from pathlib import Path
 
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.reading import kind_of, parsing
-from ptychopinn.sources import by_keys
+from ptychopinn.sources import (
+    by_keys,
+    eiger,
+    empad,
+    nexus,
+    ptypy_files,
+    shelves,
+    stem,
+    tiff,
+    zarr_store,
+)
 from ptychopinn.sources.base import Kind, Source
 
-KINDS: tuple[Kind, ...] = (by_keys,)
+KINDS: tuple[Kind, ...] = (
+    eiger,
+    nexus,
+    ptypy_files,
+    shelves,
+    tiff,
+    zarr_store,
+    empad,
+    stem,
+    by_keys,
+)
 
 
 def kind_for(path: Path) -> Kind:

@@ -30,6 +30,10 @@ SAMPLE = 64
 SAME = 0.01
 # A mask whose marked pixels hold this share of the counts marks the good ones.
 MOST_COUNTS = 0.9
+# Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
+ELECTRONS_FROM = 2e4
+# How far the centre of mass may be from the taken centre, in pixels and of the frame.
+OFF_CENTRE, OFF_SHARE = 3.0, 0.05
 
 _log = logging.getLogger("ptychopinn")
 
@@ -153,7 +157,8 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         clip=recipe.clip_negative or dark is not None,
     )
     numbers = _numbers(source, recipe)
-    pixel = _object_pixel(source, recipe, numbers, cut.n * cut.binning)
+    electrons = _electrons(source, recipe, numbers["energy_eV"])
+    pixel = _object_pixel(source, recipe, numbers, electrons, cut.n * cut.binning)
     placed, unit = to_pixels(points, recipe.unit, pixel)
     placed = turned(placed, recipe.rotate_positions)
     check_span(placed, cut.n, unit)
@@ -175,8 +180,8 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
-        energy_eV=None if source.electrons else numbers["energy_eV"],
-        distance_m=None if source.electrons else numbers["distance_m"],
+        energy_eV=None if electrons else numbers["energy_eV"],
+        distance_m=None if electrons else numbers["distance_m"],
         done=done,
     )
 
@@ -229,7 +234,7 @@ def _points(source: Source, recipe: Recipe, count: int) -> ScanPoints:
             f"the step of the raster of {grid[0]} x {grid[1]} positions must be known, received "
             "none; give step=... with its unit."
         )
-    return replace(grid_points(grid, source.step_m, "m"))
+    return grid_points(grid, source.step_m, "m")
 
 
 def _image(
@@ -287,12 +292,29 @@ def _centre(
     if recipe.centre is None:
         if source.centre is not None:
             return source.centre, "stated by the file"
+        if recipe.crop is None or crop_of(recipe.crop)[1] is None:
+            _doubt_middle(look, bad, size)
         return None, "the middle of the detector"
     given = centre_of(recipe.centre)
     if given is not None:
         return given, "given"
     mean = look.mean if dark is None else np.maximum(look.mean - dark, 0)
     return find_centre(np.maximum(mean, 0), ~bad), "the centre of mass of the patterns"
+
+
+def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> None:
+    """Say so when the beam is not where it is taken to be."""
+    try:
+        y, x = find_centre(np.maximum(look.mean, 0), ~bad)
+    except InputError:
+        return
+    away = float(np.hypot(y - size[0] // 2, x - size[1] // 2))
+    if away > max(OFF_CENTRE, OFF_SHARE * min(size)):
+        _log.warning(
+            "the middle of the detector is taken as the centre, but the centre of mass of the "
+            "patterns, (%.1f, %.1f) (y, x), is %.1f px away from it: centre=auto takes that",
+            y, x, away,
+        )  # fmt: skip
 
 
 def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
@@ -323,8 +345,24 @@ def _numbers(source: Source, recipe: Recipe) -> dict[str, float | None]:
     return values
 
 
+def _electrons(source: Source, recipe: Recipe, energy: float | None) -> bool:
+    """Whether the energy is that of electrons."""
+    if recipe.particle is not None:
+        return recipe.particle == "electron"
+    if source.electrons is None and energy is not None and energy >= ELECTRONS_FROM:
+        raise InputError(
+            f"it must be known what the energy of {energy:.6g} eV is of, received a file that does "
+            "not tell; give particle='electron' or particle='photon'."
+        )
+    return bool(source.electrons)
+
+
 def _object_pixel(
-    source: Source, recipe: Recipe, numbers: dict[str, float | None], edge: int
+    source: Source,
+    recipe: Recipe,
+    numbers: dict[str, float | None],
+    electrons: bool,
+    edge: int,
 ) -> float | None:
     """Object pixel in metres of patterns whose edge is so many detector pixels long."""
     energy, distance, pixel = (
@@ -332,11 +370,11 @@ def _object_pixel(
     )
     found = None
     if energy and distance and pixel:
-        found = wavelength_of(energy, source.electrons) * distance / (edge * pixel)
+        found = wavelength_of(energy, electrons) * distance / (edge * pixel)
     elif source.sampling_1_m:
         found = 1 / (edge * source.sampling_1_m)
     elif source.angle_rad and energy:
-        found = wavelength_of(energy, source.electrons) / (edge * source.angle_rad)
+        found = wavelength_of(energy, electrons) / (edge * source.angle_rad)
     elif "pixel_size_m" in source.numbers:
         found = source.numbers["pixel_size_m"] * source.patterns.shape[-1] / edge
     given = recipe.pixel_size_m

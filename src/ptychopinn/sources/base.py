@@ -23,6 +23,10 @@ class ScanPoints:
     where: str
 
 
+# A number of the experiment, None where it is not there, and what it was read from.
+Found = tuple[str, float | None, str]
+
+
 @dataclass(frozen=True)
 class Source:
     """Raw data, before anything is done with them.
@@ -36,11 +40,11 @@ class Source:
     probe : (P, N, N) or (N, N), any scale.
     mask : (H, W), True at good pixels.
     centre : zero frequency (y, x) in pixels of the detector.
-    numbers : energy_eV, distance_m, detector_pixel_m, pixel_size_m, as far as they are known.
-    where : for each of ``numbers``, what it was read from.
+    found : energy_eV, distance_m, detector_pixel_m, pixel_size_m with what they were read from;
+        of several of one name the first that is there counts.
     sampling_1_m : pixel of the detector in reciprocal space (1/m), of an electron microscope.
     angle_rad : the same as an angle.
-    electrons : whether ``energy_eV`` is that of electrons.
+    electrons : whether ``energy_eV`` is that of electrons; None where it could be.
     units : what the stored numbers are, where the kind of file says it.
     notes : plain JSON data for the provenance.
     """
@@ -54,13 +58,22 @@ class Source:
     probe: NDArray[Any] | None = None
     mask: NDArray[np.bool_] | None = None
     centre: tuple[float, float] | None = None
-    numbers: dict[str, float] = field(default_factory=dict)
-    where: dict[str, str] = field(default_factory=dict)
+    found: Sequence[Found] = ()
     sampling_1_m: float | None = None
     angle_rad: float | None = None
-    electrons: bool = False
+    electrons: bool | None = False
     units: Units | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What is known of the experiment."""
+        return {name: value for name, value, _ in reversed(self.found) if value is not None}
+
+    @property
+    def where(self) -> dict[str, str]:
+        """What each of ``numbers`` was read from."""
+        return {name: where for name, value, where in reversed(self.found) if value is not None}
 
 
 class Kind(Protocol):
@@ -80,12 +93,3 @@ class Kind(Protocol):
         InputError
             When it breaks the rules of its kind.
         """
-
-
-def numbers_of(found: Sequence[tuple[str, float | None, str]]) -> dict[str, dict[str, Any]]:
-    """``numbers`` and ``where`` of a source, of triples (name, value, where it was read)."""
-    known = [(name, value, where) for name, value, where in found if value is not None]
-    return {
-        "numbers": {name: value for name, value, _ in reversed(known)},
-        "where": {name: where for name, _, where in reversed(known)},
-    }

@@ -16,7 +16,7 @@ from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_hdf5, is_version_5, is_version_73
 from ptychopinn.io.npz_members import npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
-from ptychopinn.sources.base import ScanPoints, Source, numbers_of
+from ptychopinn.sources.base import Found, ScanPoints, Source
 from ptychopinn.sources.frames import (
     ArrayFrames,
     Frames,
@@ -64,7 +64,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
         probe=probe,
         units=units,
         notes={"patterns": key},
-        **_numbers(path, found),
+        found=_numbers(path, found),
     )
 
 
@@ -136,10 +136,10 @@ def _common_unit(found: Guess, items: list[Item]) -> str | None:
     return units.pop() if len(units) == 1 else None
 
 
-def _numbers(path: Path, found: Guess) -> dict[str, Any]:
+def _numbers(path: Path, found: Guess) -> list[Found]:
     """Numbers whose unit the file states; of others nobody knows what they are."""
     if not is_hdf5(path):
-        return {}
+        return []
     with reading(path) as file:
         triples = [
             (name, number_at(file, key, units, _in_name(key, units)), f"'{key}' in '{path}'")
@@ -150,7 +150,7 @@ def _numbers(path: Path, found: Guess) -> dict[str, Any]:
             )
             if key is not None
         ]
-    return numbers_of(triples)
+    return triples
 
 
 def _in_name(key: str, units: dict[str, float]) -> str | None:

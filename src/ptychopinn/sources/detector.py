@@ -196,7 +196,8 @@ def _untouched(shape: tuple[int, int], centre: Pair, binning: int) -> int:
         f"patterns must be square, even and have the centre in the middle, received "
         f"{height} x {width} pixels with the centre ({centre[0]:.6g}, {centre[1]:.6g}) and "
         f"bin={binning}; use crop={_largest(shape, centre, binning)}, or "
-        f"pad={_holding(shape, centre, binning)}."
+        f"pad={_holding(shape, centre, binning)}, and centre=auto where the beam is not in the "
+        "middle."
     )
 
 

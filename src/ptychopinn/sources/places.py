@@ -16,6 +16,7 @@ from ptychopinn.io.matlab import is_hdf5, is_version_5, read_field, read_version
 from ptychopinn.io.npz_members import Archive, read_npy
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.io.reading import check_size, guarded, kind_of
+from ptychopinn.sources import zarr_store
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -66,6 +67,8 @@ def array_at(place: Place) -> NDArray[Any]:
         When the file or the array is missing, damaged, no numbers, or too large.
     """
     path, key = place.path, place.key
+    if path.is_dir():
+        return zarr_store.array_in(path, key)
     head = signature(path)
     if head.startswith(NPY_SIGNATURE):
         return read_npy(path)

@@ -89,6 +89,9 @@ class Recipe(Section):
         0.0, description="Turn the positions by so many degrees, from +x towards +y."
     )
     energy_eV: float | None = Field(None, gt=0, description="Energy in electron volts.")
+    particle: Literal["photon", "electron"] | None = Field(
+        None, description="What the energy is of; files of electron microscopes tell."
+    )
     distance_m: float | None = Field(None, gt=0, description="Sample to detector in metres.")
     detector_pixel_m: float | None = Field(
         None, gt=0, description="Pixel of the detector in metres, before binning."

@@ -24,6 +24,7 @@ from ptychopinn.schema import validated
 from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
 from ptychopinn.sources.conditioning import Wider, fitted
 from ptychopinn.sources.places import place_of
+from ptychopinn.sources.ptypy_files import result_probe
 from ptychopinn.sources.recipe import KEY, Recipe, read_recipe
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 
@@ -222,7 +223,8 @@ class _Work:
             probe = probe_modes(self.assembly.source.probe, where)
         elif names_file(text):
             where = f"the probe '{text}'"
-            probe = read_probe(text)
+            of_ptypy = result_probe(Path(text))
+            probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
         else:
             return self._made_probe(text, mean)
         if probe.shape[1:] != (n, n):
