@@ -25,7 +25,8 @@ from ptychopinn.sources.quantities import check_plausible, wavelength_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
 
-SAMPLE = 64
+# Patterns that are looked at before the others; fewer where they are large.
+SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
 # Two numbers for one thing agree within this.
 SAME = 0.01
 # A mask whose marked pixels hold this share of the counts marks the good ones.
@@ -114,8 +115,9 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     """
     stored = source.patterns.shape
     indices, points = _paired(source, recipe)
-    sample = indices[sample_indices(len(indices), SAMPLE)]
     size = (stored[1], stored[2])
+    few = min(SAMPLE, max(16, SAMPLE_PIXELS // (size[0] * size[1])))
+    sample = indices[sample_indices(len(indices), few)]
     bad = np.zeros(size, bool) if source.mask is None else ~source.mask
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")

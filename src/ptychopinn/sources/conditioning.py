@@ -65,27 +65,35 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
     whole = (slice(0, height), slice(0, width))
     look = Look(np.zeros((height, width)), np.zeros((height, width), bool))
     negative = np.ones((height, width), bool)
-    lowest, counted = np.zeros((height, width)), np.zeros((height, width))
-    for part in chunks(indices, height * width * 16):
+    lowest, counted = np.zeros((height, width)), np.zeros((height, width), np.int64)
+    floats = frames.dtype.kind == "f"
+    for part in chunks(indices, height * width * max(4, frames.dtype.itemsize)):
         block = frames.read(indices[part], whole)
-        missing = no_measurement(block) | bad
-        values = np.where(missing, 0, block).astype(np.float64)
-        look.missing |= missing.any(axis=0) & ~bad
-        negative &= ((values < 0) | missing).all(axis=0)
-        lowest = np.minimum(lowest, values.min(axis=0))
-        look.mean += values.sum(axis=0)
-        counted += (~missing).sum(axis=0)
+        missing = no_measurement(block)
+        missing |= bad
+        values = np.where(missing, np.zeros((), block.dtype), block)
+        look.missing |= missing.any(axis=0)
+        look.mean += values.sum(axis=0, dtype=np.float64)
+        counted += len(block) - missing.sum(axis=0)
         look.largest = max(look.largest, float(values.max()))
-        look.whole = look.whole and bool((values == np.rint(values)).all())
-        if look.squares_whole:
-            small = values[np.abs(values) < np.sqrt(SQUARES_BELOW)] ** 2
-            off = np.abs(small - np.rint(small))
-            look.squares_whole = bool((off <= 1e-4 + 3e-7 * small).all())
-    gaps = negative & (lowest < 0)
-    look.missing |= gaps
+        if values.dtype.kind in "fi":
+            negative &= ((values < 0) | missing).all(axis=0)
+            lowest = np.minimum(lowest, values.min(axis=0))
+        if floats:
+            _look_at_fractions(look, values.astype(np.float64))
+    look.missing |= negative & (lowest < 0)
+    look.missing &= ~bad
     look.mean = np.where(look.missing, 0.0, look.mean / np.maximum(counted, 1))
     look.lowest = float(lowest[~look.missing].min(initial=0.0))
     return look
+
+
+def _look_at_fractions(look: Look, values: NDArray[np.float64]) -> None:
+    look.whole = look.whole and bool((values == np.rint(values)).all())
+    if look.squares_whole:
+        small = values[np.abs(values) < np.sqrt(SQUARES_BELOW)] ** 2
+        off = np.abs(small - np.rint(small))
+        look.squares_whole = bool((off <= 1e-4 + 3e-7 * small).all())
 
 
 @dataclass

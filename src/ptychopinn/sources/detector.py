@@ -9,7 +9,7 @@ has the centre in the middle of pixel [N/2, N/2].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def cut_for(
             f"patterns must end with an even N from {N_MIN} to {N_MAX}, received {n} x {n} after "
             f"crop, bin and pad; the option pad gives a larger N, crop or bin a smaller one."
         )
-    start = tuple(round(c - n // 2 * binning - (binning - 1) / 2) for c in (y, x))
+    start = tuple(_start(c, n, binning) for c in (y, x))
     used = []
     for first, size in zip(start, shape, strict=True):
         low, high = first, first + n * binning
@@ -201,28 +201,33 @@ def _untouched(shape: tuple[int, int], centre: Pair, binning: int) -> int:
     )
 
 
+def _start(centre: float, n: int, binning: int) -> int:
+    """The first of n blocks of pixels, of which the middle one, n/2, has the centre in it."""
+    return floor(centre - n // 2 * binning - (binning - 1) / 2 + 0.5)
+
+
+def _lost(size: int, centre: float, n: int, binning: int) -> int:
+    """How many pixels of a row of this size lie outside of the n blocks, on the worse side."""
+    first = _start(centre, n, binning)
+    return max(first, size - first - n * binning)
+
+
 def _holding(shape: tuple[int, int], centre: Pair, binning: int) -> int:
     """The smallest pad that holds all whole blocks around a centre."""
-    half = max(
-        max(c - (binning - 1) / 2, size - size % binning - c + (binning - 1) / 2) / binning
-        for c, size in zip(centre, shape, strict=True)
-    )
-    return 2 * ceil(half - 0.5 / binning)
+    n = 2
+    while any(_lost(size, c, n, binning) >= binning for size, c in zip(shape, centre, strict=True)):
+        n += 2
+    return n
 
 
 def _largest(shape: tuple[int, int], centre: Pair, binning: int) -> int:
     """The largest crop around a centre that lies on the detector, in detector pixels."""
-    room = min(
-        min(c + 0.5 + binning / 2, size - c - 0.5 + binning / 2)
-        for c, size in zip(centre, shape, strict=True)
-    )
-    n = 2 * int(room // binning)
-    while n > 2 and any(
-        round(c - n // 2 * binning - (binning - 1) / 2) < 0
-        or round(c - n // 2 * binning - (binning - 1) / 2) + n * binning > size
-        for c, size in zip(centre, shape, strict=True)
+    n = 2
+    while all(
+        _start(c, n + 2, binning) >= 0 and _start(c, n + 2, binning) + (n + 2) * binning <= size
+        for size, c in zip(shape, centre, strict=True)
     ):
-        n -= 2
+        n += 2
     return min(n, N_MAX) * binning
 
 
@@ -249,24 +254,24 @@ def find_centre(mean: NDArray[np.float64], good: NDArray[np.bool_]) -> Pair:
             "the mean of the patterns must hold counts to find its centre, received none; give "
             "centre='y,x'."
         )
-    weight = np.where(weight > 0.02 * bright, weight, 0.0)
-    rows, columns = np.indices(weight.shape)
-    y, x = (float((weight * axis).sum() / weight.sum()) for axis in (rows, columns))
-    inside = np.ones(weight.shape, bool)
+    rows, columns = np.nonzero(weight > 0.02 * bright)
+    height, width = weight.shape
+    weight = weight[rows, columns]
+    y, x = float(np.average(rows, weights=weight)), float(np.average(columns, weights=weight))
+    inside = np.ones(len(weight), bool)
     for _ in range(20):
         part = np.where(inside, weight, 0.0)
-        total = part.sum()
-        spread = np.sqrt((part * ((rows - y) ** 2 + (columns - x) ** 2)).sum() / total)
+        spread = np.sqrt((part * ((rows - y) ** 2 + (columns - x) ** 2)).sum() / part.sum())
         before = (y, x)
         # Only what is there on both sides counts: the edge of the detector must not pull.
         radius = max(4 * spread, 4.0)
         inside = (abs(rows - y) <= radius) & (abs(columns - x) <= radius)
-        inside &= (2 * y - rows >= -0.5) & (2 * y - rows <= weight.shape[0] - 0.5)
-        inside &= (2 * x - columns >= -0.5) & (2 * x - columns <= weight.shape[1] - 0.5)
-        part = np.where(inside, weight, 0.0)
-        if not part.sum() > 0:
+        inside &= (2 * y - rows >= -0.5) & (2 * y - rows <= height - 0.5)
+        inside &= (2 * x - columns >= -0.5) & (2 * x - columns <= width - 0.5)
+        if not weight[inside].sum() > 0:
             break
-        y, x = (float((part * axis).sum() / part.sum()) for axis in (rows, columns))
+        y = float(np.average(rows[inside], weights=weight[inside]))
+        x = float(np.average(columns[inside], weights=weight[inside]))
         if abs(y - before[0]) + abs(x - before[1]) < 0.01:
             break
     return y, x

@@ -140,7 +140,7 @@ def _of_arrays(places: list[Place], patterns: int) -> Columns:
 def _unit(place: Place) -> str | None:
     if place.key is None:
         return None
-    if is_hdf5(place.path):
+    if place.path.is_file() and is_hdf5(place.path):
         with reading(place.path) as file:
             stated = unit_of(file, place.key)
             if stated is not None:
