@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     )
     from ptychopinn.contracts import Progress, Solver, Step
     from ptychopinn.data.findings import Finding
-    from ptychopinn.data.normalization import prepare
     from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.data.scan import Scan
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
@@ -38,10 +37,12 @@ if TYPE_CHECKING:
     from ptychopinn.simulation import SimulationConfig, simulate
     from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
     from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
+    from ptychopinn.sources.recipe import Recipe
     from ptychopinn.training.objective import Prediction
     from ptychopinn.workflows.checking import check_scan
     from ptychopinn.workflows.compare import compare
     from ptychopinn.workflows.model import Model, load_model
+    from ptychopinn.workflows.prepare import prepare
     from ptychopinn.workflows.refinement import iterate, refine
     from ptychopinn.workflows.train import pretrain, train
     from ptychopinn.workflows.verbs import reconstruct
@@ -72,6 +73,7 @@ _HOMES = {
     "PtychiConfig": "solvers.configs",
     "PtychoPINNError": "errors",
     "Reconstruction": "data.reconstruction",
+    "Recipe": "sources.recipe",
     "RefineConfig": "config",
     "Scan": "data.scan",
     "SimulationConfig": "simulation",
@@ -96,7 +98,7 @@ _HOMES = {
     "misfit": "evaluation.misfit",
     "near_field": "physics.propagators",
     "predict_patterns": "evaluation.misfit",
-    "prepare": "data.normalization",
+    "prepare": "workflows.prepare",
     "pretrain": "workflows.train",
     "reconstruct": "workflows.verbs",
     "refine": "workflows.refinement",
@@ -131,6 +133,7 @@ __all__ = [
     "Propagator",
     "PtychiConfig",
     "PtychoPINNError",
+    "Recipe",
     "Reconstruction",
     "RefineConfig",
     "Scan",

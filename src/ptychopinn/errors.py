@@ -22,6 +22,10 @@ class InputError(PtychoPINNError, ValueError):
     exit_code = 2
 
 
+class PatternShapeError(InputError):
+    """Patterns that are not square, or not of an even N that is supported (exit code 2)."""
+
+
 class MissingDependencyError(InputError):
     """An optional dependency is needed and not installed (exit code 2)."""
 

@@ -27,6 +27,7 @@ ORDER = (
     "physics",
     "data",
     "io",
+    "sources",
     "networks",
     "solvers",
     "checks",

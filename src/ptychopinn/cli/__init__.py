@@ -17,6 +17,7 @@ from ptychopinn.machine.interruption import Interrupted, Signals
 
 COMMANDS = {
     "simulate": "Simulate a scan with a known object and save it.",
+    "prepare": "Make a scan of raw data: any HDF5 by keys, detector files, images, 4D-STEM.",
     "train": "Train a network on scans, without ground truth, and save the model bundle.",
     "reconstruct": "Reconstruct a scan at once, with the network that comes with the program.",
     "infer": "Reconstruct a scan with a trained model.",

@@ -22,9 +22,10 @@ def held(path: Path) -> tuple[Kind, Path]:
     from ptychopinn.errors import InputError
     from ptychopinn.io import find_format
     from ptychopinn.io.base import ZIP_SIGNATURE, UnknownFormatError, signature
+    from ptychopinn.io.guess import with_line
     from ptychopinn.io.models import BUNDLE_NAME
     from ptychopinn.io.reconstructions import RESULT_FILE
-    from ptychopinn.io.scans import descriptions, unknown
+    from ptychopinn.io.scans import descriptions
 
     if path.is_dir():
         inside = [path / name for name in (RESULT_FILE, BUNDLE_NAME) if (path / name).is_file()]
@@ -50,9 +51,9 @@ def held(path: Path) -> tuple[Kind, Path]:
     except UnknownFormatError as error:
         expected = (
             f"a scan [{descriptions()}], a model bundle ({BUNDLE_NAME}) or a result ({RESULT_FILE} "
-            "or a ptychodus product)"
+            f"or a ptychodus product) was expected, received '{path}' which is none of them"
         )
-        raise InputError(unknown(path, expected)) from error
+        raise InputError(with_line(expected, path, "convert it first")) from error
     except InputError as error:
         if path.is_dir():
             raise InputError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
 
@@ -134,7 +134,7 @@ class Scan:
     def __post_init__(self) -> None:
         shape = tuple(self.diffraction.shape)
         if len(shape) != 3 or shape[1] != shape[2]:
-            raise InputError(
+            raise PatternShapeError(
                 f"diffraction must have shape (M, N, N) with square patterns, received {shape}; "
                 "crop or pad the patterns to a square."
             )
@@ -145,7 +145,7 @@ class Scan:
                 "check the file or the selection of patterns."
             )
         if n % 2 or not N_MIN <= n <= N_MAX:
-            raise InputError(
+            raise PatternShapeError(
                 f"pattern size N must be even and between {N_MIN} and {N_MAX}, received {n}; "
                 "crop, pad or bin the patterns."
             )

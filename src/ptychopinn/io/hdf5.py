@@ -40,6 +40,10 @@ class Reader:
         """What the file holds at its top."""
         return list(islice(self._tree.root(), 50))
 
+    def item(self, name: str) -> Any:
+        """The group or dataset of this name, links followed; None when there is none."""
+        return self._tree.find(name)
+
     def datasets(self, axes: int = 0) -> list[str]:
         """The names of all datasets of at least so many axes that lie in the file itself."""
         found: list[str] = []
@@ -104,12 +108,18 @@ class Reader:
         if names is not None:
             real, imaginary = (values[key].astype(np.float64) for key in names)
             values = real + 1j * imaginary
-        if values.ndim > 1 and (names == MATLAB_NAMES or self._is_of_matlab(item)):
+        if values.ndim > 1 and self.is_of_matlab(name):
             values = values.T
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
-    def _is_of_matlab(self, item: h5py.Dataset) -> bool:
-        return "MATLAB_class" in item.attrs or is_matlab(Path(item.file.filename))
+    def is_of_matlab(self, name: str) -> bool:
+        """Whether MATLAB stored a dataset, whose axes are then reversed."""
+        item = self._tree.find(name)
+        return isinstance(item, h5py.Dataset) and (
+            complex_names(item.dtype) == MATLAB_NAMES
+            or "MATLAB_class" in item.attrs
+            or is_matlab(Path(item.file.filename))
+        )
 
     def _check_size(self, name: str, item: h5py.Dataset) -> None:
         check_size(

@@ -72,6 +72,10 @@ class Tree:
         if path not in self._open:
             with guarded(path):
                 check_heaps(path)
+                # Filters of detectors, bitshuffle with LZ4 among them; importing it makes HDF5
+                # know them.
+                import hdf5plugin  # noqa: F401
+
                 self._open[path] = h5py.File(path, "r")
         return self._open[path]
 

@@ -15,6 +15,7 @@ Layout (format version 1)::
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -259,12 +260,17 @@ def _provenance(file: Reader) -> dict[str, Any]:
     return content if isinstance(content, dict) else {"note": content}
 
 
-def save(scan: Scan, path: Path, *, force: bool = False) -> None:
-    """Write ``scan`` in this format; see :func:`ptychopinn.io.save_scan`."""
+def check_suffix(path: Path) -> None:
+    """Raise InputError unless the name is that of a scan file."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"a scan file must end in {' or '.join(SUFFIXES)}, received '{path.name}'; rename it."
         )
+
+
+def save(scan: Scan, path: Path, *, force: bool = False) -> None:
+    """Write ``scan`` in this format; see :func:`ptychopinn.io.save_scan`."""
+    check_suffix(path)
     named_propagation(scan)
     refuse_existing(path.parent, [path.name], force)
     with atomic_path(path, force) as temporary:
@@ -273,18 +279,46 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
 
 def fill(scan: Scan, path: Path) -> None:
     """Write ``scan`` into a temporary file of :func:`ptychopinn.io.atomic.atomic_paths`."""
+    provenance = _json(scan)
+    with filling(path) as file:
+        _write_head(file, scan, provenance)
+        _write_patterns(file, scan)
+        _write_rest(file, scan)
+
+
+def fill_in_parts(
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    parts: Iterable[tuple[slice, NDArray[Any]]],
+    rest: Callable[[], Scan],
+) -> None:
+    """Like :func:`fill`, for patterns that come part by part and are never held together.
+
+    ``parts`` are slices of the first axis with counts of ``dtype``; ``rest`` is asked when all have
+    come, for a scan whose patterns are not looked at.
+    """
+    with filling(path) as file:
+        stored = file.reserve("diffraction", shape, dtype)
+        for part, block in parts:
+            stored[part] = block
+            file.check()
+        scan = rest()
+        _write_head(file, scan, _json(scan))
+        _write_rest(file, scan)
+
+
+def _json(scan: Scan) -> str:
     try:
-        provenance = json.dumps(dict(scan.provenance), allow_nan=False)
+        return json.dumps(dict(scan.provenance), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"the provenance must be plain JSON data, received something else ({error}); "
             "convert arrays and paths to lists and strings."
         ) from error
-    with filling(path) as file:
-        _write(file, scan, provenance)
 
 
-def _write(file: NewFile, scan: Scan, provenance: str) -> None:
+def _write_head(file: NewFile, scan: Scan, provenance: str) -> None:
     numbers = {key: getattr(scan, key) for key in NUMBERS}
     way = named_propagation(scan)
     file.attributes(
@@ -300,7 +334,9 @@ def _write(file: NewFile, scan: Scan, provenance: str) -> None:
             **({} if way == "far-field" else {"propagation": way}),
         },
     )
-    _write_patterns(file, scan)
+
+
+def _write_rest(file: NewFile, scan: Scan) -> None:
     file.put("positions_px", scan.positions_px)
     file.attributes("positions_px", {"order": "y, x"})
     file.put("probe", scan.probe)

@@ -134,6 +134,35 @@ class Archive:
         return self.read(key)
 
 
+def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], bool, int]:
+    """Shape, type, whether the first axis counts fastest, and where the numbers of an NPY file
+    begin.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged, shorter than it declares, or holds Python objects.
+    """
+    with guarded(path) as size, path.open("rb") as file, _of_python_2():
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"array format version {version} is not known")
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject or any(length < 0 for length in shape):
+            raise InputError(
+                f"plain numbers were expected, received Python objects in '{path}', which could "
+                "execute code when read; save the array again as numbers."
+            )
+        if prod(shape) * dtype.itemsize > size - file.tell():
+            raise damaged(path, f"it is shorter than its shape {shown(shape)}")
+        return shape, dtype, fortran, file.tell()
+
+
 def read_npy(path: Path) -> NDArray[Any]:
     """The array of an NPY file, byte order native; never unpickled.
 

@@ -13,12 +13,11 @@ from ptychopinn.io.base import (
     BZIP2_SIGNATURE,
     ZIP_SIGNATURE,
     is_hdf5,
-    is_matlab,
     signature,
 )
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.layout import modes_first, probe_modes
-from ptychopinn.io.matlab import names_and_shapes, read_matlab
+from ptychopinn.io.matlab import is_version_5, read_field, read_version_5, variables
 from ptychopinn.io.npz_members import Archive, read_npy
 from ptychopinn.io.reading import kind_of
 
@@ -45,8 +44,8 @@ def read_probe(source: str) -> NDArray[Any]:
         probe = _read_npy(path, key)
     elif is_hdf5(path):
         probe = _read_hdf5(path, key)
-    elif is_matlab(path):
-        probe = read_matlab(path, key or _default_key(path, list(names_and_shapes(path))))
+    elif is_version_5(path):
+        probe = read_version_5(path, key or _default_key(path, list(variables(path))))
     elif head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
         with Archive(path) as archive:
             probe = archive.numbers(key or _default_key(path, archive.keys()))
@@ -64,6 +63,16 @@ def read_probe(source: str) -> NDArray[Any]:
         # Products put the mean probe there and its variations along the scan behind it.
         probe = probe[0] if len(probe) == 1 or is_hdf5(path) or n is not None else probe
     return probe_modes(probe, f"the probe '{source}'").astype(np.complex128)
+
+
+def names_file(source: str) -> bool:
+    """Whether a text names an existing file, as ``FILE`` or ``FILE:KEY``, or looks like one."""
+    name, colon, _ = source.rpartition(":")
+    if any(kind_of(Path(part)) != "nothing" for part in (source, name) if part):
+        return True
+    # A word such as auto, or gaussian:fwhm=30, is no path.
+    first = name if colon else source
+    return "/" in first or "." in Path(first).name
 
 
 def _split(source: str) -> tuple[Path, str | None]:
@@ -105,4 +114,5 @@ def _read_hdf5(path: Path, key: str | None) -> NDArray[Any]:
                 f"the dataset '{name}' was expected in '{path}', received "
                 f"{listed(file.names())}; name another one as FILE:KEY."
             )
-        return file.array(name, "biufc")
+        probe = read_field(file, name)
+    return probe[0] if probe.ndim == 4 and len(probe) else probe

@@ -17,7 +17,7 @@ import numpy as np
 
 from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.io import (
     cxi,
     fold_slice,
@@ -38,10 +38,10 @@ from ptychopinn.io.base import (
     signature,
 )
 from ptychopinn.io.counts import mean_counts
+from ptychopinn.io.guess import prepare_line, with_line
 from ptychopinn.io.native import LazyPatterns
 from ptychopinn.io.pairing import parse_frames, text_of
 from ptychopinn.io.probes import read_probe
-from ptychopinn.io.raw import way_in
 from ptychopinn.io.reading import kind_of, parsing
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.geometry import canvas_for
@@ -95,30 +95,29 @@ def identify(path: str | Path) -> str:
 
 def find_format(path: Path) -> Format:
     """The module of the format; see :func:`identify`. A folder can be a scan of ptychodus."""
-    if kind_of(path) == "folder" and ptychodus_scan.matches(path):
-        return ptychodus_scan
+    if kind_of(path) == "folder":
+        if ptychodus_scan.matches(path):
+            return ptychodus_scan
+        line = prepare_line(path)
+        if line is not None:
+            raise UnknownFormatError(
+                f"a scan was expected, received the folder '{path}' with raw data; type: {line}."
+            )
     signature(path)
     for candidate in FORMATS:
         with parsing(path):
             if candidate.matches(path):
                 return candidate
-    raise UnknownFormatError(unknown(path, f"a scan in one of the formats [{descriptions()}]"))
+    reason = (
+        f"a scan in one of the formats [{descriptions()}] was expected, received '{path}' which is "
+        "none of them"
+    )
+    raise UnknownFormatError(with_line(reason, path, "convert it first"))
 
 
 def descriptions() -> str:
     """All formats in words."""
     return "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
-
-
-def unknown(path: Path, expected: str) -> str:
-    """The message about a file of no known format; for raw patterns, with what makes a scan."""
-    command = way_in(path)
-    if command is not None:
-        return (
-            f"a scan with patterns, positions and a probe was expected, received '{path}', which "
-            f"is in none of the formats for that; {command}."
-        )
-    return f"{expected} was expected, received '{path}' which is none of them; convert it first."
 
 
 def load_scan(
@@ -238,7 +237,12 @@ def read_fields(
 
 
 def _named(error: InputError, source: Path | None) -> InputError:
-    """The error with the name of the file in it."""
+    """The error with the name of the file in it, and what to type when the patterns must be cut."""
+    if isinstance(error, PatternShapeError) and source is not None:
+        line = prepare_line(source)
+        if line is not None:
+            reason = str(error).rsplit(";", 1)[0]
+            error = PatternShapeError(f"{reason}; type: {line}.")
     if source is None or str(source) in str(error):
         return error
     return type(error)(f"in '{source}', {error}")

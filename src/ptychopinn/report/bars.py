@@ -19,7 +19,7 @@ class ProgressBar:
     ----------
     epochs : how many there will be, at most.
     start : called when the first one begins: by then everything has been checked.
-    unit, loss : what an epoch and its loss are called.
+    unit, loss : what an epoch and its loss are called; without a loss, None.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ProgressBar:
         quiet: bool = False,
         start: Callable[[], None] | None = None,
         unit: str = "epoch",
-        loss: str = "loss",
+        loss: str | None = "loss",
     ) -> None:
         self.epochs, self.unit = epochs, unit
         self._start = start
@@ -37,7 +37,7 @@ class ProgressBar:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn(loss + " {task.fields[loss]}"),
+            *([] if loss is None else [TextColumn(loss + " {task.fields[loss]}")]),
             TextColumn("{task.fields[rate]} patterns/s"),
             TimeRemainingColumn(),
             console=console,

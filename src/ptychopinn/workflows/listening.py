@@ -16,7 +16,7 @@ Stages = Callable[[int], AbstractContextManager[Progress]]
 Listening = Progress | Stages | bool | None
 
 
-def stages_of(progress: Listening, unit: str = "pass", loss: str = "misfit") -> Stages:
+def stages_of(progress: Listening, unit: str = "pass", loss: str | None = "misfit") -> Stages:
     """Opens the progress of every stage; ``unit`` and ``loss`` are what a bar calls them.
 
     Raises

@@ -1,0 +1,245 @@
+"""Which arrays of a file are probably patterns, positions, probe and mask, and what to type."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.axis_names import axis_of, spelled, unit_in_name
+from ptychopinn.io.base import signature
+from ptychopinn.io.listing import Item, items_of
+
+SMALLEST_FRAME = 16
+# 130 x 128 numbers of four bytes.
+EMPAD_FRAME = 66560
+PATTERN_WORDS = re.compile(
+    r"data|frame|diff|dp|pattern|image|intensit|count|detector|cbed|fmag|eiger|merlin|4d", re.I
+)
+NOT_PATTERNS = re.compile(r"probe|object|mask|weight|dark|flat|background|illumination|thumb", re.I)
+PLACE_WORDS = re.compile(
+    r"(^|[^a-z])[xy]($|[^a-z])|pos|motor|coord|stage|sam[xy]|translation|pp[xy]|pi_?[xy]|scan", re.I
+)
+SOURCES = (  # what tells a kind of source that needs no option patterns
+    re.compile(r"^entry/data/data(_\d{6})?$"),
+    re.compile(r"^chunks/\d+/data$"),
+    re.compile(r"^entry_1/(data_1|instrument_1/detector_1)/data$"),
+    re.compile(r"datacube"),
+)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Keys of what was recognised; None, or nothing, where nothing was."""
+
+    patterns: str | None = None
+    positions: tuple[str, ...] = ()
+    unit: str | None = None
+    order: str | None = None
+    probe: str | None = None
+    mask: str | None = None
+    dark: str | None = None
+    flat: str | None = None
+    energy: str | None = None
+    distance: str | None = None
+    detector_pixel: str | None = None
+    frame: tuple[int, int] | None = None
+    probe_size: int | None = None
+    # The patterns need no key; positions and probe need none either.
+    own_kind: bool = False
+    own_points: bool = False
+
+
+def guess(items: Sequence[Item]) -> Guess:
+    """The arrays that a scan needs, by their names and shapes."""
+    frames = [i for i in items if _is_stack(i)]
+    stack = max(frames, key=_stack_score, default=None)
+    shape = stack.shape[-2:] if stack is not None else None
+    count = prod(stack.shape[:-2]) if stack is not None else None
+    if stack is not None and SOURCES[0].search(stack.key):
+        # A master lists its files one by one.
+        count = sum(prod(i.shape[:-2]) for i in items if SOURCES[0].search(i.key))
+    keys, order = _positions(items, count)
+    units = {spelled(i.unit) or unit_in_name(i.key) or "" for i in items if i.key in keys}
+    unit = units.pop() if len(units) == 1 else None
+
+    def picture(words: str) -> str | None:
+        return _first(
+            items,
+            lambda i: i.is_real and len(i.shape) >= 2 and i.shape[-2:] == shape and i != stack,
+            words,
+        )
+
+    def number(words: str, without: str = r"$^") -> str | None:
+        return _first(
+            items,
+            lambda i: i.dtype.kind in "iuf" and prod(i.shape) == 1,
+            words,
+            re.compile(without, re.I),
+        )
+
+    own = [word.search(stack.key) is not None for word in SOURCES] if stack is not None else []
+    earlier = {"xcoords", "ycoords"} <= {i.key for i in items}
+    probe = _first(items, lambda i: i.is_complex and len(i.shape) >= 2, r"probe|illum|image_1")
+    sizes = [i.shape[-1] for i in items if i.key == probe]
+    return Guess(
+        patterns=None if stack is None else stack.key,
+        positions=keys,
+        unit="px" if earlier else "m" if any(own[1:3]) else unit or None,
+        order=order,
+        probe=probe,
+        mask=picture(r"mask|bad|weight"),
+        dark=picture(r"dark|background|offset"),
+        flat=picture(r"flat|gain|efficiency"),
+        energy=number(r"energy", r"threshold|cutoff|spread"),
+        distance=number(r"distance"),
+        detector_pixel=number(r"pixel_?size|psize"),
+        frame=None if shape is None else (shape[0], shape[1]),
+        probe_size=sizes[0] if sizes else None,
+        own_kind=earlier or any(own),
+        own_points=earlier or any(own[1:3]),
+    )
+
+
+def _is_stack(item: Item) -> bool:
+    return (
+        item.is_real
+        and len(item.shape) >= 3
+        and min(item.shape[-2:]) >= SMALLEST_FRAME
+        and not NOT_PATTERNS.search(item.key.rsplit("/", 1)[-1])
+    )
+
+
+def _stack_score(item: Item) -> tuple[bool, int]:
+    return bool(PATTERN_WORDS.search(item.key)), prod(item.shape)
+
+
+def _first(
+    items: Sequence[Item],
+    suits: Callable[[Item], bool],
+    words: str,
+    without: re.Pattern[str] | None = None,
+) -> str | None:
+    pattern = re.compile(words, re.I)
+    for item in items:
+        name = item.key.rsplit("/", 1)[-1]
+        named = pattern.search(name) or (item.is_complex and pattern.search(item.key))
+        if suits(item) and named and not (without and without.search(name)):
+            return item.key
+    return None
+
+
+def _positions(items: Sequence[Item], count: int | None) -> tuple[tuple[str, ...], str | None]:
+    """The keys of the positions, and their order where the names do not tell it."""
+
+    def plausible(item: Item) -> bool:
+        return item.dtype.kind in "iuf" and bool(PLACE_WORDS.search(item.key))
+
+    def fits(item: Item) -> bool:
+        return count is None or prod(item.shape) == count
+
+    columns = [i for i in items if plausible(i) and prod(i.shape) > 1 and fits(i)]
+    named = {axis: [i for i in columns if axis_of(i.key) == axis] for axis in "yx"}
+    for y in named["y"]:
+        for x in named["x"]:
+            if y.shape == x.shape and y.key.rpartition("/")[0] == x.key.rpartition("/")[0]:
+                return (y.key, x.key), None
+    for item in items:
+        pair = len(item.shape) == 2 and 2 in item.shape
+        if pair and plausible(item) and count in (None, prod(item.shape) // 2):
+            return (item.key,), "yx|xy"
+    return (), None
+
+
+def prepare_line(path: Path, output: str = "scan.h5") -> str | None:
+    """The ``ptychopinn prepare`` line to type for a file; words in capitals are to be filled in.
+
+    None where nothing in the file looks like diffraction patterns.
+    """
+    if _is_container(path):
+        return (
+            f"ptychopinn prepare {shlex.quote(str(path))} --positions POSITIONS.txt --unit UNIT "
+            f"--energy-ev EV --distance-m M --detector-pixel-m M --probe auto -o {output}"
+        )
+    if path.is_dir():
+        return None
+    try:
+        items = items_of(path)
+    except InputError:
+        return None
+    found = guess(items)
+    if found.patterns is None:
+        return None
+    return line_for(path, found, output)
+
+
+def line_for(path: Path, found: Guess, output: str = "scan.h5") -> str:
+    """See :func:`prepare_line`; for a file in which these arrays were recognised."""
+    words = ["ptychopinn prepare", shlex.quote(str(path))]
+    if found.patterns and "datacube" in found.patterns:
+        # What its calibration tells has to be read first.
+        return f"ptychopinn prepare --list {words[1]}"
+    if found.patterns and not found.own_kind:
+        words.append(f"--patterns {shlex.quote(found.patterns)}")
+    if found.own_points:
+        pass
+    elif found.positions:
+        words.append(f"--positions {shlex.quote(','.join(found.positions))}")
+        if found.order:
+            words.append("--order ORDER")
+    else:
+        words.append("--positions POSITIONS.txt")
+    if found.unit is None:
+        words.append("--unit UNIT")
+    if found.mask and not found.own_kind:
+        words.append(f"--mask {shlex.quote(found.mask)}")
+    if found.frame is not None and _needs_cut(found.frame):
+        words.append(f"{_cut(found.frame, found.probe_size)} --centre auto")
+    if found.unit != "px":
+        for key, flag in (
+            (found.energy, "--energy-ev EV"),
+            (found.distance, "--distance-m M"),
+            (found.detector_pixel, "--detector-pixel-m M"),
+        ):
+            if key is None:
+                words.append(flag)
+    if not (found.own_points and found.probe):
+        probe = f"{path}:{found.probe}" if found.probe else "auto"
+        words.append(f"--probe {shlex.quote(probe)}")
+    return " ".join([*words, "-o", output])
+
+
+def _needs_cut(frame: tuple[int, int]) -> bool:
+    return frame[0] != frame[1] or frame[0] % 2 == 1 or not 32 <= frame[0] <= 512
+
+
+def _cut(frame: tuple[int, int], probe: int | None) -> str:
+    """The option that makes the patterns as large as the probe, else a power of two."""
+    side = min(frame)
+    n = 2 ** (min(side, 512).bit_length() - 1)
+    if probe is not None and not _needs_cut((probe, probe)):
+        n = probe
+    elif frame[0] == frame[1] and 31 <= side <= 511:
+        n = side + 1
+    return f"--crop {n}" if n <= side else f"--pad {n}"
+
+
+def _is_container(path: Path) -> bool:
+    """Whether this is a file or folder whose arrays have no names that tell what they are."""
+    if path.is_dir():
+        marks = (".zarray", ".zgroup", "zarr.json")
+        images = any(entry.suffix.lower() in (".tif", ".tiff") for entry in path.iterdir())
+        return images or any((path / mark).is_file() for mark in marks)
+    if path.suffix.lower() == ".raw":
+        return path.stat().st_size % EMPAD_FRAME == 0
+    return signature(path).startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+
+def with_line(reason: str, path: Path, otherwise: str) -> str:
+    """A reason why a file is no scan, and what to type; ``otherwise`` where nobody knows."""
+    line = prepare_line(path)
+    return f"{reason}; {otherwise if line is None else 'type: ' + line}."

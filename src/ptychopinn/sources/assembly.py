@@ -1,0 +1,391 @@
+"""From sources and a recipe to everything that a scan needs but its probe."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.base import sample_indices
+from ptychopinn.io.reading import kind_of
+from ptychopinn.sources import open_source
+from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.conditioning import Conditioned, Look, look_at
+from ptychopinn.sources.detector import Orientation, cut_for, find_centre
+from ptychopinn.sources.frames import Frames, joined
+from ptychopinn.sources.places import image_at, place_of
+from ptychopinn.sources.quantities import check_plausible, wavelength_of
+from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
+from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
+
+# Patterns that are looked at before the others; fewer where they are large.
+SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
+# Two numbers for one thing agree within this.
+SAME = 0.01
+# A mask whose marked pixels hold this share of the counts marks the good ones.
+MOST_COUNTS = 0.9
+# Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
+ELECTRONS_FROM = 2e4
+# How far the centre of mass may be from the taken centre, in pixels and of the frame.
+OFF_CENTRE, OFF_SHARE = 3.0, 0.05
+
+_log = logging.getLogger("ptychopinn")
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A scan to be: patterns still to be read, everything else known.
+
+    ``positions_px`` (M, 2) and ``pixel_size_m`` are of the final patterns; ``done`` is plain JSON
+    data that says with which numbers the recipe was carried out.
+    """
+
+    source: Source
+    patterns: Conditioned
+    look: Look
+    positions_px: NDArray[np.float64]
+    pixel_size_m: float | None
+    energy_eV: float | None
+    distance_m: float | None
+    done: dict[str, Any]
+
+
+def expanded(sources: Sequence[str | Path]) -> list[Path]:
+    """Sources as paths; a pattern such as ``frame_*.tif`` becomes the files it fits.
+
+    Raises
+    ------
+    InputError
+        When it fits none.
+    """
+    paths: list[Path] = []
+    for source in sources:
+        text = str(source)
+        if kind_of(Path(text)) == "nothing" and glob.has_magic(text):
+            pattern = Path(text)
+            found = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+            if not found:
+                raise InputError(
+                    f"files were expected for '{text}', received none that fits; check the path."
+                )
+            paths += found
+        else:
+            paths.append(Path(text))
+    return paths
+
+
+def opened(paths: Sequence[Path], patterns: str | None) -> Source:
+    """Several sources of one scan as one; all else than the patterns is that of the first.
+
+    Raises
+    ------
+    InputError
+        When they do not belong together.
+    """
+    parts = [open_source(path, patterns) for path in paths]
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    names = [str(path) for path in paths]
+    points = [part.points for part in parts]
+    common = None
+    if all(p is not None for p in points):
+        known = [p for p in points if p is not None]
+        common = ScanPoints(
+            np.concatenate([p.values for p in known]), known[0].unit, known[0].where
+        )
+    frames: Frames = joined([part.patterns for part in parts], names)
+    return replace(first, patterns=frames, points=common, grid=None)
+
+
+def assemble(source: Source, recipe: Recipe) -> Assembly:
+    """Do what the recipe says with everything but the bulk of the patterns.
+
+    Raises
+    ------
+    InputError
+        When something is missing or contradicts itself.
+    """
+    stored = source.patterns.shape
+    indices, points = _paired(source, recipe)
+    size = (stored[1], stored[2])
+    few = min(SAMPLE, max(16, SAMPLE_PIXELS // (size[0] * size[1])))
+    sample = indices[sample_indices(len(indices), few)]
+    bad = np.zeros(size, bool) if source.mask is None else ~source.mask
+    dark = _image(recipe.dark, source, size, "the dark frames")
+    flat = _image(recipe.flat, source, size, "the flat field")
+    if flat is not None:
+        bad |= ~(np.isfinite(flat) & (flat > 0))
+    if dark is not None:
+        bad |= ~np.isfinite(dark)
+    look = look_at(source.patterns, sample, bad)
+    bad |= look.missing
+    bad |= _masked(recipe, source, size, look)
+    _check_mask(bad & ~look.missing, look)
+    orientation = Orientation(recipe.transpose, recipe.flip_y, recipe.flip_x)
+    turned_shape = orientation.shape(size)
+    crop = None if recipe.crop is None else crop_of(recipe.crop)
+    centre, how = _centre(recipe, source, look, bad, dark, size)
+    if crop is not None and crop[1] is not None:
+        if recipe.centre is not None and centre_of(recipe.centre) != crop[1]:
+            raise InputError(
+                f"the centre must be given once, received crop={recipe.crop} and "
+                f"centre={recipe.centre}; leave one of them out."
+            )
+        centre, how = crop[1], "given with crop"
+    cut = cut_for(
+        turned_shape,
+        None if centre is None else orientation.point(centre, size),
+        crop=None if crop is None else crop[0],
+        binning=recipe.bin,
+        pad=recipe.pad,
+    )
+    patterns = Conditioned(
+        frames=source.patterns,
+        indices=indices,
+        orientation=orientation,
+        cut=cut,
+        bad=bad,
+        dark=dark,
+        flat=flat,
+        amplitude=_is_amplitude(recipe, source, look),
+        clip=recipe.clip_negative or dark is not None,
+    )
+    numbers = _numbers(source, recipe)
+    electrons = _electrons(source, recipe, numbers["energy_eV"])
+    pixel = _object_pixel(source, recipe, numbers, electrons, cut.n * cut.binning)
+    placed, unit = to_pixels(points, recipe.unit, pixel)
+    placed = turned(placed, recipe.rotate_positions)
+    check_span(placed, cut.n, unit)
+    done: dict[str, Any] = {
+        "stored": list(stored),
+        "frames": [int(indices[0]), int(indices[-1]) + 1, len(indices)],
+        "centre_yx": None if centre is None else [round(float(c), 3) for c in centre],
+        "centre": how,
+        "first_pixel_yx": list(cut.start),
+        "N": cut.n,
+        "positions": f"{points.where}, {unit}",
+        "patterns": "amplitudes squared" if patterns.amplitude else "counts",
+        **{name: value for name, value in numbers.items() if value is not None},
+    }
+    return Assembly(
+        source=source,
+        patterns=patterns,
+        look=look,
+        positions_px=placed,
+        pixel_size_m=pixel,
+        # A scan's energy is that of photons.
+        energy_eV=None if electrons else numbers["energy_eV"],
+        distance_m=None if electrons else numbers["distance_m"],
+        done=done,
+    )
+
+
+def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoints]:
+    """Which patterns are taken, and a position for each."""
+    count = source.patterns.shape[0]
+    chosen = slice(None) if recipe.frames is None else frames_of(recipe.frames)
+    indices = np.arange(count, dtype=np.int64)[chosen]
+    if not len(indices):
+        raise InputError(
+            f"at least one pattern must be taken, received frames={recipe.frames} of {count} "
+            "patterns; choose others."
+        )
+    points = _points(source, recipe, count)
+    found = len(points.values)
+    if found == count:
+        return indices, replace(points, values=points.values[indices])
+    if found != len(indices):
+        taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes "
+        taken += "" if recipe.frames is None else str(len(indices))
+        raise InputError(
+            f"each pattern must have a position, received {count} patterns{taken} and {found} "
+            f"positions from {points.where}; say with frames=A:B which patterns belong to them."
+        )
+    return indices, points
+
+
+def _points(source: Source, recipe: Recipe, count: int) -> ScanPoints:
+    if recipe.positions is not None:
+        if recipe.grid is not None:
+            raise InputError(
+                "positions must be given once, received the options positions and grid; leave one "
+                "of them out."
+            )
+        return read_points(recipe.positions, source.path, recipe.order, count)
+    grid = source.grid if recipe.grid is None else grid_of(recipe.grid)
+    if recipe.grid is None and source.points is not None:
+        return source.points
+    if grid is None:
+        raise InputError(
+            f"positions were expected, received '{source.path}' without any that could be "
+            "recognised; name them with the option positions, or a raster with grid='Y,X' and "
+            "step=...."
+        )
+    if recipe.step is not None:
+        return grid_points(grid, step_of(recipe.step), recipe.unit)
+    if source.step_m is None:
+        raise InputError(
+            f"the step of the raster of {grid[0]} x {grid[1]} positions must be known, received "
+            "none; give step=... with its unit."
+        )
+    return grid_points(grid, source.step_m, "m")
+
+
+def _image(
+    text: str | None, source: Source, size: tuple[int, int], what: str
+) -> NDArray[np.float64] | None:
+    if text is None:
+        return None
+    place = place_of(text, source.path, what.rsplit(" ", 2)[1].replace("frames", "dark"))
+    return image_at(place, size, what, average=True).astype(np.float64)
+
+
+def _masked(recipe: Recipe, source: Source, size: tuple[int, int], look: Look) -> NDArray[np.bool_]:
+    """Bad pixels by the mask that was given."""
+    if recipe.mask is None:
+        return np.zeros(size, bool)
+    place = place_of(recipe.mask, source.path, "mask")
+    array = image_at(place, size, "the mask", average=False)
+    marked = np.asarray(array != 0)
+    if recipe.mask_marks is not None:
+        return marked if recipe.mask_marks == "bad" else ~marked
+    if not np.isin(array, (0, 1)).all():
+        return marked  # codes of what is wrong with a pixel
+    share = look.mean[marked].sum() / max(float(look.mean.sum()), 1e-300)
+    if 1 - MOST_COUNTS < share < MOST_COUNTS:
+        raise InputError(
+            f"what the mask marks must be known, received {place} whose marked pixels hold "
+            f"{100 * share:.3g} % of the counts; give mask_marks='good' or mask_marks='bad'."
+        )
+    _log.info(
+        "mask %s: the pixels marked with 1 hold %.3g %% of the counts and are taken as %s",
+        place, 100 * share, "good" if share >= MOST_COUNTS else "bad",
+    )  # fmt: skip
+    return ~marked if share >= MOST_COUNTS else marked
+
+
+def _check_mask(bad: NDArray[np.bool_], look: Look) -> None:
+    total = float(look.mean.sum())
+    share = float(look.mean[bad].sum()) / total if total > 0 else 0.0
+    if share > MOST_COUNTS:
+        raise InputError(
+            f"good pixels must hold most of the counts, received a mask whose bad pixels hold "
+            f"{100 * share:.3g} % of them; give mask_marks=... if it has the opposite meaning."
+        )
+
+
+def _centre(
+    recipe: Recipe,
+    source: Source,
+    look: Look,
+    bad: NDArray[np.bool_],
+    dark: NDArray[np.float64] | None,
+    size: tuple[int, int],
+) -> tuple[tuple[float, float] | None, str]:
+    """The zero frequency on the stored frames, and how it is known."""
+    if recipe.centre is None:
+        if source.centre is not None:
+            return source.centre, "stated by the file"
+        if recipe.crop is None or crop_of(recipe.crop)[1] is None:
+            _doubt_middle(look, bad, size)
+        return None, "the middle of the detector"
+    given = centre_of(recipe.centre)
+    if given is not None:
+        return given, "given"
+    mean = look.mean if dark is None else np.maximum(look.mean - dark, 0)
+    return find_centre(np.maximum(mean, 0), ~bad), "the centre of mass of the patterns"
+
+
+def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> None:
+    """Say so when the beam is not where it is taken to be."""
+    try:
+        y, x = find_centre(np.maximum(look.mean, 0), ~bad)
+    except InputError:
+        return
+    away = float(np.hypot(y - size[0] // 2, x - size[1] // 2))
+    if away > max(OFF_CENTRE, OFF_SHARE * min(size)):
+        _log.warning(
+            "the middle of the detector is taken as the centre, but the centre of mass of the "
+            "patterns, (%.1f, %.1f) (y, x), is %.1f px away from it: centre=auto takes that",
+            y, x, away,
+        )  # fmt: skip
+
+
+def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
+    """Whether the stored numbers are sqrt(counts)."""
+    if recipe.units is not None:
+        return recipe.units == "amplitude"
+    if source.patterns.dtype.kind != "f" or look.whole or recipe.dark or recipe.flat:
+        return False
+    if look.squares_whole:
+        _log.info("the squares of all patterns are whole numbers: they are taken as sqrt(counts)")
+        return True
+    if source.units is not None:
+        return source.units == "amplitude"
+    raise InputError(
+        f"patterns must be counts or sqrt(counts), received fractional numbers up to "
+        f"{look.largest:.6g} of which neither they nor their squares are whole; give "
+        "units='counts' or units='amplitude'."
+    )
+
+
+def _numbers(source: Source, recipe: Recipe) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for name in ("energy_eV", "distance_m", "detector_pixel_m"):
+        given = getattr(recipe, name)
+        values[name] = source.numbers.get(name) if given is None else given
+    where = {k: v for k, v in source.where.items() if getattr(recipe, k, None) is None}
+    check_plausible(values, where)
+    return values
+
+
+def _electrons(source: Source, recipe: Recipe, energy: float | None) -> bool:
+    """Whether the energy is that of electrons."""
+    if recipe.particle is not None:
+        return recipe.particle == "electron"
+    if source.electrons is None and energy is not None and energy >= ELECTRONS_FROM:
+        raise InputError(
+            f"it must be known what the energy of {energy:.6g} eV is of, received a file that does "
+            "not tell; give particle='electron' or particle='photon'."
+        )
+    return bool(source.electrons)
+
+
+def _object_pixel(
+    source: Source,
+    recipe: Recipe,
+    numbers: dict[str, float | None],
+    electrons: bool,
+    edge: int,
+) -> float | None:
+    """Object pixel in metres of patterns whose edge is so many detector pixels long."""
+    energy, distance, pixel = (
+        numbers[name] for name in ("energy_eV", "distance_m", "detector_pixel_m")
+    )
+    found = None
+    if energy and distance and pixel:
+        found = wavelength_of(energy, electrons) * distance / (edge * pixel)
+    elif source.sampling_1_m:
+        found = 1 / (edge * source.sampling_1_m)
+    elif source.angle_rad and energy:
+        found = wavelength_of(energy, electrons) / (edge * source.angle_rad)
+    elif "pixel_size_m" in source.numbers:
+        found = source.numbers["pixel_size_m"] * source.patterns.shape[-1] / edge
+    given = recipe.pixel_size_m
+    if given is not None:
+        if found is not None and abs(found / given - 1) > SAME:
+            raise InputError(
+                f"the pixel of the object must agree with energy, distance and detector, received "
+                f"pixel_size_m={given:.6g} where they give {found:.6g} m; correct one of them."
+            )
+        return given
+    check_plausible({"pixel_size_m": found}, {"pixel_size_m": "energy, distance and detector"})
+    return found

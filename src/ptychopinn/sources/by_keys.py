@@ -1,0 +1,159 @@
+"""Any HDF5, MATLAB, NPZ or NPY file: arrays by their keys, or by what they are probably."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptychopinn.errors import InputError, listed
+from ptychopinn.io.axis_names import spelled, unit_in_name
+from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, Units, is_hdf5, signature
+from ptychopinn.io.guess import Guess, guess
+from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.listing import Item, items_of
+from ptychopinn.io.matlab import is_version_5, is_version_73
+from ptychopinn.io.npz_members import npy_header
+from ptychopinn.io.probes import NPY_SIGNATURE
+from ptychopinn.sources.base import Found, ScanPoints, Source
+from ptychopinn.sources.frames import (
+    ArrayFrames,
+    Frames,
+    RawFrames,
+    StoredFrames,
+    check_frames,
+)
+from ptychopinn.sources.places import Place, array_at
+from ptychopinn.sources.quantities import ENERGIES, LENGTHS, number_at
+
+NAME = "keys"
+DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"
+
+# Keys of the NPZ files of earlier programs, whose positions are in object pixels.
+EARLIER = ("xcoords", "ycoords")
+
+
+def matches(path: Path) -> bool:
+    """Whether the file is of one of these containers."""
+    if not path.is_file():
+        return False
+    known = (ZIP_SIGNATURE, BZIP2_SIGNATURE, NPY_SIGNATURE)
+    return signature(path).startswith(known) or is_version_5(path) or is_hdf5(path)
+
+
+def open_source(path: Path, patterns: str | None) -> Source:
+    """Look at the file; arrays that were not named are guessed."""
+    items = items_of(path)
+    found = guess(items)
+    key = patterns or found.patterns
+    if key is None:
+        raise InputError(
+            f"diffraction patterns were expected in '{path}', received "
+            f"{listed(item.key for item in items)}; name them with the option patterns, prepare "
+            "shows with --list what is there."
+        )
+    place = Place(path, None if signature(path).startswith(NPY_SIGNATURE) else key)
+    frames = frames_at(place)
+    points, probe, units = _of_earlier(path, items, key)
+    return Source(
+        kind=NAME,
+        path=path,
+        patterns=frames,
+        points=points or _points(path, found, items),
+        probe=probe,
+        units=units,
+        notes={"patterns": key},
+        found=_numbers(path, found),
+    )
+
+
+def frames_at(place: Place) -> Frames:
+    """Patterns at a place, on disk where the file allows to read a part of them.
+
+    Raises
+    ------
+    InputError
+        When there is no array of real numbers with at least three axes.
+    """
+    path, key = place.path, place.key
+    if signature(path).startswith(NPY_SIGNATURE):
+        shape, dtype, fortran, offset = npy_header(path)
+        check_frames(shape, dtype, f"'{path}'")
+        if fortran:
+            return ArrayFrames(array_at(place))
+        height, width = shape[-2:]
+        count = int(np.prod(shape[:-2]))
+        stride = height * width * dtype.itemsize
+        return RawFrames(path, offset, stride, (count, height, width), dtype)
+    if is_hdf5(path):
+        with reading(path) as file:
+            if key is None:
+                raise InputError(
+                    f"patterns must be named as FILE:KEY, received '{path}' alone; add the key."
+                )
+            stored = file.dataset(key, "biuf")
+            check_frames(stored.shape, stored.dtype, str(place))
+            return StoredFrames(path, key, stored.shape, stored.dtype, is_version_73(path))
+    array = array_at(place)
+    check_frames(array.shape, array.dtype, str(place))
+    return ArrayFrames(array)
+
+
+def _of_earlier(
+    path: Path, items: list[Item], key: str
+) -> tuple[ScanPoints | None, Any, Units | None]:
+    """Positions, probe and units of the NPZ files of earlier programs."""
+    known = {item.key: item for item in items}
+    if not all(name in known for name in EARLIER):
+        return None, None, None
+    x, y = (array_at(Place(path, name)).ravel() for name in EARLIER)
+    points = None
+    if len(x) == len(y):
+        values = np.stack([y, x], axis=1).astype(np.float64)
+        points = ScanPoints(values, "px", f"'xcoords' and 'ycoords' in '{path}'")
+    probe = array_at(Place(path, "probeGuess")) if "probeGuess" in known else None
+    amplitudes = key in ("diff3d", "diffraction") and known[key].dtype.kind == "f"
+    return points, probe, "amplitude" if amplitudes else None
+
+
+def _points(path: Path, found: Guess, items: list[Item]) -> ScanPoints | None:
+    """Positions whose names say which is y and which is x."""
+    if len(found.positions) != 2:
+        return None
+    y, x = (array_at(Place(path, key)).ravel() for key in found.positions)
+    unit = _common_unit(found, items)
+    where = f"'{found.positions[0]}' and '{found.positions[1]}' in '{path}'"
+    return ScanPoints(np.stack([y, x], axis=1).astype(np.float64), unit, where)
+
+
+def _common_unit(found: Guess, items: list[Item]) -> str | None:
+    units = {
+        spelled(item.unit) or unit_in_name(item.key)
+        for item in items
+        if item.key in found.positions
+    }
+    return units.pop() if len(units) == 1 else None
+
+
+def _numbers(path: Path, found: Guess) -> list[Found]:
+    """Numbers whose unit the file states; of others nobody knows what they are."""
+    if not is_hdf5(path):
+        return []
+    with reading(path) as file:
+        triples = [
+            (name, number_at(file, key, units, _in_name(key, units)), f"'{key}' in '{path}'")
+            for name, key, units in (
+                ("energy_eV", found.energy, ENERGIES),
+                ("distance_m", found.distance, LENGTHS),
+                ("detector_pixel_m", found.detector_pixel, LENGTHS),
+            )
+            if key is not None
+        ]
+    return triples
+
+
+def _in_name(key: str, units: dict[str, float]) -> str | None:
+    """The unit at the end of a key such as ``energy_keV`` or ``distance_m``."""
+    word = key.rsplit("_", 1)[-1].lower() if "_" in key else ""
+    return word if word in units else None

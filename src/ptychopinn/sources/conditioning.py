@@ -1,0 +1,223 @@
+"""Stored numbers to photon counts on the pixels of a pattern, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.base import BATCH_BYTES
+from ptychopinn.sources.detector import Cut, Orientation
+from ptychopinn.sources.frames import Frames
+
+# What detectors with 32 bits write where there is no pixel, also when it was copied into floats.
+NO_PIXEL = float(2**32 - 1)
+SQUARES_BELOW = 1e5
+
+
+@dataclass
+class Look:
+    """What a sample of the stored frames shows.
+
+    Attributes
+    ----------
+    mean : (H, W) mean of the values, 0 at pixels without any.
+    missing : (H, W), pixels that hold no measurement in at least one frame.
+    lowest, largest : of the others.
+    whole, squares_whole : whether all values, or all their squares, are whole numbers.
+    """
+
+    mean: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+    lowest: float = 0.0
+    largest: float = 0.0
+    whole: bool = True
+    squares_whole: bool = True
+
+
+def no_measurement(block: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a detector says that it has no value: the largest integer, NaN, infinity."""
+    if block.dtype.kind == "f":
+        return ~np.isfinite(block) | (block == NO_PIXEL)
+    if block.dtype.kind == "b" or block.dtype.itemsize < 2:
+        return np.zeros(block.shape, bool)
+    found: NDArray[np.bool_] = block == np.iinfo(block.dtype).max
+    return found
+
+
+def chunks(indices: NDArray[np.int64], frame_bytes: int) -> Iterator[slice]:
+    """Slices of ``indices`` whose frames take about 32 MiB each."""
+    size = max(1, BATCH_BYTES // max(1, frame_bytes))
+    for start in range(0, len(indices), size):
+        yield slice(start, min(start + size, len(indices)))
+
+
+def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) -> Look:
+    """Look at some frames; pixels of ``bad`` (H, W) do not count.
+
+    Pixels below zero in all of them are missing: so integer detectors mark gaps.
+    """
+    _, height, width = frames.shape
+    whole = (slice(0, height), slice(0, width))
+    look = Look(np.zeros((height, width)), np.zeros((height, width), bool))
+    negative = np.ones((height, width), bool)
+    lowest, counted = np.zeros((height, width)), np.zeros((height, width), np.int64)
+    floats = frames.dtype.kind == "f"
+    for part in chunks(indices, height * width * max(4, frames.dtype.itemsize)):
+        block = frames.read(indices[part], whole)
+        missing = no_measurement(block)
+        missing |= bad
+        values = np.where(missing, np.zeros((), block.dtype), block)
+        look.missing |= missing.any(axis=0)
+        look.mean += values.sum(axis=0, dtype=np.float64)
+        counted += len(block) - missing.sum(axis=0)
+        look.largest = max(look.largest, float(values.max()))
+        if values.dtype.kind in "fi":
+            negative &= ((values < 0) | missing).all(axis=0)
+            lowest = np.minimum(lowest, values.min(axis=0))
+        if floats:
+            _look_at_fractions(look, values.astype(np.float64))
+    look.missing |= negative & (lowest < 0)
+    look.missing &= ~bad
+    look.mean = np.where(look.missing, 0.0, look.mean / np.maximum(counted, 1))
+    look.lowest = float(lowest[~look.missing].min(initial=0.0))
+    return look
+
+
+def _look_at_fractions(look: Look, values: NDArray[np.float64]) -> None:
+    look.whole = look.whole and bool((values == np.rint(values)).all())
+    if look.squares_whole:
+        small = values[np.abs(values) < np.sqrt(SQUARES_BELOW)] ** 2
+        off = np.abs(small - np.rint(small))
+        look.squares_whole = bool((off <= 1e-4 + 3e-7 * small).all())
+
+
+@dataclass
+class Conditioned:
+    """Patterns of a source as counts (M, N, N), read block by block.
+
+    Attributes
+    ----------
+    frames, indices : where they lie, and which of them are taken.
+    orientation, cut : which stored pixels they are made of.
+    bad : (H, W) bad stored pixels; those that a frame shows to be without measurement are added.
+    dark, flat : (H, W), subtracted and divided by.
+    amplitude : whether the stored numbers are sqrt(counts).
+    clip : whether values below zero become zero.
+    """
+
+    frames: Frames
+    indices: NDArray[np.int64]
+    orientation: Orientation
+    cut: Cut
+    bad: NDArray[np.bool_]
+    dark: NDArray[np.float64] | None = None
+    flat: NDArray[np.float64] | None = None
+    amplitude: bool = False
+    clip: bool = False
+    sum: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = self.orientation.stored_window(
+            self.cut.rows, self.cut.columns, (self.bad.shape[0], self.bad.shape[1])
+        )
+        self.sum = np.zeros((self.cut.n, self.cut.n))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.indices), self.cut.n, self.cut.n
+
+    def blocks(self, indices: NDArray[np.int64] | None = None) -> Iterator[Any]:
+        """Pairs of a slice of the patterns and their counts (k, N, N); ``sum`` adds them up."""
+        wanted = self.indices if indices is None else indices
+        self.sum = np.zeros((self.cut.n, self.cut.n))
+        for part in chunks(wanted, self._frame_bytes()):
+            block = self.counts(self.frames.read(wanted[part], self.window))
+            self.sum += block.sum(axis=0, dtype=np.float64)
+            yield part, block
+
+    def steps(self) -> int:
+        """How many blocks :meth:`blocks` goes through."""
+        return sum(1 for _ in chunks(self.indices, self._frame_bytes()))
+
+    def _frame_bytes(self) -> int:
+        """What a frame takes in memory while it is worked on."""
+        edge = self.cut.n * self.cut.binning
+        _, height, width = self.frames.shape
+        # Compressed frames are unpacked as a whole, whatever the window.
+        pixels = max(edge**2, height * width // 4)
+        busy = 8 if self.cut.binning > 1 or self.dark is not None or self.amplitude else 4
+        return pixels * max(busy, self.frames.dtype.itemsize)
+
+    def counts(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Counts (k, N, N) of stored frames (k, h, w), which are those of the window.
+
+        Raises
+        ------
+        InputError
+            For values below zero that nobody allowed to clip.
+        """
+        missing = no_measurement(block)
+        bad = self.bad[self.window]
+        if missing.any():
+            bad = bad | missing.any(axis=0)
+            self.bad[self.window] = bad
+        if bad.any():
+            block = np.where(missing | bad, 0, block)
+        if block.dtype.kind == "b":
+            block = block.astype(np.uint8)
+        if self.dark is not None or self.flat is not None:
+            values = block.astype(np.float64)
+            if self.dark is not None:
+                values -= self.dark[self.window]
+            if self.flat is not None:
+                values /= np.where(bad, 1.0, self.flat[self.window])
+            block = np.where(bad, 0.0, values)
+        if block.dtype.kind in "if" and block.size and block.min() < 0:
+            if not self.clip:
+                raise InputError(
+                    f"patterns must hold values >= 0, received {block.min():.6g}; give "
+                    "clip_negative=True to set such values to 0, or dark=... to subtract the "
+                    "offset."
+                )
+            block = np.maximum(block, 0)
+        if self.amplitude:
+            block = block.astype(np.float64) ** 2
+        return self.cut.pick(self.orientation.apply(block))
+
+    def mask(self) -> NDArray[np.bool_]:
+        """(N, N), True at good pixels, by what is known so far."""
+        return ~self.cut.bad(self.orientation.apply(self.bad[self.window]))
+
+
+class Wider(Exception):
+    """Patterns do not fit into the numbers that were chosen for them; ``dtype`` holds them."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        self.dtype = np.dtype(dtype)
+
+
+def fitted(block: NDArray[Any], dtype: np.dtype[Any], squares: bool) -> NDArray[Any]:
+    """Counts as ``dtype``, without loss for whole numbers; ``squares`` are rounded if nearly whole.
+
+    Raises
+    ------
+    Wider
+        When they do not fit.
+    """
+    if dtype.kind == "f":
+        return block.astype(dtype)
+    if block.dtype.kind == "f":
+        near = np.rint(block)
+        tolerance = 1e-4 + 3e-7 * block if squares else 0.0
+        if (np.abs(block - near) > tolerance).any():
+            raise Wider("f4")
+        block = near
+    if block.size and float(block.max()) > np.iinfo(dtype).max:
+        raise Wider("u4" if dtype.itemsize < 4 and float(block.max()) < 2**32 else "f4")
+    return block.astype(dtype)

@@ -1,0 +1,277 @@
+"""From stored frames to patterns: turned, cut out, binned, padded, with the centre in its place.
+
+Everything is done in the order of this module: the detector's own corrections (mask, dark, flat,
+units) on the stored pixels, then ``transpose``, then the flips, then the window around the centre,
+then the blocks of binned pixels. A pattern of N x N pixels, each ``binning`` detector pixels wide,
+has the centre in the middle of pixel [N/2, N/2].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.scan import N_MAX, N_MIN
+from ptychopinn.errors import InputError
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How stored frames are turned; first transposed, then flipped."""
+
+    transpose: bool = False
+    flip_y: bool = False
+    flip_x: bool = False
+
+    def apply(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Frames (..., H, W), as a view."""
+        if self.transpose:
+            frames = np.swapaxes(frames, -1, -2)
+        return frames[..., :: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+    def shape(self, stored: tuple[int, int]) -> tuple[int, int]:
+        """Of turned frames."""
+        return (stored[1], stored[0]) if self.transpose else stored
+
+    def point(self, centre: Pair, stored: tuple[int, int]) -> Pair:
+        """Where a stored pixel (y, x) comes to lie."""
+        y, x = centre[::-1] if self.transpose else centre
+        height, width = self.shape(stored)
+        return (height - 1 - y if self.flip_y else y), (width - 1 - x if self.flip_x else x)
+
+    def stored_window(
+        self, rows: slice, columns: slice, stored: tuple[int, int]
+    ) -> tuple[slice, slice]:
+        """The stored pixels of a window of turned frames."""
+        height, width = self.shape(stored)
+        if self.flip_y:
+            rows = slice(height - rows.stop, height - rows.start)
+        if self.flip_x:
+            columns = slice(width - columns.stop, width - columns.start)
+        return (columns, rows) if self.transpose else (rows, columns)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which pixels of turned frames make up a pattern.
+
+    Attributes
+    ----------
+    n : size of the pattern.
+    binning : detector pixels along the edge of a pattern's pixel.
+    start : (y, x) of the turned frame's pixel that is the first one of the pattern; may be < 0.
+    rows, columns : what of the turned frame is used; the rest of the pattern is padding.
+    """
+
+    n: int
+    binning: int
+    start: tuple[int, int]
+    rows: slice
+    columns: slice
+
+    def pick(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Patterns (k, n, n) of the used pixels (k, rows, columns); binned ones are added up."""
+        edge = self.n * self.binning
+        y, x = self.rows.start - self.start[0], self.columns.start - self.start[1]
+        height, width = block.shape[1:]
+        if (height, width) != (edge, edge):
+            whole = np.zeros((len(block), edge, edge), block.dtype)
+            whole[:, y : y + height, x : x + width] = block
+            block = whole
+        if self.binning == 1:
+            return block
+        kind = np.float64 if block.dtype.kind == "f" else np.int64
+        parts = block.reshape(len(block), self.n, self.binning, self.n, self.binning)
+        return np.asarray(parts.sum(axis=(2, 4), dtype=kind))
+
+    def bad(self, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Bad pixels (n, n) of a pattern, of those of the used part (rows, columns).
+
+        One bad detector pixel makes the binned one bad, and padding is bad.
+        """
+        edge = self.n * self.binning
+        y, x = self.rows.start - self.start[0], self.columns.start - self.start[1]
+        whole = np.ones((edge, edge), bool)
+        whole[y : y + bad.shape[0], x : x + bad.shape[1]] = bad
+        parts = whole.reshape(self.n, self.binning, self.n, self.binning)
+        return np.asarray(parts.any(axis=(1, 3)))
+
+
+def cut_for(
+    shape: tuple[int, int],
+    centre: Pair | None,
+    *,
+    crop: int | None,
+    binning: int,
+    pad: int | None,
+) -> Cut:
+    """The window of turned frames of this shape around the centre (None: the middle).
+
+    Raises
+    ------
+    InputError
+        When the options do not lead to an even N from 32 to 512, or the window leaves the
+        detector where no padding was asked for.
+    """
+    height, width = shape
+    middle = (float(height // 2), float(width // 2))
+    # The middle of a frame of K x K blocks is that of the block [N/2, N/2].
+    if binning > 1:
+        middle = tuple(  # type: ignore[assignment]
+            (size // (2 * binning)) * binning + (binning - 1) / 2 for size in shape
+        )
+    y, x = centre or middle
+    if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        raise InputError(
+            f"the centre must lie on the detector of {height} x {width} pixels, received "
+            f"({y:.6g}, {x:.6g}) after the patterns were turned; correct the option centre."
+        )
+    if crop is None and pad is None:
+        kept = _untouched(shape, (y, x), binning)
+    elif crop is None:
+        kept = -1
+    else:
+        if crop % binning:
+            raise InputError(
+                f"the patterns that are cut out must hold whole blocks of {binning} pixels, "
+                f"received crop={crop} with bin={binning}; use crop={crop - crop % binning}."
+            )
+        kept = crop // binning
+    n = pad if pad is not None else kept
+    if n % 2 or not N_MIN <= n <= N_MAX:
+        raise InputError(
+            f"patterns must end with an even N from {N_MIN} to {N_MAX}, received {n} x {n} after "
+            f"crop, bin and pad; the option pad gives a larger N, crop or bin a smaller one."
+        )
+    start = tuple(_start(c, n, binning) for c in (y, x))
+    used = []
+    for first, size in zip(start, shape, strict=True):
+        low, high = first, first + n * binning
+        if kept > n:
+            raise InputError(
+                f"pad must not be smaller than what is kept, received pad={n} with {kept} pixels "
+                "after crop and bin; leave pad out, or make crop smaller."
+            )
+        if kept < 0 and max(first, size - high) >= binning:
+            raise InputError(
+                f"pad must hold all {height} x {width} pixels, received pad={n} with "
+                f"bin={binning}, which cuts some off; use "
+                f"pad={_holding(shape, (y, x), binning)}, or crop."
+            )
+        if 0 < kept < n:
+            low += (n - kept) // 2 * binning
+            high = low + kept * binning
+        if kept > 0 and (low < 0 or high > size) and pad is None:
+            raise InputError(
+                f"the {kept * binning} x {kept * binning} pixels around the centre "
+                f"({y:.6g}, {x:.6g}) must lie on the detector of {height} x {width}, received a "
+                f"window that leaves it; use crop={_largest(shape, (y, x), binning)}, or add "
+                f"pad={kept}, which masks what is outside."
+            )
+        used.append(slice(max(low, 0), min(high, size)))
+    return Cut(n, binning, (start[0], start[1]), used[0], used[1])
+
+
+def _untouched(shape: tuple[int, int], centre: Pair, binning: int) -> int:
+    """N of frames that are as they should be.
+
+    Raises
+    ------
+    InputError
+        When they are not square, or the centre is elsewhere; it names crop and pad that help.
+    """
+    height, width = shape
+    n = height // binning
+    home = n // 2 * binning + (binning - 1) / 2
+    square = height == width and not height % binning and not n % 2
+    if square and all(abs(c - home) <= 0.5 for c in centre):
+        return n
+    raise InputError(
+        f"patterns must be square, even and have the centre in the middle, received "
+        f"{height} x {width} pixels with the centre ({centre[0]:.6g}, {centre[1]:.6g}) and "
+        f"bin={binning}; use crop={_largest(shape, centre, binning)}, or "
+        f"pad={_holding(shape, centre, binning)}, and centre=auto where the beam is not in the "
+        "middle."
+    )
+
+
+def _start(centre: float, n: int, binning: int) -> int:
+    """The first of n blocks of pixels, of which the middle one, n/2, has the centre in it."""
+    return floor(centre - n // 2 * binning - (binning - 1) / 2 + 0.5)
+
+
+def _lost(size: int, centre: float, n: int, binning: int) -> int:
+    """How many pixels of a row of this size lie outside of the n blocks, on the worse side."""
+    first = _start(centre, n, binning)
+    return max(first, size - first - n * binning)
+
+
+def _holding(shape: tuple[int, int], centre: Pair, binning: int) -> int:
+    """The smallest pad that holds all whole blocks around a centre."""
+    n = 2
+    while any(_lost(size, c, n, binning) >= binning for size, c in zip(shape, centre, strict=True)):
+        n += 2
+    return n
+
+
+def _largest(shape: tuple[int, int], centre: Pair, binning: int) -> int:
+    """The largest crop around a centre that lies on the detector, in detector pixels."""
+    n = 2
+    while all(
+        _start(c, n + 2, binning) >= 0 and _start(c, n + 2, binning) + (n + 2) * binning <= size
+        for size, c in zip(shape, centre, strict=True)
+    ):
+        n += 2
+    return min(n, N_MAX) * binning
+
+
+def find_centre(mean: NDArray[np.float64], good: NDArray[np.bool_]) -> Pair:
+    """The centre of the diffraction pattern (y, x), from the mean of many.
+
+    The centre of mass of what is above 2 % of the brightest region, after pixels far above their
+    neighbours are left out, within a window that shrinks to the size of the pattern.
+
+    Raises
+    ------
+    InputError
+        When the pattern holds no counts.
+    """
+    from scipy.ndimage import median_filter
+
+    quiet = np.where(good, mean, 0.0)
+    smooth = median_filter(quiet, size=3, mode="nearest")
+    usable = good & (quiet <= 5 * smooth + 3 * np.median(quiet[good]) + 1e-12 * quiet.max())
+    weight = np.where(usable, quiet, 0.0)
+    bright = np.percentile(weight[usable], 99.5) if usable.any() else 0.0
+    if not bright > 0:
+        raise InputError(
+            "the mean of the patterns must hold counts to find its centre, received none; give "
+            "centre='y,x'."
+        )
+    rows, columns = np.nonzero(weight > 0.02 * bright)
+    height, width = weight.shape
+    weight = weight[rows, columns]
+    y, x = float(np.average(rows, weights=weight)), float(np.average(columns, weights=weight))
+    inside = np.ones(len(weight), bool)
+    for _ in range(20):
+        part = np.where(inside, weight, 0.0)
+        spread = np.sqrt((part * ((rows - y) ** 2 + (columns - x) ** 2)).sum() / part.sum())
+        before = (y, x)
+        # Only what is there on both sides counts: the edge of the detector must not pull.
+        radius = max(4 * spread, 4.0)
+        inside = (abs(rows - y) <= radius) & (abs(columns - x) <= radius)
+        inside &= (2 * y - rows >= -0.5) & (2 * y - rows <= height - 0.5)
+        inside &= (2 * x - columns >= -0.5) & (2 * x - columns <= width - 0.5)
+        if not weight[inside].sum() > 0:
+            break
+        y = float(np.average(rows[inside], weights=weight[inside]))
+        x = float(np.average(columns[inside], weights=weight[inside]))
+        if abs(y - before[0]) + abs(x - before[1]) < 0.01:
+            break
+    return y, x

@@ -1,0 +1,48 @@
+"""Raw files of the EMPAD detector: frames of 130 x 128 float32, the last two rows no pixels."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ptychopinn.errors import InputError
+from ptychopinn.sources.base import Source
+from ptychopinn.sources.frames import RawFrames
+
+NAME = "empad"
+DESCRIPTION = "EMPAD raw file (.raw, 130 x 128 float32)"
+
+ROWS, COLUMNS, PIXELS = 130, 128, 128
+FRAME = ROWS * COLUMNS * 4
+
+
+def matches(path: Path) -> bool:
+    """Whether the name ends in ``.raw`` and the size is that of whole frames."""
+    if not path.is_file() or path.suffix.lower() != ".raw":
+        return False
+    size = path.stat().st_size
+    return size > 0 and size % FRAME == 0
+
+
+def open_source(path: Path, patterns: str | None) -> Source:
+    """Look at the file; the raster is in its name (``scan_x64_y32.raw``), or a square."""
+    if patterns is not None:
+        raise InputError(
+            f"an EMPAD file has no keys, received patterns='{patterns}' for '{path}'; leave it out."
+        )
+    count = path.stat().st_size // FRAME
+    frames = RawFrames(path, 0, FRAME, (count, PIXELS, COLUMNS), np.dtype("<f4"))
+    named = re.search(r"x(\d+)_?y(\d+)", path.stem, re.IGNORECASE)
+    grid = (int(named[2]), int(named[1])) if named else (math.isqrt(count), math.isqrt(count))
+    return Source(
+        kind=NAME,
+        path=path,
+        patterns=frames,
+        grid=grid if grid[0] * grid[1] == count else None,
+        electrons=True,
+        units="counts",
+        notes={"patterns": "the detector's own unit of charge"},
+    )

@@ -1,0 +1,129 @@
+"""CXI and NeXus NXcxi_ptycho files, with or without a probe.
+
+The names are those of CXI 1.6, in ``/entry_1`` or in the entry that is defined as NXcxi_ptycho. A
+number with an attribute ``units`` is in that unit, one without in the SI unit that CXI prescribes.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.base import is_hdf5
+from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.frames import StoredFrames, check_frames
+from ptychopinn.sources.quantities import ENERGIES, LENGTHS, number_at, unit_of
+
+NAME = "nexus"
+DESCRIPTION = "CXI or NeXus NXcxi_ptycho"
+
+
+def matches(path: Path) -> bool:
+    """Whether the file has an entry of this kind."""
+    if not path.is_file() or not is_hdf5(path):
+        return False
+    with reading(path) as file:
+        return _entry(file) is not None
+
+
+def _entry(file: Reader) -> str | None:
+    for name in file.names():
+        if "entry" not in name:
+            continue
+        if file.text(f"{name}/definition").lower() == "nxcxi_ptycho":
+            return name
+        instrument = file.item(f"{name}/instrument_1")
+        if isinstance(instrument, h5py.Group):
+            return name
+    return None
+
+
+def open_source(path: Path, patterns: str | None) -> Source:
+    """Look at the file."""
+    with reading(path) as file:
+        entry = _entry(file) or "entry_1"
+        detector = f"{entry}/instrument_1/detector_1"
+        known = [patterns] if patterns else [f"{entry}/data_1/data", f"{detector}/data"]
+        key = next((k for k in known if file.shape(k) is not None), None)
+        if key is None:
+            raise InputError(
+                f"patterns were expected as '{known[0]}' in '{path}', received none; name them "
+                "with the option patterns."
+            )
+        stored = file.dataset(key, "iuf")
+        check_frames(stored.shape, stored.dtype, f"'{key}' in '{path}'")
+        frames = StoredFrames(path, key, stored.shape, stored.dtype)
+        size, lead = stored.shape[-2:], stored.shape[:-2]
+        mask = None
+        if file.shape(f"{detector}/mask") is not None:
+            codes = np.squeeze(file.array(f"{detector}/mask", "biu"))
+            if codes.shape[-2:] != size:
+                raise InputError(
+                    f"'{detector}/mask' in '{path}' must be as large as the patterns, {size}, "
+                    f"received {codes.shape}; give a mask as an option."
+                )
+            mask = np.asarray((codes.reshape(-1, *size) == 0).all(axis=0))
+        probe = None
+        for name in (f"{entry}/image_1/data", f"{entry}/instrument_1/source_1/illumination"):
+            if probe is None:
+                probe = file.optional(name, "cf")
+        return Source(
+            kind=NAME,
+            path=path,
+            patterns=frames,
+            points=_points(file, entry, prod(lead)),
+            grid=(lead[0], lead[1]) if len(lead) == 2 else None,
+            probe=probe[0] if probe is not None and probe.ndim == 4 else probe,
+            mask=mask,
+            notes={"patterns": key},
+            found=(
+                [
+                    (name, number_at(file, k, units, default), f"'{k}' in '{path}'")
+                    for name, k, units, default in (
+                        ("energy_eV", f"{entry}/instrument_1/beam_1/energy", ENERGIES, "j"),
+                        ("energy_eV", f"{entry}/instrument_1/source_1/energy", ENERGIES, "j"),
+                        ("energy_eV", f"{entry}/sample_1/beam_1/energy", ENERGIES, "j"),
+                        ("distance_m", f"{detector}/distance", LENGTHS, "m"),
+                        ("detector_pixel_m", f"{detector}/x_pixel_size", LENGTHS, "m"),
+                    )
+                ]
+            ),
+        )
+
+
+def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
+    """Translations of the sample: (n, 3) as (x, y, z), also (3, n) and on a grid."""
+    for name in (
+        f"{entry}/sample_1/geometry_1/translation",
+        f"{entry}/data_1/translation",
+        f"{entry}/instrument_1/detector_1/translation",
+    ):
+        if file.shape(name) is None:
+            continue
+        values = file.array(name).astype(np.float64)
+        if values.ndim == 2 and values.shape[0] in (2, 3) and values.shape[1] == count > 3:
+            values = values.T
+        values = values.reshape(-1, values.shape[-1])
+        if values.shape[1] in (2, 3):
+            unit = unit_of(file, name) or "m"
+            return ScanPoints(values[:, 1::-1], unit, f"'{name}' in '{file.path}'")
+    # Motors, as NeXus has them beside the data.
+    found = {}
+    for axis in "yx":
+        for key in (f"{entry}/data_1/{axis}", f"{entry}/sample_1/transformations/{axis}"):
+            if axis not in found and file.shape(key) is not None:
+                found[axis] = key
+    if len(found) < 2:
+        return None
+    y, x = (file.array(found[axis]).ravel().astype(np.float64) for axis in "yx")
+    if len(y) != len(x) and len(y) * len(x) == count:
+        y, x = (v.ravel() for v in np.meshgrid(y, x, indexing="ij"))
+    if len(y) != len(x):
+        return None
+    unit = unit_of(file, found["y"]) or "m"
+    return ScanPoints(np.stack([y, x], axis=1), unit, f"'{found['y']}' in '{file.path}'")

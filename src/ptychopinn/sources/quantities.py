@@ -1,0 +1,111 @@
+"""Units as files write them, and numbers that are plausible for an experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import constants
+
+from ptychopinn.errors import InputError, shown
+from ptychopinn.io.axis_names import spelled
+from ptychopinn.io.hdf5 import Reader, to_text
+
+LENGTHS = {
+    "m": 1.0,
+    "cm": 1e-2,
+    "mm": 1e-3,
+    "um": 1e-6,
+    "nm": 1e-9,
+    "pm": 1e-12,
+    "a": 1e-10,
+}
+ENERGIES = {"ev": 1.0, "kev": 1e3, "mev": 1e6, "j": 1 / constants.e}
+# Smallest and largest value that an experiment has, and what it is called.
+PLAUSIBLE = {
+    "energy_eV": (1.0, 1e7, "the energy", "eV"),
+    "distance_m": (1e-6, 1e3, "the distance", "m"),
+    "detector_pixel_m": (1e-9, 1e-2, "the pixel of the detector", "m"),
+    "pixel_size_m": (1e-13, 1e-3, "the pixel of the object", "m"),
+}
+
+
+def unit_of(file: Reader, name: str) -> str | None:
+    """The attribute ``units`` (or ``unit``) of a dataset; None without one."""
+    for key in ("units", "unit"):
+        value = file.attribute(name, key)
+        if value is not None and np.size(value) == 1:
+            word = spelled(to_text(value))
+            return word or None
+    return None
+
+
+def number_at(
+    file: Reader, name: str, units: dict[str, float], default: str | None
+) -> float | None:
+    """A number in metres or electron volts, by the unit that the file states, else ``default``.
+
+    None where it is not there, not positive, or without any unit.
+
+    Raises
+    ------
+    InputError
+        For a unit that is none of ``units``.
+    """
+    if name not in file or file.shape(name) is None:
+        return None
+    values = file.array(name).reshape(-1)
+    if not values.size or not np.isfinite(values[0]) or values[0] <= 0:
+        return None
+    unit = unit_of(file, name) or default
+    if unit is None:
+        return None
+    if unit not in units:
+        raise InputError(
+            f"'{name}' in '{file.path}' must be in one of {', '.join(units)}, received the unit "
+            f"{shown(unit)}; give the number as an option."
+        )
+    return float(values[0]) * units[unit]
+
+
+def check_plausible(values: dict[str, float | None], where: dict[str, str]) -> None:
+    """Raise InputError for a number that no experiment has; ``where`` says what it was read from.
+
+    Raises
+    ------
+    InputError
+        It names the field and the option that takes its place.
+    """
+    for name, value in values.items():
+        low, high, what, unit = PLAUSIBLE[name]
+        if value is not None and not low <= value <= high:
+            raise InputError(
+                f"{what} must be between {low:g} and {high:g} {unit}, received {value:.6g} {unit} "
+                f"from {where.get(name, 'the options')}; give it with the option {name}."
+            )
+
+
+def wavelength_of(energy_eV: float, electrons: bool) -> float:
+    """Wavelength in metres of photons, or of electrons accelerated by so many volts."""
+    joule = energy_eV * constants.e
+    if not electrons:
+        return float(constants.h * constants.c / joule)
+    rest = constants.m_e * constants.c**2
+    return float(constants.h * constants.c / np.sqrt(joule * (joule + 2 * rest)))
+
+
+def metres(unit: Any) -> float:
+    """How many metres a unit of length is.
+
+    Raises
+    ------
+    InputError
+        When it is none.
+    """
+    word = spelled(str(unit))
+    if word not in LENGTHS:
+        raise InputError(
+            f"a unit of length was expected ({', '.join(LENGTHS)}), received {shown(unit)}; give "
+            "it with the option unit."
+        )
+    return LENGTHS[word]

@@ -1,0 +1,229 @@
+"""Positions of a scan: read from any file, or made of a grid, and brought to object pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.axis_names import axis_of, unit_in_name
+from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
+from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.matlab import is_version_5
+from ptychopinn.io.probes import NPY_SIGNATURE
+from ptychopinn.sources.base import ScanPoints
+from ptychopinn.sources.columns import read_table
+from ptychopinn.sources.places import TIFF_SIGNATURES, Place, array_at, place_of
+from ptychopinn.sources.quantities import metres, unit_of
+
+# A scan that spans less than this many object pixels has no diversity.
+SMALLEST_SPAN = 1.0
+# Neighbours must overlap; beyond a whole pattern they cannot.
+LARGEST_STEP = 1.0
+
+
+def read_points(text: str, source: Path, order: str | None, patterns: int) -> ScanPoints:
+    """The positions that the option names.
+
+    Parameters
+    ----------
+    text : ``FILE:KEY``, two of them with a comma, ``FILE`` or ``FILE:COLUMN,COLUMN``; without
+        FILE a key in ``source``.
+    order : "yx" or "xy", what the first of two columns is; None where their names tell.
+    patterns : how many there are, to tell two axes of a raster from two columns.
+
+    Raises
+    ------
+    InputError
+        When nothing is there, the shapes do not fit, or the order cannot be told.
+    """
+    first, *others = (part.strip() for part in text.split(","))
+    place = place_of(first, source, "positions")
+    places = [place, *(_next(part, place) for part in others)]
+    if len(places) > 2:
+        raise InputError(
+            f"positions must be one array or two columns, received {len(places)} of them in "
+            f"'{text}'; name y and x only."
+        )
+    if _is_text(place.path):
+        columns, names, unit = _of_table(places)
+    else:
+        columns, names, unit = _of_arrays(places, patterns)
+    swapped = _is_xy(names, order, text)
+    values = np.stack(columns[::-1] if swapped else columns, axis=1).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"positions must be finite numbers, received {values[~np.isfinite(values)][0]} for "
+            f"pattern {int(np.argwhere(~np.isfinite(values))[0][0])} in {place}; correct it."
+        )
+    return ScanPoints(values, unit, str(place))
+
+
+def _next(part: str, first: Place) -> Place:
+    return Place(first.path, part) if ":" not in part else place_of(part, first.path, "positions")
+
+
+def _is_text(path: Path) -> bool:
+    known = (NPY_SIGNATURE, ZIP_SIGNATURE, BZIP2_SIGNATURE, *TIFF_SIGNATURES)
+    if path.is_dir() or signature(path).startswith(known):
+        return False
+    return not (is_version_5(path) or is_hdf5(path))
+
+
+Columns = tuple[list[NDArray[Any]], list[str], str | None]
+
+
+def _of_table(places: list[Place]) -> Columns:
+    table = read_table(places[0].path)
+    if places[0].key is None:
+        known = {axis_of(name): k for k, name in enumerate(table.names)}
+        if "y" in known and "x" in known:
+            chosen = [known["y"], known["x"]]
+        elif table.values.shape[1] == 2:
+            chosen = [0, 1]
+        else:
+            there = ", ".join(table.names) if table.names else str(table.values.shape[1])
+            raise InputError(
+                f"two columns of positions were expected, received '{table.path}' with the columns "
+                f"{there}; name two of them as FILE:COLUMN,COLUMN."
+            )
+    else:
+        keys = [place.key or "" for place in places]
+        if len(keys) != 2:
+            raise InputError(
+                f"two columns were expected, received '{keys[0]}' of '{table.path}'; name both as "
+                "FILE:COLUMN,COLUMN."
+            )
+        chosen = [table.column(key) for key in keys]
+    names = [table.names[k] if table.names else "" for k in chosen]
+    units = {unit_in_name(name) for name in names}
+    unit = units.pop() if len(units) == 1 else None
+    return [table.values[:, k] for k in chosen], names, unit
+
+
+def _of_arrays(places: list[Place], patterns: int) -> Columns:
+    arrays = [array_at(place) for place in places]
+    for place, array in zip(places, arrays, strict=True):
+        if array.dtype.kind not in "iuf":
+            raise InputError(
+                f"positions must be real numbers, received {array.dtype} from {place}; name "
+                "another array."
+            )
+    units = {_unit(place) for place in places}
+    unit = units.pop() if len(units) == 1 else None
+    if len(arrays) == 2:
+        one, two = (array.ravel() for array in arrays)
+        if len(one) != len(two) and len(one) * len(two) == patterns:
+            # The two axes of a raster, whose first one is slow.
+            one, two = (axis.ravel() for axis in np.meshgrid(one, two, indexing="ij"))
+        if len(one) != len(two):
+            raise InputError(
+                f"both columns of the positions must be of one length, received {len(one)} from "
+                f"{places[0]} and {len(two)} from {places[1]}; use those of one scan."
+            )
+        return [one, two], [place.key or "" for place in places], unit
+    array = np.squeeze(arrays[0])
+    if array.ndim > 2 and array.shape[-1] == 2:
+        array = array.reshape(-1, 2)
+    if array.ndim != 2 or 2 not in array.shape:
+        raise InputError(
+            f"positions must have shape (M, 2), received {arrays[0].shape} from {places[0]}; name "
+            "two arrays, with a comma between them."
+        )
+    columns = array.T if array.shape[1] == 2 else array
+    return [columns[0], columns[1]], ["", ""], unit
+
+
+def _unit(place: Place) -> str | None:
+    if place.key is None:
+        return None
+    if place.path.is_file() and is_hdf5(place.path):
+        with reading(place.path) as file:
+            stated = unit_of(file, place.key)
+            if stated is not None:
+                return stated
+    return unit_in_name(place.key)
+
+
+def _is_xy(names: list[str], order: str | None, text: str) -> bool:
+    """Whether the first column is x."""
+    if order is not None:
+        return order == "xy"
+    axes = tuple(axis_of(name) for name in names)
+    if axes in (("y", "x"), ("x", "y")):
+        return axes == ("x", "y")
+    raise InputError(
+        f"the order of the two columns of positions must be known, received '{text}', whose names "
+        "do not tell; give order='yx' or order='xy'."
+    )
+
+
+def grid_points(grid: tuple[int, int], step: tuple[float, float], unit: str | None) -> ScanPoints:
+    """A raster whose rows are scanned one after the other, each from its first column."""
+    rows, columns = np.indices(grid)
+    values = np.stack([rows.ravel() * step[0], columns.ravel() * step[1]], axis=1)
+    return ScanPoints(values.astype(np.float64), unit, f"a grid of {grid[0]} x {grid[1]}")
+
+
+def turned(values: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """Positions (y, x) turned about their middle from +x towards +y."""
+    if not degrees:
+        return values
+    a = np.deg2rad(degrees)
+    y, x = (values - values.mean(axis=0)).T
+    return np.stack([x * np.sin(a) + y * np.cos(a), x * np.cos(a) - y * np.sin(a)], axis=1)
+
+
+def to_pixels(points: ScanPoints, unit: str | None, pixel_size_m: float | None) -> Any:
+    """Positions in object pixels and the unit that was taken.
+
+    Raises
+    ------
+    InputError
+        When no unit is known, or no pixel size where one is needed.
+    """
+    taken = unit or points.unit
+    if taken is None:
+        raise InputError(
+            f"the unit of the positions must be known, received {points.where} which does not "
+            "state it; give unit='um', for example."
+        )
+    if taken == "px":
+        return points.values, taken
+    scale = metres(taken)
+    if pixel_size_m is None:
+        raise InputError(
+            f"positions in {taken} need the size of an object pixel, received too few numbers to "
+            "compute it; give energy_eV=..., distance_m=... and detector_pixel_m=..., or "
+            "pixel_size_m=...."
+        )
+    return points.values * (scale / pixel_size_m), taken
+
+
+def check_span(positions: NDArray[np.float64], n: int, unit: str) -> None:
+    """Raise InputError for positions whose unit cannot be right.
+
+    ``positions`` (M, 2) are in object pixels, ``n`` is the size of a pattern, ``unit`` is what was
+    taken for theirs.
+    """
+    if len(positions) < 2:
+        return
+    span = float((positions.max(axis=0) - positions.min(axis=0)).max())
+    if span < SMALLEST_SPAN:
+        raise InputError(
+            f"the positions must span several object pixels, received a span of {span:.3g} px when "
+            f"their unit is {unit}; give the right one with the option unit."
+        )
+    from scipy.spatial import cKDTree
+
+    steps = cKDTree(positions).query(positions, k=2)[0][:, 1]
+    step = float(np.median(steps))
+    if step > LARGEST_STEP * n:
+        raise InputError(
+            f"neighbouring patterns must overlap, received a step of {step:.4g} px between "
+            f"patterns of {n} px when the unit of the positions is {unit}; give the right one with "
+            "the option unit."
+        )

@@ -1,0 +1,108 @@
+"""Zarr stores, version 2 and 3: an array, or a group with arrays by their keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError, MissingDependencyError, listed
+from ptychopinn.io.guess import guess
+from ptychopinn.io.listing import Item
+from ptychopinn.sources.base import Source
+from ptychopinn.sources.frames import StoredFrames, Window, check_frames
+
+NAME = "zarr"
+DESCRIPTION = "Zarr store (a folder)"
+
+MARKS = (".zarray", ".zgroup", "zarr.json")
+
+
+@dataclass(frozen=True)
+class ZarrFrames(StoredFrames):
+    """Patterns in an array of a store."""
+
+    def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
+        """See :class:`ptychopinn.sources.frames.Frames`."""
+        return self._read(_array(self.path, self.key), indices, window)
+
+
+def matches(path: Path) -> bool:
+    """Whether the folder is a store."""
+    return path.is_dir() and any((path / mark).is_file() for mark in MARKS)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the package zarr is needed to read '{path}', received none; install it with "
+            "pip install 'ptychopinn[zarr]'."
+        ) from error
+    return zarr.open(str(path), mode="r")
+
+
+def _array(path: Path, key: str) -> Any:
+    store = _opened(path)
+    found = store if not key and hasattr(store, "shape") else None
+    if found is None and not hasattr(store, "shape") and key in store:
+        found = store[key]
+    if found is None or not hasattr(found, "shape"):
+        there = listed(item.key for item in items_of_store(path))
+        raise InputError(
+            f"the array '{key}' was expected in '{path}', received {there}; name another one."
+        )
+    return found
+
+
+def items_of_store(path: Path) -> list[Item]:
+    """All arrays of a store."""
+    store = _opened(path)
+    if hasattr(store, "shape"):
+        return [Item("", tuple(store.shape), np.dtype(store.dtype), _unit(store))]
+    found: list[Item] = []
+
+    def walk(group: Any, name: str) -> None:
+        for key, array in group.arrays():
+            shape, dtype = tuple(array.shape), np.dtype(array.dtype)
+            found.append(Item(f"{name}{key}", shape, dtype, _unit(array)))
+        for key, inner in group.groups():
+            walk(inner, f"{name}{key}/")
+
+    walk(store, "")
+    return sorted(found, key=lambda item: item.key)
+
+
+def _unit(array: Any) -> str:
+    value = array.attrs.get("units", "")
+    return value if isinstance(value, str) else ""
+
+
+def open_source(path: Path, patterns: str | None) -> Source:
+    """Look at a store."""
+    items = items_of_store(path)
+    key = patterns if patterns is not None else guess(items).patterns
+    if key is None:
+        raise InputError(
+            f"diffraction patterns were expected in '{path}', received "
+            f"{listed(item.key for item in items)}; name them with the option patterns."
+        )
+    array = _array(path, key)
+    shape, dtype = tuple(array.shape), np.dtype(array.dtype)
+    check_frames(shape, dtype, f"'{key}' in '{path}'")
+    return Source(
+        kind=NAME,
+        path=path,
+        patterns=ZarrFrames(path, key, shape, dtype),
+        grid=(shape[0], shape[1]) if len(shape) == 4 else None,
+        notes={"patterns": key},
+    )
+
+
+def array_in(path: Path, key: str | None) -> NDArray[Any]:
+    """An array of a store, read whole."""
+    return np.asarray(_array(path, key or "")[...])

@@ -1,0 +1,354 @@
+"""``prepare``: a scan of raw data of any kind, without ever holding all patterns in memory."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.io import native, read_probe
+from ptychopinn.io.atomic import atomic_path
+from ptychopinn.io.layout import probe_modes
+from ptychopinn.io.probes import names_file
+from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.schema import validated
+from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
+from ptychopinn.sources.conditioning import Wider, fitted
+from ptychopinn.sources.places import place_of
+from ptychopinn.sources.ptypy_files import result_probe
+from ptychopinn.sources.recipe import KEY, Recipe, read_recipe
+from ptychopinn.workflows.listening import Listening, Stages, stages_of
+
+# Patterns whose sample stays below this share of uint16 are written as such at once.
+SAFE_SHARE = 0.25
+
+_log = logging.getLogger("ptychopinn")
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """Stands for patterns that are written, or still to be read."""
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        raise TypeError("these patterns are not in memory")
+
+
+def prepare(
+    source: str | Path | Sequence[str | Path] | None = None,
+    output: str | Path | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    *,
+    force: bool = False,
+    progress: Listening = None,
+    **options: Any,
+) -> Scan:
+    """Make a scan of raw data: any HDF5 by keys, a detector's master file, images, 4D-STEM.
+
+    Parameters
+    ----------
+    source : file or folder, or several that follow each other. It may be left out when the option
+        ``patterns`` names a file.
+    output : the scan file to write (``.h5``), read back lazily; without it the scan is made in
+        memory.
+    recipe : a :class:`~ptychopinn.sources.recipe.Recipe`, a mapping of its options, a YAML file
+        with them, or an earlier prepared scan.
+    force : overwrite ``output``.
+    progress : as in all verbs; True draws a bar.
+    **options : options of the recipe, which take precedence.
+
+    Returns
+    -------
+    The scan: patterns (M, N, N) in counts with the zero frequency at [N/2, N/2], positions (M, 2)
+    as (y, x) in object pixels. Its provenance has the ``recipe`` and the numbers found.
+
+    Raises
+    ------
+    InputError
+        When something is missing or contradicts itself; the sentence names the option.
+    """
+    chosen = merged(recipe, options)
+    paths, chosen = _sources(source, chosen)
+    if output is not None:
+        _check_output(Path(output), force)
+    assembly = assemble(opened(paths, chosen.patterns), chosen)
+    work = _Work(assembly, chosen, paths, stages_of(progress, loss=None))
+    work.check()
+    if output is None:
+        return work.in_memory()
+    work.write(Path(output), force)
+    from ptychopinn.io import load_scan
+
+    return load_scan(output)
+
+
+def merged(recipe: Recipe | Mapping[str, Any] | str | Path | None, options: Any) -> Recipe:
+    """The recipe with these options in place of its own.
+
+    Raises
+    ------
+    InputError
+        For an option that is not known, or not valid.
+    """
+    if isinstance(recipe, str | Path):
+        recipe = read_recipe(Path(recipe))
+    earlier = recipe.given() if isinstance(recipe, Recipe) else dict(recipe or {})
+    return validated(Recipe, {**earlier, **options})
+
+
+def recorded_recipe(scan: Scan) -> Recipe:
+    """The recipe of a prepared scan.
+
+    Raises
+    ------
+    InputError
+        When it has none.
+    """
+    recipe = scan.provenance.get(KEY)
+    if not isinstance(recipe, Mapping):
+        raise InputError(
+            f"a prepared scan was expected, received '{scan.name}' without a recipe; make one "
+            "with prepare."
+        )
+    return validated(Recipe, recipe)
+
+
+def _check_output(output: Path, force: bool) -> None:
+    native.check_suffix(output)
+    if output.exists() and not force:
+        raise InputError(
+            f"the scan must be a new file, received '{output}' which exists; choose another name "
+            "or add force=True to overwrite."
+        )
+
+
+def _sources(
+    source: str | Path | Sequence[str | Path] | None, recipe: Recipe
+) -> tuple[list[Path], Recipe]:
+    """The sources, and the recipe with keys in them instead of their names."""
+    given = [source] if isinstance(source, str | Path) else list(source or [])
+    paths = expanded(given)
+    if recipe.patterns is not None:
+        place = place_of(recipe.patterns, paths[0] if paths else None, "patterns")
+        if not paths:
+            paths = [place.path]
+        elif place.path != paths[0]:
+            raise InputError(
+                f"the patterns must be in the source, received patterns={recipe.patterns} and the "
+                f"source '{paths[0]}'; leave one of them out."
+            )
+        recipe = recipe.model_copy(update={"patterns": place.key})
+    if not paths:
+        raise InputError(
+            "a source of patterns was expected, received none; name a file, or give "
+            "patterns='FILE:KEY'."
+        )
+    return paths, recipe.model_copy(update=_portable(recipe, paths[0]))
+
+
+def _portable(recipe: Recipe, source: Path) -> dict[str, str]:
+    """Names of files as whoever repeats the recipe in another folder needs them.
+
+    What is in the source itself keeps the key only, so that it is looked for in the next one.
+    """
+    found: dict[str, str] = {}
+    for name in ("positions", "mask", "dark", "flat", "probe"):
+        text = getattr(recipe, name)
+        if text is None or (name == "probe" and not names_file(text)):
+            continue
+        parts = []
+        for part in text.split(",") if name == "positions" else [text]:
+            try:
+                place = place_of(part.strip(), source, name)
+            except InputError:
+                parts.append(part)
+                continue
+            own = place.path == source and place.key is not None and name != "probe"
+            where = "" if own else str(place.path.absolute()) + (":" if place.key else "")
+            parts.append(where + (place.key or ""))
+        found[name] = ",".join(parts)
+    return found
+
+
+@dataclass
+class _Work:
+    """Reads the patterns of an assembly once, and makes the scan."""
+
+    assembly: Assembly
+    recipe: Recipe
+    paths: list[Path]
+    stages: Stages
+    # How many patterns the sum of the assembly's is made of.
+    _seen: int = 1
+
+    def check(self) -> None:
+        """Find what is wrong before the patterns are read; the probe too."""
+        patterns = self.assembly.patterns
+        sample = patterns.indices[:: max(1, len(patterns.indices) // 16)][:16]
+        for _ in patterns.blocks(sample):
+            pass
+        if not patterns.sum.any():
+            raise InputError(
+                "the patterns must hold counts, received only zeros in those that were looked at; "
+                "check the source, the mask and the crop."
+            )
+        self._seen = len(sample)
+        mean = patterns.sum / self._seen
+        self._scan(_Unread(patterns.shape, np.dtype(np.uint32)), self._probe(mean))
+
+    def _probe(self, mean: NDArray[np.float64]) -> NDArray[Any]:
+        """Probe modes (P, N, N), any scale; ``mean`` (N, N) is the mean pattern in counts."""
+        n, text = self.assembly.patterns.cut.n, self.recipe.probe
+        if text is None:
+            if self.assembly.source.probe is None:
+                raise InputError(
+                    "a scan needs a probe, received none in the source; give probe='FILE:KEY', or "
+                    "probe='auto' to make one from the patterns."
+                )
+            where = f"the probe in '{self.assembly.source.path}'"
+            probe = probe_modes(self.assembly.source.probe, where)
+        elif names_file(text):
+            where = f"the probe '{text}'"
+            of_ptypy = result_probe(Path(text))
+            probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
+        else:
+            return self._made_probe(text, mean)
+        if probe.shape[1:] != (n, n):
+            raise InputError(
+                f"{where} must have {n} x {n} pixels as the prepared patterns, received "
+                f"{probe.shape[1]} x {probe.shape[2]}; give one of this size, or probe='auto'."
+            )
+        return probe
+
+    def _made_probe(self, text: str, mean: NDArray[np.float64]) -> NDArray[Any]:
+        """A probe by description; the one place that knows who makes it."""
+        try:
+            make = importlib.import_module("ptychopinn.probes").make_start_probe
+        except (ImportError, AttributeError) as error:
+            raise MissingDependencyError(
+                f"a probe as FILE or FILE:KEY was expected, received probe='{text}', which is no "
+                "file, and this version cannot make one of a description; give a file."
+            ) from error
+        assembly = self.assembly
+        made: NDArray[Any] = make(
+            text,
+            mean,
+            assembly.patterns.cut.n,
+            assembly.pixel_size_m,
+            assembly.energy_eV,
+            assembly.distance_m,
+        )
+        return made
+
+    def _scan(self, patterns: Any, probe: NDArray[Any]) -> Scan:
+        """The scan of patterns whose sum is that of the assembly's."""
+        read = self.assembly.patterns
+        good = read.mask()
+        if not good.any() or not read.sum[good].any():
+            raise InputError(
+                "good pixels must hold counts, received a mask or a window without any; check "
+                "mask, centre and crop."
+            )
+        total = float(read.sum[good].sum())
+        scaled, factor = reconcile_probe(probe, total / self._seen, None if good.all() else good)
+        bad = int((~good).sum())
+        return Scan(
+            diffraction=patterns,
+            positions_px=self.assembly.positions_px,
+            probe=scaled,
+            mask=None if good.all() else good,
+            pixel_size_m=self.assembly.pixel_size_m,
+            energy_eV=self.assembly.energy_eV,
+            distance_m=self.assembly.distance_m,
+            name=self.paths[0].stem,
+            provenance={
+                "made_by": "ptychopinn prepare",
+                "sources": [str(path.absolute()) for path in self.paths],
+                "kind": self.assembly.source.kind,
+                KEY: self.recipe.given(),
+                "prepared": {
+                    **self.assembly.done,
+                    "bad_pixels": bad,
+                    "pixel_size_m": self.assembly.pixel_size_m,
+                    "probe_factor": factor,
+                },
+                **self.assembly.source.notes,
+            },
+        )
+
+    def _first_dtype(self) -> np.dtype[Any]:
+        """The narrowest type that probably holds all counts."""
+        look, patterns = self.assembly.look, self.assembly.patterns
+        largest = look.largest**2 if patterns.amplitude else look.largest
+        largest *= patterns.cut.binning**2
+        floats = patterns.frames.dtype.kind == "f"
+        if patterns.dark is not None or patterns.flat is not None:
+            return np.dtype(np.float32)
+        if floats and not (look.squares_whole if patterns.amplitude else look.whole):
+            return np.dtype(np.float32)
+        small = largest < SAFE_SHARE * np.iinfo(np.uint16).max
+        return np.dtype(np.uint16 if small else np.uint32)
+
+    def _parts(self, dtype: np.dtype[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+        patterns = self.assembly.patterns
+        self._seen = 0
+        with self.stages(1) as listener:
+            listener.epoch(0, patterns.steps())
+            begun = time.perf_counter()
+            for part, block in patterns.blocks():
+                yield part, fitted(block, dtype, patterns.amplitude)
+                self._seen += len(block)
+                seconds = max(time.perf_counter() - begun, 1e-9)
+                listener.step(float("nan"), self._seen / seconds)
+            listener.epoch_done(0, {})
+
+    def _whole(self, use: Callable[[np.dtype[Any]], None]) -> np.dtype[Any]:
+        """Go through all patterns with the type that holds them; begin again if one does not."""
+        dtype = self._first_dtype()
+        while True:
+            try:
+                use(dtype)
+                return dtype
+            except Wider as wider:
+                _log.info("patterns do not fit into %s: written again as %s", dtype, wider.dtype)
+                dtype = wider.dtype
+
+    def write(self, output: Path, force: bool) -> None:
+        """Write the scan, whole or not at all."""
+        shape = self.assembly.patterns.shape
+
+        def rest() -> Scan:
+            mean = self.assembly.patterns.sum / self._seen
+            return self._scan(_Unread(shape, np.dtype(np.uint32)), self._probe(mean))
+
+        def fill(dtype: np.dtype[Any]) -> None:
+            with atomic_path(output, force) as temporary:
+                native.fill_in_parts(temporary, shape, dtype, self._parts(dtype), rest)
+
+        self._whole(fill)
+
+    def in_memory(self) -> Scan:
+        """The scan with its patterns in memory."""
+        held: list[NDArray[Any]] = []
+
+        def fill(dtype: np.dtype[Any]) -> None:
+            held.clear()
+            held.extend(block for _, block in self._parts(dtype))
+
+        self._whole(fill)
+        mean = self.assembly.patterns.sum / self._seen
+        return self._scan(np.concatenate(held), self._probe(mean))

@@ -1,0 +1,299 @@
+"""Every kind of source gives the scan that was written into it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.io import load_scan, read_probe
+from ptychopinn.sources import kind_for, open_source
+from ptychopinn.sources.columns import read_table
+from ptychopinn.sources.overview import overview
+from ptychopinn.sources.quantities import wavelength_of
+from ptychopinn.workflows.prepare import prepare
+from raw_files import COLUMNS, ENERGY, PIXEL, ROWS, Raw
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
+    return Raw(tmp_path_factory.mktemp("raw"))
+
+
+def check(scan: Scan, raw: Raw, masked: int = 0, pixel: float | None = PIXEL) -> None:
+    good = scan.good_pixels
+    assert (~good).sum() == masked
+    np.testing.assert_array_equal(np.asarray(scan.diffraction)[:, good], raw.counts[:, good])
+    found = scan.positions_px - scan.positions_px[0]
+    expected = raw.scan.positions_px - raw.scan.positions_px[0]
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    if pixel is not None:
+        assert scan.pixel_size_m == pytest.approx(pixel, rel=1e-6)
+    shape = np.abs(np.vdot(scan.probe, raw.probe))
+    norms = np.linalg.norm(scan.probe) * np.linalg.norm(raw.probe)
+    assert shape == pytest.approx(norms, rel=1e-5)
+    total = np.asarray(scan.diffraction)[:, good].sum() / scan.M
+    assert np.abs(scan.probe.astype(complex) ** 2).sum() == pytest.approx(total, rel=0.02)
+
+
+def geometry(raw: Raw) -> dict[str, float]:
+    return {"energy_eV": ENERGY, "distance_m": 1.0, "detector_pixel_m": raw.detector_pixel}
+
+
+def test_hdf5_by_keys(raw: Raw) -> None:
+    path = raw.keys()
+    check(prepare(path, probe=str(raw.native), **geometry(raw)), raw)
+    by_name = prepare(
+        patterns=f"{path}:frames", positions=f"{path}:motors/y_um,{path}:motors/x_um",
+        probe=f"{raw.native}:probe", **geometry(raw),
+    )  # fmt: skip
+    check(by_name, raw)
+    assert by_name.provenance["recipe"]["patterns"] == "frames"
+    assert by_name.provenance["recipe"]["positions"] == "motors/y_um,motors/x_um"
+    assert kind_for(path).NAME == "keys"
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["{csv}", "{csv}:x_um,y_um", "{csv}:1,2", "{txt}", "{npy}", "{npz}:x_um,y_um", "{mat}:p"],
+)
+def test_positions_from_other_files(raw: Raw, option: str, tmp_path: Path) -> None:
+    import scipy.io
+
+    um = np.stack([raw.x, raw.y], axis=1) * 1e6
+    files = {name: tmp_path / f"p.{name}" for name in ("txt", "npy", "npz", "mat")}
+    files["txt"].write_text(
+        "# scan 12\n# x y\n" + "\n".join(f"{x:.9f}\t{y:.9f}" for x, y in um) + "\n# end\n"
+    )
+    np.save(files["npy"], um)
+    np.savez(files["npz"], x_um=um[:, 0], y_um=um[:, 1])
+    scipy.io.savemat(files["mat"], {"p": um.T})
+    files["csv"] = raw.table()
+    told = {"order": "xy"} if option in ("{npy}", "{mat}:p") else {}
+    scan = prepare(
+        raw.keys(), probe=str(raw.native), positions=option.format(**files), unit="um", **told,
+        **geometry(raw),
+    )  # fmt: skip
+    check(scan, raw)
+    assert str(tmp_path) in scan.provenance["recipe"]["positions"] or "csv" in option
+
+
+def test_positions_whose_order_is_not_known_are_asked_for(raw: Raw, tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.stack([raw.x, raw.y], axis=1))
+    with pytest.raises(InputError, match="order='yx' or order='xy'"):
+        prepare(raw.keys(), positions=str(tmp_path / "p.npy"), unit="m", probe=str(raw.native))
+    with pytest.raises(InputError, match="unit='um'"):
+        prepare(
+            raw.keys(), positions=str(tmp_path / "p.npy"), order="xy", pixel_size_m=PIXEL,
+            probe=str(raw.native),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+def test_eiger_master(raw: Raw, virtual: bool) -> None:
+    path = raw.eiger(virtual)
+    source = open_source(path)
+    assert source.kind == "eiger" and source.centre == (16.0, 16.0)
+    scan = prepare(path, positions=str(raw.table()), probe=str(raw.native))
+    check(scan, raw, masked=4)  # three of the mask, one that always holds the largest number
+    assert scan.energy_eV == pytest.approx(ENERGY) and scan.distance_m == 1.0
+
+
+def test_a_missing_file_of_a_master_is_named(raw: Raw, tmp_path: Path) -> None:
+    path = tmp_path / "x_master.h5"
+    path.write_bytes(raw.eiger().read_bytes())
+    with pytest.raises(InputError, match=r"scan_data_000001\.h5"):
+        prepare(path, positions=str(raw.table()), probe=str(raw.native))
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_nexus_on_a_grid_with_and_without_probe(raw: Raw, probe: bool) -> None:
+    path = raw.nexus(probe)
+    assert kind_for(path).NAME == "nexus"
+    check(prepare(path, **({} if probe else {"probe": str(raw.native)})), raw)
+
+
+def test_implausible_numbers_name_the_field(raw: Raw, tmp_path: Path) -> None:
+    path = raw.nexus(True)
+    with h5py.File(path, "r+") as file:
+        file["entry_1/instrument_1/beam_1/energy"][...] = ENERGY  # electron volts, not joule
+    with pytest.raises(InputError, match=r"beam_1/energy.*the option energy_eV"):
+        prepare(path)
+    check(prepare(path, energy_eV=ENERGY), raw)
+
+
+def test_ptypy_data_and_its_result_as_probe(raw: Raw) -> None:
+    path = raw.ptyd()
+    assert kind_for(path).NAME == "ptypy"
+    scan = prepare(path, probe=str(raw.ptyr()))
+    check(scan, raw, masked=1)
+    assert scan.energy_eV == pytest.approx(ENERGY) and not scan.good_pixels[7, 7]
+    with pytest.raises(InputError, match="a result of ptypy"):
+        prepare(raw.ptyr())
+
+
+@pytest.mark.parametrize("version", ["7.3", "5"])
+def test_matlab(raw: Raw, version: str) -> None:
+    path = raw.matlab_73() if version == "7.3" else raw.matlab_5()
+    assert kind_for(path).NAME == "shelves"
+    scan = prepare(path)
+    check(scan, raw)
+    np.testing.assert_allclose(read_probe(f"{path}:probe"), raw.probe, rtol=1e-6)
+    assert scan.energy_eV == pytest.approx(ENERGY)
+
+
+def test_matlab_arrays_by_keys(raw: Raw) -> None:
+    """Two axes of MATLAB are turned back, third ones come first."""
+    path = raw.matlab_73()
+    with h5py.File(path, "r+") as file:
+        file.move("dp", "my_scan")
+        mask = np.zeros((32, 32), np.uint8)
+        mask[3, 5] = 1
+        file["bad"] = mask.T
+    scan = prepare(path, patterns="my_scan", positions="ppY,ppX", unit="m", pixel_size_m=PIXEL,
+                   probe=f"{path}:probe", mask="bad")  # fmt: skip
+    check(scan, raw, masked=1)
+    assert not scan.good_pixels[3, 5]
+
+
+@pytest.mark.parametrize("kind", ["tiff", "tiff_folder", "npy"])
+def test_images_and_plain_arrays(raw: Raw, kind: str) -> None:
+    path = getattr(raw, kind)()
+    check(prepare(path, positions=str(raw.table()), probe=str(raw.native), **geometry(raw)), raw)
+    if kind == "tiff_folder":
+        pattern = str(path / "frame_*.tiff")
+        with pytest.raises(InputError, match="none that fits"):
+            prepare(str(path / "image_*.tiff"), probe=str(raw.native))
+        scan = prepare(pattern, positions=str(raw.table()), probe=str(raw.native), **geometry(raw))
+        assert scan.M == 40 and len(scan.provenance["sources"]) == 40
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_zarr(raw: Raw, version: int) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = raw.zarr(version)
+    scan = prepare(
+        path, positions=f"{path}:y_um,x_um", unit="um", probe=str(raw.native), **geometry(raw)
+    )
+    check(scan, raw)
+    assert any(item.key == "frames" for item in overview(path).items)
+
+
+def test_zarr_that_is_not_installed_is_named(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = raw.zarr(2)
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(InputError, match=r"pip install 'ptychopinn\[zarr\]'"):
+        prepare(path)
+
+
+def grid_scan(raw: Raw, step: float) -> Any:
+    rows, columns = np.indices((ROWS, COLUMNS))
+    return np.stack([rows.ravel(), columns.ravel()], axis=1) * step
+
+
+def test_empad(raw: Raw) -> None:
+    path = raw.empad()
+    source = open_source(path)
+    assert source.grid == (ROWS, COLUMNS) and source.electrons
+    scan = prepare(path, crop=32, step=0.4, unit="um", energy_eV=8e4, distance_m=1.0,
+                   detector_pixel_m=1e-6, probe=str(raw.native))  # fmt: skip
+    np.testing.assert_array_equal(scan.diffraction, raw.counts)
+    pixel = wavelength_of(8e4, True) / (32 * 1e-6)
+    assert scan.pixel_size_m == pytest.approx(pixel) and scan.energy_eV is None
+    np.testing.assert_allclose(scan.positions_px, grid_scan(raw, 0.4e-6 / pixel))
+
+
+def test_wavelengths() -> None:
+    assert wavelength_of(300e3, True) == pytest.approx(1.9687e-12, rel=1e-4)
+    assert wavelength_of(12398.42, False) == pytest.approx(1e-10, rel=1e-6)
+
+
+def test_4d_stem_of_py4dstem_and_emd(raw: Raw) -> None:
+    scan = prepare(raw.py4dstem(step_nm=40.0), probe=str(raw.native))
+    np.testing.assert_array_equal(scan.diffraction, raw.counts)
+    assert scan.pixel_size_m == pytest.approx(PIXEL)
+    np.testing.assert_allclose(scan.positions_px, grid_scan(raw, 4.0), atol=1e-9)
+    with pytest.raises(InputError, match="energy_eV"):
+        prepare(raw.emd(), probe=str(raw.native))
+    scan = prepare(raw.emd(), probe=str(raw.native), energy_eV=3e3, grid="5,8", step=2.0, unit="nm")
+    assert scan.pixel_size_m == pytest.approx(wavelength_of(3e3, True) / (32 * 0.5e-3))
+
+
+def test_a_raster_with_x_rays_is_no_electron_microscope(raw: Raw, tmp_path: Path) -> None:
+    path = tmp_path / "raster.h5"
+    with h5py.File(path, "w") as file:
+        file["raster"] = raw.counts.reshape(ROWS, COLUMNS, 32, 32)
+    options = {"positions": str(raw.table()), "probe": str(raw.native)}
+    check(prepare(path, **options, **geometry(raw)), raw)
+    with pytest.raises(InputError, match="particle='electron' or particle='photon'"):
+        prepare(path, **options, **geometry(raw) | {"energy_eV": 8e4})
+
+
+def test_several_files_of_one_scan_are_joined(raw: Raw, tmp_path: Path) -> None:
+    paths = []
+    for k, part in enumerate((slice(0, 13), slice(13, 40))):
+        paths.append(tmp_path / f"part{k}.h5")
+        with h5py.File(paths[-1], "w") as file:
+            file["frames"] = raw.counts[part]
+    options = {"positions": str(raw.table()), "probe": str(raw.native)}
+    scan = prepare(paths, **options, **geometry(raw))
+    check(scan, raw)
+    with h5py.File(paths[1], "w") as file:
+        file["frames"] = raw.counts[:, :, :30]
+    with pytest.raises(InputError, match=r"32 x 32 in .*32 x 30 in"):
+        prepare(paths, **options, **geometry(raw))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Raw.keys, ["--patterns frames", "motors/y_um,motors/x_um", "--probe auto"]),
+        (Raw.eiger, ["--positions POSITIONS.txt", "--crop 32", "--probe auto"]),
+        (Raw.nexus, ["--probe auto -o scan.h5"]),
+        (Raw.ptyd, ["--probe auto"]),
+        (Raw.matlab_73, ["scan.mat -o scan.h5"]),
+        (Raw.tiff, ["--positions POSITIONS.txt", "--energy-ev EV"]),
+        (Raw.npy, ["--positions POSITIONS.txt", "--unit UNIT"]),
+        (Raw.empad, ["--step STEP", "--energy-ev EV"]),
+        (Raw.py4dstem, ["stem.h5 --probe auto -o scan.h5"]),
+    ],
+)
+def test_an_overview_ends_in_the_line_to_type(
+    raw: Raw, make: Callable[[Raw], Path], words: list[str]
+) -> None:
+    path = make(raw)
+    found = overview(path)
+    assert found.line is not None and found.line.startswith(f"ptychopinn prepare {path} ")
+    for word in words:
+        assert word in found.line
+    # Those that are no scan say the same when they are opened as one.
+    if make in (Raw.keys, Raw.eiger, Raw.tiff, Raw.npy, Raw.empad, Raw.ptyd):
+        with pytest.raises(InputError, match="type: ptychopinn prepare"):
+            load_scan(path)
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("n;y (mm);x (mm)\n1;2;3\n4;5;6\n")
+    table = read_table(path)
+    assert table.names == ("n", "y (mm)", "x (mm)") and table.column("3") == 2
+    for text, words in (
+        ("1 2\n3\n", "must hold 2 numbers"),
+        ("1 2\nstop here\n", "must hold numbers"),
+        ("# nothing\n", "without any"),
+        ("\0\1", "no text"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=words):
+            read_table(path)
+    path.write_text("1 2\n3 4\n")
+    with pytest.raises(InputError, match="a number from 1 to 2"):
+        read_table(path).column("z")
