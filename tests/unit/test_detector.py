@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ptychopinn.errors import InputError
 from ptychopinn.sources.conditioning import Conditioned, look_at, no_measurement
-from ptychopinn.sources.detector import Orientation, cut_for, find_centre
+from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
 from ptychopinn.sources.frames import ArrayFrames
 
 orientations = st.builds(Orientation, st.booleans(), st.booleans(), st.booleans())

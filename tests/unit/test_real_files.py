@@ -542,7 +542,9 @@ def test_raw_files_are_told_what_makes_a_scan_of_them(tmp_path: Path) -> None:
     with h5py.File(other, "w") as file:
         file["small"], file["deep/frames"] = np.ones((2, 3, 3)), counts_of()
         file["motors/x"] = positions_of()[:, 1]
-    with pytest.raises(InputError, match=re.escape(f"--patterns {other}:deep/frames")):
+    with pytest.raises(
+        InputError, match=re.escape(f"ptychopinn prepare {other} --patterns deep/frames")
+    ):
         load_scan(other)
     tiff = tmp_path / "stack.tif"
     tiff.write_bytes(b"II*\0" + bytes(100))

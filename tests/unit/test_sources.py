@@ -16,8 +16,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, read_probe
 from ptychopinn.sources import kind_for, open_source
 from ptychopinn.sources.columns import read_table
+from ptychopinn.sources.experiment_numbers import wavelength_of
 from ptychopinn.sources.overview import overview
-from ptychopinn.sources.quantities import wavelength_of
 from ptychopinn.workflows.prepare import prepare
 from raw_files import COLUMNS, ENERGY, PIXEL, ROWS, Raw
 

@@ -68,8 +68,8 @@ def read_version_5(path: Path, key: str) -> NDArray[Any]:
         known = variables(path)
         if key not in known:
             raise InputError(
-                f"the variable '{key}' was expected in '{path}', received {listed(known)}; name "
-                "another one."
+                f"the array of numbers '{key}' was expected in '{path}', received "
+                f"{listed(known)}; name another one as FILE:KEY."
             )
         shape, dtype = known[key]
         check_size(prod(shape) * dtype.itemsize, size, f"'{key}' in '{path}', of shape {shape},")

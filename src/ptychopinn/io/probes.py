@@ -61,7 +61,8 @@ def read_probe(source: str) -> NDArray[Any]:
         probe = modes_first(probe, n)
     if probe.ndim == 4 and len(probe):
         # Products put the mean probe there and its variations along the scan behind it.
-        probe = probe[0] if len(probe) == 1 or is_hdf5(path) or n is not None else probe
+        several = is_hdf5(path) or is_version_5(path) or n is not None
+        probe = probe[0] if several or len(probe) == 1 else probe
     return probe_modes(probe, f"the probe '{source}'").astype(np.complex128)
 
 

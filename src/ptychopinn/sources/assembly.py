@@ -18,10 +18,10 @@ from ptychopinn.io.reading import kind_of
 from ptychopinn.sources import open_source
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
-from ptychopinn.sources.detector import Orientation, cut_for, find_centre
+from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
+from ptychopinn.sources.experiment_numbers import check_plausible, wavelength_of
 from ptychopinn.sources.frames import Frames, joined
 from ptychopinn.sources.places import image_at, place_of
-from ptychopinn.sources.quantities import check_plausible, wavelength_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
 

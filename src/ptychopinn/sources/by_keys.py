@@ -17,6 +17,7 @@ from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.io.npz_members import npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import Found, ScanPoints, Source
+from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at
 from ptychopinn.sources.frames import (
     ArrayFrames,
     Frames,
@@ -25,7 +26,6 @@ from ptychopinn.sources.frames import (
     check_frames,
 )
 from ptychopinn.sources.places import Place, array_at
-from ptychopinn.sources.quantities import ENERGIES, LENGTHS, number_at
 
 NAME = "keys"
 DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"

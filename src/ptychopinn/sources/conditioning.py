@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
-from ptychopinn.sources.detector import Cut, Orientation
+from ptychopinn.sources.cutting import Cut, Orientation
 from ptychopinn.sources.frames import Frames
 
 # What detectors with 32 bits write where there is no pixel, also when it was copied into floats.

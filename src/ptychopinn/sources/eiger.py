@@ -18,8 +18,8 @@ from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import Source
+from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at, wavelength_of
 from ptychopinn.sources.frames import StoredFrames, check_frames, joined
-from ptychopinn.sources.quantities import ENERGIES, LENGTHS, number_at, wavelength_of
 
 NAME = "eiger"
 DESCRIPTION = "Eiger or Dectris master file (*_master.h5)"

@@ -16,8 +16,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at, unit_of
 from ptychopinn.sources.frames import StoredFrames, check_frames
-from ptychopinn.sources.quantities import ENERGIES, LENGTHS, number_at, unit_of
 
 NAME = "nexus"
 DESCRIPTION = "CXI or NeXus NXcxi_ptycho"

@@ -16,8 +16,8 @@ from ptychopinn.io.matlab import is_version_5
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import ScanPoints
 from ptychopinn.sources.columns import read_table
+from ptychopinn.sources.experiment_numbers import metres, unit_of
 from ptychopinn.sources.places import TIFF_SIGNATURES, Place, array_at, place_of
-from ptychopinn.sources.quantities import metres, unit_of
 
 # A scan that spans less than this many object pixels has no diversity.
 SMALLEST_SPAN = 1.0

@@ -17,8 +17,8 @@ from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.by_keys import frames_at
+from ptychopinn.sources.experiment_numbers import wavelength_of
 from ptychopinn.sources.places import Place, array_at
-from ptychopinn.sources.quantities import wavelength_of
 
 NAME = "shelves"
 DESCRIPTION = "MATLAB file of PtychoShelves or fold_slice (.mat)"

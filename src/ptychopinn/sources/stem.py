@@ -14,8 +14,8 @@ from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading, to_text
 from ptychopinn.io.matlab import is_version_73
 from ptychopinn.sources.base import Source
+from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at
 from ptychopinn.sources.frames import StoredFrames, check_frames
-from ptychopinn.sources.quantities import ENERGIES, LENGTHS, number_at
 
 NAME = "4dstem"
 DESCRIPTION = "4D-STEM in HDF5 (py4DSTEM, EMD, or any array of four axes)"
