@@ -59,6 +59,7 @@ def command(
     quiet: bool,
     backend: BackendName | None,
     probe: str | None,
+    modes: int | None,
     units: Any,
     photons: float | None,
     **flags: Any,
@@ -81,8 +82,14 @@ def command(
     parsed = [parse_method(method) for method in methods]
     click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     with logging_to(stderr(), quiet) as log_file:
-        data = open_scan(scan, probe, units, photons)
-        known = data if truth == scan else None if truth is None else open_scan(truth)
+        data = open_scan(scan, probe, modes, units, photons)
+        known = (
+            data
+            if truth == scan
+            else None
+            if truth is None
+            else open_scan(truth, probe_needed=False)
+        )
         rows = compare(data, parsed, backend=backend, execution=execution, truth=known)
         shown = pictures(data, rows, known)
         with replacing(output, WRITTEN) as new:

@@ -42,6 +42,7 @@ def command(
     energy_ev: float | None,
     distance_m: float | None,
     probe: str | None,
+    modes: int | None,
     units: Any,
     photons: float | None,
 ) -> None:
@@ -59,6 +60,7 @@ def command(
         to=to,
         force=force,
         probe=probe,
+        modes=modes,
         units=units,
         photons=photons,
         pixel_size_m=pixel_size_m,

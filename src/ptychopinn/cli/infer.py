@@ -42,6 +42,7 @@ def command(
     uncertainty: bool,
     backend: BackendName | None,
     probe: str | None,
+    modes: int | None,
     units: Any,
     photons: float | None,
     no_mend: tuple[str, ...],
@@ -84,4 +85,4 @@ def command(
         refine="never",
     )
     record = {"model": str(model), "execution": execution.model_dump(mode="json")}
-    return made_result(make, scan, (probe, units, photons), output, record, begun, quiet)
+    return made_result(make, scan, (probe, modes, units, photons), output, record, begun, quiet)

@@ -27,6 +27,7 @@ from ptychopinn.cli.scans import Units, mend_option, open_scan, scan_options
 def command(
     file: Path,
     probe: str | None,
+    modes: int | None,
     units: Units | None,
     photons: float | None,
     check: bool,
@@ -38,13 +39,13 @@ def command(
     FILE may be the folder that a command wrote.
     """
     kind, file = held(file)
-    scan_only = check or no_mend or (probe, units, photons) != (None, None, None)
+    scan_only = check or no_mend or (probe, modes, units, photons) != (None, None, None, None)
     if kind != "scan" and scan_only:
         from ptychopinn.errors import InputError
 
         raise InputError(
-            f"--check, --no-mend, --probe, --units and --photons are meant for scans, received the "
-            f"{kind} '{file}'; leave them out."
+            "--check, --no-mend, --probe, --modes, --units and --photons are meant for scans, "
+            f"received the {kind} '{file}'; leave them out."
         )
     faulty = False
     if kind == "bundle":
@@ -54,11 +55,15 @@ def command(
     else:
         from ptychopinn.io.summary import summarise
 
-        scan = open_scan(file, probe, units, photons)
+        scan = open_scan(file, probe, modes, units, photons, probe_needed=False)
         content = summarise(scan)
         if check:
             from ptychopinn.workflows.checking import check_scan
 
+            if content["probe"] is None:
+                from ptychopinn.probes.start import OF_PROBE
+
+                no_mend = (*no_mend, *OF_PROBE)
             findings = check_scan(scan, no_mend=no_mend).findings
             faulty = any(found.level == "fault" for found in findings)
             content["findings"] = [found.as_json() for found in findings]
@@ -144,7 +149,6 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
 def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
     counts, positions, probe = scan["counts_per_pattern"], scan["positions_px"], scan["probe"]
     (y0, x0), (y1, x1) = positions["min_yx"], positions["max_yx"]
-    fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
     mask, obj = scan["mask"], scan["object"]
     rows = [
         ("name", scan["name"]),
@@ -160,11 +164,7 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
             if positions["median_step"] is None
             else f"{positions['median_step']:.3f} px, median distance to the nearest position",
         ),
-        (
-            "probe",
-            f"{probe['modes']} mode(s) [{fractions}], {probe['power']:.6g} counts through vacuum",
-        ),
-        ("probe diameter", f"{probe['diameter_px']:.1f} px, circle with 90 % of the power"),
+        *_probe_rows(probe),
         (
             "overlap",
             "unknown"
@@ -184,6 +184,17 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
         value = scan[key]
         rows.append((key.rsplit("_", 1)[0].replace("_", " "), _plain(value, unit)))
     return rows + [(f"provenance {k}", v) for k, v in _flat(scan["provenance"])]
+
+
+def _probe_rows(probe: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if probe is None:
+        return [("probe", "none")]
+    fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
+    power = f"{probe['power']:.6g} counts through vacuum"
+    return [
+        ("probe", f"{probe['modes']} mode(s) [{fractions}], {power}"),
+        ("probe diameter", f"{probe['diameter_px']:.1f} px, circle with 90 % of the power"),
+    ]
 
 
 def _plain(value: float | None, unit: str) -> str:

@@ -48,6 +48,7 @@ def command(
     uncertainty: bool,
     backend: BackendName | None,
     probe: str | None,
+    modes: int | None,
     units: Any,
     photons: float | None,
     no_mend: tuple[str, ...],
@@ -79,4 +80,4 @@ def command(
         refine=refine,
     )
     record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}
-    return made_result(make, scan, (probe, units, photons), output, record, begun, quiet)
+    return made_result(make, scan, (probe, modes, units, photons), output, record, begun, quiet)

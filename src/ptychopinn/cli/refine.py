@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ def command(
     uncertainty: bool,
     backend: BackendName | None,
     probe: str | None,
+    modes: int | None,
     units: Any,
     photons: float | None,
     no_mend: tuple[str, ...],
@@ -89,6 +91,11 @@ def command(
         start = load_reconstruction(source)
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
+    if start is not None and modes is not None:
+        from ptychopinn.probes import with_modes
+
+        start = replace(start, probe=with_modes(start.probe, modes))
+        modes = None
     make = partial(
         refine,
         start=start,
@@ -104,7 +111,10 @@ def command(
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan
-    return made_result(make, used, (probe, units, photons), output, record, begun, quiet)
+    return made_result(
+        make, used, (probe, modes, units, photons), output, record, begun, quiet,
+        probe_needed=start is None,
+    )  # fmt: skip
 
 
 def scan_of(folder: Path, result: Reconstruction) -> Path:

@@ -37,17 +37,19 @@ uncertainty_option = click.option(
 def made_result(
     make: Callable[..., Reconstruction],
     scan: Path,
-    reading: tuple[str | None, Any, float | None],
+    reading: tuple[str | None, int | None, Any, float | None],
     output: Path,
     record: Mapping[str, Any],
     begun: float,
     quiet: bool,
+    *,
+    probe_needed: bool = True,
 ) -> int:
     """Read the scan, let ``make`` reconstruct it, write the result; the exit code of the command.
 
     ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` are probe,
-    units and photons of :func:`ptychopinn.cli.scans.open_scan`; the others are those of
-    :func:`write_result`.
+    modes, units and photons of :func:`ptychopinn.cli.scans.open_scan`, ``probe_needed`` is what it
+    says there; the others are those of :func:`write_result`.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def made_result(
 
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
-        data = open_scan(scan, *reading)
+        data = open_scan(scan, *reading, probe_needed=probe_needed)
         seconds = {"load": time.perf_counter() - begun}
         result = make(data, progress=passes_shown(console, quiet), stop=stop)
         seconds.update(result.seconds)

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 Units = Literal["counts", "amplitude"]
+MOST_MODES = 32
 
 
 def scan_options(function: F) -> F:
-    """Add ``--probe``, ``--units`` and ``--photons``; pass them on to :func:`open_scan`."""
+    """Add ``--probe``, ``--modes``, ``--units`` and ``--photons``; they are passed on to
+    :func:`open_scan`."""
     function = click.option(
         "--photons",
         type=click.FloatRange(min=0, min_open=True),
@@ -30,11 +32,20 @@ def scan_options(function: F) -> F:
         default=None,
         help="What the stored patterns are, where the file does not tell.",
     )(function)
+    function = click.option(
+        "--modes",
+        metavar="K",
+        type=click.IntRange(min=1, max=MOST_MODES),
+        default=None,
+        help="Let the probe have so many incoherent modes; those that are added start weak.",
+    )(function)
     return click.option(
         "--probe",
-        metavar="FILE[:KEY]",
+        metavar="PROBE",
         default=None,
-        help="Use this probe in place of the one in the scan file.",
+        help="Use this probe in place of the one in the scan file: FILE[:KEY], the folder of an "
+        "earlier result, auto to find it from the patterns, or the optics: fzp:..., kb:..., "
+        "gaussian:..., disc:..., electron:... with KEY=VALUE,...",
     )(function)
 
 
@@ -51,15 +62,20 @@ def mend_option(function: F) -> F:
 def open_scan(
     path: str | Path,
     probe: str | None = None,
+    modes: int | None = None,
     units: Units | None = None,
     photons: float | None = None,
+    *,
+    probe_needed: bool = True,
 ) -> Scan:
     """Read the scan that a command was given; see :func:`ptychopinn.io.load_scan`."""
     from ptychopinn.errors import InputError
     from ptychopinn.io import load_scan
 
     try:
-        return load_scan(path, probe=probe, units=units, photons=photons)
+        return load_scan(
+            path, probe=probe, modes=modes, units=units, photons=photons, probe_needed=probe_needed
+        )
     except InputError as error:
         from ptychopinn.cli.kinds import is_kind
 

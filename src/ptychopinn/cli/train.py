@@ -62,6 +62,7 @@ def command(
     probe_check: bool,
     backend: BackendName | None,
     probe: str | None,
+    modes: int | None,
     units: Any,
     photons: float | None,
     no_mend: tuple[str, ...],
@@ -92,7 +93,7 @@ def command(
     backend, execution = chosen_backend(backend, flags, training=True)
     return run_training(
         scans,
-        lambda path: open_scan(path, probe, units, photons),
+        lambda path: open_scan(path, probe, modes, units, photons),
         config,
         backend,
         execution,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -33,26 +33,35 @@ class ReadOptions:
     """What the user says about a file that the file itself may not say.
 
     ``units`` of the stored patterns, ``photons`` as mean counts per pattern, ``fallback_photons``
-    that are used only where nothing else tells them, and a ``probe`` (P, N, N) that takes the place
-    of the one in the file.
+    that are used only where nothing else tells them, a ``probe`` (P, N, N) that takes the place
+    of the one in the file. ``with_probe`` is False where that one is not read, because another one
+    is made.
     """
 
     units: Units | None = None
     photons: float | None = None
     probe: NDArray[Any] | None = None
     fallback_photons: float | None = None
+    with_probe: bool = True
+
+    def probe_or(self, stored: Callable[[], NDArray[Any] | None]) -> NDArray[Any] | None:
+        """The given probe, else the one that is ``stored`` in the file; None when there is none."""
+        if self.probe is not None or not self.with_probe:
+            return self.probe
+        return stored()
 
 
 @dataclass(frozen=True)
 class ScanFields:
     """The fields of a :class:`~ptychopinn.data.scan.Scan` in the package's axes and in counts.
 
-    Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells.
+    Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells. It is None
+    where the file has none.
     """
 
     diffraction: PatternArray
     positions_px: NDArray[np.float64]
-    probe: NDArray[Any]
+    probe: NDArray[Any] | None
     probe_in_counts: bool
     name: str
     object: NDArray[Any] | None = None

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.scan import Scan, Unit
 from ptychopinn.errors import InputError, shown
-from ptychopinn.io import scan_of
+from ptychopinn.io import read_probe, scan_of
 from ptychopinn.io.base import ScanFields, probe_modes, refuse_metres
 from ptychopinn.io.counts import counts_from_array
+from ptychopinn.io.scans import needs_scan
 
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 ORDERS = ("yx", "xy")
@@ -21,6 +22,7 @@ def scan_from_arrays(
     counts: Any,
     positions: Any,
     probe: Any,
+    modes: int | None,
     *,
     unit: Unit,
     order: str,
@@ -31,22 +33,23 @@ def scan_from_arrays(
     **fields: Any,
 ) -> Scan:
     """See :meth:`ptychopinn.data.scan.Scan.from_arrays`; ``fields`` are passed on as they are."""
-    if probe is None:
-        raise InputError(
-            "a scan needs a probe, received none, which is not supported yet; give a guess of it "
-            "as probe, any scale will do."
-        )
     patterns = _array(counts, "counts")
     if patterns.ndim != 3:
         raise InputError(
             f"counts must have shape (M, N, N), received {patterns.shape}; give one pattern per "
             "position."
         )
+    spec = probe if isinstance(probe, str) else None
+    given = None
+    if spec is not None and not needs_scan(spec):
+        given = read_probe(spec)
+    elif probe is not None and spec is None:
+        given = probe_modes(_array(probe, "probe"), "probe")
     return scan_of(
         ScanFields(
             diffraction=counts_from_array(patterns, "counts"),
             positions_px=_pixels(_array(positions, "positions"), unit, order, pixel_size_m),
-            probe=probe_modes(_array(probe, "probe"), "probe"),
+            probe=given,
             probe_in_counts=not scale_probe,
             object=None if object is None else _array(object, "object"),
             mask=None if mask is None else _mask(_array(mask, "mask")),
@@ -55,6 +58,8 @@ def scan_from_arrays(
             **fields,
         ),
         None,
+        spec,
+        modes,
     )
 
 

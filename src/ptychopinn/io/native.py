@@ -154,9 +154,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
                 f"{stored.dtype} in '{path}'; write the scan again with save_scan."
             )
         patterns = LazyPatterns(path, stored.shape, stored.dtype)
-        probe = options.probe
-        if probe is None:
-            probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'")
+        probe = options.probe_or(lambda: _probe(file))
         numbers: dict[str, Any] = {key: _number(file, key) for key in NUMBERS}
         return ScanFields(
             diffraction=patterns,
@@ -170,6 +168,11 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             propagation=propagation_of(file, "/"),
             **numbers,
         )
+
+
+def _probe(file: Reader) -> NDArray[Any] | None:
+    stored = file.optional("probe", "cf")
+    return None if stored is None else probe_modes(stored, f"probe in '{file.path}'")
 
 
 def _check_units(file: Reader) -> None:

@@ -71,9 +71,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             mask=mask if mask is not None and mask.shape == stored.shape[1:] else None,
         )
         del stored
-        probe = options.probe
-        if probe is None:
-            probe = probe_modes(archive.numbers("probeGuess"), f"'probeGuess' in '{path}'")
+        probe = options.probe_or(lambda: _probe(archive))
         provenance: dict[str, Any] = {
             "patterns": f"'{key}', {conversion}" + (", axes (N, N, M)" if transposed else "")
         }
@@ -210,6 +208,12 @@ def _is_transposed(archive: Archive, key: str, m: int) -> bool:
         f"{where} must hold one pattern per position, received shape {shape} and {m} positions; "
         "remove the patterns or the positions without partner."
     )
+
+
+def _probe(archive: Archive) -> NDArray[Any] | None:
+    if "probeGuess" not in archive:
+        return None
+    return probe_modes(archive.numbers("probeGuess"), f"'probeGuess' in '{archive.path}'")
 
 
 def _mask(archive: Archive) -> NDArray[np.bool_] | None:

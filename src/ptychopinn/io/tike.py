@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import bz2
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import (
@@ -41,6 +43,12 @@ def matches(path: Path) -> bool:
         return "data" in archive and "scan" in archive
 
 
+def _probe(archive: Archive) -> NDArray[Any] | None:
+    if "probe" not in archive:
+        return None
+    return probe_modes(archive.numbers("probe"), f"'probe' in '{archive.path}'")
+
+
 def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the one view (angle) of the file."""
     if options.units == "amplitude":
@@ -68,9 +76,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             )
         patterns, conversion = to_counts(data, where, units="counts", photons=options.photons)
         del data
-        probe = options.probe
-        if probe is None:
-            probe = probe_modes(archive.numbers("probe"), f"'probe' in '{path}'")
+        probe = options.probe_or(lambda: _probe(archive))
         return ScanFields(
             diffraction=np.fft.fftshift(patterns, axes=(1, 2)),
             positions_px=scan.astype(np.float64) + patterns.shape[-1] / 2,
