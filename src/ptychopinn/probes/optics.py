@@ -88,7 +88,15 @@ class _Bench:
 
     def probe(self) -> tuple[Complex, dict[str, Any]]:
         found: Complex = getattr(self, f"_{self.recipe.kind}")()
-        return found, self.details
+        return found * self._towards_beam(), self.details
+
+    def _towards_beam(self) -> Complex:
+        """The phase ramp that turns the beam to where the mean pattern has it: the middle of the
+        detector is rarely hit to the pixel."""
+        y, x = find_pupil(self.setting.pattern, self.setting.good).centre
+        u = np.arange(self.n) - self.n // 2
+        ramp = np.exp(2j * np.pi / self.n * (y * u[:, None] + x * u[None, :]))
+        return np.asarray(ramp, np.complex128)
 
     def _fzp(self) -> Complex:
         wavelength = self._wavelength()
@@ -220,18 +228,18 @@ class _Bench:
         self.details[f"{key}_px"] = pixels
         return pixels
 
-    def _distance(self) -> NDArray[np.float64]:
+    def _distance(self) -> Real:
         u = np.arange(self.n) - self.n // 2
-        return np.asarray(np.hypot(u[:, None], u[None, :]))
+        return np.asarray(np.hypot(u[:, None], u[None, :]), np.float64)
 
     def _frequencies(self, pixel: float) -> NDArray[np.float64]:
         # A pixel of the detector, in cycles per metre: over so much an edge goes from 0 to 1.
         self.step = 1 / (self.n * pixel)
-        return (np.arange(self.n) - self.n // 2) * self.step
+        return np.asarray((np.arange(self.n) - self.n // 2) * self.step, np.float64)
 
     def _radius(self, edge: float) -> NDArray[np.float64]:
         k = self._frequencies(self._pixel(edge))
-        return np.asarray(np.hypot(k[:, None], k[None, :]))
+        return np.asarray(np.hypot(k[:, None], k[None, :]), np.float64)
 
 
 def _inside(edge: float, distance: NDArray[Any], step: float) -> NDArray[np.float64]:

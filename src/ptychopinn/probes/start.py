@@ -15,6 +15,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io.probes import read_probe
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.propagators import HC
 from ptychopinn.probes.inherited import inherited_probe, result_in
 from ptychopinn.probes.modes import with_modes
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 # Names of the findings: of a probe that only its optics or the patterns tell, and of one that an
 # earlier result had.
 FROM_NOTHING, FROM_RESULT = "probe-from-nothing", "probe-from-result"
+# The least that the far field of a probe and the mean pattern of a scan have in common, the sum of
+# sqrt(I J) where both sum up to 1.
+ALIKE = 0.65
 # Checks that look at the probe, which a placeholder must not pass or fail.
 OF_PROBE = ("probe-in-corner", "no-overlap")
 
@@ -153,25 +157,35 @@ def _started(fields: ScanFields, spec: str) -> ScanFields:
         return _with(fields, found_probe.probe[None], _found(found_probe, seen))
     setting = Setting(mean_pattern(seen), fields.pixel_size_m, fields.energy_eV, seen.good_pixels)
     probe, details = analytic_probe(recipe, setting)
-    return _with(fields, probe[None], _described(recipe, details, setting))
+    return _with(fields, probe[None], _described(recipe, probe, details, setting))
 
 
 def _with(fields: ScanFields, probe: NDArray[Any], found: Finding) -> ScanFields:
     return replace(fields, probe=probe, probe_in_counts=False, findings=(*fields.findings, found))
 
 
-def _described(recipe: Recipe, details: dict[str, Any], setting: Setting) -> Finding:
+def _described(
+    recipe: Recipe, probe: NDArray[Any], details: dict[str, Any], setting: Setting
+) -> Finding:
     power = float(setting.pattern.sum())
     pixel = details.get("pixel_size_m")
     derived = "pixel_size_from" in details
     size = f", object pixels of {pixel:.4g} m" if pixel else ""
     size += f" as {details['pixel_size_from']} says" if derived else ""
+    bare, lit = vacuum_pattern(probe), setting.pattern
+    alike = float(np.sqrt(bare * lit).sum() / np.sqrt(bare.sum() * power))
+    doubt = ""
+    if alike < ALIKE:
+        doubt = (
+            f", but its far field has only {100 * alike:.0f} % in common with the mean pattern: "
+            "correct its numbers, or use probe='auto'"
+        )
     return Finding(
         FROM_NOTHING,
-        "mended",
+        "doubt" if doubt else "mended",
         f"the probe was made from '{recipe.text}'{size}, with the {power:.4g} counts of the mean "
-        "pattern; it is to be refined.",
-        {"spec": recipe.text, "counts": power, **details},
+        f"pattern, to be refined{doubt}.",
+        {"spec": recipe.text, "counts": power, "in_common": alike, **details},
     )
 
 

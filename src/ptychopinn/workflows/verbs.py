@@ -22,6 +22,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.probes.start import FROM_NOTHING
+from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.checking import (
     check_scan,
@@ -145,10 +146,11 @@ def reconstruct(
     backend, execution = choose(backend, execution)
     if refine == "auto" and _probe_from_nothing(scan):
         # It is near enough for iterations on probe and object, not for a network.
+        # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
+        free = PhysicsConfig(passes=LONG_PASSES, refine_probe=True, probe_from=1)
         return _refine(
-            scan, None, RefineConfig(passes=LONG_PASSES, refine_probe=True), backend=backend,
-            execution=execution, uncertainty=uncertainty, no_mend=no_mend, progress=stages,
-            stop=stop,
+            scan, None, free, backend=backend, execution=execution, uncertainty=uncertainty,
+            no_mend=no_mend, progress=stages, stop=stop,
         )  # fmt: skip
     scan = mended(scan, no_mend)
     with stages(model.config.model.passes) as bar:
