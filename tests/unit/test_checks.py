@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine
-from ptychopinn.checks.geometry import right_geometry
 from ptychopinn.checks.replay import mended_like
+from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.findings import Finding, left_out, recorded_findings
 from ptychopinn.data.orientation import ORIENTATIONS, Orientation
 from ptychopinn.data.scan import Scan

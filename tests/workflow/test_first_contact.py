@@ -169,9 +169,9 @@ def test_python_does_what_the_command_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("turn", "words"),
-    [(lambda p: p[:, ::-1], "y and x swapped"), (lambda p: p * (-1, 1), "y reversed")],
+    [(lambda p: p[:, ::-1], "axes swapped"), (lambda p: p * (-1, 1), "y reversed")],
 )
-def test_train_refuses_swapped_axes(
+def test_train_turns_swapped_axes(
     turn: Callable[[Any], Any], words: str, place: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -180,10 +180,18 @@ def test_train_refuses_swapped_axes(
         replace(scan, positions_px=turn(scan.positions_px), object=None), tmp_path / "s.h5"
     )
     options = (*UNROLLED, "--epochs", 1, "--quiet")
-    assert train(tmp_path / "s.h5", tmp_path / "m", *options) == 2
-    check_sentence(capsys.readouterr().err, words, "--no-probe-check")
-    assert not (tmp_path / "m").exists()
-    assert train(tmp_path / "s.h5", tmp_path / "m", *options, "--no-probe-check") == 0
+    assert train(place / "raw" / "scan.h5", tmp_path / "right", *options) == 0
+    capsys.readouterr()
+    assert train(tmp_path / "s.h5", tmp_path / "m", *options) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("WARNING")
+    assert f"the positions were turned ({words})" in line
+    right, turned = (pp.load_bundle(tmp_path / name / "wts.h5.zip") for name in ("right", "m"))
+    assert turned.manifest.metrics == pytest.approx(right.manifest.metrics, rel=1e-3)
+    # As they are, when the user says so.
+    options = (*options, "--no-mend", "orientation", "--force")
+    assert train(tmp_path / "s.h5", tmp_path / "m", *options) == 0
+    assert "turned" not in capsys.readouterr().err
 
 
 # --- evaluate, compare ----------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def finished(command: subprocess.Popen[str], timeout: float = 120) -> tuple[int,
 def check_sentence(text: str, *expected: str) -> None:
     """The last line of standard error is one sentence that says what is expected."""
     assert "Traceback" not in text
-    lines = [line for line in text.splitlines() if not line.startswith("INFO ")]
+    lines = [line for line in text.splitlines() if not line.startswith(("INFO ", "WARNING "))]
     assert len(lines) == 1, text
     for words in expected:
         assert words in lines[0]

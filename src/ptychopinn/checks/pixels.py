@@ -23,6 +23,8 @@ DUE = 40.0
 SPIKE, SPIKE_COUNTS = 12.0, 40.0
 # Saturation: so many readings are the largest number, and so many times more than just below it.
 SATURATED, PILED = 12, 3.0
+# Of fewer pixels it is a fault of theirs.
+FEWEST_SATURATED = 4
 # Masked at most, as a share of the detector.
 MOST_SPIKES = 0.02
 LISTED = 50
@@ -168,6 +170,8 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     if at_top < SATURATED or at_top < PILED * max(1.0, float(below.max())):
         return
     which = saturated > 0
+    if which.sum() < FEWEST_SATURATED:
+        return
     yield (
         finding(
             "saturated-pixels",

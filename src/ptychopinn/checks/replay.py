@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ptychopinn.checks.base import CHECKS, LATER, examine
-from ptychopinn.checks.geometry import mend_of
+from ptychopinn.checks.upright import mend_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import Scan
 

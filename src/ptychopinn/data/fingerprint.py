@@ -21,6 +21,10 @@ BATCH_BYTES = 32 << 20
 GRID = math.pi / 200
 
 
+# Where the provenance of a mended scan keeps the fingerprint of the scan as it was given.
+GIVEN = "mended_from"
+
+
 def fingerprint(scan: Scan) -> str:
     """Digest of the counts, a hyphen, digest of the positions.
 
@@ -43,6 +47,12 @@ def fingerprint(scan: Scan) -> str:
     positions = hashlib.blake2b(size, digest_size=8)
     positions.update((places.astype("<f8") + 0).tobytes())
     return f"{counts.hexdigest()}-{positions.hexdigest()}"
+
+
+def identity_of(scan: Scan) -> str:
+    """The fingerprint of a scan as it was given, before it was mended."""
+    known = scan.provenance.get(GIVEN)
+    return known if isinstance(known, str) else fingerprint(scan)
 
 
 def difference(one: str, other: str) -> str | None:

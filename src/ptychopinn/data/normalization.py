@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.fingerprint import fingerprint
+from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.scan import Scan, check_counts
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.physics.photon import photon_quantum
@@ -97,7 +97,7 @@ class PreparedScan:
     @cached_property
     def fingerprint(self) -> str:
         """Which scan it is; see :mod:`ptychopinn.data.fingerprint`."""
-        return fingerprint(self.scan)
+        return identity_of(self.scan)
 
     def amplitudes(self, index: Any) -> NDArray[np.float32]:
         """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""

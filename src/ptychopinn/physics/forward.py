@@ -36,8 +36,8 @@ class PatternBatch(NamedTuple):
     places : where the patches lie on the canvas (:meth:`ptychopinn.ops.base.Ops.places`).
     centre : (M,) flat canvas pixel of each patch's pixel [N/2, N/2].
     probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
-    bounds : (M, N, N) 1 where an amplitude is only a lower bound (saturated), 0 elsewhere; None
-        where all are measurements.
+    bounds : (M, N, N) 1 where an amplitude is only a lower bound (saturated), 0 elsewhere; () where
+        all are measurements.
     """
 
     amplitudes: Array
@@ -45,7 +45,7 @@ class PatternBatch(NamedTuple):
     places: Array
     centre: Array
     probes: Array | None = None
-    bounds: Array | None = None
+    bounds: Array | tuple[()] = ()
 
 
 def pattern_batch(
@@ -114,7 +114,7 @@ def missing(xp: Ops, batch: PatternBatch, measured: Array, amplitude: Array, goo
     """Measured minus modelled amplitudes (M, N, N) on good pixels; 0 where a saturated pixel is
     modelled above its bound."""
     difference = good * (measured - amplitude)
-    if batch.bounds is None:
+    if isinstance(batch.bounds, tuple):
         return difference
     return difference + batch.bounds * xp.maximum(-difference, 0.0)
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.geometry import neighbours
+from ptychopinn.checks.upright import neighbours
 from ptychopinn.data.normalization import PreparedScan, mean_pattern, prepare
 from ptychopinn.data.scan import N_MIN, Scan
 from ptychopinn.ops.base import Ops

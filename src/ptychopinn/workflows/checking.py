@@ -9,8 +9,8 @@ from typing import Any
 
 from ptychopinn.checks import Checked, examine
 from ptychopinn.checks.base import LATER, chosen_names
-from ptychopinn.checks.geometry import right_geometry
-from ptychopinn.data.fingerprint import fingerprint
+from ptychopinn.checks.upright import right_geometry
+from ptychopinn.data.fingerprint import GIVEN, identity_of
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.ops.options import Execution
@@ -22,9 +22,6 @@ from ptychopinn.workflows.results import require_scan
 EXCESS_OF_NOISE, LEAST_EXCESS, EXPLAINED = 0.5, 0.002, 0.9
 
 log = logging.getLogger(__name__)
-
-# Where the provenance of a mended scan keeps the fingerprint of the scan as it was given.
-GIVEN = "mended_from"
 
 
 def check_scan(scan: Scan, *, no_mend: Collection[str] = ()) -> Checked:
@@ -97,9 +94,3 @@ def in_right_geometry(scan: Scan, backend: BackendName, execution: Execution, no
     if findings:
         turned = replace(turned, provenance={**turned.provenance, GIVEN: identity_of(scan)})
     return turned
-
-
-def identity_of(scan: Scan) -> str:
-    """The fingerprint of a scan as it was given, before it was mended."""
-    known = scan.provenance.get(GIVEN)
-    return known if isinstance(known, str) else fingerprint(scan)

@@ -14,6 +14,7 @@ import numpy as np
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
+from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -25,7 +26,7 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.checking import identity_of, in_right_geometry, mended, suspicious
+from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.stopping import until_stopped

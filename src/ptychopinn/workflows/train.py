@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ptychopinn.config import Config
+from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
@@ -23,7 +24,7 @@ from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.history import metrics_at_best
 from ptychopinn.training.objective import OwnLoss, Prediction
-from ptychopinn.workflows.checking import identity_of, in_right_geometry, leaves_much, mended
+from ptychopinn.workflows.checking import in_right_geometry, leaves_much, mended
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
 from ptychopinn.workflows.results import require_scan

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Progress
 from ptychopinn.data.findings import recorded_findings
+from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import mean_counts, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -26,7 +27,6 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.checking import (
     check_scan,
-    identity_of,
     in_right_geometry,
     mended,
     suspicious,
