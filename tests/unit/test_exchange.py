@@ -377,7 +377,7 @@ def test_a_pair_of_fold_slice_needs_a_probe(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "s_para.hdf5", "w") as file:
         file["ppX"], file["ppY"] = x[:, None], y[None]
         file["dx"], file["lambda"] = [[PIXEL]], 1.4089e-10
-    with pytest.raises(InputError, match="the option probe"):
+    with pytest.raises(InputError, match="probe='auto'"):
         load_scan(tmp_path / "s_dp.hdf5")
     again = load_scan(tmp_path / "s_para.hdf5", probe=f"{tmp_path / 'scan.h5'}:probe")
     moved = again.positions_px - scan.positions_px

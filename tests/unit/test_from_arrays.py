@@ -93,7 +93,7 @@ def test_a_near_field_scan_is_scaled_with_its_own_propagator() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"probe": None}, "needs a probe, received none, which is not supported yet"),
+    ({"probe": None}, "needs a probe, received none; give probe='auto'"),
     ({"counts": np.ones((30, 32), int)}, r"counts must have shape \(M, N, N\)"),
     ({"counts": [[1, 2], [3]]}, "counts must be an array of numbers"),
     ({"counts": "scan.h5"}, "counts must be an array of numbers"),

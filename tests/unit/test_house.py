@@ -31,6 +31,7 @@ ORDER = (
     "networks",
     "solvers",
     "checks",
+    "probes",
     "config",  # of everything below: networks and solvers define their own options
     "evaluation",
     "simulation",
@@ -46,6 +47,8 @@ STEPS_UP = {
     ("data/reconstruction.py", "io"),
     ("data/reconstruction.py", "report"),
     ("data/scan.py", "io"),
+    # ``load_scan(probe="auto")`` calls solvers, for whoever has a file.
+    ("io/scans.py", "probes"),
 }
 FRAMEWORKS = {"torch", "tensorflow", "lightning", "keras", "jax"}
 # pty-chi is a program on PyTorch, whose solver hands it tensors; the doctor looks whether a

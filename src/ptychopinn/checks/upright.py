@@ -101,7 +101,8 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
         f"some patterns around the middle leave a residual of {final[top]:.4f}, as given "
         f"{given:.4f}"
     )
-    if top == AS_GIVEN or final[top] > DOUBTED * given:
+    # With a probe that is far off all of them may diverge, which tells nothing.
+    if top == AS_GIVEN or not final[top] < min(1.0, DOUBTED * given):
         return None
     if final[top] > BELIEVED * given:
         return finding(

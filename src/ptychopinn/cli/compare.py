@@ -80,7 +80,9 @@ def command(
     click.get_current_context().with_resource(claimed(output, WRITTEN, force))
     with logging_to(stderr(), quiet) as log_file:
         data = open_scan(scan, reading)
-        known = data if truth == scan else None if truth is None else open_scan(truth)
+        known = data if truth == scan else None
+        if truth not in (None, scan):
+            known = open_scan(truth, probe_needed=False)
         rows = compare(data, parsed, backend=backend, execution=execution, truth=known)
         shown = pictures(data, rows, known)
         with replacing(output, WRITTEN) as new:

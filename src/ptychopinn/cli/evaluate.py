@@ -70,10 +70,10 @@ def command(
     # The scan options speak of the measured patterns, or of the truth when there are none.
     scans = {}
     if truth is not None and data not in (None, truth):
-        scans[truth] = open_scan(truth)
+        scans[truth] = open_scan(truth, probe_needed=False)
     main = truth if data is None else data
     assert main is not None
-    scans[main] = open_scan(main, reading)
+    scans[main] = open_scan(main, reading, probe_needed=False)
     if data is not None and reading.probe is not None:
         reconstruction = replace(reconstruction, probe=scans[data].probe)
     evaluation = evaluate(

@@ -54,11 +54,15 @@ def command(
     else:
         from ptychopinn.io.summary import summarise
 
-        scan = open_scan(file, reading)
+        scan = open_scan(file, reading, probe_needed=False)
         content = summarise(scan)
         if check:
             from ptychopinn.workflows.checking import check_scan
 
+            if content["probe"] is None:
+                from ptychopinn.probes.start import OF_PROBE
+
+                no_mend = (*no_mend, *OF_PROBE)
             findings = check_scan(scan, no_mend=no_mend).findings
             faulty = any(found.level == "fault" for found in findings)
             content["findings"] = [found.as_json() for found in findings]
@@ -146,7 +150,6 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     counts, positions, probe = scan["counts_per_pattern"], scan["positions_px"], scan["probe"]
     (y0, x0), (y1, x1) = positions["min_yx"], positions["max_yx"]
-    fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
     mask, obj = scan["mask"], scan["object"]
     rows = [
         ("name", scan["name"]),
@@ -162,11 +165,7 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
             if positions["median_step"] is None
             else f"{positions['median_step']:.3f} px, median distance to the nearest position",
         ),
-        (
-            "probe",
-            f"{probe['modes']} mode(s) [{fractions}], {probe['power']:.6g} counts through vacuum",
-        ),
-        ("probe diameter", f"{probe['diameter_px']:.1f} px, circle with 90 % of the power"),
+        *_probe_rows(probe),
         (
             "overlap",
             "unknown"
@@ -189,6 +188,17 @@ def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [(finding.name, f"{finding.level}: {finding.message}") for finding in found]
     flat = _flat(scan["provenance"], skip=("findings",))
     return rows + [(f"provenance {k}", v) for k, v in flat]
+
+
+def _probe_rows(probe: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if probe is None:
+        return [("probe", "none")]
+    fractions = ", ".join(f"{100 * f:.1f} %" for f in probe["mode_fractions"])
+    power = f"{probe['power']:.6g} counts through vacuum"
+    return [
+        ("probe", f"{probe['modes']} mode(s) [{fractions}], {power}"),
+        ("probe diameter", f"{probe['diameter_px']:.1f} px, circle with 90 % of the power"),
+    ]
 
 
 def _plain(value: float | None, unit: str) -> str:

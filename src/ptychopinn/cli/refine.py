@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,11 @@ def command(
         start = load_reconstruction(source)
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
+    if start is not None and reading.modes is not None:
+        from ptychopinn.probes import with_modes
+
+        start = replace(start, probe=with_modes(start.probe, reading.modes))
+        reading = reading._replace(modes=None)
     make = partial(
         refine,
         start=start,
@@ -102,7 +108,9 @@ def command(
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan
-    return made_result(make, used, reading, output, record, begun, quiet)
+    return made_result(
+        make, used, reading, output, record, begun, quiet, probe_needed=start is None
+    )
 
 
 def scan_of(folder: Path, result: Reconstruction) -> Path:

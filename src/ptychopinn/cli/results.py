@@ -61,12 +61,14 @@ def made_result(
     record: Mapping[str, Any],
     begun: float,
     quiet: bool,
+    *,
+    probe_needed: bool = True,
 ) -> int:
     """Read the scan, let ``make`` reconstruct it, write the result; the exit code of the command.
 
-    ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` is what
-    the options say about the scan file; the others are those of
-    :func:`write_result`.
+    ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` is what the
+    options say about the scan file, ``probe_needed`` as in :func:`ptychopinn.cli.scans.open_scan`;
+    the others are those of :func:`write_result`.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def made_result(
 
     console, stop = stderr(), StopFlag(gentle=False)
     with logging_to(console, quiet) as log_file, stop.installed():
-        data = open_scan(scan, reading)
+        data = open_scan(scan, reading, probe_needed=probe_needed)
         seconds = {"load": time.perf_counter() - begun}
         result = make(data, progress=passes_shown(console, quiet), stop=stop)
         seconds.update(result.seconds)

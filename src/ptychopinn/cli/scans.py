@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 Units = Literal["counts", "amplitude"]
+MOST_MODES = 32
 
 
 class Reading(NamedTuple):
     """What the options say about a scan file; see :func:`ptychopinn.io.load_scan`."""
 
     probe: str | None = None
+    modes: int | None = None
     units: Units | None = None
     photons: float | None = None
     frames: str | None = None
@@ -28,7 +30,7 @@ class Reading(NamedTuple):
 
 
 NOT_SAID = Reading()
-FLAGS = ("--probe", "--units", "--photons", "--frames", "--clip-negative")
+FLAGS = ("--probe", "--modes", "--units", "--photons", "--frames", "--clip-negative")
 
 
 def scan_options(function: F) -> F:
@@ -64,10 +66,19 @@ def scan_options(function: F) -> F:
             help="What the stored patterns are, where the file does not tell.",
         ),
         click.option(
-            "--probe",
-            metavar="FILE[:KEY]",
+            "--modes",
+            metavar="K",
+            type=click.IntRange(min=1, max=MOST_MODES),
             default=None,
-            help="Use this probe in place of the one in the scan file.",
+            help="Let the probe have so many incoherent modes; those that are added start weak.",
+        ),
+        click.option(
+            "--probe",
+            metavar="PROBE",
+            default=None,
+            help="Use this probe in place of the one in the scan file: FILE[:KEY], the folder of "
+            "an earlier result, auto to find it from the patterns, or the optics: fzp:..., kb:..., "
+            "gaussian:..., disc:..., electron:... with KEY=VALUE,...",
         ),
     ):
         command = option(command)
@@ -84,13 +95,13 @@ def mend_option(function: F) -> F:
     )(function)
 
 
-def open_scan(path: str | Path, reading: Reading = NOT_SAID) -> Scan:
+def open_scan(path: str | Path, reading: Reading = NOT_SAID, *, probe_needed: bool = True) -> Scan:
     """Read the scan that a command was given; see :func:`ptychopinn.io.load_scan`."""
     from ptychopinn.errors import InputError
     from ptychopinn.io import load_scan
 
     try:
-        return load_scan(path, **reading._asdict())
+        return load_scan(path, **reading._asdict(), probe_needed=probe_needed)
     except InputError as error:
         from ptychopinn.cli.kinds import is_kind
 

@@ -219,6 +219,7 @@ class Scan:
         positions: Any,
         probe: Any = None,
         *,
+        modes: int | None = None,
         unit: Unit = "px",
         pixel_size_m: float | None = None,
         scale_probe: bool = True,
@@ -239,7 +240,9 @@ class Scan:
         counts : (M, N, N) photon counts of any real type, zero frequency at pixel [N/2, N/2]; the
             scan may have several axes.
         positions : (M, 2) where patch pixel [N/2, N/2] sits, in ``unit``, columns in ``order``.
-        probe : (N, N) or incoherent modes (P, N, N), complex.
+        probe : (N, N) or incoherent modes (P, N, N), complex; or a text for
+            :func:`ptychopinn.load_scan`, such as "auto".
+        modes : how many incoherent modes the probe gets in all.
         unit : "px" for object pixels, else "m", "mm", "um" or "nm", which need ``pixel_size_m``.
             Any origin will do, unless an ``object`` is given: then it is its pixel [0, 0].
         scale_probe : scale the probe so that its counts through vacuum are the mean counts of the
@@ -263,6 +266,7 @@ class Scan:
             counts,
             positions,
             probe,
+            modes,
             unit=unit,
             order=order,
             scale_probe=scale_probe,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -38,7 +38,8 @@ class ReadOptions:
     ``units`` of the stored patterns, ``photons`` as mean counts per pattern, ``fallback_photons``
     that are used only where nothing else tells them, a ``probe`` (P, N, N) that takes the place
     of the one in the file, ``frames`` to use (see :mod:`ptychopinn.io.pairing`), and whether to set
-    negative counts to zero.
+    negative counts to zero. ``with_probe`` is False where the probe in the file is not read,
+    because another one is made.
     """
 
     units: Units | None = None
@@ -47,18 +48,26 @@ class ReadOptions:
     fallback_photons: float | None = None
     frames: slice | None = None
     clip_negative: bool = False
+    with_probe: bool = True
+
+    def probe_or(self, stored: Callable[[], NDArray[Any] | None]) -> NDArray[Any] | None:
+        """The given probe, else the one that is ``stored`` in the file; None when there is none."""
+        if self.probe is not None or not self.with_probe:
+            return self.probe
+        return stored()
 
 
 @dataclass(frozen=True)
 class ScanFields:
     """The fields of a :class:`~ptychopinn.data.scan.Scan` in the package's axes and in counts.
 
-    Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells.
+    Only the scale of the probe may still be the file's own: ``probe_in_counts`` tells. It is None
+    where the file has none.
     """
 
     diffraction: PatternArray
     positions_px: NDArray[np.float64]
-    probe: NDArray[Any]
+    probe: NDArray[Any] | None
     probe_in_counts: bool
     name: str
     object: NDArray[Any] | None = None

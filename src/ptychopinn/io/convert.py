@@ -27,7 +27,7 @@ from ptychopinn.io.base import ReadOptions, Units, is_hdf5
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.pairing import parse_frames
 from ptychopinn.io.probes import read_probe
-from ptychopinn.io.record import Product, lost, pixel_known
+from ptychopinn.io.record import Product, Record, lost, pixel_known
 from ptychopinn.io.record_checks import usable
 from ptychopinn.io.record_scan import (
     SCAN_KEEPS,
@@ -36,7 +36,13 @@ from ptychopinn.io.record_scan import (
     scan_fields,
     with_object,
 )
-from ptychopinn.io.scans import checked_scan, read_fields, report_findings
+from ptychopinn.io.scans import (
+    checked_scan,
+    needs_scan,
+    read_fields,
+    report_findings,
+    with_probe,
+)
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -94,6 +100,7 @@ def convert(
     to: Target | None = None,
     force: bool = False,
     probe: str | None = None,
+    modes: int | None = None,
     units: Units | None = None,
     photons: float | None = None,
     pixel_size_m: float | None = None,
@@ -111,7 +118,7 @@ def convert(
     ----------
     to : the target's format; taken from its name when not given
     force : overwrite existing files
-    probe, units, photons, frames, clip_negative : see :func:`ptychopinn.io.load_scan`
+    probe, modes, units, photons, frames, clip_negative : see :func:`ptychopinn.io.load_scan`
     pixel_size_m, energy_eV, distance_m : take the place of what the source says
 
     Raises
@@ -135,9 +142,10 @@ def convert(
                 f"{known.NAME}, which stores photon counts; leave it out."
             )
         record = _RECORDS[known.NAME].read_record(start)
-        record = replace(record, product=_changed(record.product, probe, given))
         chosen = ReadOptions(units, frames=parse_frames(frames), clip_negative=clip_negative)
-        record = usable(record, chosen, start)
+        record = usable(Record(record.patterns, _changed(record.product, given)), chosen, start)
+        if probe is not None or modes is not None:
+            record = _with_probe(record, start, probe, modes)
         fields = None
     else:
         fields = read_fields(
@@ -148,7 +156,7 @@ def convert(
             frames=frames,
             clip_negative=clip_negative,
         )[1]
-        fields = replace(fields, **given)
+        fields = with_probe(replace(fields, **given), start, probe, modes)
         checked_scan(fields, start)
         record = record_of_fields(fields)
     to_format = to or target_format(start, end, patterns=record.patterns is not None)
@@ -244,7 +252,18 @@ def _inputs(known: str, path: Path) -> tuple[Path, ...]:
     return module.files(path) if module in (ptychodus_scan, fold_slice) else (path,)
 
 
-def _changed(product: Product, probe: str | None, given: Mapping[str, float]) -> Product:
+def _with_probe(record: Record, path: Path, probe: str | None, modes: int | None) -> Record:
+    """The record with the probe that the user says in place of the one in the file."""
+    given = None if probe is None or needs_scan(probe) else read_probe(probe)
+    if given is None or modes is not None:
+        fields = scan_fields(record, ReadOptions(probe=given), path)
+        given = with_probe(fields, path, probe, modes).probe
+    assert given is not None
+    product = replace(record.product, probe=given.astype(np.complex64)[None], opr_weights=None)
+    return replace(record, product=product)
+
+
+def _changed(product: Product, given: Mapping[str, float]) -> Product:
     """The product with what the user says in place of what the file says."""
     metadata = dict(product.metadata)
     for key, name in (
@@ -257,9 +276,6 @@ def _changed(product: Product, probe: str | None, given: Mapping[str, float]) ->
     if "pixel_size_m" in given:
         pixel = given["pixel_size_m"]
         product = replace(product, object_pixel_m=(pixel, pixel), probe_pixel_m=(pixel, pixel))
-    if probe is not None:
-        modes = read_probe(probe).astype(np.complex64)
-        product = replace(product, probe=modes[None], opr_weights=None)
     return product
 
 

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.scan import Scan, Unit
 from ptychopinn.errors import InputError, shown
-from ptychopinn.io import scan_of
+from ptychopinn.io import read_probe, scan_of
 from ptychopinn.io.base import ScanFields, refuse_metres
 from ptychopinn.io.counts import counts_from_array
 from ptychopinn.io.detector import clean
 from ptychopinn.io.layout import as_patterns, as_points, probe_modes
+from ptychopinn.io.scans import needs_scan
 
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 ORDERS = ("yx", "xy")
@@ -23,6 +24,7 @@ def scan_from_arrays(
     counts: Any,
     positions: Any,
     probe: Any,
+    modes: int | None,
     *,
     unit: Unit,
     order: str,
@@ -34,11 +36,6 @@ def scan_from_arrays(
     **fields: Any,
 ) -> Scan:
     """See :meth:`ptychopinn.data.scan.Scan.from_arrays`; ``fields`` are passed on as they are."""
-    if probe is None:
-        raise InputError(
-            "a scan needs a probe, received none, which is not supported yet; give a guess of it "
-            "as probe, any scale will do."
-        )
     places = _array(positions, "positions")
     if places.ndim != 2:
         stored = as_patterns(_array(counts, "counts"), None, "counts")
@@ -48,11 +45,17 @@ def scan_from_arrays(
         places = as_points(places, len(stored), (2,), "positions", "(M, 2)")
     good = None if mask is None else _mask(_array(mask, "mask"))
     cleaned = clean(stored, "counts", good, meaning="good", clip_negative=clip_negative)
+    spec = probe if isinstance(probe, str) else None
+    given_probe = None
+    if spec is not None and not needs_scan(spec):
+        given_probe = read_probe(spec)
+    elif probe is not None and spec is None:
+        given_probe = probe_modes(_array(probe, "probe"), "probe", stored.shape[-1])
     return scan_of(
         ScanFields(
             diffraction=counts_from_array(cleaned.patterns, "counts"),
             positions_px=_pixels(places, unit, order, pixel_size_m),
-            probe=probe_modes(_array(probe, "probe"), "probe", stored.shape[-1]),
+            probe=given_probe,
             probe_in_counts=not scale_probe,
             object=None if object is None else _array(object, "object"),
             mask=cleaned.good,
@@ -62,6 +65,8 @@ def scan_from_arrays(
             **fields,
         ),
         None,
+        spec,
+        modes,
     )
 
 

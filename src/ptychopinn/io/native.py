@@ -192,9 +192,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         places = as_points(positions, shape[0], (2,), f"positions_px in '{path}'", "(M, 2)")
         rows, kept = chosen(shape[0], len(places), options.frames, f"'{path}'")
         mask = file.optional("mask", "biu")
-        probe = options.probe
-        if probe is None:
-            probe = probe_modes(file.array("probe", "cf"), f"probe in '{path}'", shape[-1])
+        probe = options.probe_or(lambda: _probe(file, shape[-1]))
         numbers: dict[str, Any] = {key: _number(file, key) for key in NUMBERS}
         fields = ScanFields(
             diffraction=np.zeros(0),
@@ -232,6 +230,11 @@ def _repaired(
     if few.dtype.kind == "f" or findings:
         patterns = patterns.repaired(repair)
     return replace(fields, diffraction=patterns, mask=mask, findings=findings)
+
+
+def _probe(file: Reader, n: int) -> NDArray[Any] | None:
+    stored = file.optional("probe", "cf")
+    return None if stored is None else probe_modes(stored, f"probe in '{file.path}'", n)
 
 
 def _check_units(file: Reader) -> None:

@@ -74,10 +74,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         if cleaned.clipped and not options.clip_negative and stored.dtype.kind == "f":
             # Noise about zero: amplitudes are never negative.
             units = units or "counts"
-        probe = options.probe
-        if probe is None:
-            probe = archive.numbers("probeGuess")
-        probe = probe_modes(probe, f"'probeGuess' in '{path}'", n)
+        probe = options.probe_or(lambda: _probe(archive, n))
         file_photons = _scalar(archive, "nphotons") or options.fallback_photons
         patterns, conversion = to_counts(
             stored,
@@ -222,6 +219,12 @@ def _is_transposed(archive: Archive, key: str, m: int, frames: slice | None) -> 
     if frames is None:
         raise InputError(unequal(shape[0], m, frames, where))
     return False
+
+
+def _probe(archive: Archive, n: int) -> NDArray[Any] | None:
+    if "probeGuess" not in archive:
+        return None
+    return probe_modes(archive.numbers("probeGuess"), f"'probeGuess' in '{archive.path}'", n)
 
 
 def _mask(archive: Archive) -> NDArray[np.bool_] | None:

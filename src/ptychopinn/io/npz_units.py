@@ -19,7 +19,7 @@ GOOD, BETTER = 0.3, 0.5
 def units_of_object(
     stored: NDArray[Any],
     positions: NDArray[np.float64],
-    probe: NDArray[Any],
+    probe: NDArray[Any] | None,
     obj: NDArray[Any] | None,
 ) -> Units | None:
     """Whether patterns (M, N, N) are the intensities or the amplitudes that an object gives.
@@ -28,7 +28,13 @@ def units_of_object(
     scale. None where there is no object, it does not hold the patches, or it fits neither.
     """
     n = stored.shape[-1]
-    if obj is None or obj.ndim != 2 or probe.ndim != 3 or probe.shape[-2:] != (n, n):
+    if (
+        probe is None
+        or obj is None
+        or obj.ndim != 2
+        or probe.ndim != 3
+        or probe.shape[-2:] != (n, n)
+    ):
         return None
     misfits = np.zeros(2)
     sizes = np.zeros(2)

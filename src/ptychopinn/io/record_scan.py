@@ -153,14 +153,14 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         f"the patterns in '{path}'",
         remedy="if they are, pass units='amplitude'",
     )
-    probe, n = options.probe, counts.shape[-1]
-    if probe is None:
-        if product.probe is None:
-            raise InputError(
-                f"a scan needs a probe, received '{path}' without one; give it with "
-                "the option probe, as FILE:KEY."
-            )
-        probe = probe_modes(product.probe[0], f"the probe in '{path}'", n)
+    n = counts.shape[-1]
+    probe = options.probe_or(
+        lambda: (
+            None
+            if product.probe is None
+            else probe_modes(product.probe[0], f"the probe in '{path}'", n)
+        )
+    )
     provenance: dict[str, Any] = {**changes}
     obj = thin_object(product)
     shape = np.shape(product.object)[-2:] if product.object is not None else (0, 0)
@@ -208,7 +208,7 @@ def record_of_fields(fields: ScanFields) -> Record:
     n = int(fields.diffraction.shape[-1])
     counts = np.asarray(fields.diffraction[:])
     mask = np.ones((n, n), bool) if fields.mask is None else np.asarray(fields.mask, bool)
-    probe = np.asarray(fields.probe)
+    probe = None if fields.probe is None else np.asarray(fields.probe)
     pixel = UNKNOWN_PIXEL_M if fields.pixel_size_m is None else float(fields.pixel_size_m)
     check_canvas(np.asarray(fields.positions_px), n)
     if fields.object is None:
@@ -217,7 +217,7 @@ def record_of_fields(fields: ScanFields) -> Record:
     else:
         obj, origin = np.asarray(fields.object), np.zeros(2, np.int64)
     photons = float(counts.sum(dtype=np.float64)) / len(counts)
-    if fields.probe_in_counts:
+    if fields.probe_in_counts and probe is not None:
         photons = float((np.abs(probe.astype(np.complex128)) ** 2).sum())
     comments = ""
     if fields.pixel_size_m is None:
@@ -235,7 +235,7 @@ def record_of_fields(fields: ScanFields) -> Record:
     product = Product(
         indexes=indexes,
         positions_m=fields.positions_px * pixel,
-        probe=probe[None],
+        probe=None if probe is None else probe[None],
         object=obj[None],
         center_m=(float(center[0]), float(center[1])),
         object_pixel_m=(pixel, pixel),

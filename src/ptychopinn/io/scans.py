@@ -124,11 +124,13 @@ def load_scan(
     path: str | Path,
     *,
     probe: str | None = None,
+    modes: int | None = None,
     units: Units | None = None,
     photons: float | None = None,
     fallback_photons: float | None = None,
     frames: slice | str | None = None,
     clip_negative: bool = False,
+    probe_needed: bool = True,
 ) -> Scan:
     """Read a scan of any supported format.
 
@@ -136,13 +138,20 @@ def load_scan(
     ----------
     path : the scan file, or a folder with ``diffraction.h5`` and ``product.h5``; the format is
         found from the content
-    probe : ``FILE:KEY`` or ``FILE`` of a probe that takes the place of the one in the file
+    probe : the probe that takes the place of the one in the file: ``FILE:KEY`` or ``FILE``, the
+        folder or file of an earlier result, ``auto`` to find it from the patterns, or the optics,
+        as in ``fzp:diameter=180um,zone=50nm,defocus=0.5mm`` (see
+        :mod:`ptychopinn.probes.optics`)
+    modes : how many incoherent modes the probe gets in all, see
+        :func:`ptychopinn.probes.modes.with_modes`
     units : "counts" or "amplitude", to state the units of patterns that do not state them
     photons : mean counts per pattern, needed for normalised amplitudes
     fallback_photons : the same, but ignored where the patterns or the file tell them
     frames : the patterns to use, a slice or "A:B"; where there are more patterns than positions
         "1:" drops a first pattern that has none, and where there are more positions it chooses them
     clip_negative : set negative counts to 0, whatever they look like
+    probe_needed : without it a scan that has no probe gets a placeholder, and its provenance says
+        ``"probe": "none"``: to look at it, or where the probe of a result takes its place
 
     Returns
     -------
@@ -168,14 +177,25 @@ def load_scan(
         frames=frames,
         clip_negative=clip_negative,
     )[1]
-    return scan_of(fields, source)
+    return scan_of(fields, source, probe, modes, probe_needed=probe_needed)
 
 
-def scan_of(fields: ScanFields, source: Path | None) -> Scan:
+def scan_of(
+    fields: ScanFields,
+    source: Path | None,
+    probe: str | None = None,
+    modes: int | None = None,
+    *,
+    probe_needed: bool = True,
+) -> Scan:
     """The scan of these fields, its probe in sqrt(counts); see :func:`load_scan`.
 
     Errors name the file ``source``, where there is one. What its reader noticed is logged.
     """
+    try:
+        fields = with_probe(fields, source, probe, modes, needed=probe_needed)
+    except InputError as error:
+        raise _named(error, source) from error
     report_findings(fields.findings, fields.name)
     fields = replace(fields, provenance=with_findings(fields.provenance, fields.findings))
     scan = checked_scan(fields, source)
@@ -211,14 +231,15 @@ def read_fields(
 ) -> tuple[Format, ScanFields]:
     """The format of a scan, and its content before anything is scaled; see :func:`load_scan`."""
     chosen = parse_frames(frames)
-    given = None if probe is None else read_probe(probe)
+    made = needs_scan(probe)
+    given = None if probe is None or made else read_probe(probe)
     format_ = find_format(source)
+    options = ReadOptions(
+        units, photons, given, fallback_photons, chosen, clip_negative, with_probe=not made
+    )
     try:
         with parsing(source):
-            fields = format_.read(
-                source,
-                ReadOptions(units, photons, given, fallback_photons, chosen, clip_negative),
-            )
+            fields = format_.read(source, options)
     except InputError as error:
         raise _named(error, source) from error
     provenance: dict[str, Any] = {
@@ -234,6 +255,45 @@ def read_fields(
     # The name of a file may be no text, and it is the name of the scan where no other is given.
     name = fields.name.encode("utf-8", "backslashreplace").decode()
     return format_, replace(fields, name=name, provenance=provenance)
+
+
+def needs_scan(probe: str | None) -> bool:
+    """Whether a text describes a probe that is made for a scan, and does not name a file of one."""
+    if probe is None:
+        return False
+    from ptychopinn.probes import makes_probe
+
+    return makes_probe(probe)
+
+
+def with_probe(
+    fields: ScanFields,
+    source: Path | None,
+    probe: str | None,
+    modes: int | None,
+    *,
+    needed: bool = True,
+) -> ScanFields:
+    """The fields with the probe that was asked for; see :func:`load_scan`."""
+    if fields.probe is None and probe is None:
+        if not needed:
+            # Probes are made by solvers, a floor above files.
+            from ptychopinn.probes import placeholder
+
+            provenance = {**fields.provenance, "probe": "none"}
+            bare = placeholder(fields)
+            return replace(fields, probe=bare, probe_in_counts=False, provenance=provenance)
+        received = "none" if source is None else f"'{source}' without one"
+        raise InputError(
+            f"a scan needs a probe, received {received}; give probe='auto' to find it from the "
+            "patterns, describe its lens as in probe='fzp:diameter=180um,zone=50nm,defocus=0.5mm', "
+            "or name a file as FILE:KEY."
+        )
+    if not needs_scan(probe) and modes is None:
+        return fields
+    from ptychopinn.probes import with_start_probe
+
+    return with_start_probe(fields, probe, modes)
 
 
 def _named(error: InputError, source: Path | None) -> InputError:
@@ -256,6 +316,7 @@ def checked_scan(fields: ScanFields, source: Path | None) -> Scan:
     InputError
         When a field breaks the contract of a scan.
     """
+    assert fields.probe is not None  # found by scan_of
     try:
         return Scan(
             diffraction=fields.diffraction,

@@ -41,7 +41,7 @@ def summarise(scan: Scan) -> dict[str, Any]:
     """Plain data about a scan; the patterns are read in batches.
 
     ``overlap`` is ``1 - step / diameter`` with the median step to the nearest position and the
-    diameter of the circle with 90 % of the probe's power.
+    diameter of the circle with 90 % of the probe's power; ``probe`` is None where there is none.
     """
     sums = np.concatenate(
         [
@@ -49,7 +49,10 @@ def summarise(scan: Scan) -> dict[str, Any]:
             for part in batches(scan.diffraction, 8)
         ]
     )
-    step, diameter = median_step(scan.positions_px), probe_diameter(scan.probe)
+    step = median_step(scan.positions_px)
+    # A scan without a probe was given a placeholder.
+    none = scan.provenance.get("probe") == "none"
+    diameter = 0.0 if none else probe_diameter(scan.probe)
     low, high = scan.positions_px.min(axis=0), scan.positions_px.max(axis=0)
     modes = (np.abs(scan.probe.astype(np.complex128)) ** 2).sum(axis=(1, 2))
     return {
@@ -68,7 +71,9 @@ def summarise(scan: Scan) -> dict[str, Any]:
             "max_yx": high.tolist(),
             "median_step": step,
         },
-        "probe": {
+        "probe": None
+        if none
+        else {
             "modes": len(scan.probe),
             "power": probe_power(scan.probe, scan.mask, scan.propagator),
             "mode_fractions": (modes / modes.sum()).tolist(),

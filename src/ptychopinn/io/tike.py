@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bz2
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,12 @@ def matches(path: Path) -> bool:
         return False
     with Archive(path) as archive:
         return "data" in archive and "scan" in archive
+
+
+def _probe(archive: Archive, n: int) -> NDArray[Any] | None:
+    if "probe" not in archive:
+        return None
+    return probe_modes(archive.numbers("probe"), f"'probe' in '{archive.path}'", n)
 
 
 def read(path: Path, options: ReadOptions) -> ScanFields:
@@ -78,10 +85,8 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         cleaned = clean(data[rows], where, None, clip_negative=options.clip_negative)
         patterns, conversion = _counts(cleaned, where, options)
         del data
-        probe = options.probe
-        if probe is None:
-            probe = archive.numbers("probe")
-        probe = probe_modes(probe, f"'probe' in '{path}'", patterns.shape[-1])
+        n = patterns.shape[-1]
+        probe = options.probe_or(lambda: _probe(archive, n))
         good = cleaned.good
         return ScanFields(
             diffraction=np.fft.fftshift(patterns, axes=(1, 2)),

@@ -131,10 +131,43 @@ def near_field(
 
 
 def focus(pupil: NDArray[Any]) -> NDArray[np.complex128]:
-    """The field (N, N) in the focus of a lens with this pupil function; both are centred on
+    """The field (..., N, N) in the focus of a lens with this pupil function; both are centred on
     [N/2, N/2]. The inverse unitary DFT."""
-    field = np.fft.ifft2(np.fft.ifftshift(pupil), norm="ortho")
-    return np.asarray(np.fft.fftshift(field), np.complex128)
+    field = np.fft.ifft2(np.fft.ifftshift(pupil, axes=AXES), norm="ortho")
+    return np.asarray(np.fft.fftshift(field, axes=AXES), np.complex128)
+
+
+def pupil_of(field: NDArray[Any]) -> NDArray[np.complex128]:
+    """The inverse of :func:`focus`: the far field (..., N, N) of a field in the sample plane, both
+    centred on [N/2, N/2]. The unitary DFT."""
+    spectrum = np.fft.fft2(np.fft.ifftshift(field, axes=AXES), norm="ortho")
+    return np.asarray(np.fft.fftshift(spectrum, axes=AXES), np.complex128)
+
+
+def free_space(
+    pupil: NDArray[Any], pixel_size_m: float, wavelength_m: float, distance_m: float
+) -> NDArray[np.complex128]:
+    """The spectrum (..., N, N), centred on [N/2, N/2], of a field ``distance_m`` further along the
+    beam, by the angular spectrum; a negative distance goes back."""
+    n = pupil.shape[-1]
+    way = near_field(n, pixel_size_m, HC / wavelength_m, distance_m, np.complex128)
+    return np.asarray(pupil * np.fft.fftshift(way.kernel), np.complex128)
+
+
+def resampled(field: NDArray[Any], scale: float, n: int) -> NDArray[np.complex128]:
+    """A field (..., N, N) on n x n pixels that are ``scale`` times as wide, the middle kept.
+
+    Exact for a band-limited field; outside the old array it is 0, and frequencies that the new
+    pixels cannot hold are left out. The power sum abs(field)^2 dx^2 is kept, so that of the numbers
+    is divided by scale^2.
+    """
+    old = field.shape[-1]
+    k = (np.arange(old) - old // 2) / old
+    at = (np.arange(n) - n // 2) * scale
+    inside = (at >= -(old // 2)) & (at <= (old - 1) // 2)
+    fits = np.abs(k) * scale <= 0.5
+    to = np.exp(2j * np.pi * at[:, None] * k[None, :]) * inside[:, None] * fits[None, :]
+    return np.asarray(to @ pupil_of(field) @ to.T / old, np.complex128)
 
 
 def ramp(xp: Ops, field: Array, shift_px: Array) -> Array:

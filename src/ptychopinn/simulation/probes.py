@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.propagators import focus, fourier_shift
+from ptychopinn.probes.modes import hermite_like
 from ptychopinn.simulation.arrays import read_array
 from ptychopinn.simulation.config import SimulationConfig
 
@@ -117,25 +118,12 @@ def _confined(field: Complex) -> Complex:
 
 
 def incoherent_modes(first: Complex, count: int, decay: float, angle: float) -> Complex:
-    """Orthogonal modes (count, N, N) of total power 1; the first one is proportional to ``first``.
-
-    The others are ``first`` times polynomials in the coordinates turned by ``angle``,
-    orthogonalised in the order 1, x, y, x^2, xy, y^2, ...: the Hermite-Gauss modes if ``first`` is
-    a Gaussian. Each has ``decay`` times the power of the one before.
-    """
-    n = first.shape[-1]
-    u = np.arange(n) - n // 2
-    power = np.abs(first) ** 2 / (np.abs(first) ** 2).sum()
-    size = np.sqrt((power * (u[:, None] ** 2 + u[None, :] ** 2)).sum())
-    x = (np.cos(angle) * u[None, :] + np.sin(angle) * u[:, None]) / size
-    y = (np.cos(angle) * u[:, None] - np.sin(angle) * u[None, :]) / size
-    orders = [(total - j, j) for total in range(count) for j in range(total + 1)][:count]
-    candidates = np.stack([(first * x**i * y**j).ravel() for i, j in orders], axis=1)
-    basis, triangle = np.linalg.qr(candidates)
-    basis = basis * (np.diagonal(triangle) / np.abs(np.diagonal(triangle)))  # keep the phase
+    """Orthogonal modes (count, N, N) of total power 1 (see
+    :func:`ptychopinn.probes.modes.hermite_like`), each with ``decay`` times the power of the one
+    before."""
     weights = decay ** np.arange(count)
     amplitudes = np.sqrt(weights / weights.sum())
-    return (basis * amplitudes).T.reshape(count, n, n)
+    return hermite_like(first, count, angle) * amplitudes[:, None, None]
 
 
 def _read_probe(config: SimulationConfig) -> Complex:

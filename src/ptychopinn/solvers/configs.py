@@ -36,6 +36,9 @@ class PhysicsConfig(RefineConfig):
 
     engine: Literal["physics"] = "physics"
     passes: int = Field(40, ge=1, le=1_000_000, description="passes over the patterns, at most")
+    probe_from: int = Field(
+        0, ge=0, le=1_000_000, description="passes before the probe is first moved"
+    )
     subsets: int = Field(4, ge=1, le=16, description="updates of the object in a pass, at first")
     stagnation: float = Field(
         2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"

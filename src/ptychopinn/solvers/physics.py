@@ -93,6 +93,7 @@ class PhysicsSolver(Solver):
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
                 updates = iterations.merge(stage.merged)
+                iterations.free_probe(len(misfits) >= config.probe_from)
                 passes.begin(updates)
                 misfit = 0.0
                 for u in range(updates):
@@ -137,6 +138,10 @@ class _Iterations:
             self.merged = count
             self.state = self.state.onto(self.problem.merged(count))
         return len(self.state.problem.subsets)
+
+    def free_probe(self, free: bool) -> None:
+        """Let the probe move from now on, if it is refined at all."""
+        self.state.refine_probe = self.solver.config.refine_probe and free
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""

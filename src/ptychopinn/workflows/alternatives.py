@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ptychopinn.checks.base import ALTERNATIVES, chosen_names
-from ptychopinn.checks.geometry import FEWEST, LIMIT_BYTES, neighbours
+from ptychopinn.checks.upright import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan

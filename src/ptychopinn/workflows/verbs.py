@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Progress
+from ptychopinn.data.findings import recorded_findings
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import mean_counts, prepare
 from ptychopinn.data.reconstruction import Reconstruction
@@ -21,6 +22,8 @@ from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.probes.start import FROM_NOTHING
+from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.alternatives import judged
 from ptychopinn.workflows.checking import (
@@ -65,6 +68,8 @@ Further = Literal["auto", "always", "never"]
 # Passes of the refinement that follows when the given probe does not fit: enough for a picture,
 # the command refine goes on from there.
 QUICK_PASSES = 14
+# The same where nothing but its optics or the patterns told the probe.
+LONG_PASSES = 24
 
 
 def _with_refined_probe(scan: Scan, model: Model) -> Scan:
@@ -106,7 +111,8 @@ def reconstruct(
     model : what :func:`train` or :func:`load_model` gave, or the path of one; ``"pretrained"``
         comes with the package and suits scans that no network was trained on.
     refine : physics iterations after the network. ``"auto"`` refines object and probe from the
-        start when the probe of the scan does not fit the data, and says so, and goes on from the
+        start when the probe of the scan does not fit the data, and says so, or was made from its
+        optics or from the patterns (``load_scan(probe="auto")``), and goes on from the
         network's object where pixels are saturated; ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
         the model ``"pretrained"`` (``ptychopinn reconstruct``), never with any other
@@ -139,6 +145,14 @@ def reconstruct(
         )
     stop = StopFlag() if stop is None else stop
     backend, execution = choose(backend, execution)
+    if refine == "auto" and _probe_from_nothing(scan):
+        # It is near enough for iterations on probe and object, not for a network.
+        # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
+        free = PhysicsConfig(passes=LONG_PASSES, refine_probe=True, probe_from=1)
+        return _refine(
+            scan, None, free, backend=backend, execution=execution, uncertainty=uncertainty,
+            no_mend=no_mend, progress=stages, stop=stop,
+        )  # fmt: skip
     scan = mended(scan, no_mend)
     with stages(model.config.model.passes) as bar:
         found = _network(model, scan, backend, execution, keep_probe, bar)
@@ -202,6 +216,11 @@ def reconstruct(
     if stop.signal is None:
         best = judged(best, scan, backend, execution, no_mend)
     return replace(best, seconds=spent)
+
+
+def _probe_from_nothing(scan: Scan) -> bool:
+    """Whether the probe of a scan is a first guess, to be refined in any case."""
+    return any(found.name == FROM_NOTHING for found in recorded_findings(scan.provenance))
 
 
 def _network(

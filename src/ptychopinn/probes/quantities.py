@@ -1,0 +1,60 @@
+"""Numbers with units, as they are typed: ``180um``, ``8.8keV``, ``20mrad``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptychopinn.errors import InputError, shown
+
+# Factors to the unit that a number without any is in, which comes first.
+LENGTH = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "A": 1e-10, "pm": 1e-12}
+ENERGY = {"eV": 1.0, "keV": 1e3, "MeV": 1e6}
+VOLTAGE = {"kV": 1.0, "V": 1e-3, "MV": 1e3}
+ANGLE = {"rad": 1.0, "mrad": 1e-3, "urad": 1e-6}
+NUMBER = {"": 1.0}
+PIXELS = "px"
+
+_TYPED = re.compile(r"\s*(?P<number>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*(?P<unit>[^\d\s]*)\s*")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number in the first unit of its kind, or in pixels."""
+
+    value: float
+    in_pixels: bool = False
+
+    def metres(self, pixel_size_m: float) -> float:
+        """A length, with pixels of this size."""
+        return self.value * pixel_size_m if self.in_pixels else self.value
+
+
+def quantity(text: str, units: Mapping[str, float], what: str, *, pixels: bool) -> Quantity:
+    """The number that ``text`` says.
+
+    Parameters
+    ----------
+    units : factors of the known units; a number without unit is in the first one.
+    pixels : whether ``px`` is known too.
+
+    Raises
+    ------
+    InputError
+        For anything else; the sentence begins with ``what``.
+    """
+    found = _TYPED.fullmatch(
+        text.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u")
+    )
+    unit = found["unit"] if found else ""
+    first = next(iter(units))
+    if found and pixels and unit == PIXELS:
+        return Quantity(float(found["number"]), in_pixels=True)
+    if found and (unit or first) in units and np.isfinite(float(found["number"])):
+        return Quantity(float(found["number"]) * units[unit or first])
+    known = [*(unit for unit in units if unit), *([PIXELS] if pixels else [])]
+    of = f" with a unit ({', '.join(known)})" if known else ""
+    raise InputError(f"{what} must be a number{of}, received {shown(text)}; correct it.")

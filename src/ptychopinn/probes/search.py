@@ -1,0 +1,169 @@
+"""A probe from the patterns alone: the pupil from their mean, defocus and low aberrations by trial.
+
+With the pupil A(q) known, what is left of a probe is the phase of its wavefront, in wavelengths at
+the rim rho = 1 of the pupil
+
+    W = w rho^2 + a_0 rho^2 cos 2 theta + a_45 rho^2 sin 2 theta
+
+(defocus, astigmatism; Born and Wolf, Principles of Optics, section 9.2). Some neighbouring patterns
+are reconstructed for a few passes with candidates of W, and the one with the smallest misfit is
+taken: in w the misfit has one sharp minimum of a width of about one wavelength, so that w is
+scanned in half wavelengths over all spots that fit into the array, of either sign. What is
+left, higher aberrations and the pupil itself, free iterations of object and probe find.
+
+A translation of the probe against that of the object, and a phase ramp on one against that on the
+other, change no pattern and remain open, as in every reconstruction with a free probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.checks.upright import neighbours
+from ptychopinn.data.normalization import PreparedScan, mean_pattern, prepare
+from ptychopinn.data.scan import N_MIN, Scan
+from ptychopinn.ops.base import Ops
+from ptychopinn.physics.propagators import focus
+from ptychopinn.probes.pupils import Pupil, find_pupil
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.physics import PhysicsSolver
+
+LIMIT_BYTES = 512 << 20
+# Passes of a trial, and step of the scan in wavelengths of defocus.
+PASSES, STEP = 3, 0.5
+# The largest spot that is tried, as a fraction of the width of the array, and how many at most.
+LARGEST_SPOT, MOST = 0.9, 41
+# Steps of the search around the best one, halved each round.
+FINE, ROUNDS = 0.25, 2
+# The part of the detector that trials look at, in radii of the pupil from its middle.
+SEEN = 1.3
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """probe : (N, N) complex, in any scale.  waves : defocus and the two terms of astigmatism, in
+    wavelengths at the rim of the pupil.  spot_px : diameter of the defocused spot.
+    residual : what the trial with it left.  flat : what the worst left.  tried : how many."""
+
+    probe: NDArray[np.complex128]
+    waves: tuple[float, float, float]
+    spot_px: float
+    pupil: Pupil
+    residual: float
+    flat: float
+    tried: int
+
+
+def find_probe(xp: Ops, scan: Scan) -> Found:
+    """The probe of a scan whose own is only a placeholder.
+
+    Parameters
+    ----------
+    xp : the operations of a framework.
+    """
+    pupil = find_pupil(mean_pattern(scan), scan.good_pixels)
+    trials = _Trials(xp, scan, pupil)
+    most = LARGEST_SPOT * scan.N / 2 * pupil.radius / scan.N / 2
+    count = min(MOST // 2, int(most / STEP))
+    scanned = [(k * STEP, 0.0, 0.0) for k in range(-count, count + 1)]
+    best = min(scanned, key=trials)
+    flat = max(map(trials, scanned))
+    for number in range(ROUNDS):
+        step = FINE / 2**number
+        for axis in range(3):
+            best = _lowest(trials, best, axis, step)
+    return Found(
+        probe=pupil_probe(pupil, best),
+        waves=best,
+        spot_px=4 * abs(best[0]) * scan.N / pupil.radius,
+        pupil=pupil,
+        residual=trials(best),
+        flat=flat,
+        tried=len(trials.known),
+    )
+
+
+Waves = tuple[float, float, float]
+
+
+def pupil_probe(pupil: Pupil, waves: Sequence[float]) -> NDArray[np.complex128]:
+    """The probe (N, N) of a pupil with these aberrations in wavelengths at its rim; its intensity
+    is that of the mean pattern."""
+    n = pupil.amplitude.shape[-1]
+    q = np.arange(n) - n // 2
+    y, x = (q - pupil.centre[0]) / pupil.radius, (q - pupil.centre[1]) / pupil.radius
+    squares, difference = y[:, None] ** 2 + x**2, x**2 - y[:, None] ** 2
+    defocus, straight, oblique = waves
+    wavefront = defocus * squares + straight * difference + oblique * 2 * y[:, None] * x
+    return focus(pupil.amplitude * np.exp(2j * np.pi * wavefront))
+
+
+def _lowest(trials: _Trials, best: Waves, axis: int, step: float) -> Waves:
+    """The best of a point, its neighbours along an axis, and the vertex of the parabola."""
+
+    def moved(by: float) -> Waves:
+        point = list(best)
+        point[axis] += by
+        return (point[0], point[1], point[2])
+
+    low, middle, high = (trials(moved(by)) for by in (-step, 0.0, step))
+    points = [moved(-step), best, moved(step)]
+    bend = low - 2 * middle + high
+    if bend > 0:
+        points.append(moved(float(np.clip(0.5 * (low - high) / bend, -1.5, 1.5)) * step))
+    return min(points, key=trials)
+
+
+class _Trials:
+    """Misfit of candidates on some neighbouring patterns, on the middle of the detector."""
+
+    def __init__(self, xp: Ops, scan: Scan, pupil: Pupil) -> None:
+        self.solver = PhysicsSolver(xp, PhysicsConfig(passes=PASSES, stagnation=0.0), LIMIT_BYTES)
+        self.pupil = pupil
+        self.n = _width(scan.N, pupil)
+        part = _middle(scan, self.n)
+        self.prepared: PreparedScan = prepare(part)
+        self.power = float(np.linalg.norm(self.prepared.probe))
+        self.known: dict[Waves, float] = {}
+
+    def __call__(self, waves: Waves) -> float:
+        if waves not in self.known:
+            cut = _cut(self.pupil.amplitude, self.n)
+            probe = pupil_probe(replace(self.pupil, amplitude=cut), waves)
+            probe *= self.power / np.linalg.norm(probe)
+            tried = replace(self.prepared, probe=probe[None].astype(np.complex64))
+            self.known[waves] = float(self.solver.solve(tried).canvas.losses[-1])
+        return self.known[waves]
+
+
+def _width(n: int, pupil: Pupil) -> int:
+    """How many pixels of the detector show the pupil: even, with small prime factors."""
+    reach = pupil.radius * SEEN + max(map(abs, pupil.centre))
+    least = max(N_MIN, 2 * int(np.ceil(reach)))
+    return min(n, next(w for w in range(least, 2 * least + 2) if w % 8 == 0))
+
+
+def _cut(pattern: NDArray[Any], n: int) -> NDArray[Any]:
+    start = pattern.shape[-1] // 2 - n // 2
+    return pattern[..., start : start + n, start : start + n]
+
+
+def _middle(scan: Scan, n: int) -> Scan:
+    """The patterns that are tried, cut down to n x n pixels: the object pixels grow, the width of
+    the probe's array stays."""
+    chosen = scan.select(neighbours(scan))
+    patterns = np.asarray(chosen.diffraction)
+    return replace(
+        chosen,
+        diffraction=np.ascontiguousarray(_cut(patterns, n)),
+        positions_px=chosen.positions_px * (n / scan.N),
+        probe=np.ones((1, n, n), np.complex64),
+        object=None,
+        mask=None if scan.mask is None else _cut(scan.mask, n),
+        pixel_size_m=None,
+    )
