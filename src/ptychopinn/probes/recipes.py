@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ptychopinn.errors import InputError, brief, shown
-from ptychopinn.probes.quantities import (
+from ptychopinn.probes.spec_numbers import (
     ANGLE,
     ENERGY,
     LENGTH,
@@ -21,7 +21,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Key:
-    """units : see :mod:`ptychopinn.probes.quantities`.  needed : whether it must be given.
+    """units : see :mod:`ptychopinn.probes.spec_numbers`.  needed : whether it must be given.
     signed : whether it may be zero or negative.  pixels : whether it may be in pixels."""
 
     units: Mapping[str, float]
