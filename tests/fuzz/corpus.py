@@ -6,7 +6,10 @@ import bz2
 import json
 from pathlib import Path
 
+import h5py
+import hdf5plugin
 import numpy as np
+import scipy.io
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io import save_scan
@@ -64,6 +67,15 @@ def make(folder: Path) -> None:
     )
     (folder / "tike.npz.bz2").write_bytes(bz2.compress((folder / "tike.npz").read_bytes()))
     np.save(folder / "probe.npy", scan.probe)
+    scipy.io.savemat(folder / "probe5.mat", {"probe": scan.probe}, do_compression=True)
+    with h5py.File(folder / "probe73.mat", "w", userblock_size=512) as file:
+        pair = np.empty(scan.probe.shape, [("real", "f8"), ("imag", "f8")])
+        pair["real"], pair["imag"] = scan.probe.real, scan.probe.imag
+        file["probe"] = pair
+    with (folder / "probe73.mat").open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    with h5py.File(folder / "shuffled.h5", "w") as file:
+        file.create_dataset("probe", data=np.abs(scan.probe), **hdf5plugin.Bitshuffle())
     assert scan.object is not None
     Reconstruction(
         object=scan.object,

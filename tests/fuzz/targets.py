@@ -113,6 +113,9 @@ TARGETS: Mapping[str, Target] = {
     "config-json": Target(("config.json",), _config),
     "run-json": Target(("run.json",), _record),
     "probe-npy": Target(("probe.npy",), _probe),
+    "probe-matlab-5": Target(("probe5.mat",), _probe),
+    "probe-matlab-7.3": Target(("probe73.mat",), _probe),
+    "bitshuffle": Target(("shuffled.h5",), _probe),
 }
 
 

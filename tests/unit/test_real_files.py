@@ -484,6 +484,15 @@ def test_pairs_by_index_say_what_they_left_out_and_made_up(
     assert "4 patterns without position" in done.losses
 
 
+def test_a_first_pattern_too_many_in_a_pair_with_indexes(tmp_path: Path) -> None:
+    counts = np.concatenate([counts_of(9)[:1], counts_of()])
+    folder = write("ptychodus", tmp_path, Content(counts=counts))
+    assert names(load_scan(folder)) == ["unpaired-patterns"]
+    scan = load_scan(folder, frames="1:")
+    same_patterns(scan, counts_of())
+    assert names(scan) == []
+
+
 def test_a_cxi_of_this_program_with_a_pattern_too_many_is_refused(tmp_path: Path) -> None:
     path = convert(write("npz", tmp_path, Content()), tmp_path / "a.cxi").files[0]
     with h5py.File(path, "r+") as file:

@@ -267,7 +267,7 @@ def _negative(
     patterns: NDArray[Any], few: NDArray[Any], bad: Mask, where: str, clip_negative: bool
 ) -> Finding | None:
     """What is said about negative counts that are set to zero; None when there are none."""
-    if few.dtype.kind == "u":
+    if few.dtype.kind == "u" or not any((patterns[k] < 0).any() for k in batches(patterns)):
         return None
     lowest, number, total, low_sum, high_sum, worst = 0.0, 0, 0, 0.0, 0.0, []
     for part in batches(patterns, 8):

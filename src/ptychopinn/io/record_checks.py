@@ -72,6 +72,8 @@ def _chosen(
 ) -> tuple[Patterns, Product]:
     """The patterns that the option frames chooses, and their positions where order pairs them."""
     m, q = len(patterns.counts), len(product.positions_m)
+    counted = _counted(patterns.indexes) and _counted(product.indexes)
+    in_order = in_order or (counted and frames is not None)
     if in_order:
         rows, places = chosen(m, q, frames, where)
     elif frames is None:
@@ -97,6 +99,11 @@ def _chosen(
             photon_counts=_rows(product.photon_counts, places),
         )
     return patterns, product
+
+
+def _counted(indexes: NDArray[np.int64]) -> bool:
+    """Whether numbers say no more than the order."""
+    return bool((indexes == np.arange(len(indexes))).all())
 
 
 def _rows(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:
@@ -131,9 +138,10 @@ def pairing_findings(changes: dict[str, int], patterns: int) -> tuple[Finding, .
         found.append(
             Finding(
                 UNPAIRED,
-                "mended",
+                "doubt",
                 f"left out {left} of {patterns} patterns, whose numbers are before the first or "
-                "after the last position",
+                "after the last position; where others are too many, say so with the option "
+                f"frames, as in frames='{left}:'",
                 {"patterns": left},
             )
         )
