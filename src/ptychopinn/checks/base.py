@@ -228,11 +228,13 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 # Checks that need a reconstruction are made by the verbs.
 LATER = ("orientation", "frame-offset")
+# The affine part of wrong positions: a refinement of positions mends it.
+AXES = "scan-axes"
 
 
 def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     """The names of the checks that are left out."""
-    known = (*CHECKS, *LATER)
+    known = (*CHECKS, *LATER, AXES)
     names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
     unknown = [name for name in names if name not in known and name != "all"]
     if unknown:

@@ -149,10 +149,12 @@ class PositionSearch:
     Attributes
     ----------
     given : (M, 2).  total : A (2, 2).  displacements, velocity : (M, 2) pixels.
+    single : whether single positions are moved as well.
     at_rest : whether the last pass hardly moved anything.
     """
 
     given: Positions
+    single: bool = True
     total: NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
     at_rest: bool = False
 
@@ -178,12 +180,12 @@ class PositionSearch:
             self.total = step @ self.total
             self._last = _rms(self.positions_px - before)
         self._passes += 1
-        if self._last > COARSE:
-            self.velocity[:] = 0
-        else:
+        if self.single and self._last <= COARSE:
             systems = move_systems(state, len(self.given))
             moves = least_squares_moves(*systems, self.displacements, variance)
             self.velocity = MOVE_MOMENTUM * self.velocity + moves
+        else:
+            self.velocity[:] = 0
         return step
 
     def move(self, n: int, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> None:
