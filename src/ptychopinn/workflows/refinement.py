@@ -204,9 +204,8 @@ class _Work:
         axes, found = None, None
         if self.config.refine_positions:
             axes, found = corrected_axes(self.given_px, solved.positions_px)
-            scan = replace(
-                scan, provenance=with_findings(scan.provenance, [found] if found else [])
-            )
+            if found is not None:
+                scan = replace(scan, provenance=with_findings(scan.provenance, [found]))
         seconds = {"refinement": time.perf_counter() - self.begun}
         stage = {
             "stage": "refinement",

@@ -32,9 +32,10 @@ log = logging.getLogger(__name__)
 # What a refinement corrected is said from here on (degrees; parts of one) when it is also so many
 # times its standard error.
 SAID_DEG, SAID, ERRORS = 0.1, 1e-3, 3.0
-# The cheap look: so many patterns around the middle, or pixels of them, passes, and from where on it is said.
-PATTERNS, PATTERN_PIXELS, PASSES, LIMIT_BYTES = 121, 121 * 64**2, 8, 512 << 20
-FEWEST = 49
+# The cheap look: so many patterns around the middle, or pixels of them, so many passes, and from
+# where on it is said.
+FEWEST, MOST, PIXELS = 49, 121, 121 * 64**2
+PASSES, LIMIT_BYTES = 8, 512 << 20
 DOUBT_DEG, DOUBT = 0.5, 5e-3
 # It is taken when the residual exceeds that of photon noise by this factor, and goes on when a
 # single step asks for this share of what is said.
@@ -114,7 +115,7 @@ def estimate_axes(
     assert fit is not None  # every verb states it
     if AXES in chosen_names(no_mend) or fit.residual <= NOT_AT_NOISE * fit.expected:
         return scan, found
-    count = max(FEWEST, min(PATTERNS, PATTERN_PIXELS // scan.N**2))
+    count = max(FEWEST, min(MOST, PIXELS // scan.N**2))
     middle = np.median(scan.positions_px, axis=0)
     distance = np.abs(scan.positions_px - middle).max(axis=1)
     chosen = np.sort(np.argsort(distance, kind="stable")[:count])
@@ -141,13 +142,13 @@ def estimate_axes(
     explains = residual <= max(EXPLAINS * part.expected_misfit, MUCH * other)
     if not (explains and differs(axes, DOUBT_DEG, DOUBT)):
         return scan, found
-    compared = f"{other:.3g} with the probe refined in their place"
+    also = ", or the probe is out of focus" if alike else ""
     doubt = finding(
         AXES,
         "doubt",
-        f"{in_words(axes)}{', or the probe is out of focus' if alike else ''}: with other axes some "
-        f"patterns around the middle leave a residual of {residual:.3g}, and {compared}; "
-        "ptychopinn refine with --refine-positions (option refine_positions) corrects that.",
+        f"{in_words(axes)}{also}: with other axes some patterns around the middle leave a residual "
+        f"of {residual:.3g}, and {other:.3g} with the probe refined in their place; type ptychopinn "
+        "refine with --refine-positions (option refine_positions) to correct that.",
         **asdict(axes),
         residual=residual,
         residual_with_probe_refined=other,
@@ -165,7 +166,7 @@ def _first_step(xp: Ops, part: PreparedScan, start: Canvas) -> ScanAxes:
         problem, origin = scan_problem(xp, part, 1, LIMIT_BYTES)
         state = Descent(problem, xp.asarray(start.on(problem.shape, origin)))
         step = 2 * likeliest_step(equations_of(state), part.expected_misfit / 4)
-    return ScanAxes.of(np.linalg.inv(np.eye(2) + step.reshape(2, 2)))
+    return ScanAxes.of(np.asarray(np.linalg.inv(np.eye(2) + step.reshape(2, 2)), np.float64))
 
 
 def _refined(
