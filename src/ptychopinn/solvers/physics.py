@@ -161,8 +161,10 @@ class _Iterations:
         return self.search.at_rest or not self.solver.config.refine_positions
 
     def move(self, misfit: float) -> None:
-        """Move the positions after a pass with this relative misfit."""
+        """Move the positions after a pass with this relative misfit, when it is time."""
         xp, search, n = self.solver.xp, self.search, self.scan.scan.N
+        if not search.is_due():
+            return
         # Of a modulus: the amplitudes of a pattern have the mean square 1/4.
         variance = max(misfit, self.problem.expected) / 4
         before = search.positions_px

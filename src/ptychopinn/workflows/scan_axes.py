@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # What a refinement corrected is said from here on (degrees; parts of one) when it is also so many
 # times its standard error.
-SAID_DEG, SAID, ERRORS = 0.1, 1e-3, 3.0
+SAID_DEG, SAID, ERRORS = 0.1, 1e-3, 4.0
 # The cheap look: so many patterns around the middle, or pixels of them, so many passes, and from
 # where on it is said.
 FEWEST, MOST, PIXELS = 49, 121, 121 * 64**2
@@ -147,7 +147,7 @@ def estimate_axes(
         AXES,
         "doubt",
         f"{in_words(axes)}{also}: with other axes some patterns around the middle leave a residual "
-        f"of {residual:.3g}, and {other:.3g} with the probe refined in their place; type ptychopinn "
+        f"of {residual:.3g}, and {other:.3g} with the probe refined in place; type ptychopinn "
         "refine with --refine-positions (option refine_positions) to correct that.",
         **asdict(axes),
         residual=residual,
