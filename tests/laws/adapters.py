@@ -33,6 +33,7 @@ from ptychopinn.physics.low_frequency import LowFrequency, missing_gradients, mi
 from ptychopinn.physics.low_frequency import low_frequency as low_frequency_of
 from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
 from ptychopinn.physics.propagators import near_field as near_field_of
+from ptychopinn.solvers.affine import affine_equations, distance_moments
 from ptychopinn.solvers.descent import batch_misfit, object_and_probe_step, object_step
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.solvers.patches import PatchNetwork
@@ -163,6 +164,24 @@ class Physics(ABC):
         pixels with ``spare``, and plain : without.  probe, light : numerator (P, N, N) and weight
         (N, N) of an update of the probe.  matrices, sides : (M, 2, 2), (M, 2) of the moves of
         positions, slopes of the canvas being central differences.
+        """
+
+    @abstractmethod
+    def affine_equations(
+        self,
+        canvas: Array,
+        counts: Array,
+        probe: Array,
+        positions_px: Array,
+        mask: Array,
+        origin_px: Any,
+        photon: float,
+    ) -> dict[str, Array]:
+        """The equations for the affine map E of all positions: matrix (4, 4), right (4,), for E_yy,
+        E_yx, E_xy, E_xx, and noise, the trace of the matrix for an object of white noise.
+
+        chi = D^-1 min(2 (x - 1), (x^2 - 1) / 2) Psi, x^2 = (I + ``photon``) / (I_hat + ``photon``).
+        Pixels with 0.01 of the largest illumination or less do not count.
         """
 
     @abstractmethod
@@ -299,6 +318,51 @@ class Oracle(Physics):
             "light": (np.abs(patches) ** 2).sum(axis=0),
             "matrices": np.einsum("mapyx,mbpyx->mab", moves, moves.conj()).real,
             "sides": np.einsum("mapyx,mpyx->ma", moves, chi.conj()).real,
+        }
+
+    def affine_equations(
+        self,
+        canvas: Array,
+        counts: Array,
+        probe: Array,
+        positions_px: Array,
+        mask: Array,
+        origin_px: Any,
+        photon: float,
+    ) -> dict[str, Array]:
+        # All waves on the whole canvas: the object's answer to E is a least-squares solution.
+        n, (height, width) = probe.shape[-1], canvas.shape
+        corner, fraction = forward.split_positions(positions_px, n, origin_px)
+        fields = self.fields(canvas, probe, positions_px, origin_px)
+        x = np.sqrt((counts + photon) / ((np.abs(fields) ** 2).sum(axis=1) + photon))
+        factor = mask * np.where(x > 3, 2 * (x - 1), (x**2 - 1) / 2)
+        chi = self.propagate_back(fields * factor[:, None], fraction, None)
+        moved = forward.fourier_shift(probe[None], fraction[:, None])
+        m, modes = chi.shape[:2]
+        probes, waves = (np.zeros((m, modes, height, width), complex) for _ in range(2))
+        for j, (top, left) in enumerate(corner):
+            window = np.s_[j, :, top : top + n, left : left + n]
+            probes[window], waves[window] = moved[j], chi[j]
+        light = (np.abs(probes) ** 2).sum(axis=(0, 1))
+        lit = light > 0.01 * light.max()
+        safe = np.where(lit, light, 1)
+        positions = positions_px - origin_px
+        directions = []
+        for a in (0, 1):
+            for b in (0, 1):
+                plain = probes * slopes(canvas)[a] * positions[:, b, None, None, None]
+                answer = (probes.conj() * plain).sum(axis=(0, 1)) / safe
+                directions.append((plain - probes * answer) * lit)
+        white = 0.0
+        for b in (0, 1):
+            square = (np.abs(probes) ** 2).sum(axis=1) * positions[:, b, None, None] ** 2
+            first = (np.abs(probes) ** 2).sum(axis=1) * positions[:, b, None, None]
+            white += (((square.sum(axis=0) - first.sum(axis=0) ** 2 / safe) / safe) * lit).sum()
+        flat = np.stack(directions).reshape(4, -1)
+        return {
+            "matrix": (flat.conj() @ flat.T).real,
+            "right": (flat.conj() @ waves.ravel()).real,
+            "noise": np.asarray(white),
         }
 
 
@@ -512,6 +576,27 @@ class OnOps(Physics):
         again = xp.reshape(xp.plus(None, both[0]), shape)
         np.testing.assert_array_equal(self.numpy(again), self.numpy(found["object"]))
         return {name: self.numpy(x) for name, x in found.items()}
+
+    def affine_equations(
+        self,
+        canvas: Array,
+        counts: Array,
+        probe: Array,
+        positions_px: Array,
+        mask: Array,
+        origin_px: Any,
+        photon: float,
+    ) -> dict[str, Array]:
+        xp, n, shape = self.xp, probe.shape[-1], (canvas.shape[0], canvas.shape[1])
+        far = FarField()
+        batch = self.batch(self.to(probe), positions_px, shape, origin_px, far, counts)
+        given = (self.to(canvas), batch, self._good(mask, far), self.to(photon))
+        pixels = self.to(np.arange(n) - n // 2)
+        parts = xp.call(distance_moments, far, *given, pixels, shape[0] * shape[1])
+        sums = [xp.reshape(xp.plus(None, part), shape) for part in parts]
+        names = ("matrix", "right", "noise")
+        found = xp.call(affine_equations, given[0], *sums)
+        return {name: self.numpy(x) for name, x in zip(names, found, strict=True)}
 
     def _low(self, probe: Array, shape: tuple[int, int]) -> LowFrequency:
         return low_frequency_of(self.xp, probe.astype(self._kinds[1]), shape)

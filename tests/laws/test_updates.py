@@ -89,6 +89,26 @@ def test_the_update_is_zero_at_the_true_object_and_blind_to_bad_pixels(
 
 
 @laws
+@given(experiments(), st.sampled_from((1e-6, 1e-2)))
+def test_the_equations_of_the_axes_are_those_of_the_oracle(
+    implementation: Physics, e: Experiment, photon: float
+) -> None:
+    """Which finds the best object for each affine map at length."""
+    e = in_network_units(e)
+    # Both sides know of illuminated pixels in their own way: none lies at the limit here.
+    probe = e.probe * (1 + 0.1 * e.rng.random(e.probe.shape)) + 0.5 * np.abs(e.probe).max()
+    problem = (e.canvas, measured(e), probe, e.positions, e.mask, e.origin, photon)
+    found = implementation.affine_equations(*problem)
+    expected = Oracle().affine_equations(*problem)
+    assert set(found) == set(expected)
+    # Distances of up to 24 pixels are squared, and for patterns at one place all of it cancels.
+    size = (np.abs(probe) ** 2).sum() * len(e.positions) * 24**2 * np.abs(e.canvas).max() ** 2
+    for name, value in expected.items():
+        allowed = {"matrix": size, "right": size, "noise": 24**2 * e.canvas.size}[name]
+        assert np.abs(found[name] - value).max() <= implementation.rtol * allowed, name
+
+
+@laws
 @given(experiments(), spaces)
 def test_gradients_agree(implementation: Physics, e: Experiment, space: FreeSpace | None) -> None:
     """The gradient of the deviance by the canvas: automatic, or written down with the adjoint."""

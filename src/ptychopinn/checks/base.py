@@ -230,11 +230,13 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 LATER = ("orientation", "frame-offset")
 # Not a check, but left out with them: what the verdict on a fit tries.
 ALTERNATIVES = "alternatives"
+# The affine part of wrong positions: a refinement of positions mends it.
+AXES = "scan-axes"
 
 
 def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     """The names of the checks that are left out."""
-    known = (*CHECKS, *LATER, ALTERNATIVES)
+    known = (*CHECKS, *LATER, ALTERNATIVES, AXES)
     names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
     unknown = [name for name in names if name not in known and name != "all"]
     if unknown:

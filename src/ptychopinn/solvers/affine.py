@@ -165,25 +165,37 @@ def equations_of(state: Descent) -> Equations:
     )
 
 
+def likeliest_step(equations: Equations, variance: float) -> NDArray[np.float64]:
+    """Half of the change of E (4,) that the equations ask for, 0 where noise outweighs the slopes
+    of the object.
+
+    They are those of waves, whose phases are not measured: twice as stiff as the data, so that a
+    whole step of theirs is half of the way and does not overshoot. ``variance`` is that of the
+    moduli in the patterns.
+    """
+    matrix, right, noise = equations
+    trace = float(np.trace(matrix))
+    if not trace > 0 or noise * variance > NOISY * trace:
+        return np.zeros(4)
+    step = np.linalg.solve(matrix + STIFFNESS * trace * np.eye(4), right)
+    return np.clip(step, -LARGEST_STEP, LARGEST_STEP)
+
+
 def affine_step(
     equations: Equations, total: NDArray[np.float64], variance: float
 ) -> NDArray[np.float64]:
     """The map B (2, 2) that leads from the present map ``total`` (2, 2) of the given positions to
     the next one, B @ total.
 
-    ``variance`` is that of the moduli in the patterns. Where noise outweighs the slopes of the
-    object, B is 1; a total that does not differ from 1 by more than its noise goes back to 1.
+    ``variance`` is that of the moduli in the patterns. A total that does not differ from 1 by more
+    than its noise goes back to 1.
     """
-    matrix, right, noise = equations
-    trace = float(np.trace(matrix))
-    if not trace > 0 or noise * variance > NOISY * trace:
+    step = likeliest_step(equations, variance)
+    if not step.any():
         return np.eye(2)
-    step = np.linalg.solve(matrix + STIFFNESS * trace * np.eye(4), right)
-    step = np.clip(step, -LARGEST_STEP, LARGEST_STEP)
     present = (total - np.eye(2)).ravel()
-    # The equations are those of waves, whose phases are not measured: twice as stiff as the data.
     likeliest = present + 2 * step
-    gain = float(likeliest @ matrix @ likeliest) / (2 * variance)
+    gain = float(likeliest @ equations.matrix @ likeliest) / (2 * variance)
     kept = max(0.0, 1 - SIGNIFICANT / max(gain, 1e-30))
     following = np.eye(2) + (kept * (present + step)).reshape(2, 2)
     return np.asarray(following @ np.linalg.inv(total), np.float64)

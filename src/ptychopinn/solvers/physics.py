@@ -76,10 +76,15 @@ class PhysicsSolver(Solver):
     xp : the operations.
     config : how many passes, and whether probe and positions are refined as well.
     limit_bytes : memory for patterns that are held at once.
+    single_positions : whether positions that are refined are moved one by one as well, or by an
+        affine map of all alone.
     """
 
-    def __init__(self, xp: Ops, config: PhysicsConfig, limit_bytes: int) -> None:
+    def __init__(
+        self, xp: Ops, config: PhysicsConfig, limit_bytes: int, single_positions: bool = True
+    ) -> None:
         self.xp, self.config, self.limit = xp, config, limit_bytes
+        self.single_positions = single_positions
 
     def run(
         self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
@@ -116,7 +121,7 @@ class _Iterations:
         margin = MARGIN if config.refine_positions else 0
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
         self.problem, self.merged = self._problem(), 1
-        self.search = PositionSearch(scan.scan.positions_px)
+        self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         self.state = Descent(self.problem, canvas, config.refine_probe)
 
@@ -156,8 +161,10 @@ class _Iterations:
         return self.search.at_rest or not self.solver.config.refine_positions
 
     def move(self, misfit: float) -> None:
-        """Move the positions after a pass with this relative misfit."""
+        """Move the positions after a pass with this relative misfit, when it is time."""
         xp, search, n = self.solver.xp, self.search, self.scan.scan.N
+        if not search.is_due():
+            return
         # Of a modulus: the amplitudes of a pattern have the mean square 1/4.
         variance = max(misfit, self.problem.expected) / 4
         before = search.positions_px
@@ -174,9 +181,9 @@ class _Iterations:
             ]
             self.shape, self.origin = shape, origin
         search.move(n, self.shape, self.origin)
-        self.scan = replace(
-            self.scan, scan=replace(self.scan.scan, positions_px=search.positions_px)
-        )
+        # An object in the file is not where they are.
+        scan = replace(self.scan.scan, positions_px=search.positions_px, object=None)
+        self.scan = replace(self.scan, scan=scan)
         self.problem = self._problem()
         self.state = self.state.onto(self.problem.merged(self.merged), *canvases)
 

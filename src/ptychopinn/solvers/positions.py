@@ -11,7 +11,7 @@ from a normal distribution of variance t^2 along each axis, so that with a varia
 
     (M + v / t^2) delta = b - v / t^2 d,
 
-and t^2 is the mean of the squares of the likeliest displacements less the noise that they have
+and t^2 is the mean of the squares of the likeliest displacements beyond the noise that they have
 (empirical Bayes; Robbins, Proc. 3rd Berkeley Symp. 1, 157, 1956). Where the affine map explains
 everything, t^2 is small and positions stay on it.
 
@@ -39,14 +39,18 @@ LARGEST_MOVE, MOVE_MOMENTUM = 1.0, 0.5
 STIFFNESS = 1e-2
 # Room around the canvas, in pixels, for positions that are refined.
 MARGIN = 4
+# Displacements count beyond so many times their noise, because the object has noise as well, and
+# beyond so many pixels (rms), which an object asks for that is still being found.
+BEYOND_NOISE, UNSEEN = 2.0, 0.05
 # The smallest t, in pixels.
 LEAST_SPREAD = 1e-3
 # While the affine map moves positions by more than this (rms, pixels), it alone is changed.
 COARSE = 0.5
 # Once it has moved them by less than this in a pass, it is looked at in one of so many passes.
 FINE, SELDOM = 0.02, 3
-# Positions have come to rest when they move by less than this in a pass (rms, pixels).
-AT_REST = 0.005
+# Positions have come to rest when they move by less than this in a pass (rms, pixels). When that was
+# so in some passes, they are looked at in one of so many passes as the affine map.
+AT_REST, PASSES_AT_REST = 0.002, 4
 
 Positions = NDArray[np.float64]
 
@@ -109,7 +113,8 @@ def least_squares_moves(
     # The systems are those of waves, whose phases are not measured: twice as stiff as the data.
     likeliest = displacements + 2 * (inverse @ right[..., None])[..., 0]
     noise = variance * np.trace(inverse, axis1=1, axis2=2)
-    spread = float((0.5 * (likeliest**2).sum(axis=1) - noise).mean())
+    squares = 0.5 * (likeliest**2).sum(axis=1)
+    spread = float((squares - BEYOND_NOISE * noise).mean()) - UNSEEN**2
     pull = variance / max(spread, LEAST_SPREAD**2)
     side = right - pull * displacements
     moves: Positions = np.linalg.solve(stiff + pull * np.eye(2), side[..., None])[..., 0]
@@ -141,23 +146,30 @@ class PositionSearch:
     Attributes
     ----------
     given : (M, 2).  total : A (2, 2).  displacements, velocity : (M, 2) pixels.
+    single : whether single positions are moved as well.
     at_rest : whether the last pass hardly moved anything.
     """
 
     given: Positions
+    single: bool = True
     total: NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
     at_rest: bool = False
 
     def __post_init__(self) -> None:
         self.displacements, self.velocity = np.zeros_like(self.given), np.zeros_like(self.given)
         self.centre = self.given.mean(axis=0)
-        self._passes, self._last = 0, np.inf
+        self._passes, self._resting, self._last = 0, 0, np.inf
 
     @property
     def positions_px(self) -> Positions:
         """(M, 2)."""
         mapped: Positions = self.centre + (self.given - self.centre) @ self.total.T
         return mapped + self.displacements
+
+    def is_due(self) -> bool:
+        """Whether a pass is one that looks at the positions; asked once in each pass."""
+        self._passes += 1
+        return self._resting < PASSES_AT_REST or self._passes % SELDOM == 0
 
     def turn(self, state: Descent, variance: float) -> NDArray[np.float64]:
         """Change the affine map, and find how each position moves on.
@@ -169,13 +181,12 @@ class PositionSearch:
             step = affine_step(equations_of(state), self.total, variance)
             self.total = step @ self.total
             self._last = _rms(self.positions_px - before)
-        self._passes += 1
-        if self._last > COARSE:
-            self.velocity[:] = 0
-        else:
+        if self.single and self._last <= COARSE:
             systems = move_systems(state, len(self.given))
             moves = least_squares_moves(*systems, self.displacements, variance)
             self.velocity = MOVE_MOMENTUM * self.velocity + moves
+        else:
+            self.velocity[:] = 0
         return step
 
     def move(self, n: int, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> None:
@@ -185,6 +196,7 @@ class PositionSearch:
         self.displacements = self.displacements + change
         self.velocity = change
         self.at_rest = max(_rms(change), self._last) < AT_REST
+        self._resting = self._resting + 1 if self.at_rest else 0
 
 
 def _rms(moves: Positions) -> float:

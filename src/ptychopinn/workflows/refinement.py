@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ptychopinn.checks.base import AXES
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
+from ptychopinn.data.findings import with_findings
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
@@ -30,7 +34,10 @@ from ptychopinn.workflows.alternatives import judged
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
+from ptychopinn.workflows.scan_axes import corrected_axes
 from ptychopinn.workflows.stopping import until_stopped
+
+log = logging.getLogger(__name__)
 
 
 def refine(
@@ -83,6 +90,9 @@ def refine(
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
     result = work.result(solved)
+    for found in result.findings:
+        if found.name == AXES and found.level == "mended":
+            log.warning("%s: %s", scan.name, found.message)
     assert result.fit is not None  # every verb states it
     if start is None and suspicious(result.fit) and stop.signal is None:
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
@@ -171,13 +181,15 @@ def _iterations(work: _Work, opened: AbstractContextManager[Progress]) -> Iterat
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A solver with what it works on, and what its results say of their origin."""
+    """A solver with what it works on, and what its results say of their origin; ``given_px`` (M, 2)
+    are the positions before any refinement."""
 
     solver: Solver
     config: RefineConfig
     scan: Scan
     prepared: PreparedScan
     canvas: Canvas | None
+    given_px: NDArray[np.float64]
     backend: BackendName
     execution: Execution
     stages: tuple[Any, ...]
@@ -191,13 +203,20 @@ class _Work:
         if self.config.refine_probe:
             probe = solved.probe / np.float32(prepared.input_scale * prepared.object_scale)
             scan = replace(scan, probe=probe)
-        scan = replace(scan, positions_px=solved.positions_px)
+        # An object in the file is not where moved positions are.
+        scan = replace(scan, positions_px=solved.positions_px, object=None)
+        axes, found = None, None
+        if self.config.refine_positions:
+            axes, found = corrected_axes(self.given_px, solved.positions_px)
+            if found is not None:
+                scan = replace(scan, provenance=with_findings(scan.provenance, [found]))
         seconds = {"refinement": time.perf_counter() - self.begun}
         stage = {
             "stage": "refinement",
             **self.by,
             "passes": solved.passes,
             **self.config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
+            **({} if axes is None else {"scan_axes": asdict(axes)}),
         }
         stages = [*self.stages, stage]
         return reported(
@@ -226,6 +245,7 @@ def _work(
     stages: tuple[Any, ...] = ()
     identity = identity_of(scan)
     scan = mended(scan, no_mend) if start is None else mended_like(scan, start.findings)
+    given_px = scan.positions_px
     if start is not None:
         scan = continued(scan, start, identity)
         stages = tuple(start.provenance.get("stages", ()))
@@ -246,5 +266,6 @@ def _work(
         limit = execution.inference_batch_mib << 20
         solver = PhysicsSolver(get_ops(backend, execution), config, limit)
     return _Work(
-        solver, config, scan, prepared, canvas, backend, execution, stages, by, identity, begun
-    )
+        solver, config, scan, prepared, canvas, given_px, backend, execution, stages, by, identity,
+        begun,
+    )  # fmt: skip

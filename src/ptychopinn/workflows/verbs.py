@@ -43,6 +43,7 @@ from ptychopinn.workflows.model import (
 )
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
+from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
@@ -164,6 +165,8 @@ def reconstruct(
             scan = turned
             with stages(model.config.model.passes) as bar:
                 found = _network(model, scan, backend, execution, keep_probe, bar)
+    if refine == "auto" and stop.signal is None:
+        scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
     start, config = None, RefineConfig()
     # No network was trained on saturated pixels.
