@@ -19,7 +19,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.evaluation import misfit as misfit_module
 from ptychopinn.evaluation.alignment import align, scan_box
-from ptychopinn.evaluation.misfit import fit_verdict, misfit, predict
+from ptychopinn.evaluation.misfit import misfit, predict
 from ptychopinn.evaluation.resolution import fourier_ring_correlation, half_bit_threshold
 
 N = 32
@@ -292,14 +292,6 @@ def test_an_empty_object_has_nothing_to_explain(scan: Scan) -> None:
     assert np.isnan(found.explained)
     assert found.verdict == "good"
     assert found.summary()["explained"] is None
-
-
-def test_the_verdict_has_two_thresholds() -> None:
-    assert fit_verdict(0.01, 0.005, 0.31) == "good"
-    assert fit_verdict(0.01, 0.005, 0.29) == "poor"
-    assert fit_verdict(0.0549, 0.005) == "good"
-    assert fit_verdict(0.0551, 0.005) == "poor"
-    assert fit_verdict(float("nan"), 0.005) == "poor"
 
 
 def test_a_result_of_some_patterns_is_compared_with_those(scan: Scan) -> None:

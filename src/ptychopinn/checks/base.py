@@ -228,11 +228,13 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 # Checks that need a reconstruction are made by the verbs.
 LATER = ("orientation", "frame-offset")
+# Not a check, but left out with them: what the verdict on a fit tries.
+ALTERNATIVES = "alternatives"
 
 
 def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     """The names of the checks that are left out."""
-    known = (*CHECKS, *LATER)
+    known = (*CHECKS, *LATER, ALTERNATIVES)
     names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
     unknown = [name for name in names if name not in known and name != "all"]
     if unknown:

@@ -10,8 +10,10 @@ import click
 
 from ptychopinn.cli.options import ANY_PATH, force_option, output_option
 from ptychopinn.cli.printing import plain, print_json
+from ptychopinn.cli.results import advised
 from ptychopinn.cli.scans import open_scan, scan_options
 
+STYLES = {"good": "green", "doubtful": "bold yellow", "poor": "bold red"}
 OUTPUTS = ("evaluation.json", "evaluation.png")
 
 
@@ -110,10 +112,12 @@ def command(
     for words, value in evaluation.rows():
         table.add_row(Text(words), Text(value))
     if evaluation.verdict is not None:
-        style = "bold red" if evaluation.verdict == "poor" else "green"
+        style = STYLES[evaluation.verdict]
         table.add_row("fit of the patterns", Text(evaluation.verdict, style=style))
     console = Console()
     console.print(table)
+    if evaluation.misfit is not None and evaluation.misfit.cause is not None:
+        console.print(f"Likely: {advised(evaluation.misfit)}", markup=False)
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)
     console.print(f"Written to {folder}: {', '.join(OUTPUTS)}", markup=False, soft_wrap=True)

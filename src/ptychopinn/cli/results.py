@@ -14,6 +14,9 @@ import click
 if TYPE_CHECKING:
     from ptychopinn.cli.console import LogFile
     from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.evaluation.misfit import Misfit
+
+log = logging.getLogger(__name__)
 
 WRITTEN = (
     "reconstruction.h5",
@@ -23,6 +26,21 @@ WRITTEN = (
     "run.json",
     "log.txt",
 )
+# What helps against the causes of ptychopinn.evaluation.causes, as it is typed.
+TO_TYPE = {
+    "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
+    "patterns": "ptychopinn inspect --check SCAN names those that can be told at once",
+    "beam-current": "",
+    "background": "",
+    "geometry": "ptychopinn inspect --check SCAN, or leave orientation out of --no-mend",
+    "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
+    "positions": "ptychopinn refine SCAN --refine-positions",
+    "unfinished": "ptychopinn refine RESULT",
+    "geometry-or-probe": "look at the positions with ptychopinn inspect --check SCAN, then give a "
+    "better probe with --probe FILE:KEY or ptychopinn refine SCAN --refine-probe",
+    "unknown": "ptychopinn refine RESULT goes on; ptychopinn evaluate RESULT --data SCAN shows "
+    "where the residual is",
+}
 # Written by the command evaluate, about the reconstruction that is replaced.
 OUTDATED = ("evaluation.json", "evaluation.png")
 
@@ -109,7 +127,9 @@ def write_result(
     numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
     if not isnan(fit.explained):
         numbers += f", share of the structure explained {fit.explained:.2f}"
-    note = f"POOR FIT: {numbers}" if fit.verdict == "poor" else None
+    note = None if fit.verdict == "good" else f"{fit.verdict.upper()} FIT: {numbers}"
+    if fit.verdict == "doubtful":
+        log.warning("DOUBTFUL FIT (%s): %s", numbers, advised(fit))
     patterns = len(result.positions_px)
     with replacing(output, (*WRITTEN, *OUTDATED)) as new:
         log_file.open(new / "log.txt")
@@ -148,10 +168,16 @@ def write_result(
     if fit.verdict == "poor":
         raise PoorFitError(
             "the reconstruction must explain the measured patterns, received a poor fit "
-            f"({numbers}): the probe does not fit the data or the model was not trained for such "
-            "scans; the files are marked, give a better probe with --probe FILE:KEY, refine the "
-            "probe with ptychopinn refine --refine-probe, or train on this scan."
+            f"({numbers}); the files are marked, and likely {advised(fit)}"
         )
+
+
+def advised(fit: Misfit) -> str:
+    """Why a fit is not good, and what to type."""
+    if fit.cause is None or fit.likely is None:
+        return "nothing is wrong."
+    typed = TO_TYPE[fit.likely]
+    return f"{fit.cause.rstrip('.')}: {typed}." if typed else fit.cause
 
 
 def _note_work(log_file: LogFile, result: Reconstruction, seconds: Mapping[str, float]) -> None:

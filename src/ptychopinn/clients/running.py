@@ -104,8 +104,9 @@ def reconstruct(
     assert fit is not None  # every verb states it
     text = "reconstructed %d patterns: residual %.4f, photon noise alone gives %.4f"
     numbers = (scan.M, fit.residual, fit.expected)
-    if fit.verdict == "poor":
-        logger.warning("POOR FIT, the object does not explain the patterns; " + text, *numbers)
-    else:
+    if fit.verdict == "good":
         logger.info(text, *numbers)
+    else:
+        text = f"{fit.verdict.upper()} FIT: {text}; likely %s"
+        logger.warning(text, *numbers, fit.cause)
     return result

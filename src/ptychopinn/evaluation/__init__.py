@@ -70,8 +70,9 @@ class Evaluation:
         Against the truth.
     misfit : Misfit or None
         Against the measured patterns.
-    verdict : "good", "poor" or None
-        Whether the result explains the patterns; None without data.
+    verdict : "good", "doubtful", "poor" or None
+        Whether the result explains the patterns; None without data. Why it does not is in
+        ``misfit.likely`` and ``misfit.cause``.
     images : dict of arrays
         Pictures for the figure, in the box (amplitude, phase, their truths and errors).
     notes : tuple of str
@@ -102,9 +103,16 @@ class Evaluation:
             "name": self.name,
             "metrics": dict(self.metrics),
             "verdict": self.verdict,
+            "likely": None if self.misfit is None else self.misfit.likely,
+            "cause": self.cause,
             "notes": list(self.notes),
             "fourier_ring_correlation": curve,
         }
+
+    @property
+    def cause(self) -> str | None:
+        """Why a fit is not good, in a sentence."""
+        return None if self.misfit is None else self.misfit.cause
 
     def rows(self) -> list[tuple[str, str]]:
         """(words, formatted value) of every number, in reading order."""
@@ -120,6 +128,8 @@ class Evaluation:
         lines += [f"  {words:<36} {value}" for words, value in self.rows()]
         if self.verdict is not None:
             lines.append(f"  {'fit of the patterns':<36} {self.verdict}")
+        if self.cause is not None:
+            lines.append(f"Likely: {self.cause}")
         return "\n".join([*lines, *self.notes])
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,20 @@ from ptychopinn.data.normalization import counts_of_photon
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
+from ptychopinn.evaluation.causes import Likely
+from ptychopinn.evaluation.verdict import (
+    Alternatives,
+    Verdict,
+    judge,
+    recorded_alternatives,
+    signs_of,
+)
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.machine.threads import available
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward
-from ptychopinn.physics.noise import (
-    POOR_EXCESS,
-    deviance_terms,
-    noise_of_amplitude,
-    shows_structure,
-)
-
-Verdict = Literal["good", "poor"]
-
-# A result that explains less of what the object writes into the patterns is a poor fit, whatever
-# its residual.
-POOR_EXPLAINED = 0.3
+from ptychopinn.physics.noise import deviance_terms, noise_of_amplitude, shows_structure
 
 # A probe fits when the residual is at most this multiple of the one expected, plus this margin.
 NOISE_MULTIPLE, MARGIN = 1.5, 0.01
@@ -62,9 +59,24 @@ class Misfit:
         Poisson deviance per count.
     scale : float
         One factor for all fields, ``sqrt(sum I_meas / sum I_model)``, applied before all of this.
-    verdict : "good" or "poor"
+    verdict : "good", "doubtful" or "poor"
+        See :mod:`ptychopinn.evaluation.verdict`.
+    likely, cause : str or None
+        Of a fit that is not good the likeliest cause: a stable name, a key of
+        :data:`ptychopinn.evaluation.causes.CAUSES`, and a sentence.
+    alternatives : (words, residual) pairs
+        What else was tried on some patterns, when the result was made.
     per_pattern : (M,) float64
         The residual of each pattern.
+    expected_per_pattern : (M,) float64
+        What photon noise alone gives for each pattern.
+    counts : (M,) float64
+        The measured counts of each pattern, saturated pixels left out.
+    factors : (M,) float64
+        Measured over modelled counts of each pattern, saturated pixels left out; NaN where none
+        are modelled.
+    photon : float
+        What one photon adds to the counts.
     positions_px : (M, 2) float64
         Where those patterns are.
     measured_mean, model_mean : (N, N) float64
@@ -77,20 +89,38 @@ class Misfit:
     explained: float
     deviance: float
     scale: float
-    verdict: Verdict
     per_pattern: NDArray[np.float64]
+    expected_per_pattern: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    factors: NDArray[np.float64]
+    photon: float
     positions_px: NDArray[np.float64]
     measured_mean: NDArray[np.float64]
     model_mean: NDArray[np.float64]
+    verdict: Verdict = "good"
+    likely: Likely | None = None
+    cause: str | None = None
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+    def judged(self, alternatives: Alternatives) -> Misfit:
+        """The same with the verdict and the cause, given what else was tried."""
+        found = judge(signs_of(self), alternatives)
+        return replace(
+            self,
+            verdict=found.verdict,
+            likely=found.likely,
+            cause=found.cause,
+            alternatives=tuple((str(words), float(left)) for words, left in alternatives),
+        )
 
     @property
     def fits_probe(self) -> bool:
         """Whether the residual is so near to that of photon noise that the probe must be right."""
         return self.residual <= NOISE_MULTIPLE * self.expected + MARGIN
 
-    def summary(self) -> dict[str, float | str | None]:
-        """The numbers as plain JSON data; ``explained`` is None when there is nothing to
-        explain."""
+    def summary(self) -> dict[str, Any]:
+        """The numbers and the verdict as plain JSON data; ``explained`` is None when there is
+        nothing to explain."""
         return {
             "residual": self.residual,
             "expected": self.expected,
@@ -98,17 +128,10 @@ class Misfit:
             "explained": self.explained if np.isfinite(self.explained) else None,
             "deviance": self.deviance,
             "verdict": self.verdict,
+            "likely": self.likely,
+            "cause": self.cause,
+            "alternatives": [[words, left] for words, left in self.alternatives],
         }
-
-
-def fit_verdict(residual: float, expected: float, explained: float = np.nan) -> Verdict:
-    """Judge a fit.
-
-    "poor" when the residual exceeds the one expected from photon noise by more than 0.05, or when
-    less than 0.3 of the structure is explained (NaN: there is none).
-    """
-    fits = residual - expected <= POOR_EXCESS and not explained < POOR_EXPLAINED
-    return "good" if fits else "poor"
 
 
 def predict(
@@ -189,10 +212,12 @@ def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | Non
     return np.asarray(index, dtype=np.intp)
 
 
-def misfit(result: Reconstruction, data: Scan) -> Misfit:
+def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None = None) -> Misfit:
     """Compare the patterns predicted from object, probe and positions with the measured counts.
 
-    Patterns are read and predicted in batches, so that memory is bounded.
+    Patterns are read and predicted in batches, so that memory is bounded. ``alternatives`` are
+    (words, residual on some patterns) of what else was tried; by default those that the result
+    remembers.
 
     Raises
     ------
@@ -211,16 +236,17 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
     keep: list[tuple[slice, NDArray[np.float32]]] | None = (
         [] if m * int(good.sum()) * 4 <= _KEEP_BYTES else None
     )
-    model_sum = measured_sum = 0.0
+    modelled_counts, measured_counts = np.zeros(m), np.zeros(m)
     least = np.inf if data.saturation is None else data.saturation * (1 - 1e-6)
     for part, frames in predict(result):
         model, readings = frames[:, good], measured(part)
         # A saturated reading tells nothing about the scale.
         whole = np.True_ if data.saturation is None else readings < least
-        model_sum += float(model.sum(dtype=np.float64, where=whole))
-        measured_sum += float(readings.sum(dtype=np.float64, where=whole))
+        modelled_counts[part] = model.sum(axis=1, dtype=np.float64, where=whole)
+        measured_counts[part] = readings.sum(axis=1, dtype=np.float64, where=whole)
         if keep is not None:
             keep.append((part, model))
+    model_sum, measured_sum = float(modelled_counts.sum()), float(measured_counts.sum())
     if not measured_sum > 0:
         raise InputError(
             "data must hold at least one count on good pixels, received none; check the mask."
@@ -261,51 +287,60 @@ def misfit(result: Reconstruction, data: Scan) -> Misfit:
             squares=((modelled_amplitudes - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
             flat_squares=float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64)),
             counts=frames.sum(axis=1, dtype=np.float64),
-            noise=photon * float(noise.sum()),
+            noise=photon * noise.sum(axis=1),
             deviance=float(terms.sum(dtype=np.float64)),
             model=model.sum(axis=0, dtype=np.float64),
             measured=frames.sum(axis=0, dtype=np.float64),
         )
 
-    squares, counts = np.zeros(m), np.zeros(m)
-    noise = deviance = flat_squares = 0.0
+    squares, counts, noises = np.zeros(m), np.zeros(m), np.zeros(m)
+    deviance = flat_squares = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
     with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
-            squares[part], counts[part] = sums.squares, sums.counts
+            squares[part], counts[part], noises[part] = sums.squares, sums.counts, sums.noise
             flat_squares += sums.flat_squares
-            noise += sums.noise
             deviance += sums.deviance
             mean_model += sums.model
             mean_measured += sums.measured
-    residual, expected = float(squares.sum() / measured_sum), noise / measured_sum
+    residual, expected = float(squares.sum() / measured_sum), float(noises.sum()) / measured_sum
     structure = flat_squares / measured_sum - expected
     explained = float("nan")
     if shows_structure(structure, expected):
         explained = 1 - (residual - expected) / structure
-    per_pattern = np.divide(squares, counts, out=np.full(m, np.nan), where=counts > 0)
-    return Misfit(
+
+    def per_count(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.divide(values, counts, out=np.full(m, np.nan), where=counts > 0)
+
+    factors = np.full(m, np.nan)
+    np.divide(measured_counts, power * modelled_counts, out=factors, where=modelled_counts > 0)
+    found = Misfit(
         residual=residual,
         expected=expected,
         excess=residual - expected,
         explained=explained,
         deviance=deviance / measured_sum,
         scale=float(np.sqrt(power)),
-        verdict=fit_verdict(residual, expected, explained),
-        per_pattern=per_pattern,
+        per_pattern=per_count(squares),
+        expected_per_pattern=per_count(noises),
+        counts=measured_counts,
+        factors=factors,
+        photon=photon,
         positions_px=result.positions_px,
         measured_mean=_as_pattern(mean_measured / m, good),
         model_mean=_as_pattern(mean_model / m, good),
     )
+    known = recorded_alternatives(result.provenance) if alternatives is None else alternatives
+    return found.judged(known)
 
 
 class _Sums(NamedTuple):
     """Of some patterns: per pattern (b,), in all, and per good pixel."""
 
     squares: NDArray[np.float64]
-    flat_squares: float
     counts: NDArray[np.float64]
-    noise: float
+    noise: NDArray[np.float64]
+    flat_squares: float
     deviance: float
     model: NDArray[np.float64]
     measured: NDArray[np.float64]

@@ -18,7 +18,7 @@ from ptychopinn.io.atomic import atomic_path
 
 UNSEEN = "#9a9a9a"
 INK = "#1f2933"
-RED = "#b3261e"
+RED, AMBER = "#b3261e", "#9a6700"
 DPI = 130
 
 
@@ -35,10 +35,11 @@ def write(figure: Figure, path: str | Path) -> None:
 
 
 def set_title(figure: Figure, title: str, banner: str | None) -> None:
-    """The title, below a red banner when there is something to warn about."""
+    """The title, or a banner when there is something to warn about: red, for doubts amber."""
     if banner is None:
         figure.suptitle(shortened(title), fontsize=13, color=INK, parse_math=False)
         return
+    colour = AMBER if banner.startswith("DOUBTFUL") else RED
     # Bold 11-point letters are about a ninth of an inch wide.
     width = max(int((figure.get_figwidth() - 0.6) * 8.5), 20)
     figure.suptitle(
@@ -47,7 +48,7 @@ def set_title(figure: Figure, title: str, banner: str | None) -> None:
         fontsize=11,
         fontweight="bold",
         color="white",
-        bbox={"facecolor": RED, "edgecolor": "none", "boxstyle": "square,pad=0.5"},
+        bbox={"facecolor": colour, "edgecolor": "none", "boxstyle": "square,pad=0.5"},
     )
 
 

@@ -21,6 +21,8 @@ from ptychopinn.report.drawing import (
     write,
 )
 
+MARKED = ("doubtful", "poor")
+
 
 def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
     """One page: pictures (with the truth and the error where it is known), curves and numbers."""
@@ -29,10 +31,10 @@ def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
     rows = (2 if with_truth else 1) + (1 if fit is not None else 0)
     figure = new_figure((15.5, 3.9 * rows + 0.6))
     banner = None
-    if evaluation.verdict == "poor" and fit is not None:
+    if evaluation.verdict in MARKED and fit is not None:
         banner = (
-            f"POOR FIT: the residual of {fit.residual:.3f} exceeds the {fit.expected:.3f} that "
-            "photon noise explains"
+            f"{evaluation.verdict.upper()} FIT: the residual of {fit.residual:.3g} exceeds the "
+            f"{fit.expected:.3g} that photon noise explains. Likely: {fit.cause}"
         )
     set_title(figure, evaluation.name, banner)
     grid = figure.add_gridspec(rows, 4, width_ratios=(1, 1, 1, 1.15))

@@ -9,6 +9,7 @@ near 0.1, whatever the object.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -25,12 +26,15 @@ PATTERNS = 64
 STEPS = 30
 STEP, MOMENTUM, PHASE_GAIN = 1.0, 0.7, 0.4
 LIMIT_BYTES = 512 << 20
+# A residual that exceeds that of photon noise by more, as a share of the counts and of the noise.
+DOUBTFUL_EXCESS, DOUBTFUL_EXCESS_OF_NOISE = 0.02, 0.3
 
 
 @dataclass(frozen=True)
 class ProbeCheck:
     """residual : ``sum((sqrt(I_hat) - sqrt(I))^2) / sum(I)`` after the physics steps.
     expected : what photon noise alone gives.  fits : whether the difference is at most 0.05.
+    verdict : "good", "doubtful" or "poor"; measured patterns leave up to 0.02 with a good probe.
     """
 
     residual: float
@@ -39,6 +43,13 @@ class ProbeCheck:
     @property
     def fits(self) -> bool:
         return self.residual - self.expected <= POOR_EXCESS
+
+    @property
+    def verdict(self) -> Literal["good", "doubtful", "poor"]:
+        if not self.fits:
+            return "poor"
+        least = max(DOUBTFUL_EXCESS, DOUBTFUL_EXCESS_OF_NOISE * self.expected)
+        return "doubtful" if self.residual - self.expected > least else "good"
 
 
 def check_probe(scan: Scan | PreparedScan) -> ProbeCheck:

@@ -26,6 +26,7 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.alternatives import judged
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
@@ -90,6 +91,8 @@ def refine(
                 turned, None, config, backend=backend, execution=execution,
                 uncertainty=uncertainty, no_mend="all", progress=progress, stop=stop,
             )  # fmt: skip
+    if stop.signal is None:
+        result = judged(result, work.scan, work.backend, work.execution, no_mend)
     if not uncertainty:
         return result
     # Probe and positions are those of all patterns.

@@ -276,10 +276,18 @@ def _check(
     if not result.fits and refuse and not config.training.probe_trainable:
         raise InputError(
             f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
-            f"plain "
-            f"physics steps leave a residual of {result.residual:.3f} where photon noise alone "
-            f"gives "
-            f"{result.expected:.3f}; give a better one with the option probe, refine it with "
-            "probe_trainable=True, or train all the same with probe_check=False."
+            f"plain physics steps leave a residual of {result.residual:.3f} where photon noise "
+            f"alone gives {result.expected:.3f}; give a better one with the option probe, refine "
+            "it with probe_trainable=True, or, if it is right, correct order, sign and unit of the "
+            "positions; probe_check=False trains all the same."
+        )
+    if result.verdict != "good":
+        log.warning(
+            "%s FIT of plain physics steps to '%s': a residual of %.4f where photon noise alone "
+            "gives %.4f; probe or positions are not exact, and neither will be the model",
+            result.verdict.upper(),
+            prepared.scan.name,
+            result.residual,
+            result.expected,
         )
     return prepared, result

@@ -22,6 +22,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.network import network_solver
+from ptychopinn.workflows.alternatives import judged
 from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
@@ -164,6 +165,8 @@ def reconstruct(
         )
         config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
     else:
+        if stop.signal is None:
+            found = judged(found, scan, backend, execution, no_mend)
         if uncertainty:
             # The probe is that of all patterns.
             alike = partial(
@@ -195,7 +198,10 @@ def reconstruct(
     spent = {s: found.seconds.get(s, 0.0) + further.seconds.get(s, 0.0) for s in names}
     # After a few passes only it may still be worse than what the network found.
     better = stop.signal is None or further.fit.residual < found.fit.residual
-    return replace(further if better else found, seconds=spent)
+    best = further if better else found
+    if stop.signal is None:
+        best = judged(best, scan, backend, execution, no_mend)
+    return replace(best, seconds=spent)
 
 
 def _network(

@@ -128,9 +128,14 @@ def command(config_file: Path | None, **flags: Any) -> int:
         from ptychopinn.report.pictures import save_phase
 
         result = load_reconstruction(output)
-        poor = result.provenance["fit"]["verdict"] == "poor"
+        verdict = result.provenance["fit"]["verdict"]
         picture = output / "reconstructed_phase.png"
-        save_phase(result, picture, note="POOR FIT" if poor else None, limits=limits)
+        save_phase(
+            result,
+            picture,
+            note=None if verdict == "good" else f"{verdict.upper()} FIT",
+            limits=limits,
+        )
     if compare:
         _compare(output, source)
     return 0

@@ -1,0 +1,83 @@
+"""What may be wrong with a fit, in words: stable names, what it means, and what helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Likely = Literal[
+    "pixels",
+    "patterns",
+    "beam-current",
+    "background",
+    "geometry",
+    "probe",
+    "positions",
+    "unfinished",
+    "geometry-or-probe",
+    "unknown",
+]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """words : what is wrong, with fields in braces for the numbers.  remedy : what helps, in the
+    words of Python."""
+
+    words: str
+    remedy: str
+
+
+CAUSES: dict[Likely, Cause] = {
+    "pixels": Cause(
+        "some detector pixels do not measure: {pixels} (y, x) hold {share:.0%} of what is not "
+        "explained",
+        "mask them (option mask)",
+    ),
+    "patterns": Cause(
+        "some patterns do not belong to the others: {patterns} hold {share:.0%} of what is not "
+        "explained",
+        "leave them out, or check that they belong to their positions",
+    ),
+    "beam-current": Cause(
+        "the intensity of the beam changed: measured over modelled counts scatter by {scatter:.1%} "
+        "from pattern to pattern",
+        "divide the patterns by a monitor of the beam",
+    ),
+    "background": Cause(
+        "the patterns have a background: in the dark {background:.1%} of all counts, spread over "
+        "the detector, are not explained",
+        "take it off the patterns, or give a dark picture",
+    ),
+    "geometry": Cause(
+        "the geometry is another one: with {words} some patterns around the middle leave a "
+        "residual of {better:.4f}, as given {given:.4f}",
+        "turn the patterns or the positions",
+    ),
+    "probe": Cause(
+        "the probe does not fit the data: with the probe refined some patterns around the middle "
+        "leave a residual of {better:.4f}, as it is {given:.4f}",
+        "refine the probe (refine_probe=True), or give a better one (option probe)",
+    ),
+    "positions": Cause(
+        "the positions are not exact: with the positions refined some patterns around the middle "
+        "leave a residual of {better:.4f}, as they are {given:.4f}",
+        "refine the positions (refine_positions=True)",
+    ),
+    "unfinished": Cause(
+        "the object is not finished: after more passes some patterns around the middle leave a "
+        "residual of {better:.4f}",
+        "refine the result",
+    ),
+    "geometry-or-probe": Cause(
+        "next to nothing of the structure in the patterns is explained, so that the geometry "
+        "(order, sign and unit of the positions, orientation of the patterns) or the probe must be "
+        "wrong",
+        "check the geometry first, then the probe",
+    ),
+    "unknown": Cause(
+        "{missing:.0%} of the structure in the patterns is not explained, for a reason that the "
+        "residual does not tell",
+        "check positions, probe and the single patterns",
+    ),
+}

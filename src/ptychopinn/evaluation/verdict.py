@@ -1,0 +1,293 @@
+"""Is a fit good, doubtful or poor, and what is the likely cause? Pure functions of its numbers.
+
+The thresholds were calibrated on simulated scans with and without faults
+(``benchmarks/verdicts.py``) and on measured ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import brief
+from ptychopinn.evaluation.causes import CAUSES, Likely
+from ptychopinn.physics.noise import POOR_EXCESS
+
+if TYPE_CHECKING:
+    from ptychopinn.evaluation.misfit import Misfit
+
+Verdict = Literal["good", "doubtful", "poor"]
+Alternatives = Sequence[tuple[str, float]]
+
+# What is tried on some patterns, see ptychopinn.workflows.alternatives; the first is what the
+# others are compared with.
+AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
+
+# A result that explains less of what the object writes into the patterns is a poor fit, whatever
+# its residual; one that explains less than the second is doubtful.
+POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.95
+# Patterns that show no structure beyond noise: so much more than noise, as a share of it and of the
+# counts, is doubtful.
+UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
+# A fault that the residual shows by its shape matters when this share of the structure, or of the
+# noise, is missing.
+LEAST_MISSING, LEAST_EXCESS_OF_NOISE = 0.01, 0.1
+# Measured patterns leave systematic residuals that no other geometry or probe lowers: where that
+# was tried, so much of the structure may be missing, at so many times the photon noise.
+TRIED_EXPLAINED, TRIED_EXCESS_OF_NOISE = 0.7, 3.5
+# Below this share alternatives are tried, and one that is better makes the fit doubtful.
+TRIED_BELOW = 0.985
+# An alternative is better when it leaves this share of the excess or less.
+BETTER = 0.6
+# A factor per pattern: scatter beyond noise, and its share of the excess.
+CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
+# Background: counts of the mean pattern above the model in the dark, as a share of all counts.
+BACKGROUND_SHARE, BACKGROUND_SIGMA = 0.016, 8.0
+# Pixels: how many times the noise of the mean pattern, the share of the excess that they hold.
+PIXEL_SIGMA, PIXEL_SHARE, PIXELS_AT_MOST = 12.0, 0.35, 0.02
+# Patterns: robust deviations of the excess from its median, the share that they hold.
+PATTERN_SIGMA, PATTERN_SHARE, PATTERNS_AT_MOST = 8.0, 0.5, 0.2
+
+
+@dataclass(frozen=True)
+class Signs:
+    """The numbers that a verdict is taken from.
+
+    residual, expected, explained : as in :class:`ptychopinn.evaluation.misfit.Misfit`.
+    systematic : share of the excess that the mean pattern has.
+    background, background_sigma : what the darkest quarter of the mean pattern has above the model,
+        per pixel times all pixels, as a share of the counts; and in standard deviations.
+    pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
+    patterns, patterns_share : patterns far worse than the others; share of the excess in them.
+    current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
+        relative; share of the excess that it makes.
+    """
+
+    residual: float
+    expected: float
+    explained: float = float("nan")
+    systematic: float = 0.0
+    background: float = 0.0
+    background_sigma: float = 0.0
+    pixels: tuple[tuple[int, int], ...] = ()
+    pixels_share: float = 0.0
+    patterns: tuple[int, ...] = ()
+    patterns_share: float = 0.0
+    current: float = 0.0
+    current_share: float = 0.0
+
+    @property
+    def excess(self) -> float:
+        return self.residual - self.expected
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """verdict : "good", "doubtful" or "poor".  likely : name of the likeliest cause, a key of
+    :data:`ptychopinn.evaluation.causes.CAUSES`; None for a good fit.  cause : the sentence."""
+
+    verdict: Verdict
+    likely: Likely | None = None
+    cause: str | None = None
+
+
+def signs_of(fit: Misfit) -> Signs:
+    """The signs of a fit; no pattern is read again.
+
+    With I the mean measured and J the mean modelled pattern over M patterns, a count of a photon q
+    and the sum C of I, the noise of I at a pixel has the standard deviation sqrt(q J / M).
+    """
+    good = np.isfinite(fit.measured_mean)
+    measured, model = fit.measured_mean[good], fit.model_mean[good]
+    counts, m = float(measured.sum()), len(fit.per_pattern)
+    excess = max(fit.excess, 1e-12)
+    sigma = np.sqrt(fit.photon * np.maximum(model, 0.25 * fit.photon / m) / m)
+    squares = (np.sqrt(measured) - np.sqrt(model)) ** 2 / counts
+    difference = measured - model
+    dark = np.argsort(model, kind="stable")[: max(1, len(model) // 4)]
+    level = float(np.median(difference[dark])) * len(model) / counts
+    pixels, pixels_share = _pixels(difference, squares, sigma, good)
+    patterns, patterns_share = _patterns(fit)
+    current, current_share = _current(fit, counts)
+    return Signs(
+        residual=fit.residual,
+        expected=fit.expected,
+        explained=fit.explained,
+        systematic=max(float(squares.sum()) - fit.expected / m, 0.0) / excess,
+        background=max(level, 0.0),
+        background_sigma=float(difference[dark].sum() / np.sqrt((sigma[dark] ** 2).sum())),
+        pixels=pixels,
+        pixels_share=pixels_share / excess,
+        patterns=patterns,
+        patterns_share=patterns_share / excess,
+        current=current,
+        current_share=current_share / excess,
+    )
+
+
+def _pixels(
+    difference: NDArray[Any], squares: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_]
+) -> tuple[tuple[tuple[int, int], ...], float]:
+    """Few pixels that differ by far more than the typical one does, and the residual in them."""
+    from scipy.ndimage import median_filter
+
+    shape = good.shape
+    smooth = np.zeros(shape)
+    smooth[good] = difference
+    around = median_filter(smooth, size=5, mode="nearest")[good]
+    alone = np.abs(difference - around)
+    typical = 1.4826 * float(np.median(alone))
+    far = alone > PIXEL_SIGMA * np.maximum(sigma, typical)
+    far &= squares > 20 * max(float(np.mean(squares[~far])) if not far.all() else 0.0, 1e-15)
+    if not far.any() or far.mean() > PIXELS_AT_MOST:
+        return (), 0.0
+    places = np.argwhere(good)[far]
+    order = np.argsort(-squares[far], kind="stable")
+    return tuple((int(y), int(x)) for y, x in places[order]), float(squares[far].sum())
+
+
+def _patterns(fit: Misfit) -> tuple[tuple[int, ...], float]:
+    """Few patterns that are far worse than the others, and what they add to the residual."""
+    excess = fit.per_pattern - fit.expected_per_pattern
+    known = np.isfinite(excess)
+    if known.sum() < 8:
+        return (), 0.0
+    middle = float(np.median(excess[known]))
+    typical = 1.4826 * float(np.median(np.abs(excess[known] - middle)))
+    floor = 0.5 * float(np.median(fit.expected_per_pattern[known]))
+    far = known & (excess > middle + PATTERN_SIGMA * typical + floor)
+    if not far.any() or far.mean() > PATTERNS_AT_MOST:
+        return (), 0.0
+    weight = fit.counts / fit.counts.sum()
+    order = np.argsort(-excess[far], kind="stable")
+    share = float(((excess - middle) * weight)[far].sum())
+    return tuple(int(k) for k in np.flatnonzero(far)[order]), share
+
+
+def _current(fit: Misfit, counts: float) -> tuple[float, float]:
+    """Scatter of the factors beyond noise, and the residual that it makes."""
+    factors = fit.factors[np.isfinite(fit.factors)]
+    if len(factors) < 8 or not counts > 0:
+        return 0.0, 0.0
+    noise = fit.photon / counts
+    scatter = 1.4826 * float(np.median(np.abs(factors - np.median(factors))))
+    made = np.median((np.sqrt(np.maximum(factors, 0)) - 1) ** 2) / 0.455 - noise / 4
+    return float(np.sqrt(max(scatter**2 - noise, 0.0))), max(float(made), 0.0)
+
+
+def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
+    """The verdict, and for a fit that is not good the likeliest cause.
+
+    Parameters
+    ----------
+    signs : see :func:`signs_of`.
+    alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
+        called ``AS_IT_IS``, is what the others are compared with. Words that are not constants of
+        this module are another geometry.
+
+    Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
+    structure is explained (NaN: there is none).
+    """
+    excess, explained = signs.excess, signs.explained
+    better = _better(signs, alternatives)
+    found = _signature(signs)
+    verdict: Verdict = "good"
+    if not excess <= POOR_EXCESS or explained < POOR_EXPLAINED:
+        verdict = "poor"
+    elif (
+        found is not None
+        or explained < GOOD_EXPLAINED
+        or _unseen(signs)
+        or (better is not None and better[0] != "unfinished" and explained < TRIED_BELOW)
+    ):
+        tolerable = (
+            len(alternatives) > 1
+            and better is None
+            and found is None
+            and explained >= TRIED_EXPLAINED
+            and excess <= TRIED_EXCESS_OF_NOISE * signs.expected
+        )
+        verdict = "good" if tolerable else "doubtful"
+    if verdict == "good":
+        return Judgement("good")
+    likely, numbers = found or better or _general(signs)
+    return Judgement(verdict, likely, _sentence(likely, numbers))
+
+
+def _unseen(signs: Signs) -> bool:
+    """Whether patterns that show no structure are yet farther off than noise."""
+    least = max(UNSEEN_EXCESS_OF_NOISE * signs.expected, UNSEEN_EXCESS)
+    return not np.isfinite(signs.explained) and signs.excess > least
+
+
+Found = tuple[Likely, dict[str, Any]]
+
+
+def _signature(signs: Signs) -> Found | None:
+    """A fault that the residual shows by its shape."""
+    share = signs.background
+    if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
+        return "background", {"background": share}
+    missing = 1 - signs.explained if np.isfinite(signs.explained) else 1.0
+    if missing < LEAST_MISSING or signs.excess < LEAST_EXCESS_OF_NOISE * signs.expected:
+        return None
+    if signs.pixels and signs.pixels_share >= PIXEL_SHARE:
+        return "pixels", {"pixels": _listed(signs.pixels), "share": min(signs.pixels_share, 1.0)}
+    if signs.current >= CURRENT_SPREAD and signs.current_share >= CURRENT_SHARE:
+        return "beam-current", {"scatter": signs.current}
+    if signs.patterns and signs.patterns_share >= PATTERN_SHARE:
+        share = min(signs.patterns_share, 1.0)
+        return "patterns", {"patterns": _listed(signs.patterns), "share": share}
+    return None
+
+
+def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
+    """The alternative that leaves far less than what was given, if there is one."""
+    if len(alternatives) < 2:
+        return None
+    known = dict(alternatives)
+    given = known.pop(AS_IT_IS, None)
+    if given is None:
+        given = known.pop(alternatives[0][0])
+    words = min(known, key=known.__getitem__)
+    best = known[words]
+    floor = signs.expected
+    if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
+        numbers = {"words": words, "better": best, "given": given}
+        names: dict[str, Likely] = {PROBE_FREE: "probe", POSITIONS_FREE: "positions"}
+        return names.get(words, "geometry"), numbers
+    if given - floor <= BETTER * signs.excess and given < signs.residual - 0.1 * floor:
+        return "unfinished", {"better": given}
+    return None
+
+
+def _general(signs: Signs) -> Found:
+    if signs.explained < POOR_EXPLAINED or not np.isfinite(signs.explained):
+        return "geometry-or-probe", {}
+    return "unknown", {"missing": 1 - signs.explained}
+
+
+def _sentence(likely: Likely, numbers: dict[str, Any]) -> str:
+    cause = CAUSES[likely]
+    return f"{cause.words.format(**numbers)}; {cause.remedy}."
+
+
+def _listed(items: Sequence[Any], most: int = 8) -> str:
+    words = ", ".join(str(item) for item in items[:most])
+    more = len(items) - most
+    return words + (f" and {more} more" if more > 0 else "")
+
+
+def recorded_alternatives(provenance: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """What was tried when a result was made, as its provenance remembers it."""
+    fit = provenance.get("fit")
+    stored = fit.get("alternatives") if isinstance(fit, Mapping) else None
+    return tuple(
+        (brief(item[0]), float(item[1]))
+        for item in (stored if isinstance(stored, list) else [])
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[1], int | float)
+    )

@@ -1,0 +1,183 @@
+"""Good, doubtful or poor, and why: scans with one fault each, and the numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptychopinn as pp
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.causes import CAUSES
+from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.evaluation.verdict import (
+    AS_IT_IS,
+    POSITIONS_FREE,
+    PROBE_FREE,
+    Signs,
+    judge,
+    recorded_alternatives,
+    signs_of,
+)
+
+N, M = 32, 80
+
+
+@pytest.fixture(scope="module")
+def expected() -> Scan:
+    """Expected counts of a scan, not yet drawn."""
+    return pp.simulate(
+        N=N, patterns=M, object="leaves", photons=2e5, seed=11, step_px=3.0, poisson=False
+    )
+
+
+def drawn(scan: Scan, counts: Any = None, **changes: Any) -> Scan:
+    mean = np.asarray(scan.diffraction if counts is None else counts, dtype=np.float64)
+    values = np.random.default_rng(5).poisson(mean).astype(np.uint32)
+    return replace(scan, diffraction=values, **changes)
+
+
+def true_result(scan: Scan, obj: Any = None) -> Reconstruction:
+    obj = scan.object if obj is None else obj
+    return Reconstruction(
+        object=obj,
+        origin_px=np.zeros(2, dtype=np.int64),
+        weight=np.ones(np.shape(obj), dtype=np.float32),
+        probe=scan.probe,
+        positions_px=scan.positions_px,
+        name="result",
+    )
+
+
+def test_the_true_object_is_good(expected: Scan) -> None:
+    fit = misfit(true_result(expected), drawn(expected))
+    assert (fit.verdict, fit.likely, fit.cause) == ("good", None, None)
+    assert fit.summary()["likely"] is None
+    assert fit.factors == pytest.approx(np.ones(M), abs=0.02)
+    assert np.median(fit.per_pattern / fit.expected_per_pattern) == pytest.approx(1, abs=0.05)
+
+
+def test_a_beam_that_changes_is_named(expected: Scan) -> None:
+    factor = np.random.default_rng(1).uniform(0.7, 1.3, M)
+    scan = drawn(expected, expected.diffraction * factor[:, None, None])
+    fit = misfit(true_result(expected), scan)
+    assert fit.factors == pytest.approx(factor / np.mean(factor), rel=0.1)
+    assert (fit.verdict, fit.likely) == ("doubtful", "beam-current")
+    assert fit.cause is not None and "%" in fit.cause
+
+
+def test_a_background_is_named(expected: Scan) -> None:
+    level = 0.1 * expected.diffraction.sum() / expected.diffraction.size
+    fit = misfit(true_result(expected), drawn(expected, expected.diffraction + level))
+    assert fit.verdict != "good" and fit.likely == "background"
+    assert signs_of(fit).background == pytest.approx(0.09, abs=0.03)
+
+
+def test_pixels_are_named(expected: Scan) -> None:
+    scan = drawn(expected)
+    counts = np.array(scan.diffraction)
+    counts[:, 3, 5] = counts[:, 27, 9] = 3000
+    fit = misfit(true_result(expected), replace(scan, diffraction=counts))
+    assert fit.verdict != "good" and fit.likely == "pixels"
+    assert set(signs_of(fit).pixels) == {(3, 5), (27, 9)}
+    assert fit.cause is not None and "(3, 5)" in fit.cause and "(27, 9)" in fit.cause
+
+
+def test_patterns_are_named(expected: Scan) -> None:
+    scan = drawn(expected)
+    counts = np.array(scan.diffraction)
+    counts[[7, 50]] = counts[[50, 7]]
+    fit = misfit(true_result(expected), replace(scan, diffraction=counts))
+    assert (fit.verdict, fit.likely) == ("doubtful", "patterns")
+    assert set(signs_of(fit).patterns) == {7, 50}
+    assert fit.cause is not None and "50" in fit.cause
+
+
+def test_a_flat_object_blames_geometry_or_probe(expected: Scan) -> None:
+    fit = misfit(true_result(expected, np.ones_like(expected.object)), drawn(expected))
+    assert (fit.verdict, fit.likely) == ("poor", "geometry-or-probe")
+
+
+def test_what_was_tried_is_remembered_and_decides(expected: Scan) -> None:
+    scan = drawn(expected)
+    blurred = expected.object + 0.12 * np.random.default_rng(3).normal(size=expected.object.shape)
+    result = true_result(expected, blurred)
+    alone = misfit(result, scan)
+    assert alone.verdict == "doubtful"
+    given, free = alone.residual, alone.expected * 1.05
+    tried = [(AS_IT_IS, given), (PROBE_FREE, free), (POSITIONS_FREE, given)]
+    fit = misfit(result, scan, tried)
+    assert (fit.verdict, fit.likely) == ("doubtful", "probe")
+    kept = replace(result, provenance={"fit": fit.summary()})
+    assert recorded_alternatives(kept.provenance) == tuple(tried)
+    assert misfit(kept, scan).likely == "probe"
+    assert misfit(kept, scan, ()).likely == alone.likely
+
+
+# --- the numbers alone ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("residual", "noise", "explained", "verdict"),
+    [
+        (1e-4, 1e-7, 0.998, "good"),  # a network at 1e9 photons
+        (0.0316, 0.0009, 0.6, "doubtful"),
+        (0.0549, 0.005, 0.99, "good"),
+        (0.0551, 0.005, 0.99, "poor"),
+        (0.01, 0.005, 0.29, "poor"),
+        (float("nan"), 0.005, float("nan"), "poor"),
+        (0.30, 0.31, float("nan"), "good"),  # 300 photons cannot tell
+        (0.34, 0.31, float("nan"), "doubtful"),
+        (0.012, 0.0066, 0.905, "doubtful"),  # a measured star, nothing tried
+    ],
+)
+def test_thresholds(residual: float, noise: float, explained: float, verdict: str) -> None:
+    assert judge(Signs(residual, noise, explained)).verdict == verdict
+
+
+def test_systematic_residuals_are_good_when_nothing_else_is_better() -> None:
+    star = Signs(0.012, 0.0066, 0.905)
+    tried = [(AS_IT_IS, 0.0118), (PROBE_FREE, 0.0112), (POSITIONS_FREE, 0.0116)]
+    assert judge(star, tried).verdict == "good"
+    turned = judge(star, [*tried, ("the axes swapped", 0.0075)])
+    assert (turned.verdict, turned.likely) == ("doubtful", "geometry")
+    assert turned.cause is not None and "the axes swapped" in turned.cause
+    # A wrong flip explains less than half.
+    assert judge(Signs(0.0191, 0.0024, 0.37), tried).verdict == "doubtful"
+
+
+def test_the_best_alternative_is_the_cause() -> None:
+    signs = Signs(0.02, 0.001, 0.8)
+
+    def likely(**left: float) -> Any:
+        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE}
+        return judge(signs, [(AS_IT_IS, 0.019), *((names[k], v) for k, v in left.items())]).likely
+
+    assert likely(probe=0.002, positions=0.015) == "probe"
+    assert likely(probe=0.012, positions=0.0015) == "positions"
+    assert likely(probe=0.018, positions=0.018) == "unknown"
+    assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_every_cause_is_one_sentence(name: Any, numbers: Callable[[], dict[str, Any]]) -> None:
+    cause = CAUSES[name]
+    text = f"{cause.words.format(**numbers())}; {cause.remedy}."
+    assert "--" not in text and "\n" not in text and not text[0].isupper()
+
+
+@pytest.fixture
+def numbers() -> Callable[[], dict[str, Any]]:
+    return lambda: {
+        "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1, "background": 0.02,
+        "words": "the axes swapped", "better": 0.001, "given": 0.01, "missing": 0.2,
+    }  # fmt: skip
+
+
+def test_foreign_records_are_no_alternatives() -> None:
+    for fit in (None, 3, {"alternatives": "x"}, {"alternatives": [1, ["a"], ["a", "b"]]}):
+        assert recorded_alternatives({"fit": fit}) == ()
