@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ptychopinn as pp
+from ptychopinn.checks.base import CHECKS, LATER
 
 Array = NDArray[Any]
 
@@ -49,7 +50,7 @@ def experiment(seed: int) -> Experiment:
     count = {32: (90, 200), 64: (80, 160), 128: (64, 90)}[n]
     dose = float(rng.choice([3e2, 3e3, 1e4, 1e5, 1e6, 1e7, 1e9]))
     strength = float(rng.choice([0.3, 1.0, 2.0], p=[0.2, 0.6, 0.2]))
-    settings = {
+    settings: dict[str, Any] = {
         "N": n,
         "patterns": int(rng.integers(*count)),
         "object": str(rng.choice(["lines", "leaves", "natural", "grf", "siemens"])),
@@ -102,18 +103,18 @@ def _probe(e: Experiment, **changes: Any) -> pp.Scan:
 def _one_mode(e: Experiment) -> pp.Scan:
     scan = _again(e, modes=3)
     power = np.sqrt((np.abs(scan.probe) ** 2).sum() / (np.abs(scan.probe[0]) ** 2).sum())
-    return e.measured(scan.diffraction, probe=scan.probe[:1] * np.float32(power))
+    return e.measured(np.asarray(scan.diffraction), probe=scan.probe[:1] * np.float32(power))
 
 
 def _background(e: Experiment) -> pp.Scan:
     share = e.rng.choice([0.01, 0.05, 0.2, 0.5])
-    level = share * e.scan.diffraction.sum() / e.scan.diffraction.size
-    return e.measured(e.scan.diffraction + level)
+    expected = np.asarray(e.scan.diffraction)
+    return e.measured(expected + share * expected.mean())
 
 
 def _current(e: Experiment) -> pp.Scan:
     factor = 1 + e.rng.choice([0.05, 0.15, 0.3]) * e.rng.uniform(-1, 1, e.scan.M)
-    return e.measured(e.scan.diffraction * factor[:, None, None])
+    return e.measured(np.asarray(e.scan.diffraction) * factor[:, None, None])
 
 
 def _hot(e: Experiment) -> pp.Scan:
@@ -155,8 +156,9 @@ def _some_empty(e: Experiment) -> pp.Scan:
 
 def _saturated(e: Experiment) -> pp.Scan:
     scan = e.measured()
-    level = max(2, np.quantile(scan.diffraction, e.rng.choice([0.97, 0.99, 0.995])))
-    return replace(scan, diffraction=np.minimum(scan.diffraction, int(level)))
+    counts = np.asarray(scan.diffraction)
+    level = max(2, int(np.quantile(counts, e.rng.choice([0.97, 0.99, 0.995]))))
+    return replace(scan, diffraction=np.minimum(counts, level))
 
 
 def _moving(e: Experiment) -> pp.Scan:
