@@ -174,7 +174,8 @@ def test_every_cause_is_one_sentence(name: Any, numbers: Callable[[], dict[str, 
 def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
         "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1, "background": 0.02,
-        "words": "the axes swapped", "better": 0.001, "given": 0.01, "missing": 0.2, "explained": 0.1,
+        "words": "the axes swapped", "better": 0.001, "given": 0.01, "missing": 0.2,
+        "explained": 0.1,
     }  # fmt: skip
 
 
