@@ -210,12 +210,21 @@ def reconstructed(e: Experiment, scan: pp.Scan) -> pp.Reconstruction:
 
 
 def cases(seed: int) -> Iterator[tuple[dict[str, Any], pp.Reconstruction]]:
-    """The scan of this seed without a fault and with some: (row of the table, result)."""
-    e = experiment(seed)
+    """The scan of this seed without a fault and with some: (row of the table, result).
+
+    Nothing for a draw that cannot be simulated, such as a probe too wide for its array.
+    """
+    try:
+        e = experiment(seed)
+    except pp.InputError:
+        return
     kinds = list(e.rng.permutation(list(FAULTS))[:FAULTS_PER_SCAN])
     clean = 0.0
     for kind in ["none", *kinds]:
-        scan = e.measured() if kind == "none" else FAULTS[kind](e)
+        try:
+            scan = e.measured() if kind == "none" else FAULTS[kind](e)
+        except pp.InputError:
+            continue
         result = reconstructed(e, replace(scan, object=None))
         phase = pp.evaluate(replace(result, provenance={}), truth=e.scan).metrics["phase_psnr_db"]
         if kind == "none":

@@ -175,6 +175,7 @@ def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
         "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1, "background": 0.02,
         "words": "the axes swapped", "better": 0.001, "given": 0.01, "missing": 0.2,
+        "explained": 0.1,
     }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ CAUSES: dict[Likely, Cause] = {
         "refine the result",
     ),
     "geometry-or-probe": Cause(
-        "next to nothing of the structure in the patterns is explained, so that the geometry "
+        "only {explained:.0%} of the structure in the patterns is explained, so that the geometry "
         "(order, sign and unit of the positions, orientation of the patterns) or the probe must be "
         "wrong",
         "check the geometry first, then the probe",

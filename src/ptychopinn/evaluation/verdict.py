@@ -30,6 +30,10 @@ AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the pos
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
 POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.95
+# Below this share a fault of single patterns or pixels would show by its shape.
+GEOMETRY_EXPLAINED = 0.6
+# With a smaller excess, as a share of the photon noise, the share explained is too uncertain.
+SEEN_EXCESS_OF_NOISE = 0.05
 # Patterns that show no structure beyond noise: so much more than noise, as a share of it and of the
 # counts, is doubtful.
 UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
@@ -40,15 +44,16 @@ LEAST_MISSING, LEAST_EXCESS_OF_NOISE = 0.01, 0.1
 # was tried, so much of the structure may be missing, at so many times the photon noise.
 TRIED_EXPLAINED, TRIED_EXCESS_OF_NOISE = 0.7, 3.5
 # Below this share alternatives are tried, and one that is better makes the fit doubtful.
-TRIED_BELOW = 0.985
+TRIED_BELOW = 0.99
 # An alternative is better when it leaves this share of the excess or less.
 BETTER = 0.6
 # A factor per pattern: scatter beyond noise, and its share of the excess.
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
 # Background: counts of the mean pattern above the model in the dark, as a share of all counts.
 BACKGROUND_SHARE, BACKGROUND_SIGMA = 0.016, 8.0
-# Pixels: how many times the noise of the mean pattern, the share of the excess that they hold.
-PIXEL_SIGMA, PIXEL_SHARE, PIXELS_AT_MOST = 12.0, 0.35, 0.02
+# Pixels: how many times the noise of the mean pattern and the residual of the others, the share of
+# the excess that they hold, and how many they are at most.
+PIXEL_SIGMA, PIXEL_TIMES, PIXEL_SHARE, PIXELS_AT_MOST = 12.0, 30.0, 0.35, 0.03
 # Patterns: robust deviations of the excess from its median, the share that they hold.
 PATTERN_SIGMA, PATTERN_SHARE, PATTERNS_AT_MOST = 8.0, 0.5, 0.2
 
@@ -132,22 +137,15 @@ def signs_of(fit: Misfit) -> Signs:
 def _pixels(
     difference: NDArray[Any], squares: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_]
 ) -> tuple[tuple[tuple[int, int], ...], float]:
-    """Few pixels that differ by far more than the typical one does, and the residual in them."""
-    from scipy.ndimage import median_filter
-
-    shape = good.shape
-    smooth = np.zeros(shape)
-    smooth[good] = difference
-    around = median_filter(smooth, size=5, mode="nearest")[good]
-    alone = np.abs(difference - around)
-    typical = 1.4826 * float(np.median(alone))
-    far = alone > PIXEL_SIGMA * np.maximum(sigma, typical)
-    far &= squares > 20 * max(float(np.mean(squares[~far])) if not far.all() else 0.0, 1e-15)
+    """Few pixels that differ by far more than the others do, and the residual in them."""
+    limit = np.quantile(squares, 1 - PIXELS_AT_MOST)
+    others = float(squares[squares <= limit].mean())
+    far = (squares > PIXEL_TIMES * others) & (np.abs(difference) > PIXEL_SIGMA * sigma)
     if not far.any() or far.mean() > PIXELS_AT_MOST:
         return (), 0.0
-    places = np.argwhere(good)[far]
     order = np.argsort(-squares[far], kind="stable")
-    return tuple((int(y), int(x)) for y, x in places[order]), float(squares[far].sum())
+    places = np.argwhere(good)[far][order]
+    return tuple((int(y), int(x)) for y, x in places), float(squares[far].sum())
 
 
 def _patterns(fit: Misfit) -> tuple[tuple[int, ...], float]:
@@ -200,7 +198,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         verdict = "poor"
     elif (
         found is not None
-        or explained < GOOD_EXPLAINED
+        or (explained < GOOD_EXPLAINED and excess > SEEN_EXCESS_OF_NOISE * signs.expected)
         or _unseen(signs)
         or (better is not None and better[0] != "unfinished" and explained < TRIED_BELOW)
     ):
@@ -266,8 +264,9 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
 
 
 def _general(signs: Signs) -> Found:
-    if signs.explained < POOR_EXPLAINED or not np.isfinite(signs.explained):
-        return "geometry-or-probe", {}
+    if not signs.explained >= GEOMETRY_EXPLAINED:
+        explained = max(signs.explained, 0.0) if np.isfinite(signs.explained) else 0.0
+        return "geometry-or-probe", {"explained": explained}
     return "unknown", {"missing": 1 - signs.explained}
 
 

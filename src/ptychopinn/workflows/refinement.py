@@ -97,10 +97,11 @@ def refine(
     if start is None and suspicious(result.fit) and stop.signal is None:
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
         if turned is not work.scan:
-            return refine(
+            result = refine(
                 turned, None, config, backend=backend, execution=execution,
                 uncertainty=uncertainty, no_mend="all", progress=progress, stop=stop,
             )  # fmt: skip
+            return judged(result, turned, work.backend, work.execution, no_mend)
     if stop.signal is None:
         result = judged(result, work.scan, work.backend, work.execution, no_mend)
     if not uncertainty:

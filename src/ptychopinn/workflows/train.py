@@ -276,9 +276,9 @@ def _check(
         raise InputError(
             f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
             f"plain physics steps leave a residual of {result.residual:.3f} where photon noise "
-            f"alone gives {result.expected:.3f}; give a better one with the option probe, refine "
-            "it with probe_trainable=True, or, if it is right, correct order, sign and unit of the "
-            "positions; probe_check=False trains all the same."
+            f"alone gives {result.expected:.3f}; correct order, sign and unit of the positions if "
+            "it is right, else give a better one with the option probe, refine it with "
+            "probe_trainable=True, or train all the same with probe_check=False."
         )
     if result.verdict != "good":
         log.warning(

@@ -1,0 +1,114 @@
+"""What the commands say of a fit that is doubtful, and that all of them say the same."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from training_commands import read_json
+
+import ptychopinn as pp
+from ptychopinn.cli import run
+from ptychopinn.clients.running import reconstruct as for_client
+from ptychopinn.workflows.model import PRETRAINED, load_model
+
+AMBER = np.array([0x9A, 0x67, 0x00]) / 255
+QUIET = ["--backend", "numpy", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def unsteady() -> pp.Scan:
+    """The beam changes by 25 per cent from pattern to pattern, in no order."""
+    scan = pp.simulate(N=32, patterns=81, photons=1e6, seed=21, step_px=3.0, poisson=False)
+    rng = np.random.default_rng(8)
+    factor = 1 + 0.25 * np.sign(rng.normal(size=81)) * rng.uniform(0.6, 1, 81)
+    counts = rng.poisson(np.asarray(scan.diffraction) * factor[:, None, None]).astype(np.uint32)
+    return replace(scan, diffraction=counts, object=None)
+
+
+@pytest.fixture(scope="module")
+def file(unsteady: pp.Scan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("verdict") / "scan.h5"
+    pp.save_scan(unsteady, path)
+    return path
+
+
+def marked(picture: Path) -> bool:
+    """Whether a picture carries the amber banner."""
+    pixels = matplotlib.image.imread(picture)[..., :3]
+    return bool((np.abs(pixels - AMBER).max(axis=-1) < 0.02).sum() > 500)
+
+
+def test_all_commands_say_the_same(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, further = tmp_path / "r", tmp_path / "f"
+    assert run(["reconstruct", str(file), "-o", str(result), *QUIET]) == 0
+    said = capsys.readouterr().err
+    assert "WARNING DOUBTFUL FIT" in said and "the intensity of the beam changed" in said
+    fit = read_json(result / "run.json")["fit"]
+    assert (fit["verdict"], fit["likely"]) == ("doubtful", "beam-current")
+    assert fit["cause"] in said
+    assert "DOUBTFUL FIT" in (result / "log.txt").read_text()
+    assert marked(result / "reconstructed_phase.png")
+    assert marked(result / "reconstructed_amplitude.png")
+
+    assert run(["evaluate", str(result), "--data", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "doubtful" in shown and "beam changed" in " ".join(shown.split())
+    content = read_json(result / "evaluation.json")
+    assert (content["verdict"], content["likely"], content["cause"]) == (
+        "doubtful", "beam-current", fit["cause"],
+    )  # fmt: skip
+    assert marked(result / "evaluation.png")
+
+    options = ["--passes", "6", *QUIET]
+    assert run(["refine", str(result), "-o", str(further), *options]) == 0
+    assert "DOUBTFUL FIT" in capsys.readouterr().err
+    assert read_json(further / "run.json")["fit"]["likely"] == "beam-current"
+
+
+def test_python_and_clients_say_the_same(
+    unsteady: pp.Scan, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = pp.reconstruct(unsteady, backend="numpy", refine="never")
+    assert found.fit is not None
+    assert (found.fit.verdict, found.fit.likely) == ("doubtful", "beam-current")
+    assert "doubtful" in repr(found)
+    evaluation = pp.evaluate(found, data=unsteady)
+    assert evaluation.verdict == "doubtful"
+    assert evaluation.cause == found.fit.cause and evaluation.cause in evaluation.summary()
+    bundle = load_model(PRETRAINED).bundle
+    with caplog.at_level(logging.INFO):
+        for_client(bundle, unsteady, logging.getLogger("client"), "numpy")
+    (record,) = (r for r in caplog.records if r.name == "client")
+    assert record.levelno == logging.WARNING
+    assert "DOUBTFUL FIT" in record.getMessage() and "beam changed" in record.getMessage()
+
+
+def test_a_wrong_probe_is_blamed_where_a_free_one_is_better(unsteady: pp.Scan) -> None:
+    settings = {"N": 32, "patterns": 81, "photons": 1e6, "seed": 22, "step_px": 3.0}
+    scan = pp.simulate(**settings)
+    other = pp.simulate(**settings, defocus=0.29).probe
+    found = pp.refine(replace(scan, probe=other), None, pp.RefineConfig(passes=8), backend="numpy")
+    assert found.fit is not None and found.fit.likely == "probe"
+    assert found.fit.verdict == "doubtful" and len(found.fit.alternatives) == 3
+    assert found.provenance["fit"]["likely"] == "probe"
+    # It is remembered, and a later look says the same.
+    assert pp.misfit(found, scan).likely == "probe"
+    # Left out, nothing is tried.
+    silent = pp.refine(
+        replace(scan, probe=other), None, pp.RefineConfig(passes=8), backend="numpy", no_mend="all"
+    )
+    assert silent.fit is not None and silent.fit.alternatives == ()
+
+
+def test_positions_are_blamed_where_free_ones_are_better() -> None:
+    scan = pp.simulate(N=32, patterns=100, photons=1e6, seed=23, step_px=3.0, position_error_px=1.0)
+    found = pp.refine(replace(scan, object=None), None, pp.RefineConfig(passes=8), backend="numpy")
+    assert found.fit is not None
+    assert (found.fit.verdict, found.fit.likely) == ("doubtful", "positions")
