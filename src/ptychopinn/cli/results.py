@@ -152,7 +152,8 @@ def write_result(
             "the reconstruction must explain the measured patterns, received a poor fit "
             f"({numbers}): the probe does not fit the data or the model was not trained for such "
             "scans; the files are marked, give a better probe with --probe FILE:KEY or "
-            "--probe auto, refine the probe with ptychopinn refine --refine-probe, or train on this scan."
+            "--probe auto, refine the probe with ptychopinn refine --refine-probe, or train on "
+            "this scan."
         )
 
 
