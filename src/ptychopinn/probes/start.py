@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from ptychopinn.checks import examine
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import mean_pattern
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.io.probes import read_probe
+from ptychopinn.io.reading import kind_of
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.propagators import HC
@@ -21,7 +23,7 @@ from ptychopinn.probes.inherited import inherited_probe, result_in
 from ptychopinn.probes.modes import with_modes
 from ptychopinn.probes.optics import Setting, analytic_probe
 from ptychopinn.probes.pupils import find_pupil
-from ptychopinn.probes.recipes import AUTO, Recipe, is_recipe, read_recipe
+from ptychopinn.probes.recipes import AUTO, KINDS, Recipe, is_recipe, read_recipe
 from ptychopinn.probes.search import Found, find_probe, pupil_probe
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def make_start_probe(
         else:
             probe = analytic_probe(recipe, setting)[0]
         modes = probe[None]
-    elif (path := result_in(spec)) is not None:
+    elif makes_probe(spec) and (path := result_in(spec)) is not None:
         modes = inherited_probe(path, N, pixel_size_m, energy_eV, distance_m)[0]
     else:
         modes = read_probe(spec)
@@ -89,8 +91,25 @@ def make_start_probe(
 
 
 def makes_probe(text: str | None) -> bool:
-    """Whether a text is something other than the plain FILE[:KEY] of a probe."""
-    return text is not None and (is_recipe(text) or result_in(text) is not None)
+    """Whether a text is something other than the plain FILE[:KEY] of a probe.
+
+    Raises
+    ------
+    InputError
+        For a description of an unknown kind.
+    """
+    if text is None:
+        return False
+    if is_recipe(text) or result_in(text) is not None:
+        return True
+    kind, _, rest = text.partition(":")
+    if "=" in rest and kind_of(Path(text)) == kind_of(Path(kind)) == "nothing":
+        raise InputError(
+            "a probe must be auto, the folder of a result, FILE[:KEY], or one of "
+            f"{', '.join(f'{known}:...' for known in KINDS)} with KEY=VALUE,..., received "
+            f"{shown(text)}; correct it."
+        )
+    return False
 
 
 def with_start_probe(fields: ScanFields, spec: str | None, modes: int | None) -> ScanFields:
