@@ -186,6 +186,22 @@ def test_zarr(raw: Raw, version: int) -> None:
     assert any(item.key == "frames" for item in overview(path).items)
 
 
+@pytest.mark.parametrize("place", ["compressor", "filters"])
+def test_a_store_that_could_execute_code_is_refused(raw: Raw, tmp_path: Path, place: str) -> None:
+    import json
+    import shutil
+
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = tmp_path / "evil.zarr"
+    shutil.copytree(raw.zarr(2), path)
+    description = path / "frames" / ".zarray"
+    content = json.loads(description.read_text())
+    content[place] = {"id": "pickle"} if place == "compressor" else [{"id": "pickle"}]
+    description.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="execute code"):
+        prepare(path, positions=str(raw.table()), probe=str(raw.native), **geometry(raw))
+
+
 def test_zarr_that_is_not_installed_is_named(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("zarr", reason="the extra zarr is not installed")
     path = raw.zarr(2)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError
 from ptychopinn.io.counts import sample_indices
 from ptychopinn.io.reading import kind_of
+from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
@@ -26,6 +27,8 @@ from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, gri
 from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
 
 # Patterns that are looked at before the others; fewer where they are large.
+# Bytes of memory for each pixel of the detector while patterns are looked at.
+PIXEL_BYTES = 100
 SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
 # Two numbers for one thing agree within this.
 SAME = 0.01
@@ -116,6 +119,11 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     stored = source.patterns.shape
     indices, points = _paired(source, recipe)
     size = (stored[1], stored[2])
+    check_memory(
+        size[0] * size[1] * PIXEL_BYTES,
+        f"a pattern of {size[0]} x {size[1]} pixels",
+        "name another array with the option patterns",
+    )
     few = min(SAMPLE, max(16, SAMPLE_PIXELS // (size[0] * size[1])))
     sample = indices[sample_indices(len(indices), few)]
     bad = np.zeros(size, bool) if source.mask is None else ~source.mask
