@@ -406,6 +406,14 @@ def test_cases_of_matlab_probes_and_of_keys(cases: Path, tmp_path: Path, probe: 
     np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-4)
 
 
+def test_case_of_a_pair_whose_probe_matlab_wrote(cases: Path) -> None:
+    base = load_scan(CASES / "base.h5")
+    scan = load_scan(cases / "12_pair_para.hdf5")
+    np.testing.assert_array_equal(scan.diffraction[:], base.diffraction[:])
+    ratio = scan.probe / base.probe
+    np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-4)
+
+
 def test_case_of_bitshuffled_patterns(cases: Path) -> None:
     np.testing.assert_array_equal(
         load_scan(cases / "04_bitshuffle.cxi").diffraction[:],

@@ -21,6 +21,7 @@ from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import HDF5_SIGNATURE, ReadOptions, ScanFields, signature
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
+from ptychopinn.io.matlab import read_field
 from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Product, Record, wavelength_m
 from ptychopinn.io.record_scan import scan_fields
@@ -111,9 +112,11 @@ def _product(file: Reader, name: str) -> Any:
             key = f"pp{axis.upper()}"
         arrays[f"probe_position_{axis}_m"] = np.atleast_1d(np.squeeze(file.array(key)))
     for key in ("object", "probe"):
-        stored = file.optional(key, "cf")
-        if stored is not None:
-            arrays[key] = stored
+        # MATLAB writes complex numbers as pairs, and the axes the other way round.
+        if file.pairs(key) is not None:
+            arrays[key] = read_field(file, key)
+        elif key in file:
+            arrays[key] = file.array(key, "cf")
     pixel = center = None
     if "object" in arrays and file.attribute("object", "pixel_height_m") is not None:
         pixel = (

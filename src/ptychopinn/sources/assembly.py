@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io.counts import sample_indices
 from ptychopinn.io.reading import kind_of
@@ -37,6 +38,7 @@ MOST_COUNTS = 0.9
 # Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
 ELECTRONS_FROM = 2e4
 # How far the centre of mass may be from the taken centre, in pixels and of the frame.
+MIDDLE = "the middle of the detector"
 OFF_CENTRE, OFF_SHARE = 3.0, 0.05
 
 _log = logging.getLogger("ptychopinn")
@@ -53,6 +55,8 @@ class Assembly:
     source: Source
     patterns: Conditioned
     look: Look
+    given_bad: NDArray[np.bool_]
+    findings: tuple[Finding, ...]
     positions_px: NDArray[np.float64]
     pixel_size_m: float | None
     energy_eV: float | None
@@ -134,9 +138,10 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
-    bad |= look.missing
     bad |= _masked(recipe, source, size, look)
-    _check_mask(bad & ~look.missing, look)
+    _check_mask(bad, look)
+    given_bad = bad.copy()
+    bad |= look.missing
     orientation = Orientation(recipe.transpose, recipe.flip_y, recipe.flip_x)
     turned_shape = orientation.shape(size)
     crop = None if recipe.crop is None else crop_of(recipe.crop)
@@ -187,6 +192,8 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         source=source,
         patterns=patterns,
         look=look,
+        given_bad=given_bad,
+        findings=_doubt_middle(look, bad, size) if how == MIDDLE else (),
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
@@ -302,9 +309,7 @@ def _centre(
     if recipe.centre is None:
         if source.centre is not None:
             return source.centre, "stated by the file"
-        if recipe.crop is None or crop_of(recipe.crop)[1] is None:
-            _doubt_middle(look, bad, size)
-        return None, "the middle of the detector"
+        return None, MIDDLE
     given = centre_of(recipe.centre)
     if given is not None:
         return given, "given"
@@ -312,19 +317,20 @@ def _centre(
     return find_centre(np.maximum(mean, 0), ~bad), "the centre of mass of the patterns"
 
 
-def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> None:
-    """Say so when the beam is not where it is taken to be."""
+def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> tuple[Finding, ...]:
+    """What to say when the beam is not where it is taken to be."""
     try:
         y, x = find_centre(np.maximum(look.mean, 0), ~bad)
     except InputError:
-        return
+        return ()
     away = float(np.hypot(y - size[0] // 2, x - size[1] // 2))
-    if away > max(OFF_CENTRE, OFF_SHARE * min(size)):
-        _log.warning(
-            "the middle of the detector is taken as the centre, but the centre of mass of the "
-            "patterns, (%.1f, %.1f) (y, x), is %.1f px away from it: centre=auto takes that",
-            y, x, away,
-        )  # fmt: skip
+    if away <= max(OFF_CENTRE, OFF_SHARE * min(size)):
+        return ()
+    message = (
+        f"the middle of the detector is taken as the centre, but the centre of mass of the "
+        f"patterns, ({y:.1f}, {x:.1f}) (y, x), is {away:.1f} px away from it; centre=auto takes it."
+    )
+    return (Finding("beam-off-centre", "doubt", message, {"centre_yx": [y, x], "away_px": away}),)
 
 
 def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError, MissingDependencyError, listed
 from ptychopinn.io.guess import guess
 from ptychopinn.io.listing import Item
-from ptychopinn.io.reading import guarded, parse_json
+from ptychopinn.io.reading import guarded, parse_json, parsing
+from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.frames import StoredFrames, Window, check_frames
 
@@ -29,7 +30,8 @@ class ZarrFrames(StoredFrames):
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`ptychopinn.sources.frames.Frames`."""
-        return self._read(_array(self.path, self.key), indices, window)
+        with parsing(self.path):
+            return self._read(_array(self.path, self.key), indices, window)
 
 
 def matches(path: Path) -> bool:
@@ -132,4 +134,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
 
 def array_in(path: Path, key: str | None) -> NDArray[Any]:
     """An array of a store, read whole."""
-    return np.asarray(_array(path, key or "")[...])
+    with parsing(path):
+        array = _array(path, key or "")
+        check_memory(array.nbytes, f"'{key}' in '{path}'", "name another array")
+        return np.asarray(array[...])
