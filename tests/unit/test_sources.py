@@ -199,7 +199,7 @@ def test_a_store_that_could_execute_code_is_refused(raw: Raw, tmp_path: Path, pl
     content = json.loads(description.read_text())
     content[place] = {"id": "pickle"} if place == "compressor" else [{"id": "pickle"}]
     description.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="execute code|damaged"):
+    with pytest.raises(InputError, match=r"execute code|damaged"):
         prepare(path, positions=str(raw.table()), probe=str(raw.native), **geometry(raw))
 
 

@@ -21,6 +21,7 @@ REMEDIES = {
     "ptychopinn": "pip install ptychopinn",
     "numpy": "pip install ptychopinn",
     "h5py": "pip install ptychopinn",
+    "hdf5plugin": "pip install ptychopinn",
     "torch": "pip install 'ptychopinn[pytorch]'",
     "lightning": "pip install 'ptychopinn[pytorch]'",
     "tensorflow": "pip install 'ptychopinn[tensorflow]'",

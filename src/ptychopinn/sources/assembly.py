@@ -22,8 +22,8 @@ from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.detector import Orientation, cut_for, find_centre
 from ptychopinn.sources.frames import Frames, joined
+from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons
 from ptychopinn.sources.places import image_at, place_of
-from ptychopinn.sources.quantities import check_plausible, wavelength_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
 
@@ -31,12 +31,8 @@ from ptychopinn.sources.scan_points import check_span, grid_points, read_points,
 # Bytes of memory for each pixel of the detector while patterns are looked at.
 PIXEL_BYTES = 100
 SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
-# Two numbers for one thing agree within this.
-SAME = 0.01
 # A mask whose marked pixels hold this share of the counts marks the good ones.
 MOST_COUNTS = 0.9
-# Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
-ELECTRONS_FROM = 2e4
 # How far the centre of mass may be from the taken centre, in pixels and of the frame.
 MIDDLE = "the middle of the detector"
 OFF_CENTRE, OFF_SHARE = 3.0, 0.05
@@ -171,9 +167,9 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         amplitude=_is_amplitude(recipe, source, look),
         clip=recipe.clip_negative or dark is not None,
     )
-    numbers = _numbers(source, recipe)
-    electrons = _electrons(source, recipe, numbers["energy_eV"])
-    pixel = _object_pixel(source, recipe, numbers, electrons, cut.n * cut.binning)
+    known = numbers_of(source, recipe)
+    electrons = of_electrons(source, recipe, known["energy_eV"])
+    pixel = object_pixel(source, recipe, known, electrons, cut.n * cut.binning)
     placed, unit = to_pixels(points, recipe.unit, pixel)
     placed = turned(placed, recipe.rotate_positions)
     check_span(placed, cut.n, unit)
@@ -186,7 +182,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         "N": cut.n,
         "positions": f"{points.where}, {unit}",
         "patterns": "amplitudes squared" if patterns.amplitude else "counts",
-        **{name: value for name, value in numbers.items() if value is not None},
+        **{name: value for name, value in known.items() if value is not None},
     }
     return Assembly(
         source=source,
@@ -197,8 +193,8 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
-        energy_eV=None if electrons else numbers["energy_eV"],
-        distance_m=None if electrons else numbers["distance_m"],
+        energy_eV=None if electrons else known["energy_eV"],
+        distance_m=None if electrons else known["distance_m"],
         done=done,
     )
 
@@ -349,57 +345,3 @@ def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
         f"{look.largest:.6g} of which neither they nor their squares are whole; give "
         "units='counts' or units='amplitude'."
     )
-
-
-def _numbers(source: Source, recipe: Recipe) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for name in ("energy_eV", "distance_m", "detector_pixel_m"):
-        given = getattr(recipe, name)
-        values[name] = source.numbers.get(name) if given is None else given
-    where = {k: v for k, v in source.where.items() if getattr(recipe, k, None) is None}
-    check_plausible(values, where)
-    return values
-
-
-def _electrons(source: Source, recipe: Recipe, energy: float | None) -> bool:
-    """Whether the energy is that of electrons."""
-    if recipe.particle is not None:
-        return recipe.particle == "electron"
-    if source.electrons is None and energy is not None and energy >= ELECTRONS_FROM:
-        raise InputError(
-            f"it must be known what the energy of {energy:.6g} eV is of, received a file that does "
-            "not tell; give particle='electron' or particle='photon'."
-        )
-    return bool(source.electrons)
-
-
-def _object_pixel(
-    source: Source,
-    recipe: Recipe,
-    numbers: dict[str, float | None],
-    electrons: bool,
-    edge: int,
-) -> float | None:
-    """Object pixel in metres of patterns whose edge is so many detector pixels long."""
-    energy, distance, pixel = (
-        numbers[name] for name in ("energy_eV", "distance_m", "detector_pixel_m")
-    )
-    found = None
-    if energy and distance and pixel:
-        found = wavelength_of(energy, electrons) * distance / (edge * pixel)
-    elif source.sampling_1_m:
-        found = 1 / (edge * source.sampling_1_m)
-    elif source.angle_rad and energy:
-        found = wavelength_of(energy, electrons) / (edge * source.angle_rad)
-    elif "pixel_size_m" in source.numbers:
-        found = source.numbers["pixel_size_m"] * source.patterns.shape[-1] / edge
-    given = recipe.pixel_size_m
-    if given is not None:
-        if found is not None and abs(found / given - 1) > SAME:
-            raise InputError(
-                f"the pixel of the object must agree with energy, distance and detector, received "
-                f"pixel_size_m={given:.6g} where they give {found:.6g} m; correct one of them."
-            )
-        return given
-    check_plausible({"pixel_size_m": found}, {"pixel_size_m": "energy, distance and detector"})
-    return found

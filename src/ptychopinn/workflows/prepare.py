@@ -20,6 +20,7 @@ from ptychopinn.io import native, read_probe
 from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.base import probe_modes
 from ptychopinn.io.probes import names_file
+from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.schema import validated
 from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
@@ -235,9 +236,14 @@ class _Work:
             probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
         else:
             return self._made_probe(text, mean)
+        stored = self.assembly.source.patterns.shape[1:]
+        if probe.shape[1:] == stored != (n, n) and stored[0] == stored[1]:
+            # It belongs to the patterns as they are stored.
+            return resampled_probe(probe, n * self.assembly.patterns.cut.binning, n)
         if probe.shape[1:] != (n, n):
             raise InputError(
-                f"{where} must have {n} x {n} pixels as the prepared patterns, received "
+                f"{where} must have {n} x {n} pixels as the prepared patterns, or those of the "
+                f"square stored ones, received "
                 f"{probe.shape[1]} x {probe.shape[2]}; give one of this size, or probe='auto'."
             )
         return probe
