@@ -41,9 +41,13 @@ def test_a_probe_of_the_stored_patterns_is_cut_with_them(tmp_path: Path) -> None
     wide = pp.simulate(N=64, patterns=40, seed=5, pixel_size_m=PIXEL)
     path = tmp_path / "wide.npz"
     y, x = wide.positions_px.T
-    np.savez(path, diff3d=np.asarray(wide.diffraction), xcoords=x / 2, ycoords=y / 2,
+    np.savez(path, diff3d=np.asarray(wide.diffraction), xcoords=x, ycoords=y,
              probeGuess=wide.probe)  # fmt: skip
     scan = pp.prepare(path, crop=32)
+    # Half of the detector: pixels of the object are twice as large, and so are those of positions.
+    np.testing.assert_allclose(scan.positions_px, wide.positions_px / 2)
+    given = pp.prepare(path, crop=32, positions=f"{path}:ycoords,xcoords", unit="px")
+    np.testing.assert_allclose(given.positions_px, wide.positions_px)
     expected = resampled_probe(wide.probe, 32, 32)
     ratio = np.vdot(expected, scan.probe) / np.vdot(expected, expected)
     np.testing.assert_allclose(

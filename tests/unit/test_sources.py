@@ -176,6 +176,17 @@ def test_images_and_plain_arrays(raw: Raw, kind: str) -> None:
         assert scan.M == 40 and len(scan.provenance["sources"]) == 40
 
 
+def test_pages_of_different_sizes_are_refused(raw: Raw, tmp_path: Path) -> None:
+    import tifffile
+
+    with tifffile.TiffWriter(tmp_path / "s.tif") as file:
+        for k in range(40):
+            file.write(raw.counts[k] if k != 7 else raw.counts[k][:30], contiguous=False)
+    with pytest.raises(InputError, match=r"as page 7, \(30, 32\)"):
+        prepare(tmp_path / "s.tif", positions=str(raw.table()), probe=str(raw.native),
+                **geometry(raw))  # fmt: skip
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_zarr(raw: Raw, version: int) -> None:
     pytest.importorskip("zarr", reason="the extra zarr is not installed")

@@ -22,7 +22,7 @@ from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.detector import Orientation, cut_for, find_centre
 from ptychopinn.sources.frames import Frames, joined
-from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons
+from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons, own_edge
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
@@ -171,6 +171,10 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     electrons = of_electrons(source, recipe, known["energy_eV"])
     pixel = object_pixel(source, recipe, known, electrons, cut.n * cut.binning)
     placed, unit = to_pixels(points, recipe.unit, pixel)
+    if unit == "px" and _are_its_own(source, recipe):
+        own = own_edge(source)
+        if own is not None:
+            placed = placed * (cut.n * cut.binning / own)
     placed = turned(placed, recipe.rotate_positions)
     check_span(placed, cut.n, unit)
     done: dict[str, Any] = {
@@ -248,6 +252,12 @@ def _points(source: Source, recipe: Recipe, count: int) -> ScanPoints:
             "none; give step=... with its unit."
         )
     return grid_points(grid, source.step_m, "m")
+
+
+def _are_its_own(source: Source, recipe: Recipe) -> bool:
+    """Whether positions are those of the source, in pixels of its own patterns."""
+    given = recipe.positions, recipe.unit, recipe.grid
+    return source.points is not None and given == (None, None, None)
 
 
 def _image(

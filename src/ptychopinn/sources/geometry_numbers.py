@@ -30,6 +30,17 @@ def numbers_of(source: Source, recipe: Recipe) -> dict[str, float | None]:
     return values
 
 
+def own_edge(source: Source) -> int | None:
+    """The edge of the patterns to which the source's own object pixels belong, in detector pixels.
+
+    That of its probe, where it has one; else that of square patterns; None where nothing tells.
+    """
+    if source.probe is not None and source.probe.ndim >= 2:
+        return int(source.probe.shape[-1])
+    _, height, width = source.patterns.shape
+    return height if height == width and height % 2 == 0 else None
+
+
 def of_electrons(source: Source, recipe: Recipe, energy: float | None) -> bool:
     """Whether the energy is that of electrons.
 
@@ -74,7 +85,8 @@ def object_pixel(
     elif source.angle_rad and energy:
         found = wavelength_of(energy, electrons) / (edge * source.angle_rad)
     elif "pixel_size_m" in source.numbers:
-        found = source.numbers["pixel_size_m"] * source.patterns.shape[-1] / edge
+        own = own_edge(source)
+        found = None if own is None else source.numbers["pixel_size_m"] * own / edge
     given = recipe.pixel_size_m
     if given is not None:
         if found is not None and abs(found / given - 1) > SAME:
