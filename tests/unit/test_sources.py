@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptychopinn.data.findings import recorded_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, read_probe
@@ -175,6 +176,17 @@ def test_images_and_plain_arrays(raw: Raw, kind: str) -> None:
         assert scan.M == 40 and len(scan.provenance["sources"]) == 40
 
 
+def test_pages_of_different_sizes_are_refused(raw: Raw, tmp_path: Path) -> None:
+    import tifffile
+
+    with tifffile.TiffWriter(tmp_path / "s.tif") as file:
+        for k in range(40):
+            file.write(raw.counts[k] if k != 7 else raw.counts[k][:30], contiguous=False)
+    with pytest.raises(InputError, match=r"as page 7, \(30, 32\)"):
+        prepare(tmp_path / "s.tif", positions=str(raw.table()), probe=str(raw.native),
+                **geometry(raw))  # fmt: skip
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_zarr(raw: Raw, version: int) -> None:
     pytest.importorskip("zarr", reason="the extra zarr is not installed")
@@ -184,6 +196,22 @@ def test_zarr(raw: Raw, version: int) -> None:
     )
     check(scan, raw)
     assert any(item.key == "frames" for item in overview(path).items)
+
+
+@pytest.mark.parametrize("place", ["compressor", "filters"])
+def test_a_store_that_could_execute_code_is_refused(raw: Raw, tmp_path: Path, place: str) -> None:
+    import json
+    import shutil
+
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = tmp_path / "evil.zarr"
+    shutil.copytree(raw.zarr(2), path)
+    description = path / "frames" / ".zarray"
+    content = json.loads(description.read_text())
+    content[place] = {"id": "pickle"} if place == "compressor" else [{"id": "pickle"}]
+    description.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"execute code|damaged"):
+        prepare(path, positions=str(raw.table()), probe=str(raw.native), **geometry(raw))
 
 
 def test_zarr_that_is_not_installed_is_named(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +306,72 @@ def test_an_overview_ends_in_the_line_to_type(
     if make in (Raw.keys, Raw.eiger, Raw.tiff, Raw.npy, Raw.empad, Raw.ptyd):
         with pytest.raises(InputError, match="type: ptychopinn prepare"):
             load_scan(path)
+
+
+@pytest.mark.parametrize("name", ["fold_slice", "npz", "native", "cxi"])
+def test_patterns_of_other_shapes_in_a_known_format_lead_to_prepare(
+    raw: Raw, tmp_path: Path, name: str
+) -> None:
+    """The sentence of ``load_scan`` ends in a line; what it stands for is cut to a square."""
+    import shlex
+
+    odd = raw.counts[:, :31, :31]
+    if name == "npz":
+        path = tmp_path / "odd.npz"
+        y, x = raw.scan.positions_px.T
+        np.savez(path, diff3d=odd, xcoords=x, ycoords=y, probeGuess=raw.probe)
+    elif name == "native":
+        path = tmp_path / "odd.h5"
+        path.write_bytes(raw.native.read_bytes())
+        with h5py.File(path, "r+") as file:
+            del file["diffraction"]
+            file["diffraction"] = odd
+    elif name == "cxi":
+        path = tmp_path / "odd.cxi"
+        path.write_bytes(raw.nexus(True).read_bytes())
+        with h5py.File(path, "r+") as file:
+            file["cxi_version"] = 160
+            detector = file["entry_1/instrument_1/detector_1"]
+            del detector["data"], detector["mask"]
+            detector["data"] = odd
+            place = file["entry_1/sample_1/geometry_1"]
+            values = place["translation"][()].reshape(-1, 3)
+            del place["translation"]
+            place["translation"] = values
+            del detector["x_pixel_size"]
+            detector["x_pixel_size"] = detector["y_pixel_size"] = raw.detector_pixel
+            energy = file["entry_1/instrument_1/beam_1/energy"][()]
+            file["entry_1/instrument_1/source_1/energy"] = energy
+    else:
+        path = tmp_path / "odd_dp.hdf5"
+        with h5py.File(path, "w") as file:
+            file["dp"] = odd
+        with h5py.File(tmp_path / "odd_para.hdf5", "w") as file:
+            file["ppX"], file["ppY"], file["dx"] = raw.x, raw.y, PIXEL
+            file["probe"] = raw.probe[None]
+    with pytest.raises(InputError, match="type: ptychopinn prepare") as caught:
+        load_scan(path)
+    words = shlex.split(str(caught.value).split("type: ")[1])
+    assert words[:3] == ["ptychopinn", "prepare", str(path)] and "--pad" in words
+    if name in ("npz", "cxi"):
+        scan = prepare(path, pad=32, centre="16,16")
+        np.testing.assert_array_equal(np.asarray(scan.diffraction)[:, :31, :31], odd)
+
+
+def test_what_was_masked_is_said_and_kept(raw: Raw, caplog: pytest.LogCaptureFixture) -> None:
+    scan = prepare(raw.eiger(), positions=str(raw.table()), probe=str(raw.native))
+    (finding,) = recorded_findings(scan.provenance)
+    assert finding.name == "missing-pixels" and finding.details == {"pixels": 1}
+    assert "masked 1 pixels" in caplog.text
+    caplog.clear()
+    beside = np.roll(raw.counts, 9, axis=2)
+    path = raw.folder / "beside.h5"
+    with h5py.File(path, "w") as file:
+        file["frames"], file["y_um"], file["x_um"] = beside, raw.y * 1e6, raw.x * 1e6
+    scan = prepare(path, pixel_size_m=PIXEL, probe=str(raw.native))
+    (finding,) = recorded_findings(scan.provenance)
+    assert finding.name == "beam-off-centre" and finding.level == "doubt"
+    assert finding.details["away_px"] == pytest.approx(9, abs=1)
 
 
 def test_tables(tmp_path: Path) -> None:

@@ -318,6 +318,35 @@ def test_a_probe_by_description_is_made_of_the_patterns(
     assert scan.provenance["recipe"]["probe"] == "auto"
 
 
+def test_what_is_a_file_and_what_describes_a_probe(tmp_path: Path) -> None:
+    from ptychopinn.io.probes import names_file
+
+    (tmp_path / "probe").touch()
+    for text in (f"{tmp_path}/probe", f"{tmp_path}/probe:key", "gone.npy", "gone.h5:probe", "a/b"):
+        assert names_file(text), text
+    made = ("auto", "gaussian:fwhm=3.5e-7", "fzp:diameter=1.8e-4,zone=5e-8", "kv=300,alpha=21.4")
+    for text in made:
+        assert not names_file(text), text
+
+
+def test_a_listener_hears_of_every_block(raw: Raw) -> None:
+    heard: list[Any] = []
+
+    class Listener:
+        def epoch(self, number: int, steps: int) -> None:
+            heard.append(steps)
+
+        def step(self, loss: float, patterns_per_s: float) -> None:
+            heard.append(patterns_per_s)
+
+        def epoch_done(self, number: int, metrics: Any) -> None:
+            heard.append("done")
+
+    pp.prepare(raw.keys(), probe=str(raw.native), pixel_size_m=PIXEL, progress=Listener())
+    steps, *rates, last = heard
+    assert steps == len(rates) == 1 and rates[0] > 0 and last == "done"
+
+
 def test_the_list_shows_what_is_there(raw: Raw, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["prepare", "--list", str(raw.nexus(True))]) == 0
     said = capsys.readouterr().out
@@ -402,6 +431,14 @@ def test_cases_of_matlab_probes_and_of_keys(cases: Path, tmp_path: Path, probe: 
     np.testing.assert_array_equal(scan.diffraction[:], base.diffraction[:])
     np.testing.assert_allclose(scan.positions_px, base.positions_px, atol=1e-6)
     # The same probe, up to its scale.
+    ratio = scan.probe / base.probe
+    np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-4)
+
+
+def test_case_of_a_pair_whose_probe_matlab_wrote(cases: Path) -> None:
+    base = load_scan(CASES / "base.h5")
+    scan = load_scan(cases / "12_pair_para.hdf5")
+    np.testing.assert_array_equal(scan.diffraction[:], base.diffraction[:])
     ratio = scan.probe / base.probe
     np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -155,16 +155,27 @@ def _positions(items: Sequence[Item], count: int | None) -> tuple[tuple[str, ...
     return (), None
 
 
-def prepare_line(path: Path, output: str = "scan.h5") -> str | None:
+def typed(source: Path, options: Mapping[str, str], output: str | None = "scan.h5") -> str:
+    """The command ``prepare`` with these options of a recipe, as it is typed in a shell."""
+    words = ["ptychopinn", "prepare"]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-').lower()}", *([shlex.quote(value)] if value else [])]
+    words.insert(2, shlex.quote(str(source)))
+    return " ".join(words if output is None else [*words, "-o", output])
+
+
+# Words in capitals are to be filled in.
+NUMBERS = {"energy_eV": "EV", "distance_m": "M", "detector_pixel_m": "M"}
+
+
+def prepare_line(path: Path) -> str | None:
     """The ``ptychopinn prepare`` line to type for a file; words in capitals are to be filled in.
 
     None where nothing in the file looks like diffraction patterns.
     """
     if _is_container(path):
-        return (
-            f"ptychopinn prepare {shlex.quote(str(path))} --positions POSITIONS.txt --unit UNIT "
-            f"--energy-ev EV --distance-m M --detector-pixel-m M --probe auto -o {output}"
-        )
+        options = {"positions": "POSITIONS.txt", "unit": "UNIT", **NUMBERS, "probe": "auto"}
+        return typed(path, options)
     if path.is_dir():
         return None
     try:
@@ -172,52 +183,44 @@ def prepare_line(path: Path, output: str = "scan.h5") -> str | None:
     except InputError:
         return None
     found = guess(items)
-    if found.patterns is None:
-        return None
-    return line_for(path, found, output)
+    return None if found.patterns is None else line_for(path, found)
 
 
-def line_for(path: Path, found: Guess, output: str = "scan.h5") -> str:
+def line_for(path: Path, found: Guess) -> str:
     """See :func:`prepare_line`; for a file in which these arrays were recognised."""
-    words = ["ptychopinn prepare", shlex.quote(str(path))]
     if found.patterns and "datacube" in found.patterns:
         # What its calibration tells has to be read first.
-        return f"ptychopinn prepare --list {words[1]}"
+        return typed(path, {"list": ""}, None)
+    options: dict[str, str] = {}
     if found.patterns and not found.own_kind:
-        words.append(f"--patterns {shlex.quote(found.patterns)}")
-    if found.own_points:
-        pass
-    elif found.positions:
-        words.append(f"--positions {shlex.quote(','.join(found.positions))}")
+        options["patterns"] = found.patterns
+    if found.positions and not found.own_points:
+        options["positions"] = ",".join(found.positions)
         if found.order:
-            words.append("--order ORDER")
-    else:
-        words.append("--positions POSITIONS.txt")
+            options["order"] = "ORDER"
+    elif not found.own_points:
+        options["positions"] = "POSITIONS.txt"
     if found.unit is None:
-        words.append("--unit UNIT")
+        options["unit"] = "UNIT"
     if found.mask and not found.own_kind:
-        words.append(f"--mask {shlex.quote(found.mask)}")
+        options["mask"] = found.mask
     if found.frame is not None and _needs_cut(found.frame):
-        words.append(f"{_cut(found.frame, found.probe_size)} --centre auto")
+        options |= {**_cut(found.frame, found.probe_size), "centre": "auto"}
     if found.unit != "px":
-        for key, flag in (
-            (found.energy, "--energy-ev EV"),
-            (found.distance, "--distance-m M"),
-            (found.detector_pixel, "--detector-pixel-m M"),
-        ):
+        keys = (found.energy, found.distance, found.detector_pixel)
+        for key, (name, value) in zip(keys, NUMBERS.items(), strict=True):
             if key is None:
-                words.append(flag)
+                options[name] = value
     if not (found.own_points and found.probe):
-        probe = f"{path}:{found.probe}" if found.probe else "auto"
-        words.append(f"--probe {shlex.quote(probe)}")
-    return " ".join([*words, "-o", output])
+        options["probe"] = f"{path}:{found.probe}" if found.probe else "auto"
+    return typed(path, options)
 
 
 def _needs_cut(frame: tuple[int, int]) -> bool:
     return frame[0] != frame[1] or frame[0] % 2 == 1 or not 32 <= frame[0] <= 512
 
 
-def _cut(frame: tuple[int, int], probe: int | None) -> str:
+def _cut(frame: tuple[int, int], probe: int | None) -> dict[str, str]:
     """The option that makes the patterns as large as the probe, else a power of two."""
     side = min(frame)
     n = 2 ** (min(side, 512).bit_length() - 1)
@@ -225,7 +228,7 @@ def _cut(frame: tuple[int, int], probe: int | None) -> str:
         n = probe
     elif frame[0] == frame[1] and 31 <= side <= 511:
         n = side + 1
-    return f"--crop {n}" if n <= side else f"--pad {n}"
+    return {"crop" if n <= side else "pad": str(n)}
 
 
 def _is_container(path: Path) -> bool:

@@ -232,15 +232,15 @@ def to_text(value: Any) -> str:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Reader]:
-    """Open a file for reading.
+def reading(path: Path, again: bool = False) -> Iterator[Reader]:
+    """Open a file for reading; ``again`` when all that is read now was opened before.
 
     Raises
     ------
     InputError
         When it is damaged; also when that shows only inside the block.
     """
-    tree = Tree(path)
+    tree = Tree(path, again)
     with guarded(path):
         try:
             yield Reader(path, tree)

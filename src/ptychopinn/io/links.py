@@ -30,10 +30,14 @@ _BLOCK = re.compile(r"%([%b])")
 
 
 class Tree:
-    """An HDF5 file and the files of its folder that it leads to, open for reading."""
+    """An HDF5 file and the files of its folder that it leads to, open for reading.
 
-    def __init__(self, path: Path) -> None:
+    ``again`` says that they were looked through before, which takes long for large ones.
+    """
+
+    def __init__(self, path: Path, again: bool = False) -> None:
         self.path = path
+        self._again = again
         self._root = path.resolve()
         self._open: dict[Path, h5py.File] = {}
 
@@ -71,7 +75,8 @@ class Tree:
     def _file(self, path: Path) -> h5py.File:
         if path not in self._open:
             with guarded(path):
-                check_heaps(path)
+                if not self._again:
+                    check_heaps(path)
                 # Filters of detectors, bitshuffle with LZ4 among them; importing it makes HDF5
                 # know them.
                 import hdf5plugin  # noqa: F401

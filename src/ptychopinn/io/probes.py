@@ -73,7 +73,7 @@ def names_file(source: str) -> bool:
         return True
     # A word such as auto, or gaussian:fwhm=30, is no path.
     first = name if colon else source
-    return "/" in first or "." in Path(first).name
+    return "=" not in first and ("/" in first or "." in Path(first).name)
 
 
 def _split(source: str) -> tuple[Path, str | None]:

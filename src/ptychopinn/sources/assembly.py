@@ -12,28 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.reading import kind_of
+from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
-from ptychopinn.sources.experiment_numbers import check_plausible, wavelength_of
 from ptychopinn.sources.frames import Frames, joined
+from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons, own_edge
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
 
 # Patterns that are looked at before the others; fewer where they are large.
+# Bytes of memory for each pixel of the detector while patterns are looked at.
+PIXEL_BYTES = 100
 SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
-# Two numbers for one thing agree within this.
-SAME = 0.01
 # A mask whose marked pixels hold this share of the counts marks the good ones.
 MOST_COUNTS = 0.9
-# Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
-ELECTRONS_FROM = 2e4
 # How far the centre of mass may be from the taken centre, in pixels and of the frame.
+MIDDLE = "the middle of the detector"
 OFF_CENTRE, OFF_SHARE = 3.0, 0.05
 
 _log = logging.getLogger("ptychopinn")
@@ -50,6 +51,8 @@ class Assembly:
     source: Source
     patterns: Conditioned
     look: Look
+    given_bad: NDArray[np.bool_]
+    findings: tuple[Finding, ...]
     positions_px: NDArray[np.float64]
     pixel_size_m: float | None
     energy_eV: float | None
@@ -116,6 +119,11 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     stored = source.patterns.shape
     indices, points = _paired(source, recipe)
     size = (stored[1], stored[2])
+    check_memory(
+        size[0] * size[1] * PIXEL_BYTES,
+        f"a pattern of {size[0]} x {size[1]} pixels",
+        "name another array with the option patterns",
+    )
     few = min(SAMPLE, max(16, SAMPLE_PIXELS // (size[0] * size[1])))
     sample = indices[sample_indices(len(indices), few)]
     bad = np.zeros(size, bool) if source.mask is None else ~source.mask
@@ -126,9 +134,10 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
-    bad |= look.missing
     bad |= _masked(recipe, source, size, look)
-    _check_mask(bad & ~look.missing, look)
+    _check_mask(bad, look)
+    given_bad = bad.copy()
+    bad |= look.missing
     orientation = Orientation(recipe.transpose, recipe.flip_y, recipe.flip_x)
     turned_shape = orientation.shape(size)
     crop = None if recipe.crop is None else crop_of(recipe.crop)
@@ -158,10 +167,14 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         amplitude=_is_amplitude(recipe, source, look),
         clip=recipe.clip_negative or dark is not None,
     )
-    numbers = _numbers(source, recipe)
-    electrons = _electrons(source, recipe, numbers["energy_eV"])
-    pixel = _object_pixel(source, recipe, numbers, electrons, cut.n * cut.binning)
+    known = numbers_of(source, recipe)
+    electrons = of_electrons(source, recipe, known["energy_eV"])
+    pixel = object_pixel(source, recipe, known, electrons, cut.n * cut.binning)
     placed, unit = to_pixels(points, recipe.unit, pixel)
+    if unit == "px" and _are_its_own(source, recipe):
+        own = own_edge(source)
+        if own is not None:
+            placed = placed * (cut.n * cut.binning / own)
     placed = turned(placed, recipe.rotate_positions)
     check_span(placed, cut.n, unit)
     done: dict[str, Any] = {
@@ -173,17 +186,19 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         "N": cut.n,
         "positions": f"{points.where}, {unit}",
         "patterns": "amplitudes squared" if patterns.amplitude else "counts",
-        **{name: value for name, value in numbers.items() if value is not None},
+        **{name: value for name, value in known.items() if value is not None},
     }
     return Assembly(
         source=source,
         patterns=patterns,
         look=look,
+        given_bad=given_bad,
+        findings=_doubt_middle(look, bad, size) if how == MIDDLE else (),
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
-        energy_eV=None if electrons else numbers["energy_eV"],
-        distance_m=None if electrons else numbers["distance_m"],
+        energy_eV=None if electrons else known["energy_eV"],
+        distance_m=None if electrons else known["distance_m"],
         done=done,
     )
 
@@ -237,6 +252,12 @@ def _points(source: Source, recipe: Recipe, count: int) -> ScanPoints:
             "none; give step=... with its unit."
         )
     return grid_points(grid, source.step_m, "m")
+
+
+def _are_its_own(source: Source, recipe: Recipe) -> bool:
+    """Whether positions are those of the source, in pixels of its own patterns."""
+    given = recipe.positions, recipe.unit, recipe.grid
+    return source.points is not None and given == (None, None, None)
 
 
 def _image(
@@ -294,9 +315,7 @@ def _centre(
     if recipe.centre is None:
         if source.centre is not None:
             return source.centre, "stated by the file"
-        if recipe.crop is None or crop_of(recipe.crop)[1] is None:
-            _doubt_middle(look, bad, size)
-        return None, "the middle of the detector"
+        return None, MIDDLE
     given = centre_of(recipe.centre)
     if given is not None:
         return given, "given"
@@ -304,19 +323,20 @@ def _centre(
     return find_centre(np.maximum(mean, 0), ~bad), "the centre of mass of the patterns"
 
 
-def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> None:
-    """Say so when the beam is not where it is taken to be."""
+def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> tuple[Finding, ...]:
+    """What to say when the beam is not where it is taken to be."""
     try:
         y, x = find_centre(np.maximum(look.mean, 0), ~bad)
     except InputError:
-        return
+        return ()
     away = float(np.hypot(y - size[0] // 2, x - size[1] // 2))
-    if away > max(OFF_CENTRE, OFF_SHARE * min(size)):
-        _log.warning(
-            "the middle of the detector is taken as the centre, but the centre of mass of the "
-            "patterns, (%.1f, %.1f) (y, x), is %.1f px away from it: centre=auto takes that",
-            y, x, away,
-        )  # fmt: skip
+    if away <= max(OFF_CENTRE, OFF_SHARE * min(size)):
+        return ()
+    message = (
+        f"the middle of the detector is taken as the centre, but the centre of mass of the "
+        f"patterns, ({y:.1f}, {x:.1f}) (y, x), is {away:.1f} px away from it; centre=auto takes it."
+    )
+    return (Finding("beam-off-centre", "doubt", message, {"centre_yx": [y, x], "away_px": away}),)
 
 
 def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
@@ -335,57 +355,3 @@ def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
         f"{look.largest:.6g} of which neither they nor their squares are whole; give "
         "units='counts' or units='amplitude'."
     )
-
-
-def _numbers(source: Source, recipe: Recipe) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for name in ("energy_eV", "distance_m", "detector_pixel_m"):
-        given = getattr(recipe, name)
-        values[name] = source.numbers.get(name) if given is None else given
-    where = {k: v for k, v in source.where.items() if getattr(recipe, k, None) is None}
-    check_plausible(values, where)
-    return values
-
-
-def _electrons(source: Source, recipe: Recipe, energy: float | None) -> bool:
-    """Whether the energy is that of electrons."""
-    if recipe.particle is not None:
-        return recipe.particle == "electron"
-    if source.electrons is None and energy is not None and energy >= ELECTRONS_FROM:
-        raise InputError(
-            f"it must be known what the energy of {energy:.6g} eV is of, received a file that does "
-            "not tell; give particle='electron' or particle='photon'."
-        )
-    return bool(source.electrons)
-
-
-def _object_pixel(
-    source: Source,
-    recipe: Recipe,
-    numbers: dict[str, float | None],
-    electrons: bool,
-    edge: int,
-) -> float | None:
-    """Object pixel in metres of patterns whose edge is so many detector pixels long."""
-    energy, distance, pixel = (
-        numbers[name] for name in ("energy_eV", "distance_m", "detector_pixel_m")
-    )
-    found = None
-    if energy and distance and pixel:
-        found = wavelength_of(energy, electrons) * distance / (edge * pixel)
-    elif source.sampling_1_m:
-        found = 1 / (edge * source.sampling_1_m)
-    elif source.angle_rad and energy:
-        found = wavelength_of(energy, electrons) / (edge * source.angle_rad)
-    elif "pixel_size_m" in source.numbers:
-        found = source.numbers["pixel_size_m"] * source.patterns.shape[-1] / edge
-    given = recipe.pixel_size_m
-    if given is not None:
-        if found is not None and abs(found / given - 1) > SAME:
-            raise InputError(
-                f"the pixel of the object must agree with energy, distance and detector, received "
-                f"pixel_size_m={given:.6g} where they give {found:.6g} m; correct one of them."
-            )
-        return given
-    check_plausible({"pixel_size_m": found}, {"pixel_size_m": "energy, distance and detector"})
-    return found

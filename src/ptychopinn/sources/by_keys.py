@@ -50,8 +50,8 @@ def open_source(path: Path, patterns: str | None) -> Source:
     if key is None:
         raise InputError(
             f"diffraction patterns were expected in '{path}', received "
-            f"{listed(item.key for item in items)}; name them with the option patterns, prepare "
-            "shows with --list what is there."
+            f"{listed(item.key for item in items)}; name them with the option "
+            "patterns."
         )
     place = Place(path, None if signature(path).startswith(NPY_SIGNATURE) else key)
     frames = frames_at(place)

@@ -83,7 +83,7 @@ class StoredFrames:
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`Frames`."""
-        with reading(self.path) as file:
+        with reading(self.path, again=True) as file:
             return self._read(file.dataset(self.key), indices, window)
 
     def _read(self, array: Any, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:

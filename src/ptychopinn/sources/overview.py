@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.guess import Guess, guess, line_for
+from ptychopinn.io.guess import NUMBERS, Guess, guess, line_for, typed
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.sources import kind_for, open_source
 from ptychopinn.sources.base import Source
@@ -86,37 +85,33 @@ def _facts(source: Source) -> list[tuple[str, str]]:
 
 def _line(path: Path, source: Source, found: Guess) -> str:
     """The line to type; words in capitals are to be filled in."""
-    name = shlex.quote(str(path))
     if source.kind == "keys":
         return line_for(path, found)
-    words = ["ptychopinn prepare", name]
+    options: dict[str, str] = {}
     unit = None
     if source.points is not None:
         unit = source.points.unit
-        if unit is None:
-            words.append("--unit UNIT")
     elif source.grid is None:
-        words.append("--positions POSITIONS.txt --unit UNIT")
+        options["positions"] = "POSITIONS.txt"
         if source.kind == "zarr" and found.positions:
-            keys = [f"{path}:{key}" for key in found.positions]
-            words[-1] = f"--positions {shlex.quote(','.join(keys))} --unit UNIT"
+            options["positions"] = ",".join(f"{path}:{key}" for key in found.positions)
     elif source.step_m is None:
-        words.append("--step STEP --unit UNIT")
+        options["step"] = "STEP"
+    if unit is None and source.step_m is None:
+        options["unit"] = "UNIT"
     height, width = source.patterns.shape[1:]
     if height != width or height % 2 or not 32 <= height <= 512 or source.centre is not None:
         side = min(height, width, 512)
-        words.append(f"--crop {2 ** (side.bit_length() - 1)}")
+        options["crop"] = str(2 ** (side.bit_length() - 1))
         if source.centre is None:
-            words.append("--centre auto")
+            options["centre"] = "auto"
     known = source.sampling_1_m is not None or "pixel_size_m" in source.numbers
     if unit != "px" and not known:
-        for key, flag in (
-            ("energy_eV", "--energy-ev EV"),
-            ("distance_m", "--distance-m M"),
-            ("detector_pixel_m", "--detector-pixel-m M"),
-        ):
-            if key not in source.numbers and not (source.angle_rad and key != "energy_eV"):
-                words.append(flag)
+        options |= {
+            key: value
+            for key, value in NUMBERS.items()
+            if key not in source.numbers and not (source.angle_rad and key != "energy_eV")
+        }
     if source.probe is None:
-        words.append("--probe auto")
-    return " ".join([*words, "-o scan.h5"])
+        options["probe"] = "auto"
+    return typed(path, options)

@@ -87,7 +87,7 @@ def array_at(place: Place) -> NDArray[Any]:
             if file.shape(name) is None:
                 raise InputError(
                     f"the dataset '{name}' was expected in '{path}', received "
-                    f"{listed(file.names())}; prepare shows with --list what is there."
+                    f"{listed(file.names())}; name another one."
                 )
             return read_field(file, name)
     raise InputError(

@@ -45,7 +45,8 @@ class Recipe(Section):
         "file, FILE or FILE:COLUMN,COLUMN with names or numbers from 1.",
     )
     unit: Unit | None = Field(
-        None, description="Unit of the positions and of the step; px are pixels of the object."
+        None,
+        description="Unit of the positions and of the step; px are pixels of the prepared object.",
     )
     order: Literal["yx", "xy"] | None = Field(
         None, description="Which of the two columns of the positions is the first."

@@ -51,7 +51,7 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
     if _is_text(place.path):
         columns, names, unit = _of_table(places)
     else:
-        columns, names, unit = _of_arrays(places, patterns)
+        columns, names, unit = _of_arrays(places, patterns, order)
     swapped = _is_xy(names, order, text)
     values = np.stack(columns[::-1] if swapped else columns, axis=1).astype(np.float64)
     if not np.isfinite(values).all():
@@ -104,7 +104,7 @@ def _of_table(places: list[Place]) -> Columns:
     return [table.values[:, k] for k in chosen], names, unit
 
 
-def _of_arrays(places: list[Place], patterns: int) -> Columns:
+def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns:
     arrays = [array_at(place) for place in places]
     for place, array in zip(places, arrays, strict=True):
         if array.dtype.kind not in "iuf":
@@ -128,6 +128,8 @@ def _of_arrays(places: list[Place], patterns: int) -> Columns:
     array = np.squeeze(arrays[0])
     if array.ndim > 2 and array.shape[-1] == 2:
         array = array.reshape(-1, 2)
+    if array.ndim == 2 and order == "xy" and array.shape[1] == 3:
+        array = array[:, :2]  # (x, y, z)
     if array.ndim != 2 or 2 not in array.shape:
         raise InputError(
             f"positions must have shape (M, 2), received {arrays[0].shape} from {places[0]}; name "

@@ -36,8 +36,17 @@ class PageFrames:
         import tifffile
 
         with guarded(self.path), tifffile.TiffFile(self.path) as file:
-            pages = [_page(self.path, file, int(k))[window] for k in indices]
+            pages = [self._page(file, int(k))[window] for k in indices]
         return native(np.stack(pages))
+
+    def _page(self, file: Any, k: int) -> NDArray[Any]:
+        page = _page(self.path, file, k)
+        if page.shape != self.shape[1:]:
+            raise InputError(
+                f"all pages of '{self.path}' must be of one size, received {self.shape[1:]} and, "
+                f"as page {k}, {page.shape}; leave it out."
+            )
+        return page
 
 
 def _page(path: Path, file: Any, k: int) -> NDArray[Any]:

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError, MissingDependencyError, listed
 from ptychopinn.io.guess import guess
 from ptychopinn.io.listing import Item
+from ptychopinn.io.reading import guarded, parse_json, parsing
+from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.frames import StoredFrames, Window, check_frames
 
 NAME = "zarr"
 DESCRIPTION = "Zarr store (a folder)"
 
+DESCRIPTIONS, LARGEST_DESCRIPTION = (".zarray", "zarr.json"), 16 << 20
 MARKS = (".zarray", ".zgroup", "zarr.json")
 
 
@@ -27,12 +30,37 @@ class ZarrFrames(StoredFrames):
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`ptychopinn.sources.frames.Frames`."""
-        return self._read(_array(self.path, self.key), indices, window)
+        with parsing(self.path):
+            return self._read(_array(self.path, self.key), indices, window)
 
 
 def matches(path: Path) -> bool:
     """Whether the folder is a store."""
     return path.is_dir() and any((path / mark).is_file() for mark in MARKS)
+
+
+def _refuse_code(path: Path, key: str) -> None:
+    """Raise InputError for an array whose reading could execute code."""
+    inside = path.joinpath(*filter(None, key.split("/")))
+    for entry in (path / ".zmetadata", *(d / n for d in (path, inside) for n in DESCRIPTIONS)):
+        if not entry.is_file():
+            continue
+        with guarded(entry) as size:
+            content = parse_json(entry.read_bytes()) if size <= LARGEST_DESCRIPTION else "pickle"
+        if "pickle" in _words(content):
+            raise InputError(
+                f"plain arrays were expected, received '{entry}', which describes Python objects "
+                "that could execute code when read; store numbers."
+            )
+
+
+def _words(content: Any) -> set[str]:
+    """All texts in a description, in small letters, without what stands before a last dot."""
+    if isinstance(content, dict):
+        return set().union(*(_words(value) for value in content.values()), set())
+    if isinstance(content, list):
+        return set().union(*(_words(value) for value in content), set())
+    return {content.lower().rsplit(".", 1)[-1]} if isinstance(content, str) else set()
 
 
 def _opened(path: Path) -> Any:
@@ -47,6 +75,7 @@ def _opened(path: Path) -> Any:
 
 
 def _array(path: Path, key: str) -> Any:
+    _refuse_code(path, key)
     store = _opened(path)
     found = store if not key and hasattr(store, "shape") else None
     if found is None and not hasattr(store, "shape") and key in store:
@@ -105,4 +134,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
 
 def array_in(path: Path, key: str | None) -> NDArray[Any]:
     """An array of a store, read whole."""
-    return np.asarray(_array(path, key or "")[...])
+    with parsing(path):
+        array = _array(path, key or "")
+        check_memory(array.nbytes, f"'{key}' in '{path}'", "name another array")
+        return np.asarray(array[...])

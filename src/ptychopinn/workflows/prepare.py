@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.io import native, read_probe
 from ptychopinn.io.atomic import atomic_path
 from ptychopinn.io.layout import probe_modes
 from ptychopinn.io.probes import names_file
+from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.schema import validated
 from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
@@ -46,6 +48,13 @@ class _Unread:
 
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
         raise TypeError("these patterns are not in memory")
+
+
+def _said(scan: Scan) -> Scan:
+    """The scan, once what was noticed has been said."""
+    for finding in recorded_findings(scan.provenance):
+        _log.warning("%s: %s", scan.name, finding.message)
+    return scan
 
 
 def prepare(
@@ -89,11 +98,11 @@ def prepare(
     work = _Work(assembly, chosen, paths, stages_of(progress, loss=None))
     work.check()
     if output is None:
-        return work.in_memory()
+        return _said(work.in_memory())
     work.write(Path(output), force)
     from ptychopinn.io import load_scan
 
-    return load_scan(output)
+    return _said(load_scan(output))
 
 
 def merged(recipe: Recipe | Mapping[str, Any] | str | Path | None, options: Any) -> Recipe:
@@ -227,9 +236,14 @@ class _Work:
             probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
         else:
             return self._made_probe(text, mean)
+        stored = self.assembly.source.patterns.shape[1:]
+        if probe.shape[1:] == stored != (n, n) and stored[0] == stored[1]:
+            # It belongs to the patterns as they are stored.
+            return resampled_probe(probe, n * self.assembly.patterns.cut.binning, n)
         if probe.shape[1:] != (n, n):
             raise InputError(
-                f"{where} must have {n} x {n} pixels as the prepared patterns, received "
+                f"{where} must have {n} x {n} pixels as the prepared patterns, or those of the "
+                f"square stored ones, received "
                 f"{probe.shape[1]} x {probe.shape[2]}; give one of this size, or probe='auto'."
             )
         return probe
@@ -266,6 +280,19 @@ class _Work:
         total = float(read.sum[good].sum())
         scaled, factor = reconcile_probe(probe, total / self._seen, None if good.all() else good)
         bad = int((~good).sum())
+        provenance = {
+            "made_by": "ptychopinn prepare",
+            "sources": [str(path.absolute()) for path in self.paths],
+            "kind": self.assembly.source.kind,
+            KEY: self.recipe.given(),
+            "prepared": {
+                **self.assembly.done,
+                "bad_pixels": bad,
+                "pixel_size_m": self.assembly.pixel_size_m,
+                "probe_factor": factor,
+            },
+            **self.assembly.source.notes,
+        }
         return Scan(
             diffraction=patterns,
             positions_px=self.assembly.positions_px,
@@ -275,20 +302,21 @@ class _Work:
             energy_eV=self.assembly.energy_eV,
             distance_m=self.assembly.distance_m,
             name=self.paths[0].stem,
-            provenance={
-                "made_by": "ptychopinn prepare",
-                "sources": [str(path.absolute()) for path in self.paths],
-                "kind": self.assembly.source.kind,
-                KEY: self.recipe.given(),
-                "prepared": {
-                    **self.assembly.done,
-                    "bad_pixels": bad,
-                    "pixel_size_m": self.assembly.pixel_size_m,
-                    "probe_factor": factor,
-                },
-                **self.assembly.source.notes,
-            },
+            provenance=with_findings(provenance, self._findings()),
         )
+
+    def _findings(self) -> tuple[Finding, ...]:
+        """What was noticed, by what is known so far."""
+        patterns = self.assembly.patterns
+        missing = (patterns.bad & ~self.assembly.given_bad)[patterns.window]
+        if not missing.any():
+            return self.assembly.findings
+        message = (
+            f"masked {int(missing.sum())} pixels of the detector that hold no measurement: the "
+            "largest number of their type, NaN, or negative numbers throughout."
+        )
+        details = {"pixels": int(missing.sum())}
+        return (*self.assembly.findings, Finding("missing-pixels", "mended", message, details))
 
     def _first_dtype(self) -> np.dtype[Any]:
         """The narrowest type that probably holds all counts."""

@@ -1,0 +1,99 @@
+"""Energy, distance and pixels of an experiment, and the pixel of the object that follows."""
+
+from __future__ import annotations
+
+from ptychopinn.errors import InputError
+from ptychopinn.sources.base import Source
+from ptychopinn.sources.experiment_numbers import check_plausible, wavelength_of
+from ptychopinn.sources.recipe import Recipe
+
+# Two numbers for one thing agree within this.
+SAME = 0.01
+# Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
+ELECTRONS_FROM = 2e4
+
+
+def numbers_of(source: Source, recipe: Recipe) -> dict[str, float | None]:
+    """``energy_eV``, ``distance_m`` and ``detector_pixel_m``, those of the recipe first.
+
+    Raises
+    ------
+    InputError
+        For a number that no experiment has.
+    """
+    values: dict[str, float | None] = {}
+    for name in ("energy_eV", "distance_m", "detector_pixel_m"):
+        given = getattr(recipe, name)
+        values[name] = source.numbers.get(name) if given is None else given
+    where = {k: v for k, v in source.where.items() if getattr(recipe, k, None) is None}
+    check_plausible(values, where)
+    return values
+
+
+def own_edge(source: Source) -> int | None:
+    """The edge of the patterns to which the source's own object pixels belong, in detector pixels.
+
+    That of its probe, where it has one; else that of square patterns; None where nothing tells.
+    """
+    if source.probe is not None and source.probe.ndim >= 2:
+        return int(source.probe.shape[-1])
+    _, height, width = source.patterns.shape
+    return height if height == width and height % 2 == 0 else None
+
+
+def of_electrons(source: Source, recipe: Recipe, energy: float | None) -> bool:
+    """Whether the energy is that of electrons.
+
+    Raises
+    ------
+    InputError
+        When it must be told and neither the file nor the recipe does.
+    """
+    if recipe.particle is not None:
+        return recipe.particle == "electron"
+    if source.electrons is None and energy is not None and energy >= ELECTRONS_FROM:
+        raise InputError(
+            f"it must be known what the energy of {energy:.6g} eV is of, received a file that does "
+            "not tell; give particle='electron' or particle='photon'."
+        )
+    return bool(source.electrons)
+
+
+def object_pixel(
+    source: Source,
+    recipe: Recipe,
+    numbers: dict[str, float | None],
+    electrons: bool,
+    edge: int,
+) -> float | None:
+    """Object pixel in metres of patterns whose edge is so many detector pixels long; None where
+    too little is known.
+
+    Raises
+    ------
+    InputError
+        When the recipe's own contradicts energy, distance and detector, or is implausible.
+    """
+    energy, distance, pixel = (
+        numbers[name] for name in ("energy_eV", "distance_m", "detector_pixel_m")
+    )
+    found = None
+    if energy and distance and pixel:
+        found = wavelength_of(energy, electrons) * distance / (edge * pixel)
+    elif source.sampling_1_m:
+        found = 1 / (edge * source.sampling_1_m)
+    elif source.angle_rad and energy:
+        found = wavelength_of(energy, electrons) / (edge * source.angle_rad)
+    elif "pixel_size_m" in source.numbers:
+        own = own_edge(source)
+        found = None if own is None else source.numbers["pixel_size_m"] * own / edge
+    given = recipe.pixel_size_m
+    if given is not None:
+        if found is not None and abs(found / given - 1) > SAME:
+            raise InputError(
+                f"the pixel of the object must agree with energy, distance and detector, received "
+                f"pixel_size_m={given:.6g} where they give {found:.6g} m; correct one of them."
+            )
+        return given
+    check_plausible({"pixel_size_m": found}, {"pixel_size_m": "energy, distance and detector"})
+    return found
