@@ -42,7 +42,6 @@ def whole(arrays: Arrays) -> np.ndarray:
 NPZ: dict[str, tuple[Change, list[str], str]] = {
     "patterns missing": (lambda a: {"diff3d": None}, [], "'diff3d' or 'diffraction'"),
     "coordinates missing": (lambda a: {"xcoords": None}, [], "'xcoords'"),
-    "probe missing": (lambda a: {"probeGuess": None}, [], "'probeGuess'"),
     "NaN": (set_value("diff3d", (1, 2, 3), np.nan), [], "NaN"),
     "negative": (set_value("diff3d", (1, 2, 3), -1.5), [], "-1.5"),
     "negative counts": (lambda a: {"diff3d": whole(a).astype(int) - 1}, [], "-1"),
@@ -186,7 +185,6 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "bzip2 of another NPZ": (other_bzip2, "'data'"),
     "other HDF5": (other_hdf5, "model bundle"),
     "native without patterns": (lambda p: native(p, diffraction=None), "'diffraction'"),
-    "native without probe": (lambda p: native(p, probe=None), "'probe'"),
     "native of the future": (lambda p: native(p, format_version=99), "99"),
     "native, probe in other units": (lambda p: native(p, probe=0.001), "through vacuum"),
     "native, probe too strong": (lambda p: native(p, probe=1e4), "through vacuum"),
@@ -194,7 +192,6 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "native, NaN position": (lambda p: native(p, positions_px=np.nan), "positions_px"),
     "tike, too few positions": (lambda p: tike(p, scan=np.zeros((1, 2, 2))), "'scan'"),
     "tike, two views": (lambda p: tike(p, data=np.ones((2, 3, 32, 32))), "one view"),
-    "tike without probe": (lambda p: tike(p, probe=None), "'probe'"),
     "tike, fractions": (lambda p: tike(p, data=np.full((1, 3, 32, 32), 0.5)), "whole"),
     "tike, odd probe axes": (lambda p: tike(p, probe=np.ones((1, 2, 1, 3, 32, 32))), "probe"),
 }
@@ -291,3 +288,24 @@ def test_damaged_bundle_and_result(
 ) -> None:
     assert run(["inspect", str(truncate(make(tmp_path)))]) == 2
     check_sentence(capsys.readouterr().err, str(tmp_path))
+
+
+WITHOUT_PROBE: dict[str, Callable[[Path], Path]] = {
+    "native": lambda path: native(path, probe=None),
+    "tike": lambda path: tike(path, probe=None),
+}
+
+
+@pytest.mark.parametrize("format_", ["npz", *WITHOUT_PROBE])
+def test_a_scan_without_probe_can_only_be_looked_at(
+    format_: str,
+    write_npz: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = WITHOUT_PROBE.get(format_)
+    path = write_npz(probeGuess=None) if made is None else made(write_npz())
+    assert run(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["probe"] is None
+    assert run(["convert", str(path), str(tmp_path / "out.npz")]) == 2
+    check_sentence(capsys.readouterr().err, "--probe auto")
