@@ -145,24 +145,32 @@ def test_the_end_waits_for_positions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "axes", "probe"),
+    ("options", "axes", "probe", "fewest_db"),
     [
-        ({"scan": "raster"}, ScanAxes(3.0, 0.03, 0.03, 0.01), False),
-        ({"scan": "fermat", "seed": 3, "step_px": 2.8}, ScanAxes(-2.5, -0.02, 0.03, -0.01), False),
-        ({"scan": "random", "seed": 4, "step_px": 2.5}, ScanAxes(1.5, -0.03, -0.02), False),
-        ({"object": "lines", "seed": 5}, ScanAxes(-3.0, 0.02, -0.02, 0.01), True),
-        ({"N": 64, "step_px": 6.2, "patterns": 144}, ScanAxes(-3.0, -0.03, -0.03, 0.01), False),
+        ({"scan": "raster"}, ScanAxes(3.0, 0.03, 0.03, 0.01), False, 45),
+        (
+            {"scan": "fermat", "seed": 3, "step_px": 2.8},
+            ScanAxes(-2.5, -0.02, 0.03, -0.01),
+            False,
+            30,
+        ),
+        ({"scan": "random", "seed": 4, "step_px": 2.5}, ScanAxes(1.5, -0.03, -0.02), False, 45),
+        ({"object": "lines", "seed": 5}, ScanAxes(-3.0, 0.02, -0.02, 0.01), True, 32),
+        ({"N": 64, "step_px": 6.2, "patterns": 144}, ScanAxes(-3.0, -0.03, -0.03, 0.01), False, 42),
     ],
 )
-def test_wrong_axes_are_found(options: dict[str, Any], axes: ScanAxes, probe: bool) -> None:
+def test_wrong_axes_are_found(
+    options: dict[str, Any], axes: ScanAxes, probe: bool, fewest_db: float
+) -> None:
+    """A spiral leaves corners of the scored box unseen."""
     true = simulated(**options)
     scan = wrong(true, axes)
     config = RefineConfig(passes=40, refine_positions=True, refine_probe=probe)
     found = pp.refine(scan, None, config)
     before, after = rms(errors_px(found, scan)), rms(errors_px(found, true))
     # With a free probe the scale is hardly told from its focus.
-    assert after < (0.15 if probe else 0.05) and before > 0.5
-    assert phase_db(found, true) > (32 if probe else 40)
+    assert after < (0.15 if probe else 0.05) and before > 0.3
+    assert phase_db(found, true) > fewest_db
     said = [f for f in found.findings if f.name == "scan-axes"]
     assert [f.level for f in said] == ["mended"]
     assert said[0].details["rotation_deg"] == pytest.approx(axes.rotation_deg, abs=0.3)
@@ -205,14 +213,12 @@ def test_a_second_refinement_reports_the_axes_of_the_scan_as_given(
 
 def test_positions_on_a_line_do_not_drift() -> None:
     """Nothing tells of the other direction, nor of a shift."""
-    true = simulated(patterns=25, photons=1e7)
-    line = np.stack([np.zeros(25), 2.0 * np.arange(25)], axis=1)
-    scan = pp.simulate(N=32, patterns=25, step_px=2.0, jitter_px=0.0, seed=2, photons=1e7)
-    assert true.N == scan.N
+    scan = simulated(patterns=64, photons=1e7, step_px=2.0, jitter_px=0.0)
     row = np.flatnonzero(np.abs(scan.positions_px[:, 0] - scan.positions_px[0, 0]) < 0.1)
+    assert len(row) == 8
     part = replace(scan.select(row), object=None)
     found = pp.refine(part, None, RefineConfig(passes=15, refine_positions=True), no_mend="all")
-    assert np.isfinite(found.object).all() and len(line) == 25
+    assert np.isfinite(found.object).all()
     assert np.abs(errors_px(found, part)).max() < 0.5
 
 

@@ -165,9 +165,9 @@ def equations_of(state: Descent) -> Equations:
     )
 
 
-def likeliest_step(equations: Equations, variance: float) -> NDArray[np.float64]:
-    """Half of the change of E (4,) that the equations ask for, 0 where noise outweighs the slopes
-    of the object.
+def likeliest_step(equations: Equations, variance: float) -> NDArray[np.float64] | None:
+    """Half of the change of E (4,) that the data ask for; None where noise outweighs the slopes of
+    the object.
 
     They are those of waves, whose phases are not measured: twice as stiff as the data, so that a
     whole step of theirs is half of the way and does not overshoot. ``variance`` is that of the
@@ -176,7 +176,7 @@ def likeliest_step(equations: Equations, variance: float) -> NDArray[np.float64]
     matrix, right, noise = equations
     trace = float(np.trace(matrix))
     if not trace > 0 or noise * variance > NOISY * trace:
-        return np.zeros(4)
+        return None
     step = np.linalg.solve(matrix + STIFFNESS * trace * np.eye(4), right)
     return np.clip(step, -LARGEST_STEP, LARGEST_STEP)
 
@@ -191,7 +191,7 @@ def affine_step(
     than its noise goes back to 1.
     """
     step = likeliest_step(equations, variance)
-    if not step.any():
+    if step is None:
         return np.eye(2)
     present = (total - np.eye(2)).ravel()
     likeliest = present + 2 * step

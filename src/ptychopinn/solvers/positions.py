@@ -48,8 +48,8 @@ LEAST_SPREAD = 1e-3
 COARSE = 0.5
 # Once it has moved them by less than this in a pass, it is looked at in one of so many passes.
 FINE, SELDOM = 0.02, 3
-# Positions have come to rest when they move by less than this in a pass (rms, pixels). When that
-# was so in some passes, they are looked at in one of so many passes as the affine map.
+# Positions have come to rest when they move by less than this in a pass (rms, pixels). After some
+# such passes they are looked at as seldom as the affine map.
 AT_REST, PASSES_AT_REST = 0.002, 4
 
 Positions = NDArray[np.float64]

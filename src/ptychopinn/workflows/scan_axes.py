@@ -165,8 +165,11 @@ def _first_step(xp: Ops, part: PreparedScan, start: Canvas) -> ScanAxes:
     with xp.running():
         problem, origin = scan_problem(xp, part, 1, LIMIT_BYTES)
         state = Descent(problem, xp.asarray(start.on(problem.shape, origin)))
-        step = 2 * likeliest_step(equations_of(state), part.expected_misfit / 4)
-    return ScanAxes.of(np.asarray(np.linalg.inv(np.eye(2) + step.reshape(2, 2)), np.float64))
+        step = likeliest_step(equations_of(state), part.expected_misfit / 4)
+    if step is None:
+        return ScanAxes()
+    mended = np.eye(2) + 2 * step.reshape(2, 2)
+    return ScanAxes.of(np.asarray(np.linalg.inv(mended), np.float64))
 
 
 def _refined(
