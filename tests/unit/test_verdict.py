@@ -142,7 +142,7 @@ def test_thresholds(residual: float, noise: float, explained: float, verdict: st
 def test_faint_structure_is_doubtful_where_it_is_not_explained() -> None:
     weak = pp.simulate(
         N=N, patterns=M, object="leaves", photons=1e9, seed=12, step_px=3.0,
-        phase=(-0.02, 0.02), amplitude=(0.98, 1.0),
+        phase=(-0.1, 0.1), amplitude=(0.9, 1.0),
     )  # fmt: skip
     true = misfit(true_result(weak), weak)
     assert np.isnan(true.explained) and 1e-4 < true.structure < 5e-3
