@@ -139,6 +139,26 @@ def test_thresholds(residual: float, noise: float, explained: float, verdict: st
     assert judge(Signs(residual, noise, explained)).verdict == verdict
 
 
+def test_faint_structure_is_doubtful_where_it_is_not_explained() -> None:
+    weak = pp.simulate(
+        N=N, patterns=M, object="leaves", photons=1e9, seed=12, step_px=3.0,
+        phase=(-0.1, 0.1), amplitude=(0.9, 1.0),
+    )  # fmt: skip
+    true = misfit(true_result(weak), weak)
+    assert np.isnan(true.explained) and 1e-4 < true.structure < 5e-3
+    assert true.verdict == "good"
+    flat = misfit(true_result(weak, np.ones_like(weak.object)), weak)
+    assert np.isnan(flat.explained) and signs_of(flat).faint == pytest.approx(0, abs=0.05)
+    assert flat.verdict == "doubtful" and flat.likely == "geometry-or-probe"
+
+
+def test_few_photons_are_no_reason_to_doubt() -> None:
+    """The share explained, and what a trial gives, are uncertain within the noise."""
+    signs = Signs(0.0734, 0.07, 0.75)
+    tried = [(AS_IT_IS, 0.05), (PROBE_FREE, 0.03), (POSITIONS_FREE, 0.05)]
+    assert judge(signs).verdict == judge(signs, tried).verdict == "good"
+
+
 def test_systematic_residuals_are_good_when_nothing_else_is_better() -> None:
     star = Signs(0.012, 0.0066, 0.905)
     tried = [(AS_IT_IS, 0.0118), (PROBE_FREE, 0.0112), (POSITIONS_FREE, 0.0116)]

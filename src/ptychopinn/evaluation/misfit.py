@@ -55,6 +55,8 @@ class Misfit:
     explained : float
         ``1 - excess / excess of a flat object``: 0 for an object that does no better than a
         constant, 1 for a perfect one; NaN when the patterns show nothing beyond noise.
+    structure : float
+        The excess that a flat object leaves, per count.
     deviance : float
         Poisson deviance per count.
     scale : float
@@ -87,6 +89,7 @@ class Misfit:
     expected: float
     excess: float
     explained: float
+    structure: float
     deviance: float
     scale: float
     per_pattern: NDArray[np.float64]
@@ -319,6 +322,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         expected=expected,
         excess=residual - expected,
         explained=explained,
+        structure=structure,
         deviance=deviance / measured_sum,
         scale=float(np.sqrt(power)),
         per_pattern=per_count(squares),

@@ -37,6 +37,9 @@ SEEN_EXCESS_OF_NOISE = 0.05
 # Patterns that show no structure beyond noise: so much more than noise, as a share of it and of the
 # counts, is doubtful.
 UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
+# Structure that is a very small part of the counts: how much it must be, as a share of the counts
+# and of the noise, and the share of it that is to be explained.
+FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE, FAINT_EXPLAINED = 1e-4, 0.3, 0.8
 # A fault that the residual shows by its shape matters when this share of the structure, or of the
 # noise, is missing.
 LEAST_MISSING, LEAST_EXCESS_OF_NOISE = 0.01, 0.1
@@ -63,6 +66,8 @@ class Signs:
     """The numbers that a verdict is taken from.
 
     residual, expected, explained : as in :class:`ptychopinn.evaluation.misfit.Misfit`.
+    faint : the share explained where the structure is a very small part of the counts, and yet more
+        than noise, so that ``explained`` is NaN; NaN elsewhere.
     systematic : share of the excess that the mean pattern has.
     background, background_sigma : what the darkest quarter of the mean pattern has above the model,
         per pixel times all pixels, as a share of the counts; and in standard deviations.
@@ -75,6 +80,7 @@ class Signs:
     residual: float
     expected: float
     explained: float = float("nan")
+    faint: float = float("nan")
     systematic: float = 0.0
     background: float = 0.0
     background_sigma: float = 0.0
@@ -122,6 +128,7 @@ def signs_of(fit: Misfit) -> Signs:
         residual=fit.residual,
         expected=fit.expected,
         explained=fit.explained,
+        faint=_faint(fit),
         systematic=max(float(squares.sum()) - fit.expected / m, 0.0) / excess,
         background=max(level, 0.0),
         background_sigma=float(difference[dark].sum() / np.sqrt((sigma[dark] ** 2).sum())),
@@ -132,6 +139,13 @@ def signs_of(fit: Misfit) -> Signs:
         current=current,
         current_share=current_share / excess,
     )
+
+
+def _faint(fit: Misfit) -> float:
+    least = max(FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE * fit.expected)
+    if np.isfinite(fit.explained) or not fit.structure > least:
+        return float("nan")
+    return 1 - fit.excess / fit.structure
 
 
 def _pixels(
@@ -193,14 +207,15 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     excess, explained = signs.excess, signs.explained
     better = _better(signs, alternatives)
     found = _signature(signs)
+    seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
     verdict: Verdict = "good"
     if not excess <= POOR_EXCESS or explained < POOR_EXPLAINED:
         verdict = "poor"
     elif (
         found is not None
-        or (explained < GOOD_EXPLAINED and excess > SEEN_EXCESS_OF_NOISE * signs.expected)
+        or (seen and explained < GOOD_EXPLAINED)
         or _unseen(signs)
-        or (better is not None and better[0] != "unfinished" and explained < TRIED_BELOW)
+        or (seen and better is not None and better[0] != "unfinished" and explained < TRIED_BELOW)
     ):
         tolerable = (
             len(alternatives) > 1
@@ -218,8 +233,10 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
 
 def _unseen(signs: Signs) -> bool:
     """Whether patterns that show no structure are yet farther off than noise."""
+    if np.isfinite(signs.explained):
+        return False
     least = max(UNSEEN_EXCESS_OF_NOISE * signs.expected, UNSEEN_EXCESS)
-    return not np.isfinite(signs.explained) and signs.excess > least
+    return signs.excess > least or signs.faint < FAINT_EXPLAINED
 
 
 Found = tuple[Likely, dict[str, Any]]
@@ -230,7 +247,9 @@ def _signature(signs: Signs) -> Found | None:
     share = signs.background
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
         return "background", {"background": share}
-    missing = 1 - signs.explained if np.isfinite(signs.explained) else 1.0
+    missing = 1 - signs.explained
+    if not np.isfinite(missing):
+        missing = 1.0 if _unseen(signs) else 0.0
     if missing < LEAST_MISSING or signs.excess < LEAST_EXCESS_OF_NOISE * signs.expected:
         return None
     if signs.pixels and signs.pixels_share >= PIXEL_SHARE:
