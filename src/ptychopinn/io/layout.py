@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import N_MAX, N_MIN, check_field
-from ptychopinn.errors import InputError
-from ptychopinn.io.prepare_line import flag, prepare_line
+from ptychopinn.errors import InputError, PatternShapeError
 
 
 def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray[Any]:
@@ -120,21 +119,7 @@ def check_frame(shape: tuple[int, ...], where: str, path: Path | None) -> None:
     height, width = shape[-2:]
     if height == width and height % 2 == 0 and N_MIN <= height <= N_MAX:
         return
-    smallest, largest = min(height, width), max(height, width)
-    ways: dict[str, int] = {}
-    if smallest > N_MAX:
-        ways["bin"] = -(-largest // N_MAX)
-    if smallest >= N_MIN:
-        ways["crop"] = min(smallest - smallest % 2, N_MAX)
-    if largest < N_MAX:
-        ways["pad"] = max(largest + largest % 2, N_MIN)
-    remedy = "crop, pad or bin the patterns"
-    if path is not None and ways:
-        first, *others = ways
-        line = prepare_line(path, options={first: ways[first]})
-        more = " or ".join(flag(name, ways[name]) for name in others)
-        remedy = f"make such a scan with: {line}{f' (or {more})' if more else ''}"
-    raise InputError(
+    raise PatternShapeError(
         f"{where} must hold square patterns (M, N, N) of an even size between {N_MIN} and {N_MAX} "
-        f"pixels, received {height} x {width} pixels; {remedy}."
+        f"pixels, received {height} x {width} pixels; crop, pad or bin the patterns."
     )

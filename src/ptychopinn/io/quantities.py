@@ -19,6 +19,8 @@ from ptychopinn.io.record import UNKNOWN_PIXEL_M, wavelength_m
 Kind = Literal["energy", "distance", "pixel", "detector pixel", "wavelength", "length"]
 
 SAME = 0.01
+# No photon that scatters has more, and none has fewer eV than this.
+LARGEST_JOULE = 1e-10
 # In metres and in electron volts; the first of each unit is how a message writes it.
 METRES: Mapping[str, float] = MappingProxyType(
     {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "pm": 1e-12}
@@ -158,7 +160,10 @@ def photon_energy(file: Reader, instrument: str) -> float:
     beam, source = f"{instrument}/beam_1/energy", f"{instrument}/source_1/energy"
     if beam not in file:
         beam = f"{instrument}/beam_1/incident_energy"
-    known = quantity(file, beam, "energy", "eV")
+    # NeXus writes eV there, and some write joule, as CXI has it of the source.
+    stored = np.abs(file.array(beam)) if beam in file else np.zeros(0)
+    joule = stored.size > 0 and 0 < float(stored.max()) < LARGEST_JOULE
+    known = quantity(file, beam, "energy", "J" if joule else "eV")
     for name in () if known else WAVELENGTHS:
         beam = f"{instrument}/{name}"
         wave = quantity(file, beam, "wavelength")

@@ -147,8 +147,8 @@ def estimate_axes(
         AXES,
         "doubt",
         f"{in_words(axes)}{also}: with other axes some patterns around the middle leave a residual "
-        f"of {residual:.3g}, and {other:.3g} with the probe refined in place; type ptychopinn "
-        "refine with --refine-positions (option refine_positions) to correct that.",
+        f"of {residual:.3g}, and {other:.3g} with the probe refined in place; refine "
+        "with the option refine_positions to correct that.",
         **asdict(axes),
         residual=residual,
         residual_with_probe_refined=other,
