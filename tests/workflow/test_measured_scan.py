@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import ptychopinn as pp
 from ptychopinn.cli import run
 
 pytest.importorskip("torch", reason="the stages of the command are compared with one backend")
@@ -22,3 +25,15 @@ def test_the_star_is_explained(star: Path, tmp_path: Path, elsewhere: Path, prob
     stages = [stage["stage"] for stage in record["stages"]]
     assert stages == (["network"] if probe == "probeRecon" else ["refinement"])
     assert record["fit"]["residual"] < 0.012
+    # Systematic residuals that no other probe or geometry lowers are no reason to doubt.
+    assert record["fit"]["verdict"] == "good"
+
+
+def test_a_wrong_flip_of_the_star_is_not_good(star: Path) -> None:
+    scan = pp.load_scan(star, probe=f"{star}:probeRecon")
+    y, x = scan.positions_px.T
+    flipped = replace(scan, positions_px=np.stack([y.max() + y.min() - y, x], 1), object=None)
+    config = pp.RefineConfig(passes=12, refine_probe=True)
+    found = pp.refine(flipped, None, config, backend="numpy", no_mend=["orientation"])
+    assert found.fit is not None and found.fit.verdict != "good"
+    assert found.fit.likely == "geometry-or-probe"

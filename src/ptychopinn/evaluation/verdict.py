@@ -29,11 +29,11 @@ AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the pos
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
-POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.95
+POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.96
 # Below this share a fault of single patterns or pixels would show by its shape.
 GEOMETRY_EXPLAINED = 0.6
 # With a smaller excess, as a share of the photon noise, the share explained is too uncertain.
-SEEN_EXCESS_OF_NOISE = 0.05
+SEEN_EXCESS_OF_NOISE = 0.1
 # Patterns that show no structure beyond noise: so much more than noise, as a share of it and of the
 # counts, is doubtful.
 UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
