@@ -23,7 +23,12 @@ class InputError(PtychoPINNError, ValueError):
 
 
 class PatternShapeError(InputError):
-    """Patterns that are not square, or not of an even N that is supported (exit code 2)."""
+    """Patterns that are not square, or not of an even N that is supported (exit code 2).
+
+    ``frame`` is their size (height, width), where it is known.
+    """
+
+    frame: tuple[int, int] | None = None
 
 
 class MissingDependencyError(InputError):

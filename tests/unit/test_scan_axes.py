@@ -152,7 +152,7 @@ def test_the_end_waits_for_positions() -> None:
             {"scan": "fermat", "seed": 3, "step_px": 2.8},
             ScanAxes(-2.5, -0.02, 0.03, -0.01),
             False,
-            30,
+            25,
         ),
         ({"scan": "random", "seed": 4, "step_px": 2.5}, ScanAxes(1.5, -0.03, -0.02), False, 45),
         ({"object": "lines", "seed": 5}, ScanAxes(-3.0, 0.02, -0.02, 0.01), True, 32),

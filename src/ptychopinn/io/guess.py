@@ -168,10 +168,10 @@ def typed(source: Path, options: Mapping[str, str], output: str | None = "scan.h
 NUMBERS = {"energy_eV": "EV", "distance_m": "M", "detector_pixel_m": "M"}
 
 
-def prepare_line(path: Path) -> str | None:
+def prepare_line(path: Path, frame: tuple[int, int] | None = None) -> str | None:
     """The ``ptychopinn prepare`` line to type for a file; words in capitals are to be filled in.
 
-    None where nothing in the file looks like diffraction patterns.
+    None where nothing in the file looks like diffraction patterns, of the size ``frame`` if given.
     """
     if _is_container(path):
         options = {"positions": "POSITIONS.txt", "unit": "UNIT", **NUMBERS, "probe": "auto"}
@@ -183,7 +183,9 @@ def prepare_line(path: Path) -> str | None:
     except InputError:
         return None
     found = guess(items)
-    return None if found.patterns is None else line_for(path, found)
+    if found.patterns is None or frame not in (None, found.frame):
+        return None
+    return line_for(path, found)
 
 
 def line_for(path: Path, found: Guess) -> str:

@@ -119,7 +119,9 @@ def check_frame(shape: tuple[int, ...], where: str, path: Path | None) -> None:
     height, width = shape[-2:]
     if height == width and height % 2 == 0 and N_MIN <= height <= N_MAX:
         return
-    raise PatternShapeError(
+    error = PatternShapeError(
         f"{where} must hold square patterns (M, N, N) of an even size between {N_MIN} and {N_MAX} "
         f"pixels, received {height} x {width} pixels; crop, pad or bin the patterns."
     )
+    error.frame = (height, width)
+    raise error

@@ -299,7 +299,7 @@ def with_probe(
 def _named(error: InputError, source: Path | None) -> InputError:
     """The error with the name of the file in it, and what to type when the patterns must be cut."""
     if isinstance(error, PatternShapeError) and source is not None:
-        line = prepare_line(source)
+        line = prepare_line(source, frame=error.frame)
         if line is not None:
             reason = str(error).rsplit(";", 1)[0]
             error = PatternShapeError(f"{reason}; type: {line}.")
