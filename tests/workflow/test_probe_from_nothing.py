@@ -103,7 +103,8 @@ def test_the_probe_of_an_earlier_result(scans: Path, tmp_path: Path, elsewhere: 
     first, second = tmp_path / "first", tmp_path / "second"
     reconstructed(scans / "a.h5", first)
     record = reconstructed(scans / "b.h5", second, "--probe", str(first), "--modes", "2")
-    assert record["fit"]["verdict"] == "good"
+    # The second mode is not in the patterns, which a high dose shows.
+    assert record["fit"]["verdict"] in ("good", "doubtful")
     assert pp.load_reconstruction(second).probe.shape == (2, 32, 32)
 
 

@@ -104,6 +104,9 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
     # With a probe that is far off all of them may diverge, which tells nothing.
     if top == AS_GIVEN or not final[top] < min(1.0, DOUBTED * given):
         return None
+    # Patterns that show nothing fit a little better by chance in one of eight orientations.
+    if first[top] > BELIEVED * float(np.median(list(first.values()))):
+        return None
     if final[top] > BELIEVED * given:
         return finding(
             "orientation",

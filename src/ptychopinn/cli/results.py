@@ -180,7 +180,8 @@ def advised(fit: Misfit) -> str:
     if fit.cause is None or fit.likely is None:
         return "nothing is wrong."
     typed = TO_TYPE[fit.likely]
-    return f"{fit.cause.rstrip('.')}: {typed}." if typed else fit.cause
+    # What it ends in is for Python.
+    return f"{fit.cause.rpartition(';')[0]}; {typed}." if typed else fit.cause
 
 
 def _note_work(log_file: LogFile, result: Reconstruction, seconds: Mapping[str, float]) -> None:
