@@ -30,7 +30,7 @@ from ptychopinn.solvers.descent import (
     missing_rotation,
     object_and_probe_step,
 )
-from ptychopinn.solvers.positions import position_moves
+from ptychopinn.solvers.positions import least_squares_moves, move_systems
 from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.solvers.unrolled import Unrolled
 from ptychopinn.workflows.model import load_model
@@ -274,7 +274,7 @@ def test_states_of_the_descent_agree_step_by_step(refined: bool) -> None:
                     state.total_illumination(),
                 ]
             found[name] = [np.array(xp.to_numpy(x)) for x in states]
-            found[name].append(position_moves(state, 24))
+            found[name].append(least_squares_moves(*move_systems(state, 24)))
     for name in FRAMEWORKS[1:]:
         for one, other in zip(found["numpy"], found[name], strict=True):
             assert relative(other, one) < 1e-4, name

@@ -52,6 +52,21 @@ def test_whole_scans_are_left_alone(kind: Any, photons: float, n: int) -> None:
     assert checked.scan is scan
 
 
+@pytest.mark.parametrize("gain", [1e-3, 2.5, 1e3])
+def test_the_unit_of_the_counts_does_not_matter(gain: float, whole: Scan) -> None:
+    """Integrating detectors count many units for a photon."""
+
+    def scaled(scan: Scan) -> Scan:
+        counts = scan.diffraction[:].astype(np.float32) * np.float32(gain)
+        return replace(scan, diffraction=counts, probe=scan.probe * np.float32(gain**0.5))
+
+    assert examine(scaled(whole)).findings == ()
+    weak = pp.simulate(object="lines", N=32, patterns=64, photons=2e3, seed=4)
+    assert examine(scaled(weak)).findings == ()
+    found = examine(scaled(faulty(whole, struck))).findings
+    assert [f.name for f in found] == ["zingers"]
+
+
 def test_a_masked_dark_centre_and_a_measured_scan_are_left_alone(star: Path, whole: Scan) -> None:
     stop = np.ones((64, 64), bool)
     stop[29:36, 29:36] = False

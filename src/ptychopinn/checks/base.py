@@ -17,8 +17,11 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.data.views import changed_patterns, chosen_patterns, rolled_patterns
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.forward import vacuum_pattern
+from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.physics.scaling import probe_power
 
+# Values that the counts of one photon are read off, and photons per pattern where none are seen.
+PHOTON_PIXELS, ASSUMED_DOSE = 1 << 18, 1e5
 # Patterns that are kept at hand for checks of single pixels, and their size in bytes at most.
 SAMPLE, SAMPLE_BYTES = 400, 256 << 20
 
@@ -96,7 +99,8 @@ class Look:
     sums : (M,) counts on good pixels.  mean, largest : (N, N) over all patterns, bad pixels
     included.  sample : (S, N, N) float32 patterns at even distances, and numbers : (S,) which.
     vacuum : (N, N) what the probe alone would give, with the sum of ``mean`` on good pixels.
-    origin : (M,) the numbers of the patterns in the scan as it was given.
+    origin : (M,) the numbers of the patterns in the scan as it was given.  photon : the counts of
+    one photon; where none can be told apart, what one in 1e5 of a pattern would have.
     """
 
     def __init__(self, scan: Scan, origin: NDArray[np.int64] | None = None) -> None:
@@ -142,6 +146,13 @@ class Look:
     @cached_property
     def sample(self) -> Array:
         return np.asarray(self.scan.diffraction[self.numbers]).astype(np.float32)
+
+    @cached_property
+    def photon(self) -> float:
+        usual = float(np.median(self.sums))
+        step = max(1, len(self.sample) * int(self.good.sum()) // PHOTON_PIXELS)
+        found = photon_quantum(self.sample[::step][:, self.good])
+        return usual / ASSUMED_DOSE if found is None else found
 
     @cached_property
     def vacuum(self) -> Array:

@@ -67,7 +67,7 @@ def empty_patterns(look: Look) -> Iterator[Noticed]:
     if look.scan.M < FEWEST or middle <= 0:
         return
     # As many counts as photons may vanish by chance are no sign of anything.
-    low = look.sums < EMPTY * middle if middle > 200 else look.sums < -1
+    low = look.sums < EMPTY * middle if middle > 200 * look.photon else look.sums < -1
     which = np.flatnonzero(low)
     why = f"hold less than {100 * EMPTY:.0f} % of the {middle:.4g} counts of the median"
     yield from _left_out(look, "empty-patterns", which, why)

@@ -66,12 +66,12 @@ def _masked(name: str, which: NDArray[np.bool_], why: str) -> Noticed:
 def zingers(look: Look) -> Iterator[Noticed]:
     """Spikes of one pixel in one pattern: cosmic rays, readout errors."""
     scan, good = look.scan, look.good
-    usual = np.maximum(look.mean, 1.0)
+    usual, photon = np.maximum(look.mean, look.photon), look.photon
     struck = np.zeros_like(good)
     hits: list[int] = []
     for part in slices(scan.M, batch_length(scan.N, 8)):
         block = np.asarray(scan.diffraction[part])
-        bright = (block > np.maximum(SPIKE * usual, SPIKE_COUNTS)) & good
+        bright = (block > np.maximum(SPIKE * usual, SPIKE_COUNTS * photon)) & good
         for m, y, x in np.argwhere(bright):
             y0, x0 = max(0, y - 2), max(0, x - 2)
             near = block[m, y0 : y + 3, x0 : x + 3].astype(np.float64)
@@ -82,7 +82,7 @@ def zingers(look: Look) -> Iterator[Noticed]:
             rest = (usual[y, x] * scan.M - block[m, y, x]) / max(1, scan.M - 1)
             # Speckles are wider than a pixel: their neighbours are bright too.
             if others.size and block[m, y, x] > SPIKE * max(
-                float(np.median(others)), 0.35 * float(others.max()), rest, 1.0
+                float(np.median(others)), 0.35 * float(others.max()), rest, photon
             ):
                 struck[y, x] = True
                 hits.append(int(part.start + m))
@@ -110,14 +110,16 @@ def hot_pixels(look: Look) -> Iterator[Noticed]:
     mean, good, patterns = look.mean, look.good, look.scan.M
     around = _around(mean, good)
     beam = ndimage.maximum_filter(look.vacuum, 3)
-    usual = np.maximum(np.maximum(around, beam), 1.0 / patterns)
-    hot = good & (mean > HOT * usual) & (mean * patterns > 30)
+    photon = look.photon
+    usual = np.maximum(np.maximum(around, beam), photon / patterns)
+    hot = good & (mean > HOT * usual) & (mean * patterns > 30 * photon)
     # A stuck pixel hardly changes from pattern to pattern, whatever the beam does.
     counts = look.sample[:, good]
     steady = np.zeros_like(good)
     level = counts.mean(axis=0, dtype=np.float64)
     if len(counts) >= 16:
-        steady[good] = (counts.var(axis=0, dtype=np.float64) < 0.3 * level) & (level > 20)
+        variance = counts.var(axis=0, dtype=np.float64)
+        steady[good] = (variance < 0.3 * level * photon) & (level > 20 * photon)
         hot |= steady & (mean > STEADY_HOT * usual)
     if hot.any():
         yield _masked("hot-pixels", hot, "that count far more than what is around them")
@@ -130,7 +132,8 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
     silent = good & (look.largest <= 0)
     if not silent.any():
         return
-    dead = silent & (_around(mean, good) * patterns > DUE)
+    due = DUE * look.photon
+    dead = silent & (_around(mean, good) * patterns > due)
     for axis in (0, 1):
         lines = silent.all(axis=axis)
         profile = np.where(good, mean, 0).sum(axis=axis) * patterns / max(1, mean.shape[0])
@@ -140,7 +143,7 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
             before, after = int(inside[0]) - 1, int(inside[-1]) + 1
             if before < 0 or after >= mean.shape[0]:
                 continue
-            if min(profile[before], profile[after]) > DUE:
+            if min(profile[before], profile[after]) > due:
                 band = np.zeros_like(dead)
                 band[(slice(None), inside) if axis == 0 else (inside, slice(None))] = True
                 dead |= band & good
@@ -153,17 +156,17 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     """Readings that pile up at the largest number are no measurements."""
     scan, good = look.scan, look.good
     top = float(look.largest[good].max())
-    if top < 8 or scan.saturation is not None:
+    if top < 8 * look.photon or scan.saturation is not None:
         return
     at_top, below = 0, np.zeros(3)
     saturated = np.zeros((scan.N, scan.N), np.int64)
-    edge = top - max(1.0, 1e-6 * top)
+    edge = top - max(look.photon, 1e-6 * top)
     for part in slices(scan.M, batch_length(scan.N, 8)):
         block = np.asarray(scan.diffraction[part])
         full = (block > edge) & good
         saturated += full.sum(axis=0)
         at_top += int(full.sum())
-        width = max(1.0, 0.01 * top)
+        width = max(look.photon, 0.01 * top)
         for k in range(3):
             inside = (block > edge - (k + 1) * width) & (block <= edge - k * width) & good
             below[k] += int(inside.sum())

@@ -202,7 +202,14 @@ MATLAB_NAMES = ("real", "imag")
 def complex_names(dtype: np.dtype[Any]) -> tuple[str, str] | None:
     """The names of real and imaginary part where numbers are stored as such pairs."""
     for names in (MATLAB_NAMES, ("re", "im"), ("Re", "Im"), ("r", "i")):
-        if dtype.names == names and all(dtype[key].kind in "iuf" for key in names):
+        if dtype.names != names or dtype.fields is None:
+            continue
+        first, second = (dtype.fields[key] for key in names)
+        # HDF5 would write beyond an array whose parts lie upon each other.
+        apart = first[1] + first[0].itemsize <= second[1]
+        if apart and all(
+            part[0].kind in "iuf" and part[0].itemsize <= 8 for part in (first, second)
+        ):
             return names
     return None
 

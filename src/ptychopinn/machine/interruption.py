@@ -4,10 +4,12 @@ current step, so that what is finished can be saved."""
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -66,8 +68,20 @@ class Signals(_Remembered):
             yield
             return
         usual = (signal.default_int_handler, signal.SIG_DFL, leave)
-        with _handled(self, lambda handler: handler in usual):
-            yield
+        before = sys.unraisablehook
+        try:
+            sys.unraisablehook = partial(_unless_interrupted, before)
+            with _handled(self, lambda handler: handler in usual):
+                yield
+        finally:
+            sys.unraisablehook = before
+
+
+def _unless_interrupted(further: Callable[[Any], None], what: Any) -> None:
+    """Where Python can raise nothing, as in the callback of a weak reference, the signal is
+    remembered all the same."""
+    if not isinstance(what.exc_value, Interrupted):
+        further(what)
 
 
 class StopFlag(_Remembered):
