@@ -160,8 +160,10 @@ def test_any_command_at_any_moment(
         wait_until_answered(command)
         time.sleep(delay)
         command.send_signal(number)
-        code, _, err = finished(command)
-        assert code in (128 + number, 0, 2), err
+        code, out, err = finished(command)
+        # While the interpreter ends, after the last word of the command, the signal ends it.
+        late = {-number} if out and not err else set()
+        assert code in {128 + number, 0, 2} | late, err
         assert "Traceback" not in err
         assert not [name for name in files(tmp_path) if Path(name).name.startswith(".")]
 
