@@ -17,6 +17,8 @@ PYTEST_ARGS ?=
 
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 0
+# Cases of each format at most, so that a fixed seed means the same files on a fast machine.
+FUZZ_CASES ?= 300
 
 .PHONY: demo test clients ptychi fuzz lint clean
 
@@ -71,7 +73,7 @@ ptychi: $(PTYCHI)/.installed
 	$(PTYCHI)/bin/python -m pytest tests/workflow/test_ptychi_engine.py $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.installed
-	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --jobs 2
+	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --most $(FUZZ_CASES) --jobs 2
 
 clean:
 	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

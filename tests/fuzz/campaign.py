@@ -107,12 +107,13 @@ def _fault(name: str, path: Path) -> Any:
     return f"{grown >> 20} MiB of memory" if grown > MEMORY else outcome
 
 
-def _campaign(seed: int, seconds: float, jobs: int) -> int:
+def _campaign(seed: int, seconds: float, jobs: int, most: int) -> int:
     """Every target in a process of its own, ``jobs`` at a time; a crash is a fault too."""
     share = seconds * jobs / len(TARGETS)
 
     def run(name: str) -> tuple[str, int, list[str]]:
         command = [sys.executable, __file__, "--target", name, "--seed", str(seed)]
+        command += ["--most", str(most)]
         done = subprocess.run(
             [*command, "--seconds", str(share)], capture_output=True, text=True, check=False
         )
@@ -141,12 +142,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--target", choices=list(TARGETS))
     parser.add_argument("--case", type=int)
+    parser.add_argument("--most", type=int, default=10**9, help="cases of each target")
     given = parser.parse_args()
     if given.target is None:
-        return _campaign(given.seed, given.seconds, given.jobs)
+        return _campaign(given.seed, given.seconds, given.jobs, given.most)
     # What a hostile file takes must not take the machine.
     resource.setrlimit(resource.RLIMIT_DATA, (4 * MEMORY, resource.RLIM_INFINITY))
-    cases = range(10**9) if given.case is None else range(given.case, given.case + 1)
+    cases = range(given.most) if given.case is None else range(given.case, given.case + 1)
     found = 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         corpus.make(Path(folder))
