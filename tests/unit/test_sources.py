@@ -13,6 +13,7 @@ import pytest
 
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.data.scan import Scan
+from ptychopinn.data.units import spelled
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, read_probe
 from ptychopinn.sources import kind_for, open_source
@@ -391,3 +392,13 @@ def test_tables(tmp_path: Path) -> None:
     path.write_text("1 2\n3 4\n")
     with pytest.raises(InputError, match="a number from 1 to 2"):
         read_table(path).column("z")
+
+
+@pytest.mark.parametrize(
+    ("written", "unit"),
+    [("µm", "um"), ("Micrometers", "um"), ("[mm]", "mm"), ("A", "angstrom"), ("Å", "angstrom"),
+     ("meV", "meV"), ("MeV", "MeV"), ("KEV", "keV"), ("Joules", "J"), ("pixels", "px"),
+     ("furlong", "furlong")],
+)  # fmt: skip
+def test_units_are_spelled_alike_everywhere(written: str, unit: str) -> None:
+    assert spelled(written) == unit

@@ -4,40 +4,8 @@ from __future__ import annotations
 
 import re
 
-SPELLINGS = {
-    "metre": "m",
-    "meter": "m",
-    "metres": "m",
-    "meters": "m",
-    "centimetre": "cm",
-    "centimeter": "cm",
-    "millimetre": "mm",
-    "millimeter": "mm",
-    "millimetres": "mm",
-    "millimeters": "mm",
-    "µm": "um",
-    "μm": "um",
-    "micron": "um",
-    "microns": "um",
-    "micrometre": "um",
-    "micrometer": "um",
-    "micrometres": "um",
-    "micrometers": "um",
-    "nanometre": "nm",
-    "nanometer": "nm",
-    "nanometres": "nm",
-    "nanometers": "nm",
-    "picometer": "pm",
-    "å": "a",
-    "ang": "a",
-    "angstrom": "a",
-    "angstroms": "a",
-    "joule": "j",
-    "joules": "j",
-    "electronvolt": "ev",
-    "pixel": "px",
-    "pixels": "px",
-}
+from ptychopinn.data.units import spelled
+
 AXIS_WORDS = {
     axis: re.compile(
         rf"(^|[^a-z]){axis}($|[^a-z])"
@@ -55,12 +23,6 @@ def axis_of(name: str) -> str | None:
     word = name.rstrip("/").rsplit("/", 1)[-1].lower()
     found = [axis for axis, pattern in AXIS_WORDS.items() if pattern.search(word)]
     return found[0] if len(found) == 1 else None
-
-
-def spelled(unit: str) -> str:
-    """The unit as this program writes it: "um" for "µm" and "micrometer"."""
-    word = unit.strip().lower().strip("[]() ")
-    return SPELLINGS.get(word, word)
 
 
 def unit_in_name(name: str) -> str | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from ptychopinn.data.units import spelled
 from ptychopinn.errors import InputError
-from ptychopinn.io.axis_names import axis_of, spelled, unit_in_name
+from ptychopinn.io.axis_names import axis_of, unit_in_name
 from ptychopinn.io.base import signature
 from ptychopinn.io.listing import Item, items_of
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.scan import Scan, Unit
+from ptychopinn.data.units import METRES
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io import read_probe, scan_of
 from ptychopinn.io.base import ScanFields, refuse_metres
@@ -16,7 +17,6 @@ from ptychopinn.io.detector import clean
 from ptychopinn.io.layout import as_patterns, as_points, probe_modes
 from ptychopinn.io.scans import needs_scan
 
-METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 ORDERS = ("yx", "xy")
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import constants
 
 from ptychopinn.data.experiment import PLAUSIBLE
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.hdf5 import Reader, finite
 from ptychopinn.io.record import UNKNOWN_PIXEL_M, wavelength_m
@@ -21,29 +21,6 @@ Kind = Literal["energy", "distance", "pixel", "detector pixel", "wavelength", "l
 SAME = 0.01
 # No photon that scatters has more, and none has fewer eV than this.
 LARGEST_JOULE = 1e-10
-# In metres and in electron volts; the first of each unit is how a message writes it.
-METRES: Mapping[str, float] = MappingProxyType(
-    {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "pm": 1e-12}
-)
-ELECTRON_VOLTS: Mapping[str, float] = MappingProxyType(
-    {"J": 1 / constants.e, "eV": 1.0, "keV": 1e3, "MeV": 1e6, "GeV": 1e9, "meV": 1e-3}
-)
-_OTHER_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(("metre", "metres", "meter", "meters"), "m"),
-        **dict.fromkeys(("centimetre", "centimeter", "centimetres", "centimeters"), "cm"),
-        **dict.fromkeys(("millimetre", "millimeter", "millimetres", "millimeters"), "mm"),
-        **dict.fromkeys(("micron", "microns", "mum", "micrometre", "micrometer"), "um"),
-        **dict.fromkeys(("micrometres", "micrometers", "\u00b5m", "\u03bcm", "mu m"), "um"),
-        **dict.fromkeys(("nanometre", "nanometer", "nanometres", "nanometers"), "nm"),
-        **dict.fromkeys(("angstroms", "ang", "\u00e5", "\u00e5ngstr\u00f6m", "a"), "angstrom"),
-        **dict.fromkeys(("picometre", "picometer", "picometres", "picometers"), "pm"),
-        **dict.fromkeys(("joule", "joules", "j"), "J"),
-        **dict.fromkeys(("electronvolt", "electronvolts", "electron volt", "ev"), "eV"),
-        **dict.fromkeys(("kiloelectronvolt", "kev"), "keV"),
-        **dict.fromkeys(("gigaelectronvolt", "gev"), "GeV"),
-    }
-)
 # Where CXI and NeXus put a wavelength, in metres unless they say another unit.
 WAVELENGTHS = ("beam_1/incident_wavelength", "beam_1/wavelength", "source_1/wavelength")
 # What a kind is called, its limits, and where it usually lies, by which its unit is guessed.
@@ -73,7 +50,7 @@ def unit_of(file: Reader, name: str, default: str, kind: Kind) -> tuple[str, flo
         stated = stated or file.attribute_text(name, key).strip()
     if not stated:
         return default, known[default]
-    unit = stated if stated in known else _OTHER_WORDS.get(stated.casefold(), stated.casefold())
+    unit = spelled(stated)
     if unit not in known:
         raise InputError(
             f"the attribute units of '{name}' in '{file.path}' must be one of {', '.join(known)}, "

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, PIXELS, spelled
 from ptychopinn.errors import InputError, shown
 
 # Factors to the unit that a number without any is in, which comes first.
-LENGTH = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "A": 1e-10, "pm": 1e-12}
-ENERGY = {"eV": 1.0, "keV": 1e3, "MeV": 1e6}
+LENGTH, ENERGY = METRES, ELECTRON_VOLTS
 VOLTAGE = {"kV": 1.0, "V": 1e-3, "MV": 1e3}
 ANGLE = {"rad": 1.0, "mrad": 1e-3, "urad": 1e-6}
 NUMBER = {"": 1.0}
-PIXELS = "px"
 
 _TYPED = re.compile(r"\s*(?P<number>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*(?P<unit>[^\d\s]*)\s*")
 
@@ -46,10 +45,9 @@ def quantity(text: str, units: Mapping[str, float], what: str, *, pixels: bool) 
     InputError
         For anything else; the sentence begins with ``what``.
     """
-    found = _TYPED.fullmatch(
-        text.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u")
-    )
+    found = _TYPED.fullmatch(text)
     unit = found["unit"] if found else ""
+    unit = unit if unit in units else spelled(unit)
     first = next(iter(units))
     if found and pixels and unit == PIXELS:
         return Quantity(float(found["number"]), in_pixels=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, listed
-from ptychopinn.io.axis_names import spelled, unit_in_name
+from ptychopinn.io.axis_names import unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, Units, is_hdf5, signature
 from ptychopinn.io.guess import Guess, guess
 from ptychopinn.io.hdf5 import reading
@@ -17,7 +19,7 @@ from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.io.npz_members import npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import Found, ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at
+from ptychopinn.sources.experiment_numbers import number_at
 from ptychopinn.sources.frames import (
     ArrayFrames,
     Frames,
@@ -144,16 +146,16 @@ def _numbers(path: Path, found: Guess) -> list[Found]:
         triples = [
             (name, number_at(file, key, units, _in_name(key, units)), f"'{key}' in '{path}'")
             for name, key, units in (
-                ("energy_eV", found.energy, ENERGIES),
-                ("distance_m", found.distance, LENGTHS),
-                ("detector_pixel_m", found.detector_pixel, LENGTHS),
+                ("energy_eV", found.energy, ELECTRON_VOLTS),
+                ("distance_m", found.distance, METRES),
+                ("detector_pixel_m", found.detector_pixel, METRES),
             )
             if key is not None
         ]
     return triples
 
 
-def _in_name(key: str, units: dict[str, float]) -> str | None:
+def _in_name(key: str, units: Mapping[str, float]) -> str | None:
     """The unit at the end of a key such as ``energy_keV`` or ``distance_m``."""
-    word = key.rsplit("_", 1)[-1].lower() if "_" in key else ""
+    word = spelled(key.rsplit("_", 1)[-1]) if "_" in key else ""
     return word if word in units else None

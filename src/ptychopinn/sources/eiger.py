@@ -8,17 +8,19 @@ the master, or one virtual dataset ``data``. What the detector says of itself li
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import Source
-from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at, wavelength_of
+from ptychopinn.sources.experiment_numbers import number_at, wavelength_of
 from ptychopinn.sources.frames import StoredFrames, check_frames, joined
 
 NAME = "eiger"
@@ -64,12 +66,12 @@ def open_source(path: Path, patterns: str | None) -> Source:
         found = [(name, *_first(file, keys, units)) for name, keys, units in NUMBERS]
         energy = next(value for name, value, _ in found if name == "energy_eV")
         if energy is None:
-            wavelength, where = _first(file, WAVELENGTHS, LENGTHS, "a")
+            wavelength, where = _first(file, WAVELENGTHS, METRES, "angstrom")
             if wavelength is not None:
                 # E = hc / lambda: the wavelength of 1 eV over this one.
                 found.append(("energy_eV", wavelength_of(1.0, False) / wavelength, where))
-        y_pixel = _number(file, f"{DETECTOR}/y_pixel_size", LENGTHS, "m")
-        x_pixel = _number(file, f"{DETECTOR}/x_pixel_size", LENGTHS, "m")
+        y_pixel = _number(file, f"{DETECTOR}/y_pixel_size", METRES, "m")
+        x_pixel = _number(file, f"{DETECTOR}/x_pixel_size", METRES, "m")
         if y_pixel and x_pixel and abs(y_pixel / x_pixel - 1) > 1e-3:
             raise InputError(
                 f"the pixels of the detector must be square, received {x_pixel:.6g} m by "
@@ -97,26 +99,26 @@ NUMBERS = (
             f"{SPECIFIC}/photon_energy",
             f"{DETECTOR}/photon_energy",
         ],
-        ENERGIES,
+        ELECTRON_VOLTS,
     ),
     (
         "distance_m",
         [f"{DETECTOR}/detector_distance", f"{DETECTOR}/distance"],
-        LENGTHS,
+        METRES,
     ),
-    ("detector_pixel_m", [f"{DETECTOR}/x_pixel_size", f"{DETECTOR}/y_pixel_size"], LENGTHS),
+    ("detector_pixel_m", [f"{DETECTOR}/x_pixel_size", f"{DETECTOR}/y_pixel_size"], METRES),
 )
 
 
-def _number(file: Reader, key: str, units: dict[str, float], default: str) -> float | None:
+def _number(file: Reader, key: str, units: Mapping[str, float], default: str) -> float | None:
     return number_at(file, key, units, default)
 
 
 def _first(
-    file: Reader, keys: list[str], units: dict[str, float], default: str | None = None
+    file: Reader, keys: list[str], units: Mapping[str, float], default: str | None = None
 ) -> tuple[float | None, str]:
     """The first of several numbers that is there, and where."""
-    word = default or ("ev" if units is ENERGIES else "m")
+    word = default or ("eV" if units is ELECTRON_VOLTS else "m")
     for key in keys:
         value = _number(file, key, units, word)
         if value is not None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import constants
 
+from ptychopinn.data.units import METRES, spelled
 from ptychopinn.errors import InputError, shown
-from ptychopinn.io.axis_names import spelled
 from ptychopinn.io.hdf5 import Reader, to_text
 
-LENGTHS = {
-    "m": 1.0,
-    "cm": 1e-2,
-    "mm": 1e-3,
-    "um": 1e-6,
-    "nm": 1e-9,
-    "pm": 1e-12,
-    "a": 1e-10,
-}
-ENERGIES = {"ev": 1.0, "kev": 1e3, "mev": 1e6, "j": 1 / constants.e}
 # Smallest and largest value that an experiment has, and what it is called.
 PLAUSIBLE = {
     "energy_eV": (1.0, 1e7, "the energy", "eV"),
@@ -41,7 +32,7 @@ def unit_of(file: Reader, name: str) -> str | None:
 
 
 def number_at(
-    file: Reader, name: str, units: dict[str, float], default: str | None
+    file: Reader, name: str, units: Mapping[str, float], default: str | None
 ) -> float | None:
     """A number in metres or electron volts, by the unit that the file states, else ``default``.
 
@@ -103,9 +94,9 @@ def metres(unit: Any) -> float:
         When it is none.
     """
     word = spelled(str(unit))
-    if word not in LENGTHS:
+    if word not in METRES:
         raise InputError(
-            f"a unit of length was expected ({', '.join(LENGTHS)}), received {shown(unit)}; give "
+            f"a unit of length was expected ({', '.join(METRES)}), received {shown(unit)}; give "
             "it with the option unit."
         )
-    return LENGTHS[word]
+    return METRES[word]

@@ -12,11 +12,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at, unit_of
+from ptychopinn.sources.experiment_numbers import number_at, unit_of
 from ptychopinn.sources.frames import StoredFrames, check_frames
 
 NAME = "nexus"
@@ -85,11 +86,11 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 [
                     (name, number_at(file, k, units, default), f"'{k}' in '{path}'")
                     for name, k, units, default in (
-                        ("energy_eV", f"{entry}/instrument_1/beam_1/energy", ENERGIES, "j"),
-                        ("energy_eV", f"{entry}/instrument_1/source_1/energy", ENERGIES, "j"),
-                        ("energy_eV", f"{entry}/sample_1/beam_1/energy", ENERGIES, "j"),
-                        ("distance_m", f"{detector}/distance", LENGTHS, "m"),
-                        ("detector_pixel_m", f"{detector}/x_pixel_size", LENGTHS, "m"),
+                        ("energy_eV", f"{entry}/instrument_1/beam_1/energy", ELECTRON_VOLTS, "J"),
+                        ("energy_eV", f"{entry}/instrument_1/source_1/energy", ELECTRON_VOLTS, "J"),
+                        ("energy_eV", f"{entry}/sample_1/beam_1/energy", ELECTRON_VOLTS, "J"),
+                        ("distance_m", f"{detector}/distance", METRES, "m"),
+                        ("detector_pixel_m", f"{detector}/x_pixel_size", METRES, "m"),
                     )
                 ]
             ),

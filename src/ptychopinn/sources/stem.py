@@ -8,13 +8,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError
-from ptychopinn.io.axis_names import spelled
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading, to_text
 from ptychopinn.io.matlab import is_version_73
 from ptychopinn.sources.base import Source
-from ptychopinn.sources.experiment_numbers import ENERGIES, LENGTHS, number_at
+from ptychopinn.sources.experiment_numbers import number_at
 from ptychopinn.sources.frames import StoredFrames, check_frames
 
 NAME = "4dstem"
@@ -77,7 +77,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 [
                     (
                         "energy_eV",
-                        number_at(file, name, ENERGIES, None),
+                        number_at(file, name, ELECTRON_VOLTS, None),
                         f"'{name}' in '{path}'",
                     )
                     for name in ("beam_energy", "metadata/beam_energy", "voltage")
@@ -111,8 +111,8 @@ def _calibration(file: Reader, key: str) -> Calibration:
         return found
     known: list[tuple[float, str]] = [axis for axis in axes if axis is not None]
     step = found[0]
-    if step is None and all(unit in LENGTHS for _, unit in known[:2]):
-        step = (known[0][0] * LENGTHS[known[0][1]], known[1][0] * LENGTHS[known[1][1]])
+    if step is None and all(unit in METRES for _, unit in known[:2]):
+        step = (known[0][0] * METRES[known[0][1]], known[1][0] * METRES[known[1][1]])
     size, unit = known[2]
     reciprocal, angle = found[1:]
     if reciprocal is None and angle is None:
@@ -144,8 +144,8 @@ def _of_py4dstem(file: Reader) -> Calibration:
             values[key] = _value(file, name, key)
         step = reciprocal = angle = None
         unit = _unit(values["R_pixel_units"] or "")
-        if values["R_pixel_size"] is not None and unit in LENGTHS:
-            size = float(values["R_pixel_size"]) * LENGTHS[unit]
+        if values["R_pixel_size"] is not None and unit in METRES:
+            size = float(values["R_pixel_size"]) * METRES[unit]
             step = (size, size)
         unit = _unit(values["Q_pixel_units"] or "")
         if values["Q_pixel_size"] is not None:
