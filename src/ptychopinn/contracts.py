@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ptychopinn.data.normalization import PreparedScan
+    from ptychopinn.physics.effects import Effect
 
 
 class Progress(Protocol):
@@ -75,13 +76,14 @@ class Solved:
     """What a solver hands back, in network units.
 
     canvas : the object.  probe : (P, N, N) complex64.  positions_px : (M, 2) float64.
-    passes : how many were made.
+    passes : how many were made.  effects : what was found of beam and detector.
     """
 
     canvas: Canvas
     probe: NDArray[np.complex64]
     positions_px: NDArray[np.float64]
     passes: int
+    effects: tuple[Effect, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

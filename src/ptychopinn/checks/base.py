@@ -16,6 +16,7 @@ from ptychopinn.data.orientation import Turn
 from ptychopinn.data.scan import Scan
 from ptychopinn.data.views import changed_patterns, chosen_patterns, rolled_patterns
 from ptychopinn.errors import InputError, shown
+from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.photon import photon_quantum
 from ptychopinn.physics.scaling import probe_power
@@ -247,7 +248,7 @@ AXES = "scan-axes"
 
 def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     """The names of the checks that are left out."""
-    known = (*CHECKS, *LATER, ALTERNATIVES, AXES)
+    known = (*CHECKS, *LATER, ALTERNATIVES, AXES, *EFFECTS)
     names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
     unknown = [name for name in names if name not in known and name != "all"]
     if unknown:

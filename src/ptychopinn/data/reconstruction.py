@@ -15,6 +15,7 @@ from ptychopinn.data.experiment import Propagation, check_experiment, propagator
 from ptychopinn.data.findings import Finding, recorded_findings
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, shown
+from ptychopinn.physics.effects import restored, stored
 from ptychopinn.physics.geometry import position_box
 from ptychopinn.physics.propagators import Propagator
 
@@ -45,6 +46,9 @@ class Reconstruction:
     propagation, focus_distance_m : as in :class:`ptychopinn.data.scan.Scan`.
     losses : (E,) float64
         The training or refinement loss after each epoch; may be empty.
+    effects : mapping from name to array
+        What was found of the beam and the detector (:mod:`ptychopinn.physics.effects`):
+        ``beam-current``, (M,) a factor for each pattern; ``background``, (N, N) counts.
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).
@@ -76,6 +80,7 @@ class Reconstruction:
     propagation: Propagation | Propagator = "far-field"
     focus_distance_m: float | None = None
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    effects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     uncertainty: NDArray[np.float32] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +142,10 @@ class Reconstruction:
                 "positions_px must be finite, received NaN or infinity; remove those patterns."
             )
         check_experiment(self)
+        effects = stored(restored(self.effects, len(positions), probe.shape[-1]))
+        for values in effects.values():
+            values.flags.writeable = False
+        object.__setattr__(self, "effects", effects)
         losses = np.array(self.losses, dtype=np.float64)
         if losses.ndim != 1:
             raise InputError(

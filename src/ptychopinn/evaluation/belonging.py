@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -43,7 +45,9 @@ def check_belongs(result: Reconstruction, scan: Scan, role: str) -> str | None:
     reason = None
     if differing == "counts":
         if _explained(result) and _same_probe(result, scan):
-            fit = misfit(result, scan)
+            # Background and beam current are those of an exposure, not of the object.
+            fits = [misfit(one, scan) for one in (result, replace(result, effects={}))]
+            fit = min(fits, key=lambda fit: fit.residual)
             if fit.verdict == "poor":
                 reason = (
                     f"the same positions, but patterns that the result does not explain (residual "

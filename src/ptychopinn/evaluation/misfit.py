@@ -27,6 +27,7 @@ from ptychopinn.machine.threads import available
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward
+from ptychopinn.physics.effects import Effect, restored
 from ptychopinn.physics.noise import deviance_terms, noise_of_amplitude, shows_structure
 
 # A probe fits when the residual is at most this multiple of the one expected, plus this margin.
@@ -143,7 +144,8 @@ def predict(
     """Expected counts of the result in batches: (which patterns, (b, N, N) float32).
 
     The forward model of :mod:`ptychopinn.physics.forward` in single precision; memory is bounded
-    whatever the number of patterns. ``positions_px`` defaults to those of the result.
+    whatever the number of patterns. ``positions_px`` defaults to those of the result; at others
+    nothing is known of beam and detector.
 
     Raises
     ------
@@ -161,7 +163,13 @@ def predict(
         result.origin_px,
         result.propagator,
         max(1, _BATCH_VALUES // result.probe.size),
+        effects_of(result) if positions_px is None else (),
     )
+
+
+def effects_of(result: Reconstruction) -> tuple[Effect, ...]:
+    """What a result knows of beam and detector."""
+    return restored(result.effects, len(result.positions_px), result.N)
 
 
 def predict_patterns(result: Reconstruction) -> NDArray[np.float32]:

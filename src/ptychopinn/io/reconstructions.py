@@ -18,6 +18,7 @@ from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.reading import kind_of, parse_json
 from ptychopinn.io.record import Product, pixel_known
 from ptychopinn.io.record_scan import square_pixel, to_pixels
+from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.geometry import footprint
 
 RESULT_FILE = "reconstruction.h5"
@@ -100,6 +101,8 @@ def _write(result: Reconstruction, file: NewFile) -> None:
     file.put(f"{GROUP}/weight", result.weight)
     if result.uncertainty is not None:
         file.put(f"{GROUP}/uncertainty", result.uncertainty)
+    for name, values in result.effects.items():
+        file.put(f"{GROUP}/effects/{name}", values)
     file.put(f"{GROUP}/origin_px", result.origin_px)
     file.put(f"{GROUP}/positions_px", result.positions_px)
 
@@ -175,6 +178,11 @@ def _read(file: Reader) -> Reconstruction:
         propagation=propagation_of(file, GROUP),
         focus_distance_m=file.attribute_number("/", "focus_object_distance_m", 0.0) or None,
         losses=file.array("loss_values"),
+        effects={
+            name: file.array(f"{GROUP}/effects/{name}")
+            for name in EFFECTS
+            if f"{GROUP}/effects/{name}" in file
+        },
         uncertainty=file.optional(f"{GROUP}/uncertainty"),
         name=file.attribute_text("/", "name"),
         provenance=provenance,

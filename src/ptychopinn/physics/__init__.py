@@ -1,1 +1,6 @@
-"""The experiment, written once for all frameworks: forward model, losses, scales, noise."""
+"""The physics of the experiment, over the operations of any framework; importing this package makes
+those effects of beam and detector known that come with it."""
+
+from ptychopinn.physics import background, beam_current
+
+__all__ = ["background", "beam_current"]

@@ -1,13 +1,14 @@
 """The forward model: illumination, exit waves, propagator, detector; and back.
 
-    psi_p(u) = P_p(u - f) O(u - N/2 + round(r)),   I(q) = sum_p abs(D psi_p)^2
+    psi_p(u) = P_p(u - f) O(u - N/2 + round(r)),   I(q) = sum_p abs(D psi_p)^2 + b(q)
 
 Sub-pixel positions move the *probe*, never the object: a position r is split into the nearest whole
 pixel and a remainder f in [-0.5, 0.5); the patch is cut out at the whole pixel and the probe is
 moved by f with a Fourier shift. The probe fades towards the border of its array, so the periodic
 wrap-around of a Fourier shift is harmless to it; the object has no such border. D is the propagator
 to the detector (:mod:`ptychopinn.physics.propagators`), which knows that the exit wave was moved.
-Incoherent modes add as intensities.
+Incoherent modes add as intensities, and so does a background b. What beam and detector do beyond
+this are effects (:mod:`ptychopinn.physics.effects`), which change the batch that is modelled.
 
 The model is written over the operations of a framework (:mod:`ptychopinn.ops`). Training, solvers,
 simulation, misfit and the checks of probe and geometry all use it.
@@ -15,13 +16,14 @@ simulation, misfit and the checks of probe and geometry all use it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import places
 from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
 
@@ -38,6 +40,7 @@ class PatternBatch(NamedTuple):
     probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
     bounds : (M, N, N) 1 where an amplitude is only a lower bound (saturated), 0 elsewhere; () where
         all are measurements.
+    background : (N, N) intensity that is added to each pattern; () where none is.
     """
 
     amplitudes: Array
@@ -46,6 +49,7 @@ class PatternBatch(NamedTuple):
     centre: Array
     probes: Array | None = None
     bounds: Array | tuple[()] = ()
+    background: Array | tuple[()] = ()
 
 
 def pattern_batch(
@@ -98,7 +102,10 @@ def modelled(
     patches = xp.gather(canvas, batch.places, xp.shape(batch.amplitudes)[-1])
     waves = exit_waves(xp, batch.probes, patches)
     fields = propagator.forward(xp, waves, batch.fraction)
-    return patches, fields, intensity(xp, propagator, fields)
+    model = intensity(xp, propagator, fields)
+    if not isinstance(batch.background, tuple):
+        model = model + batch.background
+    return patches, fields, model
 
 
 def backward(
@@ -134,6 +141,7 @@ def predict(
     origin_px: Any = (0, 0),
     propagator: Propagator = FAR_FIELD,
     batch_length: int | None = None,
+    effects: Sequence[Effect] = (),
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Expected intensities of a canvas (H, W) under ``probe`` (P, N, N), batch by batch.
 
@@ -150,6 +158,8 @@ def predict(
         positions = np.asarray(positions_px[part], np.float64)
         nothing = xp.asarray(np.zeros((len(positions), n, n), like.dtype))
         batch = pattern_batch(xp, nothing, positions, shape, origin_px, light)
+        for effect in effects:
+            batch = effect.applied(xp, batch, np.arange(part.start, part.stop), propagator.inward)
         found = xp.call(_intensities, propagator, held, batch)
         yield part, propagator.outward(xp.to_numpy(found))
 

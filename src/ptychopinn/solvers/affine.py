@@ -33,7 +33,7 @@ pixel counts as in the modulus projection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, with_probes
+from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.problem import DARK
@@ -145,16 +145,12 @@ def equations_of(state: Descent) -> Equations:
     pixels = xp.asarray((np.arange(n) - n // 2).astype(np.float32))
 
     def work(batch: PatternBatch) -> Any:
-        filled = with_probes(xp, batch, state.probe)
         given = (problem.good, photon, pixels, state.size)
-        return xp.call(distance_moments, problem.propagator, state.canvas, filled, *given)
-
-    def batches() -> Iterator[PatternBatch]:
-        for subset in problem.subsets:
-            yield from subset()
+        return xp.call(distance_moments, problem.propagator, state.canvas, batch, *given)
 
     sums: list[Any] = [None] * 9
-    for _, parts in xp.each(work, batches()):
+    found = (state.batches(work, subset) for subset in range(len(problem.subsets)))
+    for _, _, parts in chain.from_iterable(found):
         sums = [xp.plus(a, b) for a, b in zip(sums, parts, strict=True)]
     shaped = [xp.reshape(total, state.low.shape) for total in sums]
     matrix, right, noise = xp.call(affine_equations, state.canvas, *shaped)

@@ -40,6 +40,14 @@ class PhysicsConfig(RefineConfig):
         0, ge=0, le=1_000_000, description="passes before the probe is first moved"
     )
     subsets: int = Field(4, ge=1, le=16, description="updates of the object in a pass, at first")
+    beam_current: bool = Field(
+        True, description="fit a factor for each pattern, where the beam changes its intensity"
+    )
+    background: bool | None = Field(
+        None,
+        description="fit a smooth background of all patterns; without either, where the fit shows "
+        "one",
+    )
     stagnation: float = Field(
         2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
     )

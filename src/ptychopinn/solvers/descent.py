@@ -19,7 +19,7 @@ same rule with the object as its illumination.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.effects import Effect, Seen, seen
 from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, with_probes
 from ptychopinn.physics.low_frequency import (
     LowFrequency,
@@ -197,6 +198,8 @@ class Descent:
     illumination : of each subset, (H, W).
     follows_phase : whether the low-frequency phase is followed.
     next_misfit : of the present canvas on the subset that comes next, where it was decided upon.
+    effects : what beam and detector do beyond the probe.  watches : whether :meth:`take_seen` is
+    going to be asked.
     """
 
     def __init__(
@@ -205,9 +208,12 @@ class Descent:
         start: Array | None = None,
         refine_probe: bool = False,
         low: LowFrequency | None = None,
+        effects: Sequence[Effect] = (),
     ) -> None:
         xp = self.xp = problem.xp
         self.problem, self.refine_probe = problem, refine_probe
+        self.effects, self.watches = tuple(effects), False
+        self._seen: list[tuple[NDArray[np.int64], Any]] = []
         self.probe = problem.probe
         self.low = low_frequency(xp, xp.to_numpy(self.probe), problem.shape) if low is None else low
         height, width = self.low.shape
@@ -217,33 +223,54 @@ class Descent:
         self.probe_velocity = xp.zeros_like(self.probe)
         self.follows_phase = bool(problem.propagator.measures_momentum)
         self.next_misfit: float | None = None
-        self.illumination = [self._illumination(batches()) for batches in problem.subsets]
+        self.illumination = [self._illumination(k) for k in range(len(problem.subsets))]
 
-    def _illumination(self, batches: Iterable[PatternBatch]) -> Array:
+    def _illumination(self, subset: int) -> Array:
         def work(batch: PatternBatch) -> Any:
-            filled = with_probes(self.xp, batch, self.probe)
-            return self.xp.call(illumination_of, filled, self.size)
+            return self.xp.call(illumination_of, batch, self.size)
 
-        return self.xp.reshape(self._sum(self.xp.each(work, batches)), self.low.shape)
-
-    def _sum(self, found: Iterable[tuple[PatternBatch, Any]]) -> Array:
         total = None
-        for _, part in found:
+        for _, _, part in self.batches(work, subset):
             total = self.xp.plus(total, part)
-        return total
+        return self.xp.reshape(total, self.low.shape)
+
+    def batches(
+        self, work: Callable[[PatternBatch], Any], subset: int
+    ) -> Iterator[tuple[PatternBatch, NDArray[np.int64], Any]]:
+        """Every batch of a subset, with the numbers of its patterns, which are known where there
+        are effects, and what ``work`` makes of it as it is to be modelled."""
+        xp, problem = self.xp, self.problem
+
+        def numbered() -> Iterator[tuple[PatternBatch, NDArray[np.int64]]]:
+            at = 0
+            for batch in problem.subsets[subset]():
+                end, numbers = at, np.zeros(0, np.int64)
+                if self.effects:
+                    end += int(xp.shape(batch.amplitudes)[0])
+                    numbers = problem.numbers[subset][at:end]
+                yield batch, numbers
+                at = end
+
+        def of(item: tuple[PatternBatch, NDArray[np.int64]]) -> Any:
+            filled = with_probes(xp, item[0], self.probe)
+            for effect in self.effects:
+                filled = effect.applied(xp, filled, item[1], problem.inward)
+            return work(filled)
+
+        for (batch, numbers), found in xp.each(of, numbered()):
+            yield batch, numbers, found
 
     def each(
         self, function: Callable[..., Any], number: int, canvas: Array, *further: Any
-    ) -> Iterator[tuple[PatternBatch, Any]]:
-        """Every batch of the subset ``number`` (modulo their count), with what ``function`` makes
-        of propagator, canvas, batch with its probes, good pixels and further arguments."""
+    ) -> Iterator[tuple[PatternBatch, NDArray[np.int64], Any]]:
+        """Every batch of the subset ``number`` (modulo their count), the numbers of its patterns,
+        and what ``function`` makes of propagator, canvas, batch, good pixels and more."""
         problem, xp = self.problem, self.xp
 
         def work(batch: PatternBatch) -> Any:
-            filled = with_probes(xp, batch, self.probe)
-            return xp.call(function, problem.propagator, canvas, filled, problem.good, *further)
+            return xp.call(function, problem.propagator, canvas, batch, problem.good, *further)
 
-        return xp.each(work, problem.subsets[number % len(problem.subsets)]())
+        return self.batches(work, number % len(problem.subsets))
 
     def _step(self, number: int) -> tuple[list[Any], Array, Array, Array]:
         """Sums of a modulus projection over a subset, modelled intensities of its last batch, phase
@@ -253,8 +280,11 @@ class Descent:
         further = (self.problem.stabiliser, self.low.k, self.size)
         sums: list[Any] = []
         gradients, centres, model = [], [], None
-        for batch, found in self.each(function, number, self.canvas, *further):
+        for batch, numbers, found in self.each(function, number, self.canvas, *further):
             numerator, misfit, model, gradient, *probe = found
+            if self.watches and self.effects:
+                given = (batch, model, self.problem.good, self.problem.stabiliser)
+                self._seen.append((numbers, xp.call(seen, *given)))
             parts = [numerator, misfit, *probe]
             sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
             gradients.append(gradient)
@@ -300,7 +330,7 @@ class Descent:
             self.probe, self.probe_velocity = xp.call(
                 advanced_probe, self.probe, self.probe_velocity, *probe
             )
-            self.illumination[subset] = self._illumination(problem.subsets[subset]())
+            self.illumination[subset] = self._illumination(subset)
         return Found(misfit, model)
 
     def _follow(self, rotation: Array, judge: int | None) -> None:
@@ -316,7 +346,23 @@ class Descent:
 
     def misfit(self, number: int, canvas: Array) -> Array:
         """The squared misfit of ``canvas`` on the subset ``number``."""
-        return self._sum(self.each(batch_misfit, number, canvas))
+        total = None
+        for _, _, part in self.each(batch_misfit, number, canvas):
+            total = self.xp.plus(total, part)
+        return total
+
+    def take_seen(self) -> Seen:
+        """What the updates saw since this was asked last, which is a whole pass."""
+        xp, (found, self._seen) = self.xp, (self._seen, [])
+        count = sum(len(numbers) for numbers, _ in found)
+        common, modelled = np.zeros(count), np.zeros(count)
+        n = int(xp.shape(self.problem.good)[-1])
+        pixels = np.zeros((2, n, n))
+        for numbers, (shared, model, *fields) in found:
+            common[numbers], modelled[numbers] = xp.to_numpy(shared), xp.to_numpy(model)
+            pixels += [xp.to_numpy(field) for field in fields]
+        photon = float((2 * self.problem.noise) ** 2)
+        return Seen(common, modelled, pixels[0], pixels[1], photon)
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""
@@ -333,7 +379,8 @@ class Descent:
         """The same state with another description of the same patterns, and with another canvas
         and its velocity, when they are given."""
         start = self.canvas if canvas is None else canvas
-        state = Descent(replace(problem, probe=self.probe), start, self.refine_probe)
+        known = replace(problem, probe=self.probe)
+        state = Descent(known, start, self.refine_probe, effects=self.effects)
         state.velocity = self.velocity if velocity is None else velocity
         state.probe_velocity = self.probe_velocity
         state.follows_phase = self.follows_phase

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
+from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -40,6 +41,8 @@ class Stage:
 STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 0.9, 0.2))
 # A pass that lowers the misfit by less than this share ends a stage other than the last.
 LITTLE = 0.01
+# Effects of beam and detector are followed once the object has taken this many passes.
+EFFECTS_FROM = 3
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
 
@@ -78,13 +81,19 @@ class PhysicsSolver(Solver):
     limit_bytes : memory for patterns that are held at once.
     single_positions : whether positions that are refined are moved one by one as well, or by an
         affine map of all alone.
+    effects : of beam and detector, in network units, to begin with; they are refined as well.
     """
 
     def __init__(
-        self, xp: Ops, config: PhysicsConfig, limit_bytes: int, single_positions: bool = True
+        self,
+        xp: Ops,
+        config: PhysicsConfig,
+        limit_bytes: int,
+        single_positions: bool = True,
+        effects: Sequence[Effect] = (),
     ) -> None:
         self.xp, self.config, self.limit = xp, config, limit_bytes
-        self.single_positions = single_positions
+        self.single_positions, self.effects = single_positions, tuple(effects)
 
     def run(
         self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
@@ -99,6 +108,7 @@ class PhysicsSolver(Solver):
             with xp.running():
                 updates = iterations.merge(stage.merged)
                 iterations.free_probe(len(misfits) >= config.probe_from)
+                iterations.watch(len(misfits) >= EFFECTS_FROM or start is not None)
                 passes.begin(updates)
                 misfit = 0.0
                 for u in range(updates):
@@ -106,6 +116,7 @@ class PhysicsSolver(Solver):
                     misfit += share
                     passes.step(share)
                 misfits.append(misfit)
+                iterations.follow_effects()
                 if config.refine_positions and len(misfits) >= config.positions_from:
                     iterations.move(misfit)
             passes.end()
@@ -123,7 +134,8 @@ class _Iterations:
         self.problem, self.merged = self._problem(), 1
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
-        self.state = Descent(self.problem, canvas, config.refine_probe)
+        effects = solver.effects
+        self.state = Descent(self.problem, canvas, config.refine_probe, effects=effects)
 
     def _problem(self) -> Problem:
         config = self.solver.config
@@ -147,6 +159,17 @@ class _Iterations:
     def free_probe(self, free: bool) -> None:
         """Let the probe move from now on, if it is refined at all."""
         self.state.refine_probe = self.solver.config.refine_probe and free
+
+    def watch(self, watched: bool) -> None:
+        """Let the updates of the next pass see what the effects follow from, or not."""
+        self.state.watches = watched and bool(self.state.effects)
+
+    def follow_effects(self) -> None:
+        """Bring the effects up to date with what the last pass saw."""
+        state = self.state
+        if state.watches:
+            seen, outward = state.take_seen(), self.scan.propagator.outward
+            state.effects = tuple(effect.advanced(seen, outward) for effect in state.effects)
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""
@@ -202,7 +225,8 @@ class _Iterations:
         if self.solver.config.refine_probe:
             obj, probe = fixed_gauge(obj, light, probe, self.power)
         canvas = canvas_of(obj, light, self.origin, misfits)
-        return Solved(canvas, probe, self.scan.scan.positions_px, len(misfits))
+        positions = self.scan.scan.positions_px
+        return Solved(canvas, probe, positions, len(misfits), state.effects)
 
 
 def fixed_gauge(

@@ -64,7 +64,7 @@ def move_systems(state: Descent, count: int) -> tuple[NDArray[np.float64], NDArr
     matrices, sides = np.zeros((count, 2, 2)), np.zeros((count, 2))
     further = (state.canvas, problem.stabiliser, down, right)
     for subset, numbers in enumerate(problem.numbers):
-        found = [equations for _, equations in state.each(move_equations, subset, *further)]
+        found = [equations for *_, equations in state.each(move_equations, subset, *further)]
         matrices[numbers] = np.concatenate([xp.to_numpy(matrix) for matrix, _ in found])
         sides[numbers] = np.concatenate([xp.to_numpy(side) for _, side in found])
     return matrices, sides

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.normalization import PreparedScan, batch_length
 from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.ops.base import Array, Ops
+from ptychopinn.physics.effects import Inward
 from ptychopinn.physics.forward import PatternBatch, pattern_batch
 from ptychopinn.physics.geometry import canvas_for, mean_overlap
 from ptychopinn.physics.propagators import Propagator
@@ -49,6 +50,7 @@ class Problem:
     noise : standard deviation of an amplitude due to photon noise, half the amplitude of a photon.
     expected : relative misfit that photon noise alone gives.
     numbers : of each subset the pattern numbers, in the order of its batches.
+    inward : brings pixels (N, N) of a pattern into the order of the fields.
     """
 
     xp: Ops
@@ -61,6 +63,7 @@ class Problem:
     noise: Any
     expected: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
+    inward: Inward = np.asarray
 
     @property
     def stabiliser(self) -> Any:
@@ -131,6 +134,7 @@ def scan_problem(
         noise=scan.photon_scale / 2,
         expected=scan.expected_misfit,
         numbers=subsets,
+        inward=propagator.inward,
     )
     return problem, origin
 

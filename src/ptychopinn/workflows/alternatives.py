@@ -16,13 +16,14 @@ from ptychopinn.checks.upright import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.verdict import AS_IT_IS, POSITIONS_FREE, PROBE_FREE, TRIED_BELOW
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.effects import in_network_units
 
 PASSES = 16
 # Causes that the residual shows by its shape; no trial is needed for them.
@@ -67,7 +68,10 @@ def tried(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[tuple[str, float
     if scan.M < FEWEST or len(result.positions_px) != scan.M:
         return ()
     whole = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
-    part = prepare(whole.select(neighbours(whole)))
+    chosen = neighbours(whole)
+    part = prepare(whole.select(chosen))
+    here = [effect.chosen(chosen) for effect in effects_of(result)]
+    effects = tuple(in_network_units(here, part).values())
     found = []
     for words, free in (
         (AS_IT_IS, {}),
@@ -75,6 +79,7 @@ def tried(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[tuple[str, float
         (POSITIONS_FREE, {"refine_positions": True}),
     ):
         options: dict[str, Any] = {"passes": PASSES, "stagnation": 0.0, **free}
-        solved = PhysicsSolver(xp, PhysicsConfig(**options), LIMIT_BYTES).solve(part)
+        solver = PhysicsSolver(xp, PhysicsConfig(**options), LIMIT_BYTES, effects=effects)
+        solved = solver.solve(part)
         found.append((words, float(solved.canvas.losses[-1])))
     return tuple(found)

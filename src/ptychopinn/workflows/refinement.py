@@ -27,11 +27,13 @@ from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
 from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
+from ptychopinn.workflows.effects import KEPT, effects_for, with_background
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
@@ -90,10 +92,19 @@ def refine(
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
     result = work.result(solved)
-    for found in result.findings:
-        if found.name == AXES and found.level == "mended":
-            log.warning("%s: %s", scan.name, found.message)
     assert result.fit is not None  # every verb states it
+    shown = with_background(work.config, result.fit)
+    if shown is not None and stop.signal is None:
+        further = refine(
+            scan, result, shown, backend=backend, execution=execution, uncertainty=uncertainty,
+            no_mend=no_mend, progress=progress, stop=stop,
+        )  # fmt: skip
+        assert further.fit is not None
+        if further.fit.residual <= KEPT * result.fit.residual:
+            return further
+    for found in result.findings:
+        if found.name in (AXES, *EFFECTS) and found.level == "mended":
+            log.warning("%s: %s", scan.name, found.message)
     if start is None and suspicious(result.fit) and stop.signal is None:
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
         if turned is not work.scan:
@@ -217,12 +228,14 @@ class _Work:
             **self.by,
             "passes": solved.passes,
             **self.config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
+            "effects": [effect.name for effect in solved.effects],
             **({} if axes is None else {"scan_axes": asdict(axes)}),
         }
         stages = [*self.stages, stage]
         return reported(
-            solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity
-        )
+            solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity,
+            solved.effects,
+        )  # fmt: skip
 
 
 def _work(
@@ -265,7 +278,8 @@ def _work(
     else:
         assert isinstance(config, PhysicsConfig)  # there are two engines
         limit = execution.inference_batch_mib << 20
-        solver = PhysicsSolver(get_ops(backend, execution), config, limit)
+        effects = effects_for(config, prepared, start)
+        solver = PhysicsSolver(get_ops(backend, execution), config, limit, effects=effects)
     return _Work(
         solver, config, scan, prepared, canvas, given_px, backend, execution, stages, by, identity,
         begun,

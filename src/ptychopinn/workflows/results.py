@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.contracts import Canvas
+from ptychopinn.data.findings import with_findings
 from ptychopinn.data.fingerprint import difference, recorded
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
@@ -21,6 +22,8 @@ from ptychopinn.evaluation import uncertainty
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.selector import BackendName
+from ptychopinn.physics.effects import Effect, stored
+from ptychopinn.workflows.effects import found_effects
 from ptychopinn.workflows.model import package_versions
 
 log = logging.getLogger(__name__)
@@ -99,11 +102,16 @@ def reported(
     stages: list[Any],
     origin: Mapping[str, Any],
     identity: str,
+    effects: Sequence[Effect] = (),
 ) -> Reconstruction:
     """A canvas in network units as a result in the units of the scan, with its misfit.
 
-    ``identity`` is the fingerprint of the scan as it was given.
+    ``identity`` is the fingerprint of the scan as it was given, ``effects`` are in network units.
     """
+    in_counts = [effect.scaled(1 / prepared.input_scale**2) for effect in effects]
+    scan = replace(
+        scan, provenance=with_findings(scan.provenance, found_effects(in_counts, prepared.counts))
+    )
     result = Reconstruction(
         object=canvas.object * np.complex64(prepared.object_scale),
         origin_px=canvas.origin_px,
@@ -116,6 +124,7 @@ def reported(
         propagation=scan.propagation,
         focus_distance_m=scan.focus_distance_m,
         losses=canvas.losses,
+        effects=stored(in_counts),
         name=scan.name,
     )
     start = time.perf_counter()
@@ -138,6 +147,7 @@ def reported(
     return replace(
         result,
         object=result.object * np.complex64(fit.scale),
+        effects=stored(effect.scaled(fit.scale**2) for effect in in_counts),
         provenance=provenance,
         fit=fit,
         seconds={**seconds, "misfit": time.perf_counter() - start},

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
 
+from ptychopinn.checks.base import chosen_names
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Progress
 from ptychopinn.data.findings import recorded_findings
@@ -21,6 +22,7 @@ from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -32,6 +34,7 @@ from ptychopinn.workflows.checking import (
     mended,
     suspicious,
 )
+from ptychopinn.workflows.effects import shown_by
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
     PRETRAINED,
@@ -114,7 +117,8 @@ def reconstruct(
     refine : physics iterations after the network. ``"auto"`` refines object and probe from the
         start when the probe of the scan does not fit the data, and says so, or was made from its
         optics or from the patterns (``load_scan(probe="auto")``), and goes on from the
-        network's object where pixels are saturated; ``"always"`` goes on
+        network's object where pixels are saturated or the residual shows a background or a beam
+        that changes its intensity, which are then fitted; ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
         the model ``"pretrained"`` (``ptychopinn reconstruct``), never with any other
         (``ptychopinn infer``).
@@ -165,12 +169,16 @@ def reconstruct(
             scan = turned
             with stages(model.config.model.passes) as bar:
                 found = _network(model, scan, backend, execution, keep_probe, bar)
-    if refine == "auto" and stop.signal is None:
+    assert found.fit is not None
+    effect = shown_by(found.fit, chosen_names(no_mend)) if refine == "auto" else None
+    if refine == "auto" and effect is None and stop.signal is None:
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
     start, config = None, RefineConfig()
-    # No network was trained on saturated pixels.
-    beyond = refine == "auto" and scan.saturation is not None
+    if effect == Background.name:
+        config = PhysicsConfig(background=True)
+    # No network was trained on saturated pixels, nor with other effects of beam and detector.
+    beyond = refine == "auto" and (scan.saturation is not None or effect is not None)
     if (refine == "always" or beyond) and stop.signal is None:
         start = found
     elif refine == "auto" and not found.fit.fits_probe and stop.signal is None:

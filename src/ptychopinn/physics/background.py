@@ -1,0 +1,83 @@
+"""Counts that do not come from the object: I = sum_p abs(D psi_p)^2 + b(q), b >= 0 and smooth.
+
+A Newton step on the Poisson likelihood, with slope and curvature summed over neighbouring pixels,
+
+    b <- max(0, b + sum (I / J - 1) / sum (1 / J)),
+
+J being the modelled intensity. The neighbourhood is a Gaussian of a twelfth of the pattern, in
+which dark pixels, where the background shows, count most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from ptychopinn.errors import InputError
+from ptychopinn.physics.effects import Effect, Inward, Seen, Values, effect
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.base import Ops
+    from ptychopinn.physics.forward import PatternBatch
+
+# Width of the neighbourhood, as a share of the pattern.
+SMOOTH = 1 / 12
+# It is spoken of from this share of the counts on.
+SAID = 0.005
+
+
+@effect
+@dataclass(frozen=True, eq=False)
+class Background(Effect):
+    """values : (N, N) the intensity b, zero frequency at [N/2, N/2]."""
+
+    name: ClassVar[str] = "background"
+    about: ClassVar[str] = "a smooth intensity that all patterns share"
+
+    @classmethod
+    def none(cls, patterns: int, n: int) -> Background:
+        return cls(np.zeros((n, n)))
+
+    def check(self, patterns: int, n: int) -> None:
+        values = self.values
+        if values.shape != (n, n) or not (np.isfinite(values) & (values >= 0)).all():
+            raise InputError(
+                f"a background must have shape ({n}, {n}) and not be negative, received an array "
+                f"{values.shape}; write the result again."
+            )
+
+    def applied(
+        self, xp: Ops, batch: PatternBatch, numbers: NDArray[np.int64], inward: Inward
+    ) -> PatternBatch:
+        level = xp.asarray(inward(self.values).astype(np.float32))
+        return batch._replace(background=level)
+
+    def advanced(self, seen: Seen, outward: Inward) -> Background:
+        width = SMOOTH * len(self.values)
+
+        def pooled(values: Values) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = gaussian_filter(outward(values), width, mode="nearest")
+            return found
+
+        information = pooled(seen.information)
+        known = information > 1e-12 * information.max()
+        step = np.divide(
+            pooled(seen.surplus), information, out=np.zeros_like(information), where=known
+        )
+        return Background(np.maximum(self.values + step, 0.0))
+
+    def scaled(self, factor: float) -> Background:
+        return Background(self.values * factor)
+
+    def in_words(self, seen_counts: float) -> str | None:
+        share = float(self.values.sum()) / seen_counts
+        if share < SAID:
+            return None
+        return (
+            f"the patterns have a background of {self.values.mean():.3g} counts per pixel (mean), "
+            f"{share:.1%} of all counts: fitted"
+        )

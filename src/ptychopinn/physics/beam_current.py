@@ -1,0 +1,118 @@
+"""The intensity of the beam changes from pattern to pattern: I_j = g_j sum_p abs(D psi_p)^2.
+
+The misfit of the moduli of a pattern, with measured and modelled intensities I and J, is least for
+
+    sqrt(g_j) <- sqrt(g_j) sum sqrt(I J) / sum J.
+
+What all patterns share belongs to the object: the mean of g is 1. The photon noise of the counts
+is taken out by shrinking: for g of variance t^2 about 1 and noise of variance s_j^2, the part
+t^2 / (t^2 + s_j^2) of the deviation is kept (Robbins, Proc. 3rd Berkeley Symp. 1, 157, 1956).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.physics.effects import Effect, Inward, Seen, Values, effect
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.base import Ops
+    from ptychopinn.physics.forward import PatternBatch
+
+# The counts of an object that is still being found scatter as well, but less and less. The factors
+# are followed once their scatter exceeds this number, exceeds the photon noise by so many times
+# its own, and has not fallen below this share of what it was so many passes ago.
+FOLLOWED, SIGNIFICANT, AT_REST, PASSES = 0.004, 6.0, 0.7, 4
+# What factors share with their neighbours, the object can explain nearly as well, and is found
+# last: they stay once a pass moves them by less than this multiple of their photon noise (rms).
+SETTLED = 0.3
+# A factor does not leave this range, whatever a single pattern asks for.
+LEAST, MOST = 0.05, 20.0
+# It is spoken of from this scatter on.
+SAID = 0.02
+
+
+@effect
+@dataclass(frozen=True, eq=False)
+class BeamCurrent(Effect):
+    """values : (M,) the factors g, with the mean 1.  scatters : of the last passes, beyond noise.
+    settled : whether they stay as they are."""
+
+    scatters: tuple[float, ...] = ()
+    settled: bool = False
+
+    name: ClassVar[str] = "beam-current"
+    about: ClassVar[str] = "a factor for each pattern"
+
+    @classmethod
+    def none(cls, patterns: int, n: int) -> BeamCurrent:
+        return cls(np.ones(patterns))
+
+    def check(self, patterns: int, n: int) -> None:
+        values = self.values
+        if values.shape != (patterns,) or not (np.isfinite(values) & (values > 0)).all():
+            raise InputError(
+                f"the factors of the beam current must be {patterns} positive numbers, one for "
+                f"each pattern, received an array {values.shape}; write the result again."
+            )
+
+    def applied(
+        self, xp: Ops, batch: PatternBatch, numbers: NDArray[np.int64], inward: Inward
+    ) -> PatternBatch:
+        root = xp.asarray(np.sqrt(self.values[numbers]).astype(np.float32))
+        return batch._replace(probes=xp.call(brightened, batch.probes, root))
+
+    def advanced(self, seen: Seen, outward: Inward) -> BeamCurrent:
+        if self.settled:
+            return self
+        lit = (seen.modelled > 0) & (seen.common > 0)
+        ratio = np.divide(seen.common, seen.modelled, out=np.ones_like(self.values), where=lit) ** 2
+        noise = np.divide(seen.photon, seen.modelled, out=np.zeros_like(ratio), where=lit)
+        likeliest = _about_one(self.values * ratio)
+        spread = float(((likeliest - 1) ** 2 - noise)[lit].mean()) if lit.any() else 0.0
+        scatters = (*self.scatters[-PASSES:], float(np.sqrt(max(spread, 0.0))))
+        if not self.is_followed:
+            chance = float(noise[lit].mean()) * np.sqrt(2 / lit.sum()) if lit.any() else np.inf
+            rests = len(scatters) > PASSES and scatters[-1] >= AT_REST * scatters[0]
+            if not (rests and spread > max(FOLLOWED**2, SIGNIFICANT * chance)):
+                return BeamCurrent(self.values, scatters)
+        kept = np.divide(spread, spread + noise, out=np.zeros_like(noise), where=lit & (spread > 0))
+        factors = _about_one(1 + kept * (likeliest - 1))
+        moved = float(((factors - self.values) ** 2).mean())
+        return BeamCurrent(factors, scatters, moved < SETTLED**2 * float(noise.mean()))
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the factors are more than noise."""
+        return bool((self.values != 1).any())
+
+    def scaled(self, factor: float) -> BeamCurrent:
+        return self
+
+    def chosen(self, numbers: NDArray[np.int64]) -> BeamCurrent:
+        return BeamCurrent(self.values[numbers])
+
+    def in_words(self, seen_counts: float) -> str | None:
+        spread = float(self.values.std())
+        if spread < SAID:
+            return None
+        low, high = self.values.min(), self.values.max()
+        return (
+            f"the intensity of the beam changed by {spread:.1%} (rms) from pattern to pattern, "
+            f"between {low:.2f} and {high:.2f} of its mean: fitted"
+        )
+
+
+def _about_one(factors: Values) -> Values:
+    limited = np.clip(factors, LEAST, MOST)
+    return np.asarray(limited / limited.mean())
+
+
+def brightened(xp: Ops, probes: Any, root: Any) -> Any:
+    """Probes (M, P, N, N) times factors (M,)."""
+    return xp.scaled(probes, root[:, None, None, None])

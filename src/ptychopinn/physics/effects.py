@@ -1,0 +1,143 @@
+"""What beam and detector do beyond probe, object and propagator.
+
+An effect is one file with a class that is registered by ``@effect``: how it changes a batch of
+patterns before they are modelled, and how it follows from what the patterns have in excess of the
+model. Its numbers are one array, which results and their files keep under its name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError, brief
+
+if TYPE_CHECKING:
+    from ptychopinn.ops.base import Array, Ops
+    from ptychopinn.physics.forward import PatternBatch
+
+Values = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What a pass over M patterns saw, on pixels that are good and not saturated.
+
+    With measured and modelled intensities I and J:
+
+    common, modelled : (M,) sums of sqrt(I J) and of J.
+    surplus : (N, N) sum over the patterns of I / J - 1, the slope of their Poisson likelihood.
+    information : (N, N) sum of 1 / J, its expected curvature for an intensity added everywhere.
+    photon : the intensity of one photon.
+    """
+
+    common: Values
+    modelled: Values
+    surplus: Values
+    information: Values
+    photon: float
+
+
+def seen(
+    xp: Ops, batch: PatternBatch, modelled: Array, good: Array, e: Any
+) -> tuple[Array, Array, Array, Array]:
+    """The first four of :class:`Seen` of one batch, ``modelled`` being (m, N, N); ``e`` is added to
+    the intensities."""
+    counted = good * xp.ones_like(modelled)
+    if not isinstance(batch.bounds, tuple):
+        counted = counted * (1.0 - batch.bounds)
+    measured = xp.square(batch.amplitudes)
+    information = counted / (modelled + e)
+    return (
+        xp.sum(counted * batch.amplitudes * xp.sqrt(modelled), axis=(1, 2)),
+        xp.sum(counted * modelled, axis=(1, 2)),
+        xp.sum(information * (measured - modelled), axis=0),
+        xp.sum(information, axis=0),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Effect(ABC):
+    """An effect with its numbers; immutable.
+
+    values : what it is made of, in the intensities that patterns are modelled in.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+
+    values: Values
+
+    @classmethod
+    @abstractmethod
+    def none(cls, patterns: int, n: int) -> Effect:
+        """The effect that changes nothing, for so many patterns of n x n pixels."""
+
+    @abstractmethod
+    def check(self, patterns: int, n: int) -> None:
+        """Raise InputError unless the values suit so many patterns of n x n pixels."""
+
+    @abstractmethod
+    def applied(
+        self, xp: Ops, batch: PatternBatch, numbers: NDArray[np.int64], inward: Inward
+    ) -> PatternBatch:
+        """The batch of the patterns ``numbers``, with its probes, as it is to be modelled;
+        ``inward`` brings pixels (N, N) into the order of the fields."""
+
+    @abstractmethod
+    def advanced(self, seen: Seen, outward: Inward) -> Effect:
+        """The effect after a pass that saw this; ``outward`` undoes ``inward``."""
+
+    @abstractmethod
+    def scaled(self, factor: float) -> Effect:
+        """The same where all intensities are multiplied by a factor."""
+
+    def chosen(self, numbers: NDArray[np.int64]) -> Effect:
+        """The same for some of the patterns."""
+        return self
+
+    @abstractmethod
+    def in_words(self, seen_counts: float) -> str | None:
+        """What it amounts to, given the mean counts per pattern; None for nothing to speak of."""
+
+
+Inward = Callable[[NDArray[Any]], NDArray[Any]]
+EFFECTS: dict[str, type[Effect]] = {}
+Kind = TypeVar("Kind", bound=type[Effect])
+
+
+def effect(kind: Kind) -> Kind:
+    """Registers an effect under its name."""
+    EFFECTS[kind.name] = kind
+    return kind
+
+
+def restored(stored: Mapping[str, Any], patterns: int, n: int) -> tuple[Effect, ...]:
+    """The effects of stored numbers, by name.
+
+    Raises
+    ------
+    InputError
+        When a name is none of an effect, or the numbers do not suit the patterns.
+    """
+    found = []
+    for name, values in stored.items():
+        kind = EFFECTS.get(name)
+        if kind is None:
+            raise InputError(
+                f"an effect must be one of {', '.join(EFFECTS)}, received {brief(name)}; install "
+                "the version of ptychopinn that wrote it."
+            )
+        made = kind(np.array(values, np.float64))
+        made.check(patterns, n)
+        found.append(made)
+    return tuple(found)
+
+
+def stored(effects: Iterable[Effect]) -> dict[str, Values]:
+    """Their numbers by name, for :func:`restored`."""
+    return {effect.name: effect.values for effect in effects}

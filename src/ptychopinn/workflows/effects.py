@@ -1,0 +1,63 @@
+"""Which effects of beam and detector a refinement follows, and what its result says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ptychopinn.checks.base import finding
+from ptychopinn.config import RefineConfig
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
+from ptychopinn.physics.effects import EFFECTS, Effect
+from ptychopinn.solvers.configs import PhysicsConfig
+
+# A background that its signs tell of is kept when it leaves this share of the residual, or less.
+KEPT = 0.95
+
+
+def shown_by(fit: Misfit, left_out: Collection[str] = ()) -> str | None:
+    """The effect that the residual shows by its shape, unless it is left out; None for none."""
+    name = fit.likely
+    return name if name in EFFECTS and name not in left_out else None
+
+
+def effects_for(
+    config: PhysicsConfig, prepared: PreparedScan, start: Reconstruction | None
+) -> tuple[Effect, ...]:
+    """The effects that a refinement follows, in network units, from where ``start`` has them."""
+    known = {} if start is None else in_network_units(effects_of(start), prepared)
+    wanted = {
+        BeamCurrent.name: config.beam_current,
+        Background.name: Background.name in known
+        if config.background is None
+        else config.background,
+    }
+    scan = prepared.scan
+    return tuple(
+        known.get(name) or EFFECTS[name].none(scan.M, scan.N) for name, on in wanted.items() if on
+    )
+
+
+def in_network_units(effects: Sequence[Effect], prepared: PreparedScan) -> dict[str, Effect]:
+    """Effects of a result by name, in the units of a prepared scan."""
+    return {effect.name: effect.scaled(prepared.input_scale**2) for effect in effects}
+
+
+def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
+    """The options with a background, where they leave that open and the fit shows one."""
+    if not isinstance(config, PhysicsConfig) or config.background is not None:
+        return None
+    if shown_by(fit) != Background.name:
+        return None
+    return config.model_copy(update={"background": True})
+
+
+def found_effects(effects: Sequence[Effect], counts: float) -> list[Finding]:
+    """What was found of beam and detector, where it is worth speaking of; ``counts`` are those of a
+    mean pattern."""
+    said = [(effect, effect.in_words(counts)) for effect in effects]
+    return [finding(effect.name, "mended", f"{words}.") for effect, words in said if words]
