@@ -44,6 +44,8 @@ def phase_db(result: Path) -> float:
         ("08_hot_pixels.cxi", "hot-pixels", "2 pixels", 30),
         ("08_zingers.cxi", "zingers", "10 pixels", 30),
         ("08_saturated_150.cxi", "saturated-pixels", "150 counts", 30),
+        ("08_background_4.cxi", "background", "counts per pixel", 31),
+        ("14_beam_current_30pct.npz", "beam-current", "19.", 31),
         ("09_axes_swapped.npz", "orientation", "positions were turned", 30),
         ("09_patterns_flipped.npz", "orientation", "patterns were turned", 30),
         ("11_patterns_fftshifted.npz", "patterns-in-corner", "corner", 30),

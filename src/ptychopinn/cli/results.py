@@ -31,8 +31,8 @@ WRITTEN = (
 TO_TYPE = {
     "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
     "patterns": "ptychopinn inspect --check SCAN names those that can be told at once",
-    "beam-current": "",
-    "background": "",
+    "beam-current": "ptychopinn refine RESULT",
+    "background": "ptychopinn refine RESULT",
     "geometry": "ptychopinn inspect --check SCAN, or leave orientation out of --no-mend",
     "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
     "positions": "ptychopinn refine SCAN --refine-positions",

@@ -42,12 +42,12 @@ CAUSES: dict[Likely, Cause] = {
     "beam-current": Cause(
         "the intensity of the beam changed: measured over modelled counts scatter by {scatter:.1%} "
         "from pattern to pattern",
-        "divide the patterns by a monitor of the beam",
+        "refine the result, which fits a factor for each pattern",
     ),
     "background": Cause(
         "the patterns have a background: in the dark {background:.1%} of all counts, spread over "
         "the detector, are not explained",
-        "take it off the patterns, or give a dark picture",
+        "refine the result, which fits a background",
     ),
     "geometry": Cause(
         "the geometry is another one: with {words} some patterns around the middle leave a "

@@ -45,6 +45,8 @@ DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
 
 FORMAT = "ptychopinn-scan"
 FORMAT_VERSION = 1
+# Patterns of a scan up to this size are held once all of them have been read.
+HELD_BYTES = 64 << 20
 SUFFIXES = (".h5", ".hdf5")
 NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m", "saturation")
 UNITS = {
@@ -60,7 +62,8 @@ class LazyPatterns:
     A slice, an integer, a boolean array or an integer array in any order and with repeats is
     accepted, further indices apply to what was read. The file is open only during a read, so the
     object can be pickled, and used in worker processes and threads. Of the stored patterns only
-    ``rows`` belong to it, and what ``repair`` says is done to what is read.
+    ``rows`` belong to it, and what ``repair`` says is done to what is read. Patterns that are few
+    are held once all of them have been read.
 
     Raises
     ------
@@ -83,6 +86,10 @@ class LazyPatterns:
         self._rows = rows
         self._repair = repair
         self._shape = shape if rows is None else (len(rows), *shape[1:])
+        self._held: NDArray[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}
 
     def repaired(self, repair: Repair) -> LazyPatterns:
         """The same patterns with this repair."""
@@ -122,11 +129,16 @@ class LazyPatterns:
         return patterns[(slice(None),) * chosen.ndim + rest] if rest else patterns
 
     def _counts(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        if self._held is not None:
+            return self._held[indices]
         unique, inverse = np.unique(indices, return_inverse=True)
         patterns = self.as_stored(unique)
         if self._repair is not None:
             patterns = self._repair.apply(patterns)
         check_counts(patterns, f"diffraction in '{self._path}'")
+        if len(unique) == len(self) and patterns.nbytes <= HELD_BYTES:
+            self._held = patterns
+            return patterns[inverse]
         if len(inverse) == len(unique) and (inverse[1:] > inverse[:-1]).all():
             return patterns
         return patterns[inverse]

@@ -5,7 +5,8 @@ A Newton step on the Poisson likelihood, with slope and curvature summed over ne
     b <- max(0, b + sum (I / J - 1) / sum (1 / J)),
 
 J being the modelled intensity. The neighbourhood is a Gaussian of a twelfth of the pattern, in
-which dark pixels, where the background shows, count most.
+which dark pixels, where the background shows, count most. Where it knows little, b is drawn to its
+mean level.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from ptychopinn.ops.base import Ops
     from ptychopinn.physics.forward import PatternBatch
 
-# Width of the neighbourhood, as a share of the pattern.
-SMOOTH = 1 / 12
+# Width of the neighbourhood, as a share of the pattern, and how much the mean level counts, as a
+# share of what an average neighbourhood knows.
+SMOOTH, LEVEL = 1 / 12, 0.002
 # It is spoken of from this share of the counts on.
 SAID = 0.005
 
@@ -39,7 +41,7 @@ class Background(Effect):
     about: ClassVar[str] = "a smooth intensity that all patterns share"
 
     @classmethod
-    def none(cls, patterns: int, n: int) -> Background:
+    def none(cls, positions_px: Values, n: int) -> Background:
         return cls(np.zeros((n, n)))
 
     def check(self, patterns: int, n: int) -> None:
@@ -53,7 +55,7 @@ class Background(Effect):
     def applied(
         self, xp: Ops, batch: PatternBatch, numbers: NDArray[np.int64], inward: Inward
     ) -> PatternBatch:
-        level = xp.asarray(inward(self.values).astype(np.float32))
+        level = xp.astype(xp.asarray(inward(self.values)), batch.amplitudes)
         return batch._replace(background=level)
 
     def advanced(self, seen: Seen, outward: Inward) -> Background:
@@ -63,12 +65,13 @@ class Background(Effect):
             found: NDArray[np.float64] = gaussian_filter(outward(values), width, mode="nearest")
             return found
 
+        asked = pooled(seen.surplus) + self.values * pooled(seen.information)
         information = pooled(seen.information)
-        known = information > 1e-12 * information.max()
-        step = np.divide(
-            pooled(seen.surplus), information, out=np.zeros_like(information), where=known
-        )
-        return Background(np.maximum(self.values + step, 0.0))
+        if not (total := information.sum()) > 0:
+            return self
+        weight = LEVEL * total / information.size
+        found = (asked + weight * max(asked.sum() / total, 0.0)) / (information + weight)
+        return Background(np.maximum(found, 0.0))
 
     def scaled(self, factor: float) -> Background:
         return Background(self.values * factor)

@@ -11,11 +11,12 @@ t^2 / (t^2 + s_j^2) of the deviation is kept (Robbins, Proc. 3rd Berkeley Symp. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics.effects import Effect, Inward, Seen, Values, effect
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from ptychopinn.ops.base import Ops
     from ptychopinn.physics.forward import PatternBatch
 
-# The counts of an object that is still being found scatter as well, but less and less. The factors
-# are followed once their scatter exceeds this number, exceeds the photon noise by so many times
-# its own, and has not fallen below this share of what it was so many passes ago.
-FOLLOWED, SIGNIFICANT, AT_REST, PASSES = 0.004, 6.0, 0.7, 4
+# The counts of an object that is still being found scatter as well, but less and less, and together
+# with their neighbours. The factors are followed once their scatter about the mean of so many
+# neighbours exceeds this number, exceeds the photon noise by so many times its own, and has not
+# fallen below this share of what it was so many passes ago. It is that of this share of the
+# patterns, because a few may be spoiled.
+NEIGHBOURS, FOLLOWED, SIGNIFICANT, AT_REST, PASSES, USUAL = 6, 0.004, 6.0, 0.8, 6, 0.95
 # What factors share with their neighbours, the object can explain nearly as well, and is found
 # last: they stay once a pass moves them by less than this multiple of their photon noise (rms).
 SETTLED = 0.3
@@ -40,9 +43,11 @@ SAID = 0.02
 @effect
 @dataclass(frozen=True, eq=False)
 class BeamCurrent(Effect):
-    """values : (M,) the factors g, with the mean 1.  scatters : of the last passes, beyond noise.
+    """values : (M,) the factors g, with the mean 1.  near : (M, K) the nearest patterns of each, or
+    None.  scatters : about their mean in the last passes, beyond noise.
     settled : whether they stay as they are."""
 
+    near: NDArray[np.int64] | None = None
     scatters: tuple[float, ...] = ()
     settled: bool = False
 
@@ -50,8 +55,10 @@ class BeamCurrent(Effect):
     about: ClassVar[str] = "a factor for each pattern"
 
     @classmethod
-    def none(cls, patterns: int, n: int) -> BeamCurrent:
-        return cls(np.ones(patterns))
+    def none(cls, positions_px: Values, n: int) -> BeamCurrent:
+        count = min(NEIGHBOURS + 1, len(positions_px))
+        _, near = cKDTree(positions_px).query(positions_px, count)
+        return cls(np.ones(len(positions_px)), np.reshape(near, (-1, count))[:, 1:])
 
     def check(self, patterns: int, n: int) -> None:
         values = self.values
@@ -64,7 +71,7 @@ class BeamCurrent(Effect):
     def applied(
         self, xp: Ops, batch: PatternBatch, numbers: NDArray[np.int64], inward: Inward
     ) -> PatternBatch:
-        root = xp.asarray(np.sqrt(self.values[numbers]).astype(np.float32))
+        root = xp.astype(xp.asarray(np.sqrt(self.values[numbers])), batch.amplitudes)
         return batch._replace(probes=xp.call(brightened, batch.probes, root))
 
     def advanced(self, seen: Seen, outward: Inward) -> BeamCurrent:
@@ -74,17 +81,33 @@ class BeamCurrent(Effect):
         ratio = np.divide(seen.common, seen.modelled, out=np.ones_like(self.values), where=lit) ** 2
         noise = np.divide(seen.photon, seen.modelled, out=np.zeros_like(ratio), where=lit)
         likeliest = _about_one(self.values * ratio)
-        spread = float(((likeliest - 1) ** 2 - noise)[lit].mean()) if lit.any() else 0.0
-        scatters = (*self.scatters[-PASSES:], float(np.sqrt(max(spread, 0.0))))
         if not self.is_followed:
-            chance = float(noise[lit].mean()) * np.sqrt(2 / lit.sum()) if lit.any() else np.inf
-            rests = len(scatters) > PASSES and scatters[-1] >= AT_REST * scatters[0]
-            if not (rests and spread > max(FOLLOWED**2, SIGNIFICANT * chance)):
-                return BeamCurrent(self.values, scatters)
+            waiting = self._after(likeliest, noise)
+            if not waiting._shows_a_beam(noise):
+                return waiting
+        spread = max(float(((likeliest - 1) ** 2 - noise).mean()), 0.0)
         kept = np.divide(spread, spread + noise, out=np.zeros_like(noise), where=lit & (spread > 0))
         factors = _about_one(1 + kept * (likeliest - 1))
         moved = float(((factors - self.values) ** 2).mean())
-        return BeamCurrent(factors, scatters, moved < SETTLED**2 * float(noise.mean()))
+        return replace(self, values=factors, settled=moved < SETTLED**2 * float(noise.mean()))
+
+    def _after(self, likeliest: Values, noise: Values) -> BeamCurrent:
+        """The same with one more scatter, of factors about the mean of their neighbours."""
+        if self.near is None or self.near.size == 0:
+            return self
+        rough = likeliest - likeliest[self.near].mean(axis=1)
+        variances = np.sort(rough**2 - noise * (1 + 1 / self.near.shape[1]))
+        typical = variances[: int(np.ceil(USUAL * len(variances)))]
+        scatter = float(np.sqrt(max(typical.mean(), 0.0)))
+        return replace(self, scatters=(*self.scatters[-PASSES:], scatter))
+
+    def _shows_a_beam(self, noise: Values) -> bool:
+        """Whether the scatters are those of the beam."""
+        scatters = self.scatters
+        if len(scatters) <= PASSES or scatters[-1] < AT_REST * scatters[0]:
+            return False
+        chance = SIGNIFICANT * float(noise.mean()) * np.sqrt(2 / len(noise))
+        return scatters[-1] ** 2 > max(FOLLOWED**2, chance)
 
     @property
     def is_followed(self) -> bool:

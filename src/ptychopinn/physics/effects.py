@@ -74,8 +74,8 @@ class Effect(ABC):
 
     @classmethod
     @abstractmethod
-    def none(cls, patterns: int, n: int) -> Effect:
-        """The effect that changes nothing, for so many patterns of n x n pixels."""
+    def none(cls, positions_px: Values, n: int) -> Effect:
+        """The effect that changes nothing, for patterns of n x n pixels at positions (M, 2)."""
 
     @abstractmethod
     def check(self, patterns: int, n: int) -> None:

@@ -23,7 +23,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.effects import in_network_units
+from ptychopinn.workflows.beyond_probe import in_network_units
 
 PASSES = 16
 # Causes that the residual shows by its shape; no trial is needed for them.

@@ -32,8 +32,8 @@ from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged
+from ptychopinn.workflows.beyond_probe import KEPT, effects_for, with_background
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
-from ptychopinn.workflows.effects import KEPT, effects_for, with_background
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes

@@ -23,7 +23,7 @@ from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.effects import Effect, stored
-from ptychopinn.workflows.effects import found_effects
+from ptychopinn.workflows.beyond_probe import found_effects
 from ptychopinn.workflows.model import package_versions
 
 log = logging.getLogger(__name__)

@@ -28,13 +28,13 @@ from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.alternatives import judged
+from ptychopinn.workflows.beyond_probe import shown_by
 from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
     mended,
     suspicious,
 )
-from ptychopinn.workflows.effects import shown_by
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
     PRETRAINED,

@@ -10,11 +10,18 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.verdict import (
+    BACKGROUND_SIGMA,
+    LEAST_EXCESS_OF_NOISE,
+    signs_of,
+)
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.solvers.configs import PhysicsConfig
 
+# A background is tried when the dark pixels have this share of the counts above the model, or more.
+LEAST = 1e-3
 # A background that its signs tell of is kept when it leaves this share of the residual, or less.
 KEPT = 0.95
 
@@ -38,7 +45,9 @@ def effects_for(
     }
     scan = prepared.scan
     return tuple(
-        known.get(name) or EFFECTS[name].none(scan.M, scan.N) for name, on in wanted.items() if on
+        known.get(name) or EFFECTS[name].none(scan.positions_px, scan.N)
+        for name, on in wanted.items()
+        if on
     )
 
 
@@ -51,7 +60,9 @@ def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
     """The options with a background, where they leave that open and the fit shows one."""
     if not isinstance(config, PhysicsConfig) or config.background is not None:
         return None
-    if shown_by(fit) != Background.name:
+    signs = signs_of(fit)
+    tells = signs.background >= LEAST and signs.background_sigma >= BACKGROUND_SIGMA
+    if not tells or signs.excess < LEAST_EXCESS_OF_NOISE * signs.expected:
         return None
     return config.model_copy(update={"background": True})
 

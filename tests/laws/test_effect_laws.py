@@ -1,0 +1,162 @@
+"""The laws of what beam and detector do beyond the probe, on every implementation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from adapters import OnOps, Oracle, Physics
+from hypothesis import given
+from numpy.typing import NDArray
+from strategies import Experiment, assert_same, experiments, few, laws, spaces
+
+from oracle import forward
+from oracle.near_field import FreeSpace
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.scan import Scan
+from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
+from ptychopinn.physics.effects import Effect, Seen, seen
+from ptychopinn.physics.forward import modelled
+from ptychopinn.simulation import simulate
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.descent import projection
+from ptychopinn.solvers.physics import PhysicsSolver
+
+Array = NDArray[Any]
+LIMIT = 512 << 20
+
+
+def on_ops(implementation: Physics) -> OnOps:
+    if not isinstance(implementation, OnOps):
+        pytest.skip("the oracle is what effects are compared with")
+    return implementation
+
+
+def some_effects(e: Experiment) -> tuple[BeamCurrent, Background]:
+    factors = e.rng.uniform(0.5, 1.5, len(e.positions))
+    return BeamCurrent(factors / factors.mean()), Background(e.rng.uniform(0, 2, (e.n, e.n)))
+
+
+def batch_of(
+    on: OnOps, e: Experiment, space: FreeSpace | None, counts: Array, effects: tuple[Effect, ...]
+) -> tuple[Any, Any]:
+    """A batch with effects, and the propagator."""
+    propagator = on.propagator(e.n, space)
+    batch = on.batch(on.to(e.probe), e.positions, e.shape, e.origin, propagator, counts)
+    for effect in effects:
+        batch = effect.applied(on.xp, batch, np.arange(len(e.positions)), propagator.inward)
+    return batch, propagator
+
+
+@laws
+@given(experiments(), spaces)
+def test_intensities_are_multiplied_and_added_to(
+    implementation: Physics, e: Experiment, space: FreeSpace | None
+) -> None:
+    on, (current, background) = on_ops(implementation), some_effects(e)
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin, space)
+    batch, propagator = batch_of(on, e, space, plain, (current, background))
+    found = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
+    expected = plain * current.values[:, None, None] + background.values
+    assert_same(propagator.outward(on.numpy(found)), expected, on.rtol)
+
+
+@laws
+@given(experiments())
+def test_the_projection_keeps_the_phase_of_the_brightened_wave(
+    implementation: Physics, e: Experiment
+) -> None:
+    """chi = F^-1 (sqrt(I) / sqrt(J) - 1) sqrt(g) Psi, and sum sqrt(g) conj(P) chi goes back."""
+    on, effects = on_ops(implementation), some_effects(e)
+    current, background = effects
+    fields = Oracle().fields(e.canvas, e.probe, e.positions, e.origin)
+    fields = fields * np.sqrt(current.values)[:, None, None, None]
+    model = (np.abs(fields) ** 2).sum(axis=1) + background.values
+    counts = model * e.rng.uniform(0.5, 2, model.shape)
+    chi = forward.ifft(fields * (e.mask * (np.sqrt(counts / model) - 1))[:, None])
+    _, fraction = forward.split_positions(e.positions, e.n, e.origin)
+    probes = forward.fourier_shift(e.probe[None], fraction[:, None])
+    probes = probes * np.sqrt(current.values)[:, None, None, None]
+    batch, propagator = batch_of(on, e, None, counts, effects)
+    good = on.to(propagator.inward(e.mask.astype(float)))
+    found = projection(on.xp, propagator, on.to(e.canvas), batch, good, 1e-12)
+    scale = np.abs(probes).max() * np.abs(fields).max()
+    difference = on.numpy(found.back) - (probes.conj() * chi).sum(axis=1)
+    assert np.abs(difference).max() <= 10 * on.rtol * scale
+
+
+def counts_of(on: OnOps, e: Experiment, counts: Array, effects: tuple[Effect, ...]) -> Seen:
+    """What a pass over all patterns at the true object sees."""
+    batch, propagator = batch_of(on, e, None, counts, effects)
+    model = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
+    good = on.to(propagator.inward(e.mask.astype(float)))
+    parts = [
+        np.asarray(on.numpy(part), np.float64) for part in seen(on.xp, batch, model, good, 0.0)
+    ]
+    return Seen(parts[0], parts[1], parts[2], parts[3], 1e-12)
+
+
+@few
+@given(experiments())
+def test_a_factor_is_found_in_one_step_where_the_object_is_known(
+    implementation: Physics, e: Experiment
+) -> None:
+    on, (current, _) = on_ops(implementation), some_effects(e)
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin)
+    # Factors that are followed already.
+    start = BeamCurrent(current.values[::-1] ** 0.5 / (current.values**0.5).mean())
+    if not start.is_followed:
+        return
+    sees = counts_of(on, e, plain * current.values[:, None, None], (start,))
+    found = start.advanced(sees, on.propagator(e.n, None).outward)
+    assert_same(found.values, current.values, 10 * on.rtol)
+
+
+@few
+@given(experiments())
+def test_the_true_effects_stay(implementation: Physics, e: Experiment) -> None:
+    on, (current, _) = on_ops(implementation), some_effects(e)
+    effects = current, Background(np.full((e.n, e.n), 0.7))
+    background = effects[1]
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin)
+    counts = plain * current.values[:, None, None] + background.values
+    sees, outward = counts_of(on, e, counts, effects), on.propagator(e.n, None).outward
+    for effect in effects:
+        found = effect.advanced(sees, outward).values
+        assert np.abs(found - effect.values).max() <= 1e3 * on.rtol * np.abs(effect.values).max()
+
+
+@pytest.fixture(scope="module")
+def faulty() -> tuple[Scan, Array]:
+    """A scan whose beam current changes, on a background, and the factors."""
+    scan = simulate(object="leaves", N=32, patterns=144, photons=1e6, seed=4)
+    rng = np.random.default_rng(1)
+    factors = 1 + 0.2 * np.sin(np.arange(scan.M) / 5) + 0.05 * rng.normal(size=scan.M)
+    factors /= factors.mean()
+    counts = np.asarray(scan.diffraction) * factors[:, None, None] + 40.0
+    drawn = rng.poisson(counts).astype(np.uint32)
+    return Scan(drawn, scan.positions_px, scan.probe, name="faulty"), factors
+
+
+def test_iterations_find_both_effects(implementation: Physics, faulty: tuple[Scan, Array]) -> None:
+    on, (scan, factors) = on_ops(implementation), faulty
+    if on.rtol < 1e-6:
+        pytest.skip("solvers compute in single precision")
+    prepared = prepare(scan)
+    nothing = (
+        BeamCurrent.none(scan.positions_px, scan.N),
+        Background.none(scan.positions_px, scan.N),
+    )
+
+    def solved(effects: tuple[Effect, ...]) -> Any:
+        return PhysicsSolver(on.xp, PhysicsConfig(), LIMIT, effects=effects).solve(prepared)
+
+    without, found = solved(()), solved(nothing)
+    assert found.canvas.losses[-1] < 0.25 * without.canvas.losses[-1]
+    assert found.canvas.losses[-1] < 1.5 * prepared.expected_misfit
+    current, background = found.effects
+    assert np.corrcoef(current.values, factors)[0, 1] > 0.97
+    level = background.values.mean() / prepared.input_scale**2
+    assert level == pytest.approx(40, rel=0.1)
