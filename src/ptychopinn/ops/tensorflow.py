@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
-from ptychopinn.machine.threads import available, cores
+from ptychopinn.machine.threads import Threads, available, cores
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.base import Padding
 from ptychopinn.ops.options import TFExecution
@@ -87,6 +87,7 @@ class TensorflowOps(TensorflowLayers):
         use_threads(self.execution.threads)
         self.device = device_of(self.execution)
         self._workers: Workers | None = None
+        self._threads: Threads | None = None
         # Graphs of functions that hold weights: they end with their model.
         self._graphs: dict[Any, Any] = {}
 
@@ -297,8 +298,9 @@ class TensorflowOps(TensorflowLayers):
     @contextmanager
     def computing(self) -> Iterator[None]:
         first_use.check()
-        threads = chosen_threads() or available()
-        count = threads if "CPU" in self.device else 1
+        if self._threads is None:
+            self._threads = Threads(available(), chosen_threads() or None)
+        count = self._threads.look() if "CPU" in self.device else 1
         try:
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:
                 self._workers = workers
