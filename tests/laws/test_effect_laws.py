@@ -93,7 +93,7 @@ def counts_of(on: OnOps, e: Experiment, counts: Array, effects: tuple[Effect, ..
     model = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
     good = on.to(propagator.inward(e.mask.astype(float)))
     parts = [
-        np.asarray(on.numpy(part), np.float64) for part in seen(on.xp, batch, model, good, 0.0)
+        np.asarray(on.numpy(part), np.float64) for part in seen(on.xp, batch.amplitudes, batch.bounds, model, good, 0.0)
     ]
     return Seen(parts[0], parts[1], parts[2], parts[3], 1e-12)
 

@@ -43,17 +43,17 @@ class Seen(NamedTuple):
 
 
 def seen(
-    xp: Ops, batch: PatternBatch, modelled: Array, good: Array, e: Any
+    xp: Ops, amplitudes: Array, bounds: Any, modelled: Array, good: Array, e: Any
 ) -> tuple[Array, Array, Array, Array]:
-    """The first four of :class:`Seen` of one batch, ``modelled`` being (m, N, N); ``e`` is added to
-    the intensities."""
+    """The first four of :class:`Seen` of one batch, ``amplitudes``, ``bounds`` and intensities
+    ``modelled`` being (m, N, N); ``e`` is added to the intensities."""
     counted = good * xp.ones_like(modelled)
-    if not isinstance(batch.bounds, tuple):
-        counted = counted * (1.0 - batch.bounds)
-    measured = xp.square(batch.amplitudes)
+    if not isinstance(bounds, tuple):
+        counted = counted * (1.0 - bounds)
+    measured = xp.square(amplitudes)
     information = counted / (modelled + e)
     return (
-        xp.sum(counted * batch.amplitudes * xp.sqrt(modelled), axis=(1, 2)),
+        xp.sum(counted * amplitudes * xp.sqrt(modelled), axis=(1, 2)),
         xp.sum(counted * modelled, axis=(1, 2)),
         xp.sum(information * (measured - modelled), axis=0),
         xp.sum(information, axis=0),

@@ -283,7 +283,8 @@ class Descent:
         for batch, numbers, found in self.each(function, number, self.canvas, *further):
             numerator, misfit, model, gradient, *probe = found
             if self.watches and self.effects:
-                given = (batch, model, self.problem.good, self.problem.stabiliser)
+                known = self.problem
+                given = (batch.amplitudes, batch.bounds, model, known.good, known.stabiliser)
                 self._seen.append((numbers, xp.call(seen, *given)))
             parts = [numerator, misfit, *probe]
             sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
