@@ -114,7 +114,7 @@ def main() -> None:
         return
     if clock == "cpu":
         # The stages time themselves; nobody has taken the clock out of its module.
-        time.perf_counter = time.process_time  # type: ignore[assignment]
+        time.perf_counter = time.process_time
     scan = pp.load_scan(file)
     # Training leaves out its first steps by itself.
     if not row.startswith("train"):

@@ -93,7 +93,8 @@ def counts_of(on: OnOps, e: Experiment, counts: Array, effects: tuple[Effect, ..
     model = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
     good = on.to(propagator.inward(e.mask.astype(float)))
     parts = [
-        np.asarray(on.numpy(part), np.float64) for part in seen(on.xp, batch.amplitudes, batch.bounds, model, good, 0.0)
+        np.asarray(on.numpy(part), np.float64)
+        for part in seen(on.xp, batch.amplitudes, batch.bounds, model, good, 0.0)
     ]
     return Seen(parts[0], parts[1], parts[2], parts[3], 1e-12)
 
@@ -160,3 +161,19 @@ def test_iterations_find_both_effects(implementation: Physics, faulty: tuple[Sca
     assert np.corrcoef(current.values, factors)[0, 1] > 0.97
     level = background.values.mean() / prepared.input_scale**2
     assert level == pytest.approx(40, rel=0.1)
+
+
+def test_they_are_followed_beside_a_free_probe(
+    implementation: Physics, faulty: tuple[Scan, Array]
+) -> None:
+    on, (scan, _) = on_ops(implementation), faulty
+    if on.rtol < 1e-6:
+        pytest.skip("solvers compute in single precision")
+    nothing = (
+        BeamCurrent.none(scan.positions_px, scan.N),
+        Background.none(scan.positions_px, scan.N),
+    )
+    config = PhysicsConfig(passes=12, refine_probe=True, refine_positions=True)
+    found = PhysicsSolver(on.xp, config, LIMIT, effects=nothing).solve(prepare(scan))
+    assert found.canvas.losses[-1] < 0.3 * found.canvas.losses[3]
+    assert found.effects[1].values.mean() > 0
