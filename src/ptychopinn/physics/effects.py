@@ -92,6 +92,11 @@ class Effect(ABC):
     def advanced(self, seen: Seen, outward: Inward) -> Effect:
         """The effect after a pass that saw this; ``outward`` undoes ``inward``."""
 
+    @property
+    def copies(self) -> int:
+        """How many waves a mode of the probe becomes."""
+        return 1
+
     @abstractmethod
     def scaled(self, factor: float) -> Effect:
         """The same where all intensities are multiplied by a factor."""

@@ -40,6 +40,8 @@ class PatternBatch(NamedTuple):
     probes : (M, P, N, N) the probe at these remainders where it is kept, else None.
     bounds : (M, N, N) 1 where an amplitude is only a lower bound (saturated), 0 elsewhere; () where
         all are measurements.
+    path : (M, K, 2) displacements of the K copies of each probe mode, which follow each other in
+        ``probes``; () where there is a single one.
     background : (N, N) intensity that is added to each pattern; () where none is.
     """
 
@@ -49,6 +51,7 @@ class PatternBatch(NamedTuple):
     centre: Array
     probes: Array | None = None
     bounds: Array | tuple[()] = ()
+    path: Array | tuple[()] = ()
     background: Array | tuple[()] = ()
 
 
@@ -115,6 +118,30 @@ def backward(
     for exit waves and patches, the adjoint of :func:`modelled` up to the power of D."""
     waves = propagator.backward(xp, fields, batch.fraction)
     return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
+
+
+def copied(xp: Ops, probes: Array, path: Array) -> Array:
+    """Probes (M, P, N, N) at the places ``path`` (M, K, 2), (M, P K, N, N), with the same power."""
+    m, modes, n, _ = xp.shape(probes)
+    moved = fourier_shift(xp, probes[:, :, None], path[:, None])
+    return xp.reshape(xp.scaled(moved, _share(xp, path)), (m, modes * xp.shape(path)[1], n, n))
+
+
+def collected(xp: Ops, batch: PatternBatch, waves: Array) -> Array:
+    """What the waves of the probes of a batch, (M, P, N, N) or (M, P K, N, N) of copies, mean for
+    the probe (P, N, N): each is moved back, and all patterns are added."""
+    if isinstance(batch.path, tuple):
+        return xp.sum(fourier_shift(xp, waves, -batch.fraction[:, None, :]), axis=0)
+    m, every, n, _ = xp.shape(waves)
+    count = xp.shape(batch.path)[1]
+    apart = xp.reshape(waves, (m, every // count, count, n, n))
+    back = -(batch.fraction[:, None, None, :] + batch.path[:, None])
+    return xp.scaled(xp.sum(fourier_shift(xp, apart, back), axis=(0, 2)), _share(xp, batch.path))
+
+
+def _share(xp: Ops, path: Array) -> Array:
+    """1 / sqrt(K) of a path (M, K, 2)."""
+    return 1.0 / xp.sqrt(xp.sum(xp.ones_like(path[0, :, 0])))
 
 
 def missing(xp: Ops, batch: PatternBatch, measured: Array, amplitude: Array, good: Array) -> Array:

@@ -31,14 +31,21 @@ from numpy.typing import NDArray
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Effect, Seen, seen
-from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, with_probes
+from ptychopinn.physics.forward import (
+    PatternBatch,
+    backward,
+    collected,
+    missing,
+    modelled,
+    with_probes,
+)
 from ptychopinn.physics.low_frequency import (
     LowFrequency,
     low_frequency,
     missing_gradients,
     missing_phase,
 )
-from ptychopinn.physics.propagators import Propagator, fourier_shift
+from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.problem import Problem
 
 # Share of the strongest illumination added to the weight of an update, so that dim pixels at the
@@ -117,7 +124,7 @@ def object_and_probe_step(
     """The same with numerator (P, N, N) and weight (N, N) of an update of the probe."""
     found = projection(xp, propagator, canvas, batch, good, e)
     waves = xp.conj(found.patches)[:, None] * found.chi
-    towards = xp.sum(fourier_shift(xp, waves, -batch.fraction[:, None, :]), axis=0)
+    towards = collected(xp, batch, waves)
     light = xp.sum(xp.abs2(found.patches), axis=0)
     return *_contribution(xp, found, batch, k, size), towards, light
 

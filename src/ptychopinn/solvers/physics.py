@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -146,6 +147,7 @@ class _Iterations:
             self.solver.limit,
             refine_probe=config.refine_probe,
             place=(self.shape, self.origin),
+            copies=math.prod(effect.copies for effect in self.solver.effects),
         )
         return problem
 

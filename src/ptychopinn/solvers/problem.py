@@ -94,10 +94,12 @@ def scan_problem(
     *,
     refine_probe: bool = False,
     place: tuple[tuple[int, int], NDArray[np.int64]] | None = None,
+    copies: int = 1,
 ) -> tuple[Problem, NDArray[np.int64]]:
     """A whole scan as a problem with at most ``updates`` subsets, and the origin of its canvas.
 
-    ``place`` is shape and origin of the canvas, the smallest one when not given. The patterns are
+    ``place`` is shape and origin of the canvas, the smallest one when not given; ``copies`` are the
+    waves that a mode of the probe becomes. The patterns are
     kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew and holds
     one batch at a time.
     """
@@ -110,7 +112,7 @@ def scan_problem(
     keeps = m * n * n * (12 + 8 * modes) <= limit_bytes
     cached = probe if keeps and not refine_probe else None
     wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
-    step = batch_length(n, STEP_BYTES * modes, min(limit_bytes // 4, wanted))
+    step = batch_length(n, STEP_BYTES * modes * copies, min(limit_bytes // 4, wanted))
 
     def batch(chosen: NDArray[np.int64]) -> PatternBatch:
         measured = propagator.inward(scan.amplitudes(chosen))
