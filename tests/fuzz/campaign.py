@@ -27,6 +27,7 @@ from typing import Any
 import corpus
 import numpy as np
 from mutations import damage
+from raw_targets import PREFIX
 from targets import TARGETS, equal
 
 from ptychopinn.errors import PtychoPINNError
@@ -51,6 +52,10 @@ def faults(name: str, seed: int, cases: range, whole: Path, seconds: float) -> I
     ``whole`` is a folder with the corpus.
     """
     target = TARGETS[name]
+
+    def others(_: str, names: list[str]) -> list[str]:
+        return [other for other in names if other.startswith(PREFIX) and other != name]
+
     reference = target.read(whole / target.files[0])
     place = list(TARGETS).index(name)
     signal.signal(signal.SIGPROF, _stop)
@@ -61,7 +66,7 @@ def faults(name: str, seed: int, cases: range, whole: Path, seconds: float) -> I
         random = np.random.default_rng([seed, place, case])
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             work = Path(folder) / "work"
-            shutil.copytree(whole, work)
+            shutil.copytree(whole, work, ignore=others)
             damaged = work / target.files[int(random.integers(len(target.files)))]
             kind = damage(damaged, random)
             print(f"{name} {case}", flush=True)

@@ -10,6 +10,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import scipy.io
+from raw_targets import make_raw
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io import save_scan
@@ -35,6 +36,7 @@ training:
 
 def make(folder: Path) -> None:
     """Write one small file, or pair of files, of every format into ``folder``."""
+    make_raw(folder)
     scan = simulate(
         patterns=9,
         N=32,

@@ -17,7 +17,7 @@ from ptychopinn.data.experiment import Propagation
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import is_hdf5, is_matlab
 from ptychopinn.io.links import Tree
-from ptychopinn.io.reading import check_size, guarded
+from ptychopinn.io.reading import check_declared, check_size, guarded
 
 # More than any text or list of numbers that describes a dataset; HDF5 keeps most below 64 KiB.
 LARGEST_ATTRIBUTE = 1 << 20
@@ -87,7 +87,7 @@ class Reader:
                 f"{' or '.join(map(str, ndim))} axes, received shape {shown(item.shape)}; write it "
                 "again."
             )
-        self._tree.stored_bytes(item)
+        check_declared(*self._sizes(name, item))
         return item
 
     def array(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> NDArray[Any]:
@@ -122,11 +122,13 @@ class Reader:
         )
 
     def _check_size(self, name: str, item: h5py.Dataset) -> None:
-        check_size(
-            prod(item.shape) * item.dtype.itemsize,
-            self._tree.stored_bytes(item),
-            f"'{name}' in '{self.path}', of shape {shown(item.shape)},",
-        )
+        check_size(*self._sizes(name, item))
+
+    def _sizes(self, name: str, item: h5py.Dataset) -> tuple[int, int, str]:
+        """Bytes that are declared and stored, and what a sentence calls the dataset."""
+        what = f"'{name}' in '{self.path}', of shape {shown(item.shape)},"
+        declared = prod(item.shape) * item.dtype.itemsize
+        return declared, self._tree.stored_bytes(item), what
 
     def optional(
         self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()
