@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import logging
 import resource
 import shutil
 import signal
@@ -151,12 +152,14 @@ def main() -> int:
     given = parser.parse_args()
     if given.target is None:
         return _campaign(given.seed, given.seconds, given.jobs, given.most)
+    # Findings are no faults.
+    logging.disable(logging.WARNING)
     # What a hostile file takes must not take the machine.
     resource.setrlimit(resource.RLIMIT_DATA, (4 * MEMORY, resource.RLIM_INFINITY))
     cases = range(given.most) if given.case is None else range(given.case, given.case + 1)
     found = 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        corpus.make(Path(folder))
+        corpus.make(Path(folder), given.target)
         for text in faults(given.target, given.seed, cases, Path(folder), given.seconds):
             print(text, file=sys.stderr)
             found += 1

@@ -179,9 +179,11 @@ RAW_KINDS: Mapping[str, RawKind] = {
 }  # fmt: skip
 
 
-def make_raw(folder: Path) -> None:
-    """Write the raw data of every kind into a folder of its own."""
+def make_raw(folder: Path, target: str | None) -> None:
+    """Write the raw data of every kind, or of one, into a folder of its own."""
     for name, kind in RAW_KINDS.items():
+        if target not in (None, f"{PREFIX}{name}"):
+            continue
         place = folder / f"{PREFIX}{name}"
         place.mkdir()
         kind.write(Raw(place))

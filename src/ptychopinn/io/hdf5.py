@@ -106,8 +106,10 @@ class Reader:
         values = np.asarray(item[()])
         names = complex_names(values.dtype)
         if names is not None:
-            real, imaginary = (values[key].astype(np.float64) for key in names)
-            values = real + 1j * imaginary
+            # Not as a sum, in which an infinite part makes the other one NaN.
+            whole = np.empty(values.shape, np.complex128)
+            whole.real, whole.imag = values[names[0]], values[names[1]]
+            values = whole
         if values.ndim > 1 and self.is_of_matlab(name):
             values = values.T
         return values.astype(values.dtype.newbyteorder("="), copy=False)

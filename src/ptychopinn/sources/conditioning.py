@@ -43,7 +43,8 @@ class Look:
 def no_measurement(block: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a detector says that it has no value: the largest integer, NaN, infinity."""
     if block.dtype.kind == "f":
-        return ~np.isfinite(block) | (block == NO_PIXEL)
+        # Half precision does not reach it.
+        return ~np.isfinite(block) | (block == NO_PIXEL if block.dtype.itemsize > 2 else False)
     if block.dtype.kind == "b" or block.dtype.itemsize < 2:
         return np.zeros(block.shape, bool)
     found: NDArray[np.bool_] = block == np.iinfo(block.dtype).max

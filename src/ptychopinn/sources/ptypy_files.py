@@ -142,7 +142,7 @@ def _mask(file: Reader, parts: list[StoredFrames]) -> NDArray[np.bool_] | None:
         stored = file.dataset(name, "biuf")
         for weights in [stored[()]] if stored.ndim == 2 else iter(stored):
             seen = np.asarray(weights > 0).reshape(-1, *size).all(axis=0)
-            good = seen if good is None else np.logical_and(good, seen)
+            good = np.asarray(seen if good is None else good & seen)
     return good
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
@@ -125,7 +126,9 @@ def items_of_store(path: Path) -> list[Item]:
     InputError
         When it is damaged.
     """
-    with parsing(path):
+    with parsing(path), warnings.catch_warnings():
+        # Files of others may lie beside the arrays.
+        warnings.filterwarnings("ignore", "Object at .* is not recognized", UserWarning)
         store = _opened(path)
         if hasattr(store, "shape"):
             return [Item("", tuple(store.shape), np.dtype(store.dtype), _unit(store))]
