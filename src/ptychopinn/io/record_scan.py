@@ -105,7 +105,9 @@ def to_pixels(
     if center is None:
         low, high = product.positions_m.min(axis=0), product.positions_m.max(axis=0)
         center = tuple((low + high) / 2)
-    return (positions_m - np.asarray(center)) / pixel + np.asarray(shape) / 2
+    # The scan refuses places that are no numbers.
+    with np.errstate(over="ignore"):
+        return (positions_m - np.asarray(center)) / pixel + np.asarray(shape) / 2
 
 
 def require_far_field(product: Product, where: str) -> None:
