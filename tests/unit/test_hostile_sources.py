@@ -3,6 +3,7 @@ memory, and nothing is prepared of it that was not measured."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -299,7 +300,11 @@ def test_a_chunk_that_unpacks_to_gigabytes(raw: Raw) -> None:
     gzipped = {"name": "gzip", "configuration": {"level": 1}}
     plain = {"name": "bytes", "configuration": {"endian": "little"}}
     described(path / "frames/zarr.json", codecs=[plain, gzipped])
-    (path / "frames/c/0/0/0").write_bytes(deflated(3 << 6, zlib.MAX_WBITS | 16))
+    for k in range(10):
+        chunk = gzip.compress(raw.counts[4 * k : 4 * k + 4].astype("<u2").tobytes())
+        (path / f"frames/c/{k}/0/0").write_bytes(chunk)
+    assert prepare(path, **given).M == 40
+    (path / "frames/c/7/0/0").write_bytes(deflated(3 << 6, zlib.MAX_WBITS | 16))
     refused(lambda: prepare(path, **given), "unpack to more than")
 
 

@@ -87,6 +87,12 @@ class Reader:
                 f"{' or '.join(map(str, ndim))} axes, received shape {shown(item.shape)}; write it "
                 "again."
             )
+        self._tree.stored_bytes(item)
+        return item
+
+    def stored(self, name: str, kinds: str = "iuf") -> h5py.Dataset:
+        """Like :meth:`dataset`; InputError also for one that is declared only."""
+        item = self.dataset(name, kinds)
         check_declared(*self._sizes(name, item))
         return item
 

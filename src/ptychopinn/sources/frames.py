@@ -122,7 +122,7 @@ def frames_in(file: Reader, key: str, kinds: str = "iuf", swapped: bool = False)
     InputError
         When there are none, or they are declared only.
     """
-    stored = file.dataset(key, kinds)
+    stored = file.stored(key, kinds)
     check_frames(stored.shape, stored.dtype, f"'{key}' in '{file.path}'")
     return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped)
 
