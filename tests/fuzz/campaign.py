@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import logging
 import resource
 import shutil
 import signal
@@ -27,6 +28,7 @@ from typing import Any
 import corpus
 import numpy as np
 from mutations import damage
+from raw_targets import PREFIX
 from targets import TARGETS, equal
 
 from ptychopinn.errors import PtychoPINNError
@@ -51,6 +53,10 @@ def faults(name: str, seed: int, cases: range, whole: Path, seconds: float) -> I
     ``whole`` is a folder with the corpus.
     """
     target = TARGETS[name]
+
+    def others(_: str, names: list[str]) -> list[str]:
+        return [other for other in names if other.startswith(PREFIX) and other != name]
+
     reference = target.read(whole / target.files[0])
     place = list(TARGETS).index(name)
     signal.signal(signal.SIGPROF, _stop)
@@ -61,7 +67,7 @@ def faults(name: str, seed: int, cases: range, whole: Path, seconds: float) -> I
         random = np.random.default_rng([seed, place, case])
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             work = Path(folder) / "work"
-            shutil.copytree(whole, work)
+            shutil.copytree(whole, work, ignore=others)
             damaged = work / target.files[int(random.integers(len(target.files)))]
             kind = damage(damaged, random)
             print(f"{name} {case}", flush=True)
@@ -146,12 +152,14 @@ def main() -> int:
     given = parser.parse_args()
     if given.target is None:
         return _campaign(given.seed, given.seconds, given.jobs, given.most)
+    # Findings are no faults.
+    logging.disable(logging.WARNING)
     # What a hostile file takes must not take the machine.
     resource.setrlimit(resource.RLIMIT_DATA, (4 * MEMORY, resource.RLIM_INFINITY))
     cases = range(given.most) if given.case is None else range(given.case, given.case + 1)
     found = 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        corpus.make(Path(folder))
+        corpus.make(Path(folder), given.target)
         for text in faults(given.target, given.seed, cases, Path(folder), given.seconds):
             print(text, file=sys.stderr)
             found += 1

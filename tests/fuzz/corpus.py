@@ -10,6 +10,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import scipy.io
+from raw_targets import PREFIX, make_raw
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io import save_scan
@@ -33,8 +34,16 @@ training:
 """
 
 
-def make(folder: Path) -> None:
-    """Write one small file, or pair of files, of every format into ``folder``."""
+def make(folder: Path, target: str | None = None) -> None:
+    """Write one small file, or pair of files, of every format into ``folder``; only what a
+    ``target`` needs, if it is given."""
+    if target is None or target.startswith(PREFIX):
+        make_raw(folder, target)
+    if target is None or not target.startswith(PREFIX):
+        _make_formats(folder)
+
+
+def _make_formats(folder: Path) -> None:
     scan = simulate(
         patterns=9,
         N=32,

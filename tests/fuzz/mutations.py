@@ -66,11 +66,14 @@ def damage(path: Path, random: Generator) -> str:
 
 
 def _special(path: Path) -> Callable[[Path, Generator], None] | None:
-    if path.suffix in (".h5", ".hdf5", ".cxi"):
+    if path.suffix in (".h5", ".hdf5", ".cxi", ".nxs", ".ptyd", ".ptyr", ".emd"):
         return _hdf5
     if path.name.endswith((".npz", ".zip", ".ckpt")):
         return _archive
-    return _text if path.suffix in (".json", ".yaml") else None
+    if path.suffix == ".npy":
+        return _npy
+    texts = (".json", ".yaml", ".csv", ".txt")
+    return _text if path.suffix in texts or path.name in (".zgroup", ".zarray") else None
 
 
 def _bytes(content: bytearray, random: Generator) -> None:
@@ -185,12 +188,7 @@ def _archive(path: Path, random: Generator) -> None:
     name = _pick(random, list(members))
     content = members[name]
     if name.endswith(".npy"):
-        if random.random() < 0.5:
-            content = content[:8] + _tokens(content[8:200], random) + content[200:]
-        else:
-            stream = io.BytesIO()
-            np.save(stream, _array(np.load(io.BytesIO(content)), random), allow_pickle=False)
-            content = stream.getvalue()
+        content = _of_npy(content, random)
     elif name.endswith(".json"):
         content = _json(content, random)
     else:
@@ -204,6 +202,18 @@ def _archive(path: Path, random: Generator) -> None:
     with zipfile.ZipFile(path, "w", packing) as archive:
         for key, value in members.items():
             archive.writestr(key, value)
+
+
+def _npy(path: Path, random: Generator) -> None:
+    path.write_bytes(_of_npy(path.read_bytes(), random))
+
+
+def _of_npy(content: bytes, random: Generator) -> bytes:
+    if random.random() < 0.5:
+        return content[:8] + _tokens(content[8:200], random) + content[200:]
+    stream = io.BytesIO()
+    np.save(stream, _array(np.load(io.BytesIO(content)), random), allow_pickle=False)
+    return stream.getvalue()
 
 
 def _json(content: bytes, random: Generator) -> bytes:

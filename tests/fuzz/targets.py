@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from raw_targets import PREFIX, RAW_KINDS
 
 from ptychopinn.cli.refine import scan_of
 from ptychopinn.config import Config, merged, validated
@@ -116,6 +117,10 @@ TARGETS: Mapping[str, Target] = {
     "probe-matlab-5": Target(("probe5.mat",), _probe),
     "probe-matlab-7.3": Target(("probe73.mat",), _probe),
     "bitshuffle": Target(("shuffled.h5",), _probe),
+    **{
+        f"{PREFIX}{name}": Target(tuple(f"{PREFIX}{name}/{file}" for file in kind.files), kind.read)
+        for name, kind in RAW_KINDS.items()
+    },
 }
 
 

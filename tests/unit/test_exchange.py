@@ -471,3 +471,69 @@ def test_truncated_files_of_every_format_are_one_sentence(
     cut(tmp_path / name)
     assert run(["inspect", str(tmp_path / name)]) == 2
     assert capsys.readouterr().err.strip().count("\n") == 0
+
+
+# --- the near field -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["cxi", "npz", "fold_slice", "ptychodus-training"])
+def test_the_near_field_does_not_become_the_far_field(to: str, tmp_path: Path) -> None:
+    """In files that cannot say which one it is."""
+    near = example_scan(propagation="near-field", focus_distance_m=0.5)
+    source = save_scan(near, tmp_path / "near.h5")
+    names = {
+        "cxi": "x.cxi",
+        "npz": "x.npz",
+        "fold_slice": "x_dp.hdf5",
+        "ptychodus-training": "t.h5",
+    }
+    with pytest.raises(InputError, match=r"near field in .*near\.h5.*native or ptychodus"):
+        convert(source, tmp_path / "out" / names[to], to=to)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    copy = convert(source, tmp_path / "copy.h5").files[0]
+    assert load_scan(copy).propagation == "near-field"
+
+
+@pytest.mark.parametrize("name", ["folder", "product.h5", "product.npz"])
+def test_products_of_the_near_field_say_so_and_are_refused(name: str, tmp_path: Path) -> None:
+    near = example_scan(propagation="near-field", focus_distance_m=0.5)
+    source = save_scan(near, tmp_path / "near.h5")
+    convert(source, tmp_path / name, to="ptychodus" if name == "folder" else "product")
+    product = tmp_path / name / "product.h5" if name == "folder" else tmp_path / name
+    found = ptychodus_product.read_record(product).product.metadata
+    assert (found["far_field"], found["focus_object_distance_m"]) == (False, 0.5)
+    read = load_scan if name == "folder" else load_reconstruction
+    with pytest.raises(InputError, match=r"far_field = False.*propagation='near-field'.*save_scan"):
+        read(tmp_path / name)
+
+
+# --- numbers that contradict each other -----------------------------------------------------------
+
+
+def flipped(value: float, bit: int) -> float:
+    return float((np.array(value).view(np.uint64) ^ np.uint64(1 << bit)).view(np.float64))
+
+
+@pytest.mark.parametrize(
+    "key", ["photon_energy_eV", "detector_object_distance_m", "pixel_width_m", "detector pixel"]
+)
+@pytest.mark.parametrize("bit", [51, 52, 53, 54, 55])
+def test_a_flipped_bit_in_a_number_of_the_experiment(key: str, bit: int, tmp_path: Path) -> None:
+    """One that leaves it plausible: what follows from the others is another object pixel."""
+    source = save_scan(example_scan(), tmp_path / "a.h5")
+    convert(source, tmp_path / "scan")
+    assert "findings" not in load_scan(tmp_path / "scan").provenance
+    file, name, attributes = "product.h5", "/", (key,)
+    if key == "pixel_width_m":
+        name, attributes = "object", ("pixel_width_m", "pixel_height_m")
+    elif key == "detector pixel":
+        file, name = "diffraction.h5", "patterns"
+        attributes = ("detector_pixel_width_m", "detector_pixel_height_m")
+    with h5py.File(tmp_path / "scan" / file, "r+") as opened:
+        for attribute in attributes:
+            opened[name].attrs[attribute] = flipped(opened[name].attrs[attribute], bit)
+    try:
+        scan = load_scan(tmp_path / "scan")
+    except InputError:
+        return
+    assert [found["name"] for found in scan.provenance["findings"]] == ["pixel-contradiction"]

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -471,6 +474,37 @@ def test_a_damaged_file_is_refused_or_gives_the_same_numbers(
             continue
         assert read == numbers
     assert refused > 150
+
+
+@pytest.mark.parametrize("kind", ["scan", "result"])
+@pytest.mark.parametrize("length", [2000, 20_000, 59_000, 70_000, 2_000_000])
+def test_a_flipped_bit_in_a_long_provenance_is_noticed(
+    kind: str, length: int, tmp_path: Path, scan: pp.Scan
+) -> None:
+    """Also beside so many other numbers that HDF5 would keep attributes apart."""
+    words = "".join(chr(97 + k % 26) for k in range(length))
+    read: Callable[[Path], Any]
+    if kind == "scan":
+        given = {"pixel_size_m": 1e-8, "energy_eV": 8e3, "distance_m": 1.0, "saturation": 1e6}
+        near = {"propagation": "near-field", "focus_distance_m": 0.5}
+        whole: Any = replace(scan, provenance={"note": words}, **given, **near)
+        path, read = pp.save_scan(whole, tmp_path / "a.h5"), pp.load_scan
+    else:
+        whole = replace(result(), provenance={"note": words})
+        path, read = whole.save(tmp_path / "a.h5"), load_reconstruction
+    assert read(path).provenance["note"] == words
+    content = path.read_bytes()
+    ends = [content.find(words[:26].encode()), content.rfind(words[-1000:-900].encode())]
+    for at in ends if ends[0] >= 0 else range(len(content) // 4, len(content), 997):
+        damaged = bytearray(content)
+        damaged[at + 3] ^= 1
+        path.write_bytes(damaged)
+        try:
+            assert read(path).provenance["note"] == words
+        except InputError:
+            pass
+        else:
+            assert ends[0] < 0  # compressed, so that other things lie there
 
 
 def test_a_killed_writer_leaves_the_old_pair_or_none(tmp_path: Path, scan: pp.Scan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -30,6 +31,8 @@ from training_commands import (
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan
 from ptychopinn.io.models import load_bundle
+from ptychopinn.training.checkpoint import read_checkpoint
+from ptychopinn.training.loggers import TensorBoardLog
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -134,6 +137,35 @@ def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_pa
         assert "Traceback" not in err and "Logging error" not in err and "File too large" in err
         assert content(copied) == before
     assert not (tmp_path / "new/wts.h5.zip").exists()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_log_that_cannot_be_written_costs_no_epoch(
+    failing: int,
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("tensorboard")
+    options = [*UNROLLED, "--n-groups", "4", "--epochs", "3", "--torch-logger", "tensorboard"]
+    assert train(scans / "a.h5", tmp_path / "whole", *options) == 0
+    write = TensorBoardLog._write
+
+    def full(self: TensorBoardLog, metrics: Any, epoch: int) -> None:
+        if epoch == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, metrics, epoch)
+
+    monkeypatch.setattr(TensorBoardLog, "_write", full)
+    capsys.readouterr()
+    model = tmp_path / "m"
+    assert train(scans / "a.h5", model, *options) == 2
+    check_sentence(capsys.readouterr().err, "No space left", "tensorboard")
+    monkeypatch.setattr(TensorBoardLog, "_write", write)
+    assert read_checkpoint(model / "checkpoints/last.ckpt").state["epoch"] == failing
+    assert train(scans / "a.h5", model, "--resume") == 0
+    assert same_weights(model, tmp_path / "whole")
 
 
 # --- refused, failed, killed ----------------------------------------------------------------------

@@ -78,12 +78,14 @@ def command(
     from rich.console import Console
 
     from ptychopinn.cli.console import logging_to
-    from ptychopinn.io.atomic import atomic_path
+    from ptychopinn.io.atomic import atomic_path, refuse_source
     from ptychopinn.report.bars import ProgressBar
     from ptychopinn.sources.recipe import recipe_text
     from ptychopinn.workflows.prepare import prepare, recorded_recipe
 
     console = Console(stderr=True)
+    if save_recipe is not None:
+        refuse_source(save_recipe, [output, *map(Path, sources)])
     if save_recipe is not None and save_recipe.exists() and not force:
         raise InputError(
             f"the recipe must be a new file, received '{save_recipe}' which exists; choose another "
@@ -107,7 +109,7 @@ def command(
 
 def _list(sources: tuple[str, ...]) -> None:
     """Keys, shapes, types, units and what the arrays probably are; then what to type."""
-    from ptychopinn.errors import InputError
+    from ptychopinn.errors import InputError, brief
     from ptychopinn.sources.overview import overview
 
     if not sources:
@@ -117,10 +119,10 @@ def _list(sources: tuple[str, ...]) -> None:
         click.echo(f"{source}: {found.kind}")
         rows = [
             (
-                item.key or "(without a name)",
+                brief(item.key) or "(without a name)",
                 " x ".join(map(str, item.shape)) or "one number",
                 "complex (real, imag)" if item.dtype.names else str(item.dtype),
-                item.unit,
+                brief(item.unit, 40),
                 found.roles.get(item.key, ""),
             )
             for item in found.items
@@ -132,7 +134,7 @@ def _list(sources: tuple[str, ...]) -> None:
             click.echo(("  " + "  ".join(cells)).rstrip())
         for item in found.items:
             if item.note:
-                click.echo(f"  {item.key}: {item.note}")
+                click.echo(f"  {brief(item.key)}: {item.note}")
         for name, value in found.facts:
             click.echo(f"{name}: {value}")
         if found.line is not None:

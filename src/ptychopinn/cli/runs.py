@@ -76,10 +76,14 @@ def _cleared_when_failing(run: Path, output: Path, resume: bool) -> Iterator[Non
         if run != output and (lost or isinstance(error, TrainingError)):
             shutil.rmtree(run, ignore_errors=True)
         elif lost and not resume and isinstance(error, InputError):
-            for name in WRITTEN:
+            for name in (*WRITTEN, *_events(output)):
                 (output / name).unlink(missing_ok=True)
             _remove_empty(output)
         raise
+
+
+def _events(output: Path) -> list[str]:
+    return [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
 
 
 def _remove_empty(output: Path) -> None:
@@ -90,8 +94,7 @@ def _remove_empty(output: Path) -> None:
 
 def _take_place(run: Path, output: Path) -> None:
     """Put the finished run where an earlier one was, of which nothing remains."""
-    events = [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
-    move_in(run, output, (*RESULTS, *events, *WRITTEN[len(RESULTS) :]))
+    move_in(run, output, (*RESULTS, *_events(output), *WRITTEN[len(RESULTS) :]))
     shutil.rmtree(run, ignore_errors=True)
     _remove_empty(output)
 

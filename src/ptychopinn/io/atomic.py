@@ -365,6 +365,17 @@ def refuse_existing(directory: Path, names: Iterable[str], force: bool) -> None:
         )
 
 
+def refuse_source(target: Path, sources: Iterable[Path]) -> None:
+    """Raise InputError when the file to be written is one of those that are read."""
+    for source in sources:
+        with suppress(OSError):  # what does not exist, or is no name
+            if target.resolve() == source.resolve() or target.samefile(source):
+                raise InputError(
+                    f"the output must be another file than what it is made of, received '{target}' "
+                    "for both; choose another name."
+                )
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain data as indented JSON, atomically."""
     with atomic_path(path) as temporary:

@@ -47,6 +47,9 @@ from ptychopinn.io.scans import (
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
+# Formats that say whether the patterns are those of the far field.
+TELL_THE_FIELD = ("native", "ptychodus", "product")
+
 # The group of a reconstruction.h5 that a product does not have, see ptychopinn.io.reconstructions.
 GROUP = "ptychopinn"
 
@@ -165,6 +168,12 @@ def convert(
         raise InputError(
             f"a scan with patterns was expected for the format {to_format}, received the product "
             f"'{start}', which has none; convert it to product.h5, product.npz or .cxi."
+        )
+    if not record.product.metadata["far_field"] and to_format not in TELL_THE_FIELD:
+        raise InputError(
+            f"a scan of the far field was expected for the format {to_format}, received the near "
+            f"field in '{start}', which would be read as one of the far field; convert it to "
+            f"{' or '.join(TELL_THE_FIELD)}."
         )
     if to_format == "ptychodus" and end.name.lower() == ptychodus_scan.DIFFRACTION:
         end = end.parent

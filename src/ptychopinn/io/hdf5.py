@@ -17,7 +17,7 @@ from ptychopinn.data.experiment import Propagation
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import is_hdf5, is_matlab
 from ptychopinn.io.links import Tree
-from ptychopinn.io.reading import check_size, guarded
+from ptychopinn.io.reading import check_declared, check_size, guarded
 
 # More than any text or list of numbers that describes a dataset; HDF5 keeps most below 64 KiB.
 LARGEST_ATTRIBUTE = 1 << 20
@@ -90,6 +90,12 @@ class Reader:
         self._tree.stored_bytes(item)
         return item
 
+    def stored(self, name: str, kinds: str = "iuf") -> h5py.Dataset:
+        """Like :meth:`dataset`; InputError also for one that is declared only."""
+        item = self.dataset(name, kinds)
+        check_declared(*self._sizes(name, item))
+        return item
+
     def array(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> NDArray[Any]:
         """The numbers of a dataset, byte order native.
 
@@ -106,8 +112,10 @@ class Reader:
         values = np.asarray(item[()])
         names = complex_names(values.dtype)
         if names is not None:
-            real, imaginary = (values[key].astype(np.float64) for key in names)
-            values = real + 1j * imaginary
+            # Not as a sum, in which an infinite part makes the other one NaN.
+            whole = np.empty(values.shape, np.complex128)
+            whole.real, whole.imag = values[names[0]], values[names[1]]
+            values = whole
         if values.ndim > 1 and self.is_of_matlab(name):
             values = values.T
         return values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -122,11 +130,13 @@ class Reader:
         )
 
     def _check_size(self, name: str, item: h5py.Dataset) -> None:
-        check_size(
-            prod(item.shape) * item.dtype.itemsize,
-            self._tree.stored_bytes(item),
-            f"'{name}' in '{self.path}', of shape {shown(item.shape)},",
-        )
+        check_size(*self._sizes(name, item))
+
+    def _sizes(self, name: str, item: h5py.Dataset) -> tuple[int, int, str]:
+        """Bytes that are declared and stored, and what a sentence calls the dataset."""
+        what = f"'{name}' in '{self.path}', of shape {shown(item.shape)},"
+        declared = prod(item.shape) * item.dtype.itemsize
+        return declared, self._tree.stored_bytes(item), what
 
     def optional(
         self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()

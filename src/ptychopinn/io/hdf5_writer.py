@@ -6,8 +6,8 @@ swallows the rest, and the file is refused when it is complete. For the same rea
 until HDF5 is left.
 
 The structure of a file of format 1.10 carries its own checksums. The arrays get an Adler-32 (from
-the deflate filter) and a Fletcher-32; single numbers lie inside the checksummed structure. Nothing
-in the file depends on the time at which it was written.
+the deflate filter) and a Fletcher-32; single numbers and attributes lie inside the checksummed
+structure, beside their group. Nothing in the file depends on the time at which it was written.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from h5py import h5d, h5f, h5fd, h5g, h5p, h5s, h5t
 from numpy.typing import DTypeLike
 
 from ptychopinn.io.atomic import CannotWrite, atomic_path
+
+# With more attributes than this HDF5 keeps them apart, where large ones are not summed up; and
+# beside its group none can be larger than 64 KiB.
+MOST_ATTRIBUTES, LARGEST_ATTRIBUTE = 100, 60_000
 
 
 class NewFile:
@@ -92,6 +96,7 @@ class NewFile:
             if part not in item:
                 plan = h5p.create(h5p.GROUP_CREATE)
                 plan.set_obj_track_times(False)
+                plan.set_attr_phase_change(MOST_ATTRIBUTES, 0)
                 h5g.create(item.id, part.encode(), gcpl=plan)
             item = item[part]
         return item
@@ -226,6 +231,7 @@ def filling(path: Path) -> Iterator[NewFile]:
 def _create(path: Path, sink: _Sink) -> Any:
     creation = h5p.create(h5p.FILE_CREATE)
     creation.set_obj_track_times(False)
+    creation.set_attr_phase_change(MOST_ATTRIBUTES, 0)
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)

@@ -24,6 +24,8 @@ from ptychopinn.io.reading import guarded, kind_of
 LARGEST_HOPS = 16
 LARGEST_MAPPINGS = 100_000
 MANY_CHUNKS, SMALL_CHUNK = 100_000, 1024
+# How much a chunk may be larger than its numbers: noise grows when it is compressed.
+PACKED, PACKED_MORE = 2, 4096
 
 # Where a file says "block number k of this name", with the percent sign written twice for itself.
 _BLOCK = re.compile(r"%([%b])")
@@ -40,6 +42,7 @@ class Tree:
         self._again = again
         self._root = path.resolve()
         self._open: dict[Path, h5py.File] = {}
+        self._looked_through: set[tuple[Path, str]] = set()
 
     def root(self) -> h5py.File:
         """The file itself."""
@@ -144,6 +147,8 @@ class Tree:
                 # HDF5 would look for these files in the folder where the program was started.
                 self._refuse(f"a source of a virtual dataset, in '{path}', has its data elsewhere")
             return self._external(path, dataset)
+        if dataset.chunks and not self._again:
+            self._check_chunks(path, dataset)
         size, chunk = dataset.size or 0, prod(dataset.chunks or dataset.shape or ())
         if size > MANY_CHUNKS * chunk and chunk * dataset.dtype.itemsize < SMALL_CHUNK:
             # HDF5 takes hundreds of bytes for each.
@@ -151,6 +156,20 @@ class Tree:
                 f"'{brief(dataset.name)}' is cut into {size // chunk} chunks", "write it again"
             )
         return min(int(dataset.id.get_storage_size()), path.stat().st_size)
+
+    def _check_chunks(self, path: Path, dataset: h5py.Dataset) -> None:
+        """Compressed chunks are not larger than what is in them, but for unpacking to anything."""
+        if (path, dataset.name) in self._looked_through:
+            return
+        largest = PACKED * prod(dataset.chunks) * dataset.dtype.itemsize + PACKED_MORE
+        found = dataset.id.chunk_iter(lambda chunk: chunk.size if chunk.size > largest else None)
+        if found is not None:
+            self._refuse(
+                f"'{brief(dataset.name)}' has a chunk of {found} bytes where there is room for "
+                f"{largest // PACKED}",
+                "write it again",
+            )
+        self._looked_through.add((path, dataset.name))
 
     def _external(self, path: Path, dataset: h5py.Dataset) -> int:
         stored = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def items_of(path: Path) -> list[Item]:
     swapped = is_version_73(path)
     with reading(path) as file:
         found = []
-        for item in _walk(file, "", 0, set()):
+        for item in _walk(file, "", 0, set(), count()):
             shape = item.shape
             if swapped and len(shape) >= 2:
                 shape = (*shape[:-2], shape[-1], shape[-2])
@@ -71,10 +72,15 @@ def items_of(path: Path) -> list[Item]:
         return found
 
 
-def _walk(file: Reader, name: str, depth: int, seen: set[Any]) -> Iterator[Item]:
+def _walk(
+    file: Reader, name: str, depth: int, seen: set[Any], visits: Iterator[int]
+) -> Iterator[Item]:
     """All datasets below a group, links followed."""
     group = file.item(name)
     if not isinstance(group, h5py.Group) or depth > DEEPEST or group.id in seen:
+        return
+    # A few links to one group, level upon level, make a tree without end.
+    if next(visits) > MOST_ITEMS:
         return
     seen = {*seen, group.id}
     for key in group:
@@ -87,7 +93,7 @@ def _walk(file: Reader, name: str, depth: int, seen: set[Any]) -> Iterator[Item]
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             yield Item(inner, item.shape, item.dtype, _unit(file, inner))
         elif isinstance(item, h5py.Group):
-            yield from _walk(file, inner, depth + 1, seen)
+            yield from _walk(file, inner, depth + 1, seen, visits)
 
 
 def _unit(file: Reader, name: str) -> str:

@@ -10,11 +10,11 @@ Layout (format version 1)::
     probe         (P, N, N) complex64; units "sqrt(counts)"
     [object]      (H, W) complex64
     [mask]        (N, N) bool, True at good pixels
+    [provenance]  (n,) uint8, its text where that is too long for an attribute
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import named_propagation
 from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
-from ptychopinn.errors import InputError, brief, shown
+from ptychopinn.errors import InputError, shown
 from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import (
     ReadOptions,
@@ -38,7 +38,7 @@ from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.pairing import chosen
-from ptychopinn.io.reading import parse_json
+from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
 
 NAME = "native"
 DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
@@ -214,7 +214,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             name=file.attribute_text("/", "name", path.stem),
             object=file.optional("object", "cf"),
             mask=None if mask is None else mask.astype(bool),
-            provenance=_provenance(file),
+            provenance=read_provenance(file, "/"),
             propagation=propagation_of(file, "/"),
             **numbers,
         )
@@ -264,17 +264,6 @@ def _number(file: Reader, key: str) -> float | None:
     return None if file.attribute("/", key) is None else file.attribute_number("/", key)
 
 
-def _provenance(file: Reader) -> dict[str, Any]:
-    try:
-        content = parse_json(file.attribute_text("/", "provenance", "{}").encode())
-    except ValueError as error:
-        raise InputError(
-            f"the attribute 'provenance' must be JSON, received something else in '{file.path}' "
-            f"({brief(error)}); write the scan again with save_scan."
-        ) from error
-    return content if isinstance(content, dict) else {"note": content}
-
-
 def check_suffix(path: Path) -> None:
     """Raise InputError unless the name is that of a scan file."""
     if path.suffix.lower() not in SUFFIXES:
@@ -294,7 +283,7 @@ def save(scan: Scan, path: Path, *, force: bool = False) -> None:
 
 def fill(scan: Scan, path: Path) -> None:
     """Write ``scan`` into a temporary file of :func:`ptychopinn.io.atomic.atomic_paths`."""
-    provenance = _json(scan)
+    provenance = provenance_text(scan.provenance)
     with filling(path) as file:
         _write_head(file, scan, provenance)
         _write_patterns(file, scan)
@@ -319,21 +308,11 @@ def fill_in_parts(
             stored[part] = block
             file.check()
         scan = rest()
-        _write_head(file, scan, _json(scan))
+        _write_head(file, scan, provenance_text(scan.provenance))
         _write_rest(file, scan)
 
 
-def _json(scan: Scan) -> str:
-    try:
-        return json.dumps(dict(scan.provenance), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the provenance must be plain JSON data, received something else ({error}); "
-            "convert arrays and paths to lists and strings."
-        ) from error
-
-
-def _write_head(file: NewFile, scan: Scan, provenance: str) -> None:
+def _write_head(file: NewFile, scan: Scan, provenance: bytes) -> None:
     numbers = {key: getattr(scan, key) for key in NUMBERS}
     way = named_propagation(scan)
     file.attributes(
@@ -342,13 +321,12 @@ def _write_head(file: NewFile, scan: Scan, provenance: str) -> None:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "name": scan.name,
-            # Of fixed length: text of any other length lies outside the checksummed structure.
-            "provenance": np.bytes_(provenance.encode()),
             **{key: float(value) for key, value in numbers.items() if value is not None},
             # Of the near field only, so that files of the far field are as they always were.
             **({} if way == "far-field" else {"propagation": way}),
         },
     )
+    write_provenance(file, "/", provenance)
 
 
 def _write_rest(file: NewFile, scan: Scan) -> None:

@@ -189,8 +189,8 @@ def _short_integer(text: str) -> int:
     return int(text)
 
 
-def check_size(declared: int, stored: int, what: str) -> None:
-    """Raise InputError for an array that is declared only, or does not fit into the memory.
+def check_declared(declared: int, stored: int, what: str) -> None:
+    """Raise InputError for an array that is declared only.
 
     ``declared`` is its size in memory, ``stored`` what the file holds of it, both in bytes.
     """
@@ -199,4 +199,9 @@ def check_size(declared: int, stored: int, what: str) -> None:
             f"{what} must be stored in the file, received {size_text(declared)} that are declared "
             f"and {size_text(stored)} that are there; write the file again."
         )
+
+
+def check_size(declared: int, stored: int, what: str) -> None:
+    """The same for an array that is read whole, and must fit into the memory."""
+    check_declared(declared, stored, what)
     check_memory(declared, what, "use a part of the scan, or a machine with more")

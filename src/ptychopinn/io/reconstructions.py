@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from ptychopinn.data.experiment import named_propagation
 from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.errors import InputError, brief
+from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product
 from ptychopinn.io.atomic import refuse_existing
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.reading import kind_of, parse_json
+from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
+from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import Product, pixel_known
-from ptychopinn.io.record_scan import square_pixel, to_pixels
+from ptychopinn.io.record_scan import require_far_field, square_pixel, to_pixels
 from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.geometry import footprint
 
@@ -45,12 +45,13 @@ def save_reconstruction(result: Reconstruction, path: str | Path, force: bool = 
         target = target / RESULT_FILE
     named_propagation(result)
     refuse_existing(target.parent, [target.name], force)
+    provenance = provenance_text(result.provenance)
     with writing(target, force) as file:
-        _write(result, file)
+        _write(result, provenance, file)
     return target
 
 
-def _write(result: Reconstruction, file: NewFile) -> None:
+def _write(result: Reconstruction, provenance: bytes, file: NewFile) -> None:
     pixel = 1.0 if result.pixel_size_m is None else float(result.pixel_size_m)
     # Where the middle of the canvas is in metres: ptychodus' column of the middle of a patch,
     # (x_m - center_x_m)/pixel + (W-1)/2, is then x_px - origin_px - 1/2 (see io/record_scan.py).
@@ -94,10 +95,9 @@ def _write(result: Reconstruction, file: NewFile) -> None:
             "format_version": FORMAT_VERSION,
             "pixel_size_known": result.pixel_size_m is not None,
             "propagation": named_propagation(result),
-            # Of fixed length: text of any other length lies outside the checksummed structure.
-            "provenance": np.bytes_(json.dumps(dict(result.provenance), allow_nan=False).encode()),
         },
     )
+    write_provenance(file, GROUP, provenance)
     file.put(f"{GROUP}/weight", result.weight)
     if result.uncertainty is not None:
         file.put(f"{GROUP}/uncertainty", result.uncertainty)
@@ -159,13 +159,6 @@ def _read(file: Reader) -> Reconstruction:
                 f"{what} must have a single layer, received {len(array)}; export one layer."
             )
     known = file.attribute_number(GROUP, "pixel_size_known")
-    try:
-        provenance = parse_json(file.attribute_text(GROUP, "provenance").encode())
-    except ValueError as error:
-        raise InputError(
-            f"provenance must be JSON, received something else ({brief(error)}); write the result "
-            "again."
-        ) from error
     return Reconstruction(
         object=obj[0],
         origin_px=file.array(f"{GROUP}/origin_px"),
@@ -185,11 +178,12 @@ def _read(file: Reader) -> Reconstruction:
         },
         uncertainty=file.optional(f"{GROUP}/uncertainty"),
         name=file.attribute_text("/", "name"),
-        provenance=provenance,
+        provenance=read_provenance(file, GROUP),
     )
 
 
 def _of_product(product: Product) -> Reconstruction:
+    require_far_field(product, "a product")
     assert product.object is not None and product.probe is not None
     if len(product.object) != 1:
         raise InputError(

@@ -18,11 +18,14 @@ from ptychopinn.io.detector import clean
 from ptychopinn.io.layout import modes_first
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.quantities import METRES, check_numbers
-from ptychopinn.io.record import Patterns, Product, Record, pixel_known
+from ptychopinn.io.record import Patterns, Product, Record, conjugate_pixel_m, pixel_known
 
 # Positions that extend over more object pixels than this are in another unit than they say.
 LARGEST_SPAN, SMALLEST_STEP = 1e5, 0.5
 UNPAIRED, INTERPOLATED = "unpaired-patterns", "interpolated-positions"
+CONTRADICTION = "pixel-contradiction"
+# Programs round, and take the distance along the beam or along the normal of the detector.
+AGREEING = 0.1
 
 
 def usable(record: Record, options: ReadOptions, path: Path) -> Record:
@@ -59,12 +62,32 @@ def usable(record: Record, options: ReadOptions, path: Path) -> Record:
         counts = counts_from_array(counts, f"the patterns in {where}", "amplitude")
     check_counts(counts, f"the patterns in {where}")
     bad = patterns.bad_pixels if cleaned.good is None else ~cleaned.good
+    found = (*cleaned.findings, *_contradiction(record, pixel, detector))
     return replace(
         record,
         patterns=replace(patterns, counts=counts, bad_pixels=bad),
         product=product,
-        findings=record.findings + cleaned.findings,
+        # Of a record that was made usable before they are known.
+        findings=record.findings + tuple(one for one in found if one not in record.findings),
     )
+
+
+def _contradiction(
+    record: Record, pixel: tuple[float, float] | None, detector: tuple[float, float] | None
+) -> tuple[Finding, ...]:
+    """What to say where the numbers of the experiment do not give the pixel of the object."""
+    metadata, patterns = record.product.metadata, record.patterns
+    if pixel is None or detector is None or patterns is None or not metadata["far_field"]:
+        return ()
+    follows = conjugate_pixel_m(detector, patterns.counts.shape[-1], metadata)
+    if follows is None or abs(follows[1] / pixel[1] - 1) <= AGREEING:
+        return ()
+    words = (
+        f"the object pixel is said to be {pixel[1]:.4g} m, but energy, distance and the pixel of "
+        f"the detector give {follows[1]:.4g} m: one of these numbers is wrong; the first is taken"
+    )
+    details = {"pixel_size_m": pixel[1], "follows_m": follows[1]}
+    return (Finding(CONTRADICTION, "doubt", words, details),)
 
 
 def _chosen(

@@ -105,7 +105,20 @@ def to_pixels(
     if center is None:
         low, high = product.positions_m.min(axis=0), product.positions_m.max(axis=0)
         center = tuple((low + high) / 2)
-    return (positions_m - np.asarray(center)) / pixel + np.asarray(shape) / 2
+    # The scan refuses places that are no numbers.
+    with np.errstate(over="ignore"):
+        return (positions_m - np.asarray(center)) / pixel + np.asarray(shape) / 2
+
+
+def require_far_field(product: Product, where: str) -> None:
+    """Raise InputError for a product of the near field: only files of this program say enough."""
+    if not product.metadata["far_field"]:
+        raise InputError(
+            f"patterns of the far field were expected, received {where} which says far_field = "
+            "False: what it leaves open about the near field is said in the native format and in "
+            "reconstruction.h5 only; use that file, or make the scan with Scan.from_arrays("
+            "propagation='near-field') and save_scan."
+        )
 
 
 def thin_object(product: Product) -> NDArray[Any] | None:
@@ -142,11 +155,7 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
     record = usable(record, options, path)
     patterns, product = record.patterns, record.product
     assert patterns is not None
-    if not product.metadata["far_field"]:
-        raise InputError(
-            f"a far-field scan was expected, received '{path}' which says far_field = False; the "
-            "model of this program is the Fraunhofer diffraction pattern."
-        )
+    require_far_field(product, f"'{path}'")
     rows, positions_m, changes = paired(record)
     counts = counts_from_array(
         patterns.counts[rows],
@@ -229,6 +238,8 @@ def record_of_fields(fields: ScanFields) -> Record:
         "detector_object_distance_m": float(fields.distance_m or 0.0),
         "photon_energy_eV": float(fields.energy_eV or 0.0),
         "probe_photon_count": photons,
+        "focus_object_distance_m": float(fields.focus_distance_m or 0.0),
+        "far_field": fields.propagation == "far-field",
     }
     indexes = np.arange(len(counts), dtype=np.int64)
     center = (origin + np.asarray(obj.shape) / 2) * pixel
@@ -242,7 +253,8 @@ def record_of_fields(fields: ScanFields) -> Record:
         probe_pixel_m=(pixel, pixel),
         metadata=metadata,
     )
-    detector = conjugate_pixel_m((pixel, pixel), n, metadata)
+    far = fields.propagation == "far-field"
+    detector = conjugate_pixel_m((pixel, pixel), n, metadata) if far else None
     patterns = Patterns(counts, indexes, ~mask, detector)
     return Record(patterns, product, in_order=True, findings=fields.findings)
 

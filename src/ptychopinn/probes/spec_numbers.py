@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES, PIXELS, spelled
 from ptychopinn.errors import InputError, shown
 
@@ -16,6 +14,9 @@ LENGTH, ENERGY = METRES, ELECTRON_VOLTS
 VOLTAGE = {"kV": 1.0, "V": 1e-3, "MV": 1e3}
 ANGLE = {"rad": 1.0, "mrad": 1e-3, "urad": 1e-6}
 NUMBER = {"": 1.0}
+
+# In the first unit of its kind; beyond, squares of wavelengths and phases are no numbers any more.
+SMALLEST, LARGEST = 1e-18, 1e12
 
 _TYPED = re.compile(r"\s*(?P<number>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*(?P<unit>[^\d\s]*)\s*")
 
@@ -49,10 +50,15 @@ def quantity(text: str, units: Mapping[str, float], what: str, *, pixels: bool) 
     unit = found["unit"] if found else ""
     unit = unit if unit in units else spelled(unit)
     first = next(iter(units))
-    if found and pixels and unit == PIXELS:
-        return Quantity(float(found["number"]), in_pixels=True)
-    if found and (unit or first) in units and np.isfinite(float(found["number"])):
-        return Quantity(float(found["number"]) * units[unit or first])
+    if found and ((pixels and unit == PIXELS) or (unit or first) in units):
+        in_pixels = unit == PIXELS
+        value = float(found["number"]) * (1.0 if in_pixels else units[unit or first])
+        if value and not SMALLEST <= abs(value) <= LARGEST:
+            raise InputError(
+                f"{what} must be a number that an instrument has, received {shown(text)}; correct "
+                "it."
+            )
+        return Quantity(value, in_pixels)
     known = [*(unit for unit in units if unit), *([PIXELS] if pixels else [])]
     of = f" with a unit ({', '.join(known)})" if known else ""
     raise InputError(f"{what} must be a number{of}, received {shown(text)}; correct it.")

@@ -25,7 +25,14 @@ from ptychopinn.sources.frames import Frames, joined
 from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons, own_edge
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
-from ptychopinn.sources.scan_points import check_span, grid_points, read_points, to_pixels, turned
+from ptychopinn.sources.scan_points import (
+    check_places,
+    check_span,
+    grid_points,
+    read_points,
+    to_pixels,
+    turned,
+)
 
 # Patterns that are looked at before the others; fewer where they are large.
 # Bytes of memory for each pixel of the detector while patterns are looked at.
@@ -72,8 +79,8 @@ def expanded(sources: Sequence[str | Path]) -> list[Path]:
     for source in sources:
         text = str(source)
         if kind_of(Path(text)) == "nothing" and glob.has_magic(text):
-            pattern = Path(text)
-            found = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+            # Paths would refuse some patterns.
+            found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207
             if not found:
                 raise InputError(
                     f"files were expected for '{text}', received none that fits; check the path."
@@ -176,6 +183,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         if own is not None:
             placed = placed * (cut.n * cut.binning / own)
     placed = turned(placed, recipe.rotate_positions)
+    check_places(placed, points.where, unit)
     check_span(placed, cut.n, unit)
     done: dict[str, Any] = {
         "stored": list(stored),
@@ -206,28 +214,33 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
 def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoints]:
     """Which patterns are taken, and a position for each."""
     count = source.patterns.shape[0]
-    chosen = slice(None) if recipe.frames is None else frames_of(recipe.frames)
-    indices = np.arange(count, dtype=np.int64)[chosen]
-    if not len(indices):
+    # A range, because nobody knows yet whether there are so many.
+    chosen = range(count)[slice(None) if recipe.frames is None else frames_of(recipe.frames)]
+    if not chosen:
         raise InputError(
             f"at least one pattern must be taken, received frames={recipe.frames} of {count} "
             "patterns; choose others."
         )
-    points = _points(source, recipe, count)
+    points = _points(source, recipe, count, len(chosen))
     found = len(points.values)
+    _check_pairs(found, points.where, recipe, count, len(chosen))
+    indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
     if found == count:
-        return indices, replace(points, values=points.values[indices])
-    if found != len(indices):
-        taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes "
-        taken += "" if recipe.frames is None else str(len(indices))
-        raise InputError(
-            f"each pattern must have a position, received {count} patterns{taken} and {found} "
-            f"positions from {points.where}; say with frames=A:B which patterns belong to them."
-        )
+        points = replace(points, values=points.values[indices])
     return indices, points
 
 
-def _points(source: Source, recipe: Recipe, count: int) -> ScanPoints:
+def _check_pairs(found: int, where: str, recipe: Recipe, count: int, chosen: int) -> None:
+    if found in (count, chosen):
+        return
+    taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
+    raise InputError(
+        f"each pattern must have a position, received {count} patterns{taken} and {found} "
+        f"positions from {where}; say with frames=A:B which patterns belong to them."
+    )
+
+
+def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoints:
     if recipe.positions is not None:
         if recipe.grid is not None:
             raise InputError(
@@ -244,6 +257,7 @@ def _points(source: Source, recipe: Recipe, count: int) -> ScanPoints:
             "recognised; name them with the option positions, or a raster with grid='Y,X' and "
             "step=...."
         )
+    _check_pairs(grid[0] * grid[1], f"a grid of {grid[0]} x {grid[1]}", recipe, count, chosen)
     if recipe.step is not None:
         return grid_points(grid, step_of(recipe.step), recipe.unit)
     if source.step_m is None:
@@ -294,6 +308,11 @@ def _masked(recipe: Recipe, source: Source, size: tuple[int, int], look: Look) -
 
 
 def _check_mask(bad: NDArray[np.bool_], look: Look) -> None:
+    if bad.all():
+        raise InputError(
+            "the mask must leave good pixels, received one by which all are bad, with those where "
+            "dark frames are not finite or the flat field is not positive; check these options."
+        )
     total = float(look.mean.sum())
     share = float(look.mean[bad].sum()) / total if total > 0 else 0.0
     if share > MOST_COUNTS:

@@ -24,8 +24,8 @@ from ptychopinn.sources.frames import (
     ArrayFrames,
     Frames,
     RawFrames,
-    StoredFrames,
     check_frames,
+    frames_in,
 )
 from ptychopinn.sources.places import Place, array_at
 
@@ -94,9 +94,7 @@ def frames_at(place: Place) -> Frames:
                 raise InputError(
                     f"patterns must be named as FILE:KEY, received '{path}' alone; add the key."
                 )
-            stored = file.dataset(key, "biuf")
-            check_frames(stored.shape, stored.dtype, str(place))
-            return StoredFrames(path, key, stored.shape, stored.dtype, is_version_73(path))
+            return frames_in(file, key, "biuf", is_version_73(path))
     array = array_at(place)
     check_frames(array.shape, array.dtype, str(place))
     return ArrayFrames(array)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from ptychopinn.machine.memory import size_text
 
 # A million positions with twenty columns.
 LARGEST_TABLE = 512 << 20
+# Thousands of columns, and any number of one.
+LONGEST_LINE, LONGEST_NUMBER = 1 << 17, 10
 COMMENTS = ("#", "%", "//", "!")
 
 
@@ -37,7 +41,7 @@ class Table:
         if word in self.names:
             return self.names.index(word)
         count = self.values.shape[1]
-        if word.isdigit() and 1 <= int(word) <= count:
+        if word.isdecimal() and len(word) < LONGEST_NUMBER and 1 <= int(word) <= count:
             return int(word) - 1
         there = listed(self.names) if self.names else f"{count} columns without names"
         raise InputError(
@@ -62,22 +66,10 @@ def read_table(path: Path) -> Table:
                 f"a table of at most {size_text(LARGEST_TABLE)} was expected, received "
                 f"{size_text(size)} in '{path}'; keep the columns of the positions only."
             )
-        content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"a table of numbers as text was expected, received '{path}' which is no text; give "
-            "an HDF5, NPY, NPZ or MATLAB file as FILE:KEY."
-        ) from error
-    if "\0" in text:
-        raise InputError(
-            f"a table of numbers as text was expected, received '{path}' which is no text; give "
-            "an HDF5, NPY, NPZ or MATLAB file as FILE:KEY."
-        )
     names: list[str] = []
-    rows: list[list[float]] = []
-    for number, raw in enumerate(text.splitlines(), start=1):
+    # Numbers one after the other: a million rows of them as objects would not fit.
+    found, width = array("d"), 0
+    for number, raw in enumerate(_lines(path), start=1):
         line = raw.strip()
         mark = next((m for m in COMMENTS if line.startswith(m)), "")
         words = _words(line.removeprefix(mark).lstrip("#%/! ") if mark else line)
@@ -85,27 +77,59 @@ def read_table(path: Path) -> Table:
             continue
         values = None if mark else _numbers(words)
         if values is None:
-            if rows and not mark:
+            if width and not mark:
                 raise InputError(
                     f"line {number} of '{path}' must hold numbers, received '{brief(line, 60)}'; "
                     "correct the line or leave it out."
                 )
-            if not rows:
+            if not width:
                 names = words
             continue
-        if rows and len(values) != len(rows[0]):
+        if width and len(values) != width:
             raise InputError(
-                f"line {number} of '{path}' must hold {len(rows[0])} numbers as the lines before, "
+                f"line {number} of '{path}' must hold {width} numbers as the lines before, "
                 f"received {len(values)}; correct it."
             )
-        rows.append(values)
-    if not rows:
+        found.extend(values)
+        width = len(values)
+    if not width:
         raise InputError(
             f"a table of numbers was expected, received '{path}' without any; name another file."
         )
-    if len(names) != len(rows[0]):
+    if len(names) != width:
         names = []
-    return Table(path, tuple(names), np.array(rows, dtype=np.float64))
+    return Table(path, tuple(names), np.array(found, dtype=np.float64).reshape(-1, width))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file.
+
+    Raises
+    ------
+    InputError
+        When it is no text, or a line is too long for a row of a table.
+    """
+    with guarded(path), path.open(encoding="utf-8-sig") as file:
+        number = 0
+        while True:
+            try:
+                line = file.readline(LONGEST_LINE)
+            except UnicodeDecodeError:
+                line = "\0"
+            number += 1
+            if not line:
+                return
+            if "\0" in line:
+                raise InputError(
+                    f"a table of numbers as text was expected, received '{path}' which is no text; "
+                    "give an HDF5, NPY, NPZ or MATLAB file as FILE:KEY."
+                )
+            if len(line) >= LONGEST_LINE:
+                raise InputError(
+                    f"line {number} of '{path}' must be a row of a table, received one of more "
+                    f"than {LONGEST_LINE} characters; write one position per line."
+                )
+            yield line
 
 
 def _words(line: str) -> list[str]:
@@ -117,6 +141,7 @@ def _words(line: str) -> list[str]:
 
 def _numbers(words: list[str]) -> list[float] | None:
     try:
-        return [float(word) for word in words]
+        # Python would read 1_000 as a number, too.
+        return None if any("_" in word for word in words) else [float(word) for word in words]
     except ValueError:
         return None

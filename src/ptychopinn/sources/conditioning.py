@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import LARGEST_COUNTS
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
 from ptychopinn.sources.cutting import Cut, Orientation
@@ -42,7 +43,8 @@ class Look:
 def no_measurement(block: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a detector says that it has no value: the largest integer, NaN, infinity."""
     if block.dtype.kind == "f":
-        return ~np.isfinite(block) | (block == NO_PIXEL)
+        # Half precision does not reach it.
+        return ~np.isfinite(block) | (block == NO_PIXEL if block.dtype.itemsize > 2 else False)
     if block.dtype.kind == "b" or block.dtype.itemsize < 2:
         return np.zeros(block.shape, bool)
     found: NDArray[np.bool_] = block == np.iinfo(block.dtype).max
@@ -72,6 +74,7 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
         missing = no_measurement(block)
         missing |= bad
         values = np.where(missing, np.zeros((), block.dtype), block)
+        check_possible(values, indices[part])
         look.missing |= missing.any(axis=0)
         look.mean += values.sum(axis=0, dtype=np.float64)
         counted += len(block) - missing.sum(axis=0)
@@ -86,6 +89,24 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
     look.mean = np.where(look.missing, 0.0, look.mean / np.maximum(counted, 1))
     look.lowest = float(lowest[~look.missing].min(initial=0.0))
     return look
+
+
+def check_possible(block: NDArray[Any], numbers: NDArray[np.int64]) -> None:
+    """Raise InputError for patterns (k, h, w) with these ``numbers`` of more counts than there are.
+
+    A single damaged number would be lost, or all others, where they are written.
+    """
+    if not block.size or float(block.max()) <= LARGEST_COUNTS / block[0].size:
+        return
+    with np.errstate(over="ignore"):
+        sums = block.sum(axis=(1, 2), dtype=np.float64)
+    k = int(sums.argmax())
+    if sums[k] > LARGEST_COUNTS:
+        raise InputError(
+            f"patterns must hold at most 2^53 counts each, received {sums[k]:.4g} in pattern "
+            f"{int(numbers[k])}, of which {float(block[k].max()):.4g} in one pixel; leave it out "
+            "with the option frames, or mark bad pixels with the option mask."
+        )
 
 
 def _look_at_fractions(look: Look, values: NDArray[np.float64]) -> None:
@@ -137,6 +158,7 @@ class Conditioned:
         self.sum = np.zeros((self.cut.n, self.cut.n))
         for part in chunks(wanted, self._frame_bytes()):
             block = self.counts(self.frames.read(wanted[part], self.window))
+            check_possible(block, wanted[part])
             self.sum += block.sum(axis=0, dtype=np.float64)
             yield part, block
 
@@ -186,7 +208,8 @@ class Conditioned:
                 )
             block = np.maximum(block, 0)
         if self.amplitude:
-            block = block.astype(np.float64) ** 2
+            with np.errstate(over="ignore"):
+                block = block.astype(np.float64) ** 2
         return self.cut.pick(self.orientation.apply(block))
 
     def mask(self) -> NDArray[np.bool_]:

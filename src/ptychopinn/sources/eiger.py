@@ -21,7 +21,7 @@ from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.experiment_numbers import number_at, wavelength_of
-from ptychopinn.sources.frames import StoredFrames, check_frames, joined
+from ptychopinn.sources.frames import frames_in, joined
 
 NAME = "eiger"
 DESCRIPTION = "Eiger or Dectris master file (*_master.h5)"
@@ -56,12 +56,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
     """Look at a master file; ``patterns`` takes one of its datasets only."""
     with reading(path) as file:
         keys = [patterns] if patterns else _keys(file)
-        parts = []
-        for key in keys:
-            stored = file.dataset(key, "iuf")
-            check_frames(stored.shape, stored.dtype, f"'{key}' in '{path}'")
-            parts.append(StoredFrames(path, key, stored.shape, stored.dtype))
-        frames = joined(parts, keys)
+        frames = joined([frames_in(file, key) for key in keys], keys)
         size = (frames.shape[1], frames.shape[2])
         found = [(name, *_first(file, keys, units)) for name, keys, units in NUMBERS]
         energy = next(value for name, value, _ in found if name == "energy_eV")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.reading import damaged, guarded
 
 Window = tuple[slice, slice]
@@ -112,6 +112,19 @@ class StoredFrames:
             length = min(run.stop - at, lead[-1] - column)
             yield tuple(corner), slice(column, column + length)
             at += length
+
+
+def frames_in(file: Reader, key: str, kinds: str = "iuf", swapped: bool = False) -> StoredFrames:
+    """The patterns under a key of an open HDF5 file.
+
+    Raises
+    ------
+    InputError
+        When there are none, or they are declared only.
+    """
+    stored = file.stored(key, kinds)
+    check_frames(stored.shape, stored.dtype, f"'{key}' in '{file.path}'")
+    return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped)
 
 
 @dataclass(frozen=True)

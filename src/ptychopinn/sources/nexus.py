@@ -18,7 +18,7 @@ from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.experiment_numbers import number_at, unit_of
-from ptychopinn.sources.frames import StoredFrames, check_frames
+from ptychopinn.sources.frames import frames_in
 
 NAME = "nexus"
 DESCRIPTION = "CXI or NeXus NXcxi_ptycho"
@@ -56,10 +56,8 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 f"patterns were expected as '{known[0]}' in '{path}', received none; name them "
                 "with the option patterns."
             )
-        stored = file.dataset(key, "iuf")
-        check_frames(stored.shape, stored.dtype, f"'{key}' in '{path}'")
-        frames = StoredFrames(path, key, stored.shape, stored.dtype)
-        size, lead = stored.shape[-2:], stored.shape[:-2]
+        frames = frames_in(file, key)
+        size, lead = frames.stored[-2:], frames.stored[:-2]
         mask = None
         if file.shape(f"{detector}/mask") is not None:
             codes = np.squeeze(file.array(f"{detector}/mask", "biu"))

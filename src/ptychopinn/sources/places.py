@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError, listed
+from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.matlab import is_version_5, read_field, read_version_5
 from ptychopinn.io.npz_members import Archive, read_npy
 from ptychopinn.io.probes import NPY_SIGNATURE
-from ptychopinn.io.reading import check_size, guarded, kind_of
-from ptychopinn.sources import zarr_store
-
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+from ptychopinn.io.reading import check_size, kind_of
+from ptychopinn.sources import tiff, zarr_store
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,16 @@ def array_at(place: Place) -> NDArray[Any]:
     InputError
         When the file or the array is missing, damaged, no numbers, or too large.
     """
+    array = _array_at(place)
+    if array.dtype.kind not in "biufc":
+        raise InputError(
+            f"numbers were expected, received {shown(array.dtype)} from {place}; name another "
+            "array."
+        )
+    return array
+
+
+def _array_at(place: Place) -> NDArray[Any]:
     path, key = place.path, place.key
     if path.is_dir():
         return zarr_store.array_in(path, key)
@@ -75,7 +83,7 @@ def array_at(place: Place) -> NDArray[Any]:
     if head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
         with Archive(path) as archive:
             return archive.numbers(_only(place, archive.keys()))
-    if head.startswith(TIFF_SIGNATURES):
+    if head.startswith(tiff.SIGNATURES):
         return _tiff(path)
     if is_version_5(path):
         from ptychopinn.io.matlab import variables
@@ -108,12 +116,12 @@ def _only(place: Place, names: list[str]) -> str:
 
 
 def _tiff(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    with guarded(path) as size, tifffile.TiffFile(path) as file:
-        check_size(sum(page.nbytes for page in file.pages), size, f"the pages of '{path}'")
-        array = np.asarray(file.asarray())
-    return array
+    frames = tiff.frames_of(path)
+    count, height, width = frames.shape
+    declared = count * height * width * frames.dtype.itemsize
+    check_size(declared, path.stat().st_size, f"the pages of '{path}'")
+    array = frames.read(np.arange(count), (slice(0, height), slice(0, width)))
+    return array[0] if count == 1 else array
 
 
 def image_at(place: Place, shape: tuple[int, int], what: str, average: bool) -> NDArray[Any]:
@@ -125,7 +133,7 @@ def image_at(place: Place, shape: tuple[int, int], what: str, average: bool) -> 
         When it is of another shape, or complex.
     """
     array = array_at(place)
-    if array.dtype.kind == "c" or array.ndim < 2 or array.shape[-2:] != shape:
+    if array.dtype.kind == "c" or array.ndim < 2 or array.shape[-2:] != shape or not array.size:
         raise InputError(
             f"{what} must be real and as large as the stored patterns, {shape[0]} x {shape[1]}, "
             f"received {array.dtype} of shape {array.shape} from {place}; name another one."

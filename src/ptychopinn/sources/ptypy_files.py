@@ -8,6 +8,7 @@ its probe is read by ``probe``.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.sources.base import ScanPoints, Source
-from ptychopinn.sources.frames import StoredFrames, check_frames, joined
+from ptychopinn.sources.frames import StoredFrames, frames_in, joined
 
 NAME = "ptypy"
 DESCRIPTION = "ptypy (.ptyd, .ptyr)"
+
+NUMBERED = re.compile(r"[0-9]{1,18}")
 
 
 def matches(path: Path) -> bool:
@@ -46,15 +49,14 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 "any; name the .ptyd file, and give this one as probe."
             )
         group = file.item("chunks")
-        numbers = sorted((key for key in group if key.isdigit()), key=int)
-        parts, names, places = [], [], []
+        numbers = sorted((key for key in group if NUMBERED.fullmatch(key)), key=int)
+        parts: list[StoredFrames] = []
+        names, places = [], []
         for number in numbers:
             key = f"chunks/{number}/data"
             if not file.shape(key):
                 continue
-            stored = file.dataset(key, "iuf")
-            check_frames(stored.shape, stored.dtype, f"'{key}' in '{path}'")
-            parts.append(StoredFrames(path, key, stored.shape, stored.dtype))
+            parts.append(frames_in(file, key))
             names.append(key)
             positions = file.optional(f"chunks/{number}/positions", "fiu", (2,))
             if positions is not None:
@@ -76,7 +78,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
             path=path,
             patterns=frames,
             points=points,
-            mask=_mask(file, numbers, (frames.shape[1], frames.shape[2])),
+            mask=_mask(file, parts),
             centre=_pair(file, f"{meta}/center"),
             notes={"patterns": f"{len(parts)} chunk(s)"},
             found=(
@@ -127,27 +129,21 @@ def _pair(file: Reader, name: str) -> tuple[float, float] | None:
     return float(values[0]), float(values[1])
 
 
-def _mask(file: Reader, numbers: list[str], size: tuple[int, int]) -> NDArray[np.bool_] | None:
+def _mask(file: Reader, parts: list[StoredFrames]) -> NDArray[np.bool_] | None:
     """Pixels that have a weight in all patterns."""
-    good = None
-    names = [f"chunks/{number}/weights" for number in numbers]
-    for name in (*names, "meta/weight2d", "common/weight2d", "info/weight2d"):
-        shape = file.shape(name)
-        if not shape or shape[-2:] != size:
+    good: NDArray[np.bool_] | None = None
+    size = parts[0].stored[-2:]
+    named = [(part.key.replace("/data", "/weights"), part.stored[:-2]) for part in parts]
+    common = [(f"{group}/weight2d", ()) for group in ("meta", "common", "info")]
+    for name, lead in (*named, *common):
+        # One for all patterns, or for each of them.
+        if file.shape(name) not in (size, (*lead, *size)):
             continue
         stored = file.dataset(name, "biuf")
-        for weights in _frames_of(stored):
-            seen = np.asarray(weights > 0)
-            good = seen if good is None else good & seen
+        for weights in [stored[()]] if stored.ndim == 2 else iter(stored):
+            seen = np.asarray(weights > 0).reshape(-1, *size).all(axis=0)
+            good = np.asarray(seen if good is None else good & seen)
     return good
-
-
-def _frames_of(stored: h5py.Dataset) -> Any:
-    if stored.ndim == 2:
-        yield stored[()]
-        return
-    for k in range(stored.shape[0]):
-        yield stored[k]
 
 
 def result_probe(path: Path) -> NDArray[Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field, field_validator
 
@@ -13,10 +14,11 @@ from ptychopinn.errors import InputError, shown
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.config_file import read_config_file
 from ptychopinn.io.hdf5 import reading
-from ptychopinn.io.reading import parse_json
+from ptychopinn.io.provenance import read_provenance
 from ptychopinn.schema import Section, validated
 
 KEY = "recipe"
+LONGEST = 200
 # Options that are numbers with commas or colons between them.
 WRITTEN = ("grid", "step", "crop", "centre", "frames")
 
@@ -87,7 +89,10 @@ class Recipe(Section):
         None, ge=1, description="Fill the patterns up to N x N pixels, which are masked."
     )
     rotate_positions: float = Field(
-        0.0, description="Turn the positions by so many degrees, from +x towards +y."
+        0.0,
+        ge=-360,
+        le=360,
+        description="Turn the positions by so many degrees, from +x towards +y.",
     )
     energy_eV: float | None = Field(None, gt=0, description="Energy in electron volts.")
     particle: Literal["photon", "electron"] | None = Field(
@@ -129,10 +134,11 @@ class Recipe(Section):
 
 def _numbers(text: str, kind: type, how_many: tuple[int, ...], what: str) -> list[Any]:
     try:
-        values = [kind(part) for part in text.split(",")]
+        values = [kind(part) for part in text.split(",")] if len(text) < LONGEST else []
     except ValueError:
         values = []
-    if len(values) not in how_many:
+    finite = kind is not float or bool(np.isfinite(values).all())
+    if len(values) not in how_many or not finite:
         raise ValueError(f"it must be {what}")
     return values
 
@@ -192,11 +198,7 @@ def read_recipe(path: Path) -> Recipe:
     if signature(path) != HDF5_SIGNATURE:
         return validated(Recipe, read_config_file(path))
     with reading(path) as file:
-        try:
-            stored = parse_json(file.attribute_text("/", "provenance", "{}").encode())
-        except ValueError:
-            stored = {}
-    recipe = stored.get(KEY) if isinstance(stored, Mapping) else None
+        recipe = read_provenance(file, "/").get(KEY)
     if not isinstance(recipe, Mapping):
         raise InputError(
             f"a recipe was expected in '{path}', received a file without one "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.scan import LARGEST_POSITION
 from ptychopinn.errors import InputError
 from ptychopinn.io.axis_names import axis_of, unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
@@ -17,7 +18,8 @@ from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import ScanPoints
 from ptychopinn.sources.columns import read_table
 from ptychopinn.sources.experiment_numbers import metres, unit_of
-from ptychopinn.sources.places import TIFF_SIGNATURES, Place, array_at, place_of
+from ptychopinn.sources.places import Place, array_at, place_of
+from ptychopinn.sources.tiff import SIGNATURES
 
 # A scan that spans less than this many object pixels has no diversity.
 SMALLEST_SPAN = 1.0
@@ -54,11 +56,6 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
         columns, names, unit = _of_arrays(places, patterns, order)
     swapped = _is_xy(names, order, text)
     values = np.stack(columns[::-1] if swapped else columns, axis=1).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"positions must be finite numbers, received {values[~np.isfinite(values)][0]} for "
-            f"pattern {int(np.argwhere(~np.isfinite(values))[0][0])} in {place}; correct it."
-        )
     return ScanPoints(values, unit, str(place))
 
 
@@ -67,7 +64,7 @@ def _next(part: str, first: Place) -> Place:
 
 
 def _is_text(path: Path) -> bool:
-    known = (NPY_SIGNATURE, ZIP_SIGNATURE, BZIP2_SIGNATURE, *TIFF_SIGNATURES)
+    known = (NPY_SIGNATURE, ZIP_SIGNATURE, BZIP2_SIGNATURE, *SIGNATURES)
     if path.is_dir() or signature(path).startswith(known):
         return False
     return not (is_version_5(path) or is_hdf5(path))
@@ -175,7 +172,8 @@ def turned(values: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     if not degrees:
         return values
     a = np.deg2rad(degrees)
-    y, x = (values - values.mean(axis=0)).T
+    with np.errstate(over="ignore", invalid="ignore"):
+        y, x = (values - values.mean(axis=0)).T
     return np.stack([x * np.sin(a) + y * np.cos(a), x * np.cos(a) - y * np.sin(a)], axis=1)
 
 
@@ -202,7 +200,20 @@ def to_pixels(points: ScanPoints, unit: str | None, pixel_size_m: float | None) 
             "compute it; give energy_eV=..., distance_m=... and detector_pixel_m=..., or "
             "pixel_size_m=...."
         )
-    return points.values * (scale / pixel_size_m), taken
+    with np.errstate(over="ignore"):
+        return points.values * (scale / pixel_size_m), taken
+
+
+def check_places(positions: NDArray[np.float64], where: str, unit: str) -> None:
+    """Raise InputError unless positions (M, 2) in object pixels are numbers that one can have."""
+    far = ~(np.abs(positions).max(axis=1, initial=0) <= LARGEST_POSITION)
+    if far.any():
+        k = int(np.flatnonzero(far)[0])
+        y, x = positions[k]
+        raise InputError(
+            f"positions must be finite numbers, received ({y:.6g}, {x:.6g}) px (y, x) for pattern "
+            f"{k} from {where} when their unit is {unit}; correct it."
+        )
 
 
 def check_span(positions: NDArray[np.float64], n: int, unit: str) -> None:

@@ -15,7 +15,7 @@ from ptychopinn.io.hdf5 import Reader, reading, to_text
 from ptychopinn.io.matlab import is_version_73
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.experiment_numbers import number_at
-from ptychopinn.sources.frames import StoredFrames, check_frames
+from ptychopinn.sources.frames import frames_in
 
 NAME = "4dstem"
 DESCRIPTION = "4D-STEM in HDF5 (py4DSTEM, EMD, or any array of four axes)"
@@ -57,14 +57,13 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 f"an array (scan_y, scan_x, ky, kx) was expected in '{path}', received none; name "
                 "the patterns with the option patterns."
             )
-        stored = file.dataset(key, "iuf")
-        check_frames(stored.shape, stored.dtype, f"'{key}' in '{path}'")
+        frames = frames_in(file, key)
         step, reciprocal, angle = _calibration(file, key)
-        lead = stored.shape[:-2]
+        lead = frames.stored[:-2]
         return Source(
             kind=NAME,
             path=path,
-            patterns=StoredFrames(path, key, stored.shape, stored.dtype),
+            patterns=frames,
             grid=(lead[0], lead[1]) if len(lead) == 2 else None,
             step_m=step,
             sampling_1_m=reciprocal,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError, MissingDependencyError, listed
 from ptychopinn.io.guess import guess
-from ptychopinn.io.listing import Item
-from ptychopinn.io.reading import guarded, parse_json, parsing
+from ptychopinn.io.listing import DEEPEST, MOST_ITEMS, Item
+from ptychopinn.io.reading import SMALL, check_declared, guarded, kind_of, parse_json, parsing
+from ptychopinn.io.unpacking import check_unpacked
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.frames import StoredFrames, Window, check_frames
@@ -20,6 +25,8 @@ from ptychopinn.sources.frames import StoredFrames, Window, check_frames
 NAME = "zarr"
 DESCRIPTION = "Zarr store (a folder)"
 
+# Groups that are looked into, which takes milliseconds each.
+MOST_GROUPS = 500
 DESCRIPTIONS, LARGEST_DESCRIPTION = (".zarray", "zarr.json"), 16 << 20
 MARKS = (".zarray", ".zgroup", "zarr.json")
 
@@ -63,15 +70,34 @@ def _words(content: Any) -> set[str]:
     return {content.lower().rsplit(".", 1)[-1]} if isinstance(content, str) else set()
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, limit: int = 0) -> Any:
+    """The store; no chunk may unpack to more than ``limit`` bytes."""
     try:
         import zarr
+        from zarr.storage import LocalStore
     except ImportError as error:
         raise MissingDependencyError(
             f"the package zarr is needed to read '{path}', received none; install it with "
             "pip install 'ptychopinn[zarr]'."
         ) from error
-    return zarr.open(str(path), mode="r")
+
+    def small(file: Path, found: Any) -> Any:
+        if found is not None:
+            check_unpacked(found.to_bytes(), None, limit, file)
+        return found
+
+    class Careful(LocalStore):
+        """Reads no pipes, for ever, and no bytes that unpack to anything."""
+
+        async def get(self, key: str, *arguments: Any, **options: Any) -> Any:
+            kind_of(self.root / key)
+            return small(self.root / key, await super().get(key, *arguments, **options))
+
+        def get_sync(self, key: str, *arguments: Any, **options: Any) -> Any:
+            kind_of(self.root / key)
+            return small(self.root / key, super().get_sync(key, *arguments, **options))
+
+    return zarr.open(Careful(path, read_only=True), mode="r")
 
 
 def _array(path: Path, key: str) -> Any:
@@ -85,25 +111,38 @@ def _array(path: Path, key: str) -> Any:
         raise InputError(
             f"the array '{key}' was expected in '{path}', received {there}; name another one."
         )
-    return found
+    # Whole shards are read, where the array has them.
+    chunk = getattr(found, "shards", None) or found.chunks
+    limit = 2 * prod(chunk) * np.dtype(found.dtype).itemsize
+    store = _opened(path, limit)
+    return store[key] if key else store
 
 
 def items_of_store(path: Path) -> list[Item]:
-    """All arrays of a store."""
-    store = _opened(path)
-    if hasattr(store, "shape"):
-        return [Item("", tuple(store.shape), np.dtype(store.dtype), _unit(store))]
-    found: list[Item] = []
+    """The arrays of a store, all but those of very many.
 
-    def walk(group: Any, name: str) -> None:
-        for key, array in group.arrays():
-            shape, dtype = tuple(array.shape), np.dtype(array.dtype)
-            found.append(Item(f"{name}{key}", shape, dtype, _unit(array)))
-        for key, inner in group.groups():
-            walk(inner, f"{name}{key}/")
-
-    walk(store, "")
+    Raises
+    ------
+    InputError
+        When it is damaged.
+    """
+    with parsing(path), warnings.catch_warnings():
+        # Files of others may lie beside the arrays.
+        warnings.filterwarnings("ignore", "Object at .* is not recognized", UserWarning)
+        store = _opened(path)
+        if hasattr(store, "shape"):
+            return [Item("", tuple(store.shape), np.dtype(store.dtype), _unit(store))]
+        found = list(islice(_walk(store, "", 0, count()), MOST_ITEMS))
     return sorted(found, key=lambda item: item.key)
+
+
+def _walk(group: Any, name: str, depth: int, visits: Iterator[int]) -> Iterator[Item]:
+    for key, array in group.arrays():
+        shape, dtype = tuple(array.shape), np.dtype(array.dtype)
+        yield Item(f"{name}{key}", shape, dtype, _unit(array))
+    # Links between folders may lead in circles.
+    for key, inner in group.groups() if depth < DEEPEST and next(visits) < MOST_GROUPS else ():
+        yield from _walk(inner, f"{name}{key}/", depth + 1, visits)
 
 
 def _unit(array: Any) -> str:
@@ -122,7 +161,9 @@ def open_source(path: Path, patterns: str | None) -> Source:
         )
     array = _array(path, key)
     shape, dtype = tuple(array.shape), np.dtype(array.dtype)
-    check_frames(shape, dtype, f"'{key}' in '{path}'")
+    where = f"'{key}' in '{path}'"
+    check_frames(shape, dtype, where)
+    _check_stored(path, key, array, where)
     return Source(
         kind=NAME,
         path=path,
@@ -136,5 +177,16 @@ def array_in(path: Path, key: str | None) -> NDArray[Any]:
     """An array of a store, read whole."""
     with parsing(path):
         array = _array(path, key or "")
-        check_memory(array.nbytes, f"'{key}' in '{path}'", "name another array")
+        where = f"'{key}' in '{path}'"
+        _check_stored(path, key or "", array, where)
+        check_memory(array.nbytes, where, "name another array")
         return np.asarray(array[...])
+
+
+def _check_stored(path: Path, key: str, array: Any, where: str) -> None:
+    """Raise InputError for an array that is declared only."""
+    if array.nbytes <= SMALL:
+        return
+    inside = path.joinpath(*filter(None, key.split("/")))
+    stored = sum(entry.stat().st_size for entry in inside.rglob("*") if entry.is_file())
+    check_declared(array.nbytes, stored, where)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
+import sqlite3
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.errors import InputError, MissingDependencyError, PtychoPINNError, brief
+from ptychopinn.io.atomic import CannotWrite
 from ptychopinn.ops.selector import installed
 
 EXPERIMENT = "ptychopinn"
 NEEDED = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
+
+log = logging.getLogger(__name__)
 
 
 class Log:
@@ -50,10 +57,66 @@ def log_of(kind: str, directory: Path, config: Mapping[str, Any], resume: bool) 
 
 class _InFolder(Log):
     """Nothing is opened before there is something to say: until then an earlier run that is about
-    to be replaced may lie in the folder."""
+    to be replaced may lie in the folder.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be written: :class:`~ptychopinn.io.atomic.CannotWrite`.
+    """
+
+    #: What is written, in the folder of the run.
+    NAME = ""
 
     def __init__(self, directory: Path, config: Mapping[str, Any], resume: bool) -> None:
         self.directory, self.config, self.resume = directory, config, resume
+        self._open = False
+
+    def write(self, metrics: Mapping[str, float], epoch: int) -> None:
+        with self._reported():
+            self._open = True
+            self._write(metrics, epoch)
+
+    def close(self, finished: bool) -> None:
+        if not self._open:
+            return
+        try:
+            with self._reported():
+                self._close(finished)
+        except CannotWrite as error:
+            if finished:
+                raise
+            # The run ends for a reason of its own.
+            log.warning("%s", error)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Whatever the packages raise when they cannot write, each has classes of its own, becomes
+        one sentence; what failed once is not tried again."""
+        try:
+            yield
+        except PtychoPINNError:
+            raise
+        except Exception as error:
+            self._open = False
+            self._drop()
+            raise CannotWrite(self.directory / self.NAME, _reason(error)) from error
+
+    def _write(self, metrics: Mapping[str, float], epoch: int) -> None:
+        raise NotImplementedError
+
+    def _close(self, finished: bool) -> None:
+        raise NotImplementedError
+
+    def _drop(self) -> None:
+        """Let go of what is open."""
+
+
+def _reason(error: BaseException) -> str:
+    """What the system or the database said, at the bottom of what was made of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return brief(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def flat(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,64 +129,93 @@ def flat(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class TensorBoardLog(_InFolder):
-    """Scalars, and the configuration as a text, as events in ``tensorboard/``."""
+    """Scalars, and the configuration as a text, as events in ``tensorboard/``.
+
+    The file is written here, at once: the writer of TensorBoard does it in a thread, whose errors
+    are shown as tracebacks.
+    """
+
+    NAME = "tensorboard"
 
     @cached_property
-    def writer(self) -> Any:
+    def _stream(self) -> Any:
+        folder = self.directory / self.NAME
+        folder.mkdir(parents=True, exist_ok=True)
+        # As TensorBoard has it: they are read in the order of their names.
+        stem = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        return (folder / f"{stem}.{len(list(folder.glob(f'{stem}.*')))}").open("xb")
+
+    @cached_property
+    def _records(self) -> Any:
         # With a module of this name TensorBoard leaves an installed TensorFlow alone. To load that
         # for a few numbers takes seconds, and makes a folder in the home of the user.
         sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.compat.proto.types_pb2 import DT_STRING
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        writer = EventFileWriter(str(self.directory / "tensorboard"))
+        records = RecordWriter(self._stream)
+        begun = Event(wall_time=time.time(), file_version="brain.Event:2")
+        records.write(begun.SerializeToString())
         if not self.resume:
             lines = [f"| {name} | {value} |" for name, value in flat(self.config).items()]
             text = "\n".join(["| option | value |", "| --- | --- |", *lines])
             tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
             plugin = SummaryMetadata.PluginData(plugin_name="text")
             metadata = SummaryMetadata(plugin_data=plugin)
-            writer.add_event(
-                _event([Summary.Value(tag="config", tensor=tensor, metadata=metadata)], 0)
-            )
-        return writer
+            value = Summary.Value(tag="config", tensor=tensor, metadata=metadata)
+            records.write(_event([value], 0))
+        return records
 
-    def write(self, metrics: Mapping[str, float], epoch: int) -> None:
-        # Imported after what the writer sets.
-        writer = self.writer
+    def _write(self, metrics: Mapping[str, float], epoch: int) -> None:
+        # Imported after what they set.
+        records = self._records
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=k, simple_value=value) for k, value in metrics.items()]
-        writer.add_event(_event(values, epoch))
-        writer.flush()
+        records.write(_event(values, epoch))
+        self._stream.flush()
 
-    def close(self, finished: bool) -> None:
-        if "writer" in vars(self):
-            self.writer.close()
+    def _close(self, finished: bool) -> None:
+        self._stream.close()
+
+    def _drop(self) -> None:
+        if "_stream" in vars(self):
+            # It tries once more to write what it holds.
+            with suppress(OSError):
+                self._stream.close()
 
 
-def _event(values: Sequence[Any], step: int) -> Any:
+def _event(values: Sequence[Any], step: int) -> bytes:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    return Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+    event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+    content: bytes = event.SerializeToString()
+    return content
 
 
 class MlflowLog(_InFolder):
     """A run in the SQLite database ``mlflow.db``, which a resumed training continues."""
 
+    NAME = "mlflow.db"
+
     @cached_property
     def run(self) -> tuple[Any, str]:
         """The client and the number of the run."""
         # MLflow reads them when it is imported. It would report its use to its makers and keep a
-        # file for that in the home of the user.
+        # file for that in the home of the user, and show errors of the database as tracebacks.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
+        # What cannot be opened, or is no database, MLflow would try for minutes.
+        path = self.directory / self.NAME
+        with path.open("ab"), closing(sqlite3.connect(path)) as database:
+            database.execute("pragma schema_version")
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.directory / 'mlflow.db'}")
+        client = MlflowClient(f"sqlite:///{path}")
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             place = (self.directory / "mlruns").as_uri()
@@ -140,12 +232,11 @@ class MlflowLog(_InFolder):
             client.log_param(run, name, value)
         return client, run
 
-    def write(self, metrics: Mapping[str, float], epoch: int) -> None:
+    def _write(self, metrics: Mapping[str, float], epoch: int) -> None:
         client, run = self.run
         for name, value in metrics.items():
             client.log_metric(run, name, value, step=epoch)
 
-    def close(self, finished: bool) -> None:
-        if "run" in vars(self):
-            client, run = self.run
-            client.set_terminated(run, "FINISHED" if finished else "FAILED")
+    def _close(self, finished: bool) -> None:
+        client, run = self.run
+        client.set_terminated(run, "FINISHED" if finished else "FAILED")

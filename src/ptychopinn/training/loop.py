@@ -84,8 +84,11 @@ class Loop:
         metrics["learning_rate"] = self.task.rates["network"] * factor
         self.monitor.epoch_done(self.epoch, metrics)
         self.epoch += 1
-        self.log.write(metrics, self.epoch)
-        self._save()
+        try:
+            self.log.write(metrics, self.epoch)
+        finally:
+            # A log that cannot be written must not cost the epoch.
+            self._save()
 
     def _train(self, works: Sequence[Any]) -> float:
         """The batches of an epoch; their mean loss."""

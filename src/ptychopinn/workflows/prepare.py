@@ -17,7 +17,7 @@ from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.io import native, read_probe
-from ptychopinn.io.atomic import atomic_path
+from ptychopinn.io.atomic import atomic_path, refuse_source
 from ptychopinn.io.layout import probe_modes
 from ptychopinn.io.probes import names_file
 from ptychopinn.physics.resampling import resampled_probe
@@ -25,7 +25,7 @@ from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.schema import validated
 from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
 from ptychopinn.sources.conditioning import Wider, fitted
-from ptychopinn.sources.places import place_of
+from ptychopinn.sources.places import Place, place_of
 from ptychopinn.sources.ptypy_files import result_probe
 from ptychopinn.sources.recipe import KEY, Recipe, read_recipe
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
@@ -93,6 +93,7 @@ def prepare(
     chosen = merged(recipe, options)
     paths, chosen = _sources(source, chosen)
     if output is not None:
+        refuse_source(Path(output), [*paths, *_named_files(chosen, paths[0])])
         _check_output(Path(output), force)
     assembly = assemble(opened(paths, chosen.patterns), chosen)
     work = _Work(assembly, chosen, paths, stages_of(progress, loss=None))
@@ -174,23 +175,33 @@ def _portable(recipe: Recipe, source: Path) -> dict[str, str]:
 
     What is in the source itself keeps the key only, so that it is looked for in the next one.
     """
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    for name, part, place in _places(recipe, source):
+        parts = found.setdefault(name, [])
+        if place is None:
+            parts.append(part)
+            continue
+        own = place.path == source and place.key is not None and name != "probe"
+        where = "" if own else str(place.path.absolute()) + (":" if place.key else "")
+        parts.append(where + (place.key or ""))
+    return {name: ",".join(parts) for name, parts in found.items()}
+
+
+def _places(recipe: Recipe, source: Path) -> Iterator[tuple[str, str, Place | None]]:
+    """Options that name files or keys, part by part, and what they name; None for nothing."""
     for name in ("positions", "mask", "dark", "flat", "probe"):
         text = getattr(recipe, name)
         if text is None or (name == "probe" and not names_file(text)):
             continue
-        parts = []
         for part in text.split(",") if name == "positions" else [text]:
             try:
-                place = place_of(part.strip(), source, name)
+                yield name, part, place_of(part.strip(), source, name)
             except InputError:
-                parts.append(part)
-                continue
-            own = place.path == source and place.key is not None and name != "probe"
-            where = "" if own else str(place.path.absolute()) + (":" if place.key else "")
-            parts.append(where + (place.key or ""))
-        found[name] = ",".join(parts)
-    return found
+                yield name, part, None
+
+
+def _named_files(recipe: Recipe, source: Path) -> list[Path]:
+    return [place.path for _, _, place in _places(recipe, source) if place is not None]
 
 
 @dataclass
@@ -301,7 +312,8 @@ class _Work:
             pixel_size_m=self.assembly.pixel_size_m,
             energy_eV=self.assembly.energy_eV,
             distance_m=self.assembly.distance_m,
-            name=self.paths[0].stem,
+            # The name of a file may be no text.
+            name=self.paths[0].stem.encode("utf-8", "backslashreplace").decode(),
             provenance=with_findings(provenance, self._findings()),
         )
 
@@ -321,7 +333,7 @@ class _Work:
     def _first_dtype(self) -> np.dtype[Any]:
         """The narrowest type that probably holds all counts."""
         look, patterns = self.assembly.look, self.assembly.patterns
-        largest = look.largest**2 if patterns.amplitude else look.largest
+        largest = look.largest * look.largest if patterns.amplitude else look.largest
         largest *= patterns.cut.binning**2
         floats = patterns.frames.dtype.kind == "f"
         if patterns.dark is not None or patterns.flat is not None:
