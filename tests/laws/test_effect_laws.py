@@ -9,7 +9,16 @@ import pytest
 from adapters import OnOps, Oracle, Physics
 from hypothesis import given
 from numpy.typing import NDArray
-from strategies import Experiment, assert_same, experiments, few, laws, spaces
+from strategies import (
+    Experiment,
+    assert_same,
+    complex_normal,
+    energy,
+    experiments,
+    few,
+    laws,
+    spaces,
+)
 
 from oracle import forward
 from oracle.near_field import FreeSpace
@@ -18,7 +27,8 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Seen, seen
-from ptychopinn.physics.forward import modelled
+from ptychopinn.physics.forward import collected, modelled
+from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.simulation import simulate
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import projection
@@ -61,6 +71,46 @@ def test_intensities_are_multiplied_and_added_to(
     found = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
     expected = plain * current.values[:, None, None] + background.values
     assert_same(propagator.outward(on.numpy(found)), expected, on.rtol)
+
+
+@laws
+@given(experiments(), spaces)
+def test_a_moving_exposure_adds_the_intensities_along_its_way(
+    implementation: Physics, e: Experiment, space: FreeSpace | None
+) -> None:
+    """Those of a probe that is moved against the object, in each mode."""
+    on = on_ops(implementation)
+    moving = MovingExposure(e.rng.uniform(-4, 4, (len(e.positions), 2)))
+    count = moving.copies
+    _, fraction = forward.split_positions(e.positions, e.n, e.origin)
+    corner = forward.split_positions(e.positions, e.n, e.origin)[0]
+    patches = forward.extract_patches(e.canvas, corner, e.n)
+    expected = np.zeros((len(e.positions), e.n, e.n))
+    for k in range(count):
+        shift = fraction + ((k + 0.5) / count - 0.5) * moving.values
+        waves = forward.fourier_shift(e.probe[None], shift[:, None]) * patches[:, None]
+        # The beam stays where it is; in the near field the detector sees that.
+        fields = Oracle().propagate(waves, shift, space)
+        expected += (np.abs(fields) ** 2).sum(axis=1) / count
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin, space)
+    batch, propagator = batch_of(on, e, space, plain, (moving,))
+    found = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
+    assert_same(propagator.outward(on.numpy(found)), expected, 3 * on.rtol)
+
+
+@laws
+@given(experiments())
+def test_collecting_the_copies_of_a_probe_is_the_adjoint_of_making_them(
+    implementation: Physics, e: Experiment
+) -> None:
+    on = on_ops(implementation)
+    moving = MovingExposure(e.rng.uniform(-4, 4, (len(e.positions), 2)))
+    batch, _ = batch_of(on, e, None, np.ones((len(e.positions), e.n, e.n)), (moving,))
+    there = on.numpy(batch.probes)
+    waves = complex_normal(e.rng, *there.shape)
+    back = on.numpy(collected(on.xp, batch, on.to(waves)))
+    scale = np.sqrt(energy(there) * energy(waves))
+    assert abs(np.vdot(waves, there) - np.vdot(back, e.probe)) <= 3 * on.rtol * scale
 
 
 @laws

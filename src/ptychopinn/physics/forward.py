@@ -104,7 +104,7 @@ def modelled(
     in the order of the fields."""
     patches = xp.gather(canvas, batch.places, xp.shape(batch.amplitudes)[-1])
     waves = exit_waves(xp, batch.probes, patches)
-    fields = propagator.forward(xp, waves, batch.fraction)
+    fields = propagator.forward(xp, waves, _moved_by(xp, batch))
     model = intensity(xp, propagator, fields)
     if not isinstance(batch.background, tuple):
         model = model + batch.background
@@ -116,8 +116,18 @@ def backward(
 ) -> tuple[Array, Array]:
     """Waves D^-1 fields (M, P, N, N), and sum_p conj(P_p) D^-1 fields (M, N, N): what fields mean
     for exit waves and patches, the adjoint of :func:`modelled` up to the power of D."""
-    waves = propagator.backward(xp, fields, batch.fraction)
+    waves = propagator.backward(xp, fields, _moved_by(xp, batch))
     return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
+
+
+def _moved_by(xp: Ops, batch: PatternBatch) -> Array:
+    """How far the exit waves of a batch were moved, (M, 2), or (M, P K, 2) with copies."""
+    if isinstance(batch.path, tuple):
+        return batch.fraction
+    m, every = xp.shape(batch.probes)[:2]
+    count = xp.shape(batch.path)[1]
+    places = batch.fraction[:, None, None, :] + batch.path[:, None]
+    return xp.reshape(xp.broadcast_to(places, (m, every // count, count, 2)), (m, every, 2))
 
 
 def copied(xp: Ops, probes: Array, path: Array) -> Array:

@@ -107,8 +107,10 @@ class AngularSpectrum(NamedTuple):
         return patterns
 
     def _transfer(self, xp: Ops, waves: Array, fraction: Array) -> Array:
-        """The kernel (M, 1, N, N) that moves a wave by minus its remainder as well."""
-        return self.kernel * ramp(xp, waves, -fraction)[:, None]
+        """The kernel (M, 1, N, N) that moves a wave by minus its remainder as well; (M, P, N, N)
+        where each mode has its own."""
+        back = ramp(xp, waves, -fraction)
+        return self.kernel * (back[:, None] if len(xp.shape(fraction)) == 2 else back)
 
 
 def near_field(
