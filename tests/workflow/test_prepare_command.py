@@ -316,6 +316,19 @@ def test_a_probe_from_nothing_is_searched_for_and_said(
     (other,) = recorded_findings(direct.provenance)
     assert found.details["defocus_waves"] == pytest.approx(other.details["defocus_waves"], abs=0.2)
     assert scan.provenance["recipe"]["probe"] == "auto"
+    # With swapped axes the positions are turned in the scan that is written, and once only.
+    with h5py.File(tmp_path / "raw.h5", "r+") as file:
+        y, x = file["y_px"][()], file["x_px"][()]
+        file["y_px"][...], file["x_px"][...] = x, y
+    assert run(["prepare", str(tmp_path / "raw.h5"), "--probe", "auto", "-o", str(out),
+                "--force"]) == 0  # fmt: skip
+    scan = load_scan(out)
+    names = [found.name for found in recorded_findings(scan.provenance)]
+    assert names == ["probe-from-nothing", "positions-turned"]
+    np.testing.assert_allclose(scan.positions_px, truth.positions_px)
+    result = pp.refine(scan, None, pp.RefineConfig(passes=3, refine_probe=True), backend="numpy")
+    again = pp.refine(scan, result, pp.RefineConfig(passes=1), backend="numpy")
+    np.testing.assert_allclose(again.positions_px, truth.positions_px)
 
 
 def test_what_is_a_file_and_what_describes_a_probe(tmp_path: Path) -> None:

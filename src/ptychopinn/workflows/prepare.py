@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,10 @@ class _Work:
                 "the patterns must hold counts, received only zeros in those that were looked at; "
                 "check the source, the mask and the crop."
             )
-        self._probe, self._made = probe_for(self.assembly, self.recipe)
+        found = probe_for(self.assembly, self.recipe)
+        self._probe, self._made = found.modes, found.findings
+        places = found.turn.of_positions(self.assembly.positions_px)
+        self.assembly = replace(self.assembly, positions_px=places)
         for _ in patterns.blocks(sample):
             pass
         self._seen = len(sample)

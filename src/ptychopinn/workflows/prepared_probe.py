@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
+from ptychopinn.data.orientation import AS_GIVEN, Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io import read_probe
 from ptychopinn.io.base import ScanFields, sample_indices
 from ptychopinn.io.layout import own_edge, probe_modes
 from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.probes import makes_probe, with_start_probe
+from ptychopinn.probes.start import ORIENTATION
 from ptychopinn.sources.assembly import Assembly
 from ptychopinn.sources.ptypy_files import result_probe
 from ptychopinn.sources.recipe import Recipe
 
+TURNED = "positions-turned"
 # Patterns that a probe is made from, and the bytes that they take at most.
 MADE_FROM, MADE_BYTES = 256, 512 << 20
 
 
-def probe_for(assembly: Assembly, recipe: Recipe) -> tuple[NDArray[Any], tuple[Finding, ...]]:
-    """Probe modes (P, N, N) in any scale, and what is to be said about them.
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """modes : (P, N, N) in any scale.  findings : what is to be said about them.
+    turn : how the positions are turned, for a probe that was found so."""
+
+    modes: NDArray[Any]
+    findings: tuple[Finding, ...] = ()
+    turn: Orientation = AS_GIVEN
+
+
+def probe_for(assembly: Assembly, recipe: Recipe) -> Probe:
+    """The probe of the scan to be.
 
     Raises
     ------
@@ -57,10 +71,10 @@ def probe_for(assembly: Assembly, recipe: Recipe) -> tuple[NDArray[Any], tuple[F
             f"stored ones, received {probe.shape[1]} x {probe.shape[2]}; give one of this size, or "
             "probe='auto'."
         )
-    return probe, ()
+    return Probe(probe)
 
 
-def _made(assembly: Assembly, text: str) -> tuple[NDArray[Any], tuple[Finding, ...]]:
+def _made(assembly: Assembly, text: str) -> Probe:
     """A probe by description: of patterns around the middle of the scan and some all over."""
     patterns, places = assembly.patterns, assembly.positions_px
     most = max(MADE_FROM // 8, min(MADE_FROM, MADE_BYTES // (8 * patterns.cut.n**2)))
@@ -82,4 +96,12 @@ def _made(assembly: Assembly, text: str) -> tuple[NDArray[Any], tuple[Finding, .
     )
     made = with_start_probe(fields, text, None)
     assert made.probe is not None  # it was asked for
-    return made.probe, made.findings
+    turn, findings = AS_GIVEN, []
+    for found in made.findings:
+        if found.name == ORIENTATION:
+            parts = ("transpose", "flip_y", "flip_x")
+            turn = Orientation(*(bool(found.details[part]) for part in parts))
+            # The scan that is written is turned already: nobody turns it again.
+            found = Finding(TURNED, "mended", found.message, {"turn": str(turn)})
+        findings.append(found)
+    return Probe(made.probe, tuple(findings), turn)
