@@ -15,6 +15,7 @@ import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.upright import right_geometry
+from ptychopinn.data.corner import rolls
 from ptychopinn.data.findings import Finding, left_out, recorded_findings
 from ptychopinn.data.orientation import ORIENTATIONS, Orientation
 from ptychopinn.data.scan import Scan
@@ -76,6 +77,32 @@ def test_a_masked_dark_centre_and_a_measured_scan_are_left_alone(star: Path, who
     assert examine(load_scan(star)).findings == ()
 
 
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)])
+@pytest.mark.parametrize("what", ["patterns", "probe"])
+def test_a_zero_frequency_at_the_border_is_rolled_along_that_axis(
+    axes: tuple[int, ...], what: str, whole: Scan
+) -> None:
+    if what == "patterns":
+        moved = replace(whole, diffraction=np.fft.ifftshift(whole.diffraction[:], axes))
+    else:
+        moved = replace(whole, probe=np.fft.ifftshift(whole.probe, axes))
+    checked = examine(moved)
+    (found,) = checked.findings
+    assert found.name == f"{what}-in-corner"
+    assert found.details["rolled"] == [32 if k in axes else 0 for k in (1, 2)]
+    np.testing.assert_array_equal(checked.scan.diffraction[:], whole.diffraction[:])
+    np.testing.assert_allclose(checked.scan.probe, whole.probe, rtol=1e-5)
+
+
+def test_a_beam_near_the_corner_of_the_detector_is_not_in_the_corner() -> None:
+    """Only a part of it is seen, and rolling would not bring the rest back."""
+    y, x = np.indices((64, 64))
+    assert rolls(np.exp(-((y - 5) ** 2 + (x - 40) ** 2) / 60)) == (0, 0)
+    assert rolls(np.exp(-((y - 32) ** 2 + (x - 32) ** 2) / 60)) == (0, 0)
+    ring = np.hypot(y - 32, x - 32)
+    assert rolls(((ring > 25) & (ring < 31)).astype(float)) == (0, 0)
+
+
 # --- patterns ---------------------------------------------------------------------------------
 
 
@@ -133,11 +160,22 @@ def test_patterns_are_numbered_as_they_were_given(whole: Scan) -> None:
 
 def test_many_bad_patterns_are_a_doubt(whole: Scan) -> None:
     def many(counts: NDArray[Any], rng: np.random.Generator) -> None:
-        counts[:40] = 0
+        counts[:25] = 3000
 
     checked = examine(faulty(whole, many))
     assert checked.findings[0].level == "doubt"
     assert checked.scan.M == 100
+
+
+def test_patterns_without_beam_are_left_out_however_many_there_are(whole: Scan) -> None:
+    """A scan that was stopped: what was written before is whole."""
+
+    def stopped(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[60:] = 0
+
+    checked = examine(faulty(whole, stopped))
+    (found,) = checked.findings
+    assert (found.name, found.level, checked.scan.M) == ("empty-patterns", "mended", 60)
 
 
 # --- pixels -----------------------------------------------------------------------------------
@@ -196,6 +234,65 @@ def test_dead_pixels_and_lines_are_masked(whole: Scan) -> None:
     assert checked.scan.good_pixels[~dead].all()
 
 
+def test_a_spike_may_be_some_pixels_large(whole: Scan) -> None:
+    """The track of a particle; a speckle of the same size is none."""
+
+    def track(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        for k in (3, 50, 70):
+            counts[k, 20:22, 50:53] = 9000
+
+    checked = examine(faulty(whole, track))
+    (found,) = checked.findings
+    assert (found.name, found.details["count"]) == ("zingers", 6)
+    assert (~checked.scan.good_pixels[20:22, 50:53]).all()
+
+    def speckle(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        y, x = np.indices((64, 64))
+        counts[50] += (900 * np.exp(-((y - 20) ** 2 + (x - 51) ** 2) / 8)).astype(np.uint32)
+
+    assert examine(faulty(whole, speckle)).findings == ()
+
+
+def test_a_gap_with_a_number_that_no_counter_ends_at_is_masked_whole(whole: Scan) -> None:
+    """Also where lines cross, so that the pixels around are no measure."""
+    gap = np.zeros((64, 64), bool)
+    gap[:, 20:22] = gap[48:50] = True
+
+    def filled(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[:, gap] = 999_999
+
+    checked = examine(faulty(whole, filled))
+    assert [found.name for found in checked.findings] == ["hot-pixels"]
+    np.testing.assert_array_equal(checked.scan.good_pixels, ~gap)
+
+
+@pytest.mark.parametrize("rows", [np.s_[:, :26], np.s_[:, 40:], np.s_[:, :, :24]])
+def test_a_module_that_never_counts_is_masked_up_to_the_border(rows: Any, whole: Scan) -> None:
+    def half(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[rows] = 0
+
+    checked = examine(faulty(whole, half))
+    assert checked.findings[0].name == "dead-pixels"
+    assert not checked.scan.good_pixels[rows[1:]].any()
+    assert checked.scan.good_pixels.sum() == 64 * 64 - whole.diffraction[0][rows[1:]].size
+
+
+def test_the_shadow_of_a_beam_stop_is_masked_and_that_of_the_lens_is_not(whole: Scan) -> None:
+    y, x = np.indices((64, 64)) - 32
+    stop = np.hypot(y, x) < 4
+
+    def shadow(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[:, stop] = 0
+
+    checked = examine(faulty(whole, shadow))
+    assert [found.name for found in checked.findings] == ["dead-pixels"]
+    np.testing.assert_array_equal(checked.scan.good_pixels, ~stop)
+    # A lens with a central stop, and an object that hardly scatters.
+    lens = pp.simulate(object="points", density=0.02, phase=(-0.01, 0.01), amplitude=(0.99, 1.0),
+                       N=64, patterns=64, photons=3e3, central_stop=0.5, seed=1)  # fmt: skip
+    assert examine(lens).findings == ()
+
+
 @pytest.mark.parametrize("limit", [60, 255, 700])
 def test_saturated_readings_are_bounds(limit: int, whole: Scan) -> None:
     clipped = faulty(whole, lambda counts, rng: np.minimum(counts, limit))
@@ -225,7 +322,24 @@ def test_the_corner_is_the_middle(whole: Scan) -> None:
     np.testing.assert_array_equal(checked.scan.probe, whole.probe)
 
 
-@pytest.mark.parametrize("by", [(3, 0), (-2, 5), (0, -7)])
+@pytest.mark.parametrize("by", [(16, 0), (-11, 14), (0, -25)])
+def test_a_probe_off_the_middle_is_rolled_there_with_its_positions(
+    by: tuple[int, int], whole: Scan
+) -> None:
+    """The patterns of the scan stay what they are."""
+    moved = replace(whole, probe=np.roll(whole.probe, by, (1, 2)),
+                    positions_px=whole.positions_px - np.array(by), object=None)  # fmt: skip
+    checked = examine(moved)
+    (found,) = checked.findings
+    assert found.name == "probe-off-centre" and "centred (" in found.message
+    np.testing.assert_allclose(-np.array(found.details["rolled"]), by, atol=1)
+    rest = np.array(found.details["rolled"]) + by
+    np.testing.assert_allclose(checked.scan.positions_px + rest, whole.positions_px, atol=1e-9)
+    np.testing.assert_allclose(np.roll(checked.scan.probe, -rest, (1, 2)), whole.probe, rtol=1e-5)
+    assert examine(checked.scan).findings == ()
+
+
+@pytest.mark.parametrize("by", [(1, 1), (3, 0), (-2, 5), (0, -7)])
 def test_a_beam_off_the_centre_tilts_the_probe(by: tuple[int, int], whole: Scan) -> None:
     moved = replace(whole, diffraction=np.roll(whole.diffraction[:], by, (1, 2)))
     checked = examine(moved)
@@ -244,6 +358,14 @@ def test_positions_in_another_unit(factor: float, name: str, whole: Scan) -> Non
     with pytest.raises(InputError, match=f"unit.*no_mend {name}"):
         checked.require()
     assert examine(checked.scan, no_mend=[name]).findings == ()
+
+
+def test_little_overlap_is_doubted(whole: Scan) -> None:
+    """Each pattern alone is explained by nearly any object."""
+    for factor, names in ((1.5, []), (5.0, ["no-overlap"])):
+        checked = examine(replace(whole, positions_px=whole.positions_px * factor, object=None))
+        assert [found.name for found in checked.findings] == names
+        assert all(found.level == "doubt" for found in checked.findings)
 
 
 def test_a_single_position_far_away_is_left_out(whole: Scan) -> None:

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ptychopinn as pp
 from oracle.forward import fourier_shift, intensities
 from oracle.losses import amplitude_residual, expected_residual, poisson_deviance
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation import evaluate
+from ptychopinn.evaluation import common_origin, evaluate
 from ptychopinn.evaluation import misfit as misfit_module
 from ptychopinn.evaluation.alignment import align, scan_box
+from ptychopinn.evaluation.belonging import check_belongs
 from ptychopinn.evaluation.misfit import misfit, predict
 from ptychopinn.evaluation.resolution import fourier_ring_correlation, half_bit_threshold
 
@@ -334,3 +336,24 @@ def test_json_and_summary(scan: Scan) -> None:
     assert len(content["fourier_ring_correlation"]["correlation"]) == len(found.frc.frequency)
     assert "NRMSE" in found.summary()
     assert len(found.rows()) == len(found.metrics)
+
+
+def test_a_part_of_a_scan_belongs_to_it_whatever_its_origin() -> None:
+    """Some formats put the origin in the middle of the positions, also of one that is wrong."""
+    whole = pp.simulate(N=32, patterns=64, photons=1e5, seed=3, step_px=3.0)
+    result = pp.refine(whole, None, pp.RefineConfig(passes=1), backend="numpy")
+    part = whole.select(np.delete(np.arange(64), [7, 30]))
+    shift = np.array([70.3, -9.1])
+    moved = replace(part, positions_px=part.positions_px + shift, object=None)
+    other = pp.refine(moved, None, pp.RefineConfig(passes=1), backend="numpy")
+    assert "only one like it" in str(check_belongs(result, moved, "truth"))
+    assert "only one like it" in str(check_belongs(other, whole, "truth"))
+    assert common_origin(result, moved).tolist() == [70, -9]
+    assert common_origin(other, whole).tolist() == [-70, 9]
+    assert common_origin(result, whole).tolist() == [0, 0]
+    stranger = replace(moved, probe=np.roll(moved.probe, 9, 1))
+    with pytest.raises(InputError, match="other counts at other positions"):
+        check_belongs(result, stranger, "truth")
+    shaken = replace(moved, positions_px=moved.positions_px * 1.1)
+    with pytest.raises(InputError, match="other counts at other positions"):
+        check_belongs(result, shaken, "truth")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ptychopinn as pp
 from ptychopinn.data.normalization import LARGEST_DOSE, prepare
-from ptychopinn.physics.photon import photon_quantum
+from ptychopinn.physics.photon import photon_of_patterns, photon_quantum
 
 SCALES = st.floats(-6, 6).map(lambda decade: 10.0**decade)
 
@@ -40,6 +40,29 @@ def test_a_few_interpolated_pixels_do_not_matter() -> None:
     counts = rng.poisson(3.0, (8, 32, 32)).astype(np.float32)
     counts.reshape(-1)[::101] = rng.uniform(0, 9, counts.size // 101 + 1)
     assert photon_quantum(counts) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.7, 1e-4])
+def test_counts_that_were_corrected_have_steps_of_their_own(scale: float) -> None:
+    """A flat field changes the step from pixel to pixel, the current from pattern to pattern."""
+    rng = np.random.default_rng(0)
+    light = 0.02 + 20 * rng.exponential(size=900) ** 3
+    photons = rng.poisson(light, (60, 900)) * scale
+    pixels, currents = rng.normal(1, 0.04, 900), rng.normal(1, 0.1, (60, 1))
+    for corrected in (photons / pixels, photons / currents):
+        assert photon_quantum(corrected.astype(np.float32)) is None
+        found = photon_of_patterns(corrected.astype(np.float32))
+        assert found == pytest.approx(scale, rel=0.05)
+    assert photon_of_patterns(photons.astype(np.float32)) == pytest.approx(scale, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_smooth_patterns_have_no_steps_of_their_own_either(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    noisy = rng.poisson(9, (60, 900)) + rng.normal(0, 0.4, (60, 900))
+    smooth = rng.gamma(2, 3, (60, 900))
+    for values in (noisy.clip(0), smooth, np.repeat(smooth[:1], 60, axis=0)):
+        assert photon_of_patterns(values.astype(np.float32)) is None
 
 
 def test_no_light_has_no_step() -> None:

@@ -125,8 +125,9 @@ def test_nexus_on_a_grid_with_and_without_probe(raw: Raw, probe: bool) -> None:
 def test_implausible_numbers_name_the_field(raw: Raw, tmp_path: Path) -> None:
     path = raw.nexus(True)
     with h5py.File(path, "r+") as file:
-        file["entry_1/instrument_1/beam_1/energy"][...] = ENERGY  # electron volts, not joule
-    with pytest.raises(InputError, match=r"beam_1/energy.*the option energy_eV"):
+        del file["entry_1/instrument_1/beam_1"]
+        file["entry_1/instrument_1/source_1/energy"] = ENERGY  # electron volts, not joule
+    with pytest.raises(InputError, match=r"source_1/energy.*the option energy_eV"):
         prepare(path)
     check(prepare(path, energy_eV=ENERGY), raw)
 
@@ -357,6 +358,17 @@ def test_patterns_of_other_shapes_in_a_known_format_lead_to_prepare(
     if name in ("npz", "cxi"):
         scan = prepare(path, pad=32, centre="16,16")
         np.testing.assert_array_equal(np.asarray(scan.diffraction)[:, :31, :31], odd)
+    if name == "fold_slice":
+        # All but the experiment is known, from the file beside it.
+        assert not {"POSITIONS.txt", "UNIT", "auto"} & set(words) - {
+            words[words.index("--centre") + 1]
+        }
+        given = dict(zip(words[3:-2:2], words[4:-2:2], strict=True))
+        options = {key.strip("-").replace("-", "_"): value for key, value in given.items()}
+        options |= {"energy_ev": ENERGY, "distance_m": 1.0, "detector_pixel_m": raw.detector_pixel}
+        options["energy_eV"] = options.pop("energy_ev")
+        scan = prepare(path, **options)
+        np.testing.assert_allclose(np.ptp(scan.positions_px, 0), np.ptp(raw.scan.positions_px, 0))
 
 
 def test_what_was_masked_is_said_and_kept(raw: Raw, caplog: pytest.LogCaptureFixture) -> None:
@@ -402,3 +414,158 @@ def test_tables(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_units_are_spelled_alike_everywhere(written: str, unit: str) -> None:
     assert spelled(written) == unit
+
+
+# --- faults of the raw data ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number"),
+    [
+        ("u4", 2**32 - 2),
+        ("u4", 65535),
+        ("f4", 65535),
+        ("i4", -1),
+        ("f4", np.nan),
+        ("u4", 2**20 - 1),
+    ],
+)
+def test_a_gap_is_masked_before_pixels_are_binned(
+    raw: Raw, tmp_path: Path, dtype: str, number: float
+) -> None:
+    """Added to its neighbours the number could not be told any more."""
+    wide = np.repeat(np.repeat(raw.counts, 2, axis=1), 2, axis=2).astype(dtype)
+    wide[:, 41:43] = number
+    path = keys_of(raw, tmp_path, wide)
+    scan = prepare(path, probe=str(raw.native), pixel_size_m=PIXEL, bin=2)
+    assert (~scan.good_pixels).sum() == 2 * 32
+    good = np.r_[0:20, 22:32]
+    np.testing.assert_array_equal(scan.diffraction[:][:, good], 4 * raw.counts[:, good])
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("u2", 65535), ("f4", np.nan), ("i4", -1)])
+def test_a_pattern_without_any_measurement_masks_no_pixel(
+    raw: Raw, tmp_path: Path, dtype: str, number: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = raw.counts.astype(dtype)
+    stored[17] = number
+    scan = prepare(keys_of(raw, tmp_path, stored), probe=str(raw.native), pixel_size_m=PIXEL)
+    assert scan.mask is None and not scan.diffraction[17].any()
+    assert [f.name for f in recorded_findings(scan.provenance)] == ["lost-patterns"]
+    assert "set 1 of 40 patterns to 0" in caplog.text
+
+
+@pytest.mark.parametrize("axes", [(1,), (1, 2)])
+def test_patterns_in_the_corner_are_rolled_before_they_are_cut(
+    raw: Raw, tmp_path: Path, axes: tuple[int, ...]
+) -> None:
+    """With the mask, which is stored as they are."""
+    wide = np.pad(raw.counts, ((0, 0), (8, 8), (8, 8)))
+    mask = np.zeros((48, 48), np.uint8)
+    mask[24 + 3, 24 - 7] = 1
+    stored = np.fft.ifftshift(wide, axes)
+    moved = np.fft.ifftshift(mask, [axis - 1 for axis in axes])
+    path = keys_of(raw, tmp_path, stored, mask=moved)
+    options = {"probe": str(raw.native), "pixel_size_m": PIXEL, "mask": "mask", "mask_marks": "bad"}
+    for centre in (None, "auto"):
+        scan = prepare(path, crop=32, centre=centre, **options)
+        found = recorded_findings(scan.provenance)
+        assert found[0].name == "patterns-in-corner"
+        assert found[0].details["rolled"] == [24 if axis in axes else 0 for axis in (1, 2)]
+        assert np.argwhere(~scan.good_pixels).tolist() == [[16 + 3, 16 - 7]]
+        good = scan.good_pixels
+        np.testing.assert_array_equal(scan.diffraction[:][:, good], raw.counts[:, good])
+
+
+def test_a_single_position_far_away_is_left_out_with_its_pattern(raw: Raw, tmp_path: Path) -> None:
+    for far in (300.0, np.nan):
+        path = keys_of(raw, tmp_path, raw.counts)
+        with h5py.File(path, "r+") as file:
+            file["motors/y_um"][7] = far
+        scan = prepare(path, probe=str(raw.native), pixel_size_m=PIXEL)
+        (found,) = recorded_findings(scan.provenance)
+        assert found.name == "far-positions" and "position 7 at" in found.message
+        np.testing.assert_array_equal(scan.diffraction[:], np.delete(raw.counts, 7, axis=0))
+        with h5py.File(path, "r+") as file:
+            file["motors/y_um"][5:9] = far
+        with pytest.raises(InputError, match=r"position \d at"):
+            prepare(path, probe=str(raw.native), pixel_size_m=PIXEL)
+
+
+@pytest.mark.parametrize("kind", ["eiger", "nexus", "ptyd"])
+def test_the_mask_of_a_file_may_have_the_opposite_meaning(
+    kind: str, raw: Raw, tmp_path: Path
+) -> None:
+    path = getattr(raw, kind)()
+    names = {
+        "eiger": "entry/instrument/detector/detectorSpecific/pixel_mask",
+        "nexus": "entry_1/instrument_1/detector_1/mask",
+        "ptyd": "chunks/0/weights",
+    }
+    with h5py.File(path, "r+") as file:
+        stored = file[names[kind]]
+        good = np.zeros(stored.shape[-2:], bool)
+        good[:2] = True
+        stored[...] = np.broadcast_to(good if kind == "ptyd" else ~good, stored.shape)
+    with pytest.raises(InputError, match="as if its meaning were the opposite"):
+        prepare(path, positions=str(raw.table()), probe=str(raw.native))
+
+
+def test_nexus_with_other_axes_and_a_wavelength(raw: Raw, tmp_path: Path) -> None:
+    path = tmp_path / "other.nxs"
+    path.write_bytes(raw.nexus(True).read_bytes())
+    modes = np.concatenate([raw.probe, 0.3 * np.roll(raw.probe, 2, 1)])
+    with h5py.File(path, "r+") as file:
+        entry = file["entry_1"]
+        places = entry["sample_1/geometry_1/translation"][()]
+        beam = entry["instrument_1/beam_1"]
+        del entry["sample_1/geometry_1/translation"], entry["image_1/data"], beam["energy"]
+        entry["sample_1/geometry_1/translation"] = np.moveaxis(places, -1, 0)
+        entry["image_1/data"] = np.moveaxis(modes, 0, -1)
+        beam["incident_wavelength"] = wavelength_of(ENERGY, False) * 1e10
+        beam["incident_wavelength"].attrs["units"] = "angstrom"
+    scan = prepare(path)
+    assert scan.energy_eV == pytest.approx(ENERGY) and scan.probe.shape == (2, 32, 32)
+    moved = scan.positions_px - raw.scan.positions_px
+    np.testing.assert_allclose(moved - moved[0], 0, atol=1e-6)
+
+
+def test_a_frame_too_many_is_said_and_not_that_there_are_no_positions(
+    raw: Raw, tmp_path: Path
+) -> None:
+    path = keys_of(raw, tmp_path, np.concatenate([raw.counts[:1], raw.counts]))
+    options = {"probe": str(raw.native), "pixel_size_m": PIXEL}
+    with pytest.raises(InputError, match="41 patterns and 40 positions"):
+        prepare(path, **options)
+    scan = prepare(path, frames="1:", **options)
+    np.testing.assert_array_equal(scan.diffraction[:], raw.counts)
+
+
+@pytest.mark.parametrize("axes", ["yx", "grid", "xyz", "xyz first"])
+def test_positions_in_one_array_with_other_axes(axes: str, raw: Raw, tmp_path: Path) -> None:
+    places = np.stack([raw.y, raw.x])
+    stored = {
+        "yx": places,
+        "grid": places.reshape(2, ROWS, COLUMNS),
+        "xyz": np.stack([raw.x, raw.y, 0 * raw.x], axis=1),
+        "xyz first": np.stack([raw.x, raw.y, 0 * raw.x]),
+    }[axes]
+    path = keys_of(raw, tmp_path, raw.counts, places=stored)
+    options = {"order": axes[:2] if axes != "grid" else "yx", "unit": "m", "positions": "places"}
+    check(prepare(path, probe=str(raw.native), **options, **geometry(raw)), raw)
+
+
+def test_a_distance_in_another_unit_is_named_and_not_the_positions(raw: Raw) -> None:
+    numbers = geometry(raw) | {"distance_m": 1000.0}
+    with pytest.raises(InputError, match=r"the distance must be between .* received 1000 m"):
+        prepare(raw.keys(), probe=str(raw.native), **numbers)
+
+
+def keys_of(raw: Raw, folder: Path, frames: Any, **more: Any) -> Path:
+    path = folder / "faulty.h5"
+    with h5py.File(path, "w") as file:
+        file["frames"] = frames
+        file["motors/y_um"], file["motors/x_um"] = raw.y * 1e6, raw.x * 1e6
+        for key, value in more.items():
+            file[key] = value
+    return path

@@ -39,6 +39,7 @@ def phase_db(result: Path) -> float:
 @pytest.mark.parametrize(
     ("name", "finding", "words", "least"),
     [
+        ("05_far_position.npz", "far-positions", "position 70", 30),
         ("07_one_empty.cxi", "empty-patterns", "pattern 33", 30),
         ("07_three_flooded.cxi", "flooded-patterns", "patterns 5, 60, 99", 30),
         ("08_hot_pixels.cxi", "hot-pixels", "2 pixels", 30),
@@ -78,7 +79,6 @@ def test_mended(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("05_far_position.npz", "position 70"),
         ("10_positions_um.npz", "span 0.705 px"),
         ("10_positions_10x.npz", "must overlap"),
     ],

@@ -105,6 +105,29 @@ def test_refine_finds_a_scan_that_moved_along(place: Path, tmp_path: Path) -> No
                 *options]) == 0  # fmt: skip
 
 
+def test_what_was_said_about_a_scan_is_said_again(place: Path, tmp_path: Path) -> None:
+    """Else the scan could not be read, or is another one than the result was made from."""
+    scan, source = pp.load_scan(place / "raw" / "scan.h5"), tmp_path / "more.npz"
+    flat = np.random.default_rng(0).normal(1, 0.02, (32, 32)).clip(0.9, 1.1)
+    counts = scan.diffraction[:] / flat
+    y, x = scan.positions_px.T
+    np.savez(source, diff3d=np.concatenate([counts[:1], counts]).astype(np.float32), xcoords=x,
+             ycoords=y, probeGuess=scan.probe)  # fmt: skip
+    said = ["--frames", "1:", "--units", "counts"]
+    assert run(["reconstruct", str(source), "-o", str(tmp_path / "r"), *said, *FAST]) == 0
+    options = ["--passes", "1", *FAST]
+    assert run(["refine", str(tmp_path / "r"), "-o", str(tmp_path / "more"), *options]) == 0
+    assert len(pp.load_reconstruction(tmp_path / "more").positions_px) == scan.M
+    assert run(["evaluate", str(tmp_path / "more"), "--data", str(source)]) == 0
+    # Who says something else means it.
+    assert run(["refine", str(tmp_path / "r"), "-o", str(tmp_path / "other"), *options, "--frames",
+                ":81"]) == 2  # fmt: skip
+    # What was cut already is not cut again.
+    pp.save_scan(pp.load_scan(source, frames="1:", units="counts"), tmp_path / "cut.h5")
+    assert run(["reconstruct", str(tmp_path / "cut.h5"), "-o", str(tmp_path / "c"), *FAST]) == 0
+    assert run(["refine", str(tmp_path / "c"), "-o", str(tmp_path / "d"), *options]) == 0
+
+
 def test_refine_from_python_refuses_it_too(place: Path) -> None:
     result = pp.load_reconstruction(place / "result")
     other = pp.load_scan(place / "raw" / "other.h5")

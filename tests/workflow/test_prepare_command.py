@@ -16,6 +16,7 @@ import yaml
 
 import ptychopinn as pp
 from ptychopinn.cli import run
+from ptychopinn.data.findings import recorded_findings
 from ptychopinn.io import load_scan
 from raw_files import ENERGY, PIXEL, Raw
 
@@ -287,35 +288,47 @@ def test_every_mistake_is_one_sentence(
 
 
 def test_without_a_probe_the_sentence_names_the_option(
-    raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [raw.keys(), "--pixel-size-m", PIXEL, "-o", tmp_path / "scan.h5"]
     assert "give --probe FILE:KEY, or --probe auto" in refused(capsys, *options)
-    monkeypatch.setitem(sys.modules, "ptychopinn.probes", None)
-    said = refused(capsys, *options, "--probe", "gaussian:fwhm=3")
-    assert "received --probe gaussian:fwhm=3" in said and "give a file" in said
+    assert "must be auto, the folder of a result" in refused(
+        capsys, *options, "--probe", "lens:f=3"
+    )
 
 
-def test_a_probe_by_description_is_made_of_the_patterns(
-    raw: Raw, monkeypatch: pytest.MonkeyPatch
+def test_a_probe_from_nothing_is_searched_for_and_said(
+    raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import types
-
-    asked: list[Any] = []
-
-    def make_start_probe(spec: str, mean: Any, *numbers: Any) -> Any:
-        asked.append((spec, mean, numbers))
-        return raw.probe
-
-    module = types.ModuleType("ptychopinn.probes")
-    module.make_start_probe = make_start_probe  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ptychopinn.probes", module)
-    numbers = {"energy_eV": ENERGY, "distance_m": 1.0, "detector_pixel_m": raw.detector_pixel}
-    scan = pp.prepare(raw.keys(), probe="auto", **numbers)
-    spec, mean, given = asked[-1]
-    assert spec == "auto" and given == (32, pytest.approx(PIXEL), ENERGY, 1.0)
-    np.testing.assert_allclose(mean, raw.counts.mean(axis=0))
+    """With its defocus, which only the patterns tell, and so that who reconstructs knows it."""
+    out = tmp_path / "scan.h5"
+    truth = pp.simulate(object="leaves", patterns=100, photons=1e5, seed=2)
+    pp.save_scan(truth, tmp_path / "true.h5")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["frames"] = truth.diffraction[:]
+        file["y_px"], file["x_px"] = truth.positions_px.T
+    assert run(["prepare", str(tmp_path / "raw.h5"), "--probe", "auto", "-o", str(out)]) == 0
+    assert "the probe was found from the patterns" in " ".join(capsys.readouterr().err.split())
+    scan = load_scan(out)
+    (found,) = recorded_findings(scan.provenance)
+    assert found.name == "probe-from-nothing"
+    direct = load_scan(tmp_path / "true.h5", probe="auto")
+    (other,) = recorded_findings(direct.provenance)
+    assert found.details["defocus_waves"] == pytest.approx(other.details["defocus_waves"], abs=0.2)
     assert scan.provenance["recipe"]["probe"] == "auto"
+    # With swapped axes the positions are turned in the scan that is written, and once only.
+    with h5py.File(tmp_path / "raw.h5", "r+") as file:
+        y, x = file["y_px"][()], file["x_px"][()]
+        file["y_px"][...], file["x_px"][...] = x, y
+    assert run(["prepare", str(tmp_path / "raw.h5"), "--probe", "auto", "-o", str(out),
+                "--force"]) == 0  # fmt: skip
+    scan = load_scan(out)
+    names = [found.name for found in recorded_findings(scan.provenance)]
+    assert names == ["probe-from-nothing", "positions-turned"]
+    np.testing.assert_allclose(scan.positions_px, truth.positions_px)
+    result = pp.refine(scan, None, pp.RefineConfig(passes=3, refine_probe=True), backend="numpy")
+    again = pp.refine(scan, result, pp.RefineConfig(passes=1), backend="numpy")
+    np.testing.assert_allclose(again.positions_px, truth.positions_px)
 
 
 def test_what_is_a_file_and_what_describes_a_probe(tmp_path: Path) -> None:

@@ -99,6 +99,25 @@ def test_simulated_scans_without_their_probe(name: str, tmp_path: Path, elsewher
     assert scores.metrics["phase_psnr_db"] > 25
 
 
+def test_a_probe_from_nothing_with_swapped_axes(tmp_path: Path, elsewhere: Path) -> None:
+    """Neither can be found without the other; a refinement of the result finds both again."""
+    truth = pp.simulate(object="leaves", patterns=144, photons=1e5, seed=11)
+    y, x = truth.positions_px.T
+    swapped = tmp_path / "swapped.npz"
+    np.savez(swapped, diff3d=truth.diffraction[:], xcoords=y, ycoords=x)
+    record = reconstructed(swapped, tmp_path / "r", "--probe", "auto")
+    assert record["fit"]["verdict"] == "good"
+    names = [found.name for found in pp.load_reconstruction(tmp_path / "r").findings]
+    assert names == ["probe-from-nothing", "orientation"]
+    scores = pp.evaluate(pp.load_reconstruction(tmp_path / "r"), truth=truth)
+    assert scores.metrics["phase_psnr_db"] > 25
+    more = ["refine", str(tmp_path / "r"), "-o", str(tmp_path / "m"), "--passes", "2", "--quiet"]
+    assert run(more) == 0
+    further = json.loads((tmp_path / "m" / "run.json").read_text())
+    assert further["fit"]["residual"] < 1.05 * record["fit"]["residual"]
+    assert run(["evaluate", str(tmp_path / "r"), "--data", str(swapped), "--json"]) == 0
+
+
 def test_the_probe_of_an_earlier_result(scans: Path, tmp_path: Path, elsewhere: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     reconstructed(scans / "a.h5", first)

@@ -18,7 +18,7 @@ from ptychopinn.data.views import changed_patterns, chosen_patterns, rolled_patt
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.forward import vacuum_pattern
-from ptychopinn.physics.photon import photon_quantum
+from ptychopinn.physics.photon import photon_of_patterns
 from ptychopinn.physics.scaling import probe_power
 
 # Values that the counts of one photon are read off, and photons per pattern where none are seen.
@@ -152,7 +152,7 @@ class Look:
     def photon(self) -> float:
         usual = float(np.median(self.sums))
         step = max(1, len(self.sample) * int(self.good.sum()) // PHOTON_PIXELS)
-        found = photon_quantum(self.sample[::step][:, self.good])
+        found = photon_of_patterns(self.sample[::step][:, self.good])
         return usual / ASSUMED_DOSE if found is None else found
 
     @cached_property

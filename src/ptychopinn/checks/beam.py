@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
+from ptychopinn.data.corner import rolls
 
-# Half of the array away is so much more compact that it must be meant.
-COMPACT = 0.6
-
-
-def spread(intensity: NDArray[Any]) -> float:
-    """Root mean square distance of an intensity (N, N) from pixel [N/2, N/2], in pixels."""
-    n = intensity.shape[-1]
-    square = (np.arange(n) - n // 2) ** 2
-    total = float(intensity.sum())
-    if total <= 0:
-        return 0.0
-    radial = (intensity.sum(axis=1) @ square + intensity.sum(axis=0) @ square) / total
-    return float(np.sqrt(radial))
-
-
-def in_the_corner(intensity: NDArray[Any]) -> bool:
-    """Whether an intensity sits at pixel [0, 0] and not in the middle of its array."""
-    n = intensity.shape[-1]
-    here = spread(intensity)
-    there = spread(np.roll(intensity, (n // 2, n // 2), (0, 1)))
-    return there < COMPACT * here
+# A probe that is this share of its array from the middle is rolled there.
+OFF_CENTRE = 0.15
 
 
 @check("patterns-in-corner")
@@ -39,17 +20,17 @@ def patterns_in_corner(look: Look) -> Iterator[Noticed]:
     pattern = np.where(look.good, look.mean, 0)
     # No single pixel decides.
     pattern = np.minimum(pattern, np.percentile(pattern, 99.5))
-    if not in_the_corner(pattern):
+    by = rolls(pattern)
+    if not any(by):
         return
-    half = look.scan.N // 2
     yield (
         finding(
             "patterns-in-corner", "mended",
-            f"the patterns have their zero frequency in the corner: rolled by {half} pixels, so "
-            "that it is in the middle.",
-            rolled=[half, half],
+            f"the patterns have their zero frequency {_where(by)}: rolled by {by[0]} and {by[1]} "
+            "pixels (y, x), so that it is in the middle.",
+            rolled=list(by),
         ),
-        Mend(rolled=(half, half)),
+        Mend(rolled=by),
     )  # fmt: skip
 
 
@@ -57,14 +38,50 @@ def patterns_in_corner(look: Look) -> Iterator[Noticed]:
 def probe_in_corner(look: Look) -> Iterator[Noticed]:
     """A probe that is centred at pixel [0, 0]."""
     intensity = (np.abs(look.scan.probe.astype(np.complex128)) ** 2).sum(axis=0)
-    if not in_the_corner(intensity):
+    by = rolls(intensity)
+    if not any(by):
         return
-    half = look.scan.N // 2
     yield (
         finding(
             "probe-in-corner", "mended",
-            f"the probe is centred in the corner: rolled by {half} pixels to the middle.",
-            rolled=[half, half],
+            f"the probe is centred {_where(by)}: rolled by {by[0]} and {by[1]} pixels (y, x) to "
+            "the middle.",
+            rolled=list(by),
         ),
-        Mend(probe_rolled=(half, half)),
+        Mend(probe_rolled=by),
     )  # fmt: skip
+
+
+@check("probe-off-centre")
+def probe_off_centre(look: Look) -> Iterator[Noticed]:
+    """A probe that is far from the middle of its array, over whose border it reaches.
+
+    Where it sits and where the sample is are one and the same, so that this is safe.
+    """
+    scan = look.scan
+    if not scan.propagator.measures_momentum:
+        return
+    intensity = (np.abs(scan.probe.astype(np.complex128)) ** 2).sum(axis=0)
+    by = tuple(-_middle(intensity.sum(axis=1 - axis)) for axis in (0, 1))
+    if max(map(abs, by)) <= OFF_CENTRE * scan.N:
+        return
+    yield (
+        finding(
+            "probe-off-centre", "mended",
+            f"the probe is centred ({-by[0]}, {-by[1]}) pixels (y, x) from the middle of its "
+            "array: rolled to the middle, and the positions moved with it.",
+            rolled=list(by),
+        ),
+        Mend(probe_rolled=(by[0], by[1]), positions_px=scan.positions_px - np.array(by)),
+    )  # fmt: skip
+
+
+def _middle(profile: NDArray[np.float64]) -> int:
+    """How many pixels the centre of a periodic profile is away from its middle."""
+    n = len(profile)
+    turns = np.angle((profile * np.exp(2j * np.pi * (np.arange(n) - n // 2) / n)).sum()) / 2 / np.pi
+    return round(float(turns) * n)
+
+
+def _where(by: tuple[int, int]) -> str:
+    return "in the corner" if all(by) else "at the border"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
+from ptychopinn.data.findings import recorded_findings, with_findings
+from ptychopinn.data.scan import Scan
 
-# A centre that is so many pixels off is noticed.
-OFF_CENTRE = 1.5
+NAME = "beam-off-centre"
+# A centre that is so many pixels off is noticed, where moving the probe's far field makes it so
+# much more alike; whole scans of samples that deflect the beam gain less than 0.0005.
+OFF_CENTRE, MORE_ALIKE = 0.75, 0.004
 
 
-@check("beam-off-centre")
+@check(NAME)
 def beam_off_centre(look: Look) -> Iterator[Noticed]:
     """A beam that is not where the probe's far field is: the probe is tilted to it.
 
@@ -29,22 +34,41 @@ def beam_off_centre(look: Look) -> Iterator[Noticed]:
     offset = np.array(ndimage.center_of_mass(mean)) - np.array(ndimage.center_of_mass(beam))
     if not np.isfinite(offset).all() or np.abs(offset).max() < OFF_CENTRE:
         return
-    n = scan.N
     moved = ndimage.shift(np.sqrt(beam), offset, order=1)
     target = np.sqrt(mean)
     before, after = (_likeness(target, x) for x in (np.sqrt(beam), moved))
-    if after <= before + 0.01:
+    if after <= before + MORE_ALIKE:
         return
-    y, x = (np.exp(2j * np.pi * offset[k] * (np.arange(n) - n // 2) / n) for k in (0, 1))
     yield (
         finding(
-            "beam-off-centre", "mended",
+            NAME, "mended",
             f"the beam is ({offset[0]:.1f}, {offset[1]:.1f}) pixels (y, x) from where the probe "
             "puts it: the probe is tilted by that.",
             offset_yx_px=[float(v) for v in offset],
         ),
-        Mend(probe_factor=(y[:, None] * x[None, :]).astype(np.complex64)),
+        Mend(probe_factor=_tilt(scan.N, offset)),
     )  # fmt: skip
+
+
+def untilted(scan: Scan) -> Scan:
+    """The scan as it was before its probe was tilted, without the finding that says so."""
+    kept, probe = [], scan.probe
+    for found in recorded_findings(scan.provenance):
+        if found.name == NAME and found.level == "mended":
+            probe = probe * _tilt(scan.N, found.details["offset_yx_px"]).conj()
+        else:
+            kept.append(found)
+    if probe is scan.probe:
+        return scan
+    provenance = {key: value for key, value in scan.provenance.items() if key != "findings"}
+    return replace(scan, probe=probe, provenance=with_findings(provenance, kept))
+
+
+def _tilt(n: int, offset: Sequence[float] | NDArray[np.float64]) -> NDArray[np.complex64]:
+    """The phase ramp (n, n) that moves the far field by so many pixels (y, x)."""
+    y, x = (np.exp(2j * np.pi * offset[k] * (np.arange(n) - n // 2) / n) for k in (0, 1))
+    ramp: NDArray[np.complex64] = (y[:, None] * x[None, :]).astype(np.complex64)
+    return ramp
 
 
 def _likeness(a: NDArray[Any], b: NDArray[Any]) -> float:

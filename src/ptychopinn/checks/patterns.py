@@ -18,8 +18,9 @@ FLOODED = 4.0
 # How much less alike a pattern is to the mean pattern and to the beam than the others, in robust
 # deviations and as a share, to be none of this scan.
 UNLIKE_DEVIATIONS, UNLIKE_SHARE = 10.0, 0.75
-# More than this share of the patterns is not left out: then something else is wrong.
-MOST_LEFT_OUT = 0.2
+# More than this share of the patterns is not left out: then something else is wrong. Patterns
+# without beam say nothing, however many there are.
+MOST_LEFT_OUT, MOST_EMPTY = 0.2, 0.5
 # Of fewer patterns none stands out.
 FEWEST = 8
 
@@ -38,11 +39,13 @@ def alike(look: Look) -> NDArray[np.float64]:
     return found
 
 
-def _left_out(look: Look, name: str, which: NDArray[np.int64], why: str) -> Iterator[Noticed]:
+def _left_out(
+    look: Look, name: str, which: NDArray[np.int64], why: str, most: float = MOST_LEFT_OUT
+) -> Iterator[Noticed]:
     if not len(which):
         return
     numbers = look.origin[which]
-    many = len(which) > MOST_LEFT_OUT * look.scan.M
+    many = len(which) > most * look.scan.M
     what = f"pattern{'s' if len(which) > 1 else ''} {numbered(numbers)}"
     said = f"{len(which)} of {look.scan.M} patterns {why}"
     if many:
@@ -70,7 +73,7 @@ def empty_patterns(look: Look) -> Iterator[Noticed]:
     low = look.sums < EMPTY * middle if middle > 200 * look.photon else look.sums < -1
     which = np.flatnonzero(low)
     why = f"hold less than {100 * EMPTY:.0f} % of the {middle:.4g} counts of the median"
-    yield from _left_out(look, "empty-patterns", which, why)
+    yield from _left_out(look, "empty-patterns", which, why, MOST_EMPTY)
 
 
 @check("flooded-patterns")

@@ -16,11 +16,19 @@ from ptychopinn.data.normalization import batch_length, slices
 # So many times more than around it, and than the beam gives there, is a pixel's own doing; less
 # suffices where it varies by less than photons do.
 HOT, STEADY_HOT = 20.0, 3.0
+# Of a pixel that never changes: so many times the largest reading of all that do, and the share of
+# all pixels that these are at most, since patterns may be alike.
+STUCK, MOST_STUCK = 2.0, 0.2
 # A pixel that counts nothing where its surroundings say that so many counts were due is dead.
 DUE = 40.0
-# A spike of a single pattern: so many times what is around it there, and what this pixel usually
-# has, and at least so many counts.
-SPIKE, SPIKE_COUNTS = 12.0, 40.0
+# Silent rows up to the border cut the beam off when the next row has this share of the brightest,
+# and the probe alone would send this share of its light there.
+CUT, CUT_OFF = 0.5, 0.05
+# A silent region is a shadow when this share of the pixels at its rim is lit.
+LIT_RIM = 0.9
+# A spike of a single pattern: so many times what is around it there, and what its pixels usually
+# have, at least so many counts, and pixels at most.
+SPIKE, SPIKE_COUNTS, LARGEST_SPIKE = 12.0, 40.0, 16
 # Saturation: so many readings are the largest number, and so many times more than just below it.
 SATURATED, PILED = 12, 3.0
 # Of fewer pixels it is a fault of theirs.
@@ -64,7 +72,7 @@ def _masked(name: str, which: NDArray[np.bool_], why: str) -> Noticed:
 
 @check("zingers")
 def zingers(look: Look) -> Iterator[Noticed]:
-    """Spikes of one pixel in one pattern: cosmic rays, readout errors."""
+    """Spikes of a few pixels in one pattern: cosmic rays, readout errors."""
     scan, good = look.scan, look.good
     usual, photon = np.maximum(look.mean, look.photon), look.photon
     struck = np.zeros_like(good)
@@ -72,19 +80,10 @@ def zingers(look: Look) -> Iterator[Noticed]:
     for part in slices(scan.M, batch_length(scan.N, 8)):
         block = np.asarray(scan.diffraction[part])
         bright = (block > np.maximum(SPIKE * usual, SPIKE_COUNTS * photon)) & good
-        for m, y, x in np.argwhere(bright):
-            y0, x0 = max(0, y - 2), max(0, x - 2)
-            near = block[m, y0 : y + 3, x0 : x + 3].astype(np.float64)
-            ours = good[y0 : y + 3, x0 : x + 3].copy()
-            ours[y - y0, x - x0] = False
-            others: NDArray[np.float64] = near[ours]
-            # The mean contains the spike itself: compare with what the pixel has without it.
-            rest = (usual[y, x] * scan.M - block[m, y, x]) / max(1, scan.M - 1)
-            # Speckles are wider than a pixel: their neighbours are bright too.
-            if others.size and block[m, y, x] > SPIKE * max(
-                float(np.median(others)), 0.35 * float(others.max()), rest, photon
-            ):
-                struck[y, x] = True
+        for m in np.flatnonzero(bright.any(axis=(1, 2))):
+            found = _spikes(block[m], bright[m], good, usual * scan.M, scan.M, photon)
+            if found.any():
+                struck |= found
                 hits.append(int(part.start + m))
     if not struck.any():
         return
@@ -104,6 +103,37 @@ def zingers(look: Look) -> Iterator[Noticed]:
         )  # fmt: skip
 
 
+def _spikes(
+    pattern: NDArray[Any],
+    bright: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+    sums: NDArray[np.float64],
+    patterns: int,
+    photon: float,
+) -> NDArray[np.bool_]:
+    """Which of the bright pixels (N, N) of a pattern stand out as no speckle does.
+
+    Speckles fade towards their rim; what is around a spike is dark. ``sums`` are those of the
+    pixels over all patterns, of which there are so many.
+    """
+    found = np.zeros_like(bright)
+    clusters, _ = ndimage.label(bright, np.ones((3, 3)))
+    for k, box in enumerate(ndimage.find_objects(clusters), start=1):
+        wide = tuple(slice(max(0, side.start - 2), side.stop + 2) for side in box)
+        ours = clusters[wide] == k
+        if ours.sum() > LARGEST_SPIKE:
+            continue
+        values = pattern[wide].astype(np.float64)
+        least = float(values[ours].min())
+        # The sum contains the spike itself: compare with what the pixels have without it.
+        rest = float((sums[wide][ours] - values[ours]).max()) / max(1, patterns - 1)
+        others = values[good[wide] & ~ours]
+        around = max(float(np.median(others)), 0.35 * float(others.max())) if others.size else rest
+        if others.size and least > SPIKE * max(around, rest, photon):
+            found[wide] |= ours
+    return found
+
+
 @check("hot-pixels")
 def hot_pixels(look: Look) -> Iterator[Noticed]:
     """Pixels that count far more than their surroundings and the beam explain."""
@@ -121,6 +151,11 @@ def hot_pixels(look: Look) -> Iterator[Noticed]:
         variance = counts.var(axis=0, dtype=np.float64)
         steady[good] = (variance < 0.3 * level * photon) & (level > 20 * photon)
         hot |= steady & (mean > STEADY_HOT * usual)
+        # A number that never changes and that no other pixel comes near, whatever is around it.
+        stuck = np.zeros_like(good)
+        stuck[good] = (variance == 0) & (level > 20 * photon)
+        if stuck.sum() <= MOST_STUCK * good.sum():
+            hot |= stuck & (mean > STUCK * look.largest[good & ~stuck].max(initial=0.0))
     if hot.any():
         yield _masked("hot-pixels", hot, "that count far more than what is around them")
 
@@ -134,6 +169,7 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
         return
     due = DUE * look.photon
     dead = silent & (_around(mean, good) * patterns > due)
+    dead |= _shadows(silent, good, mean * patterns, look.vacuum * patterns, due)
     for axis in (0, 1):
         lines = silent.all(axis=axis)
         profile = np.where(good, mean, 0).sum(axis=axis) * patterns / max(1, mean.shape[0])
@@ -141,14 +177,46 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
         for k in range(1, count + 1):
             inside = np.flatnonzero(labels == k)
             before, after = int(inside[0]) - 1, int(inside[-1]) + 1
-            if before < 0 or after >= mean.shape[0]:
-                continue
-            if min(profile[before], profile[after]) > due:
-                band = np.zeros_like(dead)
-                band[(slice(None), inside) if axis == 0 else (inside, slice(None))] = True
+            sides = [profile[k] for k in (before, after) if 0 <= k < mean.shape[0]]
+            band = np.zeros_like(dead)
+            band[(slice(None), inside) if axis == 0 else (inside, slice(None))] = True
+            if len(sides) == 2:
+                cut = min(sides) > due
+            else:
+                # Up to the border it may be dark: there the beam itself must be cut off.
+                lost = float(look.vacuum[band & good].sum())
+                cut = max(sides, default=0.0) > CUT * float(profile.max())
+                cut = cut and lost > CUT_OFF * float(look.vacuum[good].sum())
+            if cut:
                 dead |= band & good
     if dead.any():
         yield _masked("dead-pixels", dead, "that never count although light falls around them")
+
+
+def _shadows(
+    silent: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+    counts: NDArray[np.float64],
+    beam: NDArray[np.float64],
+    due: float,
+) -> NDArray[np.bool_]:
+    """Silent regions (N, N) with light all around and light due in them, as behind a beam stop.
+
+    ``counts`` are those of all patterns, ``beam`` what the probe alone would give.
+    """
+    found = np.zeros_like(silent)
+    regions, _ = ndimage.label(silent)
+    for k, box in enumerate(ndimage.find_objects(regions), start=1):
+        if any(side.start == 0 or side.stop == len(silent) for side in box):
+            continue
+        wide = tuple(slice(side.start - 1, side.stop + 1) for side in box)
+        ours = regions[wide] == k
+        rim = ndimage.binary_dilation(ours) & ~ours & good[wide]
+        if not rim.any() or np.median(beam[wide][ours]) < due:
+            continue
+        if (counts[wide][rim] > due).mean() > LIT_RIM:
+            found[wide] |= ours
+    return found
 
 
 @check("saturated-pixels")

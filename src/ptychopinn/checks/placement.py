@@ -15,6 +15,8 @@ FEWEST = 8
 # Positions that all lie within so many pixels see one and the same place.
 NARROW_PX = 2.0
 LONELY_STEPS, MOST_LONELY = 6.0, 0.05
+# A median step of more than this share of the probe is doubted.
+LITTLE_OVERLAP = 0.7
 
 
 @check("narrow-positions")
@@ -60,6 +62,18 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
             None,
         )  # fmt: skip
         return
+    if step > LITTLE_OVERLAP * max(wide, 4.0):
+        yield (
+            finding(
+                "no-overlap", "doubt",
+                f"neighbouring patterns hardly overlap: positions with a median step of {step:.4g} "
+                f"px and a probe of {wide:.3g} px (98 % of its power); patterns that see nothing "
+                "in common can be explained by wrong objects too, so check the unit of the "
+                "positions and the pixel size.",
+                **numbers,
+            ),
+            None,
+        )  # fmt: skip
     lonely = np.flatnonzero(nearest > max(LONELY_STEPS * step, wide))
     if len(lonely) and len(lonely) <= MOST_LONELY * scan.M:
         numbered_ones = numbered(look.origin[lonely])

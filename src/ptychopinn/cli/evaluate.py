@@ -10,7 +10,7 @@ import click
 from ptychopinn.cli.options import ANY_PATH, force_option, output_option
 from ptychopinn.cli.printing import plain, print_json
 from ptychopinn.cli.results import advised
-from ptychopinn.cli.scans import Reading, open_scan, scan_options
+from ptychopinn.cli.scans import Reading, open_scan, said_again, scan_options
 
 STYLES = {"good": "green", "doubtful": "bold yellow", "poor": "bold red"}
 OUTPUTS = ("evaluation.json", "evaluation.png")
@@ -61,6 +61,7 @@ def command(
             "evaluate needs something to compare with, received neither --truth nor --data; "
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
+    from ptychopinn.data.fingerprint import recorded
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io.reconstructions import load_reconstruction
 
@@ -73,6 +74,8 @@ def command(
         scans[truth] = open_scan(truth, probe_needed=False)
     main = truth if data is None else data
     assert main is not None
+    if str(main.absolute()) == recorded(reconstruction.provenance)[1]:
+        reading = said_again(reading, reconstruction)
     scans[main] = open_scan(main, reading, probe_needed=False)
     if data is not None and reading.probe is not None:
         reconstruction = replace(reconstruction, probe=scans[data].probe)

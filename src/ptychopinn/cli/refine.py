@@ -19,7 +19,7 @@ from ptychopinn.cli.options import (
     quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import Reading, mend_option, scan_options
+from ptychopinn.cli.scans import Reading, mend_option, said_again, scan_options
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def command(
         start = load_reconstruction(source)
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
+        reading = said_again(reading, start)
     if start is not None and reading.modes is not None:
         from ptychopinn.probes import with_modes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.data.scan import Scan
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,6 +94,26 @@ def mend_option(function: F) -> F:
         multiple=True,
         help="Leave out this check of the scan, or all of them; inspect --check shows their names.",
     )(function)
+
+
+def said_again(reading: Reading, result: Reconstruction) -> Reading:
+    """What is said about the scan of a result, with what was said when the result was made.
+
+    Its probe has taken the place of any other, so that one is not given again.
+    """
+    from ptychopinn.io.scans import READ_WITH
+
+    scan = result.provenance.get("scan")
+    before = scan.get(READ_WITH) if isinstance(scan, Mapping) else None
+    if not isinstance(before, Mapping):
+        return reading
+    kinds = {"units": str, "photons": int | float, "frames": str, "clip_negative": bool}
+    known = {
+        name: before[name]
+        for name, kind in kinds.items()
+        if isinstance(before.get(name), kind) and getattr(reading, name) == getattr(NOT_SAID, name)
+    }
+    return reading._replace(**known)
 
 
 def open_scan(path: str | Path, reading: Reading = NOT_SAID, *, probe_needed: bool = True) -> Scan:

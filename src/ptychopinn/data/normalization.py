@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.scan import Scan, check_counts
 from ptychopinn.physics.noise import noise_of_amplitude
-from ptychopinn.physics.photon import photon_quantum
+from ptychopinn.physics.photon import photon_of_patterns
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.physics.scaling import input_scale, probe_power
 
@@ -27,6 +27,8 @@ READ_BYTES = 64 << 20
 # Values that the counts of one photon are read off, and the photons per pattern that are assumed
 # where none can be told: so many that their noise does not matter.
 PHOTON_PIXELS = 1 << 18
+# More patterns, where single pixels must tell.
+PHOTON_PATTERNS, PHOTON_BYTES = 128, 64 << 20
 LARGEST_DOSE = 1e9
 
 
@@ -55,10 +57,16 @@ def counts_of_photon(scan: Scan, counts: float) -> float:
     See :mod:`ptychopinn.physics.photon`. Where no photons can be told apart, patterns have the
     noise of ``LARGEST_DOSE`` photons.
     """
-    number = min(scan.M, max(1, PHOTON_PIXELS // int(scan.good_pixels.sum())))
-    chosen = np.unique(np.linspace(0, scan.M - 1, number).astype(np.int64))
-    quantum = photon_quantum(np.asarray(scan.diffraction[chosen])[:, scan.good_pixels])
-    return counts / LARGEST_DOSE if quantum is None else quantum
+    good = scan.good_pixels
+    most = PHOTON_BYTES // (4 * scan.N**2)
+    for number in (max(1, PHOTON_PIXELS // int(good.sum())), min(PHOTON_PATTERNS, most)):
+        chosen = np.unique(np.linspace(0, scan.M - 1, min(scan.M, number)).astype(np.int64))
+        quantum = photon_of_patterns(np.asarray(scan.diffraction[chosen])[:, good])
+        if quantum is not None:
+            return quantum
+        if len(chosen) >= min(scan.M, PHOTON_PATTERNS):
+            break
+    return counts / LARGEST_DOSE
 
 
 def mean_counts(scan: Scan) -> float:

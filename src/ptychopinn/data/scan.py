@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
+from ptychopinn.data.far_away import LARGEST_POSITION, lonely_positions, position_text
 from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
@@ -21,12 +22,8 @@ N_MIN, N_MAX = 32, 512
 LARGEST_COUNTS = 2**53
 # Beyond, the intensities of a field are no longer finite in single precision.
 LARGEST_FIELD = 1e15
-# Beyond, float64 keeps less than a thousandth of a pixel.
-LARGEST_POSITION = 2.0**42
 # What stitching holds of each canvas pixel: two complex sums and the weights, in float64.
 CANVAS_BYTES = 32
-# How far from all others a position may lie, in extents of the others and in patterns.
-LONELY_EXTENTS, LONELY_PATTERNS = 4, 16
 COUNT_DTYPES = (np.dtype("uint16"), np.dtype("uint32"), np.dtype("float32"))
 
 
@@ -336,32 +333,26 @@ def check_canvas(positions: NDArray[np.float64], n: int) -> None:
     if not finite.all():
         worst = int(np.flatnonzero(~finite)[0])
         raise InputError(
-            f"positions_px must be finite numbers of pixels, received {_place(positions, worst)}; "
-            "correct or remove it."
+            "positions_px must be finite numbers of pixels, received "
+            f"{position_text(positions, worst)}; correct or remove it."
         )
-    middle = np.median(positions, axis=0)
-    distance = np.abs(positions - middle).max(axis=1)
+    distance = np.abs(positions - np.median(positions, axis=0)).max(axis=1)
     farthest = int(distance.argmax())
-    nearer = np.argsort(distance)[: max(1, min(len(distance) - 1, len(distance) * 9 // 10))]
-    low, high = positions[nearer].min(axis=0), positions[nearer].max(axis=0)
-    away = float(np.maximum(low - positions[farthest], positions[farthest] - high).max())
-    if away > LONELY_EXTENTS * float((high - low).max()) + LONELY_PATTERNS * n:
+    lonely = lonely_positions(positions, n)
+    if lonely[farthest]:
+        others = "" if lonely.sum() == 1 else f", and so are {int(lonely.sum()) - 1} more"
         raise InputError(
-            f"the positions must belong to one scan, received {_place(positions, farthest)}, which "
-            f"is {away:.4g} px away from the others; correct its unit or remove it."
+            "the positions must belong to one scan, received "
+            f"{position_text(positions, farthest)}, which is {distance[farthest]:.4g} px away from "
+            f"the others{others}; correct its unit or remove it."
         )
     height, width = positions.max(axis=0) - positions.min(axis=0) + n + 2
     check_memory(
         int(height) * int(width) * CANVAS_BYTES,
         f"the object array of {height:.0f} x {width:.0f} pixels that holds all positions, the "
-        f"farthest being {_place(positions, farthest)},",
+        f"farthest being {position_text(positions, farthest)},",
         "correct the unit of the positions, or use a part of the scan",
     )
-
-
-def _place(positions: NDArray[np.float64], k: int) -> str:
-    y, x = positions[k]
-    return f"position {k} at (y, x) = ({y:.6g}, {x:.6g})"
 
 
 def check_inside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...]) -> None:

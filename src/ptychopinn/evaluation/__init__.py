@@ -264,14 +264,17 @@ def common_origin(result: Reconstruction, truth: Scan) -> NDArray[np.int64]:
     """Whole-pixel offset (y, x) from the result's scan coordinates to those of the truth.
 
     Zero when both come from the same file. A file format may number its pixels from another corner;
-    when both hold the same number of positions, their median difference tells.
+    their median difference tells, or where one is a part of the other, what brings it there.
     """
     places = truth.positions_px
     gone = left_out(result.findings)
     if len(places) == len(result.positions_px) + len(gone):
         places = np.delete(places, gone, axis=0)
     if len(result.positions_px) != len(places):
-        return np.zeros(2, dtype=np.int64)
+        from ptychopinn.evaluation.belonging import PART, translation
+
+        shift, share = translation(result.positions_px, truth.positions_px)
+        return np.asarray(np.round(shift if share >= PART else 0 * shift), dtype=np.int64)
     difference = places - result.positions_px
     offset = np.median(difference, axis=0)
     if np.median(np.abs(difference - offset)) > 1:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from ptychopinn.data.findings import left_out
 from ptychopinn.data.fingerprint import difference, fingerprint, recorded
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -17,6 +17,10 @@ from ptychopinn.evaluation.misfit import misfit
 # Positions nearer than this are the same, in pixels; a scan is part of another one when this share
 # of its positions is there too.
 SAME_PX, PART = 0.05, 0.9
+# Another origin is looked for with so many positions, among so many of the first ones.
+FEW, MOST_SHIFTS = 32, 4096
+# The finding of patterns that belong to the position before or behind.
+OFFSET = "frame-offset"
 # Probes that correlate by more than this are the same.
 SAME_PROBE = 0.95
 
@@ -43,7 +47,10 @@ def check_belongs(result: Reconstruction, scan: Scan, role: str) -> str | None:
     if differing in (None, "positions"):
         return None
     reason = None
-    if differing == "counts":
+    if any(found.name == OFFSET for found in result.findings):
+        # Pattern for pattern it is paired otherwise; the positions tell whether it is the same.
+        reason = None if _partly(result, scan) else "other counts at other positions"
+    elif differing == "counts":
         if _explained(result) and _same_probe(result, scan):
             # Background and beam current are those of an exposure, not of the object.
             fits = [misfit(one, scan) for one in (result, replace(result, effects={}))]
@@ -79,10 +86,31 @@ def _same_probe(result: Reconstruction, scan: Scan) -> bool:
 
 
 def _partly(result: Reconstruction, scan: Scan) -> bool:
-    """Whether nearly all positions of one of the two are positions of the other."""
-    if len(result.positions_px) + len(left_out(result.findings)) == scan.M:
-        return False
-    places = [result.positions_px, scan.positions_px]
-    small, large = sorted(places, key=len)
-    distance, _ = KDTree(large).query(small)
-    return bool((distance < SAME_PX).mean() >= PART)
+    """Whether nearly all positions of one of the two are positions of the other.
+
+    They may have another origin where both have the same probe: that of some formats depends on
+    the positions that are left out.
+    """
+    shift, share = translation(result.positions_px, scan.positions_px)
+    return share >= PART and (not shift.any() or _same_probe(result, scan))
+
+
+def translation(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """By what (y, x) the positions ``one`` (m, 2) lie on ``other`` (k, 2), and the share of the
+    fewer ones that does; they are in the same order, and some may be left out of either."""
+    small, large = sorted((one, other), key=len)
+    tree = KDTree(large)
+    best, share = np.zeros(2), _found(tree, small)
+    if share < PART:
+        few = small[np.linspace(0, len(small) - 1, min(len(small), FEW)).astype(np.int64)]
+        shifts = large[:MOST_SHIFTS] - small[0]
+        best = max(shifts, key=lambda shift: _found(tree, few + shift))
+        share = _found(tree, small + best)
+    return (best if small is one else -best), share
+
+
+def _found(tree: KDTree, places: NDArray[np.float64]) -> float:
+    """Which part of the positions (m, 2) the tree holds."""
+    return float((tree.query(places)[0] < SAME_PX).mean())

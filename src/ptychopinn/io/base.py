@@ -158,9 +158,11 @@ def sample_indices(m: int, size: int) -> NDArray[np.int64]:
 
 def refuse_metres(positions: NDArray[np.float64], where: str) -> None:
     """Raise InputError for positions (M, 2) that are said to be pixels and look like metres."""
-    if len(positions) > 1 and np.abs(positions).max() < METRES_BELOW:
+    largest = float(np.abs(positions).max(initial=0))
+    # Positions that are all 0 are in no unit.
+    if len(positions) > 1 and 0 < largest < METRES_BELOW:
         raise InputError(
-            f"{where} must be in object pixels, received numbers up to "
-            f"{np.abs(positions).max():.3g} only, which look like metres; divide them by the pixel "
-            "size of the object."
+            f"{where} must be in object pixels, received numbers up to {largest:.3g} only, which "
+            "look like metres, or another large unit; divide them by the pixel size of the object "
+            "in this unit."
         )

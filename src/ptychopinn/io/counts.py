@@ -254,7 +254,8 @@ class _Look:
                 squares = block**2
                 tolerance = 1e-4 + 2 * eps * squares
                 testable = tolerance < 0.1
-                some = some or bool((testable & (squares > 0)).any())
+                # Smaller ones are near to 0 whatever they are.
+                some = some or bool((testable & (squares > 0.5)).any())
                 distance = np.abs(squares - np.rint(squares))
                 self.squares_whole = bool((distance[testable] <= tolerance[testable]).all())
         self.squares_whole = self.squares_whole and (some or self.largest == 0)

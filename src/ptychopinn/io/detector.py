@@ -23,7 +23,9 @@ from ptychopinn.io.base import batches, sample_indices
 
 Mask = NDArray[np.bool_]
 
-SENTINELS, NEGATIVE = "sentinel-pixels", "negative-counts"
+SENTINELS, NEGATIVE, LOST = "sentinel-pixels", "negative-counts", "lost-patterns"
+# Pixels of each pattern that are looked at first, to find those that are no patterns.
+LOOKED_AT = 64
 # A pixel is none when it holds such a number in this share of all patterns.
 NEARLY_ALL = 0.95
 # Patterns that are looked at first, and the share there below which a pixel is not looked at again.
@@ -67,16 +69,19 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class Repair:
-    """What is to be done to patterns when they are read: pixels without counts, and clipping."""
+    """What is to be done to patterns when they are read: patterns and pixels without counts, and
+    clipping."""
 
     bad: Mask | None = None
     clip: bool = False
 
     def apply(self, patterns: NDArray[Any]) -> NDArray[Any]:
         """The repaired patterns (m, H, W); in place."""
+        if patterns.dtype.kind != "u":
+            patterns[lost(patterns, self.bad)] = 0
         if self.bad is not None and self.bad.any():
             columns = patterns[:, self.bad]
-            columns[_impossible(columns)] = 0
+            columns[impossible(columns)] = 0
             patterns[:, self.bad] = columns
         if self.clip:
             np.maximum(patterns, 0, out=patterns)
@@ -104,11 +109,18 @@ def clean(
     """
     if stored.dtype.kind not in "iuf" or stored.ndim != 3 or not stored.size:
         return Cleaned(stored, good)
+    gone = lost(stored, None if good is None or good.shape != stored.shape[1:] else ~good)
+    if 2 * gone.sum() > len(gone):
+        gone[:] = False  # most of them: then the numbers mean something else
+    rest = stored[~gone] if gone.any() else stored
     repair, findings = look(
-        stored, stored[sampled(stored)], where, good, clip_negative=clip_negative, meaning=meaning
+        rest, rest[sampled(rest)], where, good, clip_negative=clip_negative, meaning=meaning
     )
-    if repair.bad is not None or repair.clip:
+    if gone.any():
+        findings = (_lost_finding(stored, gone), *findings)
+    if repair.bad is not None or repair.clip or gone.any():
         patterns = stored.copy()
+        patterns[gone] = 0
         for part in batches(patterns, 8):
             repair.apply(patterns[part])
     else:
@@ -117,6 +129,36 @@ def clean(
     if patterns.dtype.kind == "f":
         _refuse_gaps(patterns, where)
     return Cleaned(patterns, ~bad if bad.any() else good, findings, repair.clip)
+
+
+def lost(patterns: NDArray[Any], bad: Mask | None) -> Mask:
+    """(m,) which patterns (m, H, W) hold no measurement at all, but one number that stands for none
+    nearly everywhere apart from ``bad`` pixels."""
+    m = len(patterns)
+    flat = patterns.reshape(m, -1)
+    used = np.arange(flat.shape[1]) if bad is None else np.flatnonzero(~bad.reshape(-1))
+    found = np.zeros(m, bool)
+    if len(used):
+        few = flat[:, used[np.linspace(0, len(used) - 1, LOOKED_AT).astype(np.int64)]]
+        for k in np.flatnonzero(impossible(few).mean(axis=1) >= NEARLY_ALL):
+            values = flat[k, used]
+            usual = _usual(values)
+            same = (values == usual) | (_no_number(values) & _no_number(usual))
+            found[k] = impossible(usual)[0] and same.mean() >= NEARLY_ALL
+    return found
+
+
+def _usual(values: NDArray[Any]) -> NDArray[Any]:
+    """The number in the middle, as an array of one; not the mean of two."""
+    return np.sort(values, axis=None)[values.size // 2 :][:1]
+
+
+def _lost_finding(patterns: NDArray[Any], gone: Mask) -> Finding:
+    numbers = np.flatnonzero(gone)
+    values = list(dict.fromkeys(_text(_usual(patterns[k])[0]) for k in numbers[:100]))
+    hold = "holds" if len(numbers) == 1 else "hold"
+    said = f"set {_patterns(numbers.tolist())} to 0, which {hold} {listed(values, 80)} throughout"
+    return Finding(LOST, "mended", said, {"numbers": numbers.tolist(), "values": values[:4]})
 
 
 def sampled(patterns: PatternArray) -> NDArray[np.int64]:
@@ -161,7 +203,7 @@ def look(
     return Repair(bad if bad.any() else None, bool(clip)), tuple(findings)
 
 
-def _impossible(values: NDArray[Any]) -> Mask:
+def impossible(values: NDArray[Any]) -> Mask:
     """Whether numbers may stand for "no pixel": no numbers, negative, or the top of some type."""
     if values.dtype.kind == "u":
         wide = values.astype(np.uint64)
@@ -175,7 +217,7 @@ def _impossible(values: NDArray[Any]) -> Mask:
     if values.dtype.kind == "i":
         negative = values < 0
         size = np.where(negative, 0, values).astype(np.uint64)
-        return negative | _impossible(size) | (values == np.iinfo(values.dtype).max)
+        return negative | impossible(size) | (values == np.iinfo(values.dtype).max)
     with np.errstate(all="ignore"):
         found = ~np.isfinite(values) | (values < 0) | (values >= 2.0**32 - 2)
         exact = values.astype(np.float64)
@@ -198,12 +240,12 @@ def _sentinels(
     Also these numbers, at most four, as texts.
     """
     empty = np.zeros(bad.shape, bool)
-    suspect = sum((_impossible(pattern) for pattern in few), np.zeros(bad.shape, np.int64))
+    suspect = sum((impossible(pattern) for pattern in few), np.zeros(bad.shape, np.int64))
     rows, columns = np.nonzero((suspect >= SUSPECT * len(few)) & ~bad)
     if not len(rows):
         return empty, []
     whole = np.concatenate([patterns[part][:, rows, columns] for part in batches(patterns, 8)])
-    strange = _impossible(whole)
+    strange = impossible(whole)
     first = np.take_along_axis(whole, strange.argmax(axis=0)[None], axis=0)[0]
     same = strange & ((whole == first) | (_no_number(whole) & _no_number(first)))
     chosen = same.mean(axis=0) >= NEARLY_ALL
@@ -251,16 +293,24 @@ def check_mask(few: NDArray[Any], bad: Mask, where: str, meaning: str) -> None:
         return
     total = hidden = 0.0
     for pattern in few:
-        counts = np.where(_impossible(pattern), 0, pattern).astype(np.float64)
+        counts = np.where(impossible(pattern), 0, pattern).astype(np.float64)
         total += float(counts.sum())
         hidden += float(counts[bad].sum())
     share = hidden / total if total > 0 else 0.0
-    if (part > OPPOSITE_PART and share > 0.5) or share > 1 - NO_COUNTS:
+    if seems_opposite(part, share):
         raise InputError(
             f"the mask of {where} must leave the pixels that were measured, received one that "
             f"masks {int(bad.sum())} of {bad.size} pixels, which hold {100 * share:.1f} % of the "
             f"counts, as if its meaning were the opposite; here {MEANINGS[meaning]}: invert it."
         )
+
+
+def seems_opposite(part: float, share: float) -> bool:
+    """Whether a mask that marks this part of the pixels as bad, which hold this share of the
+    counts, has the opposite meaning."""
+    return (part > OPPOSITE_PART and share > 0.5) or (
+        part > OPPOSITE_SMALL and share > 1 - NO_COUNTS
+    )
 
 
 def _negative(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -25,6 +25,8 @@ NOT_PATTERNS = re.compile(r"probe|object|mask|weight|dark|flat|background|illumi
 PLACE_WORDS = re.compile(
     r"(^|[^a-z])[xy]($|[^a-z])|pos|motor|coord|stage|sam[xy]|translation|pp[xy]|pi_?[xy]|scan", re.I
 )
+# Positions may be so many more or fewer than the patterns, or this share of them.
+FEW_MORE, MORE = 4, 0.1
 SOURCES = (  # what tells a kind of source that needs no option patterns
     re.compile(r"^entry/data/data(_\d{6})?$"),
     re.compile(r"^chunks/\d+/data$"),
@@ -135,15 +137,27 @@ def _first(
 
 
 def _positions(items: Sequence[Item], count: int | None) -> tuple[tuple[str, ...], str | None]:
-    """The keys of the positions, and their order where the names do not tell it."""
+    """The keys of the positions, and their order where the names do not tell it.
 
+    Where none are as many as the patterns, those that are nearly as many: a frame too many, or a
+    scan that was stopped, is said when they are paired.
+    """
+    exact = _positions_of(items, count, 0)
+    if exact[0] or count is None:
+        return exact
+    return _positions_of(items, count, max(FEW_MORE, int(MORE * count)))
+
+
+def _positions_of(
+    items: Sequence[Item], count: int | None, off: int
+) -> tuple[tuple[str, ...], str | None]:
     def plausible(item: Item) -> bool:
         return item.dtype.kind in "iuf" and bool(PLACE_WORDS.search(item.key))
 
-    def fits(item: Item) -> bool:
-        return count is None or prod(item.shape) == count
+    def fits(number: int) -> bool:
+        return count is None or abs(number - count) <= off
 
-    columns = [i for i in items if plausible(i) and prod(i.shape) > 1 and fits(i)]
+    columns = [i for i in items if plausible(i) and prod(i.shape) > 1 and fits(prod(i.shape))]
     named = {axis: [i for i in columns if axis_of(i.key) == axis] for axis in "yx"}
     for y in named["y"]:
         for x in named["x"]:
@@ -151,7 +165,7 @@ def _positions(items: Sequence[Item], count: int | None) -> tuple[tuple[str, ...
                 return (y.key, x.key), None
     for item in items:
         pair = len(item.shape) == 2 and 2 in item.shape
-        if pair and plausible(item) and count in (None, prod(item.shape) // 2):
+        if pair and plausible(item) and fits(prod(item.shape) // 2):
             return (item.key,), "yx|xy"
     return (), None
 
@@ -177,20 +191,43 @@ def prepare_line(path: Path, frame: tuple[int, int] | None = None) -> str | None
     if _is_container(path):
         options = {"positions": "POSITIONS.txt", "unit": "UNIT", **NUMBERS, "probe": "auto"}
         return typed(path, options)
+    path, beside = _pair(path)
     if path.is_dir():
         return None
     try:
-        items = items_of(path)
+        found = guess(items_of(path))
+        other = None if beside is None else guess(items_of(beside))
     except InputError:
         return None
-    found = guess(items)
     if found.patterns is None or frame not in (None, found.frame):
         return None
+    if other is not None and not found.positions:
+        # What programs write beside the patterns is in metres.
+        keys = tuple(f"{beside}:{key}" for key in other.positions)
+        known = replace(found, positions=keys, unit=other.unit or "m", probe_size=other.probe_size)
+        probe = f"{beside}:{other.probe}" if other.probe else None
+        return line_for(path, known, probe, None if other.unit else "m")
     return line_for(path, found)
 
 
-def line_for(path: Path, found: Guess) -> str:
-    """See :func:`prepare_line`; for a file in which these arrays were recognised."""
+def _pair(path: Path) -> tuple[Path, Path | None]:
+    """The file with the patterns, and the one beside it with everything else, if there is one."""
+    if path.is_dir() and (path / "diffraction.h5").is_file():
+        path = path / "diffraction.h5"
+    names = {"diffraction.h5": "product.h5"}
+    if path.stem.endswith("_dp"):
+        names[path.name] = path.stem.removesuffix("_dp") + "_para" + path.suffix
+    beside = path.with_name(names.get(path.name, path.name))
+    return path, beside if beside != path and beside.is_file() else None
+
+
+def line_for(path: Path, found: Guess, probe: str | None = None, unit: str | None = None) -> str:
+    """See :func:`prepare_line`; for a file in which these arrays were recognised.
+
+    ``probe`` is another one than that of the file, ``unit`` one that no file states.
+    """
+    if probe is None and found.probe:
+        probe = f"{path}:{found.probe}"
     if found.patterns and "datacube" in found.patterns:
         # What its calibration tells has to be read first.
         return typed(path, {"list": ""}, None)
@@ -203,8 +240,8 @@ def line_for(path: Path, found: Guess) -> str:
             options["order"] = "ORDER"
     elif not found.own_points:
         options["positions"] = "POSITIONS.txt"
-    if found.unit is None:
-        options["unit"] = "UNIT"
+    if unit or found.unit is None:
+        options["unit"] = unit or "UNIT"
     if found.mask and not found.own_kind:
         options["mask"] = found.mask
     if found.frame is not None and _needs_cut(found.frame):
@@ -215,7 +252,7 @@ def line_for(path: Path, found: Guess) -> str:
             if key is None:
                 options[name] = value
     if not (found.own_points and found.probe):
-        options["probe"] = f"{path}:{found.probe}" if found.probe else "auto"
+        options["probe"] = probe or "auto"
     return typed(path, options)
 
 

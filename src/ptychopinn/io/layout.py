@@ -86,6 +86,12 @@ def probe_modes(probe: NDArray[Any], where: str, n: int | None = None) -> NDArra
         )
     check_field(probe, where)
     shape = probe.shape
+    pair = probe.ndim == 3 and (shape[0] == 2 or shape[-1] == 2) and probe.dtype.kind in "fi"
+    if pair and (probe < 0).any():
+        raise InputError(
+            f"{where} must be complex, received real numbers of shape {shape}, as if they were the "
+            "real and imaginary parts of one; store complex numbers."
+        )
     while len(shape) > 3 and shape[0] == 1:
         shape = shape[1:]
     if len(shape) > 3:
@@ -112,6 +118,14 @@ def modes_first(probe: NDArray[Any], n: int | None) -> NDArray[Any]:
     axes = (3, 2, 0, 1) if squeezed.ndim == 4 else (2, 0, 1)
     moved = np.ascontiguousarray(squeezed.transpose(axes))
     return moved if moved.ndim == probe.ndim else moved[None]
+
+
+def own_edge(probe: NDArray[Any]) -> int | None:
+    """The edge of a probe whose modes come last, told by the axes that are as long as each other;
+    None where it is none of those."""
+    shape = probe.shape
+    last = len(shape) > 2 and N_MIN <= shape[0] == shape[1] != shape[-1]
+    return shape[0] if last else None
 
 
 def check_frame(shape: tuple[int, ...], where: str, path: Path | None) -> None:

@@ -33,7 +33,7 @@ from ptychopinn.io.base import (
     batches,
 )
 from ptychopinn.io.counts import smallest_dtype
-from ptychopinn.io.detector import Repair, look, sampled
+from ptychopinn.io.detector import Repair, look, lost, sampled
 from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
@@ -232,6 +232,7 @@ def _repaired(
     if not len(patterns) or (mask is not None and (mask.shape != patterns.shape[1:])):
         return fields
     few = patterns.as_stored(sampled(patterns))
+    few = few[~lost(few, None if mask is None else ~mask)]
     repair, findings = look(
         few, few, where, mask, clip_negative=options.clip_negative, meaning="good"
     )

@@ -16,7 +16,7 @@ from ptychopinn.io.base import (
     signature,
 )
 from ptychopinn.io.hdf5 import reading
-from ptychopinn.io.layout import modes_first, probe_modes
+from ptychopinn.io.layout import modes_first, own_edge, probe_modes
 from ptychopinn.io.matlab import is_version_5, read_field, read_version_5, variables
 from ptychopinn.io.npz_members import Archive, read_npy
 from ptychopinn.io.reading import kind_of
@@ -54,9 +54,7 @@ def read_probe(source: str) -> NDArray[Any]:
             f"a probe must come from an NPZ, HDF5, MATLAB or NPY file, received '{path}'; convert "
             "it."
         )
-    # Modes that come last, as in MATLAB, are told by the axes that are as long as each other.
-    shape = probe.shape
-    n = shape[0] if len(shape) > 2 and shape[0] == shape[1] != shape[-1] else None
+    n = own_edge(probe)
     if probe.dtype.kind in "fciu":
         probe = modes_first(probe, n)
     if probe.ndim == 4 and len(probe):

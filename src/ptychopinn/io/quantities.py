@@ -105,7 +105,7 @@ def check_plausible(stored: float, unit: str, kind: Kind, what: str) -> None:
     size = abs(stored)
     if not size or low <= size * known[unit] <= high:
         return
-    looks = likely_unit(size, known, usual)
+    looks = likely_unit(size, known, usual, 2 if kind in ("wavelength", "pixel") else 1)
     remedy = "correct it, or store 0 when it is not known"
     if looks is not None:
         remedy = f"it looks like {looks}: state that in its attribute units, or convert it"
@@ -115,11 +115,14 @@ def check_plausible(stored: float, unit: str, kind: Kind, what: str) -> None:
     )
 
 
-def likely_unit(size: float, known: Mapping[str, float], usual: tuple[float, float]) -> str | None:
-    """The first unit with which a number lies where such numbers usually lie."""
-    common = [unit for unit in ("eV", "keV", "mm", "um", "nm", "cm") if unit in known]
+def likely_unit(
+    size: float, known: Mapping[str, float], usual: tuple[float, float], most: int
+) -> str | None:
+    """The first units with which a number lies where such numbers usually lie, in words."""
+    common = [u for u in ("eV", "keV", "mm", "um", "nm", "angstrom", "cm") if u in known]
     order = [*common, *(unit for unit in known if unit not in common)]
-    return next((unit for unit in order if usual[0] <= size * known[unit] <= usual[1]), None)
+    fitting = [unit for unit in order if usual[0] <= size * known[unit] <= usual[1]]
+    return " or ".join(fitting[:most]) or None
 
 
 def photon_energy(file: Reader, instrument: str) -> float:

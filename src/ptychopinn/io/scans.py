@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, PatternShapeError
@@ -34,23 +32,15 @@ from ptychopinn.io.base import (
     ScanFields,
     Units,
     UnknownFormatError,
-    sample_indices,
     signature,
 )
-from ptychopinn.io.counts import mean_counts
+from ptychopinn.io.far_positions import without_far_positions
 from ptychopinn.io.guess import prepare_line, with_line
 from ptychopinn.io.native import LazyPatterns
 from ptychopinn.io.pairing import parse_frames, text_of
+from ptychopinn.io.probe_scale import in_counts
 from ptychopinn.io.probes import read_probe
 from ptychopinn.io.reading import kind_of, parsing
-from ptychopinn.physics.forward import intensities
-from ptychopinn.physics.geometry import canvas_for
-from ptychopinn.physics.scaling import (
-    check_probe_power,
-    global_scale,
-    probe_power,
-    reconcile_probe,
-)
 
 __all__ = [
     "FORMATS",
@@ -75,10 +65,8 @@ FORMATS: tuple[Format, ...] = (
     npz,
 )
 
-# Patterns read to compare a stated probe with the counts, and to scale an object.
-POWER_SAMPLE = 64
-OBJECT_SAMPLE = 16
-
+# Where the provenance of a scan keeps what the user said about its file.
+READ_WITH = "read_with"
 _log = logging.getLogger("ptychopinn")
 
 
@@ -192,6 +180,7 @@ def scan_of(
 
     Errors name the file ``source``, where there is one. What its reader noticed is logged.
     """
+    fields = without_far_positions(fields)
     try:
         fields = with_probe(fields, source, probe, modes, needed=probe_needed)
     except InputError as error:
@@ -200,17 +189,9 @@ def scan_of(
     fields = replace(fields, provenance=with_findings(fields.provenance, fields.findings))
     scan = checked_scan(fields, source)
     try:
-        if not fields.probe_in_counts:
-            return _reconciled(scan)
-        sample = sample_indices(scan.M, POWER_SAMPLE)
-        good = scan.good_pixels
-        counts = sum(
-            float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample
-        ) / len(sample)
-        check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
+        return in_counts(scan, stated=fields.probe_in_counts)
     except InputError as error:
         raise _named(error, source) from error
-    return scan
 
 
 def report_findings(findings: tuple[Finding, ...], name: str) -> None:
@@ -252,6 +233,16 @@ def read_fields(
         provenance["probe_source"] = probe
     if chosen is not None:
         provenance["frames"] = text_of(chosen)
+    # Of this file, not of one that it was made from; refining a result says it again.
+    said = {
+        "units": units,
+        "photons": photons,
+        "frames": None if chosen is None else text_of(chosen),
+        "clip_negative": clip_negative or None,
+    }
+    provenance[READ_WITH] = {name: value for name, value in said.items() if value is not None}
+    if not provenance[READ_WITH]:
+        del provenance[READ_WITH]
     # The name of a file may be no text, and it is the name of the scan where no other is given.
     name = fields.name.encode("utf-8", "backslashreplace").decode()
     return format_, replace(fields, name=name, provenance=provenance)
@@ -335,47 +326,6 @@ def checked_scan(fields: ScanFields, source: Path | None) -> Scan:
         )
     except InputError as error:
         raise _named(error, source) from error
-
-
-def _reconciled(scan: Scan) -> Scan:
-    """The scan with its probe scaled to the measured counts, and its object to probe and counts."""
-    counts = mean_counts(scan.diffraction, scan.mask)
-    power = probe_power(scan.probe, scan.mask, scan.propagator)
-    probe, factor = reconcile_probe(scan.probe, counts, scan.mask, scan.propagator)
-    _log.info(
-        "%s: probe scaled from %.6g to %.6g counts per pattern (amplitude factor %.6g)",
-        scan.name,
-        power,
-        counts,
-        factor,
-    )
-    provenance = {
-        **scan.provenance,
-        "probe_power": {"given": power, "counts": counts, "factor": factor},
-    }
-    obj = scan.object
-    if obj is not None:
-        scale = _object_scale(replace(scan, probe=probe))
-        _log.info(
-            "%s: object scaled by %.6g to agree with the probe and the counts", scan.name, scale
-        )
-        obj = obj * np.float32(scale)
-        provenance["object_scale"] = scale
-    return replace(scan, probe=probe, object=obj, provenance=provenance)
-
-
-def _object_scale(scan: Scan) -> float:
-    """The factor that makes probe times object give the counts measured at sampled positions."""
-    assert scan.object is not None
-    good = scan.good_pixels
-    measured = modelled = 0.0
-    for i in sample_indices(scan.M, OBJECT_SAMPLE):
-        position = scan.positions_px[i : i + 1]
-        measured += float(scan.diffraction[int(i)][good].sum(dtype=np.float64))
-        (height, width), (y, x) = canvas_for(position, scan.N)
-        window = scan.object[y : y + height, x : x + width]
-        modelled += float(intensities(window, scan.probe, position, (y, x))[0][good].sum())
-    return global_scale(measured, modelled)
 
 
 def save_scan(scan: Scan, path: str | Path, *, force: bool = False) -> Path:

@@ -8,6 +8,8 @@ that could be told from the signal.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -18,6 +20,41 @@ COVERED, VALUES = 0.95, 64
 SHARE, TOLERANCE = 0.98, 0.1
 # Above so many steps the rounding of float32 amplitudes hides the multiples.
 LARGEST_MULTIPLE = 1e4
+
+
+# Where single pixels or single patterns are looked at: how many of them, how many of their values
+# must be lit, and the share of them that must show steps, of about one size.
+LOOKED_AT, LIT, AGREEING, ALIKE = 200, 24, 0.7, 1.5
+
+
+def photon_of_patterns(patterns: NDArray[Any]) -> float | None:
+    """The value that one photon has in ``patterns`` (m, pixels), on average; None without steps.
+
+    Counts that were divided by a flat field come in steps in each pixel, those that were divided by
+    the current of the beam in each pattern.
+    """
+    quantum = photon_quantum(patterns)
+    if quantum is not None:
+        return quantum
+    by_pixel = _common_quantum(patterns.T)
+    return _common_quantum(patterns) if by_pixel is None else by_pixel
+
+
+def _common_quantum(rows: NDArray[Any]) -> float | None:
+    """The median quantum of rows that have one each; None where most have none, or others."""
+    lit = np.count_nonzero(rows, axis=1)
+    # Of many photons the steps are finer than the rounding.
+    fit = np.flatnonzero(lit >= min(LIT, rows.shape[1]))
+    fit = fit[np.argsort(rows[fit].sum(axis=1, dtype=np.float64), kind="stable")]
+    chosen = fit[: max(LOOKED_AT, len(fit) // 2)]
+    chosen = chosen[:: max(1, len(chosen) // LOOKED_AT)][:LOOKED_AT]
+    found = [photon_quantum(rows[k]) for k in chosen]
+    known = np.array([quantum for quantum in found if quantum is not None])
+    if not len(known) or len(known) < AGREEING * len(found):
+        return None
+    middle = float(np.median(known))
+    alike = (known > middle / ALIKE) & (known < middle * ALIKE)
+    return middle if alike.sum() >= AGREEING * len(found) else None
 
 
 def photon_quantum(counts: ArrayLike) -> float | None:

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.upright import neighbours
+from ptychopinn.checks.upright import FEWEST, neighbours
 from ptychopinn.data.normalization import PreparedScan, mean_pattern, prepare
+from ptychopinn.data.orientation import AS_GIVEN, Orientation
 from ptychopinn.data.scan import N_MIN, Scan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.propagators import focus
@@ -40,6 +41,10 @@ PASSES, STEP = 3, 0.5
 LARGEST_SPOT, MOST = 0.9, 41
 # Steps of the search around the best one, halved each round.
 FINE, ROUNDS = 0.25, 2
+# What the positions are turned by, those apart that a conjugate probe makes up for, and the share
+# of the residual that must be left for another one to be believed.
+TURNS = (AS_GIVEN, Orientation(flip_y=True), Orientation(True), Orientation(True, flip_y=True))
+BELIEVED = 0.87
 # The part of the detector that trials look at, in radii of the pupil from its middle.
 SEEN = 1.3
 
@@ -48,7 +53,9 @@ SEEN = 1.3
 class Found:
     """probe : (N, N) complex, in any scale.  waves : defocus and the two terms of astigmatism, in
     wavelengths at the rim of the pupil.  spot_px : diameter of the defocused spot.
-    residual : what the trial with it left.  flat : what the worst left.  tried : how many."""
+    residual : what the trial with it left.  flat : what the worst left.  tried : how many.
+    turn : how the positions are turned for it.  turns : (words, residual) of the best of
+    each, of fewer candidates."""
 
     probe: NDArray[np.complex128]
     waves: tuple[float, float, float]
@@ -57,34 +64,50 @@ class Found:
     residual: float
     flat: float
     tried: int
+    turn: Orientation = AS_GIVEN
+    turns: tuple[tuple[str, float], ...] = ()
 
 
 def find_probe(xp: Ops, scan: Scan) -> Found:
-    """The probe of a scan whose own is only a placeholder.
+    """The probe of a scan whose own is only a placeholder, and how its positions must be turned.
+
+    Positions that are turned against the patterns, or mirrored, leave more at any defocus. A turn
+    by half a circle can not be told: with it the conjugate of the probe gives the same patterns.
 
     Parameters
     ----------
     xp : the operations of a framework.
     """
     pupil = find_pupil(mean_pattern(scan), scan.good_pixels)
-    trials = _Trials(xp, scan, pupil)
     most = LARGEST_SPOT * scan.N / 2 * pupil.radius / scan.N / 2
     count = min(MOST // 2, int(most / STEP))
     scanned = [(k * STEP, 0.0, 0.0) for k in range(-count, count + 1)]
-    best = min(scanned, key=trials)
-    flat = max(map(trials, scanned))
+    part = _middle(scan, _width(scan.N, pupil))
+    trials, left = {}, {}
+    for turn in TURNS if scan.M >= FEWEST else TURNS[:1]:
+        places = turn.of_positions(part.positions_px)
+        trials[turn] = _Trials(xp, replace(part, positions_px=places), pupil)
+        # Every other one tells the turns apart.
+        left[turn] = min(map(trials[turn], scanned[count % 2 :: 2]))
+    turn = min(left, key=left.__getitem__)
+    if left[turn] > BELIEVED * left[AS_GIVEN]:
+        turn = AS_GIVEN
+    found = trials[turn]
+    waves = min(scanned, key=found)
+    flat = max(map(found, scanned))
     for number in range(ROUNDS):
-        step = FINE / 2**number
         for axis in range(3):
-            best = _lowest(trials, best, axis, step)
+            waves = _lowest(found, waves, axis, FINE / 2**number)
     return Found(
-        probe=pupil_probe(pupil, best),
-        waves=best,
-        spot_px=4 * abs(best[0]) * scan.N / pupil.radius,
+        probe=pupil_probe(pupil, waves),
+        waves=waves,
+        spot_px=4 * abs(waves[0]) * scan.N / pupil.radius,
         pupil=pupil,
-        residual=trials(best),
+        residual=found(waves),
         flat=flat,
-        tried=len(trials.known),
+        tried=sum(len(trial.known) for trial in trials.values()),
+        turn=turn,
+        turns=tuple((str(t), residual) for t, residual in left.items()),
     )
 
 
@@ -122,11 +145,9 @@ def _lowest(trials: _Trials, best: Waves, axis: int, step: float) -> Waves:
 class _Trials:
     """Misfit of candidates on some neighbouring patterns, on the middle of the detector."""
 
-    def __init__(self, xp: Ops, scan: Scan, pupil: Pupil) -> None:
+    def __init__(self, xp: Ops, part: Scan, pupil: Pupil) -> None:
         self.solver = PhysicsSolver(xp, PhysicsConfig(passes=PASSES, stagnation=0.0), LIMIT_BYTES)
-        self.pupil = pupil
-        self.n = _width(scan.N, pupil)
-        part = _middle(scan, self.n)
+        self.pupil, self.n = pupil, part.N
         self.prepared: PreparedScan = prepare(part)
         self.power = float(np.linalg.norm(self.prepared.probe))
         self.known: dict[Waves, float] = {}

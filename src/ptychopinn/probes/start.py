@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks import examine
 from ptychopinn.data.findings import Finding
+from ptychopinn.data.fingerprint import GIVEN, fingerprint
 from ptychopinn.data.normalization import mean_pattern
+from ptychopinn.data.orientation import AS_GIVEN
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.probes import read_probe
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 # Names of the findings: of a probe that only its optics or the patterns tell, and of one that an
 # earlier result had.
 FROM_NOTHING, FROM_RESULT = "probe-from-nothing", "probe-from-result"
+# The check whose finding this is too.
+ORIENTATION = "orientation"
 # The least that the far field of a probe and the mean pattern of a scan have in common, the sum of
 # sqrt(I J) where both sum up to 1.
 ALIKE = 0.65
 # Checks that look at the probe, which a placeholder must not pass or fail.
-OF_PROBE = ("probe-in-corner", "no-overlap")
+OF_PROBE = ("probe-in-corner", "probe-off-centre", "no-overlap")
 
 
 def make_start_probe(
@@ -172,11 +176,33 @@ def _started(fields: ScanFields, spec: str) -> ScanFields:
                 f"of the {fields.propagation}; describe the probe, as in "
                 "probe='gaussian:fwhm=...', or give a file."
             )
-        found_probe = find_probe(NumpyOps(), seen)
-        return _with(fields, found_probe.probe[None], _found(found_probe, seen))
+        best = find_probe(NumpyOps(), seen)
+        fields = _with(fields, best.probe[None], _found(best, seen))
+        return fields if best.turn == AS_GIVEN else _turned(fields, bare, best)
     setting = Setting(mean_pattern(seen), fields.pixel_size_m, fields.energy_eV, seen.good_pixels)
     probe, details = analytic_probe(recipe, setting)
     return _with(fields, probe[None], _described(recipe, probe, details, setting))
+
+
+def _turned(fields: ScanFields, bare: Scan, found: Found) -> ScanFields:
+    """The fields with turned positions, which is a finding as that of the check orientation."""
+    turn, left = found.turn, dict(found.turns)
+    words = (
+        f"the positions were turned ({turn}): so the best of the probes that were tried leaves a "
+        f"residual of {left[str(turn)]:.4f} on some patterns, as given {left[str(AS_GIVEN)]:.4f}."
+    )
+    details = {"turned": "positions", "transpose": turn.transpose, "flip_y": turn.flip_y,
+               "flip_x": turn.flip_x, "about_centre": True,
+               "trials": [list(trial) for trial in found.turns]}  # fmt: skip
+    return replace(
+        fields,
+        positions_px=turn.of_positions(fields.positions_px),
+        # An object in the file is not where they are.
+        object=None,
+        findings=(*fields.findings, Finding(ORIENTATION, "mended", words, details)),
+        # A result belongs to the scan as it was given.
+        provenance={**fields.provenance, GIVEN: fingerprint(bare)},
+    )
 
 
 def _with(fields: ScanFields, probe: NDArray[Any], found: Finding) -> ScanFields:

@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.corner import rolls
+from ptychopinn.data.far_away import position_text
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
+from ptychopinn.io.far_positions import far_finding, far_positions
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
-from ptychopinn.sources.frames import Frames, joined
+from ptychopinn.sources.frames import Frames, RolledFrames, joined
 from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons, own_edge
+from ptychopinn.sources.masks import check_mask, given_mask
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import (
@@ -38,8 +42,6 @@ from ptychopinn.sources.scan_points import (
 # Bytes of memory for each pixel of the detector while patterns are looked at.
 PIXEL_BYTES = 100
 SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
-# A mask whose marked pixels hold this share of the counts marks the good ones.
-MOST_COUNTS = 0.9
 # How far the centre of mass may be from the taken centre, in pixels and of the frame.
 MIDDLE = "the middle of the detector"
 OFF_CENTRE, OFF_SHARE = 3.0, 0.05
@@ -141,8 +143,14 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
-    bad |= _masked(recipe, source, size, look)
-    _check_mask(bad, look)
+    bad |= given_mask(recipe, source, size, look)
+    check_mask(bad, look)
+    by = _rolls(recipe, source, np.where(bad | look.missing, 0, look.mean))
+    if any(by):
+        source = replace(source, patterns=RolledFrames(source.patterns, by))
+        bad = np.roll(bad, by, (0, 1))
+        dark, flat = (None if a is None else np.roll(a, by, (0, 1)) for a in (dark, flat))
+        look = look.rolled(by)
     given_bad = bad.copy()
     bad |= look.missing
     orientation = Orientation(recipe.transpose, recipe.flip_y, recipe.flip_x)
@@ -182,9 +190,21 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         own = own_edge(source)
         if own is not None:
             placed = placed * (cut.n * cut.binning / own)
+    findings = [_rolled_finding(by)] if any(by) else []
+    far = far_positions(placed, cut.n)
+    if len(far):
+        findings.append(far_finding(placed, far))
+        placed, kept = np.delete(placed, far, axis=0), np.delete(indices, far)
+        patterns = replace(patterns, indices=kept)
+    if not np.isfinite(placed).all():
+        worst = int(np.flatnonzero(~np.isfinite(placed).all(axis=1))[0])
+        raise InputError(
+            f"positions must be finite numbers, received {position_text(placed, worst)} from "
+            f"{points.where}; correct it."
+        )
     placed = turned(placed, recipe.rotate_positions)
     check_places(placed, points.where, unit)
-    check_span(placed, cut.n, unit)
+    check_span(placed, cut.n, unit, pixel)
     done: dict[str, Any] = {
         "stored": list(stored),
         "frames": [int(indices[0]), int(indices[-1]) + 1, len(indices)],
@@ -193,6 +213,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         "first_pixel_yx": list(cut.start),
         "N": cut.n,
         "positions": f"{points.where}, {unit}",
+        **({"rolled_yx": list(by)} if any(by) else {}),
         "patterns": "amplitudes squared" if patterns.amplitude else "counts",
         **{name: value for name, value in known.items() if value is not None},
     }
@@ -201,7 +222,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         patterns=patterns,
         look=look,
         given_bad=given_bad,
-        findings=_doubt_middle(look, bad, size) if how == MIDDLE else (),
+        findings=(*findings, *(_doubt_middle(look, bad, size) if how == MIDDLE else ())),
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
@@ -283,45 +304,6 @@ def _image(
     return image_at(place, size, what, average=True).astype(np.float64)
 
 
-def _masked(recipe: Recipe, source: Source, size: tuple[int, int], look: Look) -> NDArray[np.bool_]:
-    """Bad pixels by the mask that was given."""
-    if recipe.mask is None:
-        return np.zeros(size, bool)
-    place = place_of(recipe.mask, source.path, "mask")
-    array = image_at(place, size, "the mask", average=False)
-    marked = np.asarray(array != 0)
-    if recipe.mask_marks is not None:
-        return marked if recipe.mask_marks == "bad" else ~marked
-    if not np.isin(array, (0, 1)).all():
-        return marked  # codes of what is wrong with a pixel
-    share = look.mean[marked].sum() / max(float(look.mean.sum()), 1e-300)
-    if 1 - MOST_COUNTS < share < MOST_COUNTS:
-        raise InputError(
-            f"what the mask marks must be known, received {place} whose marked pixels hold "
-            f"{100 * share:.3g} % of the counts; give mask_marks='good' or mask_marks='bad'."
-        )
-    _log.info(
-        "mask %s: the pixels marked with 1 hold %.3g %% of the counts and are taken as %s",
-        place, 100 * share, "good" if share >= MOST_COUNTS else "bad",
-    )  # fmt: skip
-    return ~marked if share >= MOST_COUNTS else marked
-
-
-def _check_mask(bad: NDArray[np.bool_], look: Look) -> None:
-    if bad.all():
-        raise InputError(
-            "the mask must leave good pixels, received one by which all are bad, with those where "
-            "dark frames are not finite or the flat field is not positive; check these options."
-        )
-    total = float(look.mean.sum())
-    share = float(look.mean[bad].sum()) / total if total > 0 else 0.0
-    if share > MOST_COUNTS:
-        raise InputError(
-            f"good pixels must hold most of the counts, received a mask whose bad pixels hold "
-            f"{100 * share:.3g} % of them; give mask_marks=... if it has the opposite meaning."
-        )
-
-
 def _centre(
     recipe: Recipe,
     source: Source,
@@ -340,6 +322,24 @@ def _centre(
         return given, "given"
     mean = look.mean if dark is None else np.maximum(look.mean - dark, 0)
     return find_centre(np.maximum(mean, 0), ~bad), "the centre of mass of the patterns"
+
+
+def _rolls(recipe: Recipe, source: Source, mean: NDArray[np.float64]) -> tuple[int, int]:
+    """By how many pixels (y, x) patterns are rolled whose zero frequency is in the corner."""
+    stated = None if recipe.centre is None else centre_of(recipe.centre)
+    cropped = None if recipe.crop is None else crop_of(recipe.crop)[1]
+    if stated is not None or cropped is not None or source.centre is not None:
+        return 0, 0
+    # No single pixel decides.
+    return rolls(np.minimum(mean, np.percentile(mean, 99.5)))
+
+
+def _rolled_finding(by: tuple[int, int]) -> Finding:
+    message = (
+        f"the patterns have their zero frequency {'in the corner' if all(by) else 'at the border'}:"
+        f" rolled by {by[0]} and {by[1]} pixels (y, x), so that it is in the middle."
+    )
+    return Finding("patterns-in-corner", "mended", message, {"rolled": list(by)})
 
 
 def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> tuple[Finding, ...]:

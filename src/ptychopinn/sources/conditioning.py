@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.scan import LARGEST_COUNTS
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
+from ptychopinn.io.detector import NEARLY_ALL, impossible, lost
 from ptychopinn.sources.cutting import Cut, Orientation
 from ptychopinn.sources.frames import Frames
 
@@ -27,17 +28,28 @@ class Look:
     Attributes
     ----------
     mean : (H, W) mean of the values, 0 at pixels without any.
-    missing : (H, W), pixels that hold no measurement in at least one frame.
+    hidden : (H, W) the same at pixels that were said to be bad.
+    missing : (H, W), pixels that hold no measurement in at least one frame that holds any.
     lowest, largest : of the others.
     whole, squares_whole : whether all values, or all their squares, are whole numbers.
     """
 
     mean: NDArray[np.float64]
+    hidden: NDArray[np.float64]
     missing: NDArray[np.bool_]
     lowest: float = 0.0
     largest: float = 0.0
     whole: bool = True
     squares_whole: bool = True
+
+    def rolled(self, by: tuple[int, int]) -> Look:
+        """The look at frames that are rolled by (y, x) pixels."""
+        return replace(
+            self,
+            mean=np.roll(self.mean, by, (0, 1)),
+            hidden=np.roll(self.hidden, by, (0, 1)),
+            missing=np.roll(self.missing, by, (0, 1)),
+        )
 
 
 def no_measurement(block: NDArray[Any]) -> NDArray[np.bool_]:
@@ -59,18 +71,26 @@ def chunks(indices: NDArray[np.int64], frame_bytes: int) -> Iterator[slice]:
 
 
 def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) -> Look:
-    """Look at some frames; pixels of ``bad`` (H, W) do not count.
+    """Look at some frames; pixels of ``bad`` (H, W) do not count, nor do frames without any value.
 
-    Pixels below zero in all of them are missing: so integer detectors mark gaps.
+    Pixels below zero in all of them are missing: so integer detectors mark gaps. So are those that
+    hold one number that stands for no count in nearly all.
     """
     _, height, width = frames.shape
     whole = (slice(0, height), slice(0, width))
-    look = Look(np.zeros((height, width)), np.zeros((height, width), bool))
+    nothing = np.zeros((height, width))
+    look = Look(nothing, nothing.copy(), np.zeros((height, width), bool))
     negative = np.ones((height, width), bool)
     lowest, counted = np.zeros((height, width)), np.zeros((height, width), np.int64)
-    floats = frames.dtype.kind == "f"
+    marks = _Marks(np.zeros((height, width), frames.dtype), np.zeros((height, width), np.int64))
+    floats, seen = frames.dtype.kind == "f", 0
     for part in chunks(indices, height * width * max(4, frames.dtype.itemsize)):
         block = frames.read(indices[part], whole)
+        if block.dtype.kind != "b":
+            block = block[~lost(block, bad)]
+        if not len(block):
+            continue
+        seen += len(block)
         missing = no_measurement(block)
         missing |= bad
         values = np.where(missing, np.zeros((), block.dtype), block)
@@ -84,7 +104,16 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
             lowest = np.minimum(lowest, values.min(axis=0))
         if floats:
             _look_at_fractions(look, values.astype(np.float64))
+        if block.dtype.kind != "b":
+            marks.count(block)
+            masked = block[:, bad]
+            look.hidden[bad] += np.where(impossible(masked), 0, masked).sum(axis=0) / len(indices)
+    if not seen:
+        return look
     look.missing |= negative & (lowest < 0)
+    marked = marks.times >= NEARLY_ALL * seen
+    # Of the light of a beam that saturates every time nothing is known either.
+    look.missing |= marked if marked[~bad].mean() < 0.5 else False
     look.missing &= ~bad
     look.mean = np.where(look.missing, 0.0, look.mean / np.maximum(counted, 1))
     look.lowest = float(lowest[~look.missing].min(initial=0.0))
@@ -109,6 +138,21 @@ def check_possible(block: NDArray[Any], numbers: NDArray[np.int64]) -> None:
         )
 
 
+@dataclass
+class _Marks:
+    """The first impossible number of each pixel (H, W), and how many frames hold it."""
+
+    first: NDArray[Any]
+    times: NDArray[np.int64]
+
+    def count(self, block: NDArray[Any]) -> None:
+        for frame in block:
+            strange = impossible(frame)
+            new = strange & (self.times == 0)
+            self.first[new] = frame[new]
+            self.times += strange & (frame == self.first)
+
+
 def _look_at_fractions(look: Look, values: NDArray[np.float64]) -> None:
     look.whole = look.whole and bool((values == np.rint(values)).all())
     if look.squares_whole:
@@ -129,6 +173,7 @@ class Conditioned:
     dark, flat : (H, W), subtracted and divided by.
     amplitude : whether the stored numbers are sqrt(counts).
     clip : whether values below zero become zero.
+    sum, lost : of the patterns read last, their sum, and how many hold no value and became 0.
     """
 
     frames: Frames
@@ -141,6 +186,7 @@ class Conditioned:
     amplitude: bool = False
     clip: bool = False
     sum: NDArray[np.float64] = field(init=False)
+    lost: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.window = self.orientation.stored_window(
@@ -155,7 +201,7 @@ class Conditioned:
     def blocks(self, indices: NDArray[np.int64] | None = None) -> Iterator[Any]:
         """Pairs of a slice of the patterns and their counts (k, N, N); ``sum`` adds them up."""
         wanted = self.indices if indices is None else indices
-        self.sum = np.zeros((self.cut.n, self.cut.n))
+        self.sum, self.lost = np.zeros((self.cut.n, self.cut.n)), 0
         for part in chunks(wanted, self._frame_bytes()):
             block = self.counts(self.frames.read(wanted[part], self.window))
             check_possible(block, wanted[part])
@@ -183,8 +229,11 @@ class Conditioned:
         InputError
             For values below zero that nobody allowed to clip.
         """
-        missing = no_measurement(block)
         bad = self.bad[self.window]
+        if block.dtype.kind != "b" and (gone := lost(block, bad)).any():
+            block = np.where(gone[:, None, None], np.zeros((), block.dtype), block)
+            self.lost += int(gone.sum())
+        missing = no_measurement(block)
         if missing.any():
             bad = bad | missing.any(axis=0)
             self.bad[self.window] = bad

@@ -14,9 +14,9 @@ from ptychopinn.io.hdf5 import Reader, to_text
 
 # Smallest and largest value that an experiment has, and what it is called.
 PLAUSIBLE = {
-    "energy_eV": (1.0, 1e7, "the energy", "eV"),
-    "distance_m": (1e-6, 1e3, "the distance", "m"),
-    "detector_pixel_m": (1e-9, 1e-2, "the pixel of the detector", "m"),
+    "energy_eV": (1.0, 1e6, "the energy", "eV"),
+    "distance_m": (1e-4, 1e2, "the distance", "m"),
+    "detector_pixel_m": (1e-7, 1e-2, "the pixel of the detector", "m"),
     "pixel_size_m": (1e-13, 1e-3, "the pixel of the object", "m"),
 }
 

@@ -187,6 +187,28 @@ class JoinedFrames:
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 
+@dataclass(frozen=True)
+class RolledFrames:
+    """Patterns that are rolled by (y, x) pixels, so that each is read whole."""
+
+    source: Frames
+    by: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
+        """See :class:`Frames`."""
+        _, height, width = self.shape
+        whole = self.source.read(indices, (slice(0, height), slice(0, width)))
+        return np.roll(whole, self.by, (1, 2))[:, window[0], window[1]]
+
+
 def joined(parts: Sequence[Frames], names: Sequence[str]) -> Frames:
     """Several sources as one.
 

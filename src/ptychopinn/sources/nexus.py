@@ -16,8 +16,10 @@ from ptychopinn.data.units import ELECTRON_VOLTS, METRES
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
-from ptychopinn.sources.base import ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import number_at, unit_of
+from ptychopinn.io.layout import as_points, modes_first, own_edge
+from ptychopinn.io.quantities import LARGEST_JOULE
+from ptychopinn.sources.base import Found, ScanPoints, Source
+from ptychopinn.sources.experiment_numbers import number_at, unit_of, wavelength_of
 from ptychopinn.sources.frames import frames_in
 
 NAME = "nexus"
@@ -48,7 +50,8 @@ def open_source(path: Path, patterns: str | None) -> Source:
     """Look at the file."""
     with reading(path) as file:
         entry = _entry(file) or "entry_1"
-        detector = f"{entry}/instrument_1/detector_1"
+        instrument = f"{entry}/instrument_1"
+        detector = f"{instrument}/detector_1"
         known = [patterns] if patterns else [f"{entry}/data_1/data", f"{detector}/data"]
         key = next((k for k in known if file.shape(k) is not None), None)
         if key is None:
@@ -71,6 +74,8 @@ def open_source(path: Path, patterns: str | None) -> Source:
         for name in (f"{entry}/image_1/data", f"{entry}/instrument_1/source_1/illumination"):
             if probe is None:
                 probe = file.optional(name, "cf")
+        if probe is not None:
+            probe = modes_first(probe, own_edge(probe))
         return Source(
             kind=NAME,
             path=path,
@@ -80,19 +85,36 @@ def open_source(path: Path, patterns: str | None) -> Source:
             probe=probe[0] if probe is not None and probe.ndim == 4 else probe,
             mask=mask,
             notes={"patterns": key},
-            found=(
-                [
+            found=[
+                *_beam(file, f"{instrument}/beam_1"),
+                *(
                     (name, number_at(file, k, units, default), f"'{k}' in '{path}'")
                     for name, k, units, default in (
-                        ("energy_eV", f"{entry}/instrument_1/beam_1/energy", ELECTRON_VOLTS, "J"),
-                        ("energy_eV", f"{entry}/instrument_1/source_1/energy", ELECTRON_VOLTS, "J"),
+                        ("energy_eV", f"{instrument}/source_1/energy", ELECTRON_VOLTS, "J"),
                         ("energy_eV", f"{entry}/sample_1/beam_1/energy", ELECTRON_VOLTS, "J"),
                         ("distance_m", f"{detector}/distance", METRES, "m"),
                         ("detector_pixel_m", f"{detector}/x_pixel_size", METRES, "m"),
                     )
-                ]
-            ),
+                ),
+            ],
         )
+
+
+def _beam(file: Reader, beam: str) -> list[Found]:
+    """The energy of the beam: NeXus writes eV there, some write joule, and some a wavelength."""
+    found: list[Found] = []
+    for name in ("energy", "incident_energy"):
+        key = f"{beam}/{name}"
+        stored = np.abs(file.array(key)) if file.shape(key) is not None else np.zeros(0)
+        joule = stored.size > 0 and float(stored.max()) < LARGEST_JOULE
+        energy = number_at(file, key, ELECTRON_VOLTS, "J" if joule else "eV")
+        found.append(("energy_eV", energy, f"'{key}' in '{file.path}'"))
+    for name in ("incident_wavelength", "wavelength"):
+        key = f"{beam}/{name}"
+        length = number_at(file, key, METRES, "m")
+        energy = None if length is None else wavelength_of(1.0, False) / length
+        found.append(("energy_eV", energy, f"'{key}' in '{file.path}'"))
+    return found
 
 
 def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
@@ -105,12 +127,11 @@ def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
         if file.shape(name) is None:
             continue
         values = file.array(name).astype(np.float64)
-        if values.ndim == 2 and values.shape[0] in (2, 3) and values.shape[1] == count > 3:
-            values = values.T
-        values = values.reshape(-1, values.shape[-1])
-        if values.shape[1] in (2, 3):
+        where = f"'{name}' in '{file.path}'"
+        if values.ndim > 1 and {2, 3} & {values.shape[0], values.shape[-1]}:
             unit = unit_of(file, name) or "m"
-            return ScanPoints(values[:, 1::-1], unit, f"'{name}' in '{file.path}'")
+            points = as_points(values, count, (3, 2), where, "(n, 3) as (x, y, z)")
+            return ScanPoints(points[:, 1::-1], unit, where)
     # Motors, as NeXus has them beside the data.
     found = {}
     for axis in "yx":

@@ -13,6 +13,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.axis_names import axis_of, unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.layout import as_points
 from ptychopinn.io.matlab import is_version_5
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import ScanPoints
@@ -123,16 +124,14 @@ def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns
             )
         return [one, two], [place.key or "" for place in places], unit
     array = np.squeeze(arrays[0])
-    if array.ndim > 2 and array.shape[-1] == 2:
-        array = array.reshape(-1, 2)
-    if array.ndim == 2 and order == "xy" and array.shape[1] == 3:
-        array = array[:, :2]  # (x, y, z)
-    if array.ndim != 2 or 2 not in array.shape:
+    # Of (x, y, z) the first two count, which only an order that begins with x can mean.
+    axes = (2, 3) if order == "xy" else (2,)
+    if array.ndim < 2 or not {array.shape[0], array.shape[-1]} & set(axes):
         raise InputError(
             f"positions must have shape (M, 2), received {arrays[0].shape} from {places[0]}; name "
             "two arrays, with a comma between them."
         )
-    columns = array.T if array.shape[1] == 2 else array
+    columns = as_points(array, patterns, axes, str(places[0]), "(M, 2)").T
     return [columns[0], columns[1]], ["", ""], unit
 
 
@@ -216,19 +215,25 @@ def check_places(positions: NDArray[np.float64], where: str, unit: str) -> None:
         )
 
 
-def check_span(positions: NDArray[np.float64], n: int, unit: str) -> None:
+def check_span(
+    positions: NDArray[np.float64], n: int, unit: str, pixel_size_m: float | None
+) -> None:
     """Raise InputError for positions whose unit cannot be right.
 
     ``positions`` (M, 2) are in object pixels, ``n`` is the size of a pattern, ``unit`` is what was
     taken for theirs.
     """
+    taken, remedy = f"their unit is {unit}", "give the right one with the option unit"
+    if unit != "px" and pixel_size_m is not None:
+        taken += f" and an object pixel {pixel_size_m:.4g} m"
+        remedy += ", or correct energy, distance or detector pixel"
     if len(positions) < 2:
         return
     span = float((positions.max(axis=0) - positions.min(axis=0)).max())
     if span < SMALLEST_SPAN:
         raise InputError(
             f"the positions must span several object pixels, received a span of {span:.3g} px when "
-            f"their unit is {unit}; give the right one with the option unit."
+            f"{taken}; {remedy}."
         )
     from scipy.spatial import cKDTree
 
@@ -237,6 +242,5 @@ def check_span(positions: NDArray[np.float64], n: int, unit: str) -> None:
     if step > LARGEST_STEP * n:
         raise InputError(
             f"neighbouring patterns must overlap, received a step of {step:.4g} px between "
-            f"patterns of {n} px when the unit of the positions is {unit}; give the right one with "
-            "the option unit."
+            f"patterns of {n} px when {taken}; {remedy}."
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from ptychopinn.checks import Checked, examine
+from ptychopinn.checks import CHECKS, Checked, centre, examine
 from ptychopinn.checks.base import LATER, chosen_names
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.fingerprint import GIVEN, identity_of
@@ -89,6 +89,13 @@ def in_right_geometry(scan: Scan, backend: BackendName, execution: Execution, no
     if skip == set(LATER):
         return scan
     turned, findings = right_geometry(get_ops(backend, execution), scan, skip)
+    if any(found.details.get("turned") == "patterns" for found in findings):
+        # A beam beside the middle is elsewhere now.
+        again = examine(
+            centre.untilted(turned),
+            [*chosen_names(no_mend), *(n for n in CHECKS if n != centre.NAME)],
+        )
+        turned, findings = again.scan, (*findings, *again.findings)
     for found in findings:
         log.warning("%s: %s", scan.name, found.message)
     if findings:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,18 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError, MissingDependencyError
-from ptychopinn.io import native, read_probe
+from ptychopinn.errors import InputError
+from ptychopinn.io import native
 from ptychopinn.io.atomic import atomic_path, refuse_source
-from ptychopinn.io.layout import probe_modes
 from ptychopinn.io.probes import names_file
-from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.schema import validated
 from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
 from ptychopinn.sources.conditioning import Wider, fitted
 from ptychopinn.sources.places import Place, place_of
-from ptychopinn.sources.ptypy_files import result_probe
 from ptychopinn.sources.recipe import KEY, Recipe, read_recipe
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
+from ptychopinn.workflows.prepared_probe import probe_for
 
 # Patterns whose sample stays below this share of uint16 are written as such at once.
 SAFE_SHARE = 0.25
@@ -214,6 +211,9 @@ class _Work:
     stages: Stages
     # How many patterns the sum of the assembly's is made of.
     _seen: int = 1
+    # Found by check, with what is to be said about it.
+    _probe: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+    _made: tuple[Finding, ...] = ()
 
     def check(self) -> None:
         """Find what is wrong before the patterns are read; the probe too."""
@@ -226,60 +226,16 @@ class _Work:
                 "the patterns must hold counts, received only zeros in those that were looked at; "
                 "check the source, the mask and the crop."
             )
+        found = probe_for(self.assembly, self.recipe)
+        self._probe, self._made = found.modes, found.findings
+        places = found.turn.of_positions(self.assembly.positions_px)
+        self.assembly = replace(self.assembly, positions_px=places)
+        for _ in patterns.blocks(sample):
+            pass
         self._seen = len(sample)
-        mean = patterns.sum / self._seen
-        self._scan(_Unread(patterns.shape, np.dtype(np.uint32)), self._probe(mean))
+        self._scan(_Unread(patterns.shape, np.dtype(np.uint32)))
 
-    def _probe(self, mean: NDArray[np.float64]) -> NDArray[Any]:
-        """Probe modes (P, N, N), any scale; ``mean`` (N, N) is the mean pattern in counts."""
-        n, text = self.assembly.patterns.cut.n, self.recipe.probe
-        if text is None:
-            if self.assembly.source.probe is None:
-                raise InputError(
-                    "a scan needs a probe, received none in the source; give probe='FILE:KEY', or "
-                    "probe='auto' to make one from the patterns."
-                )
-            where = f"the probe in '{self.assembly.source.path}'"
-            probe = probe_modes(self.assembly.source.probe, where)
-        elif names_file(text):
-            where = f"the probe '{text}'"
-            of_ptypy = result_probe(Path(text))
-            probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
-        else:
-            return self._made_probe(text, mean)
-        stored = self.assembly.source.patterns.shape[1:]
-        if probe.shape[1:] == stored != (n, n) and stored[0] == stored[1]:
-            # It belongs to the patterns as they are stored.
-            return resampled_probe(probe, n * self.assembly.patterns.cut.binning, n)
-        if probe.shape[1:] != (n, n):
-            raise InputError(
-                f"{where} must have {n} x {n} pixels as the prepared patterns, or those of the "
-                f"square stored ones, received "
-                f"{probe.shape[1]} x {probe.shape[2]}; give one of this size, or probe='auto'."
-            )
-        return probe
-
-    def _made_probe(self, text: str, mean: NDArray[np.float64]) -> NDArray[Any]:
-        """A probe by description; the one place that knows who makes it."""
-        try:
-            make = importlib.import_module("ptychopinn.probes").make_start_probe
-        except (ImportError, AttributeError) as error:
-            raise MissingDependencyError(
-                f"a probe as FILE or FILE:KEY was expected, received probe='{text}', which is no "
-                "file, and this version cannot make one of a description; give a file."
-            ) from error
-        assembly = self.assembly
-        made: NDArray[Any] = make(
-            text,
-            mean,
-            assembly.patterns.cut.n,
-            assembly.pixel_size_m,
-            assembly.energy_eV,
-            assembly.distance_m,
-        )
-        return made
-
-    def _scan(self, patterns: Any, probe: NDArray[Any]) -> Scan:
+    def _scan(self, patterns: Any) -> Scan:
         """The scan of patterns whose sum is that of the assembly's."""
         read = self.assembly.patterns
         good = read.mask()
@@ -289,7 +245,9 @@ class _Work:
                 "mask, centre and crop."
             )
         total = float(read.sum[good].sum())
-        scaled, factor = reconcile_probe(probe, total / self._seen, None if good.all() else good)
+        scaled, factor = reconcile_probe(
+            self._probe, total / self._seen, None if good.all() else good
+        )
         bad = int((~good).sum())
         provenance = {
             "made_by": "ptychopinn prepare",
@@ -320,15 +278,22 @@ class _Work:
     def _findings(self) -> tuple[Finding, ...]:
         """What was noticed, by what is known so far."""
         patterns = self.assembly.patterns
+        found = [*self.assembly.findings, *self._made]
         missing = (patterns.bad & ~self.assembly.given_bad)[patterns.window]
-        if not missing.any():
-            return self.assembly.findings
-        message = (
-            f"masked {int(missing.sum())} pixels of the detector that hold no measurement: the "
-            "largest number of their type, NaN, or negative numbers throughout."
-        )
-        details = {"pixels": int(missing.sum())}
-        return (*self.assembly.findings, Finding("missing-pixels", "mended", message, details))
+        if missing.any():
+            message = (
+                f"masked {int(missing.sum())} pixels of the detector that hold no measurement: the "
+                "largest number of a counter, NaN, or negative numbers throughout."
+            )
+            details = {"pixels": int(missing.sum())}
+            found.append(Finding("missing-pixels", "mended", message, details))
+        if patterns.lost:
+            message = (
+                f"set {patterns.lost} of {len(patterns.indices)} patterns to 0, which hold no "
+                "measurement in any pixel; who reconstructs leaves them out."
+            )
+            found.append(Finding("lost-patterns", "mended", message, {"number": patterns.lost}))
+        return tuple(found)
 
     def _first_dtype(self) -> np.dtype[Any]:
         """The narrowest type that probably holds all counts."""
@@ -372,8 +337,7 @@ class _Work:
         shape = self.assembly.patterns.shape
 
         def rest() -> Scan:
-            mean = self.assembly.patterns.sum / self._seen
-            return self._scan(_Unread(shape, np.dtype(np.uint32)), self._probe(mean))
+            return self._scan(_Unread(shape, np.dtype(np.uint32)))
 
         def fill(dtype: np.dtype[Any]) -> None:
             with atomic_path(output, force) as temporary:
@@ -390,5 +354,4 @@ class _Work:
             held.extend(block for _, block in self._parts(dtype))
 
         self._whole(fill)
-        mean = self.assembly.patterns.sum / self._seen
-        return self._scan(np.concatenate(held), self._probe(mean))
+        return self._scan(np.concatenate(held))

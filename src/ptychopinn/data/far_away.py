@@ -1,0 +1,36 @@
+"""Scan positions (M, 2) as (y, x) in object pixels that belong to no scan."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Beyond, float64 keeps less than a thousandth of a pixel.
+LARGEST_POSITION = 2.0**42
+# How far from all others a position may lie, in extents of the others and in patterns.
+LONELY_EXTENTS, LONELY_PATTERNS = 4, 16
+
+
+def lonely_positions(positions: NDArray[np.float64], n: int) -> NDArray[np.bool_]:
+    """(M,) whether a position (y, x) in pixels is no number, or far from those of the others.
+
+    Those are the nine tenths that are nearest to the median; ``n`` is the size of a patch.
+    """
+    with np.errstate(invalid="ignore"):
+        lonely = ~(np.abs(positions).max(axis=1) <= LARGEST_POSITION)
+    if lonely.all():
+        return lonely
+    known = positions[~lonely]
+    middle = np.median(known, axis=0)
+    distance = np.abs(known - middle).max(axis=1)
+    nearer = np.argsort(distance)[: max(1, min(len(distance) - 1, len(distance) * 9 // 10))]
+    low, high = known[nearer].min(axis=0), known[nearer].max(axis=0)
+    limit = LONELY_EXTENTS * float((high - low).max()) + LONELY_PATTERNS * n
+    lonely[~lonely] = np.maximum(low - known, known - high).max(axis=1) > limit
+    return lonely
+
+
+def position_text(positions: NDArray[np.float64], k: int) -> str:
+    """Position k in words."""
+    y, x = positions[k]
+    return f"position {k} at (y, x) = ({y:.6g}, {x:.6g})"

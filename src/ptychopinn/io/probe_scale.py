@@ -1,0 +1,85 @@
+"""The probe and the object of a file in the units of the counts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from ptychopinn.data.scan import Scan
+from ptychopinn.io.base import sample_indices
+from ptychopinn.io.counts import mean_counts
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.scaling import (
+    check_probe_power,
+    global_scale,
+    probe_power,
+    reconcile_probe,
+)
+
+# Patterns read to compare a stated probe with the counts, and to scale an object.
+POWER_SAMPLE = 64
+OBJECT_SAMPLE = 16
+
+_log = logging.getLogger("ptychopinn")
+
+
+def in_counts(scan: Scan, *, stated: bool) -> Scan:
+    """The scan with a probe in sqrt(counts); ``stated`` says that it is already, to be checked.
+
+    Raises
+    ------
+    InputError
+        When the probe contradicts the counts, or one of both is empty.
+    """
+    if not stated:
+        return _reconciled(scan)
+    # Single patterns may be flooded, or without beam.
+    sample, good = sample_indices(scan.M, POWER_SAMPLE), scan.good_pixels
+    sums = [float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample]
+    counts = float(np.median(sums)) or float(np.mean(sums))
+    check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
+    return scan
+
+
+def _reconciled(scan: Scan) -> Scan:
+    """The scan with its probe scaled to the measured counts, and its object to probe and counts."""
+    counts = mean_counts(scan.diffraction, scan.mask)
+    power = probe_power(scan.probe, scan.mask, scan.propagator)
+    probe, factor = reconcile_probe(scan.probe, counts, scan.mask, scan.propagator)
+    _log.info(
+        "%s: probe scaled from %.6g to %.6g counts per pattern (amplitude factor %.6g)",
+        scan.name,
+        power,
+        counts,
+        factor,
+    )
+    provenance = {
+        **scan.provenance,
+        "probe_power": {"given": power, "counts": counts, "factor": factor},
+    }
+    obj = scan.object
+    if obj is not None:
+        scale = _object_scale(replace(scan, probe=probe))
+        _log.info(
+            "%s: object scaled by %.6g to agree with the probe and the counts", scan.name, scale
+        )
+        obj = obj * np.float32(scale)
+        provenance["object_scale"] = scale
+    return replace(scan, probe=probe, object=obj, provenance=provenance)
+
+
+def _object_scale(scan: Scan) -> float:
+    """The factor that makes probe times object give the counts measured at sampled positions."""
+    assert scan.object is not None
+    good = scan.good_pixels
+    measured = modelled = 0.0
+    for i in sample_indices(scan.M, OBJECT_SAMPLE):
+        position = scan.positions_px[i : i + 1]
+        measured += float(scan.diffraction[int(i)][good].sum(dtype=np.float64))
+        (height, width), (y, x) = canvas_for(position, scan.N)
+        window = scan.object[y : y + height, x : x + width]
+        modelled += float(intensities(window, scan.probe, position, (y, x))[0][good].sum())
+    return global_scale(measured, modelled)

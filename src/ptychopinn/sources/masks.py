@@ -1,0 +1,68 @@
+"""Bad pixels by the mask that was given, and whether a mask can be meant as it is."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.errors import InputError
+from ptychopinn.io.detector import seems_opposite
+from ptychopinn.sources.base import Source
+from ptychopinn.sources.conditioning import Look
+from ptychopinn.sources.places import image_at, place_of
+from ptychopinn.sources.recipe import Recipe
+
+# A mask whose marked pixels hold this share of the counts marks the good ones.
+MOST_COUNTS = 0.9
+
+_log = logging.getLogger("ptychopinn")
+
+
+def given_mask(
+    recipe: Recipe, source: Source, size: tuple[int, int], look: Look
+) -> NDArray[np.bool_]:
+    """(H, W), True at pixels that the option mask says to be bad.
+
+    Raises
+    ------
+    InputError
+        When neither the numbers nor the counts tell which pixels it marks.
+    """
+    if recipe.mask is None:
+        return np.zeros(size, bool)
+    place = place_of(recipe.mask, source.path, "mask")
+    array = image_at(place, size, "the mask", average=False)
+    marked = np.asarray(array != 0)
+    if recipe.mask_marks is not None:
+        return marked if recipe.mask_marks == "bad" else ~marked
+    if not np.isin(array, (0, 1)).all():
+        return marked  # codes of what is wrong with a pixel
+    share = look.mean[marked].sum() / max(float(look.mean.sum()), 1e-300)
+    if 1 - MOST_COUNTS < share < MOST_COUNTS:
+        raise InputError(
+            f"what the mask marks must be known, received {place} whose marked pixels hold "
+            f"{100 * share:.3g} % of the counts; give mask_marks='good' or mask_marks='bad'."
+        )
+    _log.info(
+        "mask %s: the pixels marked with 1 hold %.3g %% of the counts and are taken as %s",
+        place, 100 * share, "good" if share >= MOST_COUNTS else "bad",
+    )  # fmt: skip
+    return ~marked if share >= MOST_COUNTS else marked
+
+
+def check_mask(bad: NDArray[np.bool_], look: Look) -> None:
+    """Raise InputError for bad pixels (H, W) that hold what was measured."""
+    seen = look.mean + look.hidden
+    total = max(float(seen.sum()), 1e-300)
+    share = float(seen[bad].sum()) / total
+    # Masked pixels may hold any number, so that a few of them prove nothing.
+    beyond = float(look.mean[bad].sum()) > MOST_COUNTS * total
+    if beyond or bad.all() or seems_opposite(float(bad.mean()), share):
+        raise InputError(
+            f"good pixels must hold most of the counts, received a mask whose bad pixels hold "
+            f"{100 * share:.3g} % of them ({int(bad.sum())} of {bad.size} pixels), as if its "
+            "meaning were the opposite; give mask_marks=... with the option mask, or correct the "
+            "mask in the file."
+        )
