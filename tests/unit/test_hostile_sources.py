@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptychopinn.data.findings import recorded_findings
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan
 from ptychopinn.sources import open_source
@@ -84,7 +85,18 @@ def test_positions_that_are_no_places(raw: Raw, kind: str, change: Change, value
     with h5py.File(path, "r+") as file:
         change(file, value)
     geometry = known(raw) if kind in ("keys", "nexus") else {"probe": str(raw.native)}
-    refused(lambda: prepare(path, **geometry), "pattern 3")
+    scan = prepare(path, **geometry)
+    assert scan.M == 39
+    (found,) = [one for one in recorded_findings(scan.provenance) if "left out" in one.message]
+    assert "position 3" in found.message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_positions_of_which_many_are_no_places_are_refused(raw: Raw, value: float) -> None:
+    path = raw.keys()
+    with h5py.File(path, "r+") as file:
+        file["motors/y_um"][3:20] = value
+    refused(lambda: prepare(path, **known(raw)), "position")
 
 
 def test_positions_of_patterns_that_are_left_out_need_not_be_there(raw: Raw) -> None:
