@@ -16,6 +16,8 @@ from ptychopinn.evaluation.causes import CAUSES
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
+    AXES_GIVEN,
+    OTHER_AXES,
     POSITIONS_FREE,
     PROBE_FREE,
     Signs,
@@ -23,6 +25,8 @@ from ptychopinn.evaluation.verdict import (
     recorded_alternatives,
     signs_of,
 )
+from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.workflows.scan_axes import in_words
 
 N, M = 32, 80
 
@@ -194,9 +198,27 @@ def test_every_cause_is_one_sentence(name: Any, numbers: Callable[[], dict[str, 
 def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
         "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1, "background": 0.02,
-        "words": "the axes swapped", "better": 0.001, "given": 0.01, "missing": 0.2,
-        "explained": 0.1,
+        "words": "the axes swapped", "how": "with the positions refined", "better": 0.001,
+        "given": 0.01, "missing": 0.2, "explained": 0.1,
     }  # fmt: skip
+
+
+def test_other_axes_are_said_with_their_numbers_whatever_the_residual() -> None:
+    within_noise = Signs(0.0701, 0.07, 0.999)
+    axes = in_words(ScanAxes(3.0, 0.04, -0.02))
+    assert axes.startswith(OTHER_AXES)
+    tried = [(AXES_GIVEN, 0.0712), (axes, 0.0701)]
+    told = judge(within_noise, tried)
+    assert (told.verdict, told.likely) == ("doubtful", "positions")
+    assert told.cause is not None and "3.00 degrees" in told.cause and "4.00 %" in told.cause
+    assert "refine_positions" in told.cause and "0.0701, as they are 0.0712" in told.cause
+    # Against the other trials they are not weighed: those began from an empty object.
+    others = [(AS_IT_IS, 0.080), (PROBE_FREE, 0.079), (POSITIONS_FREE, 0.071)]
+    assert judge(within_noise, [*others, *tried]) == told
+    assert judge(within_noise, others).verdict == "good"
+    # A record of them is kept whole.
+    record = {"fit": {"alternatives": [[words, left] for words, left in tried]}}
+    assert recorded_alternatives(record) == tuple(tried)
 
 
 def test_foreign_records_are_no_alternatives() -> None:

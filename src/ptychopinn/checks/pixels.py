@@ -62,6 +62,25 @@ def _masked(name: str, which: NDArray[np.bool_], why: str) -> Noticed:
     )
 
 
+def _others(
+    block: NDArray[Any],
+    good: NDArray[np.bool_],
+    m: NDArray[np.int64],
+    y: NDArray[np.int64],
+    x: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """(K, 24) the pixels around each of K places (m, y, x), NaN for bad ones and those beyond the
+    rim."""
+    places = [(v, u) for v in range(-2, 3) for u in range(-2, 3) if (v, u) != (0, 0)]
+    found = np.full((len(m), len(places)), np.nan)
+    for k, (v, u) in enumerate(places):
+        inside = (y + v >= 0) & (y + v < len(good)) & (x + u >= 0) & (x + u < len(good))
+        at = np.flatnonzero(inside)
+        at = at[good[y[at] + v, x[at] + u]]
+        found[at, k] = block[m[at], y[at] + v, x[at] + u]
+    return found
+
+
 @check("zingers")
 def zingers(look: Look) -> Iterator[Noticed]:
     """Spikes of one pixel in one pattern: cosmic rays, readout errors."""
@@ -72,20 +91,20 @@ def zingers(look: Look) -> Iterator[Noticed]:
     for part in slices(scan.M, batch_length(scan.N, 8)):
         block = np.asarray(scan.diffraction[part])
         bright = (block > np.maximum(SPIKE * usual, SPIKE_COUNTS * photon)) & good
-        for m, y, x in np.argwhere(bright):
-            y0, x0 = max(0, y - 2), max(0, x - 2)
-            near = block[m, y0 : y + 3, x0 : x + 3].astype(np.float64)
-            ours = good[y0 : y + 3, x0 : x + 3].copy()
-            ours[y - y0, x - x0] = False
-            others: NDArray[np.float64] = near[ours]
-            # The mean contains the spike itself: compare with what the pixel has without it.
-            rest = (usual[y, x] * scan.M - block[m, y, x]) / max(1, scan.M - 1)
+        m, y, x = np.nonzero(bright)
+        heights = block[m, y, x].astype(np.float64)
+        # The mean contains the spike itself: compare with what the pixel has without it.
+        rest = (usual[y, x] * scan.M - heights) / max(1, scan.M - 1)
+        kept = heights > SPIKE * np.maximum(rest, photon)
+        m, y, x, heights = m[kept], y[kept], x[kept], heights[kept]
+        others = _others(block, good, m, y, x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # none of them is good
             # Speckles are wider than a pixel: their neighbours are bright too.
-            if others.size and block[m, y, x] > SPIKE * max(
-                float(np.median(others)), 0.35 * float(others.max()), rest, photon
-            ):
-                struck[y, x] = True
-                hits.append(int(part.start + m))
+            kept = heights > SPIKE * 0.35 * np.nanmax(others, axis=1)
+            kept[kept] = heights[kept] > SPIKE * np.nanmedian(others[kept], axis=1)
+        struck[y[kept], x[kept]] = True
+        hits += (part.start + m[kept]).tolist()
     if not struck.any():
         return
     patterns = np.unique(np.array(hits))
@@ -158,9 +177,11 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     top = float(look.largest[good].max())
     if top < 8 * look.photon or scan.saturation is not None:
         return
+    edge = top - max(look.photon, 1e-6 * top)
+    if int((good & (look.largest > edge)).sum()) < FEWEST_SATURATED:
+        return
     at_top, below = 0, np.zeros(3)
     saturated = np.zeros((scan.N, scan.N), np.int64)
-    edge = top - max(look.photon, 1e-6 * top)
     for part in slices(scan.M, batch_length(scan.N, 8)):
         block = np.asarray(scan.diffraction[part])
         full = (block > edge) & good
@@ -173,8 +194,6 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     if at_top < SATURATED or at_top < PILED * max(1.0, float(below.max())):
         return
     which = saturated > 0
-    if which.sum() < FEWEST_SATURATED:
-        return
     yield (
         finding(
             "saturated-pixels",

@@ -60,8 +60,8 @@ CAUSES: dict[Likely, Cause] = {
         "refine the probe (refine_probe=True), or give a better one (option probe)",
     ),
     "positions": Cause(
-        "the positions are not exact: with the positions refined some patterns around the middle "
-        "leave a residual of {better:.4f}, as they are {given:.4f}",
+        "the positions are not exact: {how} some patterns around the middle leave a residual of "
+        "{better:.4g}, as they are {given:.4g}",
         "refine the positions (refine_positions=True)",
     ),
     "unfinished": Cause(

@@ -26,6 +26,9 @@ Alternatives = Sequence[tuple[str, float]]
 # What is tried on some patterns, see ptychopinn.workflows.alternatives; the first is what the
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
+# Words of two more, of a trial of its own that lists them only where the patterns show other axes
+# beyond noise: as the axes are, and what begins so, other ones.
+AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
@@ -198,14 +201,16 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     ----------
     signs : see :func:`signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
-        called ``AS_IT_IS``, is what the others are compared with. Words that are not constants of
+        called ``AS_IT_IS``, is what the others are compared with. Words that begin as
+        ``OTHER_AXES`` are other scan axes, and need no comparison; those that are not constants of
         this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
     """
     excess, explained = signs.excess, signs.explained
-    better = _better(signs, alternatives)
+    axes, alternatives = _axes(alternatives)
+    better = axes or _better(signs, alternatives)
     found = _signature(signs)
     seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
     verdict: Verdict = "good"
@@ -213,6 +218,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         verdict = "poor"
     elif (
         found is not None
+        or axes is not None
         or (seen and explained < GOOD_EXPLAINED)
         or _unseen(signs)
         or (seen and better is not None and better[0] != "unfinished" and explained < TRIED_BELOW)
@@ -262,6 +268,18 @@ def _signature(signs: Signs) -> Found | None:
     return None
 
 
+def _axes(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
+    """Other scan axes, if they are among the alternatives, and what else is."""
+    known = dict(alternatives)
+    given = known.get(AXES_GIVEN)
+    others = [words for words in known if words.startswith(OTHER_AXES)]
+    rest = [(w, left) for w, left in alternatives if w != AXES_GIVEN and w not in others]
+    if given is None or not others:
+        return None, rest
+    numbers = {"how": f"{others[0]}, and with others", "better": known[others[0]], "given": given}
+    return ("positions", numbers), rest
+
+
 def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     """The alternative that leaves far less than what was given, if there is one."""
     if len(alternatives) < 2:
@@ -276,6 +294,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
         numbers = {"words": words, "better": best, "given": given}
         names: dict[str, Likely] = {PROBE_FREE: "probe", POSITIONS_FREE: "positions"}
+        numbers["how"] = "with the positions refined"
         return names.get(words, "geometry"), numbers
     if given - floor <= BETTER * signs.excess and given < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}

@@ -2,30 +2,47 @@
 
 From an empty object, some neighbouring patterns are refined with the probe and the positions of the
 result, then with the probe free, then with the positions free. What lowers the residual is the
-likely cause.
+likely cause. Other scan axes are looked for in any case, and the orientation and a frame offset
+where the fit is so poor that the verbs look for them too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
-from ptychopinn.checks.base import ALTERNATIVES, chosen_names
-from ptychopinn.checks.upright import FEWEST, LIMIT_BYTES, neighbours
+from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, chosen_names
+from ptychopinn.checks.upright import FEWEST, LIMIT_BYTES, neighbours, right_geometry
+from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import Misfit
-from ptychopinn.evaluation.verdict import AS_IT_IS, POSITIONS_FREE, PROBE_FREE, TRIED_BELOW
+from ptychopinn.evaluation.verdict import (
+    AS_IT_IS,
+    AXES_GIVEN,
+    POSITIONS_FREE,
+    PROBE_FREE,
+    TRIED_BELOW,
+    judge,
+    signs_of,
+)
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
+from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.solvers.probe_check import Trial
+from ptychopinn.workflows.checking import suspicious
+from ptychopinn.workflows.results import reported
+from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 
 PASSES = 16
-# Causes that the residual shows by its shape; no trial is needed for them.
+# Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
+# no trial is needed for them.
+MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
 SHOWN = ("pixels", "patterns", "beam-current", "background")
 
 
@@ -35,18 +52,53 @@ def judged(
     backend: BackendName,
     execution: Execution,
     no_mend: Collection[str] = (),
+    looked_at: Collection[str] = (),
 ) -> Reconstruction:
     """The result with a verdict that knows what else was tried, where its fit leaves much.
 
-    ``scan`` holds the patterns that the result was made from, as they were mended.
+    Parameters
+    ----------
+    scan : the patterns that the result was made from, as they were mended.
+    no_mend : names of checks that are left out, or "all".
+    looked_at : names of checks that were made before, whatever they found.
     """
     fit = result.fit
     assert fit is not None  # every verb states it
-    if ALTERNATIVES in chosen_names(no_mend) or not worth_a_trial(fit):
+    if ALTERNATIVES in chosen_names(no_mend) or len(result.positions_px) != scan.M:
         return result
-    found = tried(get_ops(backend, execution), scan, result)
+    used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
+    found = []
+    if not _positions_refined(result):
+        known = _other_axes(result.findings)
+        if not known and AXES not in looked_at and fit.likely not in SHOWN:
+            _, result = estimate_axes(used, result, backend, execution, no_mend)
+            known = _other_axes(result.findings)
+        found += known
+    if worth_a_trial(fit):
+        xp = get_ops(backend, execution)
+        found += tried(xp, used)
+        # Only where nothing else is left: it takes as long as all the others.
+        untold = fit.judged(found).likely in MAY_HIDE
+        if untold and suspicious(fit) and not set(LATER) & set(looked_at):
+            found += _other_geometry(right_geometry(xp, used)[1])
+    if not found:
+        return result
     fit = fit.judged([*fit.alternatives, *found])
     return replace(result, fit=fit, provenance={**result.provenance, "fit": fit.summary()})
+
+
+def likely_cause(
+    trial: Trial, backend: BackendName, execution: Execution, no_mend: Collection[str] = ()
+) -> str | None:
+    """Why the patterns of a check of the probe are not explained: the sentence of the verdict on
+    them; None when nothing was found. Their geometry has been looked at before."""
+    part = trial.part
+    made = reported(trial.canvas, part, part.scan, {}, backend, [], {}, "")
+    made = judged(made, part.scan, backend, execution, no_mend, LATER)
+    assert made.fit is not None
+    signs = signs_of(made.fit)
+    signs = replace(signs, patterns=tuple(int(trial.numbers[k]) for k in signs.patterns))
+    return judge(signs, made.fit.alternatives).cause
 
 
 def worth_a_trial(fit: Misfit) -> bool:
@@ -56,18 +108,17 @@ def worth_a_trial(fit: Misfit) -> bool:
     return fit.verdict != "good" or fit.explained < TRIED_BELOW
 
 
-def tried(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[tuple[str, float], ...]:
+def tried(xp: Ops, scan: Scan) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free.
 
     Parameters
     ----------
     xp : the operations of a framework.
-    scan : the patterns, one for each position of the result.
+    scan : the patterns, with the probe and the positions of the result.
     """
-    if scan.M < FEWEST or len(result.positions_px) != scan.M:
-        return ()
-    whole = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
-    part = prepare(whole.select(neighbours(whole)))
+    if scan.M < FEWEST:
+        return []
+    part = prepare(scan.select(neighbours(scan)))
     found = []
     for words, free in (
         (AS_IT_IS, {}),
@@ -77,4 +128,31 @@ def tried(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[tuple[str, float
         options: dict[str, Any] = {"passes": PASSES, "stagnation": 0.0, **free}
         solved = PhysicsSolver(xp, PhysicsConfig(**options), LIMIT_BYTES).solve(part)
         found.append((words, float(solved.canvas.losses[-1])))
-    return tuple(found)
+    return found
+
+
+def _positions_refined(result: Reconstruction) -> bool:
+    """Whether the positions of a result were refined, and with them the axes."""
+    stages = result.provenance.get("stages", ())
+    return any(isinstance(s, Mapping) and s.get("refine_positions") for s in stages)
+
+
+def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
+    """Other scan axes that were found, as alternatives."""
+    for found in findings:
+        if found.name == AXES and found.level == "doubt":
+            axes = [found.details.get(field.name) for field in fields(ScanAxes)]
+            left = [found.details.get(key) for key in ("residual_as_given", "residual")]
+            # Those of a file may be anything.
+            if all(isinstance(number, float) for number in [*axes, *left]):
+                return [(AXES_GIVEN, left[0]), (in_words(ScanAxes(*axes)), left[1])]
+    return []
+
+
+def _other_geometry(findings: Collection[Finding]) -> list[tuple[str, float]]:
+    """Another orientation, or a shift by a frame, that a trial believes in, as alternatives."""
+    return [
+        (str(found.details["words"]), float(found.details["residual"]))
+        for found in findings
+        if found.level == "mended"
+    ]
