@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine
+from ptychopinn.checks import CHECKS, examine, upright
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.findings import Finding, left_out, recorded_findings
@@ -367,6 +367,20 @@ def test_patterns_one_frame_off_are_moved(frames: int, whole: Scan) -> None:
     assert (found.name, found.details["frames"]) == ("frame-offset", frames)
     lost = 99 if frames > 0 else 0
     np.testing.assert_array_equal(scan.positions_px, np.delete(whole.positions_px, lost, 0))
+
+
+@pytest.mark.parametrize(("left", "found"), [(0.1, True), (0.55, False)])
+def test_a_frame_offset_explains_the_patterns(
+    left: float, found: bool, whole: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a hopeless probe no fit does better than the mean pattern, and one is the least bad."""
+    amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
+    mean = np.sqrt((amplitudes**2).mean(axis=0))
+    varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
+    residuals = iter([1.0, 1.2, left])  # frames 0, -1, 1
+    monkeypatch.setattr(upright, "_residual", lambda *_, **__: varied * next(residuals))
+    _, findings = right_geometry(NumpyOps(), whole, skip=["orientation"])
+    assert bool(findings) == found
 
 
 def test_a_right_geometry_is_left_alone(whole: Scan, star: Path) -> None:

@@ -17,6 +17,7 @@ from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
+    MORE_MODES,
     OTHER_AXES,
     POSITIONS_FREE,
     PROBE_FREE,
@@ -178,12 +179,15 @@ def test_the_best_alternative_is_the_cause() -> None:
     signs = Signs(0.02, 0.001, 0.8)
 
     def likely(**left: float) -> Any:
-        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE}
+        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE, "modes": MORE_MODES}
         return judge(signs, [(AS_IT_IS, 0.019), *((names[k], v) for k, v in left.items())]).likely
 
     assert likely(probe=0.002, positions=0.015) == "probe"
     assert likely(probe=0.012, positions=0.0015) == "positions"
     assert likely(probe=0.018, positions=0.018) == "unknown"
+    # More modes always fit a little better.
+    assert likely(probe=0.018, positions=0.018, modes=0.003) == "modes"
+    assert likely(probe=0.003, positions=0.018, modes=0.0028) == "probe"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
 
 

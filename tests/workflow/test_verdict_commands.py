@@ -107,6 +107,20 @@ def test_a_wrong_probe_is_blamed_where_a_free_one_is_better(unsteady: pp.Scan) -
     assert silent.fit is not None and silent.fit.alternatives == ()
 
 
+def test_a_probe_of_too_few_modes_is_told_from_a_wrong_one() -> None:
+    scan = pp.simulate(
+        N=32, patterns=100, photons=1e6, seed=24, step_px=3.0, modes=3, object="leaves"
+    )
+    coherent = replace(scan, probe=scan.probe[:1], object=None)
+    config = pp.RefineConfig(passes=10, refine_probe=True)
+    found = pp.refine(coherent, None, config, backend="numpy")
+    assert found.fit is not None
+    assert (found.fit.verdict, found.fit.likely) == ("doubtful", "modes")
+    assert found.fit.cause is not None and "option modes" in found.fit.cause
+    whole = pp.refine(replace(scan, object=None), None, config, backend="numpy")
+    assert whole.fit is not None and whole.fit.verdict == "good"
+
+
 def test_positions_are_blamed_where_free_ones_are_better() -> None:
     scan = pp.simulate(N=32, patterns=100, photons=1e6, seed=23, step_px=3.0, position_error_px=1.0)
     found = pp.refine(replace(scan, object=None), None, pp.RefineConfig(passes=8), backend="numpy")

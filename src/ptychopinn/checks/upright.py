@@ -39,6 +39,9 @@ OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 OFFSET_EXPLAINS = 0.5
+# Where patterns show hardly more than noise, another orientation is likelier when it raises the
+# likelihood (-2 log L) by so much. The right one is above all others by several hundred.
+LIKELIER = 150.0
 
 
 def right_geometry(
@@ -68,6 +71,33 @@ def right_geometry(
     if found:
         scan = replace(scan, provenance=with_findings(scan.provenance, found))
     return scan, tuple(found)
+
+
+def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
+    """Another orientation under which the patterns are likelier: its words, the residual of some
+    patterns with it, and that as given.
+
+    For patterns that show hardly more than noise. The residual is then that of noise in every
+    orientation, but the small differences are of many photons. The probe is held, because a free
+    one would follow the noise; when it is wrong, any orientation may come out best.
+    """
+    if scan.M < FEWEST:
+        return None
+    part = replace(scan.select(neighbours(scan)), object=None)
+    left = {
+        o: _residual(
+            xp,
+            replace(part, positions_px=o.of_positions(part.positions_px)),
+            SHORT,
+            free_probe=False,
+        )
+        for o in ORIENTATIONS
+    }
+    best = min(left, key=left.__getitem__)
+    prepared = prepare(part)
+    photon = (prepared.photon_scale / prepared.input_scale) ** 2
+    gained = 4 * (left[AS_GIVEN] - left[best]) * prepared.counts * part.M / photon
+    return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
 
 
 def neighbours(scan: Scan) -> NDArray[np.int64]:

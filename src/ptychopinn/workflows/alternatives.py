@@ -12,19 +12,31 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, chosen_names
-from ptychopinn.checks.upright import FEWEST, LIMIT_BYTES, neighbours, right_geometry
+from ptychopinn.checks.upright import (
+    FEWEST,
+    LIMIT_BYTES,
+    likelier_orientation,
+    neighbours,
+    right_geometry,
+)
 from ptychopinn.data.findings import Finding
-from ptychopinn.data.normalization import prepare
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
+    BETTER,
+    MORE_MODES,
     POSITIONS_FREE,
     PROBE_FREE,
     TRIED_BELOW,
+    TURNED,
+    TURNED_AS_GIVEN,
     judge,
     signs_of,
 )
@@ -32,6 +44,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.probe_check import Trial
@@ -40,6 +53,9 @@ from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 
 PASSES = 16
+# More modes are tried where all else leaves so many times the photon noise: below, their many
+# numbers would follow it.
+NEAR_NOISE = 1.1
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
@@ -74,6 +90,11 @@ def judged(
             _, result = estimate_axes(used, result, backend, execution, no_mend)
             known = _other_axes(result.findings)
         found += known
+    if not np.isfinite(fit.explained) and fit.verdict == "good":
+        other = likelier_orientation(get_ops(backend, execution), replace(scan, object=None))
+        if other is not None:
+            words, residual, given = other
+            found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
     if worth_a_trial(fit):
         xp = get_ops(backend, execution)
         found += tried(xp, used)
@@ -111,6 +132,8 @@ def worth_a_trial(fit: Misfit) -> bool:
 def tried(xp: Ops, scan: Scan) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free.
 
+    Where neither leaves little, two more modes of the probe are tried too.
+
     Parameters
     ----------
     xp : the operations of a framework.
@@ -118,16 +141,23 @@ def tried(xp: Ops, scan: Scan) -> list[tuple[str, float]]:
     """
     if scan.M < FEWEST:
         return []
-    part = prepare(scan.select(neighbours(scan)))
-    found = []
-    for words, free in (
-        (AS_IT_IS, {}),
-        (PROBE_FREE, {"refine_probe": True}),
-        (POSITIONS_FREE, {"refine_positions": True}),
-    ):
-        options: dict[str, Any] = {"passes": PASSES, "stagnation": 0.0, **free}
-        solved = PhysicsSolver(xp, PhysicsConfig(**options), LIMIT_BYTES).solve(part)
-        found.append((words, float(solved.canvas.losses[-1])))
+    chosen = scan.select(neighbours(scan))
+    part = prepare(chosen)
+
+    def left(part: PreparedScan, **free: Any) -> float:
+        config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
+        return float(PhysicsSolver(xp, config, LIMIT_BYTES).solve(part).canvas.losses[-1])
+
+    found = [
+        (AS_IT_IS, left(part)),
+        (PROBE_FREE, left(part, refine_probe=True)),
+        (POSITIONS_FREE, left(part, refine_positions=True)),
+    ]
+    least, noise = min(residual for _, residual in found), part.expected_misfit
+    told = least - noise <= BETTER * (found[0][1] - noise)
+    if least > NEAR_NOISE * noise and not told:
+        modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
+        found.append((MORE_MODES, left(modes, refine_probe=True)))
     return found
 
 

@@ -50,7 +50,7 @@ LIKELIER, OF_EXCESS = 40.0, 0.2
 ALIKE, SHARED = 1.02, 0.5
 # And it must explain the patterns: a residual of so many times that of photon noise, or of this
 # share of the one with the probe refined.
-EXPLAINS, MUCH = 1.5, 0.6
+EXPLAINS, MUCH = 1.5, 0.75
 
 
 def axes_between(given_px: NDArray[np.float64], found_px: NDArray[np.float64]) -> ScanAxes:
