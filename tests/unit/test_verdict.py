@@ -21,6 +21,8 @@ from ptychopinn.evaluation.verdict import (
     OTHER_AXES,
     POSITIONS_FREE,
     PROBE_FREE,
+    TURNED,
+    TURNED_AS_GIVEN,
     Signs,
     judge,
     recorded_alternatives,
@@ -164,6 +166,33 @@ def test_few_photons_are_no_reason_to_doubt() -> None:
     assert judge(signs).verdict == judge(signs, tried).verdict == "good"
 
 
+def test_a_mean_pattern_that_is_off_is_the_detector() -> None:
+    """A refined probe follows hot pixels, so that they no longer stand out by their share."""
+    tried = [(AS_IT_IS, 0.00137), (PROBE_FREE, 0.00135), (POSITIONS_FREE, 0.00137)]
+    signs = Signs(0.0014, 0.001, 0.98, systematic=0.3, pixels=((3, 4),), pixels_share=0.09)
+    assert judge(signs, tried).verdict == "good"
+    off = judge(replace(signs, systematic=0.93), tried)
+    assert (off.verdict, off.likely) == ("doubtful", "pixels")
+    assert judge(replace(signs, systematic=0.93, pixels=()), tried).likely == "unknown"
+    # Within the noise of few photons the share means nothing.
+    assert judge(replace(signs, residual=0.00105, systematic=2.0)).verdict == "good"
+
+
+def test_some_patterns_are_named_where_structure_is_faint() -> None:
+    signs = Signs(3.8e-4, 3e-7, faint=0.81, patterns=(3, 8), patterns_share=0.8)
+    assert judge(signs).likely == "patterns"
+    assert judge(replace(signs, residual=6e-7, faint=0.9998)).verdict == "good"
+
+
+def test_another_orientation_is_named_where_the_residual_is_that_of_noise() -> None:
+    signs = Signs(0.30, 0.31)
+    tried = [(TURNED_AS_GIVEN, 0.3052), (TURNED + "axes swapped", 0.301)]
+    found = judge(signs, tried)
+    assert (found.verdict, found.likely) == ("doubtful", "geometry-or-probe")
+    assert found.cause is not None and "with axes swapped" in found.cause
+    assert judge(signs, tried[:1]).verdict == "good"
+
+
 def test_systematic_residuals_are_good_when_nothing_else_is_better() -> None:
     star = Signs(0.012, 0.0066, 0.905)
     tried = [(AS_IT_IS, 0.0118), (PROBE_FREE, 0.0112), (POSITIONS_FREE, 0.0116)]
@@ -186,8 +215,9 @@ def test_the_best_alternative_is_the_cause() -> None:
     assert likely(probe=0.012, positions=0.0015) == "positions"
     assert likely(probe=0.018, positions=0.018) == "unknown"
     # More modes always fit a little better.
-    assert likely(probe=0.018, positions=0.018, modes=0.003) == "modes"
-    assert likely(probe=0.003, positions=0.018, modes=0.0028) == "probe"
+    assert likely(probe=0.018, positions=0.018, modes=0.003) == "unknown"
+    assert likely(probe=0.018, positions=0.018, modes=0.00108) == "modes"
+    assert likely(probe=0.0012, positions=0.018, modes=0.00115) == "probe"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
 
 

@@ -58,7 +58,7 @@ TRIED_BELOW = 0.99
 # An alternative is better when it leaves this share of the excess or less.
 BETTER = 0.6
 # More modes of the probe, when they leave no more than this share of the photon noise beyond it.
-NOTHING_LEFT = 0.1
+NOTHING_LEFT = 0.2
 # A factor per pattern: scatter beyond noise, and its share of the excess.
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
 # Background: counts of the mean pattern above the model in the dark, as a share of all counts.

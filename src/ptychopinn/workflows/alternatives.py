@@ -12,8 +12,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-import numpy as np
-
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, chosen_names
 from ptychopinn.checks.upright import (
     FEWEST,
@@ -34,6 +32,7 @@ from ptychopinn.evaluation.verdict import (
     MORE_MODES,
     POSITIONS_FREE,
     PROBE_FREE,
+    SEEN_EXCESS_OF_NOISE,
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
@@ -90,7 +89,7 @@ def judged(
             _, result = estimate_axes(used, result, backend, execution, no_mend)
             known = _other_axes(result.findings)
         found += known
-    if not np.isfinite(fit.explained) and fit.verdict == "good":
+    if fit.verdict == "good" and within_noise(fit) and not fit.explained >= TRIED_BELOW:
         other = likelier_orientation(get_ops(backend, execution), replace(scan, object=None))
         if other is not None:
             words, residual, given = other
@@ -112,21 +111,28 @@ def likely_cause(
     trial: Trial, backend: BackendName, execution: Execution, no_mend: Collection[str] = ()
 ) -> str | None:
     """Why the patterns of a check of the probe are not explained: the sentence of the verdict on
-    them; None when nothing was found. Their geometry has been looked at before."""
+    them; None for a good fit, or one that a few more steps would make good. Their geometry has been
+    looked at before."""
     part = trial.part
     made = reported(trial.canvas, part, part.scan, {}, backend, [], {}, "")
     made = judged(made, part.scan, backend, execution, no_mend, LATER)
     assert made.fit is not None
     signs = signs_of(made.fit)
     signs = replace(signs, patterns=tuple(int(trial.numbers[k]) for k in signs.patterns))
-    return judge(signs, made.fit.alternatives).cause
+    found = judge(signs, made.fit.alternatives)
+    return None if found.likely == "unfinished" else found.cause
 
 
 def worth_a_trial(fit: Misfit) -> bool:
     """Whether a fit leaves so much, and is so silent about the cause, that others are tried."""
     if fit.likely in SHOWN:
         return False
-    return fit.verdict != "good" or fit.explained < TRIED_BELOW
+    return fit.verdict != "good" or (fit.explained < TRIED_BELOW and not within_noise(fit))
+
+
+def within_noise(fit: Misfit) -> bool:
+    """Whether the residual is so near to that of noise that no trial of residuals can lower it."""
+    return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
 
 
 def tried(xp: Ops, scan: Scan) -> list[tuple[str, float]]:

@@ -266,11 +266,12 @@ def _check(
         if turned is not scan:
             prepared = prepare(turned)
             trial = probe_trial(prepared)
-    result, likely = trial.check, ""
-    if result.verdict != "good":
+    result, cause = trial.check, None
+    if leaves_much(result.residual, result.expected):
         cause = likely_cause(trial, backend, execution, no_mend)
-        # What helps against it is said for results.
-        likely = "" if cause is None else f", likely because {cause.rpartition(';')[0]}"
+    # What helps against it is said for results.
+    likely = "" if cause is None else f", likely because {cause.rpartition(';')[0]}"
+    inexact = "probe or positions are not exact" if cause is None else "the scan is not exact"
     log.info(
         "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives "
         "%.4f",
@@ -286,14 +287,15 @@ def _check(
             "positions if it is right, else give a better one with the option probe, refine it "
             "with probe_trainable=True, or train all the same with probe_check=False."
         )
-    if result.verdict != "good":
+    if result.verdict != "good" or cause is not None:
         log.warning(
             "%s FIT of plain physics steps to '%s': a residual of %.4f where photon noise alone "
-            "gives %.4f%s; probe or positions are not exact, and neither will be the model",
-            result.verdict.upper(),
+            "gives %.4f%s; %s, and neither will be the model",
+            "POOR" if result.verdict == "poor" else "DOUBTFUL",
             prepared.scan.name,
             result.residual,
             result.expected,
             likely,
+            inexact,
         )
     return prepared, result
