@@ -21,6 +21,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.data.views import PatternView, changed_patterns, chosen_patterns
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, save_scan
+from ptychopinn.io.summary import nearest_px
 from ptychopinn.ops.numpy import NumpyOps
 
 Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
@@ -386,3 +387,11 @@ def test_a_frame_offset_explains_the_patterns(
 def test_a_right_geometry_is_left_alone(whole: Scan, star: Path) -> None:
     for scan in (whole, load_scan(star)):
         assert right_geometry(NumpyOps(), scan) == (scan, ())
+
+
+@pytest.mark.parametrize("count", [2, 40, 1600])
+def test_the_nearest_position_is_found_in_few_and_in_many(count: int) -> None:
+    places = np.random.default_rng(count).uniform(0, 50, (count, 2))
+    distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    np.testing.assert_allclose(nearest_px(places), distance.min(axis=1), rtol=1e-9)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.normalization import batch_length, slices
@@ -128,7 +127,8 @@ def hot_pixels(look: Look) -> Iterator[Noticed]:
     """Pixels that count far more than their surroundings and the beam explain."""
     mean, good, patterns = look.mean, look.good, look.scan.M
     around = _around(mean, good)
-    beam = ndimage.maximum_filter(look.vacuum, 3)
+    rimmed = np.pad(look.vacuum, 1, mode="edge")
+    beam = np.lib.stride_tricks.sliding_window_view(rimmed, (3, 3)).max(axis=(-2, -1))
     photon = look.photon
     usual = np.maximum(np.maximum(around, beam), photon / patterns)
     hot = good & (mean > HOT * usual) & (mean * patterns > 30 * photon)
@@ -151,6 +151,8 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
     silent = good & (look.largest <= 0)
     if not silent.any():
         return
+    from scipy import ndimage
+
     due = DUE * look.photon
     dead = silent & (_around(mean, good) * patterns > due)
     for axis in (0, 1):

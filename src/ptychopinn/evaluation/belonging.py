@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from ptychopinn.data.findings import left_out
 from ptychopinn.data.fingerprint import difference, fingerprint, recorded
@@ -78,6 +77,8 @@ def _partly(result: Reconstruction, scan: Scan) -> bool:
     """Whether nearly all positions of one of the two are positions of the other."""
     if len(result.positions_px) + len(left_out(result.findings)) == scan.M:
         return False
+    from scipy.spatial import KDTree
+
     places = [result.positions_px, scan.positions_px]
     small, large = sorted(places, key=len)
     distance, _ = KDTree(large).query(small)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.io import (
@@ -205,7 +206,8 @@ def scan_of(
         sample = sample_indices(scan.M, POWER_SAMPLE)
         good = scan.good_pixels
         counts = sum(
-            float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample
+            float(scan.diffraction[sample[part]][:, good].sum(dtype=np.float64))
+            for part in slices(len(sample), batch_length(scan.N, 8))
         ) / len(sample)
         check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
     except InputError as error:

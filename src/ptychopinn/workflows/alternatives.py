@@ -177,11 +177,13 @@ def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
     """Other scan axes that were found, as alternatives."""
     for found in findings:
         if found.name == AXES and found.level == "doubt":
-            axes = [found.details.get(field.name) for field in fields(ScanAxes)]
-            left = [found.details.get(key) for key in ("residual_as_given", "residual")]
+            names = [field.name for field in fields(ScanAxes)] + ["residual_as_given", "residual"]
             # Those of a file may be anything.
-            if all(isinstance(number, float) for number in [*axes, *left]):
-                return [(AXES_GIVEN, left[0]), (in_words(ScanAxes(*axes)), left[1])]
+            known = (found.details.get(name) for name in names)
+            numbers = [number for number in known if isinstance(number, float)]
+            if len(numbers) == len(names):
+                *axes, given, residual = numbers
+                return [(AXES_GIVEN, given), (in_words(ScanAxes(*axes)), residual)]
     return []
 
 
