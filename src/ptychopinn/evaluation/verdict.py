@@ -34,7 +34,7 @@ TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
-POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.96
+POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.97
 # Below this share a fault of single patterns or pixels would show by its shape.
 GEOMETRY_EXPLAINED = 0.6
 # With a smaller excess, as a share of the photon noise, the share explained is too uncertain.
