@@ -38,7 +38,7 @@ NAMES = {
     "probe defocused": {"probe", "geometry-or-probe"},
     "probe much defocused": {"probe", "geometry-or-probe"},
     "probe too narrow": {"probe", "geometry-or-probe"},
-    "modes missing": {"probe"},
+    "modes missing": {"probe", "modes"},
     "background": {"background"},
     "beam current": {"beam-current"},
     "hot pixels": {"pixels", "background"},

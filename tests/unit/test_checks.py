@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine
+from ptychopinn.checks import CHECKS, examine, upright
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.corner import rolls
@@ -22,6 +22,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.data.views import PatternView, changed_patterns, chosen_patterns
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, save_scan
+from ptychopinn.io.summary import nearest_px
 from ptychopinn.ops.numpy import NumpyOps
 
 Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
@@ -491,6 +492,28 @@ def test_patterns_one_frame_off_are_moved(frames: int, whole: Scan) -> None:
     np.testing.assert_array_equal(scan.positions_px, np.delete(whole.positions_px, lost, 0))
 
 
+@pytest.mark.parametrize(("left", "found"), [(0.1, True), (0.55, False)])
+def test_a_frame_offset_explains_the_patterns(
+    left: float, found: bool, whole: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a hopeless probe no fit does better than the mean pattern, and one is the least bad."""
+    amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
+    mean = np.sqrt((amplitudes**2).mean(axis=0))
+    varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
+    residuals = iter([1.0, 1.2, left])  # frames 0, -1, 1
+    monkeypatch.setattr(upright, "_residual", lambda *_, **__: varied * next(residuals))
+    _, findings = right_geometry(NumpyOps(), whole, skip=["orientation"])
+    assert bool(findings) == found
+
+
 def test_a_right_geometry_is_left_alone(whole: Scan, star: Path) -> None:
     for scan in (whole, load_scan(star)):
         assert right_geometry(NumpyOps(), scan) == (scan, ())
+
+
+@pytest.mark.parametrize("count", [2, 40, 1600])
+def test_the_nearest_position_is_found_in_few_and_in_many(count: int) -> None:
+    places = np.random.default_rng(count).uniform(0, 50, (count, 2))
+    distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    np.testing.assert_allclose(nearest_px(places), distance.min(axis=1), rtol=1e-9)

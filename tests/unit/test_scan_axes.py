@@ -19,6 +19,7 @@ from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.solvers.affine import Equations, affine_step, warped
 from ptychopinn.solvers.physics import STAGES, Schedule
 from ptychopinn.solvers.positions import least_squares_moves
+from ptychopinn.workflows import scan_axes
 from ptychopinn.workflows.scan_axes import corrected_axes
 
 few = settings(deadline=None, max_examples=25)
@@ -246,6 +247,47 @@ def test_a_reconstruction_names_turned_axes_and_no_others(
     # Positions are as they were given.
     assert np.array_equal(turned.positions_px, wrong(true, ScanAxes(-1.5)).positions_px)
     assert not pp.reconstruct(wrong(true, ScanAxes(-1.5)), no_mend=("scan-axes",)).findings
+
+
+@pytest.mark.parametrize(
+    ("photons", "axes"),
+    [(1e4, ScanAxes(3.0)), (1e4, ScanAxes(0.0, 0.04, -0.02)), (1e6, ScanAxes(-1.0))],
+)
+def test_weak_axis_errors_make_a_fit_within_the_noise_doubtful(
+    photons: float, axes: ScanAxes
+) -> None:
+    true = simulated(photons=photons, patterns=121)
+    config = RefineConfig(passes=15)
+    found = pp.refine(wrong(true, axes), None, config, backend="numpy")
+    assert found.fit is not None and found.fit.residual < 1.5 * found.fit.expected
+    assert (found.fit.verdict, found.fit.likely) == ("doubtful", "positions")
+    (said,) = found.findings
+    assert said.details["rotation_deg"] == pytest.approx(axes.rotation_deg, abs=0.4)
+    assert said.details["scale_y"] == pytest.approx(axes.scale_y, abs=0.015)
+    assert found.fit.cause is not None and "degrees" in found.fit.cause
+    # A later look remembers it, and one without trials does not.
+    assert pp.misfit(found, wrong(true, axes)).cause == found.fit.cause
+    silent = pp.refine(wrong(true, axes), None, config, backend="numpy", no_mend=("alternatives",))
+    assert silent.fit is not None and silent.fit.verdict == "good"
+
+
+@pytest.mark.parametrize("photons", [1e3, 1e4, 1e6, 1e9])
+@pytest.mark.parametrize("n", [32, 64])
+def test_exact_axes_are_good_after_a_single_pass_of_equations(
+    photons: float, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = simulated(photons=photons, N=n, patterns=100, step_px=0.1 * n)
+    monkeypatch.setattr(scan_axes, "_believed", None)  # calling it would fail
+    found = pp.refine(replace(true, object=None), None, RefineConfig(passes=15), backend="numpy")
+    assert found.fit is not None and found.fit.verdict == "good" and not found.findings
+
+
+def test_refined_positions_are_not_doubted_again() -> None:
+    scan = wrong(simulated(patterns=121), ScanAxes(2.0))
+    config = RefineConfig(passes=25, refine_positions=True)
+    found = pp.refine(scan, None, config, backend="numpy")
+    assert [f.level for f in found.findings] == ["mended"]
+    assert found.fit is not None and found.fit.verdict == "good"
 
 
 def test_a_probe_out_of_focus_is_not_taken_for_scaled_axes() -> None:

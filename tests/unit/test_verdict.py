@@ -16,13 +16,20 @@ from ptychopinn.evaluation.causes import CAUSES
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
+    AXES_GIVEN,
+    MORE_MODES,
+    OTHER_AXES,
     POSITIONS_FREE,
     PROBE_FREE,
+    TURNED,
+    TURNED_AS_GIVEN,
     Signs,
     judge,
     recorded_alternatives,
     signs_of,
 )
+from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.workflows.scan_axes import in_words
 
 N, M = 32, 80
 
@@ -159,6 +166,33 @@ def test_few_photons_are_no_reason_to_doubt() -> None:
     assert judge(signs).verdict == judge(signs, tried).verdict == "good"
 
 
+def test_a_mean_pattern_that_is_off_is_the_detector() -> None:
+    """A refined probe follows hot pixels, so that they no longer stand out by their share."""
+    tried = [(AS_IT_IS, 0.00137), (PROBE_FREE, 0.00135), (POSITIONS_FREE, 0.00137)]
+    signs = Signs(0.0014, 0.001, 0.98, systematic=0.3, pixels=((3, 4),), pixels_share=0.09)
+    assert judge(signs, tried).verdict == "good"
+    off = judge(replace(signs, systematic=0.93), tried)
+    assert (off.verdict, off.likely) == ("doubtful", "pixels")
+    assert judge(replace(signs, systematic=0.93, pixels=()), tried).likely == "unknown"
+    # Within the noise of few photons the share means nothing.
+    assert judge(replace(signs, residual=0.00105, systematic=2.0)).verdict == "good"
+
+
+def test_some_patterns_are_named_where_structure_is_faint() -> None:
+    signs = Signs(3.8e-4, 3e-7, faint=0.81, patterns=(3, 8), patterns_share=0.8)
+    assert judge(signs).likely == "patterns"
+    assert judge(replace(signs, residual=6e-7, faint=0.9998)).verdict == "good"
+
+
+def test_another_orientation_is_named_where_the_residual_is_that_of_noise() -> None:
+    signs = Signs(0.30, 0.31)
+    tried = [(TURNED_AS_GIVEN, 0.3052), (TURNED + "axes swapped", 0.301)]
+    found = judge(signs, tried)
+    assert (found.verdict, found.likely) == ("doubtful", "geometry-or-probe")
+    assert found.cause is not None and "with axes swapped" in found.cause
+    assert judge(signs, tried[:1]).verdict == "good"
+
+
 def test_systematic_residuals_are_good_when_nothing_else_is_better() -> None:
     star = Signs(0.012, 0.0066, 0.905)
     tried = [(AS_IT_IS, 0.0118), (PROBE_FREE, 0.0112), (POSITIONS_FREE, 0.0116)]
@@ -174,12 +208,16 @@ def test_the_best_alternative_is_the_cause() -> None:
     signs = Signs(0.02, 0.001, 0.8)
 
     def likely(**left: float) -> Any:
-        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE}
+        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE, "modes": MORE_MODES}
         return judge(signs, [(AS_IT_IS, 0.019), *((names[k], v) for k, v in left.items())]).likely
 
     assert likely(probe=0.002, positions=0.015) == "probe"
     assert likely(probe=0.012, positions=0.0015) == "positions"
     assert likely(probe=0.018, positions=0.018) == "unknown"
+    # More modes always fit a little better.
+    assert likely(probe=0.018, positions=0.018, modes=0.003) == "unknown"
+    assert likely(probe=0.018, positions=0.018, modes=0.00108) == "modes"
+    assert likely(probe=0.0012, positions=0.018, modes=0.00115) == "probe"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
 
 
@@ -194,9 +232,27 @@ def test_every_cause_is_one_sentence(name: Any, numbers: Callable[[], dict[str, 
 def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
         "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1, "background": 0.02,
-        "words": "the axes swapped", "better": 0.001, "given": 0.01, "missing": 0.2,
-        "explained": 0.1,
+        "words": "the axes swapped", "how": "with the positions refined", "better": 0.001,
+        "given": 0.01, "missing": 0.2, "explained": 0.1,
     }  # fmt: skip
+
+
+def test_other_axes_are_said_with_their_numbers_whatever_the_residual() -> None:
+    within_noise = Signs(0.0701, 0.07, 0.999)
+    axes = in_words(ScanAxes(3.0, 0.04, -0.02))
+    assert axes.startswith(OTHER_AXES)
+    tried = [(AXES_GIVEN, 0.0712), (axes, 0.0701)]
+    told = judge(within_noise, tried)
+    assert (told.verdict, told.likely) == ("doubtful", "positions")
+    assert told.cause is not None and "3.00 degrees" in told.cause and "4.00 %" in told.cause
+    assert "refine_positions" in told.cause and "0.0701, as they are 0.0712" in told.cause
+    # Against the other trials they are not weighed: those began from an empty object.
+    others = [(AS_IT_IS, 0.080), (PROBE_FREE, 0.079), (POSITIONS_FREE, 0.071)]
+    assert judge(within_noise, [*others, *tried]) == told
+    assert judge(within_noise, others).verdict == "good"
+    # A record of them is kept whole.
+    record = {"fit": {"alternatives": [[words, left] for words, left in tried]}}
+    assert recorded_alternatives(record) == tuple(tried)
 
 
 def test_foreign_records_are_no_alternatives() -> None:

@@ -107,6 +107,58 @@ def test_a_wrong_probe_is_blamed_where_a_free_one_is_better(unsteady: pp.Scan) -
     assert silent.fit is not None and silent.fit.alternatives == ()
 
 
+def test_a_probe_of_too_few_modes_is_told_from_a_wrong_one() -> None:
+    scan = pp.simulate(
+        N=32, patterns=100, photons=1e6, seed=24, step_px=3.0, modes=3, object="leaves"
+    )
+    coherent = replace(scan, probe=scan.probe[:1], object=None)
+    config = pp.RefineConfig(passes=10, refine_probe=True)
+    found = pp.refine(coherent, None, config, backend="numpy")
+    assert found.fit is not None
+    assert (found.fit.verdict, found.fit.likely) == ("doubtful", "modes")
+    assert found.fit.cause is not None and "option modes" in found.fit.cause
+    whole = pp.refine(replace(scan, object=None), None, config, backend="numpy")
+    assert whole.fit is not None and whole.fit.verdict == "good"
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_few_photons_still_tell_a_wrong_orientation(swapped: bool) -> None:
+    """The residual is that of noise either way."""
+    scan = pp.simulate(N=32, patterns=100, photons=300, seed=25, step_px=3.0, object="leaves")
+    positions = scan.positions_px[:, ::-1] if swapped else scan.positions_px
+    given = replace(scan, positions_px=np.array(positions), object=None)
+    found = pp.refine(given, None, pp.RefineConfig(passes=10), backend="numpy")
+    assert found.fit is not None and found.fit.residual < 1.1 * found.fit.expected
+    if swapped:
+        assert (found.fit.verdict, found.fit.likely) == ("doubtful", "geometry-or-probe")
+        assert found.fit.cause is not None and "axes swapped" in found.fit.cause
+    else:
+        assert found.fit.verdict == "good"
+
+
+def test_the_check_before_training_names_the_cause(caplog: pytest.LogCaptureFixture) -> None:
+    """With an excess that it tolerated where nothing else was tried; and not of a whole scan."""
+    settings = {"N": 32, "patterns": 100, "photons": 1e6, "seed": 22, "step_px": 3.0}
+    few = pp.Config(
+        model={"architecture": "cnn", "n_filters_scale": 0.25},
+        data={"n_groups": 16},
+        training={"epochs": 1},
+    )
+
+    def said(scan: pp.Scan) -> str:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            pp.train(scan, few)
+        return "".join(r.getMessage() for r in caplog.records if r.name.endswith("train"))
+
+    assert said(pp.simulate(**settings)) == ""
+    moved = said(pp.simulate(**settings, position_error_px=1.5))
+    assert moved.startswith("DOUBTFUL FIT") and "likely because the positions are not" in moved
+    unlike = replace(pp.simulate(**settings), probe=pp.simulate(**settings, diameter=0.3).probe)
+    with pytest.raises(pp.InputError, match=r"likely because .* the probe .*; correct order"):
+        pp.train(unlike, few)
+
+
 def test_positions_are_blamed_where_free_ones_are_better() -> None:
     scan = pp.simulate(N=32, patterns=100, photons=1e6, seed=23, step_px=3.0, position_error_px=1.0)
     found = pp.refine(replace(scan, object=None), None, pp.RefineConfig(passes=8), backend="numpy")

@@ -94,6 +94,12 @@ def _scaled_again(scan: Scan, before: Scan) -> Scan:
     return replace(scan, probe=scan.probe * np.float32(factor), object=obj)
 
 
+def chosen_pixels(block: Any, good: NDArray[np.bool_]) -> Array:
+    """(b, number of good pixels) of patterns (b, N, N); no copy where all are good."""
+    frames = np.asarray(block)
+    return frames.reshape(len(frames), -1) if good.all() else frames[:, good]
+
+
 class Look:
     """A scan with what all checks ask of it, found when it is first asked for.
 
@@ -115,16 +121,19 @@ class Look:
         return Look(mend.of(self.scan), origin)
 
     @cached_property
-    def _totals(self) -> tuple[Array, Array, Array]:
-        scan = self.scan
+    def _totals(self) -> tuple[Array, Array, Array, Array]:
+        scan, numbers = self.scan, self.numbers
+        sample = np.empty((len(numbers), scan.N, scan.N), np.float32)
         sums, total = np.zeros(scan.M), np.zeros((scan.N, scan.N))
         largest = np.zeros((scan.N, scan.N))
         for part in slices(scan.M, batch_length(scan.N, 8)):
             block = np.asarray(scan.diffraction[part])
-            sums[part] = block[:, self.good].sum(axis=1, dtype=np.float64)
+            sums[part] = chosen_pixels(block, self.good).sum(axis=1, dtype=np.float64)
             total += block.sum(axis=0, dtype=np.float64)
             np.maximum(largest, block.max(axis=0), out=largest)
-        return sums, total / scan.M, largest
+            first, last = np.searchsorted(numbers, (part.start, part.stop))
+            sample[first:last] = block[numbers[first:last] - part.start]
+        return sums, total / scan.M, largest, sample
 
     @property
     def sums(self) -> Array:
@@ -144,9 +153,9 @@ class Look:
         count = min(self.scan.M, SAMPLE, fits)
         return np.unique(np.linspace(0, self.scan.M - 1, count).round().astype(np.int64))
 
-    @cached_property
+    @property
     def sample(self) -> Array:
-        return np.asarray(self.scan.diffraction[self.numbers]).astype(np.float32)
+        return self._totals[3]
 
     @cached_property
     def photon(self) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.findings import recorded_findings, with_findings
@@ -31,9 +30,11 @@ def beam_off_centre(look: Look) -> Iterator[Noticed]:
         return
     good = look.good
     mean, beam = np.where(good, look.mean, 0), np.where(good, look.vacuum, 0)
-    offset = np.array(ndimage.center_of_mass(mean)) - np.array(ndimage.center_of_mass(beam))
+    offset = _centre(mean) - _centre(beam)
     if not np.isfinite(offset).all() or np.abs(offset).max() < OFF_CENTRE:
         return
+    from scipy import ndimage
+
     moved = ndimage.shift(np.sqrt(beam), offset, order=1)
     target = np.sqrt(mean)
     before, after = (_likeness(target, x) for x in (np.sqrt(beam), moved))
@@ -69,6 +70,13 @@ def _tilt(n: int, offset: Sequence[float] | NDArray[np.float64]) -> NDArray[np.c
     y, x = (np.exp(2j * np.pi * offset[k] * (np.arange(n) - n // 2) / n) for k in (0, 1))
     ramp: NDArray[np.complex64] = (y[:, None] * x[None, :]).astype(np.complex64)
     return ramp
+
+
+def _centre(pattern: NDArray[Any]) -> NDArray[np.float64]:
+    """The centre of mass (y, x), NaN for an empty pattern."""
+    total = float(pattern.sum())
+    sums = [pattern.sum(axis=1 - axis) @ np.arange(pattern.shape[axis]) for axis in (0, 1)]
+    return np.array(sums) / total if total > 0 else np.full(2, np.nan)
 
 
 def _likeness(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
+from ptychopinn.checks.base import Look, Mend, Noticed, check, chosen_pixels, finding, numbered
 from ptychopinn.data.normalization import batch_length, slices
 
 # Patterns with less than this share of the median counts have no beam in them.
@@ -33,8 +33,8 @@ def alike(look: Look) -> NDArray[np.float64]:
     models /= np.maximum(np.linalg.norm(models, axis=1, keepdims=True), 1e-30)
     found = np.zeros(scan.M)
     for part in slices(scan.M, batch_length(scan.N, 8)):
-        block = np.sqrt(np.asarray(scan.diffraction[part])[:, good].astype(np.float32))
-        size = np.maximum(np.linalg.norm(block, axis=1), 1e-30)
+        block = np.sqrt(chosen_pixels(scan.diffraction[part], good).astype(np.float32))
+        size = np.maximum(np.sqrt(look.sums[part]), 1e-30)
         found[part] = ((block @ models.T.astype(np.float32)) / size[:, None]).max(axis=1)
     return found
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.normalization import batch_length, slices
@@ -116,6 +115,8 @@ def _spikes(
     Speckles fade towards their rim; what is around a spike is dark. ``sums`` are those of the
     pixels over all patterns, of which there are so many.
     """
+    from scipy import ndimage
+
     found = np.zeros_like(bright)
     clusters, _ = ndimage.label(bright, np.ones((3, 3)))
     for k, box in enumerate(ndimage.find_objects(clusters), start=1):
@@ -139,7 +140,8 @@ def hot_pixels(look: Look) -> Iterator[Noticed]:
     """Pixels that count far more than their surroundings and the beam explain."""
     mean, good, patterns = look.mean, look.good, look.scan.M
     around = _around(mean, good)
-    beam = ndimage.maximum_filter(look.vacuum, 3)
+    rimmed = np.pad(look.vacuum, 1, mode="edge")
+    beam = np.lib.stride_tricks.sliding_window_view(rimmed, (3, 3)).max(axis=(-2, -1))
     photon = look.photon
     usual = np.maximum(np.maximum(around, beam), photon / patterns)
     hot = good & (mean > HOT * usual) & (mean * patterns > 30 * photon)
@@ -167,6 +169,8 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
     silent = good & (look.largest <= 0)
     if not silent.any():
         return
+    from scipy import ndimage
+
     due = DUE * look.photon
     dead = silent & (_around(mean, good) * patterns > due)
     dead |= _shadows(silent, good, mean * patterns, look.vacuum * patterns, due)
@@ -204,6 +208,8 @@ def _shadows(
 
     ``counts`` are those of all patterns, ``beam`` what the probe alone would give.
     """
+    from scipy import ndimage
+
     found = np.zeros_like(silent)
     regions, _ = ndimage.label(silent)
     for k, box in enumerate(ndimage.find_objects(regions), start=1):
@@ -226,9 +232,11 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     top = float(look.largest[good].max())
     if top < 8 * look.photon or scan.saturation is not None:
         return
+    edge = top - max(look.photon, 1e-6 * top)
+    if int((good & (look.largest > edge)).sum()) < FEWEST_SATURATED:
+        return
     at_top, below = 0, np.zeros(3)
     saturated = np.zeros((scan.N, scan.N), np.int64)
-    edge = top - max(look.photon, 1e-6 * top)
     for part in slices(scan.M, batch_length(scan.N, 8)):
         block = np.asarray(scan.diffraction[part])
         full = (block > edge) & good
@@ -241,8 +249,6 @@ def saturated_pixels(look: Look) -> Iterator[Noticed]:
     if at_top < SATURATED or at_top < PILED * max(1.0, float(below.max())):
         return
     which = saturated > 0
-    if which.sum() < FEWEST_SATURATED:
-        return
     yield (
         finding(
             "saturated-pixels",

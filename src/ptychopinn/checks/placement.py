@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
-from ptychopinn.io.summary import probe_diameter
+from ptychopinn.io.summary import nearest_px, probe_diameter
 
 # Scans of fewer positions may lie anywhere.
 FEWEST = 8
@@ -46,7 +45,7 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
     scan = look.scan
     if scan.M < FEWEST:
         return
-    nearest = KDTree(scan.positions_px).query(scan.positions_px, k=2)[0][:, 1]
+    nearest = nearest_px(scan.positions_px)
     step, wide = float(np.median(nearest)), probe_diameter(scan.probe, 0.98)
     numbers = {"step_px": step, "probe_diameter_px": wide}
     if step > min(scan.N, max(wide, 4.0)):

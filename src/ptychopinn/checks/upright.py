@@ -36,6 +36,12 @@ TIE = 1.08
 # In a raster scan the next frame is nearly as good as a shift of the object: much must be gained,
 # and the other direction must be that much worse.
 OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
+# And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
+# are bad, and one of them is less bad than the others by chance.
+OFFSET_EXPLAINS = 0.5
+# Where patterns show hardly more than noise, another orientation is likelier when it raises the
+# likelihood (-2 log L) by so much. The right one is above all others by several hundred.
+LIKELIER = 150.0
 
 
 def right_geometry(
@@ -67,6 +73,33 @@ def right_geometry(
     return scan, tuple(found)
 
 
+def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
+    """Another orientation under which the patterns are likelier: its words, the residual of some
+    patterns with it, and that as given.
+
+    For patterns that show hardly more than noise. The residual is then that of noise in every
+    orientation, but the small differences are of many photons. The probe is held, because a free
+    one would follow the noise; when it is wrong, any orientation may come out best.
+    """
+    if scan.M < FEWEST:
+        return None
+    part = replace(scan.select(neighbours(scan)), object=None)
+    left = {
+        o: _residual(
+            xp,
+            replace(part, positions_px=o.of_positions(part.positions_px)),
+            SHORT,
+            free_probe=False,
+        )
+        for o in ORIENTATIONS
+    }
+    best = min(left, key=left.__getitem__)
+    prepared = prepare(part)
+    photon = (prepared.photon_scale / prepared.input_scale) ** 2
+    gained = 4 * (left[AS_GIVEN] - left[best]) * prepared.counts * part.M / photon
+    return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
+
+
 def neighbours(scan: Scan) -> NDArray[np.int64]:
     """Patterns around the middle of the scan, in the order of the scan."""
     count = min(scan.M, 64 if scan.N <= 64 else 49)
@@ -80,6 +113,19 @@ def _residual(xp: Ops, part: Scan, passes: int, *, free_probe: bool = True) -> f
     config = PhysicsConfig(passes=passes, refine_probe=free_probe, stagnation=0.0)
     solved = PhysicsSolver(xp, config, LIMIT_BYTES).solve(prepare(part))
     return float(solved.canvas.losses[-1])
+
+
+def _explained(part: Scan, residual: float) -> float:
+    """The share of what distinguishes the patterns that a fit with this residual explains.
+
+    0 is a model in which all patterns are the mean pattern, 1 one that leaves photon noise.
+    """
+    prepared = prepare(part)
+    amplitudes = prepared.amplitudes(np.arange(part.M)).astype(np.float64)
+    intensities = amplitudes**2
+    varied = float(((np.sqrt(intensities.mean(axis=0)) - amplitudes) ** 2).sum())
+    beyond = varied / float(intensities.sum()) - prepared.expected_misfit
+    return 1 - (residual - prepared.expected_misfit) / max(beyond, 1e-12)
 
 
 def _orientation(xp: Ops, scan: Scan) -> Finding | None:
@@ -134,6 +180,8 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
         f"{remedy}.",
         **turn,
         trials=trials,
+        words=str(top),
+        residual=final[top],
     )
 
 
@@ -151,19 +199,24 @@ def _offset(xp: Ops, scan: Scan) -> Finding | None:
         return None
     if residuals[-frames] < OFFSET_OTHER * residuals[frames]:
         return None
+    if _explained(part, residuals[frames]) < OFFSET_EXPLAINS:
+        return None
     lost = scan.M - 1 if frames > 0 else 0
+    where = f"one frame {'later' if frames > 0 else 'earlier'}"
     numbers = np.delete(
         np.arange(scan.M + len(gone := left_out(recorded_findings(scan.provenance)))), gone
     )
     return finding(
         "frame-offset",
         "mended",
-        f"each pattern belongs to the position one frame {'later' if frames > 0 else 'earlier'}: "
-        f"so some patterns around the middle leave a residual of {residuals[frames]:.4f}, as given "
-        f"{residuals[0]:.4f}; pattern {numbers[lost]} has none and is left out.",
+        f"each pattern belongs to the position {where}: so some patterns around the middle leave "
+        f"a residual of {residuals[frames]:.4f}, as given {residuals[0]:.4f}; pattern "
+        f"{numbers[lost]} has none and is left out.",
         frames=frames,
         patterns=[int(numbers[lost])],
         residuals={str(k): v for k, v in residuals.items()},
+        words=f"each pattern at the position {where}",
+        residual=residuals[frames],
     )
 
 

@@ -35,6 +35,7 @@ TO_TYPE = {
     "background": "ptychopinn refine RESULT",
     "geometry": "ptychopinn inspect --check SCAN, or leave orientation out of --no-mend",
     "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
+    "modes": "ptychopinn refine SCAN --modes K --refine-probe, K two more than now",
     "positions": "ptychopinn refine SCAN --refine-positions",
     "unfinished": "ptychopinn refine RESULT",
     "geometry-or-probe": "look at the positions with ptychopinn inspect --check SCAN, then give a "

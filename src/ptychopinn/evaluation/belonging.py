@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from ptychopinn.data.fingerprint import difference, fingerprint, recorded
 from ptychopinn.data.reconstruction import Reconstruction
@@ -100,6 +100,8 @@ def translation(
 ) -> tuple[NDArray[np.float64], float]:
     """By what (y, x) the positions ``one`` (m, 2) lie on ``other`` (k, 2), and the share of the
     fewer ones that does; they are in the same order, and some may be left out of either."""
+    from scipy.spatial import KDTree
+
     small, large = sorted((one, other), key=len)
     tree = KDTree(large)
     best, share = np.zeros(2), _found(tree, small)
@@ -111,6 +113,6 @@ def translation(
     return (best if small is one else -best), share
 
 
-def _found(tree: KDTree, places: NDArray[np.float64]) -> float:
+def _found(tree: Any, places: NDArray[np.float64]) -> float:
     """Which part of the positions (m, 2) the tree holds."""
     return float((tree.query(places)[0] < SAME_PX).mean())

@@ -12,6 +12,7 @@ Likely = Literal[
     "background",
     "geometry",
     "probe",
+    "modes",
     "positions",
     "unfinished",
     "geometry-or-probe",
@@ -51,7 +52,7 @@ CAUSES: dict[Likely, Cause] = {
     ),
     "geometry": Cause(
         "the geometry is another one: with {words} some patterns around the middle leave a "
-        "residual of {better:.4f}, as given {given:.4f}",
+        "residual of {better:.4g}, as given {given:.4g}",
         "turn the patterns or the positions",
     ),
     "probe": Cause(
@@ -59,9 +60,15 @@ CAUSES: dict[Likely, Cause] = {
         "leave a residual of {better:.4f}, as it is {given:.4f}",
         "refine the probe (refine_probe=True), or give a better one (option probe)",
     ),
+    "modes": Cause(
+        "the beam or the scan is less coherent than the probe says, or moved during an exposure: "
+        "with two more modes of the probe some patterns around the middle leave a residual of "
+        "{better:.4g}, as it is {given:.4g}",
+        "give the probe two more modes (option modes) and refine it (refine_probe=True)",
+    ),
     "positions": Cause(
-        "the positions are not exact: with the positions refined some patterns around the middle "
-        "leave a residual of {better:.4f}, as they are {given:.4f}",
+        "the positions are not exact: {how} some patterns around the middle leave a residual of "
+        "{better:.4g}, as they are {given:.4g}",
         "refine the positions (refine_positions=True)",
     ),
     "unfinished": Cause(
@@ -70,9 +77,8 @@ CAUSES: dict[Likely, Cause] = {
         "refine the result",
     ),
     "geometry-or-probe": Cause(
-        "only {explained:.0%} of the structure in the patterns is explained, so that the geometry "
-        "(order, sign and unit of the positions, orientation of the patterns) or the probe must be "
-        "wrong",
+        "{how}, so that the geometry (order, sign and unit of the positions, orientation of the "
+        "patterns) or the probe must be wrong",
         "check the geometry first, then the probe",
     ),
     "unknown": Cause(

@@ -26,10 +26,15 @@ Alternatives = Sequence[tuple[str, float]]
 # What is tried on some patterns, see ptychopinn.workflows.alternatives; the first is what the
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
+MORE_MODES = "the probe refined with two more modes"
+# Words of trials of their own, which list another way only where the patterns show it beyond noise:
+# as the axes are, and what begins so, other ones; the same of the geometry.
+AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
+TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
-POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.96
+POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.97
 # Below this share a fault of single patterns or pixels would show by its shape.
 GEOMETRY_EXPLAINED = 0.6
 # With a smaller excess, as a share of the photon noise, the share explained is too uncertain.
@@ -40,6 +45,8 @@ UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
 # Structure that is a very small part of the counts: how much it must be, as a share of the counts
 # and of the noise, and the share of it that is to be explained.
 FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE, FAINT_EXPLAINED = 1e-4, 0.3, 0.8
+# The mean pattern holds so much of the excess only when the detector, or the probe, is wrong.
+SYSTEMATIC = 0.7
 # A fault that the residual shows by its shape matters when this share of the structure, or of the
 # noise, is missing.
 LEAST_MISSING, LEAST_EXCESS_OF_NOISE = 0.01, 0.1
@@ -50,6 +57,8 @@ TRIED_EXPLAINED, TRIED_EXCESS_OF_NOISE = 0.7, 3.5
 TRIED_BELOW = 0.99
 # An alternative is better when it leaves this share of the excess or less.
 BETTER = 0.6
+# More modes of the probe, when they leave no more than this share of the photon noise beyond it.
+NOTHING_LEFT = 0.2
 # A factor per pattern: scatter beyond noise, and its share of the excess.
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
 # Background: counts of the mean pattern above the model in the dark, as a share of all counts.
@@ -198,21 +207,26 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     ----------
     signs : see :func:`signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
-        called ``AS_IT_IS``, is what the others are compared with. Words that are not constants of
+        called ``AS_IT_IS``, is what the others are compared with. Words that begin as
+        ``OTHER_AXES`` or ``TURNED`` need no comparison; those that are not constants of
         this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
     """
     excess, explained = signs.excess, signs.explained
-    better = _better(signs, alternatives)
+    shown, alternatives = _shown(alternatives)
+    better = shown or _better(signs, alternatives)
     found = _signature(signs)
+    systematic = signs.systematic >= SYSTEMATIC and _matters(signs)
     seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
     verdict: Verdict = "good"
     if not excess <= POOR_EXCESS or explained < POOR_EXPLAINED:
         verdict = "poor"
     elif (
         found is not None
+        or shown is not None
+        or systematic
         or (seen and explained < GOOD_EXPLAINED)
         or _unseen(signs)
         or (seen and better is not None and better[0] != "unfinished" and explained < TRIED_BELOW)
@@ -221,13 +235,14 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
             len(alternatives) > 1
             and better is None
             and found is None
+            and not systematic
             and explained >= TRIED_EXPLAINED
             and excess <= TRIED_EXCESS_OF_NOISE * signs.expected
         )
         verdict = "good" if tolerable else "doubtful"
     if verdict == "good":
         return Judgement("good")
-    likely, numbers = found or better or _general(signs)
+    likely, numbers = found or better or (systematic and _some_pixels(signs)) or _general(signs)
     return Judgement(verdict, likely, _sentence(likely, numbers))
 
 
@@ -247,19 +262,52 @@ def _signature(signs: Signs) -> Found | None:
     share = signs.background
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
         return "background", {"background": share}
-    missing = 1 - signs.explained
-    if not np.isfinite(missing):
-        missing = 1.0 if _unseen(signs) else 0.0
-    if missing < LEAST_MISSING or signs.excess < LEAST_EXCESS_OF_NOISE * signs.expected:
+    if not _matters(signs):
         return None
-    if signs.pixels and signs.pixels_share >= PIXEL_SHARE:
-        return "pixels", {"pixels": _listed(signs.pixels), "share": min(signs.pixels_share, 1.0)}
+    if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
+        return pixels
     if signs.current >= CURRENT_SPREAD and signs.current_share >= CURRENT_SHARE:
         return "beam-current", {"scatter": signs.current}
     if signs.patterns and signs.patterns_share >= PATTERN_SHARE:
         share = min(signs.patterns_share, 1.0)
         return "patterns", {"patterns": _listed(signs.patterns), "share": share}
     return None
+
+
+def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
+    """Another orientation or other scan axes that the patterns show, and what else was tried."""
+    known, rest = dict(alternatives), list(alternatives)
+    found: Found | None = None
+    for as_given, prefix in ((AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED)):
+        others = [words for words in known if words.startswith(prefix)]
+        rest = [(w, left) for w, left in rest if w != as_given and w not in others]
+        if as_given not in known or not others:
+            continue
+        numbers = {"better": known[others[0]], "given": known[as_given]}
+        if prefix == OTHER_AXES:
+            found = "positions", {**numbers, "how": f"{others[0]}, and with others"}
+        else:
+            how = "with {} some patterns are likelier (a residual of {:.4g}) than as given ({:.4g})"
+            words = others[0].removeprefix(TURNED)
+            how = how.format(words, numbers["better"], numbers["given"])
+            found = "geometry-or-probe", {"how": how}
+    return found, rest
+
+
+def _matters(signs: Signs) -> bool:
+    """Whether so much is missing that its shape can tell why."""
+    missing = 1 - signs.explained
+    if not np.isfinite(missing):
+        faint = 1 - signs.faint if np.isfinite(signs.faint) else 0.0
+        missing = 1.0 if _unseen(signs) else faint
+    enough = signs.excess >= LEAST_EXCESS_OF_NOISE * signs.expected
+    return bool(missing >= LEAST_MISSING and enough)
+
+
+def _some_pixels(signs: Signs) -> Found | None:
+    if not signs.pixels:
+        return None
+    return "pixels", {"pixels": _listed(signs.pixels), "share": min(signs.pixels_share, 1.0)}
 
 
 def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
@@ -270,12 +318,19 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     given = known.pop(AS_IT_IS, None)
     if given is None:
         given = known.pop(alternatives[0][0])
-    words = min(known, key=known.__getitem__)
-    best = known[words]
     floor = signs.expected
+    modes = known.pop(MORE_MODES, np.inf)
+    # More numbers always fit better: they are the cause when nothing is left.
+    least = BETTER * (min(known.values(), default=given) - floor)
+    if modes - floor <= min(least, NOTHING_LEFT * floor):
+        known[MORE_MODES] = modes
+    words, best = min(known.items(), key=lambda item: item[1], default=("", np.inf))
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
         numbers = {"words": words, "better": best, "given": given}
-        names: dict[str, Likely] = {PROBE_FREE: "probe", POSITIONS_FREE: "positions"}
+        names: dict[str, Likely] = {
+            PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
+        }  # fmt: skip
+        numbers["how"] = "with the positions refined"
         return names.get(words, "geometry"), numbers
     if given - floor <= BETTER * signs.excess and given < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
@@ -285,7 +340,8 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
 def _general(signs: Signs) -> Found:
     if not signs.explained >= GEOMETRY_EXPLAINED:
         explained = max(signs.explained, 0.0) if np.isfinite(signs.explained) else 0.0
-        return "geometry-or-probe", {"explained": explained}
+        how = f"only {explained:.0%} of the structure in the patterns is explained"
+        return "geometry-or-probe", {"how": how}
     return "unknown", {"missing": 1 - signs.explained}
 
 

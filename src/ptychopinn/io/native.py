@@ -148,7 +148,8 @@ class LazyPatterns:
         if self._rows is not None:
             unique = self._rows[unique]
         patterns = np.empty((len(unique), *self._shape[1:]), dtype=self._dtype)
-        with reading(self._path) as file:
+        # It was looked through when it was opened.
+        with reading(self._path, again=True) as file:
             stored = file.dataset("diffraction")
             if stored.shape != self._stored or stored.dtype != self._dtype:
                 raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.scan import Scan
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.counts import mean_counts
@@ -38,7 +39,12 @@ def in_counts(scan: Scan, *, stated: bool) -> Scan:
         return _reconciled(scan)
     # Single patterns may be flooded, or without beam.
     sample, good = sample_indices(scan.M, POWER_SAMPLE), scan.good_pixels
-    sums = [float(scan.diffraction[int(i)][good].sum(dtype=np.float64)) for i in sample]
+    sums = np.concatenate(
+        [
+            scan.diffraction[sample[part]][:, good].sum(axis=1, dtype=np.float64)
+            for part in slices(len(sample), batch_length(scan.N, 8))
+        ]
+    )
     counts = float(np.median(sums)) or float(np.mean(sums))
     check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
     return scan

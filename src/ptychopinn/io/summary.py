@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from ptychopinn.data.scan import Scan
 from ptychopinn.io.base import batches
 from ptychopinn.physics.scaling import probe_power
 
 ENCLOSED = 0.9
+# Of so few positions all distances are found sooner than a library is loaded.
+FEW = 1500
 
 
 def probe_diameter(probe: NDArray[Any], enclosed: float = ENCLOSED) -> float:
@@ -33,8 +34,20 @@ def median_step(positions_px: NDArray[np.float64]) -> float | None:
     """Median distance in pixels to the nearest other position; None for a single one."""
     if len(positions_px) < 2:
         return None
-    distance, _ = KDTree(positions_px).query(positions_px, k=2)
-    return float(np.median(distance[:, 1]))
+    return float(np.median(nearest_px(positions_px)))
+
+
+def nearest_px(positions_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) distance in pixels of each of at least two positions (M, 2) to the nearest other."""
+    if len(positions_px) > FEW:
+        from scipy.spatial import KDTree
+
+        found: NDArray[np.float64] = KDTree(positions_px).query(positions_px, k=2)[0][:, 1]
+        return found
+    y, x = (p[:, None] - p[None] for p in positions_px.T)
+    distance = np.hypot(y, x)
+    np.fill_diagonal(distance, np.inf)
+    return np.asarray(distance.min(axis=1))
 
 
 def summarise(scan: Scan) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics.effects import Effect, Inward, Seen, Values, effect
@@ -59,6 +58,8 @@ class Background(Effect):
         return batch._replace(background=level)
 
     def advanced(self, seen: Seen, outward: Inward) -> Background:
+        from scipy.ndimage import gaussian_filter
+
         width = SMOOTH * len(self.values)
 
         def pooled(values: Values) -> NDArray[np.float64]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from ptychopinn.errors import InputError
 from ptychopinn.physics.effects import Effect, Inward, Seen, Values, effect
@@ -56,6 +55,8 @@ class BeamCurrent(Effect):
 
     @classmethod
     def none(cls, positions_px: Values, n: int) -> BeamCurrent:
+        from scipy.spatial import cKDTree
+
         count = min(NEIGHBOURS + 1, len(positions_px))
         _, near = cKDTree(positions_px).query(positions_px, count)
         return cls(np.ones(len(positions_px)), np.reshape(near, (-1, count))[:, 1:])

@@ -38,7 +38,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
 
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled
@@ -208,6 +207,8 @@ def warped(
 ) -> NDArray[np.complex64]:
     """A canvas ``field`` (H, W) moved by r -> c + B (r - c), B = ``step`` (2, 2), onto a canvas of
     another ``shape`` and origin, by cubic splines; ``outside`` of the first one."""
+    from scipy.ndimage import affine_transform
+
     inverse = np.linalg.inv(step)
     offset = centre_px - origin_px - inverse @ (centre_px - new_origin_px)
 

@@ -9,10 +9,12 @@ near 0.1, whatever the object.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.sampling import nearest_groups
 from ptychopinn.data.scan import Scan
@@ -56,7 +58,21 @@ def check_probe(scan: Scan | PreparedScan) -> ProbeCheck:
     """Run the physics iterations on the patterns around the middle of the scan, or of a scan with
     its scales (:func:`ptychopinn.data.normalization.prepare`), which then need not be found again.
     """
-    prepared = prepare(scan) if isinstance(scan, Scan) else scan
+    return probe_trial(prepare(scan) if isinstance(scan, Scan) else scan).check
+
+
+class Trial(NamedTuple):
+    """The check, the part of the scan it was made with, the numbers (m,) of its patterns, and their
+    object."""
+
+    check: ProbeCheck
+    part: PreparedScan
+    numbers: NDArray[np.int64]
+    canvas: Canvas
+
+
+def probe_trial(prepared: PreparedScan) -> Trial:
+    """The check, and what it found."""
     scan = prepared.scan
     count = min(PATTERNS, scan.M)
     middle = np.median(scan.positions_px, axis=0)
@@ -77,4 +93,5 @@ def check_probe(scan: Scan | PreparedScan) -> ProbeCheck:
     residual = float(((np.sqrt(modelled) - measured) ** 2).sum()) / total
     photons = modelled / prepared.photon_scale**2
     expected = float(noise_of_amplitude(photons).sum()) * prepared.photon_scale**2 / total
-    return ProbeCheck(residual, expected)
+    canvas = state.found(origin, [residual])
+    return Trial(ProbeCheck(residual, expected), part, chosen, canvas)

@@ -2,31 +2,64 @@
 
 From an empty object, some neighbouring patterns are refined with the probe and the positions of the
 result, then with the probe free, then with the positions free. What lowers the residual is the
-likely cause.
+likely cause. Other scan axes are looked for in any case, and the orientation and a frame offset
+where the fit is so poor that the verbs look for them too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
-from ptychopinn.checks.base import ALTERNATIVES, chosen_names
-from ptychopinn.checks.upright import FEWEST, LIMIT_BYTES, neighbours
-from ptychopinn.data.normalization import prepare
+from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, chosen_names
+from ptychopinn.checks.upright import (
+    FEWEST,
+    LIMIT_BYTES,
+    likelier_orientation,
+    neighbours,
+    right_geometry,
+)
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import Misfit, effects_of
-from ptychopinn.evaluation.verdict import AS_IT_IS, POSITIONS_FREE, PROBE_FREE, TRIED_BELOW
+from ptychopinn.evaluation.verdict import (
+    AS_IT_IS,
+    AXES_GIVEN,
+    BETTER,
+    MORE_MODES,
+    POSITIONS_FREE,
+    PROBE_FREE,
+    SEEN_EXCESS_OF_NOISE,
+    TRIED_BELOW,
+    TURNED,
+    TURNED_AS_GIVEN,
+    judge,
+    signs_of,
+)
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
+from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.physics.effects import Effect
+from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
+from ptychopinn.workflows.checking import suspicious
+from ptychopinn.workflows.results import reported
+from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 
 PASSES = 16
-# Causes that the residual shows by its shape; no trial is needed for them.
+# More modes are tried where all else leaves so many times the photon noise: below, their many
+# numbers would follow it.
+NEAR_NOISE = 1.1
+# Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
+# no trial is needed for them.
+MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
 SHOWN = ("pixels", "patterns", "beam-current", "background")
 
 
@@ -36,50 +69,134 @@ def judged(
     backend: BackendName,
     execution: Execution,
     no_mend: Collection[str] = (),
+    looked_at: Collection[str] = (),
 ) -> Reconstruction:
     """The result with a verdict that knows what else was tried, where its fit leaves much.
 
-    ``scan`` holds the patterns that the result was made from, as they were mended.
+    Parameters
+    ----------
+    scan : the patterns that the result was made from, as they were mended.
+    no_mend : names of checks that are left out, or "all".
+    looked_at : names of checks that were made before, whatever they found.
     """
     fit = result.fit
     assert fit is not None  # every verb states it
-    if ALTERNATIVES in chosen_names(no_mend) or not worth_a_trial(fit):
+    if ALTERNATIVES in chosen_names(no_mend) or len(result.positions_px) != scan.M:
         return result
-    found = tried(get_ops(backend, execution), scan, result)
+    used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
+    found = []
+    if not _positions_refined(result):
+        known = _other_axes(result.findings)
+        if not known and AXES not in looked_at and fit.likely not in SHOWN:
+            _, result = estimate_axes(used, result, backend, execution, no_mend)
+            known = _other_axes(result.findings)
+        found += known
+    if fit.verdict == "good" and within_noise(fit) and not fit.explained >= TRIED_BELOW:
+        other = likelier_orientation(get_ops(backend, execution), replace(scan, object=None))
+        if other is not None:
+            words, residual, given = other
+            found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    if worth_a_trial(fit):
+        xp = get_ops(backend, execution)
+        found += tried(xp, used, effects_of(result))
+        # Only where nothing else is left: it takes as long as all the others.
+        untold = fit.judged(found).likely in MAY_HIDE
+        if untold and suspicious(fit) and not set(LATER) & set(looked_at):
+            found += _other_geometry(right_geometry(xp, used)[1])
+    if not found:
+        return result
     fit = fit.judged([*fit.alternatives, *found])
     return replace(result, fit=fit, provenance={**result.provenance, "fit": fit.summary()})
+
+
+def likely_cause(
+    trial: Trial, backend: BackendName, execution: Execution, no_mend: Collection[str] = ()
+) -> str | None:
+    """Why the patterns of a check of the probe are not explained: the sentence of the verdict on
+    them; None for a good fit, or one that a few more steps would make good. Their geometry has been
+    looked at before."""
+    part = trial.part
+    made = reported(trial.canvas, part, part.scan, {}, backend, [], {}, "")
+    made = judged(made, part.scan, backend, execution, no_mend, LATER)
+    assert made.fit is not None
+    signs = signs_of(made.fit)
+    signs = replace(signs, patterns=tuple(int(trial.numbers[k]) for k in signs.patterns))
+    found = judge(signs, made.fit.alternatives)
+    return None if found.likely == "unfinished" else found.cause
 
 
 def worth_a_trial(fit: Misfit) -> bool:
     """Whether a fit leaves so much, and is so silent about the cause, that others are tried."""
     if fit.likely in SHOWN:
         return False
-    return fit.verdict != "good" or fit.explained < TRIED_BELOW
+    return fit.verdict != "good" or (fit.explained < TRIED_BELOW and not within_noise(fit))
 
 
-def tried(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[tuple[str, float], ...]:
+def within_noise(fit: Misfit) -> bool:
+    """Whether the residual is so near to that of noise that no trial of residuals can lower it."""
+    return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
+
+
+def tried(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free.
+
+    Where neither leaves little, two more modes of the probe are tried too.
 
     Parameters
     ----------
     xp : the operations of a framework.
-    scan : the patterns, one for each position of the result.
+    scan : the patterns, with the probe and the positions of the result.
+    effects : what the result knows of beam and detector.
     """
-    if scan.M < FEWEST or len(result.positions_px) != scan.M:
-        return ()
-    whole = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
-    chosen = neighbours(whole)
-    part = prepare(whole.select(chosen))
-    here = [effect.chosen(chosen) for effect in effects_of(result)]
-    effects = tuple(in_network_units(here, part).values())
-    found = []
-    for words, free in (
-        (AS_IT_IS, {}),
-        (PROBE_FREE, {"refine_probe": True}),
-        (POSITIONS_FREE, {"refine_positions": True}),
-    ):
-        options: dict[str, Any] = {"passes": PASSES, "stagnation": 0.0, **free}
-        solver = PhysicsSolver(xp, PhysicsConfig(**options), LIMIT_BYTES, effects=effects)
-        solved = solver.solve(part)
-        found.append((words, float(solved.canvas.losses[-1])))
-    return tuple(found)
+    if scan.M < FEWEST:
+        return []
+    numbers = neighbours(scan)
+    chosen = scan.select(numbers)
+    part = prepare(chosen)
+    here = in_network_units([effect.chosen(numbers) for effect in effects], part)
+
+    def left(part: PreparedScan, **free: Any) -> float:
+        config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
+        solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
+        return float(solver.solve(part).canvas.losses[-1])
+
+    found = [
+        (AS_IT_IS, left(part)),
+        (PROBE_FREE, left(part, refine_probe=True)),
+        (POSITIONS_FREE, left(part, refine_positions=True)),
+    ]
+    least, noise = min(residual for _, residual in found), part.expected_misfit
+    told = least - noise <= BETTER * (found[0][1] - noise)
+    if least > NEAR_NOISE * noise and not told:
+        modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
+        found.append((MORE_MODES, left(modes, refine_probe=True)))
+    return found
+
+
+def _positions_refined(result: Reconstruction) -> bool:
+    """Whether the positions of a result were refined, and with them the axes."""
+    stages = result.provenance.get("stages", ())
+    return any(isinstance(s, Mapping) and s.get("refine_positions") for s in stages)
+
+
+def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
+    """Other scan axes that were found, as alternatives."""
+    for found in findings:
+        if found.name == AXES and found.level == "doubt":
+            names = [field.name for field in fields(ScanAxes)] + ["residual_as_given", "residual"]
+            # Those of a file may be anything.
+            known = (found.details.get(name) for name in names)
+            numbers = [number for number in known if isinstance(number, float)]
+            if len(numbers) == len(names):
+                *axes, given, residual = numbers
+                return [(AXES_GIVEN, given), (in_words(ScanAxes(*axes)), residual)]
+    return []
+
+
+def _other_geometry(findings: Collection[Finding]) -> list[tuple[str, float]]:
+    """Another orientation, or a shift by a frame, that a trial believes in, as alternatives."""
+    return [
+        (str(found.details["words"]), float(found.details["residual"]))
+        for found in findings
+        if found.level == "mended"
+    ]

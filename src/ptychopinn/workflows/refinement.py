@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import AXES
+from ptychopinn.checks.base import AXES, LATER, chosen_names
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
@@ -112,9 +112,10 @@ def refine(
                 turned, None, config, backend=backend, execution=execution,
                 uncertainty=uncertainty, no_mend="all", progress=progress, stop=stop,
             )  # fmt: skip
-            return judged(result, turned, work.backend, work.execution, no_mend)
+            return judged(result, turned, work.backend, work.execution, no_mend, LATER)
     if stop.signal is None:
-        result = judged(result, work.scan, work.backend, work.execution, no_mend)
+        looked_at = {*LATER} - chosen_names(no_mend) if start is None else set[str]()
+        result = judged(result, work.scan, work.backend, work.execution, no_mend, looked_at)
     if not uncertainty:
         return result
     # Probe and positions are those of all patterns.
@@ -161,7 +162,8 @@ def iterate(
     """The passes of :func:`refine` one by one: ``for step in iterate(scan): ...``.
 
     Each step has a number, a misfit and ``step.result()``; leaving the loop stops the iterations.
-    The arguments are those of :func:`refine`.
+    The arguments are those of :func:`refine`. No other geometry, probe or axes are tried for the
+    verdict on such a result, which comes from its residual alone.
 
     Raises
     ------

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes, affine_between
@@ -32,22 +33,24 @@ log = logging.getLogger(__name__)
 # What a refinement corrected is said from here on (degrees; parts of one) when it is also so many
 # times its standard error.
 SAID_DEG, SAID, ERRORS = 0.1, 1e-3, 4.0
-# The cheap look: so many patterns around the middle, or pixels of them, so many passes, and from
-# where on it is said.
+# The cheap look: so many patterns around the middle, or pixels of them.
 FEWEST, MOST, PIXELS = 49, 121, 121 * 64**2
-PASSES, LIMIT_BYTES = 8, 512 << 20
+# It goes on to a trial when the equations for a map ask for one: a gain of so many times the noise
+# of a degree of freedom (exact axes give some 5), and this share of what is said in doubt.
+GAIN, WORTH = 20.0, 0.25
 DOUBT_DEG, DOUBT = 0.5, 5e-3
-# It is taken when the residual exceeds that of photon noise by this factor, and goes on when a
-# single step asks for this share of what is said.
-NOT_AT_NOISE, WORTH = 1.1, 0.25
-# The affine map is believed when it leaves this share of the residual, or less, that is left with
-# the probe refined in its place: a probe out of focus looks much like scaled axes. A map with the
-# probe as it is counts as the simpler one up to the second number. Where both explain the patterns
-# as well as the third number says, and the patterns ask for one of them, both are named.
-BELIEVED, SIMPLER, ALIKE, ASKED = 0.93, 1.03, 1.02, 0.9
+# Passes of a trial, and of the one that finds the numbers once a map is believed.
+PASSES, LONG, LIMIT_BYTES = 8, 24, 512 << 20
+# A map is believed when it raises the likelihood (-2 log L) by so much, and takes away this share
+# of what was left beyond photon noise.
+LIKELIER, OF_EXCESS = 40.0, 0.2
+# A probe out of focus looks much like scaled axes. A map counts as the simpler one when it leaves
+# up to so many times what the refined probe leaves, and both are named when the probe gains more
+# than the second share of what the map gains.
+ALIKE, SHARED = 1.02, 0.5
 # And it must explain the patterns: a residual of so many times that of photon noise, or of this
 # share of the one with the probe refined.
-EXPLAINS, MUCH = 1.5, 0.6
+EXPLAINS, MUCH = 1.5, 0.75
 
 
 def axes_between(given_px: NDArray[np.float64], found_px: NDArray[np.float64]) -> ScanAxes:
@@ -104,16 +107,16 @@ def estimate_axes(
     execution: Execution,
     no_mend: Collection[str] = (),
 ) -> tuple[Scan, Reconstruction]:
-    """Look whether turned, scaled or sheared scan axes are why a result is not at the noise.
+    """Look whether the scan axes are turned, scaled or sheared.
 
-    Some patterns around the middle are refined from the object of ``found``, with an affine map of
-    their positions or with the probe. When the map is large and leaves a clearly smaller residual,
-    that is a WARNING and a finding (level "doubt") of both scan and result, which are else returned
-    as they are. Positions are not changed.
+    Where the equations for an affine map ask for one, some patterns around the middle are refined
+    from the object of ``found``, with a map of their positions or with the probe. When the map is
+    large and explains the patterns better, that is a WARNING and a finding (level "doubt") of both
+    scan and result, which are else returned as they are. Positions are not changed.
     """
     fit = found.fit
     assert fit is not None  # every verb states it
-    if AXES in chosen_names(no_mend) or fit.residual <= NOT_AT_NOISE * fit.expected:
+    if AXES in chosen_names(no_mend):
         return scan, found
     count = max(FEWEST, min(MOST, PIXELS // scan.N**2))
     middle = np.median(scan.positions_px, axis=0)
@@ -123,35 +126,23 @@ def estimate_axes(
     start = Canvas(
         found.object / np.complex64(part.object_scale), found.weight, found.origin_px, found.losses
     )
-    xp = get_ops(backend, execution)
-    if not differs(_first_step(xp, part, start), WORTH * DOUBT_DEG, WORTH * DOUBT):
+    asked, gain = _asked_for(part, start, max(fit.residual, part.expected_misfit) / 4)
+    if gain < GAIN or not differs(asked, WORTH * DOUBT_DEG, WORTH * DOUBT):
         return scan, found
-    trial = partial(_refined, xp, part, start)
-    residual, axes = trial(free_probe=False, free_axes=True)
-    other, _ = trial(free_probe=True, free_axes=False)
-    alike = False
-    if residual > BELIEVED * other:
-        both, with_probe = trial(free_probe=True, free_axes=True)
-        if both <= BELIEVED * other:
-            if residual > SIMPLER * both:
-                residual, axes = both, with_probe
-        else:
-            alike = residual <= ALIKE * min(other, both)
-            if not alike or residual > ASKED * trial(free_probe=False, free_axes=False)[0]:
-                return scan, found
-    explains = residual <= max(EXPLAINS * part.expected_misfit, MUCH * other)
-    if not (explains and differs(axes, DOUBT_DEG, DOUBT)):
+    other = _believed(partial(_refined, get_ops(backend, execution), part, start), part)
+    if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
-    also = ", or the probe is out of focus" if alike else ""
+    also = ", or the probe is out of focus" if other.alike else ""
     doubt = finding(
         AXES,
         "doubt",
-        f"{in_words(axes)}{also}: with other axes some patterns around the middle leave a residual "
-        f"of {residual:.3g}, and {other:.3g} with the probe refined in place; refine "
-        "with the option refine_positions to correct that.",
-        **asdict(axes),
-        residual=residual,
-        residual_with_probe_refined=other,
+        f"{in_words(other.axes)}{also}: with other axes some patterns around the middle leave a "
+        f"residual of {other.residual:.4g}, as they are {other.as_given:.4g}; refine with the "
+        "option refine_positions to correct that.",
+        **asdict(other.axes),
+        residual=other.residual,
+        residual_as_given=other.as_given,
+        residual_with_probe_refined=other.with_probe,
     )
     log.warning("%s: %s", scan.name, doubt.message)
     return (
@@ -160,23 +151,78 @@ def estimate_axes(
     )
 
 
-def _first_step(xp: Ops, part: PreparedScan, start: Canvas) -> ScanAxes:
-    """What a single step asks for."""
+class _Other(NamedTuple):
+    """Axes other than the given ones, and what some patterns leave with them, as given, and with
+    the probe refined in place; alike : whether the probe may be the reason as well."""
+
+    axes: ScanAxes
+    residual: float
+    as_given: float
+    with_probe: float
+    alike: bool
+
+
+def _believed(trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan) -> _Other | None:
+    """Axes that explain a part of a scan better than the given ones, and than another probe.
+
+    Residuals are compared as likelihoods: one unit of -2 log L is a quarter of a photon. A refined
+    probe follows the noise, and counts less by twice its numbers (Akaike, IEEE Trans. Autom.
+    Control 19, 716, 1974).
+    """
+    unit = (part.photon_scale / part.input_scale) ** 2 / (4 * part.counts * part.scan.M)
+    noise, penalty = part.expected_misfit, 2 * 2 * part.probe.size * unit
+
+    def gains(before: float, after: float) -> bool:
+        return before - after > max(LIKELIER * unit, OF_EXCESS * (before - noise))
+
+    given, _ = trial(free_probe=False, free_axes=False)
+    residual, _ = trial(free_probe=False, free_axes=True)
+    if not gains(given, residual):
+        return None
+    probe, _ = trial(free_probe=True, free_axes=False)
+    free_probe = residual > ALIKE * (probe + penalty)
+    if free_probe:
+        # The probe is wrong. Are the axes as well?
+        residual, _ = trial(free_probe=True, free_axes=True)
+        if not gains(probe, residual):
+            return None
+    if residual > max(EXPLAINS * noise, MUCH * probe):
+        return None
+    alike = not free_probe and given - probe - penalty > SHARED * (given - residual)
+    _, axes = trial(free_probe=free_probe, free_axes=True, passes=LONG)
+    return _Other(axes, residual, given, probe, alike)
+
+
+def _asked_for(part: PreparedScan, start: Canvas, variance: float) -> tuple[ScanAxes, float]:
+    """The axes that the patterns ask for, and by how many times the noise of a degree of freedom
+    they would lower the misfit; ``variance`` is that of the moduli.
+
+    Without a framework, which would build graphs for it.
+    """
+    xp = NumpyOps()
     with xp.running():
         problem, origin = scan_problem(xp, part, 1, LIMIT_BYTES)
-        state = Descent(problem, xp.asarray(start.on(problem.shape, origin)))
-        step = likeliest_step(equations_of(state), part.expected_misfit / 4)
+        equations = equations_of(Descent(problem, xp.asarray(start.on(problem.shape, origin))))
+    step = likeliest_step(equations, part.expected_misfit / 4)
     if step is None:
-        return ScanAxes()
-    mended = np.eye(2) + 2 * step.reshape(2, 2)
-    return ScanAxes.of(np.asarray(np.linalg.inv(mended), np.float64))
+        return ScanAxes(), 0.0
+    change = 2 * step
+    gain = float(change @ equations.matrix @ change) / (2 * variance)
+    mended = np.eye(2) + change.reshape(2, 2)
+    return ScanAxes.of(np.asarray(np.linalg.inv(mended), np.float64)), gain
 
 
 def _refined(
-    xp: Ops, part: PreparedScan, start: Canvas, *, free_probe: bool, free_axes: bool
+    xp: Ops,
+    part: PreparedScan,
+    start: Canvas,
+    *,
+    free_probe: bool,
+    free_axes: bool,
+    passes: int = PASSES,
 ) -> tuple[float, ScanAxes]:
     """Residual and axes of a part of a scan after some passes."""
-    options: dict[str, Any] = {"passes": PASSES, "positions_from": 1, "stagnation": 0.0}
+    options: dict[str, Any] = {"passes": passes, "positions_from": 1, "stagnation": 0.0}
     config = PhysicsConfig(refine_probe=free_probe, refine_positions=free_axes, **options)
     solved = PhysicsSolver(xp, config, LIMIT_BYTES, False).solve(part, start)
     axes = axes_between(part.scan.positions_px, solved.positions_px)

@@ -19,10 +19,11 @@ from ptychopinn.io.models import Bundle, Manifest
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
-from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
+from ptychopinn.solvers.probe_check import ProbeCheck, probe_trial
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.health import metrics_at_best
 from ptychopinn.training.objective import OwnLoss, Prediction
+from ptychopinn.workflows.alternatives import likely_cause
 from ptychopinn.workflows.checking import in_right_geometry, leaves_much, mended
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
@@ -259,12 +260,18 @@ def _check(
 ) -> tuple[PreparedScan, ProbeCheck]:
     """A scan with its scales, turned where that is due, and whether its probe fits."""
     prepared = prepare(scan)
-    result = check_probe(prepared)
-    if refuse and leaves_much(result.residual, result.expected):
+    trial = probe_trial(prepared)
+    if refuse and leaves_much(trial.check.residual, trial.check.expected):
         turned = in_right_geometry(scan, backend, execution, no_mend)
         if turned is not scan:
             prepared = prepare(turned)
-            result = check_probe(prepared)
+            trial = probe_trial(prepared)
+    result, cause = trial.check, None
+    if leaves_much(result.residual, result.expected):
+        cause = likely_cause(trial, backend, execution, no_mend)
+    # What helps against it is said for results.
+    likely = "" if cause is None else f", likely because {cause.rpartition(';')[0]}"
+    inexact = "probe or positions are not exact" if cause is None else "the scan is not exact"
     log.info(
         "probe of '%s': plain physics steps leave a residual of %.4f; photon noise alone gives "
         "%.4f",
@@ -276,17 +283,19 @@ def _check(
         raise InputError(
             f"the probe must fit the data, received one of '{prepared.scan.name}' with which even "
             f"plain physics steps leave a residual of {result.residual:.3f} where photon noise "
-            f"alone gives {result.expected:.3f}; correct order, sign and unit of the positions if "
-            "it is right, else give a better one with the option probe, refine it with "
-            "probe_trainable=True, or train all the same with probe_check=False."
+            f"alone gives {result.expected:.3f}{likely}; correct order, sign and unit of the "
+            "positions if it is right, else give a better one with the option probe, refine it "
+            "with probe_trainable=True, or train all the same with probe_check=False."
         )
-    if result.verdict != "good":
+    if result.verdict != "good" or cause is not None:
         log.warning(
             "%s FIT of plain physics steps to '%s': a residual of %.4f where photon noise alone "
-            "gives %.4f; probe or positions are not exact, and neither will be the model",
-            result.verdict.upper(),
+            "gives %.4f%s; %s, and neither will be the model",
+            "POOR" if result.verdict == "poor" else "DOUBTFUL",
             prepared.scan.name,
             result.residual,
             result.expected,
+            likely,
+            inexact,
         )
     return prepared, result

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
 
-from ptychopinn.checks.base import chosen_names
+from ptychopinn.checks.base import AXES, LATER, chosen_names
 from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Progress
 from ptychopinn.data.findings import recorded_findings
@@ -171,7 +171,10 @@ def reconstruct(
                 found = _network(model, scan, backend, execution, keep_probe, bar)
     assert found.fit is not None
     effect = shown_by(found.fit, chosen_names(no_mend)) if refine == "auto" else None
+    looked_at = {*LATER} - chosen_names(no_mend)
     if refine == "auto" and effect is None and stop.signal is None:
+        # With the probe of the scan: a refined one makes up for a part of wrong axes.
+        looked_at |= {AXES}
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
     start, config = None, RefineConfig()
@@ -191,7 +194,7 @@ def reconstruct(
         config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
     else:
         if stop.signal is None:
-            found = judged(found, scan, backend, execution, no_mend)
+            found = judged(found, scan, backend, execution, no_mend, looked_at)
         if uncertainty:
             # The probe is that of all patterns.
             alike = partial(
@@ -225,7 +228,7 @@ def reconstruct(
     better = stop.signal is None or further.fit.residual < found.fit.residual
     best = further if better else found
     if stop.signal is None:
-        best = judged(best, scan, backend, execution, no_mend)
+        best = judged(best, scan, backend, execution, no_mend, looked_at)
     return replace(best, seconds=spent)
 
 
