@@ -21,7 +21,15 @@ from hypothesis import strategies as st
 from oracle.forward import intensities
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.io import LazyPatterns, base, identify, load_scan, read_probe, save_scan
+from ptychopinn.io import (
+    LazyPatterns,
+    base,
+    identify,
+    load_scan,
+    native,
+    read_probe,
+    save_scan,
+)
 from ptychopinn.io.summary import probe_diameter, summarise
 from ptychopinn.physics.scaling import probe_power
 
@@ -377,7 +385,10 @@ def test_lazy_patterns_travel_to_workers_and_refuse_bad_indices(tmp_path: Path) 
             lazy[index]
 
 
-def test_lazy_patterns_check_what_they_read(tmp_path: Path) -> None:
+def test_lazy_patterns_check_what_they_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "HELD_BYTES", 0)
     path = save_scan(small_scan(np.float32), tmp_path / "a.h5")
     lazy = load_scan(path).diffraction
     with h5py.File(path, "r+") as file:
