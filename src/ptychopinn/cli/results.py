@@ -35,6 +35,8 @@ TO_TYPE = {
     "background": "ptychopinn refine RESULT",
     "geometry": "ptychopinn inspect --check SCAN, or leave orientation out of --no-mend",
     "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
+    "moving-exposure": "ptychopinn refine RESULT --exposure-px LENGTH, with --exposure-along y or "
+    "x where it is not along the scan",
     "modes": "ptychopinn refine SCAN --modes K --refine-probe, K two more than now",
     "positions": "ptychopinn refine SCAN --refine-positions",
     "unfinished": "ptychopinn refine RESULT",

@@ -13,6 +13,7 @@ Likely = Literal[
     "geometry",
     "probe",
     "modes",
+    "moving-exposure",
     "positions",
     "unfinished",
     "geometry-or-probe",
@@ -61,10 +62,15 @@ CAUSES: dict[Likely, Cause] = {
         "refine the probe (refine_probe=True), or give a better one (option probe)",
     ),
     "modes": Cause(
-        "the beam or the scan is less coherent than the probe says, or moved during an exposure: "
+        "the beam or the scan is less coherent than the probe says: "
         "with two more modes of the probe some patterns around the middle leave a residual of "
         "{better:.4g}, as it is {given:.4g}",
         "give the probe two more modes (option modes) and refine it (refine_probe=True)",
+    ),
+    "moving-exposure": Cause(
+        "the sample moved while a pattern was recorded: with a way of {words} some patterns around "
+        "the middle leave a residual of {better:.4g}, without {given:.4g}",
+        "refine with that way (exposure_px, exposure_along)",
     ),
     "positions": Cause(
         "the positions are not exact: {how} some patterns around the middle leave a residual of "

@@ -31,6 +31,7 @@ MORE_MODES = "the probe refined with two more modes"
 # as the axes are, and what begins so, other ones; the same of the geometry.
 AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
 TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
+STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
@@ -208,7 +209,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``OTHER_AXES`` or ``TURNED`` need no comparison; those that are not constants of
+        ``MOVING``, ``OTHER_AXES`` or ``TURNED`` need no comparison; those that are not constants of
         this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
@@ -275,16 +276,20 @@ def _signature(signs: Signs) -> Found | None:
 
 
 def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
-    """Another orientation or other scan axes that the patterns show, and what else was tried."""
+    """A moving exposure, another orientation or other scan axes that the patterns show, and what
+    else was tried."""
     known, rest = dict(alternatives), list(alternatives)
     found: Found | None = None
-    for as_given, prefix in ((AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED)):
+    trials = ((STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED))
+    for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
         rest = [(w, left) for w, left in rest if w != as_given and w not in others]
         if as_given not in known or not others:
             continue
         numbers = {"better": known[others[0]], "given": known[as_given]}
-        if prefix == OTHER_AXES:
+        if prefix == MOVING:
+            found = "moving-exposure", {**numbers, "words": others[0].removeprefix(MOVING)}
+        elif prefix == OTHER_AXES:
             found = "positions", {**numbers, "how": f"{others[0]}, and with others"}
         else:
             how = "with {} some patterns are likelier (a residual of {:.4g}) than as given ({:.4g})"

@@ -48,6 +48,12 @@ class PhysicsConfig(RefineConfig):
         description="fit a smooth background of all patterns; without either, where the fit shows "
         "one",
     )
+    exposure_px: float | None = Field(
+        None, gt=0, le=100, description="way of the sample during an exposure, in object pixels"
+    )
+    exposure_along: Literal["scan", "y", "x"] = Field(
+        "scan", description="direction of that way: from pattern to pattern, or along an axis"
+    )
     stagnation: float = Field(
         2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
     )

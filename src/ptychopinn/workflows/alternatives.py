@@ -30,9 +30,11 @@ from ptychopinn.evaluation.verdict import (
     AXES_GIVEN,
     BETTER,
     MORE_MODES,
+    MOVING,
     POSITIONS_FREE,
     PROBE_FREE,
     SEEN_EXCESS_OF_NOISE,
+    STILL,
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
@@ -44,12 +46,14 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.effects import Effect
+from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
+from ptychopinn.workflows.exposure import found_exposure, possible_directions
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 
@@ -57,6 +61,8 @@ PASSES = 16
 # More modes are tried where all else leaves so many times the photon noise: below, their many
 # numbers would follow it.
 NEAR_NOISE = 1.1
+# The directions of a way during an exposure, in words.
+WAYS = {"scan": "the scan", "y": "y", "x": "x"}
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
@@ -140,7 +146,8 @@ def within_noise(fit: Misfit) -> bool:
 def tried(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free.
 
-    Where neither leaves little, two more modes of the probe are tried too.
+    Where neither leaves little, two more modes of the probe are tried too, and an exposure during
+    which the sample moves.
 
     Parameters
     ----------
@@ -170,6 +177,11 @@ def tried(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> list[tuple[str
     if least > NEAR_NOISE * noise and not told:
         modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
         found.append((MORE_MODES, left(modes, refine_probe=True)))
+        ways = {k: unit[numbers] for k, unit in possible_directions(scan.positions_px).items()}
+        exposure = found_exposure(xp, part, ways, tuple(here.values()))
+        if exposure is not None and MovingExposure.name not in here:
+            name, length, still, moving = exposure
+            found += [(STILL, still), (f"{MOVING}{length:.1f} px along {WAYS[name]}", moving)]
     return found
 
 

@@ -18,7 +18,9 @@ from ptychopinn.evaluation.verdict import (
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
+from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.workflows.exposure import possible_directions
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
 LEAST = 1e-3
@@ -44,6 +46,10 @@ def effects_for(
         else config.background,
     }
     scan = prepared.scan
+    if config.exposure_px is not None:
+        unit = possible_directions(scan.positions_px)[config.exposure_along]
+        known[MovingExposure.name] = MovingExposure(config.exposure_px * unit)
+    wanted[MovingExposure.name] = MovingExposure.name in known
     return tuple(
         known.get(name) or EFFECTS[name].none(scan.positions_px, scan.N)
         for name, on in wanted.items()

@@ -66,10 +66,11 @@ def _least(left: Callable[[float], float], known: dict[float, float]) -> tuple[f
 
 
 def possible_directions(positions_px: Values) -> dict[str, Values]:
-    """By name the unit vectors (M, 2) along which each position may have moved."""
+    """The unit vectors (M, 2) along which each position may have moved, by the names of the option
+    ``exposure_along``."""
     ones = np.ones((len(positions_px), 1))
     return {
-        "along the scan": directions_of(positions_px),
-        "along y": ones * [[1.0, 0.0]],
-        "along x": ones * [[0.0, 1.0]],
+        "scan": directions_of(positions_px),
+        "y": ones * [[1.0, 0.0]],
+        "x": ones * [[0.0, 1.0]],
     }

@@ -1,0 +1,93 @@
+"""A sample that moves during the exposure: told from the patterns, and refined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptychopinn.config import RefineConfig
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation.verdict import MOVING, STILL, Signs, judge
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.effects import restored
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.moving_exposure import FEWEST, MOST, MovingExposure, directions_of
+from ptychopinn.simulation import simulate
+from ptychopinn.workflows.exposure import found_exposure, possible_directions
+from ptychopinn.workflows.refinement import refine
+
+LENGTH = 5.0
+
+
+@pytest.fixture(scope="module")
+def still() -> Scan:
+    return simulate(object="leaves", N=32, patterns=100, step_px=3, photons=1e6, seed=4)
+
+
+@pytest.fixture(scope="module")
+def moved(still: Scan) -> Scan:
+    """The same scan on the fly."""
+    ways, obj = LENGTH * directions_of(still.positions_px), np.asarray(still.object)
+    times = (np.arange(20) + 0.5) / 20 - 0.5
+    counts = np.mean(
+        [intensities(obj, still.probe, still.positions_px + t * ways) for t in times], axis=0
+    )
+    drawn = np.random.default_rng(0).poisson(counts).astype(np.uint32)
+    return replace(still, diffraction=drawn, object=None)
+
+
+def test_directions_follow_the_scan_and_not_its_flyback() -> None:
+    rows = np.array([[y, x] for y in (0.0, 4.0) for x in (0.0, 5.0, 10.0)])
+    assert np.abs(directions_of(rows)) == pytest.approx(np.array([[0.0, 1.0]] * 6))
+    assert (directions_of(np.zeros((3, 2))) == 0).all()
+
+
+@pytest.mark.parametrize(("length", "copies"), [(0.0, 1), (0.3, FEWEST), (7.2, 9), (80.0, MOST)])
+def test_places_along_the_way_are_a_pixel_apart(length: float, copies: int) -> None:
+    assert MovingExposure(np.array([[0.0, length], [0.0, 0.0]])).copies == copies
+
+
+def test_its_length_and_direction_are_found(moved: Scan) -> None:
+    ways = possible_directions(moved.positions_px)
+    found = found_exposure(NumpyOps(), prepare(moved), ways)
+    assert found is not None
+    name, length, without, least = found
+    assert name == "scan"
+    assert length == pytest.approx(LENGTH, abs=1)
+    assert least < 0.8 * without
+
+
+def test_nothing_is_found_where_nothing_moves(still: Scan) -> None:
+    ways = possible_directions(still.positions_px)
+    assert found_exposure(NumpyOps(), prepare(still), ways) is None
+
+
+def test_a_refinement_with_the_way_explains_the_patterns(moved: Scan) -> None:
+    without = refine(moved, None, RefineConfig(passes=20), backend="numpy", no_mend="all")
+    known = RefineConfig(passes=20, exposure_px=LENGTH)
+    found = refine(moved, None, known, backend="numpy", no_mend="all")
+    assert without.fit is not None
+    assert found.fit is not None
+    assert found.fit.excess < 0.3 * without.fit.excess
+    assert "moving-exposure" in {one.name for one in found.findings}
+    assert found.effects["moving-exposure"].shape == (moved.M, 2)
+    further = refine(moved, found, RefineConfig(passes=2), backend="numpy", no_mend="all")
+    assert "moving-exposure" in further.effects
+
+
+def test_the_verdict_names_it() -> None:
+    signs = Signs(residual=0.003, expected=0.001, explained=0.9)
+    words = f"{MOVING}6.0 px along the scan"
+    found = judge(signs, [("as it is", 0.0019), (STILL, 0.002), (words, 0.001)])
+    assert found.likely == "moving-exposure"
+    assert found.cause is not None
+    assert "6.0 px along the scan" in found.cause
+
+
+def test_ways_must_belong_to_the_patterns() -> None:
+    with pytest.raises(InputError, match=r"shape \(4, 2\)"):
+        restored({"moving-exposure": np.zeros((3, 2))}, 4, 8)
