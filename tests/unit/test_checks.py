@@ -462,7 +462,7 @@ def test_orientations_and_their_inverses(orientation: Orientation) -> None:
 @pytest.mark.parametrize("orientation", ORIENTATIONS[1:], ids=str)
 def test_turned_positions_are_turned_back(orientation: Orientation, whole: Scan) -> None:
     given = replace(whole, positions_px=orientation.of_positions(whole.positions_px), object=None)
-    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset"])
+    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset", "position-unit"])
     assert (found.name, found.level) == ("orientation", "mended")
     # Up to the mirror image of everything, which no pattern tells from it.
     moved = scan.positions_px - scan.positions_px.mean(axis=0)
@@ -477,7 +477,7 @@ def test_turned_patterns_are_turned_back(about_centre: bool, whole: Scan) -> Non
     orientation = Orientation(flip_x=True)
     turned = orientation.of_patterns(whole.diffraction[:], about_centre)
     given = replace(whole, diffraction=turned, object=None)
-    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset"])
+    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset", "position-unit"])
     assert found.details["turned"] == "patterns"
     assert "--flip-x" in found.message
     np.testing.assert_array_equal(scan.diffraction[:], whole.diffraction[:])
@@ -502,8 +502,19 @@ def test_a_frame_offset_explains_the_patterns(
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
     residuals = iter([1.0, 1.2, left])  # frames 0, -1, 1
     monkeypatch.setattr(upright, "_residual", lambda *_, **__: varied * next(residuals))
-    _, findings = right_geometry(NumpyOps(), whole, skip=["orientation"])
+    _, findings = right_geometry(NumpyOps(), whole, skip=["orientation", "position-unit"])
     assert bool(findings) == found
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> None:
+    centre = whole.positions_px.mean(axis=0)
+    wrong = centre + factor * (whole.positions_px - centre)
+    given = replace(whole, positions_px=wrong, object=None)
+    scan, (found,) = right_geometry(NumpyOps(), given, skip=["orientation", "frame-offset"])
+    assert (found.name, found.details["scale"]) == ("position-unit", 1 / factor)
+    np.testing.assert_allclose(scan.positions_px, whole.positions_px)
+    np.testing.assert_allclose(mended_like(given, [found]).positions_px, whole.positions_px)
 
 
 def test_a_right_geometry_is_left_alone(whole: Scan, star: Path) -> None:

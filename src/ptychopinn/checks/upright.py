@@ -39,6 +39,8 @@ OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 OFFSET_EXPLAINS = 0.5
+# Factors of the positions that are tried.
+FACTORS = (0.5, 2.0)
 # Where patterns show hardly more than noise, another orientation is likelier when it raises the
 # likelihood (-2 log L) by so much. The right one is above all others by several hundred.
 LIKELIER = 150.0
@@ -53,7 +55,7 @@ def right_geometry(
     ----------
     xp : the operations of a framework.
     scan : with a probe that need not be good; it is refined.
-    skip : of "orientation" and "frame-offset" what is not tried.
+    skip : of "orientation", "frame-offset" and "position-unit" what is not tried.
     """
     found: list[Finding] = []
     if scan.M < FEWEST:
@@ -68,6 +70,11 @@ def right_geometry(
         if moved is not None:
             found.append(moved)
             scan = mend_of(moved, scan).of(scan)
+    if "position-unit" not in skip and not any(one.level == "mended" for one in found):
+        scaled = _unit(xp, scan)
+        if scaled is not None:
+            found.append(scaled)
+            scan = mend_of(scaled, scan).of(scan)
     if found:
         scan = replace(scan, provenance=with_findings(scan.provenance, found))
     return scan, tuple(found)
@@ -220,6 +227,38 @@ def _offset(xp: Ops, scan: Scan) -> Finding | None:
     )
 
 
+def _unit(xp: Ops, scan: Scan) -> Finding | None:
+    """Positions in half or twice the pixels, as where patterns were binned."""
+    part = replace(scan.select(neighbours(scan)), object=None)
+    residuals = {1.0: _residual(xp, part, LONG)}
+    for factor in FACTORS:
+        scaled = replace(part, positions_px=_scaled(part.positions_px, factor))
+        residuals[factor] = _residual(xp, scaled, LONG)
+    factor = min(residuals, key=residuals.__getitem__)
+    if factor == 1 or residuals[factor] > OFFSET_BELIEVED * residuals[1.0]:
+        return None
+    best = replace(part, positions_px=_scaled(part.positions_px, factor))
+    if _explained(best, residuals[factor]) < OFFSET_EXPLAINS:
+        return None
+    return finding(
+        "position-unit",
+        "mended",
+        f"the positions are {1 / factor:g} times as large as they should be in pixels of the "
+        f"object: times {factor:g} some patterns around the middle leave a residual of "
+        f"{residuals[factor]:.4f}, as given {residuals[1.0]:.4f}; check the unit of the positions, "
+        "the size of the detector pixels, the distance and the energy.",
+        scale=factor,
+        residuals={f"{k:g}": v for k, v in residuals.items()},
+        words=f"the positions times {factor:g}",
+        residual=residuals[factor],
+    )
+
+
+def _scaled(positions_px: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    centre = positions_px.mean(axis=0)
+    return np.asarray(centre + factor * (positions_px - centre))
+
+
 def _as_json(orientation: Orientation) -> dict[str, Any]:
     return {
         "transpose": orientation.transpose,
@@ -240,6 +279,8 @@ def _mend(details: Any, scan: Scan) -> Mend:
         at = np.clip(np.arange(scan.M) + frames, 0, scan.M - 1)
         lost = scan.M - 1 if frames > 0 else 0
         return Mend(positions_px=scan.positions_px[at], left_out=np.array([lost]))
+    if "scale" in details:
+        return Mend(positions_px=_scaled(scan.positions_px, float(details["scale"])))
     orientation = Orientation(*(bool(details[k]) for k in ("transpose", "flip_y", "flip_x")))
     if details["turned"] == "positions":
         return Mend(positions_px=orientation.of_positions(scan.positions_px))
