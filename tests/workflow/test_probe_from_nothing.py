@@ -59,7 +59,9 @@ def test_the_small_star_without_its_probe(star: Path, tmp_path: Path, elsewhere:
     record = reconstructed(scan, output, "--probe", "auto")
     assert record["fit"]["residual"] < 0.013
     result = pp.load_reconstruction(output)
-    assert [found.name for found in result.findings] == ["probe-from-nothing"]
+    # The measured beam is not steady.
+    names = [found.name for found in result.findings]
+    assert names[0] == "probe-from-nothing" and set(names[1:]) <= {"beam-current"}
     further = ["--refine-probe", "--passes", "2", "--modes", "2", "--quiet"]
     assert run(["refine", str(output), "-o", str(tmp_path / "more"), *further]) == 0
     refined = pp.load_reconstruction(tmp_path / "more")
@@ -72,7 +74,8 @@ def test_the_star_without_its_probe(shared_data: Path, tmp_path: Path, elsewhere
     scan = bare(source, tmp_path / "bare.npz")
     record = reconstructed(scan, tmp_path / "result", "--probe", "auto")
     assert record["fit"]["residual"] <= 0.013
-    (found,) = pp.load_reconstruction(tmp_path / "result").findings
+    found, *others = pp.load_reconstruction(tmp_path / "result").findings
+    assert {other.name for other in others} <= {"beam-current"}
     assert found.details["defocus_waves"] < -3
     assert found.details["stop_diameter_px"] == pytest.approx(22, abs=4)
 

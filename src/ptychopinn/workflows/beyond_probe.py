@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from ptychopinn.checks.base import finding
 from ptychopinn.config import RefineConfig
@@ -25,13 +26,22 @@ from ptychopinn.workflows.exposure import possible_directions
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
 LEAST = 1e-3
 # A background that its signs tell of is kept when it leaves this share of the residual, or less.
-KEPT = 0.95
+# And it is so many times what they have, at most: it need not be flat.
+KEPT, MOST_TIMES = 0.95, 8.0
 
 
 def shown_by(fit: Misfit, left_out: Collection[str] = ()) -> str | None:
     """The effect that the residual shows by its shape, unless it is left out; None for none."""
     name = fit.likely
     return name if name in EFFECTS and name not in left_out else None
+
+
+def options_without(left_out: Collection[str]) -> dict[str, Any]:
+    """Options of a refinement that follows no effect of these names."""
+    return {
+        "beam_current": BeamCurrent.name not in left_out,
+        "background": False if Background.name in left_out else None,
+    }
 
 
 def effects_for(
@@ -71,6 +81,15 @@ def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
     if not tells or signs.excess < LEAST_EXCESS_OF_NOISE * signs.expected:
         return None
     return config.model_copy(update={"background": True})
+
+
+def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
+    """Whether a background that was tried is one: it leaves clearly less, and is not far more than
+    the dark pixels show, as where it follows a beam that is not coherent."""
+    assert before.fit is not None and after.fit is not None  # every verb states it
+    share = float(after.effects[Background.name].sum()) / float(after.fit.counts.mean())
+    likely = share <= MOST_TIMES * signs_of(before.fit).background
+    return likely and after.fit.residual <= KEPT * before.fit.residual
 
 
 def found_effects(effects: Sequence[Effect], counts: float) -> list[Finding]:

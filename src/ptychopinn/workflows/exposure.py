@@ -16,8 +16,9 @@ from ptychopinn.solvers.physics import PhysicsSolver
 PASSES, LIMIT_BYTES = 10, 512 << 20
 # Length with which directions are compared, and the lengths that follow on it, in pixels.
 FIRST, NEXT = 4.0, (2.0, 6.0, 9.0, 13.0)
-# It is believed when it leaves this share of the residual beyond photon noise, or less.
-BELIEVED = 0.75
+# It is believed when it leaves this share of the residual beyond photon noise, or less, and hardly
+# more than noise: copies of the probe also make up for a beam that is not coherent.
+BELIEVED, HARDLY = 0.75, 1.3
 
 
 def found_exposure(
@@ -45,7 +46,8 @@ def found_exposure(
     known = {0.0: still, FIRST: tried[name]}
     length, least = _least(lambda way: left(way * directions[name]), known)
     floor = part.expected_misfit
-    if least - floor <= BELIEVED * (still - floor) and least < still - 0.1 * floor:
+    clearly = least - floor <= BELIEVED * (still - floor) and least < still - 0.1 * floor
+    if clearly and least <= HARDLY * floor:
         return name, length, still, least
     return None
 

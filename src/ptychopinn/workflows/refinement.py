@@ -24,17 +24,18 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
-from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged
-from ptychopinn.workflows.beyond_probe import KEPT, effects_for, with_background
+from ptychopinn.workflows.beyond_probe import effects_for, keeps_background, with_background
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
-from ptychopinn.workflows.listening import Listening, stages_of
+from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
 from ptychopinn.workflows.stopping import until_stopped
@@ -95,13 +96,8 @@ def refine(
     assert result.fit is not None  # every verb states it
     shown = with_background(work.config, result.fit)
     if shown is not None and stop.signal is None:
-        further = refine(
-            scan, result, shown, backend=backend, execution=execution, uncertainty=uncertainty,
-            no_mend=no_mend, progress=progress, stop=stop,
-        )  # fmt: skip
-        assert further.fit is not None
-        if further.fit.residual <= KEPT * result.fit.residual:
-            return further
+        result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
+    assert result.fit is not None
     for found in result.findings:
         if found.name in (AXES, *EFFECTS) and found.level == "mended":
             log.warning("%s: %s", scan.name, found.message)
@@ -119,7 +115,10 @@ def refine(
     if not uncertainty:
         return result
     # Probe and positions are those of all patterns.
-    alone = work.config.model_copy(update={"refine_probe": False, "refine_positions": False})
+    known = {"background": Background.name in result.effects}
+    alone = work.config.model_copy(
+        update={"refine_probe": False, "refine_positions": False, **known}
+    )
     given = replace(work.scan, probe=result.probe, positions_px=result.positions_px)
     return with_uncertainty(
         stop,
@@ -130,6 +129,27 @@ def refine(
         ),
         REFINED_FACTOR,
     )
+
+
+def _unless_worse(
+    scan: Scan,
+    result: Reconstruction,
+    shown: RefineConfig,
+    before: _Work,
+    stages: Stages,
+    stop: StopFlag,
+) -> Reconstruction:
+    """The result after further iterations that follow a background, where they show it."""
+    work = _work(scan, result, shown, before.backend, before.execution, ())
+    try:
+        with stages(work.config.passes) as listener:
+            solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
+    except Interrupted:
+        if stop.signal is None:
+            raise
+        return result
+    further = work.result(solved)
+    return further if keeps_background(result, further) else result
 
 
 @dataclass(frozen=True, eq=False)

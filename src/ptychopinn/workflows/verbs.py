@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from ptychopinn.checks.base import AXES, LATER, chosen_names
-from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Progress
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.data.fingerprint import identity_of
@@ -28,7 +27,7 @@ from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.alternatives import judged
-from ptychopinn.workflows.beyond_probe import shown_by
+from ptychopinn.workflows.beyond_probe import options_without, shown_by
 from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
@@ -150,10 +149,12 @@ def reconstruct(
         )
     stop = StopFlag() if stop is None else stop
     backend, execution = choose(backend, execution)
+    left_out = chosen_names(no_mend)
+    followed = options_without(left_out)
     if refine == "auto" and _probe_from_nothing(scan):
         # It is near enough for iterations on probe and object, not for a network.
         # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
-        free = PhysicsConfig(passes=LONG_PASSES, refine_probe=True, probe_from=1)
+        free = PhysicsConfig(passes=LONG_PASSES, refine_probe=True, probe_from=1, **followed)
         return _refine(
             scan, None, free, backend=backend, execution=execution, uncertainty=uncertainty,
             no_mend=no_mend, progress=stages, stop=stop,
@@ -170,16 +171,16 @@ def reconstruct(
             with stages(model.config.model.passes) as bar:
                 found = _network(model, scan, backend, execution, keep_probe, bar)
     assert found.fit is not None
-    effect = shown_by(found.fit, chosen_names(no_mend)) if refine == "auto" else None
-    looked_at = {*LATER} - chosen_names(no_mend)
+    effect = shown_by(found.fit, left_out) if refine == "auto" else None
+    looked_at = {*LATER} - left_out
     if refine == "auto" and effect is None and stop.signal is None:
         # With the probe of the scan: a refined one makes up for a part of wrong axes.
         looked_at |= {AXES}
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
-    start, config = None, RefineConfig()
+    start, config = None, PhysicsConfig(**followed)
     if effect == Background.name:
-        config = PhysicsConfig(background=True)
+        config = PhysicsConfig(**{**followed, "background": True})
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
     beyond = refine == "auto" and (scan.saturation is not None or effect is not None)
     if (refine == "always" or beyond) and stop.signal is None:
@@ -191,7 +192,7 @@ def reconstruct(
             found.fit.residual,
             found.fit.expected,
         )
-        config = RefineConfig(passes=QUICK_PASSES, refine_probe=True)
+        config = PhysicsConfig(passes=QUICK_PASSES, refine_probe=True, **followed)
     else:
         if stop.signal is None:
             found = judged(found, scan, backend, execution, no_mend, looked_at)

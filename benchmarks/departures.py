@@ -1,0 +1,112 @@
+"""What beam and detector do beyond the ideal experiment: with and without the effect for it.
+
+    python benchmarks/departures.py [--backend pytorch tensorflow] [--patterns 400] [--quick]
+
+One simulated scan for each departure, of a departure alone and of two at once; scored against the
+true object. *without* are the iterations that know nothing of it, *with* those that follow it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ptychopinn as pp
+from ptychopinn.evaluation import evaluate
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.moving_exposure import directions_of
+
+# Relative change of the beam (rms about 0.21), share of the counts in the background, and pixels.
+BEAM, BACKGROUND, WAY = 0.3, 0.3, 6.0
+PLACES = 24
+NOTHING = {"beam_current": False, "background": False}
+
+
+@dataclass(frozen=True)
+class Departure:
+    """What is done to a scan, and the options that follow it."""
+
+    name: str
+    beam: bool = False
+    background: bool = False
+    moving: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        known: dict[str, Any] = {"beam_current": self.beam, "background": self.background}
+        return {**known, "exposure_px": WAY} if self.moving else known
+
+    def counts(self, scan: pp.Scan, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Expected counts (M, N, N)."""
+        obj = np.asarray(scan.object)
+        ways = WAY * directions_of(scan.positions_px) * self.moving
+        times = (np.arange(PLACES) + 0.5) / PLACES - 0.5 if self.moving else np.zeros(1)
+        found = np.zeros(np.shape(scan.diffraction))
+        for t in times:
+            found += intensities(obj, scan.probe, scan.positions_px + t * ways) / len(times)
+        if self.beam:
+            factors = 1 + BEAM * np.sin(np.arange(scan.M) / 9)
+            found = found * (factors / factors.mean())[:, None, None]
+        if self.background:
+            found = found + BACKGROUND * found.mean()
+        return found
+
+
+DEPARTURES = (
+    Departure("none"),
+    Departure("beam current", beam=True),
+    Departure("background", background=True),
+    Departure("moving exposure", moving=True),
+    Departure("beam current and background", beam=True, background=True),
+)
+
+
+def scored(
+    scan: pp.Scan, truth: pp.Scan, backend: Any, options: dict[str, Any]
+) -> tuple[float, float, float, float]:
+    """Phase dB, amplitude dB, residual and seconds."""
+    begun = time.perf_counter()
+    config = pp.RefineConfig(**options)
+    result = pp.refine(scan, None, config, backend=backend, no_mend="all")
+    seconds = time.perf_counter() - begun
+    found = evaluate(result, truth=truth).to_json()["metrics"]
+    assert result.fit is not None
+    return (
+        found["phase_psnr_db"], found["amplitude_psnr_db"], result.fit.residual, seconds,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backend", nargs="+", default=["pytorch"])
+    parser.add_argument("--patterns", type=int, default=400)
+    parser.add_argument("--photons", type=float, nargs="+", default=[1e6, 1e5])
+    parser.add_argument("--quick", action="store_true", help="two departures, one dose")
+    o = parser.parse_args()
+    if o.quick:
+        o.patterns, o.photons = 144, [1e5]
+    print("| departure | photons | backend | without dB, residual, s | with dB, residual, s |")
+    print("| --- | --- | --- | --- | --- |")
+    for photons in o.photons:
+        truth = pp.simulate(object="leaves", N=64, patterns=o.patterns, photons=photons, seed=3)
+        for departure in DEPARTURES[: 2 if o.quick else None]:
+            rng = np.random.default_rng(0)
+            counts = rng.poisson(departure.counts(truth, rng)).astype(np.uint32)
+            scan = replace(truth, diffraction=counts, object=None)
+            for backend in o.backend:
+                cells = []
+                options = {} if departure.name == "none" else departure.options
+                for chosen in (NOTHING, options):
+                    phase, amplitude, residual, seconds = scored(scan, truth, backend, chosen)
+                    cells.append(f"{phase:.1f} / {amplitude:.1f}, {residual:.5f}, {seconds:.1f}")
+                row = (departure.name, f"{photons:.0e}", backend, *cells)
+                print(f"| {' | '.join(row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
