@@ -8,8 +8,10 @@ import json
 import os
 import resource
 import shutil
+import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import pytest
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan
+from ptychopinn.io.matlab import read_version_5, variables
 from ptychopinn.sources import open_source
 from ptychopinn.sources.overview import overview
 from ptychopinn.workflows.prepare import prepare
@@ -457,3 +460,24 @@ def test_optics_that_nobody_has(raw: Raw, kind: str, value: str) -> None:
         except InputError:
             continue
         assert np.isfinite(scan.probe).all() and scan.probe.any()
+
+
+def test_numbers_of_no_known_type_in_a_file_of_matlab_5(raw: Raw) -> None:
+    """SciPy would crash on them."""
+    path = raw.matlab_5()
+    content = path.read_bytes()
+    whole = read_version_5(path, next(iter(variables(path))))
+    assert np.isfinite(whole).all()
+    # Arrays of double numbers of more than 8 bytes have a tag (9, length) before them.
+    refused_once = False
+    for at in range(128, len(content) - 8, 4):
+        kind, length = struct.unpack_from("<2I", content, at)
+        if kind in (1, 2, 3, 4, 5, 6, 7, 9) and 64 < length < len(content):
+            path.write_bytes(content[:at] + struct.pack("<I", 200) + content[at + 4 :])
+            for key in variables(path):
+                with suppress(InputError):
+                    read_version_5(path, key)
+                    continue
+                refused_once = True
+            break
+    assert refused_once

@@ -6,6 +6,8 @@ here has the axes (..., row, column), with what MATLAB has as third and fourth a
 
 from __future__ import annotations
 
+import struct
+import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader
 from ptychopinn.io.reading import check_size, guarded
 
+# Of the elements of a file of version 5: an array, a compressed one, a flag, types of numbers; and
+# the bytes that an array has beside its numbers, at most.
+MATRIX, COMPRESSED, IS_COMPLEX, MOST_HEAD = 14, 15, 0x0800, 1 << 16
+NUMBER_TYPES = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13)
 CLASSES = {
     "double": "f8", "single": "f4", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8",
     "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "logical": "u1",
@@ -73,9 +79,59 @@ def read_version_5(path: Path, key: str) -> NDArray[Any]:
             )
         shape, dtype = known[key]
         check_size(prod(shape) * dtype.itemsize, size, f"'{key}' in '{path}', of shape {shape},")
+        _check_types(path, key, 2 * prod(shape) * dtype.itemsize + MOST_HEAD)
         array = np.asarray(scipy.io.loadmat(str(path), variable_names=[key])[key])
     axes = (*range(array.ndim - 1, 1, -1), 0, 1)
     return np.ascontiguousarray(array.transpose(axes))
+
+
+def _check_types(path: Path, key: str, most: int) -> None:
+    """Raise InputError where the numbers of an array are of no known type, on which SciPy crashes.
+
+    ``most`` is the number of bytes that the array has at most. See MathWorks, MAT-File Format.
+    """
+    try:
+        with path.open("rb") as file:
+            order = "<" if file.read(128)[126:] == b"IM" else ">"
+            while len(tag := file.read(8)) == 8:
+                kind, length = struct.unpack(f"{order}2I", tag)
+                body = file.read(length)
+                if kind == COMPRESSED:
+                    body = zlib.decompressobj().decompress(body, most)[8:]
+                if kind in (MATRIX, COMPRESSED):
+                    _check_matrix(body, order, key)
+    except (struct.error, zlib.error, IndexError) as error:
+        raise InputError(
+            f"'{key}' in '{path}' must be whole, received a damaged file ({error}); save it again."
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"'{key}' in '{path}' must hold numbers, received {error}; the file is damaged, save "
+            "it again."
+        ) from error
+
+
+def _check_matrix(body: bytes, order: str, key: str) -> None:
+    """Look at the parts of an array: flags, lengths, name, and one or two blocks of numbers."""
+    at, parts = 0, list[tuple[int, bytes]]()
+    while len(parts) < 5 and at + 8 <= len(body):
+        kind, length = struct.unpack_from(f"{order}2I", body, at)
+        if kind >> 16:  # a short part lies within its tag
+            kind, length, begin, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+        else:
+            begin, end = at + 8, at + 8 + -(-length // 8) * 8
+        # The numbers themselves are not looked at.
+        parts.append((kind, body[begin : begin + length] if len(parts) < 3 else b""))
+        at = end
+    if len(parts) < 3 or parts[2][1] != key.encode("latin1", "replace"):
+        return
+    complex_too = struct.unpack(f"{order}I", parts[0][1][:4])[0] & IS_COMPLEX
+    numbers = parts[3 : 5 if complex_too else 4]
+    if len(numbers) < (2 if complex_too else 1):
+        raise IndexError("it ends early")
+    for kind, _ in numbers:
+        if kind not in NUMBER_TYPES:
+            raise ValueError(f"the unknown type {kind}")
 
 
 def read_field(file: Reader, name: str) -> NDArray[Any]:

@@ -159,7 +159,7 @@ def frames_of(path: Path) -> PageFrames:
         first = file.pages[0]
         shape, dtype = first.shape, first.dtype
         count = len(file.pages)
-    if len(shape) != 2 or dtype is None:
+    if len(shape) != 2 or dtype is None or not all(isinstance(side, int) for side in shape):
         raise InputError(
             f"images with one number per pixel were expected, received pages of shape {shape} in "
             f"'{path}'; convert them to grey values."
