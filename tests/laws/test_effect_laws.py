@@ -158,7 +158,7 @@ def test_a_factor_is_found_in_one_step_where_the_object_is_known(
     plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin)
     # Factors that are followed already.
     start = BeamCurrent(current.values[::-1] ** 0.5 / (current.values**0.5).mean())
-    if not start.is_followed:
+    if not start.changes:
         return
     sees = counts_of(on, e, plain * current.values[:, None, None], (start,))
     found = start.advanced(sees, on.propagator(e.n, None).outward)

@@ -42,14 +42,14 @@ def after(passes: int, counts: NDArray[Any], photon: float) -> BeamCurrent:
 def test_photon_noise_is_no_beam_current() -> None:
     photons = 1e4
     counts = np.random.default_rng(0).poisson(photons, M) / photons
-    assert not after(20, counts, 1 / photons).is_followed
+    assert not after(20, counts, 1 / photons).changes
 
 
-def test_a_scatter_that_rests_is_followed_without_its_noise() -> None:
+def test_a_scatter_that_rests_changes_without_its_noise() -> None:
     photons, rng = 1e4, np.random.default_rng(0)
     true = 1 + 0.1 * rng.normal(size=M)
     counts = rng.poisson(photons * true) / photons
-    assert not after(PASSES, counts, 1 / photons).is_followed
+    assert not after(PASSES, counts, 1 / photons).changes
     found = after(PASSES + 5, counts, 1 / photons)
     assert found.values.mean() == pytest.approx(1)
     error = found.values - true / true.mean()
@@ -63,14 +63,14 @@ def test_a_scatter_that_falls_is_that_of_an_object_that_is_being_found() -> None
     for k in range(20):
         counts = 1 + 0.1 * 0.8**k * rough
         current = current.advanced(seen(counts, current.values, 1e-12), np.asarray)
-    assert not current.is_followed
+    assert not current.changes
 
 
 def test_patterns_without_light_have_the_factor_one() -> None:
     counts = 1 + 0.1 * np.random.default_rng(0).normal(size=M)
     counts[7] = 0
     found = after(PASSES + 3, counts, 1e-6)
-    assert found.is_followed
+    assert found.changes
     assert np.isfinite(found.values).all()
     assert found.values[7] == pytest.approx(1, abs=0.1)
 
@@ -148,8 +148,7 @@ def test_what_is_switched_off_is_not_found(faulty: Scan, refined: Reconstruction
 
 def test_an_ideal_scan_has_none(scan: Scan) -> None:
     result = refine(scan, backend="numpy")
-    assert "background" not in result.effects
-    assert (result.effects["beam-current"] == 1).all()
+    assert not result.effects
     assert not {"beam-current", "background"} & {found.name for found in result.findings}
 
 

@@ -37,7 +37,6 @@ class Background(Effect):
     """values : (N, N) the intensity b, zero frequency at [N/2, N/2]."""
 
     name: ClassVar[str] = "background"
-    about: ClassVar[str] = "a smooth intensity that all patterns share"
 
     @classmethod
     def none(cls, positions_px: Values, n: int) -> Background:
@@ -50,6 +49,10 @@ class Background(Effect):
                 f"a background must have shape ({n}, {n}) and not be negative, received an array "
                 f"{values.shape}; write the result again."
             )
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.values.any())
 
     def applied(
         self, xp: Ops, batch: PatternBatch, numbers: NDArray[np.int64], inward: Inward

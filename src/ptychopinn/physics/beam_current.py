@@ -51,7 +51,6 @@ class BeamCurrent(Effect):
     settled: bool = False
 
     name: ClassVar[str] = "beam-current"
-    about: ClassVar[str] = "a factor for each pattern"
 
     @classmethod
     def none(cls, positions_px: Values, n: int) -> BeamCurrent:
@@ -82,7 +81,7 @@ class BeamCurrent(Effect):
         ratio = np.divide(seen.common, seen.modelled, out=np.ones_like(self.values), where=lit) ** 2
         noise = np.divide(seen.photon, seen.modelled, out=np.zeros_like(ratio), where=lit)
         likeliest = _about_one(self.values * ratio)
-        if not self.is_followed:
+        if not self.changes:
             waiting = self._after(likeliest, noise)
             if not waiting._shows_a_beam(noise):
                 return waiting
@@ -111,8 +110,7 @@ class BeamCurrent(Effect):
         return scatters[-1] ** 2 > max(FOLLOWED**2, chance)
 
     @property
-    def is_followed(self) -> bool:
-        """Whether the factors are more than noise."""
+    def changes(self) -> bool:
         return bool((self.values != 1).any())
 
     def scaled(self, factor: float) -> BeamCurrent:

@@ -68,7 +68,6 @@ class Effect(ABC):
     """
 
     name: ClassVar[str]
-    about: ClassVar[str]
 
     values: Values
 
@@ -91,6 +90,11 @@ class Effect(ABC):
     @abstractmethod
     def advanced(self, seen: Seen, outward: Inward) -> Effect:
         """The effect after a pass that saw this; ``outward`` undoes ``inward``."""
+
+    @property
+    @abstractmethod
+    def changes(self) -> bool:
+        """Whether it changes any pattern."""
 
     @property
     def copies(self) -> int:
@@ -141,6 +145,20 @@ def restored(stored: Mapping[str, Any], patterns: int, n: int) -> tuple[Effect, 
         made.check(patterns, n)
         found.append(made)
     return tuple(found)
+
+
+def applied(
+    xp: Ops,
+    effects: Iterable[Effect],
+    batch: PatternBatch,
+    numbers: NDArray[np.int64],
+    inward: Inward,
+) -> PatternBatch:
+    """The batch of the patterns ``numbers``, with its probes, under all effects."""
+    for effect in effects:
+        if effect.changes:
+            batch = effect.applied(xp, batch, numbers, inward)
+    return batch
 
 
 def stored(effects: Iterable[Effect]) -> dict[str, Values]:

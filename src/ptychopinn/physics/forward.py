@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.effects import Effect
+from ptychopinn.physics.effects import Effect, applied
 from ptychopinn.physics.geometry import places
 from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
 
@@ -195,8 +195,8 @@ def predict(
         positions = np.asarray(positions_px[part], np.float64)
         nothing = xp.asarray(np.zeros((len(positions), n, n), like.dtype))
         batch = pattern_batch(xp, nothing, positions, shape, origin_px, light)
-        for effect in effects:
-            batch = effect.applied(xp, batch, np.arange(part.start, part.stop), propagator.inward)
+        numbers = np.arange(part.start, part.stop)
+        batch = applied(xp, effects, batch, numbers, propagator.inward)
         found = xp.call(_intensities, propagator, held, batch)
         yield part, propagator.outward(xp.to_numpy(found))
 

@@ -35,7 +35,6 @@ class MovingExposure(Effect):
     """values : (M, 2) the ways d of the positions during an exposure, (dy, dx) in pixels."""
 
     name: ClassVar[str] = "moving-exposure"
-    about: ClassVar[str] = "the sample moves while a pattern is recorded"
 
     @classmethod
     def none(cls, positions_px: Values, n: int) -> MovingExposure:
@@ -56,6 +55,10 @@ class MovingExposure(Effect):
         return found
 
     @property
+    def changes(self) -> bool:
+        return bool(self.values.any())
+
+    @property
     def copies(self) -> int:
         longest = float(self.lengths.max(initial=0.0))
         return 1 if longest == 0 else int(np.clip(np.ceil(longest) + 1, FEWEST, MOST))
@@ -67,8 +70,6 @@ class MovingExposure(Effect):
         from ptychopinn.physics.forward import copied
 
         count = self.copies
-        if count == 1:
-            return batch
         times = (np.arange(count) + 0.5) / count - 0.5
         places = times[:, None] * self.values[numbers][:, None]
         path = xp.astype(xp.asarray(places), batch.amplitudes)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.effects import Effect, Seen, seen
+from ptychopinn.physics.effects import Effect, Seen, applied, seen
 from ptychopinn.physics.forward import (
     PatternBatch,
     backward,
@@ -260,9 +260,7 @@ class Descent:
 
         def of(item: tuple[PatternBatch, NDArray[np.int64]]) -> Any:
             filled = with_probes(xp, item[0], self.probe)
-            for effect in self.effects:
-                filled = effect.applied(xp, filled, item[1], problem.inward)
-            return work(filled)
+            return work(applied(xp, self.effects, filled, item[1], problem.inward))
 
         for (batch, numbers), found in xp.each(of, numbered()):
             yield batch, numbers, found

@@ -87,7 +87,10 @@ def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
     """Whether a background that was tried is one: it leaves clearly less, and is not far more than
     the dark pixels show, as where it follows a beam that is not coherent."""
     assert before.fit is not None and after.fit is not None  # every verb states it
-    share = float(after.effects[Background.name].sum()) / float(after.fit.counts.mean())
+    found = after.effects.get(Background.name)
+    if found is None:
+        return False
+    share = float(found.sum()) / float(after.fit.counts.mean())
     likely = share <= MOST_TIMES * signs_of(before.fit).background
     return likely and after.fit.residual <= KEPT * before.fit.residual
 

@@ -250,7 +250,7 @@ class _Work:
             **self.by,
             "passes": solved.passes,
             **self.config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
-            "effects": [effect.name for effect in solved.effects],
+            "effects": [effect.name for effect in solved.effects if effect.changes],
             **({} if axes is None else {"scan_axes": asdict(axes)}),
         }
         stages = [*self.stages, stage]

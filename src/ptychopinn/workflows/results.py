@@ -108,7 +108,8 @@ def reported(
 
     ``identity`` is the fingerprint of the scan as it was given, ``effects`` are in network units.
     """
-    in_counts = [effect.scaled(1 / prepared.input_scale**2) for effect in effects]
+    power = prepared.input_scale**2
+    in_counts = [effect.scaled(1 / power) for effect in effects if effect.changes]
     scan = replace(
         scan, provenance=with_findings(scan.provenance, found_effects(in_counts, prepared.counts))
     )
