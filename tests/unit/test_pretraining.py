@@ -117,7 +117,7 @@ def test_a_signal_ends_it_and_what_was_seen_is_counted(tmp_path: Path) -> None:
     stop = StopFlag()
     xp = operations("pytorch")
     found = pretrain(xp, config(), 50, tmp_path, progress=Stopping(), stop=stop)
-    assert (found.scans, found.stopped_by) == (4, signal.SIGINT)
+    assert (found.scans, found.stopped_by) == (5, signal.SIGINT)
     heard = Recorder()
     pretrain(xp, config(), 6, tmp_path, resume=True, progress=heard)
     assert heard.epochs == [(1, 3)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ptychopinn.machine.interruption import (
     StopFlag,
     Stopped,
 )
+from ptychopinn.machine.readers import read_ahead, reading
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import TFExecution, TorchExecution
 from ptychopinn.ops.selector import get_ops
@@ -33,7 +34,7 @@ from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ptychopinn.training.data import needs_truth, patch_truth, read_ahead, read_batch
+from ptychopinn.training.data import needs_truth, patch_truth, read_batch
 from ptychopinn.training.families import group_task
 from ptychopinn.training.health import FLAT, HealthCheck, judge_result, metrics_at_best
 from ptychopinn.training.monitor import EarlyStopping, Monitor
@@ -340,8 +341,8 @@ def test_unreadable_patterns_are_one_sentence(prepared: PreparedScan, threads: i
         prepared, scan=replace(prepared.scan, diffraction=Broken(prepared.scan.diffraction))
     )
     works = GroupPlan([prepared.scan], config()).epoch(0)
-    with pytest.raises(InputError) as raised:
-        list(read_ahead(lambda work: read_batch([broken], work, config()), works, threads))
+    with pytest.raises(InputError) as raised, reading(threads, False) or nullcontext() as readers:
+        list(read_ahead(lambda work: read_batch([broken], work, config()), works, readers, 4))
     assert str(raised.value) == "the file must stay as it is, received another; load it again."
 
 
@@ -356,11 +357,13 @@ def test_reading_ahead_keeps_the_order_and_stops_with_its_reader() -> None:
                 time.sleep(0.01)
             return -work
 
-        assert list(read_ahead(read, range(20), threads)) == [-k for k in range(20)]
-        begun.clear()
-        batches = read_ahead(read, range(1000), threads)
-        assert next(batches) == 0
-        batches.close()
+        with reading(threads, False) or nullcontext() as readers:
+            found = read_ahead(read, range(20), readers, 2 * threads)
+            assert list(found) == [-k for k in range(20)]
+            begun.clear()
+            batches = read_ahead(read, range(1000), readers, 2 * threads)
+            assert next(batches) == 0
+            batches.close()
         assert len(begun) <= 1 + 2 * threads + threads
 
 

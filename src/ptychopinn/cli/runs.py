@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import click
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import claimed, move_in, replacing, write_json
 from ptychopinn.io.config_file import read_config_file
+from ptychopinn.machine.ranks import started
 
 if TYPE_CHECKING:
     from ptychopinn.cli.console import Console, LogFile
@@ -102,7 +103,7 @@ def _take_place(run: Path, output: Path) -> None:
 @dataclass(frozen=True)
 class Run:
     """A run of training in ``folder``, which in the end lies in ``output``; ``log_file`` receives
-    what is said since it began."""
+    what is said since it began. Of several processes that train together the ``first`` writes."""
 
     folder: Path
     output: Path
@@ -110,6 +111,7 @@ class Run:
     quiet: bool
     console: Console
     log_file: LogFile
+    first: bool
 
 
 @contextmanager
@@ -122,15 +124,16 @@ def run_in(output: Path, *, force: bool, resume: bool, quiet: bool) -> Iterator[
     from ptychopinn.report.matplotlib_import import load_matplotlib
 
     load_matplotlib()
-    console = stderr()
+    console, first = stderr(), started().first
+    quiet = quiet or not first
     with (
-        claimed(output, (*WRITTEN, UNFINISHED), force or resume),
+        claimed(output, (*WRITTEN, UNFINISHED), force or resume) if first else nullcontext(),
         logging_to(console, quiet) as log_file,
     ):
         replaces = any((output / name).exists() for name in (*WRITTEN, UNFINISHED))
         fresh = output / UNFINISHED if replaces else output
         folder = run_folder(output) if resume else fresh
-        yield Run(folder, output, resume, quiet, console, log_file)
+        yield Run(folder, output, resume, quiet, console, log_file, first)
 
 
 def written_run(
@@ -151,6 +154,10 @@ def written_run(
     from ptychopinn.workflows.model import package_versions
 
     folder, output = run.folder, run.output
+    if not run.first:
+        with ProgressBar(run.console, epochs, quiet=True) as bar:
+            train(bar)
+        return 0
     for note in notes:
         logging.getLogger(__name__).info("%s", note)
 

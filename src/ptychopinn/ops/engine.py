@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import TrainingError
+from ptychopinn.machine.ranks import Ranks
 from ptychopinn.ops.base import Array, Ops, first_line
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -51,10 +52,16 @@ class Engine(ABC):
     ----------
     xp : the operations of the framework.
     variables : by their names, as made by :meth:`ptychopinn.ops.base.Ops.variable`.
+
+    Attributes
+    ----------
+    ranks : which process this is of those that train together. They hold the same variables and
+        take the same steps: a step is that of the gradients of all of them.
     """
 
     def __init__(self, xp: Ops, variables: Mapping[str, Array]) -> None:
         self.xp, self.variables = xp, dict(variables)
+        self.ranks = Ranks()
 
     @abstractmethod
     def accumulate(self, loss: Loss, inputs: Any, share: float) -> tuple[float, Any]:
@@ -71,7 +78,8 @@ class Engine(ABC):
 
     @abstractmethod
     def step(self, rates: Mapping[str, float], clip: float) -> None:
-        """Move the variables along the gradient that was added up, then forget it.
+        """Move the variables along the gradient that was added up, by all processes that train
+        together, then forget it.
 
         ``rates`` are the learning rates of the groups. The gradient of all variables together is
         scaled down to a norm of ``clip``, which 0 leaves out. A variable without a gradient stays
@@ -95,6 +103,10 @@ class Engine(ABC):
                 f"training must fit into the memory of the {self.xp.memory_of}, received: "
                 f"{first_line(error)}; lower batch_size or subscan_patterns."
             ) from error
+
+    def total(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The sum of such arrays over all processes that train together."""
+        return values
 
     def inside(self) -> AbstractContextManager[Any]:
         """Context for the layers of a network, in the precision asked for."""

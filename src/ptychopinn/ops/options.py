@@ -10,7 +10,13 @@ from ptychopinn.schema import Section
 
 # Options that several backends have.
 Accelerator = Annotated[Literal["auto", "cpu", "cuda"], Field(description="device to compute on")]
-Readers = Annotated[int, Field(ge=0, description="threads that read patterns in the background")]
+Readers = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="threads that read patterns in the background, or processes that simulate them",
+    ),
+]
 Logger = Annotated[
     Literal["csv", "tensorboard", "mlflow", "none"],
     Field(description="where the losses of the epochs are recorded"),

@@ -12,6 +12,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow import Tensor
 
+from ptychopinn.errors import InputError
+from ptychopinn.machine.ranks import started
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.tensorflow import TensorflowOps, first_use
@@ -28,6 +30,12 @@ class TensorflowEngine(Engine):
 
     def __init__(self, xp: TensorflowOps, variables: Mapping[str, Array]) -> None:
         super().__init__(xp, variables)
+        together = started().size
+        if together > 1:
+            raise InputError(
+                "several processes train one model with the backend pytorch only, received "
+                f"tensorflow in {together} of them; leave torchrun out, or use the backend pytorch."
+            )
         self.strategy = tf.distribute.OneDeviceStrategy(xp.device)
         self.gradients: dict[str, Tensor] = {}
         self.steps: dict[str, int] = {}

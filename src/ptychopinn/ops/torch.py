@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
+from ptychopinn.machine.ranks import started
 from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
@@ -35,7 +36,13 @@ def device_of(execution: TorchExecution) -> torch.device:
             "accelerator 'cuda' needs a CUDA device and a CUDA build of torch, received none; "
             "use the accelerator cpu or auto."
         )
-    return torch.device("cuda" if available and execution.accelerator != "cpu" else "cpu")
+    if not available or execution.accelerator == "cpu":
+        return torch.device("cpu")
+    ranks = started()
+    # Processes that train together spread over the devices of their machine.
+    if ranks.size == 1:
+        return torch.device("cuda")
+    return torch.device("cuda", ranks.local % torch.cuda.device_count())
 
 
 @contextmanager

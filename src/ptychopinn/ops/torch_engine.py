@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as together
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.machine import ranks
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.options import TorchExecution
@@ -33,6 +35,7 @@ class TorchEngine(Engine):
     def __init__(self, xp: TorchOps, variables: Mapping[str, Array]) -> None:
         super().__init__(xp, variables)
         self.execution: TorchExecution = xp.execution
+        self.ranks = ranks.started()
         cuda = xp.device.type == "cuda"
         if self.execution.precision == "16-mixed" and not cuda:
             raise InputError(
@@ -82,11 +85,41 @@ class TorchEngine(Engine):
     def step(self, rates: Mapping[str, float], clip: float) -> None:
         for group in self.adam.param_groups:
             group["lr"] = rates[group["name"]]
+        if self.ranks.size > 1:
+            self._share_gradient()
         if clip:
             self.fabric.strategy.precision.unscale_gradients(self.adam)
             torch.nn.utils.clip_grad_norm_(list(self.variables.values()), clip)
         self.optimizer.step()
         self.adam.zero_grad(set_to_none=True)
+
+    def _share_gradient(self) -> None:
+        """Add up the gradients of all processes. A variable without a gradient in any has none."""
+        variables = list(self.variables.values())
+        parts = [torch.zeros_like(v) if v.grad is None else v.grad for v in variables]
+        shares = variables[0].new_tensor([float(v.grad is not None) for v in variables])
+        flat = self._summed(torch.cat([part.reshape(-1) for part in parts] + [shares]))
+        *sums, shares = flat.split([part.numel() for part in parts] + [len(parts)])
+        for variable, found, there in zip(variables, sums, shares.tolist(), strict=True):
+            variable.grad = found.reshape(variable.shape) if there else None
+
+    def total(self, values: NDArray[Any]) -> NDArray[Any]:
+        if self.ranks.size == 1:
+            return values
+        found: NDArray[Any] = self._summed(torch.from_numpy(np.array(values))).numpy()
+        return found
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """Through the memory of the processes: several of them may share a GPU."""
+        sums = values.cpu()
+        try:
+            together.all_reduce(sums)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"training by {self.ranks.size} processes needs all of them to the end, received "
+                "one that ended before; what it said last tells why."
+            ) from error
+        return sums.to(values.device)
 
     def inside(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.fabric.autocast()
@@ -94,7 +127,11 @@ class TorchEngine(Engine):
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        with using_threads(self.xp.threads), _deterministic(self.execution.deterministic):
+        with (
+            _joined(self.ranks.size),
+            using_threads(self.xp.threads),
+            _deterministic(self.execution.deterministic),
+        ):
             yield
 
     def moments(self) -> tuple[dict[str, int], dict[str, NDArray[np.float32]]]:
@@ -124,6 +161,18 @@ class TorchEngine(Engine):
 
 def _detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+
+@contextmanager
+def _joined(size: int) -> Iterator[None]:
+    """In contact with the other processes inside the block."""
+    if size > 1:
+        together.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        if size > 1:
+            together.destroy_process_group()
 
 
 @contextmanager

@@ -1,12 +1,10 @@
-"""The patterns of a step, read when they are needed or somewhat earlier, and the probes."""
+"""The patterns of a step, and the probes."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +17,6 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.geometry import canvas_for, places
 from ptychopinn.physics.propagators import fourier_shift
 from ptychopinn.training.plan import Work
-
-W = TypeVar("W")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,26 +48,6 @@ def read_batch(scans: Sequence[PreparedScan], work: Work, config: Config) -> Bat
         known = patch_truth if config.model.family == "patch" else canvas_truth
         truth = np.ascontiguousarray(known(prepared, positions))
     return Batch(prepared.amplitudes(work.groups), positions, work.scan, truth)
-
-
-def read_ahead(read: Callable[[W], R], works: Iterable[W], threads: int) -> Iterator[R]:
-    """What ``read`` makes of the works, in their order, some of it early in ``threads`` of its
-    own."""
-    if not threads:
-        yield from map(read, works)
-        return
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for work in works:
-                pending.append(pool.submit(read, work))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 class Illumination(NamedTuple):

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptychopinn.machine.interruption import StopFlag, Stopped
+from ptychopinn.machine.readers import read_ahead, reading
 from ptychopinn.ops.engine import Engine
 from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint, write_checkpoint
-from ptychopinn.training.data import read_ahead
 from ptychopinn.training.health import check_loss
 from ptychopinn.training.loggers import Log
 from ptychopinn.training.monitor import Monitor
@@ -36,7 +41,7 @@ class Loop:
     clip : largest norm of the gradient; 0 for no limit.
     folder : where checkpoints go, or None for none.
     record : plain data that a resumed run is compared with.
-    threads : that read ahead.
+    readers : threads or processes that read ahead.
 
     Attributes
     ----------
@@ -53,12 +58,13 @@ class Loop:
         folder: Path | None,
         record: Mapping[str, Any],
         epoch_log: Log,
-        threads: int = 0,
+        readers: int = 0,
     ) -> None:
         self.task, self.engine, self.monitor, self.stop = task, engine, monitor, stop
-        self.clip, self.record, self.log, self.threads = clip, record, epoch_log, threads
+        self.clip, self.record, self.log, self.count = clip, record, epoch_log, readers
         self.folder = None if folder is None else folder / CHECKPOINTS
         self.epoch = self.steps = self.seen = 0
+        self.readers: Executor | None = None
 
     def run(self) -> None:
         """Train until the epochs are over, early stopping, or a signal.
@@ -66,11 +72,13 @@ class Loop:
         Raises TrainingError when training diverges or collapses."""
         finished = False
         try:
-            while not (self.task.over(self.epoch, self.seen) or self.monitor.over):
-                self._one_epoch()
+            with reading(self.count, self.task.reading_computes) or nullcontext() as self.readers:
+                while not (self.task.over(self.epoch, self.seen) or self.monitor.over):
+                    self._one_epoch()
             finished = True
         except Stopped:
-            log.warning("stopped by signal %s after the current step", self.stop.signal)
+            if self.stop.signal is not None:
+                log.warning("stopped by signal %s after the current step", self.stop.signal)
         finally:
             self.log.close(finished)
 
@@ -82,6 +90,7 @@ class Loop:
         factor = self.monitor.schedule.factor(self.steps - 1)
         metrics |= self.task.metrics()
         metrics["learning_rate"] = self.task.rates["network"] * factor
+        metrics = self._of_the_first(metrics)
         self.monitor.epoch_done(self.epoch, metrics)
         self.epoch += 1
         try:
@@ -89,22 +98,40 @@ class Loop:
         finally:
             # A log that cannot be written must not cost the epoch.
             self._save()
+        # Nobody reads what the first process has not written yet.
+        self.engine.total(np.zeros(1))
 
     def _train(self, works: Sequence[Any]) -> float:
-        """The batches of an epoch; their mean loss."""
-        together, total = self.task.accumulated, 0.0
-        for number, batch in enumerate(self._batches(works)):
-            inputs = self.task.inputs(batch)
-            loss, seen = self.engine.accumulate(self.task.loss, inputs, 1 / together)
-            check_loss(loss, self.epoch, number)
-            total += loss
-            self.task.watch(batch, seen, loss, validation=False)
-            if (number + 1) % together == 0 or number + 1 == len(works):
-                self._step()
-            self.seen += 1
-            self.monitor.batch_done(loss, self.task.patterns(batch))
-            self.stop.check()
-        return total / len(works)
+        """The batches of an epoch, shared by the processes that train together; their mean loss."""
+        together, total, ranks = self.task.accumulated, 0.0, self.engine.ranks
+        steps = [works[at : at + together] for at in range(0, len(works), together)]
+        mine = [step[ranks.rank :: ranks.size] for step in steps]
+        batches = self._batches([work for own in mine for work in own])
+        number = 0
+        for step, own in zip(steps, mine, strict=True):
+            for batch in islice(batches, len(own)):
+                inputs = self.task.inputs(batch)
+                loss, seen = self.engine.accumulate(self.task.loss, inputs, 1 / together)
+                check_loss(loss, self.epoch, number)
+                total += loss
+                self.task.watch(batch, seen, loss, validation=False)
+                self.monitor.batch_done(loss, self.task.patterns(batch) * ranks.size)
+                number += 1
+            self._step()
+            self.seen += len(step)
+            self._check_stop()
+        return float(self.engine.total(np.array(total))) / len(works)
+
+    def _check_stop(self) -> None:
+        """Raise Stopped when any of the processes has had a signal."""
+        if self.engine.total(np.array(float(self.stop.signal is not None))) > 0:
+            raise Stopped
+
+    def _of_the_first(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The metrics that the first process found: all decide by the same numbers."""
+        own = np.array([metrics[name] for name in sorted(metrics)])
+        found = self.engine.total(own if self.engine.ranks.first else np.zeros_like(own))
+        return dict(zip(sorted(metrics), found.tolist(), strict=True))
 
     def _step(self) -> None:
         factor = self.monitor.schedule.factor(self.steps)
@@ -117,15 +144,15 @@ class Loop:
         for batch in self._batches(self.task.validation()):
             loss, seen = self.engine.evaluate(self.task.loss, self.task.inputs(batch))
             self.task.watch(batch, seen, loss, validation=True)
-            self.stop.check()
+            self._check_stop()
 
     def _batches(self, works: Sequence[Any]) -> Iterator[Any]:
-        return read_ahead(self.task.read, works, self.threads)
+        return read_ahead(self.task.read, works, self.readers, 2 * self.count)
 
     # --- checkpoints ------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.engine.ranks.first:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         backend = self.engine.xp.name
@@ -163,8 +190,14 @@ class Loop:
 
         Raises InputError when their file is missing or damaged."""
         assert self.folder is not None  # a run that keeps the best epoch has a folder
-        path = self.folder / BEST
+        path, engine = self.folder / BEST, self.engine
         try:
-            self.engine.assign(read_checkpoint(path).arrays)
+            if engine.ranks.first:
+                engine.assign(read_checkpoint(path).arrays)
         except ValueError as error:
             damaged(path, error)
+        if engine.ranks.size > 1:
+            own = engine.values()
+            engine.assign(
+                {k: engine.total(v if engine.ranks.first else 0 * v) for k, v in own.items()}
+            )

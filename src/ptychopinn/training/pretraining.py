@@ -15,8 +15,9 @@ of the parameters, which is better than any single step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,15 @@ def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array
 
 
 class DrawnTask(Task):
-    """Simulated scans of every kind with their known objects.
+    """Simulated scans of every kind with their known objects, simulated in other processes if there
+    are any.
 
     scans : how many.
     physics_weight : of the misfit of the patterns in the loss.
     average : share of the earlier average of the parameters that each step keeps.
     """
+
+    reading_computes = True
 
     def __init__(
         self,
@@ -109,8 +113,9 @@ class DrawnTask(Task):
     def works(self, epoch: int, seen: int) -> range:
         return range(seen, min(seen + REPORT, self.scans))
 
-    def read(self, work: int) -> PreparedScan:
-        return drawn_scan(self.config.training.seed, work)
+    @property
+    def read(self) -> Callable[[int], PreparedScan]:
+        return partial(drawn_scan, self.config.training.seed)
 
     def patterns(self, batch: PreparedScan) -> int:
         return batch.scan.M

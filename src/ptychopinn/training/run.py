@@ -256,7 +256,7 @@ def begun(
     engine = xp.engine(task.variables)
     network.inside = engine.inside
     kind, table, epoch_log = xp.execution.logger, None, Log()
-    if directory is not None:
+    if directory is not None and engine.ranks.first:
         table = directory / METRICS if kind == "csv" else None
         epoch_log = log_of(kind, directory, options, resume)
     monitor = Monitor(config, task.schedule(), progress, table, task.judged)

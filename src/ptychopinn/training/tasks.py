@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Task(ABC):
     variables : what is trained, by names as in :mod:`ptychopinn.ops.engine`.
     rates : learning rate of each group of variables, which the schedule multiplies.
     accumulated : batches whose gradients are averaged for one step.
+    reading_computes : whether reading keeps a core busy, so that it happens in other processes.
     judged : the metric that schedule and early stopping look at.
     keeps_best : whether the result is the best epoch, or the last step.
     """
@@ -43,6 +44,7 @@ class Task(ABC):
     accumulated: int
     judged: str
     keeps_best: bool
+    reading_computes = False
 
     @abstractmethod
     def over(self, epoch: int, seen: int) -> bool:
@@ -57,9 +59,10 @@ class Task(ABC):
         """The batches of every validation."""
         return ()
 
+    @property
     @abstractmethod
-    def read(self, work: Any) -> Any:
-        """A batch."""
+    def read(self) -> Callable[[Any], Any]:
+        """Makes a batch of its work."""
 
     @abstractmethod
     def patterns(self, batch: Any) -> int:
@@ -133,8 +136,9 @@ class GroupTask(Task):
     def validation(self) -> list[Work]:
         return self.plan.validation()
 
-    def read(self, work: Work) -> Batch:
-        return read_batch(self.scans, work, self.config)
+    @property
+    def read(self) -> Callable[[Work], Batch]:
+        return lambda work: read_batch(self.scans, work, self.config)
 
     def patterns(self, batch: Batch) -> int:
         return batch.patterns

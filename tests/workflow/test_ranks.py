@@ -1,0 +1,95 @@
+"""Several processes train one model: the result is that of one process with the same batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from training_commands import UNROLLED, process
+
+from ptychopinn import load_model
+from ptychopinn.errors import InputError
+from ptychopinn.machine.ranks import LAUNCHED, Ranks, started
+
+pytest.importorskip("lightning")
+
+DRAWN = [
+    "--iterations", "1", "--updates", "2", "--width", "4", "--levels", "2", "--batch-size", "3",
+    "--scheduler", "plateau",
+]  # fmt: skip
+
+
+def together(processes: int, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """A command in so many processes, each on one thread."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.run(
+        [*launch, "--nproc-per-node", str(processes), "-m", "ptychopinn", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def alone(*arguments: Any) -> None:
+    command = process(*arguments)
+    errors = command.communicate()[1]
+    assert command.returncode == 0, errors
+
+
+def check_same(one: Path, other: Path) -> None:
+    """Weights and losses agree within the rounding of sums in another order."""
+    losses = [json.loads((f / "run.json").read_text())["metrics"] for f in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    weights = [load_model(folder).weights for folder in (one, other)]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][name], rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+def test_scans_that_are_drawn_are_shared(tmp_path: Path) -> None:
+    """Seven scans in batches of three by two processes, with processes that simulate."""
+    alone("pretrain", "-o", tmp_path / "one", "--scans", 7, *DRAWN, "--torch-threads", 1)
+    options = [*DRAWN, "--torch-threads", 1, "--torch-num-workers", 1]
+    found = together(2, "pretrain", "-o", tmp_path / "two", "--scans", 7, *options)
+    assert found.returncode == 0, found.stderr
+    # Only one of them speaks and writes.
+    assert found.stdout.count("model:") == 1
+    names = [{p.name for p in (tmp_path / folder).iterdir()} for folder in ("one", "two")]
+    assert names[0] == names[1]
+    check_same(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_measured_scan_is_shared_and_resumed(scans: Path, tmp_path: Path) -> None:
+    """The validation decides on the best epoch. The second run goes on with the
+    epochs of the first."""
+    options = [*UNROLLED, "--batch-size", 4, "--scheduler", "constant", "--torch-threads", 1]
+    alone("train", scans / "a.h5", "-o", tmp_path / "one", "--epochs", 2, *options)
+    folder = tmp_path / "two"
+    for epochs, more in ((1, options), (2, ["--resume", "--torch-threads", 1])):
+        arguments = ["train", scans / "a.h5", "-o", folder, "--epochs", epochs, *more]
+        found = together(2, *arguments)
+        assert found.returncode == 0, found.stderr
+    check_same(tmp_path / "one", folder)
+
+
+def test_a_refused_command_ends_all(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "wts.h5.zip").write_text("earlier")
+    found = together(2, "train", scans / "a.h5", "-o", tmp_path / "run", *UNROLLED)
+    assert found.returncode != 0
+    assert "must not hold earlier results" in found.stderr
+    assert (tmp_path / "run" / "wts.h5.zip").read_text() == "earlier"
+
+
+def test_who_this_process_is() -> None:
+    names = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+    assert started(names) == Ranks()  # of a cluster, but not of torchrun
+    assert started({**names, LAUNCHED: "run"}) == Ranks(5, 8, 1, 4)
+    assert not started({**names, LAUNCHED: "run"}).first
+    with pytest.raises(InputError, match="torchrun"):
+        started({LAUNCHED: "run"})
