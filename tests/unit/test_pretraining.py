@@ -175,6 +175,6 @@ def test_large_canvases_are_differentiated_whole(
     task = DrawnTask(settings, network, 1, 0.1, 0.9)
     engine = xp.engine(task.variables)
     with engine.running():
-        engine.accumulate(task.loss, task.inputs(drawn_scan(3, 0)), 1.0)
+        engine.accumulate(task.loss, task.inputs(drawn_scan(3, None, 0)), 1.0)
         found = engine.gradient()
     assert np.abs(found["network.out.weight"]).max() > 0

@@ -18,7 +18,8 @@ from ptychopinn.errors import InputError
 from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.simulation.config import ObjectKind
 from ptychopinn.simulation.noise import detector_mask, measure
-from ptychopinn.simulation.objects import NATURAL_IMAGES, make_object
+from ptychopinn.simulation.objects import make_object
+from ptychopinn.simulation.photographs import INCLUDED
 from ptychopinn.simulation.preview import save_preview
 from ptychopinn.simulation.probes import incoherent_modes, make_probe
 from ptychopinn.simulation.scans import fermat_spiral, make_positions, raster
@@ -83,7 +84,7 @@ def test_natural_images_come_with_the_package() -> None:
 
     folder = Path(data.__file__).parent
     names = {"clock": "clock_motion"}
-    for name in NATURAL_IMAGES:
+    for name in INCLUDED:
         assert (folder / f"{names.get(name, name)}.png").is_file()
 
 

@@ -67,6 +67,11 @@ PER_EPOCH = 100
     default=4000,
     help="Number of simulated scans, each seen once.  [default: 4000]",
 )
+@click.option(
+    "--photographs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of pictures that objects are cut from, beside those of the package.",
+)
 @resume_option
 @start_option
 @force_option("an earlier run in DIR")
@@ -78,6 +83,7 @@ PER_EPOCH = 100
 def command(
     output: Path,
     scans: int,
+    photographs: Path | None,
     resume: bool,
     start: str | None,
     force: bool,
@@ -124,11 +130,13 @@ def command(
                 execution=execution,
                 resume=resume,
                 start=None if resume else start,
+                photographs=photographs,
                 progress=progress,
             )
 
         record = {
             "from": start,
+            "photographs": None if photographs is None else str(photographs),
             "backend": backend,
             "execution": execution.model_dump(mode="json"),
         }

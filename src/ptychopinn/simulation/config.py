@@ -13,7 +13,7 @@ from ptychopinn.data.scan import CANVAS_BYTES
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.schema import Section
 
-ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "file"]
+ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "textures", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
 ScanKind = Literal["raster", "fermat", "random"]
 # A near-field experiment with hard X-rays; the Fresnel number of a pixel is 1/31.
@@ -34,6 +34,11 @@ class SimulationConfig(Section):
         validate_default=True,
         description="NPY, NPZ or HDF5 file with the object, for the object 'file': complex values "
         "are used as they are, a real image is mapped to the amplitude and phase ranges.",
+    )
+    photographs: Path | None = Field(
+        None,
+        description="Folder with pictures for the object 'natural', beside those of scikit-image: "
+        "cut at any scale, turned, with other gradations.",
     )
     amplitude: tuple[float, float] = Field(
         (0.55, 1.0), description="Smallest and largest amplitude of the object."

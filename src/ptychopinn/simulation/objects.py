@@ -17,16 +17,12 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError
 from ptychopinn.simulation.arrays import read_array
 from ptychopinn.simulation.config import SimulationConfig
+from ptychopinn.simulation.photographs import included_photographs, varied_photographs
+from ptychopinn.simulation.textures import textures
 
 Shape = tuple[int, int]
 Real = NDArray[np.float64]
 Maps = tuple[Real, Real]
-
-# Photographs inside the scikit-image wheel; none of them is downloaded.
-NATURAL_IMAGES = (
-    "astronaut", "brick", "camera", "cell", "chelsea", "clock", "coffee", "coins", "grass",
-    "gravel", "moon", "page", "text",
-)  # fmt: skip
 
 
 def make_object(
@@ -57,8 +53,12 @@ def make_object(
         maps = points(shape, rng, config.density)
     elif config.object == "siemens":
         maps = siemens_star(shape, rng)
+    elif config.object == "textures":
+        maps = textures(shape, rng)
+    elif config.photographs is not None:
+        maps = varied_photographs(config.photographs, shape, rng)
     else:
-        maps = natural_images(shape, rng)
+        maps = included_photographs(shape, rng)
     absorption, phase = (_blur(values, config.blur_px) for values in maps)
     (a_low, a_high), (p_low, p_high) = config.amplitude, config.phase
     amplitude = a_high - (a_high - a_low) * absorption
@@ -166,33 +166,6 @@ def siemens_star(shape: Shape, rng: np.random.Generator) -> Maps:
     for fraction in (0.35, 0.65):
         star *= _covered(np.abs(radius - fraction * outer) - 1.5)
     return star, star
-
-
-def natural_images(shape: Shape, rng: np.random.Generator) -> Maps:
-    """Absorption from one photograph and phase from another, randomly chosen, turned and cut."""
-    first, second = rng.choice(len(NATURAL_IMAGES), size=2, replace=False)
-    return _photograph(NATURAL_IMAGES[first], shape, rng), _photograph(
-        NATURAL_IMAGES[second], shape, rng
-    )
-
-
-def _photograph(name: str, shape: Shape, rng: np.random.Generator) -> Real:
-    from scipy.ndimage import zoom
-    from skimage import data
-
-    image = np.asarray(getattr(data, name)(), dtype=np.float64)
-    if image.ndim == 3:
-        image = image[..., :3] @ np.array((0.2125, 0.7154, 0.0721))  # luminance (Rec. 709)
-    image = np.rot90(image, int(rng.integers(4)))
-    if rng.integers(2):
-        image = image[::-1]
-    factor = max(shape[0] / image.shape[0], shape[1] / image.shape[1])
-    if factor > 1:  # never reduced: that would alias
-        image = zoom(image, factor * 1.001, order=1, mode="nearest", grid_mode=True)
-    top, left = (rng.integers(i - s + 1) for i, s in zip(image.shape, shape, strict=True))
-    cut = image[top : top + shape[0], left : left + shape[1]]
-    low, high = np.percentile(cut, (0.5, 99.5))  # the few extremes saturate
-    return _to_unit_range(np.clip(cut, low, high))
 
 
 def _read_object(path: Path, shape: Shape) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,31 +15,35 @@ from ptychopinn.simulation.probes import make_probe
 
 # Kinds and how often they are drawn.
 OBJECTS = {
-    "lines": 0.25, "leaves": 0.2, "natural": 0.3, "grf": 0.1, "points": 0.08, "siemens": 0.07,
+    "lines": 0.2, "leaves": 0.15, "natural": 0.3, "textures": 0.2, "grf": 0.07, "points": 0.04,
+    "siemens": 0.04,
 }  # fmt: skip
 SCANS = {"raster": 0.6, "fermat": 0.3, "random": 0.1}
-SIZES = {32: 0.1, 48: 0.08, 64: 0.59, 96: 0.1, 128: 0.1, 256: 0.03}
-# Patterns times N: a scan of N = 64 has 160 of them, so that every scan costs about the same.
-PATTERN_ROWS = 160 * 64
+SIZES = {32: 0.1, 48: 0.08, 64: 0.54, 96: 0.1, 128: 0.12, 192: 0.03, 256: 0.03}
+# Patterns times N, between these: a scan of N = 64 has 120 to 280 of them.
+PATTERN_ROWS = (120 * 64, 280 * 64)
+# Shares of objects whose phase wraps, of probes with several modes, and of each fault.
+WRAPPED, INCOHERENT, FAULTY = 0.35, 0.3, 0.12
 ATTEMPTS = 100
 
 
-def draw_scan(rng: np.random.Generator) -> Scan:
+def draw_scan(rng: np.random.Generator, photographs: Path | None = None) -> Scan:
     """One simulated scan with everything drawn at random: object, probe, positions, dose, faults.
 
-    Doses are 10^3 to 10^9 photons per pattern; 2 to 16 patterns overlap at a point, which is a
-    linear overlap of 50 to 90 % between neighbours; N is 32 to 256; a fifth of the scans has two or
-    three probe modes; some have position errors, dead pixels, a beam stop or background.
+    Doses are 10^2 to 10^9 photons per pattern; 1.2 to 16 patterns overlap at a point; N is 32 to
+    256; phases reach from +-0.1 to +-3.3 rad; a third of the scans has two to five probe modes;
+    some have position errors, dead pixels, a beam stop or background. A folder of ``photographs``
+    adds its pictures to those that come with the package.
     """
     for _ in range(ATTEMPTS):
         try:
-            return simulate(draw_config(rng))
+            return simulate(draw_config(rng, photographs))
         except InputError:
             continue  # a probe that does not fit its array, or light lost behind the beam stop
     raise RuntimeError(f"no possible scan among {ATTEMPTS} draws")
 
 
-def draw_config(rng: np.random.Generator) -> SimulationConfig:
+def draw_config(rng: np.random.Generator, photographs: Path | None = None) -> SimulationConfig:
     """The parameters of one random scan; InputError when its probe does not fit into its array."""
     n = int(_choice(rng, SIZES))
     probe: dict[str, Any] = {
@@ -48,7 +53,7 @@ def draw_config(rng: np.random.Generator) -> SimulationConfig:
         "defocus": rng.choice((-1, 1)) * rng.uniform(0.15, 0.5),
         "astigmatism": rng.exponential(0.2),
         "coma": rng.exponential(0.25),
-        "modes": 1 if rng.random() < 0.8 else int(rng.integers(2, 4)),
+        "modes": int(rng.integers(2, 6)) if rng.random() < INCOHERENT else 1,
         "mode_decay": rng.uniform(0.1, 0.5),
         "probe_seed": int(rng.integers(2**31)),
         "N": n,
@@ -57,23 +62,24 @@ def draw_config(rng: np.random.Generator) -> SimulationConfig:
     light = np.abs(make_probe(trial, np.random.default_rng(trial.probe_seed))) ** 2
     density = light.sum(axis=0)
     area = density.sum() ** 2 / (density**2).sum()
-    step = np.sqrt(area / np.exp(rng.uniform(np.log(2), np.log(16))))
-    half_phase = rng.uniform(0.1, 1.6)
-    faulty = rng.random(4) < 0.12
+    step = np.sqrt(area / np.exp(rng.uniform(np.log(1.2), np.log(16))))
+    half_phase = rng.uniform(1.6, 3.3) if rng.random() < WRAPPED else rng.uniform(0.1, 1.6)
+    faulty = rng.random(4) < FAULTY
     return SimulationConfig(
         **probe,
         object=_choice(rng, OBJECTS),
+        photographs=photographs,
         amplitude=(rng.uniform(0.3, 0.95), 1.0),
         phase=(-half_phase, half_phase),
         density=rng.uniform(0.5, 1.5),
         spectrum_exponent=rng.uniform(2, 4),
         blur_px=rng.uniform(0.6, 1.6),
         scan=_choice(rng, SCANS),
-        patterns=int(max(36, PATTERN_ROWS / n)),
+        patterns=int(max(36, rng.uniform(*PATTERN_ROWS) / n)),
         step_px=step,
         jitter_px=rng.uniform(0.1, 0.3) * step,
         position_error_px=rng.uniform(0, 0.5) if faulty[0] else 0.0,
-        photons=10 ** rng.uniform(3, 9),
+        photons=10 ** rng.uniform(2, 9),
         dead_pixels=rng.uniform(0, 0.01) if faulty[1] else 0.0,
         beam_stop_px=rng.uniform(1, 2) if faulty[2] else 0.0,
         background=10 ** rng.uniform(-4, -2) if faulty[3] else 0.0,

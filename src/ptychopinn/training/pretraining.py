@@ -33,6 +33,7 @@ from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.simulation.photographs import pictures_in
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.solvers.problem import ordered_subsets_of
 from ptychopinn.solvers.unrolled import Unrolled
@@ -61,9 +62,10 @@ class PretrainingOutcome(Outcome):
     scans: int
 
 
-def drawn_scan(seed: int, number: int) -> PreparedScan:
-    """The scan of this number, from 0, that belongs to a seed; always the same."""
-    return prepare(draw_scan(np.random.default_rng([seed, number])))
+def drawn_scan(seed: int, photographs: Path | None, number: int) -> PreparedScan:
+    """The scan of this number, from 0, that belongs to a seed and a folder of photographs; always
+    the same."""
+    return prepare(draw_scan(np.random.default_rng([seed, number]), photographs))
 
 
 def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array:
@@ -85,6 +87,7 @@ class DrawnTask(Task):
     scans : how many.
     physics_weight : of the misfit of the patterns in the loss.
     average : share of the earlier average of the parameters that each step keeps.
+    photographs : folder of pictures that objects are cut from, beside those of the package.
     """
 
     reading_computes = True
@@ -96,8 +99,10 @@ class DrawnTask(Task):
         scans: int,
         physics_weight: float,
         average: float,
+        photographs: Path | None = None,
     ) -> None:
         training = config.training
+        self.photographs = photographs
         self.config, self.network, self.scans = config, network, scans
         self.physics_weight, self.keep = physics_weight, average
         self.unrolled = Unrolled(network)
@@ -115,7 +120,7 @@ class DrawnTask(Task):
 
     @property
     def read(self) -> Callable[[int], PreparedScan]:
-        return partial(drawn_scan, self.config.training.seed)
+        return partial(drawn_scan, self.config.training.seed, self.photographs)
 
     def patterns(self, batch: PreparedScan) -> int:
         return batch.scan.M
@@ -189,6 +194,7 @@ def pretrain(
     start: Start | None = None,
     physics_weight: float = 0.1,
     average: float = 0.995,
+    photographs: Path | None = None,
     progress: Progress = SILENT,
     stop: StopFlag | None = None,
 ) -> PretrainingOutcome:
@@ -206,7 +212,9 @@ def pretrain(
             f"pretraining needs a canvas network, received the architecture "
             f"{config.model.architecture}; use the architecture unrolled."
         )
-    options = {"physics_weight": physics_weight, "average": average}
+    options: dict[str, Any] = {"physics_weight": physics_weight, "average": average}
+    if photographs is not None:
+        options["photographs"] = [path.name for path in pictures_in(photographs)]
 
     def check(record: Mapping[str, Any]) -> None:
         if record.get("pretraining") != options:
@@ -219,7 +227,7 @@ def pretrain(
     loop, task = begun(
         xp,
         config,
-        lambda network: DrawnTask(config, network, scans, physics_weight, average),
+        lambda network: DrawnTask(config, network, scans, physics_weight, average, photographs),
         {"pretraining": options},
         check,
         directory,

@@ -149,6 +149,7 @@ def pretrain(
     execution: Execution | None = None,
     resume: bool = False,
     start: AnyModel | None = None,
+    photographs: str | Path | None = None,
     progress: Listening = None,
 ) -> Model:
     """Train a canvas network on simulated scans of every kind, with their known objects.
@@ -162,6 +163,7 @@ def pretrain(
     scans : how many, from the start of the run.
     backend, execution, resume, start, progress : as in :func:`train`.
     directory : where checkpoints and logs go; nowhere when not given.
+    photographs : folder of pictures that objects are cut from, beside those of the package.
 
     Raises
     ------
@@ -172,6 +174,7 @@ def pretrain(
         When the loss is not finite, or the memory does not suffice.
     """
     folder = None if directory is None else Path(directory)
+    pictures = None if photographs is None else Path(photographs)
     if resume and backend is None and folder is not None:
         backend = run.backend_of_run(folder)
     backend, execution = choose(backend, execution, training=True)
@@ -187,6 +190,7 @@ def pretrain(
             folder,
             resume=resume,
             start=begin,
+            photographs=pictures,
             progress=listener,
         )
     seconds = time.perf_counter() - begun
@@ -203,7 +207,7 @@ def pretrain(
         metrics={name: points[-1][1] for name, points in outcome.history.items() if points},
     )
     # Every bundle holds a probe; this network was trained with a new one in every scan.
-    probe = pretraining.drawn_scan(config.training.seed, 0).scan.probe
+    probe = pretraining.drawn_scan(config.training.seed, None, 0).scan.probe
     bundle = Bundle(manifest, outcome.weights, probe)
     return Model(bundle, outcome.history, seconds, outcome.stopped_by)
 
