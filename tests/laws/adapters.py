@@ -11,7 +11,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.ops.base import Ops
-from ptychopinn.ops.options import Execution, TorchExecution
+from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import KINDS, BackendName, get_ops
 from ptychopinn.physics import forward as model
 from ptychopinn.physics import groups as model_groups
@@ -45,8 +44,6 @@ from ptychopinn.solvers.problem import placed
 Array = NDArray[Any]
 Weights = Mapping[str, NDArray[np.float32]]
 
-# Stands for the package of an implementation that needs a GPU.
-CUDA = "cuda"
 # What a modulus projection adds to an intensity before taking its root.
 FLOOR = 1e-12
 
@@ -372,12 +369,10 @@ class Oracle(Physics):
 class OnOps(Physics):
     """The package on the operations of a framework, in single or double precision."""
 
-    def __init__(
-        self, framework: BackendName, bits: int, execution: Execution | None = None
-    ) -> None:
+    def __init__(self, framework: BackendName, bits: int) -> None:
         self.name, self.rtol = f"{framework}{bits}", {32: 3e-5, 64: 1e-10}[bits]
         self.framework, self.differentiates = framework, KINDS[framework].training is not None
-        self.xp = get_ops(framework, on_cpu(framework) if execution is None else execution)
+        self.xp = get_ops(framework, on_cpu(framework))
         self._kinds = {32: (np.float32, np.complex64), 64: (np.float64, np.complex128)}[bits]
 
     def to(self, array: Any) -> Any:
@@ -664,9 +659,9 @@ def on_cpu(framework: BackendName, memory_mib: int = 512) -> Execution:
 class Networks:
     """The networks and solvers of the package on one framework."""
 
-    def __init__(self, name: BackendName, execution: Execution | None = None) -> None:
+    def __init__(self, name: BackendName) -> None:
         self.name = name
-        self.xp: Ops = get_ops(name, on_cpu(name) if execution is None else execution)
+        self.xp: Ops = get_ops(name, on_cpu(name))
 
     def built(self, model: ModelConfig, weights: Weights) -> BuiltNetwork:
         return BuiltNetwork(self.xp, model.describe(), weights)
@@ -741,7 +736,6 @@ class Networks:
         return PhysicsSolver(self.xp, config, memory_mib << 20).solve(scan, start)
 
 
-ON_GPU = TorchExecution(accelerator="cuda")
 PHYSICS: Mapping[str, tuple[str | None, Callable[[], Physics]]] = {
     "oracle": (None, Oracle),
     "numpy64": (None, lambda: OnOps("numpy", 64)),
@@ -749,38 +743,15 @@ PHYSICS: Mapping[str, tuple[str | None, Callable[[], Physics]]] = {
     "pytorch32": ("torch", lambda: OnOps("pytorch", 32)),
     "tensorflow64": ("tensorflow", lambda: OnOps("tensorflow", 64)),
     "tensorflow32": ("tensorflow", lambda: OnOps("tensorflow", 32)),
-    "cuda64": (CUDA, lambda: OnOps("pytorch", 64, ON_GPU)),
-    "cuda32": (CUDA, lambda: OnOps("pytorch", 32, ON_GPU)),
 }
 NETWORKS: Mapping[str, tuple[str | None, Callable[[], Networks]]] = {
     "pytorch": ("torch", lambda: Networks("pytorch")),
     "tensorflow": ("tensorflow", lambda: Networks("tensorflow")),
     "numpy": (None, lambda: Networks("numpy")),
-    "cuda": (CUDA, lambda: Networks("pytorch", ON_GPU)),
 }
-
-
-def parameters(implementations: Mapping[str, Any]) -> list[Any]:
-    """The names as parameters of a fixture; those of a GPU only where there is one."""
-    return [
-        pytest.param(name, marks=pytest.mark.gpu) if package == CUDA else name
-        for name, (package, _) in implementations.items()
-        if package != CUDA or has_gpu()
-    ]
-
-
-def has_gpu() -> bool:
-    """Whether PyTorch can compute on a GPU; it is not imported where the machine has none."""
-    if find_spec("torch") is None or not Path("/proc/driver/nvidia").exists():
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def need(package: str | None) -> None:
     """Skip the test when a package is not installed."""
-    if package == CUDA:
-        package = "lightning"
     if package is not None and find_spec(package) is None:
         pytest.skip(f"{package} is not installed; its implementation cannot be compared")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
-from adapters import NETWORKS, PHYSICS, Networks, Physics, need, parameters
+from adapters import NETWORKS, PHYSICS, Networks, Physics, need
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,7 +23,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session", params=parameters(PHYSICS))
+@pytest.fixture(scope="session", params=PHYSICS)
 def implementation(request: pytest.FixtureRequest) -> Physics:
     """The physics of each implementation in turn."""
     package, build = PHYSICS[request.param]
@@ -31,7 +31,7 @@ def implementation(request: pytest.FixtureRequest) -> Physics:
     return build()
 
 
-@pytest.fixture(scope="session", params=parameters(NETWORKS))
+@pytest.fixture(scope="session", params=NETWORKS)
 def networks(request: pytest.FixtureRequest) -> Networks:
     """The networks of each backend in turn."""
     package, build = NETWORKS[request.param]

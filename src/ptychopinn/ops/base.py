@@ -64,7 +64,7 @@ class Ops(ABC):
 
     name: ClassVar[str]
     channels: ClassVar[int] = 1
-    batch_bytes: int = 8 << 20
+    batch_bytes: ClassVar[int] = 8 << 20
     batch_canvases: ClassVar[int] = 0
     out_of_memory: ClassVar[type[Exception]]
     memory_of: ClassVar[str] = "device"
@@ -265,11 +265,6 @@ class Ops(ABC):
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)
-
-    def pattern_bytes(self) -> int:
-        """Memory for patterns that are held at once: what was asked for, or what suits the
-        device."""
-        return int(self.execution.inference_batch_mib) << 20
 
     @property
     @abstractmethod

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 first_use = FirstUse()
 
-# A GPU computes the pixels of a small batch faster than it is told to.
-CUDA_BATCH_BYTES = 512 << 20
-
 
 def device_of(execution: TorchExecution) -> torch.device:
     """The device to use; ``auto`` is CUDA when there is one.
@@ -86,16 +83,7 @@ class TorchOps(Ops):
     def __init__(self, execution: TorchExecution | None = None) -> None:
         self.execution = TorchExecution() if execution is None else execution
         self.device = device_of(self.execution)
-        if self.device.type == "cuda":
-            self.batch_bytes = CUDA_BATCH_BYTES
         self._threads: Threads | None = None
-
-    def pattern_bytes(self) -> int:
-        asked = "inference_batch_mib" in self.execution.model_fields_set
-        if asked or self.device.type != "cuda":
-            return super().pattern_bytes()
-        # What is on the device need not be brought there again in every pass.
-        return torch.cuda.mem_get_info(self.device)[0] // 2
 
     # --- arrays in and out ------------------------------------------------------------------------
 

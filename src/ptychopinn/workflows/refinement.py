@@ -299,9 +299,9 @@ def _work(
         solver = ptychi.PtychiSolver(config, execution)
     else:
         assert isinstance(config, PhysicsConfig)  # there are two engines
-        xp = get_ops(backend, execution)
+        limit = execution.inference_batch_mib << 20
         effects = effects_for(config, prepared, start)
-        solver = PhysicsSolver(xp, config, xp.pattern_bytes(), effects=effects)
+        solver = PhysicsSolver(get_ops(backend, execution), config, limit, effects=effects)
     return _Work(
         solver, config, scan, prepared, canvas, given_px, backend, execution, stages, by, identity,
         begun,

@@ -252,8 +252,8 @@ def _network(
     if config.training.probe_trainable and not keep_probe:
         scan = _with_refined_probe(scan, model)
     prepared = prepare(scan)
-    xp = get_ops(backend, execution)
-    solver = network_solver(xp, config.model, model.weights, xp.pattern_bytes())
+    limit = execution.inference_batch_mib << 20
+    solver = network_solver(get_ops(backend, execution), config.model, model.weights, limit)
     canvas = solver.solve(prepared, None, progress).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
