@@ -23,6 +23,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -108,12 +110,12 @@ class Benchmark:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def agreement(self) -> list[Row]:
+    def agreement(self) -> list[dict[str, Any]]:
         """Relative differences from the CPU, |GPU - CPU| / |CPU|."""
         scan = pp.simulate(object="lines", N=64, patterns=60 if self.quick else 200, seed=5,
                            photons=1e8, step_px=6)  # fmt: skip
         cpu = TorchExecution(accelerator="cpu")
-        rows = []
+        rows: list[dict[str, Any]] = []
 
         def compare(name: str, work: Callable[[TorchExecution], Mapping[str, Any]]) -> None:
             begun = time.perf_counter()
@@ -148,7 +150,9 @@ class Benchmark:
         compare("training step", training)
         return rows
 
-    def rate(self, kind: str, n: int, passes: int = 40, refine_probe: bool = False) -> list[Row]:
+    def rate(
+        self, kind: str, n: int, passes: int = 40, refine_probe: bool = False
+    ) -> list[dict[str, Any]]:
         """Of a solver, data in host memory to result in host memory, after a short warm-up."""
         scan, rows = self.scan(n), []
         prepared, reading, _ = self.timed(lambda: prepare(scan))
@@ -201,7 +205,7 @@ class Benchmark:
         return pp.train(scan, config, backend="pytorch", execution=e, probe_check=False,
                         progress=watch)  # fmt: skip
 
-    def training(self, n: int) -> list[Row]:
+    def training(self, n: int) -> list[dict[str, Any]]:
         """Steps of both families; the first two are left out."""
         scan, steps, rows = self.scan(n), 5 if self.quick else 20, []
         part = replace(
@@ -217,7 +221,7 @@ class Benchmark:
                          "device GiB": peak})  # fmt: skip
         return rows
 
-    def profile(self, kind: str, out: Path) -> list[Row]:
+    def profile(self, kind: str, out: Path) -> list[dict[str, Any]]:
         """The most expensive operations of a run, and how long the GPU had nothing to do."""
         from torch.profiler import ProfilerActivity, profile
 
@@ -246,7 +250,7 @@ class Benchmark:
         )
         return rows
 
-    def repeats(self) -> list[Row]:
+    def repeats(self) -> list[dict[str, Any]]:
         """Are two runs equal to the last bit, and what does it cost to ask for that?"""
         prepared, rows = prepare(self.scan(64)), []
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -255,7 +259,7 @@ class Benchmark:
             try:
                 for kind in ("network", "refine"):
                     solver = self.solver(kind, 8)
-                    runs = [self.timed(lambda s=solver: s.solve(prepared)) for _ in range(3)]
+                    runs = [self.timed(partial(solver.solve, prepared)) for _ in range(3)]
                     objects = [found.canvas.object for found, _, _ in runs]
                     gap = np.linalg.norm(objects[2] - objects[1]) / np.linalg.norm(objects[1])
                     rows.append({"what": kind, "deterministic algorithms": asked,
@@ -266,17 +270,13 @@ class Benchmark:
         return rows
 
 
-def tests(seconds: float, out: Path) -> list[Row]:
+def tests(seconds: float, out: Path) -> list[dict[str, Any]]:
     """The tests marked gpu, in processes side by side where pytest-xdist is there."""
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider",
                "tests/gpu", "tests/laws"]  # fmt: skip
-    try:
-        import xdist  # noqa: F401
-
+    if find_spec("xdist") is not None:
         command += ["-n", str(min(6, os.cpu_count() or 1))]
-    except ImportError:
-        pass
     log = out / "gpu_tests.txt"
     with log.open("w") as stream:
         try:
@@ -305,7 +305,7 @@ def main() -> None:
     bench = Benchmark(o.accelerator, o.quick)
     print(json.dumps(machine()), flush=True)
     # Name, expected seconds, work.
-    parts: Sequence[tuple[str, float, Callable[[], list[Row]]]] = (
+    parts: Sequence[tuple[str, float, Callable[[], list[dict[str, Any]]]]] = (
         ("agreement", 25, bench.agreement),
         ("network_64", 15, lambda: bench.rate("network", 64)),
         ("refine_64", 15, lambda: bench.rate("refine", 64)),
