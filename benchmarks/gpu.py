@@ -39,6 +39,7 @@ from ptychopinn.contracts import Silent
 from ptychopinn.data.normalization import prepare
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.ops.torch import TorchOps
+from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.problem import scan_problem
@@ -63,7 +64,7 @@ class Benchmark:
 
     def __init__(self, accelerator: str, quick: bool) -> None:
         self.quick = quick
-        self.execution = TorchExecution(accelerator=accelerator)  # type: ignore[arg-type]
+        self.execution = TorchExecution(accelerator=accelerator)
         self.xp = TorchOps(self.execution)
         self.cuda = self.xp.device.type == "cuda"
         self.model = pp.load_model("pretrained")
@@ -89,7 +90,7 @@ class Benchmark:
         limit = self.execution.inference_batch_mib << 20
         if kind == "network":
             return network_solver(self.xp, self.model.config.model, self.model.weights, limit)
-        config: Any = pp.RefineConfig(passes=passes, stagnation=0.0, refine_probe=refine_probe)
+        config = PhysicsConfig(passes=passes, stagnation=0.0, refine_probe=refine_probe)
         return PhysicsSolver(self.xp, config, limit)
 
     def synchronize(self) -> None:
@@ -130,7 +131,7 @@ class Benchmark:
             return {"object": pp.reconstruct(scan, self.model, execution=e).object}
 
         def refined(**options: Any) -> Callable[[TorchExecution], Mapping[str, Any]]:
-            config = pp.RefineConfig(passes=8, stagnation=0.0, **options)
+            config = PhysicsConfig(passes=8, stagnation=0.0, **options)
 
             def work(e: TorchExecution) -> Mapping[str, Any]:
                 found = pp.refine(scan, config=config, execution=e)

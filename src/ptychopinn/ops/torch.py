@@ -31,7 +31,8 @@ def device_of(execution: TorchExecution) -> torch.device:
     """The device to use; ``auto`` is CUDA when there is one.
 
     Raises InputError when the device that is asked for is not there, or two are."""
-    kind, index = execution.accelerator, 0
+    kind: str = execution.accelerator
+    index = 0
     if execution.device is not None:
         named, _, number = execution.device.partition(":")
         if kind not in ("auto", named):
