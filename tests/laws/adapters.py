@@ -369,10 +369,10 @@ class Oracle(Physics):
 class OnOps(Physics):
     """The package on the operations of a framework, in single or double precision."""
 
-    def __init__(self, framework: BackendName, bits: int) -> None:
+    def __init__(self, framework: BackendName, bits: int, device: str = "cpu") -> None:
         self.name, self.rtol = f"{framework}{bits}", {32: 3e-5, 64: 1e-10}[bits]
         self.framework, self.differentiates = framework, KINDS[framework].training is not None
-        self.xp = get_ops(framework, on_cpu(framework))
+        self.xp = get_ops(framework, on_device(framework, device))
         self._kinds = {32: (np.float32, np.complex64), 64: (np.float64, np.complex128)}[bits]
 
     def to(self, array: Any) -> Any:
@@ -648,10 +648,10 @@ def network_units(counts: Array, mask: Array | None) -> tuple[Array, float]:
     )
 
 
-def on_cpu(framework: BackendName, memory_mib: int = 512) -> Execution:
-    """Execution on the CPU with so much memory for patterns, 0 for one at a time."""
+def on_device(framework: BackendName, device: str = "cpu", memory_mib: int = 512) -> Execution:
+    """Execution there with so much memory for patterns, 0 for one at a time."""
     kind = KINDS[framework].execution
-    own = {} if framework == "numpy" else {"accelerator": "cpu"}
+    own = {} if framework == "numpy" else {"accelerator": device}
     # model_construct: the least the schema allows would hold all patterns of a test scan.
     return kind.model_construct(**own, inference_batch_mib=memory_mib)
 
@@ -659,9 +659,9 @@ def on_cpu(framework: BackendName, memory_mib: int = 512) -> Execution:
 class Networks:
     """The networks and solvers of the package on one framework."""
 
-    def __init__(self, name: BackendName) -> None:
+    def __init__(self, name: BackendName, device: str = "cpu") -> None:
         self.name = name
-        self.xp: Ops = get_ops(name, on_cpu(name))
+        self.xp: Ops = get_ops(name, on_device(name, device))
 
     def built(self, model: ModelConfig, weights: Weights) -> BuiltNetwork:
         return BuiltNetwork(self.xp, model.describe(), weights)
@@ -741,11 +741,14 @@ PHYSICS: Mapping[str, tuple[str | None, Callable[[], Physics]]] = {
     "numpy64": (None, lambda: OnOps("numpy", 64)),
     "pytorch64": ("torch", lambda: OnOps("pytorch", 64)),
     "pytorch32": ("torch", lambda: OnOps("pytorch", 32)),
+    "pytorch64-cuda": ("torch", lambda: OnOps("pytorch", 64, "cuda")),
+    "pytorch32-cuda": ("torch", lambda: OnOps("pytorch", 32, "cuda")),
     "tensorflow64": ("tensorflow", lambda: OnOps("tensorflow", 64)),
     "tensorflow32": ("tensorflow", lambda: OnOps("tensorflow", 32)),
 }
 NETWORKS: Mapping[str, tuple[str | None, Callable[[], Networks]]] = {
     "pytorch": ("torch", lambda: Networks("pytorch")),
+    "pytorch-cuda": ("torch", lambda: Networks("pytorch", "cuda")),
     "tensorflow": ("tensorflow", lambda: Networks("tensorflow")),
     "numpy": (None, lambda: Networks("numpy")),
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from adapters import NETWORKS, PHYSICS, Networks, Physics, need
@@ -23,7 +24,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session", params=PHYSICS)
+def marked(names: Iterable[str]) -> list[Any]:
+    """Parameters of a fixture; those on a GPU have the mark ``gpu``."""
+    return [
+        pytest.param(name, marks=pytest.mark.gpu) if name.endswith("cuda") else name
+        for name in names
+    ]
+
+
+@pytest.fixture(scope="session", params=marked(PHYSICS))
 def implementation(request: pytest.FixtureRequest) -> Physics:
     """The physics of each implementation in turn."""
     package, build = PHYSICS[request.param]
@@ -31,7 +40,7 @@ def implementation(request: pytest.FixtureRequest) -> Physics:
     return build()
 
 
-@pytest.fixture(scope="session", params=NETWORKS)
+@pytest.fixture(scope="session", params=marked(NETWORKS))
 def networks(request: pytest.FixtureRequest) -> Networks:
     """The networks of each backend in turn."""
     package, build = NETWORKS[request.param]

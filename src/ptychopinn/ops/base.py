@@ -64,7 +64,7 @@ class Ops(ABC):
 
     name: ClassVar[str]
     channels: ClassVar[int] = 1
-    batch_bytes: ClassVar[int] = 8 << 20
+    batch_bytes: int = 8 << 20
     batch_canvases: ClassVar[int] = 0
     out_of_memory: ClassVar[type[Exception]]
     memory_of: ClassVar[str] = "device"
@@ -265,6 +265,10 @@ class Ops(ABC):
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)
+
+    def held_bytes(self, limit_bytes: int) -> int:
+        """Memory for patterns that stay through all passes, given the limit of the options."""
+        return limit_bytes
 
     @property
     @abstractmethod

@@ -10,6 +10,9 @@ from ptychopinn.schema import Section
 
 # Options that several backends have.
 Accelerator = Annotated[Literal["auto", "cpu", "cuda"], Field(description="device to compute on")]
+TorchAccelerator = Annotated[
+    Literal["auto", "cpu", "cuda", "mps", "xpu"], Field(description="kind of device to compute on")
+]
 Readers = Annotated[
     int,
     Field(
@@ -30,7 +33,12 @@ class TorchExecution(Section):
     """How PyTorch runs on this machine. These do not belong to the model and are not in its
     bundle."""
 
-    accelerator: Accelerator = "auto"
+    accelerator: TorchAccelerator = "auto"
+    device: str | None = Field(
+        None,
+        pattern=r"^(cpu|mps|(cuda|xpu):\d{1,3})$",
+        description="one device, like cuda:1, in place of the accelerator",
+    )
     precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
         "32", description="precision of the convolutions on a GPU; the physics stays in 32 bit"
     )

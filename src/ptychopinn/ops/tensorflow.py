@@ -79,7 +79,7 @@ class TensorflowOps(TensorflowLayers):
     out_of_memory: ClassVar[type[Exception]] = tf.errors.ResourceExhaustedError
     remedy: ClassVar[str] = "lower tf_inference_batch_mib or use the accelerator cpu"
     # Calling a graph costs as much as some patterns, so batches are larger than the caches.
-    batch_bytes: ClassVar[int] = 32 << 20
+    batch_bytes: int = 32 << 20
     batch_canvases: ClassVar[int] = 2
 
     def __init__(self, execution: TFExecution | None = None) -> None:

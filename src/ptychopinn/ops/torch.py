@@ -24,25 +24,68 @@ if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
 
 first_use = FirstUse()
+# Of the free memory of a GPU, what patterns may fill; the rest is for working on them.
+FREE_SHARE = 0.6
 
 
 def device_of(execution: TorchExecution) -> torch.device:
     """The device to use; ``auto`` is CUDA when there is one.
 
-    Raises InputError when CUDA is asked for and not available."""
-    available = torch.cuda.is_available()
-    if execution.accelerator == "cuda" and not available:
+    Raises InputError when the device that is asked for is not there, or two are."""
+    kind: str = execution.accelerator
+    index = 0
+    if execution.device is not None:
+        named, _, number = execution.device.partition(":")
+        if kind not in ("auto", named):
+            raise InputError(
+                f"the device must be one of the accelerator '{kind}', received "
+                f"'{execution.device}'; leave one of the two out."
+            )
+        kind, index = named, int(number or 0)
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    count = {"cpu": _one, "mps": _mps, "cuda": torch.cuda.device_count, "xpu": _xpu}[kind]()
+    if not count:
         raise InputError(
-            "accelerator 'cuda' needs a CUDA device and a CUDA build of torch, received none; "
-            "use the accelerator cpu or auto."
+            f"accelerator '{kind}' needs {_NEEDED[kind]}, received none; use the accelerator cpu "
+            "or auto."
         )
-    if not available or execution.accelerator == "cpu":
-        return torch.device("cpu")
+    if index >= count:
+        raise InputError(
+            f"device '{execution.device}' must be one of the {count} that torch sees, {kind}:0 to "
+            f"{kind}:{count - 1}; choose one of these."
+        )
+    if kind in ("cpu", "mps"):
+        return torch.device(kind)
     ranks = started()
-    # Processes that train together spread over the devices of their machine.
-    if ranks.size == 1:
-        return torch.device("cuda")
-    return torch.device("cuda", ranks.local % torch.cuda.device_count())
+    if execution.device is None and ranks.size > 1:
+        # Processes that train together spread over the devices of their machine.
+        index = ranks.local % count
+    return torch.device(kind, index)
+
+
+# Apple's GPUs know no double precision.
+_HALVES = {
+    np.dtype(np.float64): np.dtype(np.float32),
+    np.dtype(np.complex128): np.dtype(np.complex64),
+}
+_NEEDED = {
+    "cuda": "a CUDA device and a CUDA build of torch",
+    "mps": "a Mac with an Apple GPU and torch for it",
+    "xpu": "an Intel GPU and an XPU build of torch",
+}
+
+
+def _one() -> int:
+    return 1
+
+
+def _mps() -> int:
+    return int(torch.backends.mps.is_available())
+
+
+def _xpu() -> int:
+    return torch.xpu.device_count() if torch.xpu.is_available() else 0
 
 
 @contextmanager
@@ -83,6 +126,9 @@ class TorchOps(Ops):
     def __init__(self, execution: TorchExecution | None = None) -> None:
         self.execution = TorchExecution() if execution is None else execution
         self.device = device_of(self.execution)
+        if self.device.type == "cuda":
+            # Kernels of less are over before the next one is launched.
+            self.batch_bytes = 1 << 30
         self._threads: Threads | None = None
 
     # --- arrays in and out ------------------------------------------------------------------------
@@ -92,6 +138,8 @@ class TorchOps(Ops):
         array = np.asarray(values)
         if not array.flags.writeable or not array.flags.c_contiguous:
             array = array.copy()
+        if self.device.type == "mps" and array.dtype in _HALVES:
+            array = array.astype(_HALVES[array.dtype])
         return torch.from_numpy(array).to(self.device)
 
     def to_numpy(self, x: Tensor) -> NDArray[Any]:
@@ -220,6 +268,16 @@ class TorchOps(Ops):
         return _add(total, patches, places)
 
     # --- running ----------------------------------------------------------------------------------
+
+    def held_bytes(self, limit_bytes: int) -> int:
+        """On a GPU the patterns lie in its memory, not in that of the machine: as many as fit,
+        unless a limit was asked for."""
+        if self.device.type != "cuda" or "inference_batch_mib" in self.execution.model_fields_set:
+            return limit_bytes
+        free, _ = torch.cuda.mem_get_info(self.device)
+        # What PyTorch has set aside and nobody uses is free as well.
+        spare = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return max(limit_bytes, int(FREE_SHARE * (free + spare)))
 
     @property
     def threads(self) -> int:

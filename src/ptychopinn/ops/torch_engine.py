@@ -36,7 +36,13 @@ class TorchEngine(Engine):
         super().__init__(xp, variables)
         self.execution: TorchExecution = xp.execution
         self.ranks = ranks.started()
-        cuda = xp.device.type == "cuda"
+        kind = xp.device.type
+        if kind == "xpu":
+            raise InputError(
+                "training needs a device that Lightning Fabric knows, received the accelerator "
+                "'xpu', on which only reconstruct and refine run; use the accelerator cpu or cuda."
+            )
+        cuda = kind == "cuda"
         if self.execution.precision == "16-mixed" and not cuda:
             raise InputError(
                 "precision '16-mixed' needs a GPU, received a run on the CPU; leave the precision "
@@ -44,8 +50,8 @@ class TorchEngine(Engine):
             )
         with _quiet():
             self.fabric = Fabric(
-                accelerator="gpu" if cuda else "cpu",
-                devices=1,
+                accelerator=kind,
+                devices=[xp.device.index] if cuda else 1,
                 precision=self.execution.precision,
                 # This is one process, also inside a job of a cluster.
                 plugins=[LightningEnvironment()],

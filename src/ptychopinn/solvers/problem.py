@@ -108,11 +108,12 @@ def scan_problem(
     shape, origin = canvas_for(positions, n) if place is None else place
     probe = xp.asarray(scan.probe)
     subsets = ordered_subsets_of(positions, scan.probe, updates)
+    held = xp.held_bytes(limit_bytes)
     # With probes and places.
-    keeps = m * n * n * (12 + 8 * modes) <= limit_bytes
+    keeps = m * n * n * (12 + 8 * modes) <= held
     cached = probe if keeps and not refine_probe else None
     wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
-    step = batch_length(n, STEP_BYTES * modes * copies, min(limit_bytes // 4, wanted))
+    step = batch_length(n, STEP_BYTES * modes * copies, min(held // 4, wanted))
 
     def batch(chosen: NDArray[np.int64]) -> PatternBatch:
         measured = propagator.inward(scan.amplitudes(chosen))
