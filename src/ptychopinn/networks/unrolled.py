@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
-from ptychopinn.networks.architecture import CanvasConfig, architecture
+from ptychopinn.networks.architecture import CanvasConfig, ModelConfig, architecture
+from ptychopinn.networks.build import Weights
 from ptychopinn.networks.spec import Builder, Network
 
 CANVAS_CHANNELS = (
@@ -82,3 +84,21 @@ class UnrolledConfig(CanvasConfig):
             },
             multiple_of=BLOCK * 2 ** (levels - 1),
         )
+
+
+def with_further_passes(
+    weights: Weights, earlier: ModelConfig, config: ModelConfig
+) -> Weights | None:
+    """The weights of a network for one with more passes, each of which begins as the last one is;
+    None where that is not all they differ in."""
+    if not isinstance(earlier, UnrolledConfig) or not isinstance(config, UnrolledConfig):
+        return None
+    further = config.iterations - earlier.iterations
+    same = config.model_copy(update={"iterations": earlier.iterations}) == earlier
+    if further < 0 or not same:
+        return None
+    found = dict(weights)
+    for name, values in earlier.describe().vectors.items():
+        last = weights[name][-(len(values) // earlier.iterations) :]
+        found[name] = np.concatenate((weights[name], np.tile(last, further)))
+    return found

@@ -20,8 +20,11 @@ OBJECTS = {
 }  # fmt: skip
 SCANS = {"raster": 0.6, "fermat": 0.3, "random": 0.1}
 SIZES = {32: 0.1, 48: 0.08, 64: 0.54, 96: 0.1, 128: 0.12, 192: 0.03, 256: 0.03}
-# Patterns times N, between these: a scan of N = 64 has 120 to 280 of them.
+# Patterns times N, between these: a scan of N = 64 has 120 to 280 of them, but at least LEAST.
 PATTERN_ROWS = (120 * 64, 280 * 64)
+LEAST = 36
+# Pixels of all exit waves together, at most: training keeps them for every update.
+WAVE_PIXELS = 280 * 2 * 64**2
 # Shares of objects whose phase wraps, of probes with several modes, and of each fault.
 WRAPPED, INCOHERENT, FAULTY = 0.35, 0.3, 0.12
 ATTEMPTS = 100
@@ -46,6 +49,7 @@ def draw_scan(rng: np.random.Generator, photographs: Path | None = None) -> Scan
 def draw_config(rng: np.random.Generator, photographs: Path | None = None) -> SimulationConfig:
     """The parameters of one random scan; InputError when its probe does not fit into its array."""
     n = int(_choice(rng, SIZES))
+    most = max(1, WAVE_PIXELS // (LEAST * n**2))
     probe: dict[str, Any] = {
         "probe": "aperture" if rng.random() < 0.75 else "gaussian",
         "diameter": rng.uniform(0.2, 0.6),
@@ -53,7 +57,7 @@ def draw_config(rng: np.random.Generator, photographs: Path | None = None) -> Si
         "defocus": rng.choice((-1, 1)) * rng.uniform(0.15, 0.5),
         "astigmatism": rng.exponential(0.2),
         "coma": rng.exponential(0.25),
-        "modes": int(rng.integers(2, 6)) if rng.random() < INCOHERENT else 1,
+        "modes": min(most, int(rng.integers(2, 6))) if rng.random() < INCOHERENT else 1,
         "mode_decay": rng.uniform(0.1, 0.5),
         "probe_seed": int(rng.integers(2**31)),
         "N": n,
@@ -65,6 +69,7 @@ def draw_config(rng: np.random.Generator, photographs: Path | None = None) -> Si
     step = np.sqrt(area / np.exp(rng.uniform(np.log(1.2), np.log(16))))
     half_phase = rng.uniform(1.6, 3.3) if rng.random() < WRAPPED else rng.uniform(0.1, 1.6)
     faulty = rng.random(4) < FAULTY
+    waves = WAVE_PIXELS // probe["modes"]
     return SimulationConfig(
         **probe,
         object=_choice(rng, OBJECTS),
@@ -75,7 +80,7 @@ def draw_config(rng: np.random.Generator, photographs: Path | None = None) -> Si
         spectrum_exponent=rng.uniform(2, 4),
         blur_px=rng.uniform(0.6, 1.6),
         scan=_choice(rng, SCANS),
-        patterns=int(max(36, rng.uniform(*PATTERN_ROWS) / n)),
+        patterns=int(max(LEAST, min(rng.uniform(*PATTERN_ROWS) / n, waves // n**2))),
         step_px=step,
         jitter_px=rng.uniform(0.1, 0.3) * step,
         position_error_px=rng.uniform(0, 0.5) if faulty[0] else 0.0,

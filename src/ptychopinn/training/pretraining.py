@@ -65,7 +65,11 @@ class PretrainingOutcome(Outcome):
 def drawn_scan(seed: int, photographs: Path | None, number: int) -> PreparedScan:
     """The scan of this number, from 0, that belongs to a seed and a folder of photographs; always
     the same."""
-    return prepare(draw_scan(np.random.default_rng([seed, number]), photographs))
+    rng = np.random.default_rng([seed, number])
+    while True:
+        scan = draw_scan(rng, photographs)
+        if np.asarray(scan.diffraction).any():  # hardly a photon may reach the good pixels
+            return prepare(scan)
 
 
 def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array:

@@ -16,6 +16,8 @@ from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.models import Bundle, Manifest
+from ptychopinn.networks.build import Weights
+from ptychopinn.networks.unrolled import with_further_passes
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
@@ -232,14 +234,18 @@ def _lineage(parent: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _start_of(model: Model, config: Config) -> run.Start:
-    """A model to train further as a network with these options."""
+    """A model to train further as a network with these options, of which the number of passes may
+    be larger."""
+    weights: Weights | None = model.weights
     if model.config.model.describe() != config.model.describe():
+        weights = with_further_passes(model.weights, model.config.model, config.model)
+    if weights is None:
         raise InputError(
-            "a model is trained further with its own network, received other options of it; leave "
-            "those out, or leave out the option start."
+            "a model is trained further with its own network, received other options of it than "
+            "more iterations; leave those out, or leave out the option start."
         )
     said = {"created", "seed", "statistics"}
-    return run.Start(model.weights, model.manifest.model_dump(mode="json", include=said))
+    return run.Start(weights, model.manifest.model_dump(mode="json", include=said))
 
 
 def complete(config: Config, scans: Sequence[Scan]) -> Config:
