@@ -58,7 +58,7 @@ FOREIGN = {"solvers/ptychi.py", "cli/doctor.py"}
 PICTURES = {
     "evaluation/alignment.py",
     "evaluation/resolution.py",
-    "simulation/objects.py",
+    "simulation/random_fields.py",
     "networks/mixing.py",
 }
 TRANSFORMS = {

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ptychopinn.config import Config
 from ptychopinn.contracts import Silent
 from ptychopinn.errors import InputError
 from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.networks.unrolled import UnrolledConfig, with_further_passes
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import TFExecution, TorchExecution
 from ptychopinn.ops.selector import get_ops
@@ -178,3 +180,37 @@ def test_large_canvases_are_differentiated_whole(
         engine.accumulate(task.loss, task.inputs(drawn_scan(3, None, 0)), 1.0)
         found = engine.gradient()
     assert np.abs(found["network.out.weight"]).max() > 0
+
+
+def test_processes_that_simulate_change_nothing(tmp_path: Path) -> None:
+    """Scans come in their order from wherever they are drawn, with the photographs of a folder."""
+    for name in "ab":
+        grains = np.random.default_rng(ord(name)).integers(0, 256, (300, 280), dtype=np.uint8)
+        Image.fromarray(grains).save(tmp_path / f"{name}.png")
+    alone, helped = Recorder(), Recorder()
+    execution = TorchExecution(threads=1, num_workers=2)
+    pytest.importorskip("lightning")
+    pretrain(operations("pytorch"), config(), 4, photographs=tmp_path, progress=alone)
+    helpers = get_ops("pytorch", execution)
+    pretrain(helpers, config(), 4, photographs=tmp_path, progress=helped)
+    assert alone.losses == helped.losses
+    without = Recorder()
+    pretrain(operations("pytorch"), config(), 4, progress=without)
+    assert without.losses != alone.losses
+
+
+def test_a_network_with_more_passes_begins_as_the_last_one() -> None:
+    parent = UnrolledConfig(iterations=2, updates=3, width=4, levels=1)
+    rng = np.random.default_rng(0)
+    shapes = parent.describe().parameter_shapes()
+    weights = {name: rng.random(shape).astype(np.float32) for name, shape in shapes.items()}
+    longer = parent.model_copy(update={"iterations": 4})
+    found = with_further_passes(weights, parent, longer)
+    assert found is not None
+    expected = longer.describe().parameter_shapes()
+    assert {name: value.shape for name, value in found.items()} == expected
+    step = weights["step"]
+    assert found["step"].tolist() == [*step, *step[3:], *step[3:]]
+    assert np.array_equal(found["out.weight"], weights["out.weight"])
+    for other in ({"iterations": 1}, {"iterations": 4, "width": 8}, {"updates": 2}):
+        assert with_further_passes(weights, parent, parent.model_copy(update=other)) is None

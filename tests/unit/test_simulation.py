@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from oracle import forward
 from ptychopinn.data.scan import Scan
@@ -19,10 +20,11 @@ from ptychopinn.simulation import SimulationConfig, simulate
 from ptychopinn.simulation.config import ObjectKind
 from ptychopinn.simulation.noise import detector_mask, measure
 from ptychopinn.simulation.objects import make_object
-from ptychopinn.simulation.photographs import INCLUDED
+from ptychopinn.simulation.photographs import INCLUDED, readable_pictures, varied_photographs
 from ptychopinn.simulation.preview import save_preview
 from ptychopinn.simulation.probes import incoherent_modes, make_probe
 from ptychopinn.simulation.scans import fermat_spiral, make_positions, raster
+from ptychopinn.simulation.textures import textures
 
 KINDS = [kind for kind in get_args(ObjectKind) if kind != "file"]
 
@@ -92,6 +94,50 @@ def test_large_natural_object_is_enlarged_not_repeated() -> None:
     obj = make_object(SimulationConfig(object="natural"), (700, 520), rng(2))
     assert obj.shape == (700, 520)
     assert not np.allclose(obj[:100], obj[-100:])
+
+
+def picture(path: Path, shape: tuple[int, int], seed: int) -> None:
+    Image.fromarray(rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (150, 170), (900, 400)])
+def test_photographs_of_a_folder_are_cut_at_any_scale(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Pictures smaller than the object are enlarged, larger ones also reduced."""
+    for k in range(40):
+        picture(tmp_path / f"{k}.png", size, k)
+    config = SimulationConfig(object="natural", photographs=tmp_path)
+    found = {make_object(config, (120, 130), rng(seed)).tobytes() for seed in range(20)}
+    assert len(found) == 20
+    for seed in range(20):
+        maps = varied_photographs(tmp_path, (120, 130), rng(seed))
+        assert all(m.shape == (120, 130) and 0 <= m.min() < 0.1 < 0.9 < m.max() <= 1 for m in maps)
+    again = varied_photographs(tmp_path, (120, 130), rng(19))
+    assert all(np.array_equal(a, b) for a, b in zip(maps, again, strict=True))
+
+
+def test_folders_and_pictures_that_cannot_be_used(tmp_path: Path) -> None:
+    picture(tmp_path / "one.png", (50, 50), 0)
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(InputError, match="two pictures or more"):
+            readable_pictures(folder)
+    (tmp_path / "two.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"two\.jpg"):
+        readable_pictures(tmp_path)
+    picture(tmp_path / "two.jpg", (50, 50), 1)
+    assert [path.name for path in readable_pictures(tmp_path)] == ["one.png", "two.jpg"]
+
+
+def test_textures_have_edges_and_grains() -> None:
+    """Cells of one grey beside jumps: the slopes are far from those of a random field."""
+    kurtosis = []
+    for seed in range(8):
+        maps = textures((160, 160), rng(seed))
+        assert all(np.isfinite(m).all() and m.min() == 0 and m.max() == 1 for m in maps)
+        slopes = np.diff(maps[0], axis=0)
+        kurtosis.append(np.mean(slopes**4) / np.mean(slopes**2) ** 2)
+    assert np.median(kurtosis) > 6  # 3 for a Gaussian
 
 
 # ---- objects and probes from files

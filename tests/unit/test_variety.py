@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ptychopinn.data.normalization import prepare
 from ptychopinn.errors import InputError
 from ptychopinn.simulation.config import SimulationConfig
-from ptychopinn.simulation.variety import OBJECTS, SCANS, SIZES, draw_config, draw_scan
+from ptychopinn.simulation.variety import (
+    LEAST,
+    OBJECTS,
+    SCANS,
+    SIZES,
+    WAVE_PIXELS,
+    draw_config,
+    draw_scan,
+)
 from ptychopinn.training.data import known_object
 
 
@@ -35,17 +46,33 @@ def test_nearly_every_draw_is_possible_and_all_kinds_occur(
     assert {c.object for c in configs} == set(OBJECTS)
     assert {c.scan for c in configs} == set(SCANS)
     assert {c.N for c in configs} == set(SIZES)
-    assert {c.modes for c in configs} == {1, 2, 3}
+    assert {c.modes for c in configs} == {1, 2, 3, 4, 5}
     assert {c.probe for c in configs} == {"aperture", "gaussian"}
 
 
 def test_doses_and_faults_are_what_is_said(configs: list[SimulationConfig]) -> None:
     doses = np.log10([c.photons for c in configs])
-    assert 3 <= doses.min() < 3.5 and 8.5 < doses.max() <= 9
+    assert 2 <= doses.min() < 2.5 and 8.5 < doses.max() <= 9
     for name in ("position_error_px", "dead_pixels", "beam_stop_px", "background"):
         share = np.mean([getattr(c, name) > 0 for c in configs])
         assert 0.05 < share < 0.25, name
-    assert 0.1 < np.mean([c.modes > 1 for c in configs]) < 0.3
+    assert 0.2 < np.mean([c.modes > 1 for c in configs]) < 0.35
+    assert 0.25 < np.mean([c.phase[1] > np.pi / 2 for c in configs]) < 0.45
+    assert max(c.phase[1] for c in configs) > np.pi
+
+
+def test_no_scan_costs_much_more_than_others(configs: list[SimulationConfig]) -> None:
+    waves = [c.patterns * c.modes * c.N**2 for c in configs]
+    assert max(waves) <= max(WAVE_PIXELS, LEAST * max(SIZES) ** 2)
+    assert min(c.patterns for c in configs) == LEAST
+
+
+def test_photographs_of_a_folder_are_drawn(tmp_path: Path) -> None:
+    configs = []
+    for seed in range(60):
+        with suppress(InputError):
+            configs.append(draw_config(np.random.default_rng(seed), tmp_path))
+    assert {c.photographs for c in configs} == {tmp_path}
 
 
 def test_seeds_reproduce_and_differ() -> None:
@@ -74,7 +101,7 @@ def test_an_impossible_draw_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> N
     calls = []
     possible = draw_config(np.random.default_rng(1)).model_copy(update={"N": 32, "patterns": 36})
 
-    def second(rng: np.random.Generator) -> SimulationConfig:
+    def second(rng: np.random.Generator, photographs: Path | None) -> SimulationConfig:
         calls.append(rng)
         if len(calls) == 1:
             raise InputError("the probe must fit")
@@ -84,7 +111,7 @@ def test_an_impossible_draw_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert draw_scan(np.random.default_rng(0)).N == 32
     assert len(calls) == 2
 
-    def never(rng: np.random.Generator) -> SimulationConfig:
+    def never(rng: np.random.Generator, photographs: Path | None) -> SimulationConfig:
         raise InputError("the probe must fit")
 
     monkeypatch.setattr(variety, "draw_config", never)

@@ -18,6 +18,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.simulation.arrays import read_array
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.photographs import included_photographs, varied_photographs
+from ptychopinn.simulation.random_fields import random_fields
 from ptychopinn.simulation.textures import textures
 
 Shape = tuple[int, int]
@@ -138,15 +139,10 @@ def gaussian_field(shape: Shape, rng: np.random.Generator, exponent: float = 3.0
     The spectrum is flat for periods above 128 pixels. Values beyond 2.5 standard deviations (about
     one per cent) saturate.
     """
-    height, width = (size + size // 4 for size in shape)  # cut out later: not periodic
-    ky = np.fft.fftfreq(height)[:, None]
-    kx = np.fft.rfftfreq(width)[None, :]
-    gain = np.hypot(np.hypot(ky, kx), 1 / 128) ** (-exponent / 2)
-    gain[0, 0] = 0.0
-    white = rng.standard_normal((2, height, width))
-    field = np.fft.irfft2(np.fft.rfft2(white) * gain, s=(height, width))
-    field /= field.std(axis=(1, 2), keepdims=True)
-    maps = np.clip(0.5 + field[:, : shape[0], : shape[1]] / 5.0, 0.0, 1.0)
+    field = random_fields(
+        2, shape, rng, lambda ky, kx: np.hypot(np.hypot(ky, kx), 1 / 128) ** (-exponent / 2)
+    )
+    maps = np.clip(0.5 + field / 5.0, 0.0, 1.0)
     return maps[0], maps[1]
 
 

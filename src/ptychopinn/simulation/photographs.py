@@ -66,6 +66,16 @@ def pictures_in(folder: Path) -> list[Path]:
     return found
 
 
+def readable_pictures(folder: Path) -> list[Path]:
+    """The same, each of which was opened.
+
+    Raises InputError when one cannot be."""
+    found = pictures_in(folder)
+    for path in found:
+        _opened(path)
+    return found
+
+
 def varied_photographs(folder: Path, shape: Shape, rng: np.random.Generator) -> tuple[Real, Real]:
     """Absorption from one photograph and phase from another, of the folder and of those included,
     each at a random place and scale, turned, with another gradation, at times as a negative.
@@ -86,14 +96,10 @@ def _varied(which: Path | str, shape: Shape, rng: np.random.Generator) -> Real:
     largest = min(image.height / height, image.width / width)
     # Pixels of the picture that become one of the object; a small picture is enlarged.
     scale = np.exp(rng.uniform(0, np.log(largest))) if largest > 1 else largest
-    top = rng.uniform(0, image.height - scale * height)
-    left = rng.uniform(0, image.width - scale * width)
-    box = (
-        left,
-        top,
-        min(left + scale * width, image.width),
-        min(top + scale * height, image.height),
-    )
+    # Rounding must not lead outside.
+    tall, wide = min(scale * height, image.height), min(scale * width, image.width)
+    top, left = rng.uniform(0, image.height - tall), rng.uniform(0, image.width - wide)
+    box = (left, top, min(left + wide, image.width), min(top + tall, image.height))
     small = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
     values = np.rot90(np.asarray(small, dtype=np.float64), turns)
     if rng.integers(2):

@@ -7,8 +7,12 @@ A network that learns from them meets no picture twice.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
+
+from ptychopinn.simulation.random_fields import random_fields
 
 Shape = tuple[int, int]
 Real = NDArray[np.float64]
@@ -52,21 +56,22 @@ def _fields(
 ) -> Real:
     """Gaussian random fields (count, H, W) of unit deviation, stretched along random directions,
     with the power spectra 1/k^b and b between ``exponents``."""
-    height, width = (size + size // 4 for size in shape)  # cut out later: not periodic
-    ky = np.fft.fftfreq(height)[:, None]
-    kx = np.fft.rfftfreq(width)[None, :]
-    found = np.empty((count, *shape))
-    for field in found:
+    found = []
+    for _ in range(count):
         angle, stretch = rng.uniform(0, np.pi), np.exp(rng.exponential(0.5))
-        along = ky * np.sin(angle) + kx * np.cos(angle)
-        across = ky * np.cos(angle) - kx * np.sin(angle)
-        k = np.hypot(stretch * along, across)
         longest = rng.uniform(16, 200)
-        gain = np.hypot(k, 1 / longest) ** (-rng.uniform(*exponents) / 2)
-        gain[0, 0] = 0.0
-        white = rng.standard_normal((height, width))
-        whole = np.fft.irfft2(np.fft.rfft2(white) * gain, s=(height, width))
-        field[...] = whole[: shape[0], : shape[1]] / whole.std()
+        power = -rng.uniform(*exponents) / 2
+        gain = partial(_gain, angle=angle, stretch=stretch, longest=longest, power=power)
+        found.append(random_fields(1, shape, rng, gain))
+    return np.concatenate(found)
+
+
+def _gain(ky: Real, kx: Real, angle: float, stretch: float, longest: float, power: float) -> Real:
+    """A power of the frequency, which counts ``stretch`` times along a direction; flat for periods
+    above ``longest`` pixels."""
+    along = ky * np.sin(angle) + kx * np.cos(angle)
+    across = ky * np.cos(angle) - kx * np.sin(angle)
+    found: Real = np.hypot(np.hypot(stretch * along, across), 1 / longest) ** power
     return found
 
 

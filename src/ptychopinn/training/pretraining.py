@@ -33,7 +33,7 @@ from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
-from ptychopinn.simulation.photographs import pictures_in
+from ptychopinn.simulation.photographs import readable_pictures
 from ptychopinn.simulation.variety import draw_scan
 from ptychopinn.solvers.problem import ordered_subsets_of
 from ptychopinn.solvers.unrolled import Unrolled
@@ -218,7 +218,7 @@ def pretrain(
         )
     options: dict[str, Any] = {"physics_weight": physics_weight, "average": average}
     if photographs is not None:
-        options["photographs"] = [path.name for path in pictures_in(photographs)]
+        options["photographs"] = [path.name for path in readable_pictures(photographs)]
 
     def check(record: Mapping[str, Any]) -> None:
         if record.get("pretraining") != options:
