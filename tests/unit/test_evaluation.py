@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from ptychopinn.evaluation import misfit as misfit_module
 from ptychopinn.evaluation.alignment import align, scan_box
 from ptychopinn.evaluation.belonging import check_belongs
 from ptychopinn.evaluation.misfit import misfit, predict
-from ptychopinn.evaluation.resolution import fourier_ring_correlation, half_bit_threshold
+from ptychopinn.evaluation.resolution import bit_threshold, fourier_ring_correlation
+from ptychopinn.report.page import save_evaluation
+from ptychopinn.solvers.configs import PhysicsConfig
 
 N = 32
 SHAPE = (112, 120)
@@ -226,10 +229,46 @@ def test_ring_correlation_crosses_where_the_noise_begins(
     assert fourier_ring_correlation(first, second).fixed_resolution_m is None
 
 
-def test_half_bit_threshold() -> None:
-    few, many = half_bit_threshold(np.array([1.0, 1e12]))
-    assert few == pytest.approx(1)
-    assert many == pytest.approx(0.2071 / 1.2071, abs=1e-5)
+@pytest.mark.parametrize(
+    ("bits", "published"), [(0.5, (0.2071, 1.9102, 0.9102)), (1.0, (0.5, 2.4142, 1.4142))]
+)
+def test_information_thresholds_are_the_published_ones(
+    bits: float, published: tuple[float, float, float]
+) -> None:
+    ratio, above, below = published
+    n = np.array([1.0, 7.0, 100.0, 1e12])
+    expected = (ratio + above / np.sqrt(n)) / (1 + ratio + below / np.sqrt(n))
+    assert bit_threshold(n, bits) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_halves_of_a_refinement_tell_the_resolution_without_a_truth(tmp_path: Path) -> None:
+    """Fewer photons, less resolution; it is kept in the file, and in the numbers of the result."""
+    found = {}
+    for photons in (3e2, 1e5):
+        scan = pp.simulate(object="leaves", N=32, patterns=150, photons=photons, step_px=4, seed=2)
+        config = PhysicsConfig(passes=10)
+        result = pp.refine(scan, None, config, uncertainty=True, backend="numpy", no_mend="all")
+        stored = pp.load_reconstruction(result.save(tmp_path / f"{photons}.h5"))
+        assert np.array_equal(stored.half_split, result.half_split)
+        found[photons] = evaluate(stored, data=scan)
+        assert found[photons].frc is None
+        curve = found[photons].to_json()["half_split_correlation"]
+        assert (
+            len(curve["correlation"])
+            == len(curve["one_bit_threshold"])
+            == len(result.half_split[0])
+        )
+        save_evaluation(found[photons], tmp_path / f"{photons}.png")
+    low, high = (e.metrics.get("halves_half_bit_fraction_of_nyquist", 1.0) for e in found.values())
+    assert low < 0.8 * high
+    split = found[3e2].half_split
+    assert split is not None and split.one_bit_crossing <= split.half_bit_crossing
+
+
+def test_a_network_states_no_correlation_of_halves_that_share_it() -> None:
+    scan = pp.simulate(object="leaves", N=32, patterns=150, photons=1e4, step_px=4, seed=2)
+    found = pp.reconstruct(scan, uncertainty=True, refine="never", backend="numpy")
+    assert found.uncertainty is not None and found.half_split is None
 
 
 def test_predicted_patterns_equal_the_reference(scan: Scan, monkeypatch: Any) -> None:

@@ -52,6 +52,9 @@ class Reconstruction:
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).
+    half_split : (3, R) float64, optional
+        Fourier ring correlation of two halves of the patterns, each refined from nothing: frequency
+        as a fraction of Nyquist, correlation, and number of independent values of each ring.
     name : str
     provenance : mapping
         Plain JSON data: how the result was made.
@@ -82,6 +85,7 @@ class Reconstruction:
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     effects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     uncertainty: NDArray[np.float32] | None = None
+    half_split: NDArray[np.float64] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fit: Misfit | None = None
@@ -175,6 +179,14 @@ class Reconstruction:
                     f"received {radius.shape}; give one radius per pixel."
                 )
             checked["uncertainty"] = radius
+        if self.half_split is not None:
+            curve = np.array(self.half_split, dtype=np.float64)
+            if curve.ndim != 2 or curve.shape[0] != 3 or not np.isfinite(curve).all():
+                raise InputError(
+                    "half_split must hold frequency, correlation and number of values of each ring "
+                    f"(3, R), received shape {curve.shape}; leave it out."
+                )
+            checked["half_split"] = curve
         for key, array in checked.items():
             array.flags.writeable = False
             object.__setattr__(self, key, array)
@@ -235,6 +247,7 @@ class Reconstruction:
             object=self.object[box],
             weight=self.weight[box],
             uncertainty=None if self.uncertainty is None else self.uncertainty[box],
+            half_split=None,
             origin_px=self.origin_px + low,
         )
 

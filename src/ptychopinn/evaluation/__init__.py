@@ -41,6 +41,10 @@ LABELS: dict[str, tuple[str, str]] = {
     "frc_half_bit_half_period_m": ("FRC 1/2-bit half period [m]", ".3g"),
     "frc_0143_fraction_of_nyquist": ("FRC 0.143 [Nyquist]", ".3f"),
     "frc_0143_half_period_m": ("FRC 0.143 half period [m]", ".3g"),
+    "halves_half_bit_fraction_of_nyquist": ("FRC halves, 1/2-bit [Nyquist]", ".3f"),
+    "halves_half_bit_half_period_m": ("FRC halves, 1/2-bit [m]", ".3g"),
+    "halves_one_bit_fraction_of_nyquist": ("FRC halves, 1-bit [Nyquist]", ".3f"),
+    "halves_one_bit_half_period_m": ("FRC halves, 1-bit [m]", ".3g"),
     "shift_y_px": ("removed shift y [px]", "+.3f"),
     "shift_x_px": ("removed shift x [px]", "+.3f"),
     "ramp_y_rad_per_px": ("removed ramp y [rad/px]", "+.2e"),
@@ -68,6 +72,8 @@ class Evaluation:
         The numbers; the names are those of ``LABELS``, where a table wants words.
     frc : FourierRingCorrelation or None
         Against the truth.
+    half_split : FourierRingCorrelation or None
+        Of two halves of the patterns, where the result states it (``refine`` with uncertainty).
     misfit : Misfit or None
         Against the measured patterns.
     verdict : "good", "doubtful", "poor" or None
@@ -82,23 +88,14 @@ class Evaluation:
     name: str
     metrics: dict[str, float]
     frc: FourierRingCorrelation | None = None
+    half_split: FourierRingCorrelation | None = None
     misfit: Misfit | None = None
     verdict: str | None = None
     images: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: name, metrics, verdict, notes and the ring correlation curve."""
-        curve = None
-        if self.frc is not None:
-            curve = {
-                "frequency_fraction_of_nyquist": [round(v, 6) for v in self.frc.frequency.tolist()],
-                "correlation": [round(v, 6) for v in self.frc.correlation.tolist()],
-                "half_bit_threshold": [round(v, 6) for v in self.frc.half_bit.tolist()],
-                "half_bit_crossing": self.frc.half_bit_crossing,
-                "fixed_threshold": self.frc.fixed,
-                "fixed_crossing": self.frc.fixed_crossing,
-            }
+        """Plain data: name, metrics, verdict, notes and the ring correlation curves."""
         return {
             "name": self.name,
             "metrics": dict(self.metrics),
@@ -106,7 +103,10 @@ class Evaluation:
             "likely": None if self.misfit is None else self.misfit.likely,
             "cause": self.cause,
             "notes": list(self.notes),
-            "fourier_ring_correlation": curve,
+            "fourier_ring_correlation": None if self.frc is None else self.frc.to_json(),
+            "half_split_correlation": (
+                None if self.half_split is None else self.half_split.to_json()
+            ),
         }
 
     @property
@@ -196,7 +196,28 @@ def evaluate(
             picture = picture * np.exp(-1j * np.angle(picture[seen].sum()))
             images["amplitude"] = np.where(seen, np.abs(picture), np.nan)
             images["phase"] = np.where(seen, np.angle(picture), np.nan)
-    return Evaluation(result.name, metrics, frc, fit, verdict, images, tuple(notes))
+    split = None
+    if result.half_split is not None:
+        from ptychopinn.evaluation.resolution import judged_curve
+
+        size = result.pixel_size_m or (None if truth is None else truth.pixel_size_m)
+        split = judged_curve(result.half_split, size)
+        _crossings(metrics, "halves", split, ("half_bit", "one_bit"))
+    return Evaluation(result.name, metrics, frc, split, fit, verdict, images, tuple(notes))
+
+
+def _crossings(
+    metrics: dict[str, float], of: str, frc: FourierRingCorrelation, limits: tuple[str, ...]
+) -> None:
+    """Where a ring correlation crosses its thresholds, as fractions of Nyquist and in metres."""
+    for limit in limits:
+        crossing = getattr(frc, f"{limit}_crossing")
+        meters = getattr(frc, f"{limit}_resolution_m")
+        name = f"{of}_{'0143' if limit == 'fixed' else limit}"
+        if crossing is not None:
+            metrics[f"{name}_fraction_of_nyquist"] = crossing
+        if meters is not None:
+            metrics[f"{name}_half_period_m"] = meters
 
 
 def _against_truth(
@@ -225,14 +246,7 @@ def _against_truth(
     seen = cut(result.weight > 0, box, (int(origin[0]), int(origin[1])))
     metrics["coverage"] = float(seen.mean())
     metrics.update(scores.values)
-    for key, crossing, meters in (
-        ("half_bit", frc.half_bit_crossing, frc.half_bit_resolution_m),
-        ("0143", frc.fixed_crossing, frc.fixed_resolution_m),
-    ):
-        if crossing is not None:
-            metrics[f"frc_{key}_fraction_of_nyquist"] = crossing
-        if meters is not None:
-            metrics[f"frc_{key}_half_period_m"] = meters
+    _crossings(metrics, "frc", frc, ("half_bit", "fixed"))
     if frc.half_bit_crossing is None:
         notes.append(
             "The FRC stays above the 1/2-bit threshold up to Nyquist: limited by the pixels."

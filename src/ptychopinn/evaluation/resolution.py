@@ -22,33 +22,58 @@ class FourierRingCorrelation:
     ----------
     frequency : (R,) float64
         Ring radii as fractions of the Nyquist frequency (1 = half a cycle per pixel).
-    correlation, half_bit : (R,) float64
-        The correlation, and the 1/2-bit threshold, which depends on the size of the ring.
-    half_bit_crossing, fixed_crossing : float or None
+    correlation, half_bit, one_bit : (R,) float64
+        The correlation, and the 1/2-bit and the 1-bit threshold, which depend on the size of the
+        ring.
+    half_bit_crossing, one_bit_crossing, fixed_crossing : float or None
         First frequency, as a fraction of Nyquist, where the correlation falls below the 1/2-bit
-        threshold and below 0.143; None when it stays above up to Nyquist: the resolution is
-        then limited by the pixels.
-    half_bit_resolution_m, fixed_resolution_m : float or None
+        threshold, the 1-bit threshold and 0.143; None when it stays above up to Nyquist: the
+        resolution is then limited by the pixels.
+    half_bit_resolution_m, one_bit_resolution_m, fixed_resolution_m : float or None
         Half a period in metres, ``pixel_size / fraction``; None also without pixel size.
     """
 
     frequency: Float
     correlation: Float
     half_bit: Float
+    one_bit: Float
     half_bit_crossing: float | None
+    one_bit_crossing: float | None
     fixed_crossing: float | None
     half_bit_resolution_m: float | None
+    one_bit_resolution_m: float | None
     fixed_resolution_m: float | None
     fixed: float = 0.143
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: the curve, the thresholds, and where it crosses them."""
+        curves = {
+            "frequency_fraction_of_nyquist": self.frequency,
+            "correlation": self.correlation,
+            "half_bit_threshold": self.half_bit,
+            "one_bit_threshold": self.one_bit,
+        }
+        return {
+            **{name: [round(v, 6) for v in curve.tolist()] for name, curve in curves.items()},
+            "half_bit_crossing": self.half_bit_crossing,
+            "one_bit_crossing": self.one_bit_crossing,
+            "fixed_threshold": self.fixed,
+            "fixed_crossing": self.fixed_crossing,
+        }
 
-def half_bit_threshold(samples: Float) -> Float:
-    """1/2-bit threshold for rings of ``samples`` independent values (van Heel & Schatz, 2005).
 
-    ``(0.2071 + 1.9102/sqrt(n)) / (1.2071 + 0.9102/sqrt(n))``
+def bit_threshold(samples: Float, bits: float) -> Float:
+    """The correlation of two halves of the data at which both together hold ``bits`` of information
+    per pixel, for rings of ``samples`` independent values n (van Heel & Schatz, J. Struct. Biol.
+    151, 250 (2005)).
+
+    ``(s + 2 sqrt(s/n) + 1/sqrt(n)) / (1 + s + 2 sqrt(s/n))`` with the ratio of signal and noise of
+    a half, s = (2^bits - 1) / 2.
     """
+    ratio = (2**bits - 1) / 2
     root = 1 / np.sqrt(samples)
-    return (0.2071 + 1.9102 * root) / (1.2071 + 0.9102 * root)
+    mixed = 2 * np.sqrt(ratio) * root
+    return (ratio + mixed + root) / (1 + ratio + mixed)
 
 
 def first_crossing(frequency: Float, curve: Float, threshold: Float) -> float | None:
@@ -68,7 +93,13 @@ def first_crossing(frequency: Float, curve: Float, threshold: Float) -> float | 
 def fourier_ring_correlation(
     first: NDArray[Any], second: NDArray[Any], pixel_size_m: float | None = None
 ) -> FourierRingCorrelation:
-    """FRC of two aligned complex objects (h, w) of the same region.
+    """FRC of two aligned complex objects (h, w) of the same region; see :func:`ring_curve`."""
+    return judged_curve(ring_curve(first, second), pixel_size_m)
+
+
+def ring_curve(first: NDArray[Any], second: NDArray[Any]) -> Float:
+    """Frequency as a fraction of Nyquist, correlation and number of independent values of each
+    ring (3, R), of two aligned complex objects (h, w) of the same region.
 
     ``FRC(q) = Re sum(F1 conj(F2)) / sqrt(sum(abs(F1)^2) sum(abs(F2)^2))`` over rings of |q| one
     Fourier pixel wide (1/min(h, w) cycles per pixel). Means are removed and a Hann window fades the
@@ -98,16 +129,32 @@ def fourier_ring_correlation(
     cross = total((one * np.conj(two)).real)
     correlation = np.divide(cross, np.sqrt(power), out=np.zeros(rings), where=power > 0)
     independent = (window**2).sum() ** 2 / (window.size * (window**4).sum())
-    threshold = half_bit_threshold(np.maximum(total(np.ones((h, w))) * independent, 1.0))
-    # Ring 0 is the mean, which was removed.
-    correlation[0], threshold[0] = 1.0, 1.0
+    samples = np.maximum(total(np.ones((h, w))) * independent, 1.0)
+    correlation[0] = 1.0  # ring 0 is the mean, which was removed
     frequency = np.minimum(np.arange(rings) / side * 2, 1.0)
-    fixed = np.full(rings, FourierRingCorrelation.fixed)
-    crossings = [first_crossing(frequency, correlation, limit) for limit in (threshold, fixed)]
+    return np.stack((frequency, correlation, samples))
+
+
+def judged_curve(curve: Float, pixel_size_m: float | None = None) -> FourierRingCorrelation:
+    """What :func:`ring_curve` gave, with its thresholds and crossings."""
+    frequency, correlation, samples = curve
+    half, one = (bit_threshold(samples, bits) for bits in (0.5, 1.0))
+    half[0] = one[0] = 1.0
+    fixed = np.full(len(samples), FourierRingCorrelation.fixed)
+    crossings = [first_crossing(frequency, correlation, limit) for limit in (half, one, fixed)]
     meters = [
         None if c is None or pixel_size_m is None or c <= 0 else float(pixel_size_m / c)
         for c in crossings
     ]
     return FourierRingCorrelation(
-        frequency, correlation, threshold, crossings[0], crossings[1], meters[0], meters[1]
+        frequency,
+        correlation,
+        half,
+        one,
+        half_bit_crossing=crossings[0],
+        one_bit_crossing=crossings[1],
+        fixed_crossing=crossings[2],
+        half_bit_resolution_m=meters[0],
+        one_bit_resolution_m=meters[1],
+        fixed_resolution_m=meters[2],
     )

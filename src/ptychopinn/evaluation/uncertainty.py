@@ -23,6 +23,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.alignment import align, scan_box
+from ptychopinn.evaluation.resolution import ring_curve
 
 # q for an object that a network found at once, and for one refined until nothing improved.
 NETWORK_FACTOR, REFINED_FACTOR = 2.3, 1.75
@@ -40,11 +41,17 @@ def halves(scan: Scan) -> list[Scan]:
 
 
 def with_uncertainty(
-    result: Reconstruction, scan: Scan, reconstruct: Callable[[Scan], Reconstruction], factor: float
+    result: Reconstruction,
+    scan: Scan,
+    reconstruct: Callable[[Scan], Reconstruction],
+    factor: float,
+    from_nothing: bool,
 ) -> Reconstruction:
     """The result with its 90 % radius; ``reconstruct`` is what made it, applied to each half.
 
-    Outside the box of scan positions nothing is stated: the radius is infinite there.
+    Outside the box of scan positions nothing is stated: the radius is infinite there. Where the
+    halves were found ``from_nothing``, without a network whose expectations both would share, their
+    ring correlation is stated as well.
     """
     box = scan_box(result.positions_px - result.origin_px)
     found = []
@@ -55,7 +62,8 @@ def with_uncertainty(
         found.append(aligned.reconstruction)
     radius = np.full(result.object.shape, np.inf, dtype=np.float32)
     radius[box] = factor * difference_of_halves(*found)
-    return replace(result, uncertainty=radius)
+    curve = ring_curve(found[0], found[1]) if from_nothing else None
+    return replace(result, uncertainty=radius, half_split=curve)
 
 
 def difference_of_halves(

@@ -101,6 +101,8 @@ def _write(result: Reconstruction, provenance: bytes, file: NewFile) -> None:
     file.put(f"{GROUP}/weight", result.weight)
     if result.uncertainty is not None:
         file.put(f"{GROUP}/uncertainty", result.uncertainty)
+    if result.half_split is not None:
+        file.put(f"{GROUP}/half_split", result.half_split)
     for name, values in result.effects.items():
         file.put(f"{GROUP}/effects/{name}", values)
     file.put(f"{GROUP}/origin_px", result.origin_px)
@@ -177,6 +179,7 @@ def _read(file: Reader) -> Reconstruction:
             if f"{GROUP}/effects/{name}" in file
         },
         uncertainty=file.optional(f"{GROUP}/uncertainty"),
+        half_split=file.optional(f"{GROUP}/half_split"),
         name=file.attribute_text("/", "name"),
         provenance=read_provenance(file, GROUP),
     )

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
 from ptychopinn.evaluation import Evaluation
+from ptychopinn.evaluation.resolution import FourierRingCorrelation
 from ptychopinn.report.drawing import (
     INK,
     add_colour_bar,
@@ -53,7 +54,8 @@ def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
                 axes.set_title(title)
                 axes.set_xticks([])
                 axes.set_yticks([])
-        _ring_curve(figure.add_subplot(grid[0, 3]), evaluation)
+        if evaluation.frc is not None:
+            _ring_curve(figure.add_subplot(grid[0, 3]), evaluation.frc, "with the truth")
         _numbers(figure.add_subplot(grid[1, 3]), evaluation)
     else:
         amplitude = np.ma.masked_invalid(images["amplitude"])
@@ -68,7 +70,14 @@ def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
         for panel in (axes, other):
             panel.set_xticks([])
             panel.set_yticks([])
-        _numbers(figure.add_subplot(grid[0, 2:]), evaluation, right=0.6)
+        halves = evaluation.half_split
+        _numbers(
+            figure.add_subplot(grid[0, 2:] if halves is None else grid[0, 2]),
+            evaluation,
+            right=0.6 if halves is None else 0.98,
+        )
+        if halves is not None:
+            _ring_curve(figure.add_subplot(grid[0, 3]), halves, "of two halves")
     if fit is not None:
         measured, model = fit.measured_mean, fit.model_mean
         peak = float(max(np.nanmax(measured), np.nanmax(model)))
@@ -101,21 +110,23 @@ def _rows(
     return rows
 
 
-def _ring_curve(axes: Axes, evaluation: Evaluation) -> None:
-    frc = evaluation.frc
-    if frc is None:
-        axes.set_axis_off()
-        return
+def _ring_curve(axes: Axes, frc: FourierRingCorrelation, of: str) -> None:
     axes.plot(frc.frequency, frc.correlation, color="C0", label="FRC")
     axes.plot(frc.frequency[1:], frc.half_bit[1:], color="C1", ls="--", label="1/2 bit")
-    axes.axhline(frc.fixed, color="C2", ls=":", label=f"{frc.fixed:g}")
-    for crossing, colour in ((frc.half_bit_crossing, "C1"), (frc.fixed_crossing, "C2")):
+    crossings = [(frc.half_bit_crossing, "C1")]
+    if of == "of two halves":
+        axes.plot(frc.frequency[1:], frc.one_bit[1:], color="C2", ls=":", label="1 bit")
+        crossings.append((frc.one_bit_crossing, "C2"))
+    else:
+        axes.axhline(frc.fixed, color="C2", ls=":", label=f"{frc.fixed:g}")
+        crossings.append((frc.fixed_crossing, "C2"))
+    for crossing, colour in crossings:
         if crossing is not None:
             axes.axvline(crossing, color=colour, lw=0.8, alpha=0.7)
     axes.set_xlim(0, 1)
     axes.set_ylim(min(-0.05, float(frc.correlation.min()) - 0.02), 1.05)
     axes.set_xlabel("spatial frequency / Nyquist")
-    axes.set_title("Fourier ring correlation with the truth")
+    axes.set_title(f"Fourier ring correlation {of}")
     axes.legend(frameon=False, fontsize=9)
     axes.grid(alpha=0.25)
     without_frame(axes)

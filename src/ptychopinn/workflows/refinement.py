@@ -128,6 +128,7 @@ def refine(
             half, None, alone, backend=work.backend, execution=work.execution, no_mend="all"
         ),
         REFINED_FACTOR,
+        from_nothing=True,
     )
 
 

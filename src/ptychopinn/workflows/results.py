@@ -51,6 +51,8 @@ def with_uncertainty(
     scan: Scan,
     run: Callable[[Scan], Reconstruction],
     factor: float,
+    *,
+    from_nothing: bool,
 ) -> Reconstruction:
     """The result with an uncertainty, or as it is when ``stop`` is or gets set."""
     begun = time.perf_counter()
@@ -60,7 +62,7 @@ def with_uncertainty(
             if stop.signal is not None:
                 raise Interrupted(stop.signal)
             log.info("the uncertainty: the same from two halves of the patterns")
-            found = uncertainty.with_uncertainty(result, scan, run, factor)
+            found = uncertainty.with_uncertainty(result, scan, run, factor, from_nothing)
         finally:
             stop.gentle = True
     except Interrupted:

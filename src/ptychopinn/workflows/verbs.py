@@ -203,7 +203,7 @@ def reconstruct(
                 refine="never", no_mend="all",
             )  # fmt: skip
             used = replace(scan, probe=found.probe)
-            found = with_uncertainty(stop, found, used, alike, NETWORK_FACTOR)
+            found = with_uncertainty(stop, found, used, alike, NETWORK_FACTOR, from_nothing=False)
         return found
     try:
         further = _refine(
