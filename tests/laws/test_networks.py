@@ -338,3 +338,17 @@ def test_a_patch_network_needs_its_size_and_a_frame_for_the_border() -> None:
         ModelConfig(architecture="cnn").describe()
     with pytest.raises(InputError, match="pad_object"):
         ModelConfig(architecture="cnn", N=32, probe_big=True, pad_object=False).describe()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "int64", "float32", "float64"])
+def test_counts_become_amplitudes_wherever_they_are_worked_on(
+    networks: Networks, kind: str
+) -> None:
+    counts = np.random.default_rng(1).integers(0, 250, (3, 8, 8)).astype(kind)
+    weight = np.random.default_rng(2).random((8, 8)).astype(np.float32)
+    before = counts.copy()
+    xp = networks.xp
+    found = xp.to_numpy(xp.amplitudes(counts, xp.asarray(weight)))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.sqrt(counts.astype(float)) * weight, rtol=3e-7)
+    assert np.array_equal(counts, before)

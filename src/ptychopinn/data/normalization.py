@@ -110,20 +110,27 @@ class PreparedScan:
     def amplitudes(self, index: Any) -> NDArray[np.float32]:
         """Network input of the chosen patterns: (..., N, N) for index (...); bad pixels are 0."""
         chosen = np.asarray(index)
-        counts = np.asarray(self.scan.diffraction[chosen.reshape(-1)])
-        if not isinstance(self.scan.diffraction, np.ndarray):
-            check_counts(counts)
-        x = np.sqrt(counts, dtype=np.float32) * np.float32(self.input_scale)
-        x *= self.scan.good_pixels
+        x = np.sqrt(self.counts_of(chosen.reshape(-1)), dtype=np.float32) * self.weight
         return x.reshape(*chosen.shape, self.scan.N, self.scan.N)
 
-    def bounds(self, amplitudes: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """1 where an amplitude is that of a saturated pixel, a lower bound; None when no pixel of
-        the scan saturates."""
+    def counts_of(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
+        """The counts (M, N, N) of the chosen patterns (M,), as they are stored."""
+        counts = np.asarray(self.scan.diffraction[chosen])
+        if not isinstance(self.scan.diffraction, np.ndarray):
+            check_counts(counts)
+        return counts
+
+    @cached_property
+    def weight(self) -> NDArray[np.float32]:
+        """Amplitude in network units of a root of counts (N, N): 0 for bad pixels."""
+        return np.float32(self.input_scale) * self.scan.good_pixels.astype(np.float32)
+
+    def bounds(self, counts: NDArray[Any]) -> NDArray[np.float32] | None:
+        """1 where a count is that of a saturated pixel, a lower bound; None when no pixel of the
+        scan saturates."""
         if self.scan.saturation is None:
             return None
-        least = np.float32(self.input_scale * np.sqrt(self.scan.saturation) * (1 - 1e-6))
-        return (amplitudes >= least).astype(np.float32)
+        return (counts >= self.scan.saturation * (1 - 1e-6)).astype(np.float32)
 
 
 def prepare(scan: Scan) -> PreparedScan:

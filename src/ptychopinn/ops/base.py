@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
@@ -102,6 +103,12 @@ class Ops(ABC):
     zeros_like: Function
     # The same values as a constant of every derivative.
     detached: Function
+
+    def amplitudes(self, counts: NDArray[Any], weight: Array) -> Array:
+        """sqrt(counts) * weight of patterns (M, N, N) in single precision, on the device.
+
+        ``weight`` (N, N) is an array of the framework."""
+        return self.asarray(np.sqrt(counts, dtype=np.float32)) * weight
 
     # --- elementwise ------------------------------------------------------------------------------
 

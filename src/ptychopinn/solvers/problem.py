@@ -106,7 +106,7 @@ def scan_problem(
     n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
     positions, propagator = scan.scan.positions_px, scan.propagator
     shape, origin = canvas_for(positions, n) if place is None else place
-    probe = xp.asarray(scan.probe)
+    probe, weight = xp.asarray(scan.probe), xp.asarray(propagator.inward(scan.weight))
     subsets = ordered_subsets_of(positions, scan.probe, updates)
     held = xp.held_bytes(limit_bytes)
     # With probes and places.
@@ -116,9 +116,10 @@ def scan_problem(
     step = batch_length(n, STEP_BYTES * modes * copies, min(held // 4, wanted))
 
     def batch(chosen: NDArray[np.int64]) -> PatternBatch:
-        measured = propagator.inward(scan.amplitudes(chosen))
-        found = pattern_batch(xp, xp.asarray(measured), positions[chosen], shape, origin, cached)
-        bounds = scan.bounds(measured)
+        counts = propagator.inward(scan.counts_of(chosen))
+        measured = xp.amplitudes(counts, weight)
+        found = pattern_batch(xp, measured, positions[chosen], shape, origin, cached)
+        bounds = scan.bounds(counts)
         return found if bounds is None else found._replace(bounds=xp.asarray(bounds))
 
     parts = [np.array_split(subset, -(-len(subset) // step)) for subset in subsets]
