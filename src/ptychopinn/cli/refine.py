@@ -117,6 +117,7 @@ def command(
     record = {
         "source": str(source.absolute()),
         "config": config.model_dump(mode="json"),
+        "modes": number_of_modes,
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan
