@@ -1,6 +1,7 @@
 """What beam and detector do beyond the ideal experiment: with and without the effect for it.
 
     python benchmarks/departures.py [--backend pytorch tensorflow] [--patterns 400] [--quick]
+        [--only NAME]
 
 One simulated scan for each departure, of a departure alone and of two at once; scored against the
 true object. *without* are the iterations that know nothing of it, *with* those that follow it.
@@ -20,9 +21,12 @@ import ptychopinn as pp
 from ptychopinn.evaluation import evaluate
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.moving_exposure import directions_of
+from ptychopinn.probes.modes import hermite_like
 
 # Relative change of the beam (rms about 0.21), share of the counts in the background, and pixels.
 BEAM, BACKGROUND, WAY = 0.3, 0.3, 6.0
+# Shares of the power of modes, and the angle of the second (rad).
+SHARES, ANGLE = (0.7, 0.2, 0.1), 0.6
 PLACES = 24
 NOTHING = {"beam_current": False, "background": False}
 
@@ -35,9 +39,12 @@ class Departure:
     beam: bool = False
     background: bool = False
     moving: bool = False
+    modes: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
+        if self.modes:
+            return {"modes": "auto"}
         known: dict[str, Any] = {"beam_current": self.beam, "background": self.background}
         return {**known, "exposure_px": WAY} if self.moving else known
 
@@ -46,9 +53,10 @@ class Departure:
         obj = np.asarray(scan.object)
         ways = WAY * directions_of(scan.positions_px) * self.moving
         times = (np.arange(PLACES) + 0.5) / PLACES - 0.5 if self.moving else np.zeros(1)
+        probe = partly_coherent(scan.probe) if self.modes else scan.probe
         found = np.zeros(np.shape(scan.diffraction))
         for t in times:
-            found += intensities(obj, scan.probe, scan.positions_px + t * ways) / len(times)
+            found += intensities(obj, probe, scan.positions_px + t * ways) / len(times)
         if self.beam:
             factors = 1 + BEAM * np.sin(np.arange(scan.M) / 9)
             found = found * (factors / factors.mean())[:, None, None]
@@ -62,8 +70,16 @@ DEPARTURES = (
     Departure("beam current", beam=True),
     Departure("background", background=True),
     Departure("moving exposure", moving=True),
+    Departure("3 incoherent modes, one given", modes=True),
     Departure("beam current and background", beam=True, background=True),
 )
+
+
+def partly_coherent(probe: NDArray[Any]) -> NDArray[np.complex128]:
+    """Three modes (3, N, N) with the power of ``probe`` (1, N, N), the first one like it."""
+    power = (np.abs(probe[0]) ** 2).sum()
+    strength = np.sqrt(np.array(SHARES) * power)
+    return hermite_like(probe[0], len(SHARES), ANGLE) * strength[:, None, None]
 
 
 def scored(
@@ -71,8 +87,9 @@ def scored(
 ) -> tuple[float, float, float, float]:
     """Phase dB, amplitude dB, residual and seconds."""
     begun = time.perf_counter()
-    config = pp.RefineConfig(**options)
-    result = pp.refine(scan, None, config, backend=backend, no_mend="all")
+    modes = options.get("modes")
+    config = pp.RefineConfig(**{name: v for name, v in options.items() if name != "modes"})
+    result = pp.refine(scan, None, config, backend=backend, modes=modes, no_mend="all")
     seconds = time.perf_counter() - begun
     found = evaluate(result, truth=truth).to_json()["metrics"]
     assert result.fit is not None
@@ -86,6 +103,7 @@ def main() -> None:
     parser.add_argument("--backend", nargs="+", default=["pytorch"])
     parser.add_argument("--patterns", type=int, default=400)
     parser.add_argument("--photons", type=float, nargs="+", default=[1e6, 1e5])
+    parser.add_argument("--only", help="the departure of this name")
     parser.add_argument("--quick", action="store_true", help="two departures, one dose")
     o = parser.parse_args()
     if o.quick:
@@ -95,13 +113,17 @@ def main() -> None:
     for photons in o.photons:
         truth = pp.simulate(object="leaves", N=64, patterns=o.patterns, photons=photons, seed=3)
         for departure in DEPARTURES[: 2 if o.quick else None]:
+            if o.only not in (None, departure.name):
+                continue
             rng = np.random.default_rng(0)
             counts = rng.poisson(departure.counts(truth, rng)).astype(np.uint32)
             scan = replace(truth, diffraction=counts, object=None)
             for backend in o.backend:
                 cells = []
                 options = {} if departure.name == "none" else departure.options
-                for chosen in (NOTHING, options):
+                # A refined probe makes up for a part of missing modes.
+                ignorant = {"refine_probe": True} if departure.modes else NOTHING
+                for chosen in (ignorant, options):
                     phase, amplitude, residual, seconds = scored(scan, truth, backend, chosen)
                     cells.append(f"{phase:.1f} / {amplitude:.1f}, {residual:.5f}, {seconds:.1f}")
                 row = (departure.name, f"{photons:.0e}", backend, *cells)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -19,7 +18,13 @@ from ptychopinn.cli.options import (
     quiet_option,
 )
 from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
-from ptychopinn.cli.scans import Reading, mend_option, said_again, scan_options
+from ptychopinn.cli.scans import (
+    ModesOrAuto,
+    Reading,
+    mend_option,
+    said_again,
+    scan_options_but_modes,
+)
 from ptychopinn.config import RefineConfig, validated
 
 if TYPE_CHECKING:
@@ -40,7 +45,16 @@ if TYPE_CHECKING:
 @force_option("earlier results in DIR")
 @quiet_option
 @uncertainty_option
-@scan_options
+@click.option(
+    "--modes",
+    "number_of_modes",
+    metavar="auto|K",
+    type=ModesOrAuto(),
+    default=None,
+    help="Let the probe have K incoherent modes, or add them while patterns that were left out "
+    "gain (auto); refines the probe.",
+)
+@scan_options_but_modes
 @mend_option
 @config_options(RefineConfig)
 @backend_options(training=False)
@@ -54,6 +68,7 @@ def command(
     backend: BackendName | None,
     reading: Reading,
     no_mend: tuple[str, ...],
+    number_of_modes: int | Literal["auto"] | None,
     **flags: Any,
 ) -> int:
     """Refine SOURCE, the folder of a result, or, when SOURCE is a scan, start from an empty object.
@@ -89,23 +104,20 @@ def command(
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
         reading = said_again(reading, start)
-    if start is not None and reading.modes is not None:
-        from ptychopinn.probes import with_modes
-
-        start = replace(start, probe=with_modes(start.probe, reading.modes))
-        reading = reading._replace(modes=None)
     make = partial(
         refine,
         start=start,
         config=config,
         backend=backend,
         execution=execution,
+        modes=number_of_modes,
         uncertainty=uncertainty,
         no_mend=no_mend,
     )
     record = {
         "source": str(source.absolute()),
         "config": config.model_dump(mode="json"),
+        "modes": number_of_modes,
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan

@@ -19,6 +19,19 @@ Units = Literal["counts", "amplitude"]
 MOST_MODES = 32
 
 
+class ModesOrAuto(click.ParamType):
+    """A number of modes, or auto."""
+
+    name = "modes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "auto":
+            return "auto"
+        number = click.IntRange(min=1, max=MOST_MODES)
+        found: int = number.convert(value, param, ctx)
+        return found
+
+
 class Reading(NamedTuple):
     """What the options say about a scan file; see :func:`ptychopinn.io.load_scan`."""
 
@@ -36,10 +49,22 @@ FLAGS = ("--probe", "--modes", "--units", "--photons", "--frames", "--clip-negat
 
 def scan_options(function: F) -> F:
     """Add the options about a scan file; the command gets them as ``reading``."""
+    return click.option(
+        "--modes",
+        metavar="K",
+        type=click.IntRange(min=1, max=MOST_MODES),
+        default=None,
+        help="Let the probe have so many incoherent modes; those that are added start weak.",
+    )(scan_options_but_modes(function))
+
+
+def scan_options_but_modes(function: F) -> F:
+    """The same for a command that has an option of its own for the modes; it gives ``modes`` as
+    None unless another sets it."""
 
     @wraps(function)
     def command(*arguments: Any, **options: Any) -> Any:
-        said = Reading(**{name: options.pop(name) for name in Reading._fields})
+        said = Reading(**{name: options.pop(name) for name in Reading._fields if name in options})
         return function(*arguments, reading=said, **options)
 
     for option in (
@@ -65,13 +90,6 @@ def scan_options(function: F) -> F:
             type=click.Choice(["counts", "amplitude"]),
             default=None,
             help="What the stored patterns are, where the file does not tell.",
-        ),
-        click.option(
-            "--modes",
-            metavar="K",
-            type=click.IntRange(min=1, max=MOST_MODES),
-            default=None,
-            help="Let the probe have so many incoherent modes; those that are added start weak.",
         ),
         click.option(
             "--probe",

@@ -100,6 +100,12 @@ class Reconstruction:
             f"positions, probe {' x '.join(map(str, self.probe.shape))}{fit})"
         )
 
+    @property
+    def probe_mode_powers(self) -> NDArray[np.float64]:
+        """(P,) share of each mode in the power of the probe."""
+        powers = (np.abs(self.probe.astype(np.complex128)) ** 2).sum(axis=(1, 2))
+        return np.asarray(powers / powers.sum())
+
     def __post_init__(self) -> None:
         check_field(np.asarray(self.object), "object")
         obj = np.array(self.object, dtype=np.complex64)

@@ -65,7 +65,7 @@ CAUSES: dict[Likely, Cause] = {
         "the beam or the scan is less coherent than the probe says: "
         "with two more modes of the probe some patterns around the middle leave a residual of "
         "{better:.4g}, as it is {given:.4g}",
-        "give the probe two more modes (option modes) and refine it (refine_probe=True)",
+        "let modes of the probe be added while patterns gain (refine with option modes 'auto')",
     ),
     "moving-exposure": Cause(
         "the sample moved while a pattern was recorded: with a way of {words} some patterns around "

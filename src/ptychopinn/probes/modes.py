@@ -60,12 +60,34 @@ def with_modes(probe: NDArray[Any], count: int) -> NDArray[np.complex64]:
     if not added:
         return known.astype(np.complex64)
     n, power = known.shape[-1], (np.abs(known) ** 2).sum(axis=(1, 2))
-    candidates = hermite_like(known[power.argmax()], count)[1:].reshape(-1, n * n)
-    # Given modes may already span some of them: the first ones that are left serve.
-    given = np.linalg.qr(known.reshape(len(known), -1).T)[0]
-    basis = np.linalg.qr(np.concatenate([given, candidates.T], axis=1))[0]
-    new = basis[:, len(known) : count].T.reshape(added, n, n)
+    # Given modes may already span some of them: those serve that are mostly left. As candidates are
+    # orthonormal, no more than 2 (P - 1) of them are not.
+    every = 1 + added + 2 * (len(known) - 1)
+    candidates = hermite_like(known[power.argmax()], every)[1:].reshape(-1, n * n)
+    basis = list(np.linalg.qr(known.reshape(len(known), -1).T)[0].T)
+    for candidate in candidates:
+        left = candidate - sum(b * np.vdot(b, candidate) for b in basis)
+        if len(basis) < count and np.linalg.norm(left) ** 2 >= 0.5 - 1e-9:
+            basis.append(left / np.linalg.norm(left))
+    new = np.stack(basis[len(known) :]).reshape(added, n, n)
     share = min(SHARE, MOST / added)
     total = power.sum()
     kept = known * np.sqrt(1 - added * share)
     return np.concatenate([kept, new * np.sqrt(share * total)]).astype(np.complex64)
+
+
+def orthogonalised(probe: NDArray[Any]) -> NDArray[np.complex64]:
+    """Orthogonal modes that give the same patterns as ``probe`` (P, N, N), the strongest first.
+
+    The intensities of modes add, so that a unitary mixing of them changes no pattern; this one
+    makes them orthogonal. The phase of each is that of the given mode which it has most of.
+    """
+    known = np.asarray(probe, np.complex128)
+    if len(known) == 1:
+        return known.astype(np.complex64)
+    flat = known.reshape(len(known), -1)
+    mixing, strengths, modes = np.linalg.svd(flat, full_matrices=False)
+    most = mixing[np.abs(mixing).argmax(axis=0), np.arange(len(strengths))]
+    modes = modes * (strengths * most / np.abs(most))[:, None]
+    found: NDArray[np.complex64] = modes.reshape(known.shape).astype(np.complex64)
+    return found

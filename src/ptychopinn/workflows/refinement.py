@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,21 @@ from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import EFFECTS
+from ptychopinn.probes import orthogonalised, with_modes
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.alternatives import judged
+from ptychopinn.workflows.alternatives import judged, within_noise
 from ptychopinn.workflows.beyond_probe import effects_for, keeps_background, with_background
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
+from ptychopinn.workflows.growing_modes import grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
@@ -50,6 +52,7 @@ def refine(
     *,
     backend: BackendName | None = None,
     execution: Execution | None = None,
+    modes: int | Literal["auto"] | None = None,
     uncertainty: bool = False,
     no_mend: Collection[str] = (),
     progress: Listening = None,
@@ -66,6 +69,8 @@ def refine(
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
         given.
+    modes : so many incoherent modes of the probe, those that are added start weak; ``"auto"`` adds
+        them while patterns that were left out gain from it. The probe is refined with either.
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`); its factor was determined for plain physics
         steps, and only they offer it.
@@ -89,6 +94,8 @@ def refine(
     """
     require_scan(scan, start, "refine(scan, start, config)")
     stop = StopFlag() if stop is None else stop
+    if modes is not None:
+        scan, start, config = _with_modes(scan, start, config, modes)
     work = _work(scan, start, config, backend, execution, no_mend, uncertainty)
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
@@ -105,10 +112,12 @@ def refine(
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
         if turned is not work.scan:
             result = refine(
-                turned, None, config, backend=backend, execution=execution,
+                turned, None, config, backend=backend, execution=execution, modes=modes,
                 uncertainty=uncertainty, no_mend="all", progress=progress, stop=stop,
             )  # fmt: skip
             return judged(result, turned, work.backend, work.execution, no_mend, LATER)
+    if modes == "auto" and stop.signal is None:
+        result = _with_grown_modes(scan, result, work, stages_of(progress), stop)
     if stop.signal is None:
         looked_at = {*LATER} - chosen_names(no_mend) if start is None else set[str]()
         result = judged(result, work.scan, work.backend, work.execution, no_mend, looked_at)
@@ -151,6 +160,61 @@ def _unless_worse(
         return result
     further = work.result(solved)
     return further if keeps_background(result, further) else result
+
+
+def _with_modes(
+    scan: Scan,
+    start: Reconstruction | None,
+    config: RefineConfig | None,
+    modes: int | Literal["auto"],
+) -> tuple[Scan, Reconstruction | None, RefineConfig]:
+    """Scan or start with so many modes, and the options, which refine the probe."""
+    config = RefineConfig() if config is None else config
+    if not config.refine_probe:
+        log.info("the probe is refined, because modes are")
+        config = config.model_copy(update={"refine_probe": True})
+    if modes == "auto":
+        if isinstance(config, PtychiConfig):
+            raise InputError(
+                "modes must be a number with the engine ptychi, received 'auto'; give a number or "
+                "use the engine physics."
+            )
+        return scan, start, config
+    if isinstance(modes, bool) or not isinstance(modes, int):
+        raise InputError(f"modes must be a number or 'auto', received {shown(modes)}; give one.")
+    if start is not None:
+        return scan, replace(start, probe=with_modes(start.probe, modes)), config
+    return replace(scan, probe=with_modes(scan.probe, modes)), None, config
+
+
+def _with_grown_modes(
+    scan: Scan, result: Reconstruction, before: _Work, stages: Stages, stop: StopFlag
+) -> Reconstruction:
+    """The result after further iterations with more modes, where patterns gain from them."""
+    assert result.fit is not None  # every verb states it
+    if within_noise(result.fit):
+        log.info("no modes are tried: the patterns are explained to within photon noise")
+        return result
+    work = _work(scan, result, before.config, before.backend, before.execution, ())
+    solver, prepared, canvas = work.solver, work.prepared, work.canvas
+    assert isinstance(solver, PhysicsSolver) and canvas is not None  # not of pty-chi
+    grown = grown_modes(solver.xp, prepared, canvas, solver.effects, solver.limit)
+    tried = {"modes_tried": [asdict(trial) for trial in grown.trials]}
+    if not any(trial.kept for trial in grown.trials):
+        return replace(result, provenance={**result.provenance, **tried})
+    begun = replace(prepared, probe=grown.probe)
+    try:
+        with stages(work.config.passes) as listener:
+            solved = until_stopped(solver, begun, grown.canvas, listener, stop)
+    except Interrupted:
+        if stop.signal is None:
+            raise
+        return result
+    found = work.result(solved)
+    assert found.fit is not None
+    powers = found.probe_mode_powers
+    log.info("%d modes of the probe: %s", len(powers), ", ".join(f"{p:.1%}" for p in powers))
+    return replace(found, provenance={**found.provenance, **tried})
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +301,7 @@ class _Work:
         scan, prepared = self.scan, self.prepared
         if self.config.refine_probe:
             probe = solved.probe / np.float32(prepared.input_scale * prepared.object_scale)
-            scan = replace(scan, probe=probe)
+            scan = replace(scan, probe=orthogonalised(probe))
         # An object in the file is not where moved positions are.
         scan = replace(scan, positions_px=solved.positions_px, object=None)
         axes, found = None, None
