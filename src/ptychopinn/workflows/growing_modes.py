@@ -132,7 +132,7 @@ def _misfits(
     # Patterns at the rim may reach beyond the canvas of the others.
     obj = solved.canvas.on(shape, origin)
     measured = prepared.amplitudes(left)
-    bounds = prepared.bounds(measured)
+    bounds = prepared.bounds(prepared.counts_of(left))
     found = np.zeros(len(left))
     where = (scan.positions_px[left], origin, prepared.propagator, len(left))
     model = predict(xp, obj, solved.probe, *where, effects)
