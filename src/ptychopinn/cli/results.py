@@ -140,6 +140,9 @@ def write_result(
     with replacing(output, (*WRITTEN, *OUTDATED)) as new:
         log_file.open(new / "log.txt")
         _note_work(log_file, result, seconds)
+        if len(result.probe) > 1:
+            shares = ", ".join(f"{share:.1%}" for share in result.probe_mode_powers)
+            log_file.note(logging.INFO, f"modes of the probe: {shares}")
         log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
         result.save(new / "reconstruction.h5")
         save_amplitude(result, new / "reconstructed_amplitude.png", note=note)

@@ -27,9 +27,10 @@ class ModesOrAuto(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
         if value == "auto":
             return "auto"
-        number = click.IntRange(min=1, max=MOST_MODES)
-        found: int = number.convert(value, param, ctx)
-        return found
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_MODES):
+            self.fail(f"must be auto or a number from 1 to {MOST_MODES}, received {text[:40]!r}.")
+        return int(text)
 
 
 class Reading(NamedTuple):
