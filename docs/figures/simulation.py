@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ptychopinn.simulation import simulate
 
-KINDS = ("lines", "leaves", "grf", "points", "siemens", "natural")
+KINDS = ("lines", "leaves", "grf", "points", "siemens", "natural", "textures")
 
 
 def main() -> None:
