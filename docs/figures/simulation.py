@@ -49,6 +49,8 @@ def main() -> None:
         mode = max(0, column - 3) if len(probe) > 1 else 0
         axes[3, column].imshow(np.abs(probe[mode]), cmap="inferno", vmin=0)
         axes[3, column].set_title(title)
+    for axis in axes[3, len(probes) :]:
+        axis.set_axis_off()
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=80)
 
 
