@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ptychopinn.physics.effects import restored
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.moving_exposure import FEWEST, MOST, MovingExposure, directions_of
 from ptychopinn.simulation import simulate
+from ptychopinn.workflows import alternatives
 from ptychopinn.workflows.exposure import found_exposure, possible_directions
 from ptychopinn.workflows.refinement import refine
 
@@ -64,6 +66,20 @@ def test_its_length_and_direction_are_found(moved: Scan) -> None:
 def test_nothing_is_found_where_nothing_moves(still: Scan) -> None:
     ways = possible_directions(still.positions_px)
     assert found_exposure(NumpyOps(), prepare(still), ways) is None
+
+
+@pytest.mark.parametrize("no_mend", [(), ("moving-exposure",)])
+def test_it_is_not_looked_for_when_that_is_switched_off(
+    moved: Scan, no_mend: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(alternatives, "found_exposure", lambda *of: looked.append(of))
+    # Whatever else explains the patterns.
+    monkeypatch.setattr(alternatives, "worth_a_trial", lambda fit: True)
+    monkeypatch.setattr(alternatives, "NEAR_NOISE", 0.0)
+    monkeypatch.setattr(alternatives, "BETTER", -1e9)
+    refine(moved, None, RefineConfig(passes=10), backend="numpy", no_mend=no_mend)
+    assert bool(looked) is not bool(no_mend)
 
 
 def test_a_refinement_with_the_way_explains_the_patterns(moved: Scan) -> None:

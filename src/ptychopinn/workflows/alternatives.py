@@ -12,6 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, chosen_names
 from ptychopinn.checks.upright import (
     FEWEST,
@@ -45,7 +48,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
-from ptychopinn.physics.effects import Effect
+from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -87,7 +90,8 @@ def judged(
     """
     fit = result.fit
     assert fit is not None  # every verb states it
-    if ALTERNATIVES in chosen_names(no_mend) or len(result.positions_px) != scan.M:
+    left_out = chosen_names(no_mend)
+    if ALTERNATIVES in left_out or len(result.positions_px) != scan.M:
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     found = []
@@ -104,7 +108,7 @@ def judged(
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
     if worth_a_trial(fit):
         xp = get_ops(backend, execution)
-        found += tried(xp, used, effects_of(result))
+        found += tried(xp, used, effects_of(result), MovingExposure.name not in left_out)
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
@@ -143,11 +147,13 @@ def within_noise(fit: Misfit) -> bool:
     return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
 
 
-def tried(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> list[tuple[str, float]]:
+def tried(
+    xp: Ops, scan: Scan, effects: Sequence[Effect] = (), moving: bool = True
+) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free.
 
-    Where neither leaves little, two more modes of the probe are tried too, and an exposure during
-    which the sample moves.
+    Where neither leaves little, two more modes of the probe are tried too, and, if asked for, an
+    exposure during which the sample is ``moving``.
 
     Parameters
     ----------
@@ -177,12 +183,25 @@ def tried(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> list[tuple[str
     if least > NEAR_NOISE * noise and not told:
         modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
         found.append((MORE_MODES, left(modes, refine_probe=True)))
-        ways = {k: unit[numbers] for k, unit in possible_directions(scan.positions_px).items()}
-        exposure = found_exposure(xp, part, ways, tuple(here.values()))
-        if exposure is not None and MovingExposure.name not in here:
-            name, length, still, moving = exposure
-            found += [(STILL, still), (f"{MOVING}{length:.1f} px along {WAYS[name]}", moving)]
+        if moving and MovingExposure.name not in here:
+            found += _exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
     return found
+
+
+def _exposures(
+    xp: Ops,
+    part: PreparedScan,
+    directions: Mapping[str, Values],
+    numbers: NDArray[np.int64],
+    here: Mapping[str, Effect],
+) -> list[tuple[str, float]]:
+    """The sample at rest and moving, as alternatives, where the second is believed."""
+    ways = {name: unit[numbers] for name, unit in directions.items()}
+    exposure = found_exposure(xp, part, ways, tuple(here.values()))
+    if exposure is None:
+        return []
+    name, length, still, moving = exposure
+    return [(STILL, still), (f"{MOVING}{length:.1f} px along {WAYS[name]}", moving)]
 
 
 def _positions_refined(result: Reconstruction) -> bool:
