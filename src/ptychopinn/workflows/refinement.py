@@ -179,6 +179,10 @@ def _with_modes(
                 "modes must be a number with the engine ptychi, received 'auto'; give a number or "
                 "use the engine physics."
             )
+        if isinstance(config, PhysicsConfig) and config.eigenprobes is not None:
+            raise InputError(
+                "eigenprobes need a probe of one mode, received modes 'auto'; leave either out."
+            )
         return scan, start, config
     if isinstance(modes, bool) or not isinstance(modes, int):
         raise InputError(f"modes must be a number or 'auto', received {shown(modes)}; give one.")
@@ -341,6 +345,15 @@ def _work(
         execution = ptychi.execution_for(backend, execution, uncertainty)
         ptychi.require()
         by = ptychi.stage(config)
+    if isinstance(config, PhysicsConfig) and config.eigenprobes is not None:
+        if uncertainty:
+            raise InputError(
+                "an uncertainty needs one probe for all patterns, received eigenprobes; leave "
+                "either out."
+            )
+        if not config.refine_probe:
+            log.info("the probe is refined, because eigenprobes are")
+            config = config.model_copy(update={"refine_probe": True})
     backend, execution = choose(backend, execution)
     begun = time.perf_counter()
     stages: tuple[Any, ...] = ()
