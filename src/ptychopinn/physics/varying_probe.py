@@ -53,7 +53,7 @@ class VaryingProbe(Effect):
     wanted: int = 0
     patterns: int = 0
     passes: int = 0
-    before: NDArray[np.complex128] | None = None
+    before: NDArray[Any] | None = None
 
     name: ClassVar[str] = "varying-probe"
     turn: ClassVar[int] = 0
