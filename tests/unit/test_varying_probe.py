@@ -92,6 +92,20 @@ def test_changes_keep_the_modulus_of_the_pupil_and_are_orthogonal_to_the_probe()
     assert pupils.std(axis=0).mean() < 0.2 * before.std(axis=0).mean()
 
 
+def test_a_refinement_goes_on_with_them_beside_positions(
+    varying: Scan, found: Reconstruction
+) -> None:
+    config = pp.RefineConfig(passes=3, refine_positions=True, positions_from=1)
+    further = refine(varying, found, config, backend="numpy", no_mend="all")
+    assert found.fit is not None
+    assert further.fit is not None
+    assert further.fit.residual < 1.2 * found.fit.residual
+    with pytest.raises(InputError, match="one mode"):
+        refine(varying, found, backend="numpy", modes="auto")
+    with pytest.raises(InputError, match="uncertainty"):
+        refine(varying, found, backend="numpy", uncertainty=True)
+
+
 def test_numbers_that_do_not_suit_the_patterns_are_refused() -> None:
     with pytest.raises(InputError, match="eigenprobes"):
         restored({"varying-probe": np.zeros((2, 9, 8, 1))}, 60, 8)

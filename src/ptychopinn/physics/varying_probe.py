@@ -199,15 +199,16 @@ def knots(patterns: int) -> Values:
 def varied(
     xp: Ops, probes: Array, fraction: Array, rows: Array, rows_i: Array, fields: Array, f_i: Array
 ) -> Array:
-    """Probes (M, 1, N, N) at remainders ``fraction`` with their part of the eigenprobes, given real
-    and imaginary parts of (M, K) and (K, N, N)."""
+    """Probes (M, P, N, N) at remainders ``fraction``, of which the first mode takes its part of the
+    eigenprobes, given real and imaginary parts of (M, K) and (K, N, N)."""
     count, n, _ = xp.shape(fields)
     flat, flat_i = xp.reshape(fields, (count, n * n)), xp.reshape(f_i, (count, n * n))
     change = xp.complex(
         xp.matmul(rows, flat) - xp.matmul(rows_i, flat_i),
         xp.matmul(rows, flat_i) + xp.matmul(rows_i, flat),
     )
-    m = xp.shape(probes)[0]
+    m, first = xp.shape(probes)[0], probes[:, :1]
     moved = fourier_shift(xp, xp.reshape(change, (m, 1, n, n)), fraction[:, None, :])
-    strength = xp.sqrt(xp.sum(xp.abs2(probes), axis=(1, 2, 3)))
-    return probes + xp.scaled(moved, strength[:, None, None, None])
+    strength = xp.sqrt(xp.sum(xp.abs2(first), axis=(1, 2, 3)))
+    first = first + xp.scaled(moved, strength[:, None, None, None])
+    return xp.concat([first, probes[:, 1:]], axis=1)

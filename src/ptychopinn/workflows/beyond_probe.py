@@ -63,19 +63,25 @@ def effects_for(
         known[MovingExposure.name] = MovingExposure(config.exposure_px * unit)
     wanted[MovingExposure.name] = MovingExposure.name in known
     if config.eigenprobes is not None:
-        if len(prepared.probe) > 1:
-            raise InputError(
-                f"eigenprobes need a probe of one mode, received {len(prepared.probe)}; leave "
-                "either out."
-            )
         before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
         known[VaryingProbe.name] = VaryingProbe(before.values, config.eigenprobes, scan.M)
     wanted[VaryingProbe.name] = VaryingProbe.name in known
+    if VaryingProbe.name in known and len(prepared.probe) > 1:
+        raise InputError(
+            f"eigenprobes need a probe of one mode, received {len(prepared.probe)}; leave either "
+            "out."
+        )
     return tuple(
         known.get(name) or EFFECTS[name].none(scan.positions_px, scan.N)
         for name, on in wanted.items()
         if on
     )
+
+
+def varies(config: RefineConfig, start: Reconstruction | None) -> bool:
+    """Whether the probe of a refinement changes during the scan."""
+    known = start is not None and VaryingProbe.name in start.effects
+    return known or (isinstance(config, PhysicsConfig) and config.eigenprobes is not None)
 
 
 def in_network_units(effects: Sequence[Effect], prepared: PreparedScan) -> dict[str, Effect]:
