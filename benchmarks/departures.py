@@ -28,6 +28,10 @@ BEAM, BACKGROUND, WAY = 0.3, 0.3, 6.0
 # Shares of the power of modes, and the angle of the second (rad).
 SHARES, ANGLE = (0.7, 0.2, 0.1), 0.6
 PLACES = 24
+# Phases over the pupil, of defocus and coma (rad where the radius is that of the mean square), and
+# share of the intensity; how often each comes and goes during the scan, and where it begins (rad).
+DEFOCUS, COMA, INTENSITY = 0.5, 0.25, 0.15
+TURNS, STARTS = (1.3, 2.1, 1.7), (0.4, 1.0, 0.0)
 NOTHING = {"beam_current": False, "background": False}
 
 
@@ -40,11 +44,14 @@ class Departure:
     background: bool = False
     moving: bool = False
     modes: bool = False
+    varying: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
         if self.modes:
             return {"modes": "auto"}
+        if self.varying:
+            return {"refine_probe": True, "eigenprobes": 4, "passes": 60}
         known: dict[str, Any] = {"beam_current": self.beam, "background": self.background}
         return {**known, "exposure_px": WAY} if self.moving else known
 
@@ -55,6 +62,8 @@ class Departure:
         times = (np.arange(PLACES) + 0.5) / PLACES - 0.5 if self.moving else np.zeros(1)
         probe = partly_coherent(scan.probe) if self.modes else scan.probe
         found = np.zeros(np.shape(scan.diffraction))
+        if self.varying:
+            return varied_counts(obj, scan)
         for t in times:
             found += intensities(obj, probe, scan.positions_px + t * ways) / len(times)
         if self.beam:
@@ -71,8 +80,29 @@ DEPARTURES = (
     Departure("background", background=True),
     Departure("moving exposure", moving=True),
     Departure("3 incoherent modes, one given", modes=True),
+    Departure("probe changes its defocus, coma and intensity", varying=True),
     Departure("beam current and background", beam=True, background=True),
 )
+
+
+def varied_counts(obj: NDArray[Any], scan: pp.Scan) -> NDArray[np.float64]:
+    """Expected counts (M, N, N) where defocus, coma and intensity change smoothly; the coma leaves
+    the centre of the probe where it is."""
+    n, turns = scan.N, 2 * np.pi * np.arange(scan.M) / scan.M
+    pupil = np.fft.fft2(scan.probe[0])
+    share = np.abs(pupil) ** 2 / (np.abs(pupil) ** 2).sum()
+    y, x = np.meshgrid(np.fft.fftfreq(n), np.fft.fftfreq(n), indexing="ij")
+    square = (y**2 + x**2) / (share * (y**2 + x**2)).sum()
+    across = x / np.sqrt((share * (y**2 + x**2)).sum())
+    coma = (square - (share * (square + 2 * across**2)).sum()) * across
+    found = np.zeros((scan.M, n, n))
+    for j, turn in enumerate(turns):
+        defocused, comatic, bright = np.sin(np.add(np.multiply(TURNS, turn), STARTS))
+        phase = DEFOCUS * defocused * square + COMA * comatic * coma
+        probe = np.fft.ifft2(pupil * np.exp(1j * phase))[None]
+        (counts,) = intensities(obj, probe, scan.positions_px[j : j + 1])
+        found[j] = (1 + INTENSITY * bright) * counts
+    return found
 
 
 def partly_coherent(probe: NDArray[Any]) -> NDArray[np.complex128]:
@@ -123,6 +153,8 @@ def main() -> None:
                 options = {} if departure.name == "none" else departure.options
                 # A refined probe makes up for a part of missing modes.
                 ignorant = {"refine_probe": True} if departure.modes else NOTHING
+                if departure.varying:
+                    ignorant = {"refine_probe": True, "passes": 60}
                 for chosen in (ignorant, options):
                     phase, amplitude, residual, seconds = scored(scan, truth, backend, chosen)
                     cells.append(f"{phase:.1f} / {amplitude:.1f}, {residual:.5f}, {seconds:.1f}")

@@ -29,6 +29,7 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Seen, seen
 from ptychopinn.physics.forward import collected, modelled
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.simulation import simulate
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import projection
@@ -96,6 +97,36 @@ def test_a_moving_exposure_adds_the_intensities_along_its_way(
     batch, propagator = batch_of(on, e, space, plain, (moving,))
     found = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
     assert_same(propagator.outward(on.numpy(found)), expected, 3 * on.rtol)
+
+
+@laws
+@given(experiments(), spaces)
+def test_a_varying_probe_is_another_one_for_each_pattern(
+    implementation: Physics, e: Experiment, space: FreeSpace | None
+) -> None:
+    on, m, probe = on_ops(implementation), len(e.positions), e.probe[:1]
+    rows, fields = complex_normal(e.rng, m, 2), complex_normal(e.rng, 2, e.n, e.n)
+    strength = np.sqrt(energy(probe))
+    changes = strength * np.tensordot(rows, fields, 1)
+    expected = [
+        Oracle().intensities(e.canvas, probe + change, e.positions[j : j + 1], e.origin, space)[0]
+        for j, change in enumerate(changes)
+    ]
+    propagator = on.propagator(e.n, space)
+    nothing = np.ones((m, e.n, e.n))
+    batch = on.batch(on.to(probe), e.positions, e.shape, e.origin, propagator, nothing)
+    numbers = np.arange(m)
+    for varying, counts in (
+        (VaryingProbe.of(rows, fields), np.stack(expected)),
+        (
+            VaryingProbe.of(0 * rows, fields),
+            Oracle().intensities(e.canvas, probe, e.positions, e.origin, space),
+        ),
+    ):
+        varying.check(m, e.n)
+        with_it = varying.applied(on.xp, batch, numbers, propagator.inward)
+        found = modelled(on.xp, propagator, on.to(e.canvas), with_it)[2]
+        assert_same(propagator.outward(on.numpy(found)), counts, 5 * on.rtol)
 
 
 @laws

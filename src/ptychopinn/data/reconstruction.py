@@ -48,7 +48,8 @@ class Reconstruction:
         The training or refinement loss after each epoch; may be empty.
     effects : mapping from name to array
         What was found of the beam and the detector (:mod:`ptychopinn.physics.effects`):
-        ``beam-current``, (M,) a factor for each pattern; ``background``, (N, N) counts.
+        ``beam-current``, (M,) a factor for each pattern; ``background``, (N, N) counts;
+        ``varying-probe``, eigenprobes and their coefficients.
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).

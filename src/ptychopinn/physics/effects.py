@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ptychopinn.physics.forward import PatternBatch
 
 Values = NDArray[np.float64]
+Asked = NDArray[Any] | tuple[()]
 
 
 class Seen(NamedTuple):
@@ -33,6 +34,8 @@ class Seen(NamedTuple):
     surplus : (N, N) sum over the patterns of I / J - 1, the slope of their Poisson likelihood.
     information : (N, N) sum of 1 / J, its expected curvature for an intensity added everywhere.
     photon : the intensity of one photon.
+    asked, light, probe : (B, N, N) sums of conj(O) chi and of abs(O)^2 over the parts of the scan
+        that a batch has, and the probe (P, N, N); () where no effect looks at probes.
     """
 
     common: Values
@@ -40,6 +43,9 @@ class Seen(NamedTuple):
     surplus: Values
     information: Values
     photon: float
+    asked: Asked = ()
+    light: Asked = ()
+    probe: Asked = ()
 
 
 def seen(
@@ -68,6 +74,8 @@ class Effect(ABC):
     """
 
     name: ClassVar[str]
+    # Effects are applied in this order: first those that change what the probe is.
+    turn: ClassVar[int] = 1
 
     values: Values
 
@@ -97,6 +105,11 @@ class Effect(ABC):
         """Whether it changes any pattern."""
 
     @property
+    def looks(self) -> bool:
+        """Whether it follows from what patterns ask of their probes, in parts of the scan."""
+        return False
+
+    @property
     def copies(self) -> int:
         """How many waves a mode of the probe becomes."""
         return 1
@@ -104,6 +117,10 @@ class Effect(ABC):
     @abstractmethod
     def scaled(self, factor: float) -> Effect:
         """The same where all intensities are multiplied by a factor."""
+
+    def tilted(self, ramp: NDArray[np.complex128]) -> Effect:
+        """The same where the probe is multiplied by a phase ramp (N, N)."""
+        return self
 
     def chosen(self, numbers: NDArray[np.int64]) -> Effect:
         """The same for some of the patterns."""
@@ -155,8 +172,8 @@ def applied(
     inward: Inward,
 ) -> PatternBatch:
     """The batch of the patterns ``numbers``, with its probes, under all effects."""
-    for effect in effects:
-        if effect.changes:
+    for effect in sorted(effects, key=lambda effect: effect.turn):
+        if effect.changes or effect.looks:
             batch = effect.applied(xp, batch, numbers, inward)
     return batch
 

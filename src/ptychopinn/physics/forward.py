@@ -43,6 +43,8 @@ class PatternBatch(NamedTuple):
     path : (M, K, 2) displacements of the K copies of each probe mode, which follow each other in
         ``probes``; () where there is a single one.
     background : (N, N) intensity that is added to each pattern; () where none is.
+    parts : (M, B) shares that patterns have in parts of the scan, where an effect looks at what
+        each part asks of its probe; () where none does.
     """
 
     amplitudes: Array
@@ -53,6 +55,7 @@ class PatternBatch(NamedTuple):
     bounds: Array | tuple[()] = ()
     path: Array | tuple[()] = ()
     background: Array | tuple[()] = ()
+    parts: Array | tuple[()] = ()
 
 
 def pattern_batch(
@@ -140,13 +143,32 @@ def copied(xp: Ops, probes: Array, path: Array) -> Array:
 def collected(xp: Ops, batch: PatternBatch, waves: Array) -> Array:
     """What the waves of the probes of a batch, (M, P, N, N) or (M, P K, N, N) of copies, mean for
     the probe (P, N, N): each is moved back, and all patterns are added."""
+    return xp.sum(brought_back(xp, batch, waves), axis=0)
+
+
+def brought_back(xp: Ops, batch: PatternBatch, waves: Array) -> Array:
+    """The same of each pattern, (M, P, N, N)."""
     if isinstance(batch.path, tuple):
-        return xp.sum(fourier_shift(xp, waves, -batch.fraction[:, None, :]), axis=0)
+        return fourier_shift(xp, waves, -batch.fraction[:, None, :])
     m, every, n, _ = xp.shape(waves)
     count = xp.shape(batch.path)[1]
     apart = xp.reshape(waves, (m, every // count, count, n, n))
     back = -(batch.fraction[:, None, None, :] + batch.path[:, None])
-    return xp.scaled(xp.sum(fourier_shift(xp, apart, back), axis=(0, 2)), _share(xp, batch.path))
+    return xp.scaled(xp.sum(fourier_shift(xp, apart, back), axis=2), _share(xp, batch.path))
+
+
+def in_parts(xp: Ops, batch: PatternBatch, each: Array, light: Array) -> tuple[Array, ...]:
+    """Sums (B, N, N) over the patterns of each part of the scan of waves (M, 1, N, N) and of their
+    weights (M, N, N); nothing where no effect looks at parts."""
+    if isinstance(batch.parts, tuple):
+        return ()
+    m, n, _ = xp.shape(light)
+    count, across = xp.shape(batch.parts)[1], xp.permute_dims(batch.parts, (1, 0))
+
+    def summed(x: Array) -> Array:
+        return xp.reshape(xp.matmul(across, xp.reshape(x, (m, n * n))), (count, n, n))
+
+    return xp.complex(summed(xp.real(each)), summed(xp.imag(each))), summed(light)
 
 
 def _share(xp: Ops, path: Array) -> Array:

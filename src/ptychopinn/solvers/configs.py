@@ -54,6 +54,12 @@ class PhysicsConfig(RefineConfig):
     exposure_along: Literal["scan", "y", "x"] = Field(
         "scan", description="direction of that way: from pattern to pattern, or along an axis"
     )
+    eigenprobes: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        description="fit so many eigenprobes, where the probe changes during the scan",
+    )
     stagnation: float = Field(
         2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
     )

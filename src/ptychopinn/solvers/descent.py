@@ -34,7 +34,8 @@ from ptychopinn.physics.effects import Effect, Seen, applied, seen
 from ptychopinn.physics.forward import (
     PatternBatch,
     backward,
-    collected,
+    brought_back,
+    in_parts,
     missing,
     modelled,
     with_probes,
@@ -121,12 +122,13 @@ def object_and_probe_step(
     k: Array,
     size: Any,
 ) -> tuple[Any, ...]:
-    """The same with numerator (P, N, N) and weight (N, N) of an update of the probe."""
+    """The same with numerator (P, N, N) and weight (N, N) of the probe, and those of parts."""
     found = projection(xp, propagator, canvas, batch, good, e)
     waves = xp.conj(found.patches)[:, None] * found.chi
-    towards = collected(xp, batch, waves)
-    light = xp.sum(xp.abs2(found.patches), axis=0)
-    return *_contribution(xp, found, batch, k, size), towards, light
+    light = xp.abs2(found.patches)
+    each = brought_back(xp, batch, waves)
+    sums = xp.sum(each, axis=0), xp.sum(light, axis=0)
+    return *_contribution(xp, found, batch, k, size), *sums, *in_parts(xp, batch, each, light)
 
 
 def _contribution(
@@ -221,6 +223,7 @@ class Descent:
         self.problem, self.refine_probe = problem, refine_probe
         self.effects, self.watches = tuple(effects), False
         self._seen: list[tuple[NDArray[np.int64], Any]] = []
+        self._asked: list[Array] = []
         self.probe = problem.probe
         self.low = low_frequency(xp, xp.to_numpy(self.probe), problem.shape) if low is None else low
         height, width = self.low.shape
@@ -291,7 +294,9 @@ class Descent:
                 known = self.problem
                 given = (batch.amplitudes, batch.bounds, model, known.good, known.stabiliser)
                 self._seen.append((numbers, xp.call(seen, *given)))
-            parts = [numerator, misfit, *probe]
+                pairs = zip(self._asked or (None, None), probe[2:], strict=False)
+                self._asked = [xp.plus(a, b) for a, b in pairs]
+            parts = [numerator, misfit, *probe[:2]]
             sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
             gradients.append(gradient)
             centres.append(batch.centre)
@@ -368,7 +373,9 @@ class Descent:
             common[numbers], modelled[numbers] = xp.to_numpy(shared), xp.to_numpy(model)
             pixels += [xp.to_numpy(field) for field in fields]
         photon = float((2 * self.problem.noise) ** 2)
-        return Seen(common, modelled, pixels[0], pixels[1], photon)
+        asked, self._asked = [xp.to_numpy(field) for field in self._asked], []
+        probes = (*asked, xp.to_numpy(self.probe)) if asked else ()
+        return Seen(common, modelled, pixels[0], pixels[1], photon, *probes)
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""

@@ -223,12 +223,14 @@ class _Iterations:
         """What was found so far."""
         state, to_numpy = self.state, self.solver.xp.to_numpy
         obj, probe = to_numpy(state.canvas), to_numpy(state.probe)
-        light = to_numpy(state.total_illumination())
+        light, effects = to_numpy(state.total_illumination()), state.effects
         if self.solver.config.refine_probe:
+            taken = ramp(probe.shape[1:], slopes_of(obj, light))
             obj, probe = fixed_gauge(obj, light, probe, self.power)
+            effects = tuple(effect.tilted(taken) for effect in effects)
         canvas = canvas_of(obj, light, self.origin, misfits)
         positions = self.scan.scan.positions_px
-        return Solved(canvas, probe, positions, len(misfits), state.effects)
+        return Solved(canvas, probe, positions, len(misfits), effects)
 
 
 def fixed_gauge(
@@ -243,6 +245,15 @@ def fixed_gauge(
     does a factor between them. Here the object has no mean phase gradient, weighted with the
     ``illumination`` (H, W), and the probe has the given ``power``, sum abs(P)^2.
     """
+    y, x = slopes_of(obj, illumination)
+    factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
+    flat = obj / factor * ramp(obj.shape, (-y, -x))
+    taken = probe * factor * ramp(probe.shape, (y, x))
+    return flat.astype(np.complex64), taken.astype(np.complex64)
+
+
+def slopes_of(obj: NDArray[Any], illumination: NDArray[Any]) -> tuple[float, float]:
+    """Mean phase gradient (y, x) of an object (H, W), weighted with the ``illumination``."""
     weight = np.asarray(illumination, dtype=np.float64)
     slopes = []
     for axis in (0, 1):
@@ -250,11 +261,10 @@ def fixed_gauge(
         far = np.delete(obj, 0, axis)
         w = np.delete(weight, -1, axis) * np.delete(weight, 0, axis)
         slopes.append(float(np.angle((w * np.conj(near) * far).sum())))
+    return slopes[0], slopes[1]
 
-    def ramp(shape: tuple[int, ...], sign: int) -> NDArray[np.complex128]:
-        y, x = np.arange(shape[-2])[:, None], np.arange(shape[-1])[None]
-        return np.exp(1j * sign * (slopes[0] * y + slopes[1] * x))
 
-    factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
-    flat = obj / factor * ramp(obj.shape, -1)
-    return flat.astype(np.complex64), (probe * factor * ramp(probe.shape, 1)).astype(np.complex64)
+def ramp(shape: tuple[int, ...], slopes: tuple[float, float]) -> NDArray[np.complex128]:
+    """Phase ramp of pixels (..., H, W) with these slopes (y, x)."""
+    y, x = np.arange(shape[-2])[:, None], np.arange(shape[-1])[None]
+    return np.exp(1j * (slopes[0] * y + slopes[1] * x))

@@ -10,6 +10,7 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.verdict import (
     BACKGROUND_SIGMA,
@@ -20,6 +21,7 @@ from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.exposure import possible_directions
 
@@ -60,11 +62,26 @@ def effects_for(
         unit = possible_directions(scan.positions_px)[config.exposure_along]
         known[MovingExposure.name] = MovingExposure(config.exposure_px * unit)
     wanted[MovingExposure.name] = MovingExposure.name in known
+    if config.eigenprobes is not None:
+        before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
+        known[VaryingProbe.name] = VaryingProbe(before.values, config.eigenprobes, scan.M)
+    wanted[VaryingProbe.name] = VaryingProbe.name in known
+    if VaryingProbe.name in known and len(prepared.probe) > 1:
+        raise InputError(
+            f"eigenprobes need a probe of one mode, received {len(prepared.probe)}; leave either "
+            "out."
+        )
     return tuple(
         known.get(name) or EFFECTS[name].none(scan.positions_px, scan.N)
         for name, on in wanted.items()
         if on
     )
+
+
+def varies(config: RefineConfig, start: Reconstruction | None) -> bool:
+    """Whether the probe of a refinement changes during the scan."""
+    known = start is not None and VaryingProbe.name in start.effects
+    return known or (isinstance(config, PhysicsConfig) and config.eigenprobes is not None)
 
 
 def in_network_units(effects: Sequence[Effect], prepared: PreparedScan) -> dict[str, Effect]:

@@ -34,7 +34,7 @@ from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged, within_noise
-from ptychopinn.workflows.beyond_probe import effects_for, keeps_background, with_background
+from ptychopinn.workflows.beyond_probe import effects_for, keeps_background, varies, with_background
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.growing_modes import grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
@@ -178,6 +178,10 @@ def _with_modes(
             raise InputError(
                 "modes must be a number with the engine ptychi, received 'auto'; give a number or "
                 "use the engine physics."
+            )
+        if varies(config, start):
+            raise InputError(
+                "eigenprobes need a probe of one mode, received modes 'auto'; leave either out."
             )
         return scan, start, config
     if isinstance(modes, bool) or not isinstance(modes, int):
@@ -341,6 +345,15 @@ def _work(
         execution = ptychi.execution_for(backend, execution, uncertainty)
         ptychi.require()
         by = ptychi.stage(config)
+    if uncertainty and varies(config, start):
+        raise InputError(
+            "an uncertainty needs one probe for all patterns, received eigenprobes; leave either "
+            "out."
+        )
+    follows = isinstance(config, PhysicsConfig) and config.eigenprobes is not None
+    if follows and not config.refine_probe:
+        log.info("the probe is refined, because eigenprobes are")
+        config = config.model_copy(update={"refine_probe": True})
     backend, execution = choose(backend, execution)
     begun = time.perf_counter()
     stages: tuple[Any, ...] = ()
