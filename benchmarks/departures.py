@@ -152,7 +152,7 @@ def main() -> None:
                 cells = []
                 options = {} if departure.name == "none" else departure.options
                 # A refined probe makes up for a part of missing modes.
-                ignorant = {"refine_probe": True} if departure.modes else NOTHING
+                ignorant: dict[str, Any] = {"refine_probe": True} if departure.modes else NOTHING
                 if departure.varying:
                     ignorant = {"refine_probe": True, "passes": 60}
                 for chosen in (ignorant, options):
