@@ -182,8 +182,9 @@ def _believed(trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan) 
     probe, _ = trial(free_probe=True, free_axes=False)
     free_probe = residual > ALIKE * (probe + penalty)
     if free_probe:
-        # The probe is wrong. Are the axes as well?
-        residual, _ = trial(free_probe=True, free_axes=True)
+        # The probe is wrong. Are the axes as well? Until the probe is found they help it along.
+        probe, _ = trial(free_probe=True, free_axes=False, passes=LONG)
+        residual, _ = trial(free_probe=True, free_axes=True, passes=LONG)
         if not gains(probe, residual):
             return None
     if residual > max(EXPLAINS * noise, MUCH * probe):
