@@ -23,6 +23,8 @@ from ptychopinn.training import pretraining
 from ptychopinn.training.checkpoint import read_checkpoint
 from ptychopinn.training.pretraining import DrawnTask, drawn_scan, pretrain, relative_error
 from ptychopinn.training.run import METRICS, Start, built_network
+from ptychopinn.workflows.model import load_model
+from ptychopinn.workflows.train import _like
 
 BACKENDS = ("pytorch", "tensorflow")
 TINY = {"iterations": 1, "updates": 1, "width": 4, "levels": 1}
@@ -214,3 +216,16 @@ def test_a_network_with_more_passes_begins_as_the_last_one() -> None:
     assert np.array_equal(found["out.weight"], weights["out.weight"])
     for other in ({"iterations": 1}, {"iterations": 4, "width": 8}, {"updates": 2}):
         assert with_further_passes(weights, parent, parent.model_copy(update=other)) is None
+
+
+def test_a_model_to_start_from_brings_its_own_options() -> None:
+    """Those that are set stay; other architectures are refused later."""
+    parent = load_model()
+    own = parent.config.model
+    assert _like(parent, Config()).model == own
+    longer = Config(model={"architecture": "unrolled", "iterations": 9, "mode": "supervised"})
+    expected = own.model_copy(update={"iterations": 9, "mode": "supervised"})
+    assert _like(parent, longer).model == expected
+    other = Config(model={"architecture": "cnn", "N": 32})
+    assert _like(parent, other) == other
+    assert _like(None, longer) == longer

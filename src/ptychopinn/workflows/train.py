@@ -61,7 +61,8 @@ def train(
     execution : options of that backend only.
     resume : continue from the last checkpoint in ``directory``.
     start : train this model further, ``"pretrained"`` for the one that comes with the package; a
-        new network when not given. The options of its network must be those of ``config``.
+        new network when not given. Options of the network that ``config`` does not set are its own;
+        of those that are set only the number of passes may be another, a larger one.
     probe_check : refuse a probe that does not fit the data (see
         :mod:`ptychopinn.solvers.probe_check`); a trainable probe is only reported. Where it does
         not, other orientations of the scan are tried first.
@@ -87,7 +88,8 @@ def train(
         require_scan(scan, config, "train(scans, config)")
     stages = stages_of(progress, "epoch", "loss")
     own = _own_loss(loss, replace_loss)
-    config = complete(Config() if config is None else config, chosen)
+    parent = None if start is None else open_model(start)
+    config = complete(_like(parent, Config() if config is None else config), chosen)
     if resume and backend is None and directory is not None:
         backend = run.backend_of_run(Path(directory))
     backend, execution = choose(backend, execution, training=True)
@@ -98,7 +100,6 @@ def train(
         for scan in chosen
     ]
     prepared, checks = [p for p, _ in judged], [check for _, check in judged]
-    parent = None if start is None else open_model(start)
     begin = None if parent is None else _start_of(parent, config)
     begun = time.perf_counter()
     with (
@@ -181,6 +182,7 @@ def pretrain(
         backend = run.backend_of_run(folder)
     backend, execution = choose(backend, execution, training=True)
     parent = None if start is None else open_model(start)
+    config = _like(parent, config)
     begin = None if parent is None else _start_of(parent, config)
     begun = time.perf_counter()
     stages = stages_of(progress, "epoch", "loss")
@@ -231,6 +233,15 @@ def _own_loss(function: Any, replaces: bool) -> OwnLoss | None:
 def _lineage(parent: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the manifest of a model says of the one that it was trained from, back to the first."""
     return {} if parent is None else {"parent": dict(parent)}
+
+
+def _like(parent: Model | None, config: Config) -> Config:
+    """The configuration with the network of the model to start from, but for what was given."""
+    own = config.model
+    if parent is None or own.architecture != parent.config.model.architecture:
+        return config
+    given = own.model_dump(include={*own.model_fields_set, "mode"})
+    return config.model_copy(update={"model": parent.config.model.model_copy(update=given)})
 
 
 def _start_of(model: Model, config: Config) -> run.Start:
