@@ -140,14 +140,9 @@ def copied(xp: Ops, probes: Array, path: Array) -> Array:
     return xp.reshape(xp.scaled(moved, _share(xp, path)), (m, modes * xp.shape(path)[1], n, n))
 
 
-def collected(xp: Ops, batch: PatternBatch, waves: Array) -> Array:
-    """What the waves of the probes of a batch, (M, P, N, N) or (M, P K, N, N) of copies, mean for
-    the probe (P, N, N): each is moved back, and all patterns are added."""
-    return xp.sum(brought_back(xp, batch, waves), axis=0)
-
-
 def brought_back(xp: Ops, batch: PatternBatch, waves: Array) -> Array:
-    """The same of each pattern, (M, P, N, N)."""
+    """What the waves of the probes of a batch, (M, P, N, N) or (M, P K, N, N) of copies, mean for
+    the probe, (M, P, N, N): each is moved back."""
     if isinstance(batch.path, tuple):
         return fourier_shift(xp, waves, -batch.fraction[:, None, :])
     m, every, n, _ = xp.shape(waves)

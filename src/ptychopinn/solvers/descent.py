@@ -294,8 +294,8 @@ class Descent:
                 known = self.problem
                 given = (batch.amplitudes, batch.bounds, model, known.good, known.stabiliser)
                 self._seen.append((numbers, xp.call(seen, *given)))
-                pairs = zip(self._asked or (None, None), probe[2:], strict=False)
-                self._asked = [xp.plus(a, b) for a, b in pairs]
+                before = self._asked or [None] * len(probe[2:])
+                self._asked = [xp.plus(a, b) for a, b in zip(before, probe[2:], strict=True)]
             parts = [numerator, misfit, *probe[:2]]
             sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
             gradients.append(gradient)
