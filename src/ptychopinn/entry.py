@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
@@ -35,7 +36,16 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 
 def _begin(module: str) -> None:
+    # Registered first, therefore called last.
+    atexit.register(_say_no_more)
     for number in ENDING:
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, leave)
     importlib.import_module(module).main()
+
+
+def _say_no_more() -> None:
+    """All is done and said: while the interpreter is taken down, which puts the system's handlers
+    back, a signal must not change the exit code."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
