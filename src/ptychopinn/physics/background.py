@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Width of the neighbourhood, as a share of the pattern, and how much the mean level counts, as a
 # share of what an average neighbourhood knows.
 SMOOTH, LEVEL = 1 / 12, 0.002
+# A pixel in which the object has a smaller share of the counts tells nothing of it.
+HIDDEN = 0.05
 # It is spoken of from this share of the counts on.
 SAID = 0.005
 
@@ -34,7 +36,9 @@ SAID = 0.005
 @effect
 @dataclass(frozen=True, eq=False)
 class Background(Effect):
-    """values : (N, N) the intensity b, zero frequency at [N/2, N/2]."""
+    """values : (N, N) the intensity b, zero frequency at [N/2, N/2].  variance : see Effect."""
+
+    variance: float = 1.0
 
     name: ClassVar[str] = "background"
 
@@ -75,10 +79,13 @@ class Background(Effect):
             return self
         weight = LEVEL * total / information.size
         found = (asked + weight * max(asked.sum() / total, 0.0)) / (information + weight)
-        return Background(np.maximum(found, 0.0))
+        # The mean share of a pixel's counts that come from the object.
+        seen_share = 1 - self.values * outward(seen.information) / len(seen.modelled)
+        variance = float(np.mean(1 / (np.clip(seen_share, 0, 1) + HIDDEN)))
+        return Background(np.maximum(found, 0.0), max(variance, 1.0))
 
     def scaled(self, factor: float) -> Background:
-        return Background(self.values * factor)
+        return Background(self.values * factor, self.variance)
 
     def in_words(self, seen_counts: float) -> str | None:
         share = float(self.values.sum()) / seen_counts

@@ -1,8 +1,8 @@
 """The intensity of the beam changes from pattern to pattern: I_j = g_j sum_p abs(D psi_p)^2.
 
-The misfit of the moduli of a pattern, with measured and modelled intensities I and J, is least for
+With measured and modelled intensities I and J, the Poisson likelihood of a pattern is greatest for
 
-    sqrt(g_j) <- sqrt(g_j) sum sqrt(I J) / sum J.
+    g_j <- g_j sum I / sum J.
 
 What all patterns share belongs to the object: the mean of g is 1. The photon noise of the counts
 is taken out by shrinking: for g of variance t^2 about 1 and noise of variance s_j^2, the part
@@ -77,8 +77,8 @@ class BeamCurrent(Effect):
     def advanced(self, seen: Seen, outward: Inward) -> BeamCurrent:
         if self.settled:
             return self
-        lit = (seen.modelled > 0) & (seen.common > 0)
-        ratio = np.divide(seen.common, seen.modelled, out=np.ones_like(self.values), where=lit) ** 2
+        lit = (seen.modelled > 0) & (seen.measured > 0)
+        ratio = np.divide(seen.measured, seen.modelled, out=np.ones_like(self.values), where=lit)
         noise = np.divide(seen.photon, seen.modelled, out=np.zeros_like(ratio), where=lit)
         likeliest = _about_one(self.values * ratio)
         if not self.changes:

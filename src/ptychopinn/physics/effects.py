@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 
     With measured and modelled intensities I and J:
 
-    common, modelled : (M,) sums of sqrt(I J) and of J.
+    measured, modelled : (M,) sums of I and of J.
     surplus : (N, N) sum over the patterns of I / J - 1, the slope of their Poisson likelihood.
     information : (N, N) sum of 1 / J, its expected curvature for an intensity added everywhere.
     photon : the intensity of one photon.
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
         that a batch has, and the probe (P, N, N); () where no effect looks at probes.
     """
 
-    common: Values
+    measured: Values
     modelled: Values
     surplus: Values
     information: Values
@@ -59,7 +59,7 @@ def seen(
     measured = xp.square(amplitudes)
     information = counted / (modelled + e)
     return (
-        xp.sum(counted * amplitudes * xp.sqrt(modelled), axis=(1, 2)),
+        xp.sum(counted * measured, axis=(1, 2)),
         xp.sum(counted * modelled, axis=(1, 2)),
         xp.sum(information * (measured - modelled), axis=0),
         xp.sum(information, axis=0),
@@ -76,6 +76,8 @@ class Effect(ABC):
     name: ClassVar[str]
     # Effects are applied in this order: first those that change what the probe is.
     turn: ClassVar[int] = 1
+    # How many times the variance that photon noise gives the object it is with the effect.
+    variance = 1.0
 
     values: Values
 

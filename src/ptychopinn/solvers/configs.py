@@ -60,6 +60,13 @@ class PhysicsConfig(RefineConfig):
         le=20,
         description="fit so many eigenprobes, where the probe changes during the scan",
     )
+    total_variation: float = Field(
+        20.0,
+        ge=0,
+        le=1e6,
+        description="weight of a prior against noise, which does something where photons are few: "
+        "small total variation of the object",
+    )
     stagnation: float = Field(
         2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
     )

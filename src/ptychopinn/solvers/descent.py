@@ -5,14 +5,13 @@ them is
 
     v <- m v + a d,   (O, v) <- (O, v) exp(i b phi),   O <- O + v
 
-with d the modulus projection of its patterns, averaged with the illumination as weight and damped
-where photon noise outweighs what is left to find,
+with d what its patterns ask of the exit waves (:mod:`ptychopinn.solvers.projections`), averaged
+with the illumination as weight and damped where photon noise outweighs what is left to find,
 
     d = sum conj(P) chi / (sum |P|^2 + 0.05 max + w noise^2),
-    chi = D^-1 [ (sqrt(I + e) / sqrt(I_hat + e) - 1) Psi ],
 
-e being a twentieth of a photon, and phi the low-frequency phase that their centres of mass still
-miss (:mod:`ptychopinn.physics.low_frequency`). Steps a, momenta m, phase gains b and dampings w are
+and phi the low-frequency phase that their centres of mass still miss
+(:mod:`ptychopinn.physics.low_frequency`). Steps a, momenta m, phase gains b and dampings w are
 given, or learned (:mod:`ptychopinn.solvers.network`). The probe, when it is refined, follows the
 same rule with the object as its illumination.
 """
@@ -33,7 +32,6 @@ from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Effect, Seen, applied, seen
 from ptychopinn.physics.forward import (
     PatternBatch,
-    backward,
     brought_back,
     in_parts,
     missing,
@@ -48,6 +46,7 @@ from ptychopinn.physics.low_frequency import (
 )
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.problem import Problem
+from ptychopinn.solvers.projections import Projection, projection
 
 # Share of the strongest illumination added to the weight of an update, so that dim pixels at the
 # rim of the scan take small steps instead of amplifying noise.
@@ -67,36 +66,6 @@ def illumination_of(xp: Ops, batch: PatternBatch, size: Any) -> Any:
     return xp.spread(xp.sum_modes(xp.abs2(batch.probes)), batch.places, size)
 
 
-class Projection(NamedTuple):
-    """The modelled modulus replaced by the measured one, the phase kept, for M patterns.
-
-    patches, modelled : (M, N, N) of the object, and intensities.
-    difference, excess : (M, N, N) measured minus modelled moduli, and intensities, of good pixels.
-    chi : (M, P, N, N) change of the exit waves.  back : (M, N, N) sum_p conj(P_p) chi_p.
-    """
-
-    patches: Array
-    modelled: Array
-    difference: Array
-    excess: Array
-    chi: Array
-    back: Array
-
-
-def projection(
-    xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, e: Any
-) -> Projection:
-    """Of a batch with its probes; ``e`` is added to the intensities."""
-    patches, fields, model = modelled(xp, propagator, canvas, batch)
-    amplitude = xp.sqrt(model + e)
-    measured = xp.sqrt(xp.square(batch.amplitudes) + e)
-    difference = missing(xp, batch, measured, amplitude, good)
-    changed = xp.scaled(fields, (difference / amplitude)[:, None])
-    chi, back = backward(xp, propagator, changed, batch)
-    # (a - A)(a + A) = a^2 - A^2
-    return Projection(patches, model, difference, difference * (measured + amplitude), chi, back)
-
-
 def object_step(
     xp: Ops,
     propagator: Propagator,
@@ -104,12 +73,15 @@ def object_step(
     batch: PatternBatch,
     good: Array,
     e: Any,
+    by_photons: Any,
     k: Array,
     size: Any,
 ) -> tuple[Any, ...]:
     """What a batch contributes: the sum of conj(P) chi on the canvas, the squared misfit of the
     moduli, the modelled intensities and the missing phase gradients (M, 2)."""
-    return _contribution(xp, projection(xp, propagator, canvas, batch, good, e), batch, k, size)
+    return _contribution(
+        xp, projection(xp, propagator, canvas, batch, good, e, by_photons), batch, k, size
+    )
 
 
 def object_and_probe_step(
@@ -119,11 +91,12 @@ def object_and_probe_step(
     batch: PatternBatch,
     good: Array,
     e: Any,
+    by_photons: Any,
     k: Array,
     size: Any,
 ) -> tuple[Any, ...]:
     """The same with numerator (P, N, N) and weight (N, N) of the probe, and those of parts."""
-    found = projection(xp, propagator, canvas, batch, good, e)
+    found = projection(xp, propagator, canvas, batch, good, e, by_photons)
     waves = xp.conj(found.patches)[:, None] * found.chi
     light = xp.abs2(found.patches)
     each = brought_back(xp, batch, waves)
@@ -209,6 +182,7 @@ class Descent:
     next_misfit : of the present canvas on the subset that comes next, where it was decided upon.
     effects : what beam and detector do beyond the probe.  watches : whether :meth:`take_seen` is
     going to be asked.
+    counts_photons : whether updates follow the likelihood of counted photons, or moduli.
     """
 
     def __init__(
@@ -218,10 +192,12 @@ class Descent:
         refine_probe: bool = False,
         low: LowFrequency | None = None,
         effects: Sequence[Effect] = (),
+        counts_photons: bool = False,
     ) -> None:
         xp = self.xp = problem.xp
         self.problem, self.refine_probe = problem, refine_probe
         self.effects, self.watches = tuple(effects), False
+        self.counts_photons = counts_photons
         self._seen: list[tuple[NDArray[np.int64], Any]] = []
         self._asked: list[Array] = []
         self.probe = problem.probe
@@ -280,12 +256,18 @@ class Descent:
 
         return self.batches(work, number % len(problem.subsets))
 
+    @property
+    def rule(self) -> tuple[Any, Any]:
+        """The last two arguments of :func:`projection`."""
+        problem = self.problem
+        return (problem.floor, 1.0) if self.counts_photons else (problem.stabiliser, ())
+
     def _step(self, number: int) -> tuple[list[Any], Array, Array, Array]:
         """Sums of a modulus projection over a subset, modelled intensities of its last batch, phase
         gradients and their pixels."""
         xp = self.xp
         function = object_and_probe_step if self.refine_probe else object_step
-        further = (self.problem.stabiliser, self.low.k, self.size)
+        further = (*self.rule, self.low.k, self.size)
         sums: list[Any] = []
         gradients, centres, model = [], [], None
         for batch, numbers, found in self.each(function, number, self.canvas, *further):
@@ -366,16 +348,16 @@ class Descent:
         """What the updates saw since this was asked last, which is a whole pass."""
         xp, (found, self._seen) = self.xp, (self._seen, [])
         count = sum(len(numbers) for numbers, _ in found)
-        common, modelled = np.zeros(count), np.zeros(count)
+        measured, modelled = np.zeros(count), np.zeros(count)
         n = int(xp.shape(self.problem.good)[-1])
         pixels = np.zeros((2, n, n))
-        for numbers, (shared, model, *fields) in found:
-            common[numbers], modelled[numbers] = xp.to_numpy(shared), xp.to_numpy(model)
+        for numbers, (counts, model, *fields) in found:
+            measured[numbers], modelled[numbers] = xp.to_numpy(counts), xp.to_numpy(model)
             pixels += [xp.to_numpy(field) for field in fields]
         photon = float((2 * self.problem.noise) ** 2)
         asked, self._asked = [xp.to_numpy(field) for field in self._asked], []
         probes = (*asked, xp.to_numpy(self.probe)) if asked else ()
-        return Seen(common, modelled, pixels[0], pixels[1], photon, *probes)
+        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes)
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""
@@ -393,7 +375,8 @@ class Descent:
         and its velocity, when they are given."""
         start = self.canvas if canvas is None else canvas
         known = replace(problem, probe=self.probe)
-        state = Descent(known, start, self.refine_probe, effects=self.effects)
+        further = {"effects": self.effects, "counts_photons": self.counts_photons}
+        state = Descent(known, start, self.refine_probe, **further)
         state.velocity = self.velocity if velocity is None else velocity
         state.probe_velocity = self.probe_velocity
         state.follows_phase = self.follows_phase

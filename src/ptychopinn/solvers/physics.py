@@ -15,6 +15,7 @@ from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.total_variation import matters, smoothed, thresholds
 from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent, canvas_of
@@ -44,6 +45,9 @@ STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 
 LITTLE = 0.01
 # Effects of beam and detector are followed once the object has taken this many passes.
 EFFECTS_FROM = 3
+# Where photon noise is a larger share of the counts the patterns are followed by their photons, else
+# by their moduli, which bear what a model lacks better.
+FEW_PHOTONS = 0.02
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
 
@@ -117,6 +121,7 @@ class PhysicsSolver(Solver):
                     misfit += share
                     passes.step(share)
                 misfits.append(misfit)
+                iterations.smooth()
                 iterations.follow_effects()
                 if config.refine_positions and len(misfits) >= config.positions_from:
                     iterations.move(misfit)
@@ -136,7 +141,10 @@ class _Iterations:
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         effects = solver.effects
-        self.state = Descent(self.problem, canvas, config.refine_probe, effects=effects)
+        few = self.problem.expected > FEW_PHOTONS
+        self.state = Descent(
+            self.problem, canvas, config.refine_probe, effects=effects, counts_photons=few
+        )
 
     def _problem(self) -> Problem:
         config = self.solver.config
@@ -172,6 +180,16 @@ class _Iterations:
         if state.watches:
             seen, outward = state.take_seen(), self.scan.propagator.outward
             state.effects = tuple(effect.advanced(seen, outward) for effect in state.effects)
+
+    def smooth(self) -> None:
+        """Bring the object nearer to one of small total variation, where noise outweighs that."""
+        xp, state = self.solver.xp, self.state
+        more = math.prod(effect.variance for effect in state.effects)
+        noise = float(self.problem.noise) * more**0.5
+        weight, light = self.solver.config.total_variation, state.total_illumination()
+        if matters(weight, noise, float(xp.max(light))):
+            t = xp.call(thresholds, light, weight, noise)
+            state.canvas = xp.call(smoothed, state.canvas, t)
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""

@@ -31,7 +31,8 @@ from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.forward import PatternBatch
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.affine import affine_step, equations_of
-from ptychopinn.solvers.descent import Descent, projection
+from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.projections import projection
 
 # Largest move of a position in one pass, pixels, and how much of the last move it goes on with.
 LARGEST_MOVE, MOVE_MOMENTUM = 1.0, 0.5
@@ -62,7 +63,7 @@ def move_systems(state: Descent, count: int) -> tuple[NDArray[np.float64], NDArr
         xp.scaled(xp.roll(state.canvas, -1, d) - xp.roll(state.canvas, 1, d), 0.5) for d in (0, 1)
     )
     matrices, sides = np.zeros((count, 2, 2)), np.zeros((count, 2))
-    further = (state.canvas, problem.stabiliser, down, right)
+    further = (state.canvas, *state.rule, down, right)
     for subset, numbers in enumerate(problem.numbers):
         found = [equations for *_, equations in state.each(move_equations, subset, *further)]
         matrices[numbers] = np.concatenate([xp.to_numpy(matrix) for matrix, _ in found])
@@ -77,13 +78,14 @@ def move_equations(
     batch: PatternBatch,
     good: Array,
     e: Any,
+    by_photons: Any,
     down: Array,
     right: Array,
 ) -> tuple[Array, Array]:
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch, on a
     ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
     n = xp.shape(batch.amplitudes)[-1]
-    chi = projection(xp, propagator, canvas, batch, good, e).chi
+    chi = projection(xp, propagator, canvas, batch, good, e, by_photons).chi
     waves = [batch.probes * xp.gather(slope, batch.places, n)[:, None] for slope in (down, right)]
 
     def product(a: Array, b: Array) -> Array:

@@ -25,6 +25,8 @@ STEP_BYTES = 64
 # Photons added to measured and modelled intensities in the modulus projection. Where hardly a
 # photon is expected, the wave's phase is unknown and a photon that arrives must not be followed.
 STABILISER = 0.05
+# The same for steps by the photons, which need no more than a finite ratio.
+FLOOR = 0.001
 # Intensity, in network units, that keeps the ratio finite where no noise is known.
 DARK = 1e-12
 # Ordered subsets are so large that this many of their patterns overlap, on average.
@@ -69,6 +71,11 @@ class Problem:
     def stabiliser(self) -> Any:
         """What is added to intensities in the modulus projection."""
         return STABILISER * (2 * self.noise) ** 2 + DARK
+
+    @property
+    def floor(self) -> Any:
+        """What is added to intensities in a step by the photons."""
+        return FLOOR * (2 * self.noise) ** 2 + DARK
 
     def merged(self, count: int) -> Problem:
         """The same patterns with always ``count`` subsets, or what is left, made one."""
