@@ -156,9 +156,12 @@ class Physics(ABC):
         origin_px: Any,
         spare: float = FLOOR,
         space: FreeSpace | None = None,
+        by_photons: bool = False,
     ) -> dict[str, Array]:
         """What a modulus projection says; chi = D^-1(Psi') - psi, Psi' with the measured modulus
-        on good pixels, moduli being sqrt(I + ``spare``).
+        on good pixels, moduli being sqrt(I + ``spare``). ``by_photons`` the step follows the
+        likelihood of photons, and is at most 3 times that of the moduli, or 1.5 times where I +
+        ``spare`` is 3500 ``spare`` or more.
 
         object : sum of conj(P) chi on the canvas (H, W).  misfit : squared amplitude misfit of good
         pixels with ``spare``, and plain : without.  probe, light : numerator (P, N, N) and weight
@@ -296,6 +299,7 @@ class Oracle(Physics):
         origin_px: Any,
         spare: float = FLOOR,
         space: FreeSpace | None = None,
+        by_photons: bool = False,
     ) -> dict[str, Array]:
         n, shape = probe.shape[-1], (canvas.shape[0], canvas.shape[1])
         corner, fraction = forward.split_positions(positions_px, n, origin_px)
@@ -303,7 +307,11 @@ class Oracle(Physics):
         modelled = (np.abs(fields) ** 2).sum(axis=1)
         amplitude = np.sqrt(modelled + spare)
         difference = mask * (np.sqrt(counts + spare) - amplitude)
-        change = fields * (difference / amplitude)[:, None]
+        share = difference / amplitude
+        if by_photons:
+            most = np.where(counts + spare < 3500 * spare, 3.0, 1.5)
+            share *= np.minimum((np.sqrt(counts + spare) / amplitude + 1) / 2, most)
+        change = fields * share[:, None]
         chi = self.propagate_back(change, fraction, space)
         patches = forward.extract_patches(canvas, corner, n)
         moved_back = forward.fourier_shift(patches.conj()[:, None] * chi, -fraction[:, None])
@@ -552,6 +560,7 @@ class OnOps(Physics):
         origin_px: Any,
         spare: float = FLOOR,
         space: FreeSpace | None = None,
+        by_photons: bool = False,
     ) -> dict[str, Array]:
         xp, shape = self.xp, (canvas.shape[0], canvas.shape[1])
         propagator = self.propagator(probe.shape[-1], space)
@@ -559,10 +568,11 @@ class OnOps(Physics):
         good, e = self._good(mask, propagator), self.to(spare)
         low, size = self._low(probe, shape), shape[0] * shape[1]
         given = (self.to(canvas), batch, good)
-        alone = xp.call(object_step, propagator, *given, e, low.k, size)
-        both = xp.call(object_and_probe_step, propagator, *given, e, low.k, size)
+        rule = (e, 1.0 if by_photons else ())
+        alone = xp.call(object_step, propagator, *given, *rule, low.k, size)
+        both = xp.call(object_and_probe_step, propagator, *given, *rule, low.k, size)
         down, right = (self.to(slope) for slope in slopes(canvas))
-        moves = xp.call(move_equations, propagator, *given, e, down, right)
+        moves = xp.call(move_equations, propagator, *given, *rule, down, right)
         plain = xp.call(batch_misfit, propagator, *given)
         found = {
             "object": xp.reshape(xp.plus(None, alone[0]), shape),

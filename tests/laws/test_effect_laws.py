@@ -32,8 +32,8 @@ from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.simulation import simulate
 from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.descent import projection
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.solvers.projections import projection
 
 Array = NDArray[Any]
 LIMIT = 512 << 20

@@ -53,13 +53,14 @@ def need_gradients(implementation: Physics) -> None:
 
 
 @laws
-@given(experiments(), st.sampled_from((1e-12, 1e-6, 1e-2)), spaces)
+@given(experiments(), st.sampled_from((1e-12, 1e-6, 1e-2)), spaces, st.booleans())
 def test_an_update_is_that_of_the_oracle(
-    implementation: Physics, e: Experiment, spare: float, space: FreeSpace | None
+    implementation: Physics, e: Experiment, spare: float, space: FreeSpace | None, photons: bool
 ) -> None:
-    """Of object, probe and positions, and the misfits."""
+    """Of object, probe and positions, and the misfits; by the moduli and by the photons."""
     e = in_network_units(e, space)
-    problem = (e.canvas, measured(e, space), e.probe, e.positions, e.mask, e.origin, spare, space)
+    given_ = (e.canvas, measured(e, space), e.probe, e.positions, e.mask, e.origin)
+    problem = (*given_, spare, space, photons)
     found, expected = implementation.modulus_step(*problem), Oracle().modulus_step(*problem)
     assert set(found) == set(expected)
     # Both sides of the equations of the moves are sums in which much cancels.
@@ -68,6 +69,25 @@ def test_an_update_is_that_of_the_oracle(
     for name, value in expected.items():
         allowed = 30 * implementation.rtol * (1 if name == "sides" else np.abs(value).max())
         assert np.abs(found[name] - value).max() <= allowed, name
+
+
+@laws
+@given(experiments())
+def test_a_step_by_photons_follows_the_likelihood(
+    implementation: Physics, e: Experiment
+) -> None:
+    """An eighth of the slope of the deviance (which is per count), where no step is too bold; exact
+    at any distance from the object, which a step by the moduli is not."""
+    e = in_network_units(e)
+    model = expected_counts(e)
+    counts = np.where(e.rng.random(model.shape) < 0.5, 0.0, 2 * model)
+    problem = (e.canvas, counts, e.probe, e.positions, e.mask, e.origin)
+    expected = -Oracle().deviance_gradient(*problem) * counts[:, e.mask].sum() / 8
+    found = implementation.modulus_step(*problem, 1e-12, None, True)["object"]
+    by_moduli = implementation.modulus_step(*problem, 1e-12)["object"]
+    size = np.abs(expected).max()
+    assert np.abs(found - expected).max() <= max(1e-4, 30 * implementation.rtol) * size
+    assert np.abs(by_moduli - expected).max() > 0.05 * size
 
 
 @laws

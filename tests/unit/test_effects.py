@@ -29,7 +29,7 @@ PLACES = np.random.default_rng(8).uniform(0, 40, (M, 2))
 
 def seen(counts: NDArray[Any], modelled: NDArray[Any], photon: float) -> Seen:
     """A pass in which pattern j had these counts; the pixels say nothing."""
-    return Seen(np.sqrt(counts * modelled), modelled, 0 * PIXELS, PIXELS, photon)
+    return Seen(counts, modelled, 0 * PIXELS, PIXELS, photon)
 
 
 def after(passes: int, counts: NDArray[Any], photon: float) -> BeamCurrent:
