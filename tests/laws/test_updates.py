@@ -73,9 +73,7 @@ def test_an_update_is_that_of_the_oracle(
 
 @laws
 @given(experiments())
-def test_a_step_by_photons_follows_the_likelihood(
-    implementation: Physics, e: Experiment
-) -> None:
+def test_a_step_by_photons_follows_the_likelihood(implementation: Physics, e: Experiment) -> None:
     """An eighth of the slope of the deviance (which is per count), where no step is too bold; exact
     at any distance from the object, which a step by the moduli is not."""
     e = in_network_units(e)
