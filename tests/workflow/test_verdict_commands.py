@@ -125,12 +125,12 @@ def test_a_probe_of_too_few_modes_is_told_from_a_wrong_one() -> None:
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_few_photons_still_tell_a_wrong_orientation(swapped: bool) -> None:
-    """The residual is that of noise either way."""
+    """The residual is nearly that of noise either way."""
     scan = pp.simulate(N=32, patterns=100, photons=300, seed=25, step_px=3.0, object="leaves")
     positions = scan.positions_px[:, ::-1] if swapped else scan.positions_px
     given = replace(scan, positions_px=np.array(positions), object=None)
     found = pp.refine(given, None, pp.RefineConfig(passes=10), backend="numpy")
-    assert found.fit is not None and found.fit.residual < 1.1 * found.fit.expected
+    assert found.fit is not None and found.fit.residual < 1.2 * found.fit.expected
     if swapped:
         assert (found.fit.verdict, found.fit.likely) == ("doubtful", "geometry-or-probe")
         assert found.fit.cause is not None and "axes swapped" in found.fit.cause

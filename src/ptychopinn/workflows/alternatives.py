@@ -64,6 +64,8 @@ PASSES = 16
 # More modes are tried where all else leaves so many times the photon noise: below, their many
 # numbers would follow it.
 NEAR_NOISE = 1.1
+# Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
+FEW_PHOTONS = 0.1
 # The directions of a way during an exposure, in words.
 WAYS = {"scan": "the scan", "y": "y", "x": "x"}
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
@@ -101,18 +103,20 @@ def judged(
             _, result = estimate_axes(used, result, backend, execution, no_mend)
             known = _other_axes(result.findings)
         found += known
-    if fit.verdict == "good" and within_noise(fit) and not fit.explained >= TRIED_BELOW:
-        other = likelier_orientation(get_ops(backend, execution), replace(scan, object=None))
-        if other is not None:
-            words, residual, given = other
-            found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    xp = get_ops(backend, execution)
+    noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
-        xp = get_ops(backend, execution)
         found += tried(xp, used, effects_of(result), MovingExposure.name not in left_out)
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
             found += _other_geometry(right_geometry(xp, used)[1])
+        noisy = fit.expected > FEW_PHOTONS and fit.judged(found).likely in MAY_HIDE
+    if noisy and not fit.explained >= TRIED_BELOW:
+        other = likelier_orientation(xp, replace(scan, object=None))
+        if other is not None:
+            words, residual, given = other
+            found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
     if not found:
         return result
     fit = fit.judged([*fit.alternatives, *found])
