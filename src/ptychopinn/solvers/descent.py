@@ -375,8 +375,13 @@ class Descent:
         and its velocity, when they are given."""
         start = self.canvas if canvas is None else canvas
         known = replace(problem, probe=self.probe)
-        further = {"effects": self.effects, "counts_photons": self.counts_photons}
-        state = Descent(known, start, self.refine_probe, **further)
+        state = Descent(
+            known,
+            start,
+            self.refine_probe,
+            effects=self.effects,
+            counts_photons=self.counts_photons,
+        )
         state.velocity = self.velocity if velocity is None else velocity
         state.probe_velocity = self.probe_velocity
         state.follows_phase = self.follows_phase

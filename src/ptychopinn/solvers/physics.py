@@ -45,8 +45,8 @@ STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 
 LITTLE = 0.01
 # Effects of beam and detector are followed once the object has taken this many passes.
 EFFECTS_FROM = 3
-# Where photon noise is a larger share of the counts the patterns are followed by their photons, else
-# by their moduli, which bear what a model lacks better.
+# Where photon noise is a larger share of the counts the patterns are followed by their photons,
+# else by their moduli, which bear what a model lacks better.
 FEW_PHOTONS = 0.02
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
