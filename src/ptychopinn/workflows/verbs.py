@@ -73,7 +73,7 @@ Further = Literal["auto", "always", "never"]
 QUICK_PASSES = 14
 # The same where nothing but its optics or the patterns told the probe.
 LONG_PASSES = 24
-# A network is not the last word where photon noise is a larger share of the counts.
+# Where photon noise is a larger share of the counts a network follows it.
 FEW_PHOTONS = 0.1
 
 
@@ -118,9 +118,10 @@ def reconstruct(
     refine : physics iterations after the network. ``"auto"`` refines object and probe from the
         start when the probe of the scan does not fit the data, and says so, or was made from its
         optics or from the patterns (``load_scan(probe="auto")``), and goes on from the
-        network's object where pixels are saturated, where photon noise is more than a tenth of
-        the counts (about 3000 photons in a pattern), or where the residual shows a background or a
-        beam that changes its intensity, which are then fitted; ``"always"`` goes on
+        network's object where pixels are saturated or the residual shows a background or a beam
+        that changes its intensity, which are then fitted; where photon noise is more than a tenth
+        of the counts (about 3000 photons in a pattern) the object is refined from the start;
+        ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
         the model ``"pretrained"`` (``ptychopinn reconstruct``), never with any other
         (``ptychopinn infer``).
@@ -185,10 +186,14 @@ def reconstruct(
     if effect == Background.name:
         config = PhysicsConfig(**{**followed, "background": True})
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
-    few = found.fit.expected > FEW_PHOTONS
-    beyond = refine == "auto" and (scan.saturation is not None or effect is not None or few)
+    beyond = refine == "auto" and (scan.saturation is not None or effect is not None)
     if (refine == "always" or beyond) and stop.signal is None:
         start = found
+    elif refine == "auto" and found.fit.expected > FEW_PHOTONS and stop.signal is None:
+        log.info(
+            "photon noise is %.0f %% of the counts: refining the object from the start",
+            100 * found.fit.expected,
+        )
     elif refine == "auto" and not found.fit.fits_probe and stop.signal is None:
         log.info(
             "the probe of the scan leaves a residual of %.4f where photon noise alone gives %.4f: "
