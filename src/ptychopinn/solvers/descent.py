@@ -19,6 +19,7 @@ same rule with the object as its illumination.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -30,12 +31,14 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.effects import Effect, Seen, applied, seen
+from ptychopinn.physics.effects import Effect, Seen, applied, seen, slices_of
 from ptychopinn.physics.forward import (
     PatternBatch,
     backward,
     brought_back,
     in_parts,
+    laid,
+    light_of,
     missing,
     modelled,
     with_probes,
@@ -47,11 +50,8 @@ from ptychopinn.physics.low_frequency import (
     missing_phase,
 )
 from ptychopinn.physics.propagators import Propagator
-from ptychopinn.solvers.problem import Problem
+from ptychopinn.solvers.problem import RIM, Problem, canvas_of
 
-# Share of the strongest illumination added to the weight of an update, so that dim pixels at the
-# rim of the scan take small steps instead of amplifying noise.
-RIM = 0.05
 # w in the damping is so many times the given number, 1 / w being the variance of what is left to
 # find: in these units learned numbers are of order one, like all others.
 DAMP_UNIT = 100.0
@@ -64,15 +64,16 @@ PHASE_TOLERANCE = 1e-3
 
 def illumination_of(xp: Ops, batch: PatternBatch, size: Any) -> Any:
     """Illumination by a batch of a flat canvas of ``size`` pixels, the weight of its pixels."""
-    return xp.spread(xp.sum_modes(xp.abs2(batch.probes)), batch.places, size)
+    return laid(xp, light_of(xp, batch), batch, size)
 
 
 class Projection(NamedTuple):
     """The modelled modulus replaced by the measured one, the phase kept, for M patterns.
 
-    patches, modelled : (M, N, N) of the object, and intensities.
+    patches, modelled : (M, N, N) of the first slice of the object, and intensities.
     difference, excess : (M, N, N) measured minus modelled moduli, and intensities, of good pixels.
-    chi : (M, P, N, N) change of the exit waves.  back : (M, N, N) sum_p conj(P_p) chi_p.
+    chi : (M, P, N, N) change of the waves behind it.  back : (K M, N, N) sum_p conj(P_p) chi_p of
+        each slice.
     """
 
     patches: Array
@@ -87,14 +88,15 @@ def projection(
     xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, e: Any
 ) -> Projection:
     """Of a batch with its probes; ``e`` is added to the intensities."""
-    patches, fields, model = modelled(xp, propagator, canvas, batch)
+    way, fields, model = modelled(xp, propagator, canvas, batch)
     amplitude = xp.sqrt(model + e)
     measured = xp.sqrt(xp.square(batch.amplitudes) + e)
     difference = missing(xp, batch, measured, amplitude, good)
     changed = xp.scaled(fields, (difference / amplitude)[:, None])
-    chi, back = backward(xp, propagator, changed, batch)
+    chi, back = backward(xp, propagator, changed, batch, way)
     # (a - A)(a + A) = a^2 - A^2
-    return Projection(patches, model, difference, difference * (measured + amplitude), chi, back)
+    excess = difference * (measured + amplitude)
+    return Projection(way.patches[0], model, difference, excess, chi, back)
 
 
 def object_step(
@@ -135,7 +137,7 @@ def _contribution(
     xp: Ops, found: Projection, batch: PatternBatch, k: Array, size: Any
 ) -> tuple[Any, ...]:
     gradients = missing_gradients(xp, found.excess, found.modelled, k)
-    numerator = xp.spread(found.back, batch.places, size)
+    numerator = laid(xp, found.back, batch, size)
     return numerator, xp.sum_squares(found.difference), found.modelled, gradients
 
 
@@ -179,18 +181,6 @@ def advanced_probe(
     return probe + velocity, velocity
 
 
-def canvas_of(
-    obj: NDArray[np.complex64],
-    illumination: NDArray[np.float32],
-    origin_px: NDArray[np.int64],
-    misfits: Sequence[float],
-) -> Canvas:
-    """The object of a canvas solver; pixels with hardly any illumination count as never seen."""
-    light = illumination / illumination.max()
-    weight = np.where(light > RIM / 10, light, 0).astype(np.float32)
-    return Canvas(obj, weight, origin_px, np.array(misfits))
-
-
 class Found(NamedTuple):
     """What an update found: the squared misfit of the moduli, summed over good pixels, and the
     modelled intensities of the last batch."""
@@ -226,9 +216,10 @@ class Descent:
         self._asked: list[Array] = []
         self.probe = problem.probe
         self.low = low_frequency(xp, xp.to_numpy(self.probe), problem.shape) if low is None else low
-        height, width = self.low.shape
-        self.size = height * width
-        self.canvas = xp.zeros((height, width), self.probe[0]) + 1 if start is None else start
+        count = self.slices = slices_of(self.effects)
+        shape = self.shape = self.low.shape if count == 1 else (count, *self.low.shape)
+        self.size = math.prod(shape)
+        self.canvas = xp.zeros(shape, self.probe[0]) + 1 if start is None else start
         self.velocity = xp.zeros_like(self.canvas)
         self.probe_velocity = xp.zeros_like(self.probe)
         self.follows_phase = bool(problem.propagator.measures_momentum)
@@ -242,7 +233,7 @@ class Descent:
         total = None
         for _, _, part in self.batches(work, subset):
             total = self.xp.plus(total, part)
-        return self.xp.reshape(total, self.low.shape)
+        return self.xp.reshape(total, self.shape)
 
     def batches(
         self, work: Callable[[PatternBatch], Any], subset: int
@@ -325,7 +316,7 @@ class Descent:
             advanced,
             self.canvas,
             self.velocity,
-            xp.reshape(numerator, self.low.shape),
+            xp.reshape(numerator, self.shape),
             self.illumination[subset],
             step,
             momentum,

@@ -17,10 +17,10 @@ from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.descent import Descent, canvas_of
+from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
-from ptychopinn.solvers.problem import Problem, scan_problem
+from ptychopinn.solvers.problem import Problem, canvas_of, scan_problem
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class Stage:
     step: float
     momentum: float
     phase_gain: float
+
+    def shared(self, count: int) -> Stage:
+        """For ``count`` slices that all move at once: each goes its part of the way, with a
+        momentum that makes up for it."""
+        momentum = 1 - (1 - self.momentum) / count
+        return Stage(self.merged, self.step / count, momentum, self.phase_gain / count)
 
 
 # Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
@@ -147,7 +153,7 @@ class _Iterations:
             self.solver.limit,
             refine_probe=config.refine_probe,
             place=(self.shape, self.origin),
-            copies=math.prod(effect.copies for effect in self.solver.effects),
+            copies=math.prod(effect.copies * effect.slices for effect in self.solver.effects),
         )
         return problem
 
@@ -175,6 +181,8 @@ class _Iterations:
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""
+        if self.state.slices > 1:
+            stage = stage.shared(self.state.slices)
         found = self.state.update(
             number, stage.step, stage.momentum, stage.phase_gain, decide=decide
         )
@@ -225,8 +233,9 @@ class _Iterations:
         obj, probe = to_numpy(state.canvas), to_numpy(state.probe)
         light, effects = to_numpy(state.total_illumination()), state.effects
         if self.solver.config.refine_probe:
-            taken = ramp(probe.shape[1:], slopes_of(obj, light))
-            obj, probe = fixed_gauge(obj, light, probe, self.power)
+            taken = ramp(probe.shape[1:], slopes_of(obj, light) if obj.ndim == 2 else (0, 0))
+            if obj.ndim == 2:
+                obj, probe = fixed_gauge(obj, light, probe, self.power)
             effects = tuple(effect.tilted(taken) for effect in effects)
         canvas = canvas_of(obj, light, self.origin, misfits)
         positions = self.scan.scan.positions_px

@@ -17,13 +17,16 @@ from ptychopinn.evaluation.verdict import (
     LEAST_EXCESS_OF_NOISE,
     signs_of,
 )
+from ptychopinn.ops.base import Ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.exposure import possible_directions
+from ptychopinn.workflows.slicing import slices_for
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
 LEAST = 1e-3
@@ -47,9 +50,10 @@ def options_without(left_out: Collection[str]) -> dict[str, Any]:
 
 
 def effects_for(
-    config: PhysicsConfig, prepared: PreparedScan, start: Reconstruction | None
+    config: PhysicsConfig, prepared: PreparedScan, start: Reconstruction | None, xp: Ops
 ) -> tuple[Effect, ...]:
-    """The effects that a refinement follows, in network units, from where ``start`` has them."""
+    """The effects that a refinement follows, in network units, from where ``start`` has them; what
+    must be found before is found with the operations ``xp``."""
     known = {} if start is None else in_network_units(effects_of(start), prepared)
     wanted = {
         BeamCurrent.name: config.beam_current,
@@ -66,6 +70,10 @@ def effects_for(
         before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
         known[VaryingProbe.name] = VaryingProbe(before.values, config.eigenprobes, scan.M)
     wanted[VaryingProbe.name] = VaryingProbe.name in known
+    thick = slices_for(config, prepared, known.get(Slices.name), xp)
+    if thick is not None:
+        known[Slices.name] = thick
+    wanted[Slices.name] = thick is not None
     if VaryingProbe.name in known and len(prepared.probe) > 1:
         raise InputError(
             f"eigenprobes need a probe of one mode, received {len(prepared.probe)}; leave either "
