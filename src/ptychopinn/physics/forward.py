@@ -167,13 +167,12 @@ def laid(xp: Ops, patches: Array, batch: PatternBatch, size: Any) -> Any:
     return xp.spread(patches, places, size)
 
 
-def light_of(xp: Ops, batch: PatternBatch) -> Array:
-    """Intensity (K M, N, N) of the waves of a batch at each slice, in vacuum."""
-    waves = [batch.probes]
-    for space in batch.between:
-        waves.append(space.across(xp, waves[-1]))
-    light = [xp.sum_modes(xp.abs2(wave)) for wave in waves]
-    return light[0] if len(light) == 1 else xp.concat(light)
+def light_of(xp: Ops, canvas: Array, batch: PatternBatch) -> Array:
+    """Intensity (K M, N, N) of the waves of a batch that enter each slice of a ``canvas``."""
+    if not batch.between:
+        return xp.sum_modes(xp.abs2(batch.probes))
+    waves = passage(xp, canvas, batch)[0].waves
+    return xp.concat([xp.sum_modes(xp.abs2(wave)) for wave in waves])
 
 
 def _moved_by(xp: Ops, batch: PatternBatch) -> Array:

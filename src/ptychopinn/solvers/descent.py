@@ -62,9 +62,11 @@ PROBE_STEP, PROBE_MOMENTUM, PROBE_RIM = 1.0, 0.7, 0.05
 PHASE_TOLERANCE = 1e-3
 
 
-def illumination_of(xp: Ops, batch: PatternBatch, size: Any) -> Any:
+def illumination_of(
+    xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, size: Any
+) -> Any:
     """Illumination by a batch of a flat canvas of ``size`` pixels, the weight of its pixels."""
-    return laid(xp, light_of(xp, batch), batch, size)
+    return laid(xp, light_of(xp, canvas, batch), batch, size)
 
 
 class Projection(NamedTuple):
@@ -227,11 +229,8 @@ class Descent:
         self.illumination = [self._illumination(k) for k in range(len(problem.subsets))]
 
     def _illumination(self, subset: int) -> Array:
-        def work(batch: PatternBatch) -> Any:
-            return self.xp.call(illumination_of, batch, self.size)
-
         total = None
-        for _, _, part in self.batches(work, subset):
+        for _, _, part in self.each(illumination_of, subset, self.canvas, self.size):
             total = self.xp.plus(total, part)
         return self.xp.reshape(total, self.shape)
 
@@ -332,6 +331,8 @@ class Descent:
             self.probe, self.probe_velocity = xp.call(
                 advanced_probe, self.probe, self.probe_velocity, *probe
             )
+        if probe or self.slices > 1:
+            # What enters a slice follows from those before.
             self.illumination[subset] = self._illumination(subset)
         return Found(misfit, model)
 
