@@ -80,4 +80,11 @@ class Slices(Effect):
         return self
 
     def in_words(self, seen_counts: float) -> str | None:
-        return None
+        if not self.changes:
+            return None
+        count, spacing, pixel, wavelength = self.values
+        blur = np.sqrt(spacing * wavelength) / pixel
+        return (
+            f"the sample was taken as {count:.0f} slices that are {spacing:.3g} m apart, a way on "
+            f"which a detail of {blur:.1f} px spreads to twice its size; object is their product"
+        )

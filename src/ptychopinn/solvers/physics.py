@@ -36,11 +36,11 @@ class Stage:
     momentum: float
     phase_gain: float
 
-    def shared(self, count: int) -> Stage:
-        """For ``count`` slices that all move at once: each goes its part of the way, with a
-        momentum that makes up for it."""
-        momentum = 1 - (1 - self.momentum) / count
-        return Stage(self.merged, self.step / count, momentum, self.phase_gain / count)
+    def shared(self, count: int, ease: float, momentum: float) -> Stage:
+        """For ``count`` slices that move at once: each goes its part of the way, with the step
+        divided by ``ease`` as well, and what is left of the momentum's friction by ``momentum``."""
+        kept = 1 - (1 - self.momentum) / max(1.0, momentum)
+        return Stage(self.merged, self.step / (count * ease), kept, self.phase_gain / count)
 
 
 # Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
@@ -50,6 +50,11 @@ STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 
 LITTLE = 0.01
 # Effects of beam and detector are followed once the object has taken this many passes.
 EFFECTS_FROM = 3
+# Slices change the light on those behind them, and large steps with a large momentum may carry them
+# away. In the first passes steps are divided by this number, and the momentum makes up for the half
+# of their share only. When a pass raises the misfit by this factor, the slices stop and go on with
+# steps divided by this one.
+CAREFUL, CAREFUL_STEP, RISING, CALMER = 8, 2.0, 1.05, 1.5
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
 
@@ -115,6 +120,7 @@ class PhysicsSolver(Solver):
             with xp.running():
                 updates = iterations.merge(stage.merged)
                 iterations.free_probe(len(misfits) >= config.probe_from)
+                stage = iterations.shared(stage, misfits)
                 iterations.watch(len(misfits) >= EFFECTS_FROM or start is not None)
                 passes.begin(updates)
                 misfit = 0.0
@@ -138,7 +144,7 @@ class _Iterations:
         config = solver.config
         margin = MARGIN if config.refine_positions else 0
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
-        self.problem, self.merged = self._problem(), 1
+        self.problem, self.merged, self.calm = self._problem(), 1, 1.0
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         effects = solver.effects
@@ -179,10 +185,21 @@ class _Iterations:
             seen, outward = state.take_seen(), self.scan.propagator.outward
             state.effects = tuple(effect.advanced(seen, outward) for effect in state.effects)
 
+    def shared(self, stage: Stage, misfits: Sequence[float]) -> Stage:
+        """The stage of the next pass for the slices of the object, given the misfit of every pass
+        so far."""
+        count, done = self.state.slices, len(misfits)
+        if count == 1:
+            return stage
+        if done > 1 and misfits[-1] > RISING * misfits[-2]:
+            self.calm *= CALMER
+            self.state.velocity = self.solver.xp.zeros_like(self.state.velocity)
+        if done < CAREFUL:
+            return stage.shared(count, CAREFUL_STEP * self.calm, count / 2)
+        return stage.shared(count, self.calm, count)
+
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""
-        if self.state.slices > 1:
-            stage = stage.shared(self.state.slices)
         found = self.state.update(
             number, stage.step, stage.momentum, stage.phase_gain, decide=decide
         )
@@ -233,10 +250,9 @@ class _Iterations:
         obj, probe = to_numpy(state.canvas), to_numpy(state.probe)
         light, effects = to_numpy(state.total_illumination()), state.effects
         if self.solver.config.refine_probe:
-            taken = ramp(probe.shape[1:], slopes_of(obj, light) if obj.ndim == 2 else (0, 0))
-            if obj.ndim == 2:
-                obj, probe = fixed_gauge(obj, light, probe, self.power)
-            effects = tuple(effect.tilted(taken) for effect in effects)
+            slopes = slopes_of(obj, light)
+            obj, probe = fixed_gauge(obj, light, probe, self.power)
+            effects = tuple(effect.tilted(ramp(probe.shape[1:], slopes)) for effect in effects)
         canvas = canvas_of(obj, light, self.origin, misfits)
         positions = self.scan.scan.positions_px
         return Solved(canvas, probe, positions, len(misfits), effects)
@@ -248,21 +264,25 @@ def fixed_gauge(
     probe: NDArray[np.complex64],
     power: float,
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Object (H, W) and probe (P, N, N) in one gauge.
+    """Object (H, W), or (K, H, W) of slices, and probe (P, N, N) in one gauge.
 
     When both are free, exp(-i k u) on the object and exp(i k u) on the probe change no pattern, nor
     does a factor between them. Here the object has no mean phase gradient, weighted with the
-    ``illumination`` (H, W), and the probe has the given ``power``, sum abs(P)^2.
+    ``illumination`` of its shape, and the probe has the given ``power``, sum abs(P)^2. A probe that
+    is tilted goes through other parts of each further slice, so that those of a thick sample stay.
     """
     y, x = slopes_of(obj, illumination)
     factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
-    flat = obj / factor * ramp(obj.shape, (-y, -x))
+    flat = obj / factor ** (1 / (1 if obj.ndim == 2 else len(obj))) * ramp(obj.shape, (-y, -x))
     taken = probe * factor * ramp(probe.shape, (y, x))
     return flat.astype(np.complex64), taken.astype(np.complex64)
 
 
 def slopes_of(obj: NDArray[Any], illumination: NDArray[Any]) -> tuple[float, float]:
-    """Mean phase gradient (y, x) of an object (H, W), weighted with the ``illumination``."""
+    """Mean phase gradient (y, x) of an object (H, W), weighted with the ``illumination``; 0 of
+    slices (K, H, W)."""
+    if obj.ndim > 2:
+        return 0.0, 0.0
     weight = np.asarray(illumination, dtype=np.float64)
     slopes = []
     for axis in (0, 1):

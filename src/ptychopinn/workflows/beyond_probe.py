@@ -70,7 +70,8 @@ def effects_for(
         before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
         known[VaryingProbe.name] = VaryingProbe(before.values, config.eigenprobes, scan.M)
     wanted[VaryingProbe.name] = VaryingProbe.name in known
-    thick = slices_for(config, prepared, known.get(Slices.name), xp)
+    beside = [known[name] for name, on in wanted.items() if on and name in known]
+    thick = slices_for(config, prepared, known.get(Slices.name), beside, xp)
     if thick is not None:
         known[Slices.name] = thick
     wanted[Slices.name] = thick is not None
