@@ -22,7 +22,7 @@ from ptychopinn.simulation.probes import make_probe
 from ptychopinn.simulation.scans import make_positions
 from ptychopinn.simulation.slices import effects_of, make_slices
 
-__all__ = ["SimulationConfig", "simulate"]
+__all__ = ["SimulationConfig", "simulate", "true_slices"]
 
 
 MARGIN = 4  # object pixels around the outermost patches
@@ -54,10 +54,7 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         file that cannot be used.
     """
     config = _configured(config, overrides)
-    # Independent generators: changing one part of the scan leaves the others as they are.
-    for_object, for_scan, for_errors, for_noise, for_detector = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5)
-    )
+    for_object, for_scan, for_errors, for_noise, for_detector = _generators(config)
     n = config.N
     probe = make_probe(config, np.random.default_rng(np.random.SeedSequence(config.probe_seed)))
     true = make_positions(config, for_scan)
@@ -107,6 +104,31 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         name=f"{config.object}-{config.seed}",
         provenance=provenance,
     )
+
+
+def true_slices(scan: Scan) -> NDArray[np.complex64]:
+    """The slices (K, H, W) of the object of a scan of :func:`simulate`, drawn again.
+
+    Raises
+    ------
+    InputError
+        When the scan was not simulated, or has no object.
+    """
+    made = scan.provenance.get("simulation")
+    if made is None or scan.object is None:
+        raise InputError(
+            f"the scan must be a simulated one with its object, received '{scan.name}'; give the "
+            "file that simulate wrote."
+        )
+    config = _configured(None, dict(made))
+    shape = (int(scan.object.shape[0]), int(scan.object.shape[1]))
+    return make_slices(config, shape, _generators(config)[0])
+
+
+def _generators(config: SimulationConfig) -> list[np.random.Generator]:
+    """Independent ones, of object, positions, their errors, noise and detector: changing one part
+    of the scan leaves the others as they are."""
+    return [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5)]
 
 
 def _expected(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
-from ptychopinn.physics.effects import Effect
+from ptychopinn.physics.effects import Effect, slices_of
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -52,9 +52,10 @@ LITTLE = 0.01
 EFFECTS_FROM = 3
 # Slices change the light on those behind them, and large steps with a large momentum may carry them
 # away. In the first passes steps are divided by this number, and the momentum makes up for the half
-# of their share only. When a pass raises the misfit by this factor, the slices stop and go on with
-# steps divided by this one.
-CAREFUL, CAREFUL_STEP, RISING, CALMER = 8, 2.0, 1.05, 1.5
+# of their share only; in the last stage it makes up for twice their share, because what parts the
+# slices is found slowly, and the misfit rings longer. When it rises above its least value by this
+# factor, the slices stop and go on with steps divided by this one.
+CAREFUL, CAREFUL_STEP, RISING, CALMER, PATIENT = 8, 2.0, 1.5, 1.5, 2
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
 
@@ -63,8 +64,9 @@ class Schedule:
     """Goes on to the next stage when a pass improves little, and ends when the last stage
     improves nothing or the number of passes is reached."""
 
-    def __init__(self, config: PhysicsConfig) -> None:
+    def __init__(self, config: PhysicsConfig, slices: int = 1) -> None:
         self.config = config
+        self.settling = SETTLING if slices == 1 else SETTLING * PATIENT * slices
         self.number = self.entered = 0
 
     def next_stage(self, misfits: Sequence[float], at_rest: bool = True) -> Stage | None:
@@ -74,7 +76,7 @@ class Schedule:
         if done >= self.config.passes:
             return None
         last = self.number == len(STAGES) - 1
-        window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
+        window, least = (self.settling, self.config.stagnation) if last else (1, LITTLE)
         if done - self.entered > window:
             gain = 1 - misfits[-1] / misfits[-1 - window]
             if gain < window * least:
@@ -111,7 +113,8 @@ class PhysicsSolver(Solver):
         self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         xp, config = self.xp, self.config
-        schedule, misfits = Schedule(config), list[float]()
+        schedule = Schedule(config, slices_of(self.effects))
+        misfits = list[float]()
         passes = Passes(progress, scan.scan.M)
         with xp.running():
             iterations = _Iterations(self, scan, start)
@@ -191,12 +194,13 @@ class _Iterations:
         count, done = self.state.slices, len(misfits)
         if count == 1:
             return stage
-        if done > 1 and misfits[-1] > RISING * misfits[-2]:
+        if done > 1 and misfits[-1] > max(misfits[-2], RISING * min(misfits)):
             self.calm *= CALMER
             self.state.velocity = self.solver.xp.zeros_like(self.state.velocity)
         if done < CAREFUL:
             return stage.shared(count, CAREFUL_STEP * self.calm, count / 2)
-        return stage.shared(count, self.calm, count)
+        last = stage.merged == STAGES[-1].merged
+        return stage.shared(count, self.calm, count * PATIENT if last else count)
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""

@@ -93,6 +93,20 @@ def varies(config: RefineConfig, start: Reconstruction | None) -> bool:
     return known or (isinstance(config, PhysicsConfig) and config.eigenprobes is not None)
 
 
+def require_one_probe_and_slice(config: RefineConfig, start: Reconstruction | None) -> None:
+    """Raise InputError where an uncertainty would have to know more than its factor was determined
+    with."""
+    if varies(config, start):
+        raise InputError(
+            "an uncertainty needs one probe for all patterns, received eigenprobes; leave either "
+            "out."
+        )
+    asked = config.slices if isinstance(config, PhysicsConfig) else 1
+    known = start is not None and start.slices is not None
+    if (asked or 1) > 1 or (asked is None and known):
+        raise InputError("an uncertainty needs a thin object, received slices; leave either out.")
+
+
 def in_network_units(effects: Sequence[Effect], prepared: PreparedScan) -> dict[str, Effect]:
     """Effects of a result by name, in the units of a prepared scan."""
     return {effect.name: effect.scaled(prepared.input_scale**2) for effect in effects}

@@ -34,7 +34,13 @@ from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged, within_noise
-from ptychopinn.workflows.beyond_probe import effects_for, keeps_background, varies, with_background
+from ptychopinn.workflows.beyond_probe import (
+    effects_for,
+    keeps_background,
+    require_one_probe_and_slice,
+    varies,
+    with_background,
+)
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.growing_modes import grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
@@ -346,11 +352,8 @@ def _work(
         execution = ptychi.execution_for(backend, execution, uncertainty)
         ptychi.require()
         by = ptychi.stage(config)
-    if uncertainty and varies(config, start):
-        raise InputError(
-            "an uncertainty needs one probe for all patterns, received eigenprobes; leave either "
-            "out."
-        )
+    if uncertainty:
+        require_one_probe_and_slice(config, start)
     follows = isinstance(config, PhysicsConfig) and config.eigenprobes is not None
     if follows and not config.refine_probe:
         log.info("the probe is refined, because eigenprobes are")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ptychopinn.checks.upright import neighbours
 from ptychopinn.contracts import Canvas
-from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError
 from ptychopinn.ops.base import Ops
@@ -21,8 +21,8 @@ from ptychopinn.physics.slices import Slices
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 
-# Passes of a trial at first, and of those that decide; memory; and the factor from one distance that
-# is tried to the next.
+# Passes of a trial at first, and of those that decide; memory; and the factor from one distance to
+# the next that is tried.
 PASSES, SETTLED, LIMIT_BYTES, STEP = 10, 40, 512 << 20, 2.0
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,9 @@ def found_spacing(
         When no distance is better than all others, as for a thin sample.
     """
     numbers = neighbours(prepared.scan)
-    part = replace(prepared, scan=replace(prepared.scan.select(numbers), object=None))
-    here = tuple(effect.chosen(numbers) for effect in effects)
+    part = prepare(replace(prepared.scan.select(numbers), object=None))
+    brighter = (part.input_scale / prepared.input_scale) ** 2
+    here = tuple(effect.chosen(numbers).scaled(brighter) for effect in effects)
     unit = pixel_size_m**2 / wavelength_m
 
     @cache
