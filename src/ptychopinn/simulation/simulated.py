@@ -20,7 +20,7 @@ from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
 from ptychopinn.simulation.probes import make_probe
 from ptychopinn.simulation.scans import make_positions
-from ptychopinn.simulation.slices import effects_of, make_slices
+from ptychopinn.simulation.thick_samples import effects_of, make_slices
 
 __all__ = ["SimulationConfig", "simulate", "true_slices"]
 
