@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.evaluation import evaluate
+from ptychopinn.evaluation.alignment import scan_box
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.moving_exposure import directions_of
+from ptychopinn.physics.propagators import HC
 from ptychopinn.probes.modes import hermite_like
+from ptychopinn.simulation import true_slices
 
 # Relative change of the beam (rms about 0.21), share of the counts in the background, and pixels.
 BEAM, BACKGROUND, WAY = 0.3, 0.3, 6.0
@@ -32,6 +35,8 @@ PLACES = 24
 # share of the intensity; how often each comes and goes during the scan, and where it begins (rad).
 DEFOCUS, COMA, INTENSITY = 0.5, 0.25, 0.15
 TURNS, STARTS = (1.3, 2.1, 1.7), (0.4, 1.0, 0.0)
+# Between two slices: wavelength * distance is that of 25 squares of a pixel.
+SPACE = {"pixel_size_m": 1e-8, "energy_eV": 8000.0, "slice_spacing_m": 25e-16 * 8000.0 / HC}
 NOTHING = {"beam_current": False, "background": False}
 
 
@@ -45,9 +50,17 @@ class Departure:
     moving: bool = False
     modes: bool = False
     varying: bool = False
+    slices: int = 1
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """Options of the simulation."""
+        return {"slices": self.slices, **SPACE} if self.slices > 1 else {}
 
     @property
     def options(self) -> dict[str, Any]:
+        if self.slices > 1:
+            return {"slices": self.slices, "passes": 100}
         if self.modes:
             return {"modes": "auto"}
         if self.varying:
@@ -81,6 +94,7 @@ DEPARTURES = (
     Departure("moving exposure", moving=True),
     Departure("3 incoherent modes, one given", modes=True),
     Departure("probe changes its defocus, coma and intensity", varying=True),
+    Departure("two slices", slices=2),
     Departure("beam current and background", beam=True, background=True),
 )
 
@@ -123,9 +137,27 @@ def scored(
     seconds = time.perf_counter() - begun
     found = evaluate(result, truth=truth).to_json()["metrics"]
     assert result.fit is not None
+    if result.slices is not None:
+        print(f"slices against true slices: {correlations(result, truth).round(3).tolist()}")
     return (
         found["phase_psnr_db"], found["amplitude_psnr_db"], result.fit.residual, seconds,
     )  # fmt: skip
+
+
+def correlations(result: pp.Reconstruction, truth: pp.Scan) -> NDArray[np.float64]:
+    """(K, K) of the phases of the slices found with those of the true ones, in the box of the
+    scan."""
+    assert result.slices is not None
+    box = scan_box(truth.positions_px)
+    here = tuple(slice(b.start - o, b.stop - o) for b, o in zip(box, result.origin_px, strict=True))
+
+    def phases(slices: NDArray[Any]) -> NDArray[np.float64]:
+        means = slices.sum(axis=(1, 2), keepdims=True)
+        return np.asarray(np.angle(slices * np.conj(means))).reshape(len(slices), -1)
+
+    count = len(result.slices)
+    both = phases(result.slices[:, *here]), phases(true_slices(truth)[:, *box])
+    return np.asarray(np.corrcoef(*both)[:count, count:])
 
 
 def main() -> None:
@@ -141,13 +173,16 @@ def main() -> None:
     print("| departure | photons | backend | without dB, residual, s | with dB, residual, s |")
     print("| --- | --- | --- | --- | --- |")
     for photons in o.photons:
-        truth = pp.simulate(object="leaves", N=64, patterns=o.patterns, photons=photons, seed=3)
+        ideal: dict[str, Any] = {"patterns": o.patterns, "photons": photons, "seed": 3}
         for departure in DEPARTURES[: 2 if o.quick else None]:
             if o.only not in (None, departure.name):
                 continue
+            truth = pp.simulate(object="leaves", N=64, **ideal, **departure.sample)
             rng = np.random.default_rng(0)
-            counts = rng.poisson(departure.counts(truth, rng)).astype(np.uint32)
-            scan = replace(truth, diffraction=counts, object=None)
+            scan = replace(truth, object=None)
+            if departure.slices == 1:
+                counts = rng.poisson(departure.counts(truth, rng)).astype(np.uint32)
+                scan = replace(scan, diffraction=counts)
             for backend in o.backend:
                 cells = []
                 options = {} if departure.name == "none" else departure.options

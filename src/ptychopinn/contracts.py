@@ -46,7 +46,8 @@ SILENT: Progress = Silent()
 class Canvas:
     """An object as a solver leaves it, in network units.
 
-    object : (H, W) complex64.  weight : (H, W) float32, 0 = never seen.
+    object : (H, W) complex64, or (K, H, W) of the slices of a thick sample.
+    weight : (H, W) float32, 0 = never seen.
     origin_px : (y, x) scan position of canvas pixel [0, 0].
     losses : relative amplitude misfit per pass, empty for patch networks.
     corrections : share of each learned correction that was taken: 1, less when it was damped
@@ -61,13 +62,14 @@ class Canvas:
 
     def on(self, shape: tuple[int, int], origin_px: NDArray[np.int64]) -> NDArray[np.complex64]:
         """The object on another canvas; 1 outside of this one."""
-        canvas = np.ones(shape, dtype=np.complex64)
+        canvas = np.ones((*self.object.shape[:-2], *shape), dtype=np.complex64)
         low = np.maximum(self.origin_px, origin_px)
-        high = np.minimum(self.origin_px + self.object.shape, origin_px + np.array(shape))
+        high = np.minimum(self.origin_px + self.object.shape[-2:], origin_px + np.array(shape))
         if (low < high).all():
             (y, x), (v, u) = low - origin_px, low - self.origin_px
             height, width = high - low
-            canvas[y : y + height, x : x + width] = self.object[v : v + height, u : u + width]
+            part = self.object[..., v : v + height, u : u + width]
+            canvas[..., y : y + height, x : x + width] = part
         return canvas
 
 

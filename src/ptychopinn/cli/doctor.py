@@ -168,10 +168,10 @@ def check_numpy() -> Finding:
     xp, n = NumpyOps(), probe.shape[-1]
     empty = np.zeros((len(positions), n, n))
     batch = forward.pattern_batch(xp, empty, positions, canvas.shape, (0, 0), probe)
-    patches, fields, counted = forward.modelled(xp, forward.FAR_FIELD, canvas, batch)
-    waves = forward.exit_waves(xp, batch.probes, patches)
+    way, fields, counted = forward.modelled(xp, forward.FAR_FIELD, canvas, batch)
+    waves = forward.exit_waves(xp, batch.probes, way.patches[0])
     light = abs(float(counted.sum() / (np.abs(waves) ** 2).sum()) - 1)
-    back, _ = forward.backward(xp, forward.FAR_FIELD, fields, batch)
+    back, _ = forward.backward(xp, forward.FAR_FIELD, fields, batch, way)
     worst = max(light, float(np.abs(back - waves).max()))
     if not worst < 1e-10:
         return Finding(

@@ -15,7 +15,7 @@ from ptychopinn.data.experiment import Propagation, check_experiment, propagator
 from ptychopinn.data.findings import Finding, recorded_findings
 from ptychopinn.data.scan import check_field
 from ptychopinn.errors import InputError, shown
-from ptychopinn.physics.effects import restored, stored
+from ptychopinn.physics.effects import restored, slices_of, stored
 from ptychopinn.physics.geometry import position_box
 from ptychopinn.physics.propagators import Propagator
 
@@ -37,6 +37,8 @@ class Reconstruction:
         Scan position (y, x) of canvas pixel [0, 0]: position r is at canvas index r - origin_px.
     weight : (H, W) float32
         How much each pixel was seen; 0 where it never was.
+    slices : (K, H, W) complex64, optional
+        Those of a thick sample, from the upstream one on; ``object`` is their product.
     probe : (P, N, N) complex64
         Incoherent modes in sqrt(counts).
     positions_px : (M, 2) float64
@@ -49,7 +51,8 @@ class Reconstruction:
     effects : mapping from name to array
         What was found of the beam and the detector (:mod:`ptychopinn.physics.effects`):
         ``beam-current``, (M,) a factor for each pattern; ``background``, (N, N) counts;
-        ``varying-probe``, eigenprobes and their coefficients.
+        ``varying-probe``, eigenprobes and their coefficients; ``slices``, the number of slices and,
+        in metres, the distance between two, the pixel and the wavelength.
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).
@@ -85,6 +88,7 @@ class Reconstruction:
     focus_distance_m: float | None = None
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     effects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    slices: NDArray[np.complex64] | None = None
     uncertainty: NDArray[np.float32] | None = None
     half_split: NDArray[np.float64] | None = None
     name: str = "reconstruction"
@@ -153,7 +157,8 @@ class Reconstruction:
                 "positions_px must be finite, received NaN or infinity; remove those patterns."
             )
         check_experiment(self)
-        effects = stored(restored(self.effects, len(positions), probe.shape[-1]))
+        known = restored(self.effects, len(positions), probe.shape[-1])
+        effects = stored(known)
         for values in effects.values():
             values.flags.writeable = False
         object.__setattr__(self, "effects", effects)
@@ -186,6 +191,15 @@ class Reconstruction:
                     f"received {radius.shape}; give one radius per pixel."
                 )
             checked["uncertainty"] = radius
+        count = slices_of(known)
+        if self.slices is not None or count > 1:
+            layers = np.array(self.slices, dtype=np.complex64)
+            if layers.shape != (count, *obj.shape) or not np.isfinite(layers).all():
+                raise InputError(
+                    f"slices must be finite, of shape {(count, *obj.shape)} as the effects say, "
+                    f"received {layers.shape}; give slices and effects of one result."
+                )
+            checked["slices"] = layers
         if self.half_split is not None:
             curve = np.array(self.half_split, dtype=np.float64)
             if curve.ndim != 2 or curve.shape[0] != 3 or not np.isfinite(curve).all():
@@ -253,6 +267,7 @@ class Reconstruction:
             self,
             object=self.object[box],
             weight=self.weight[box],
+            slices=None if self.slices is None else self.slices[:, *box],
             uncertainty=None if self.uncertainty is None else self.uncertainty[box],
             half_split=None,
             origin_px=self.origin_px + low,

@@ -157,13 +157,13 @@ def predict(
     check_inside(positions - result.origin_px, n, result.object.shape)
     yield from forward.predict(
         NumpyOps(),
-        result.object,
+        result.object if result.slices is None else result.slices,
         result.probe,
         positions,
         result.origin_px,
         result.propagator,
         max(1, _BATCH_VALUES // result.probe.size),
-        effects_of(result) if positions_px is None else (),
+        [e for e in effects_of(result) if positions_px is None or e.slices > 1],
     )
 
 

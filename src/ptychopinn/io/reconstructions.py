@@ -99,6 +99,8 @@ def _write(result: Reconstruction, provenance: bytes, file: NewFile) -> None:
     )
     write_provenance(file, GROUP, provenance)
     file.put(f"{GROUP}/weight", result.weight)
+    if result.slices is not None:
+        file.put(f"{GROUP}/slices", result.slices)
     if result.uncertainty is not None:
         file.put(f"{GROUP}/uncertainty", result.uncertainty)
     if result.half_split is not None:
@@ -178,6 +180,7 @@ def _read(file: Reader) -> Reconstruction:
             for name in EFFECTS
             if f"{GROUP}/effects/{name}" in file
         },
+        slices=file.optional(f"{GROUP}/slices", "c"),
         uncertainty=file.optional(f"{GROUP}/uncertainty"),
         half_split=file.optional(f"{GROUP}/half_split"),
         name=file.attribute_text("/", "name"),

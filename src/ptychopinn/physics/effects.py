@@ -1,4 +1,4 @@
-"""What beam and detector do beyond probe, object and propagator.
+"""What beam, sample and detector do beyond probe, thin object and propagator.
 
 An effect is one file with a class that is registered by ``@effect``: how it changes a batch of
 patterns before they are modelled, and how it follows from what the patterns have in excess of the
@@ -116,6 +116,11 @@ class Effect(ABC):
         """How many waves a mode of the probe becomes."""
         return 1
 
+    @property
+    def slices(self) -> int:
+        """How many slices the object has."""
+        return 1
+
     @abstractmethod
     def scaled(self, factor: float) -> Effect:
         """The same where all intensities are multiplied by a factor."""
@@ -178,6 +183,11 @@ def applied(
         if effect.changes or effect.looks:
             batch = effect.applied(xp, batch, numbers, inward)
     return batch
+
+
+def slices_of(effects: Iterable[Effect]) -> int:
+    """How many slices the object has under these effects."""
+    return max((effect.slices for effect in effects), default=1)
 
 
 def stored(effects: Iterable[Effect]) -> dict[str, Values]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Effect, applied
 from ptychopinn.physics.geometry import places
-from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
+from ptychopinn.physics.propagators import AngularSpectrum, FarField, Propagator, fourier_shift
 
 FAR_FIELD = FarField()
 
@@ -45,6 +45,7 @@ class PatternBatch(NamedTuple):
     background : (N, N) intensity that is added to each pattern; () where none is.
     parts : (M, B) shares that patterns have in parts of the scan, where an effect looks at what
         each part asks of its probe; () where none does.
+    between : from each slice of a thick sample to the next one; () where the sample is thin.
     """
 
     amplitudes: Array
@@ -56,6 +57,17 @@ class PatternBatch(NamedTuple):
     path: Array | tuple[()] = ()
     background: Array | tuple[()] = ()
     parts: Array | tuple[()] = ()
+    between: tuple[AngularSpectrum, ...] = ()
+
+
+class Passage(NamedTuple):
+    """The way of the waves of M patterns through the K slices of a sample, one where it is thin.
+
+    patches : of each slice (M, N, N).  waves : that enter each slice, (M, P, N, N).
+    """
+
+    patches: tuple[Array, ...]
+    waves: tuple[Array, ...]
 
 
 def pattern_batch(
@@ -100,27 +112,67 @@ def intensity(xp: Ops, propagator: Propagator, fields: Array) -> Array:
     return total if power is None else total * xp.astype(power, total)
 
 
+def passage(xp: Ops, canvas: Array, batch: PatternBatch) -> tuple[Passage, Array]:
+    """The way through a ``canvas`` (H, W), or (K, H, W) of slices, and exit waves (M, P, N, N)."""
+    n = xp.shape(batch.amplitudes)[-1]
+    slices = [canvas[k] for k in range(len(batch.between) + 1)] if batch.between else [canvas]
+    patches = tuple(xp.gather(one, batch.places, n) for one in slices)
+    waves = [batch.probes]
+    for space, patch in zip(batch.between, patches[:-1], strict=True):
+        waves.append(space.across(xp, exit_waves(xp, waves[-1], patch)))
+    return Passage(patches, tuple(waves)), exit_waves(xp, waves[-1], patches[-1])
+
+
 def modelled(
     xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch
-) -> tuple[Array, Array, Array]:
-    """Patches (M, N, N), fields (M, P, N, N) and intensities (M, N, N) of a batch with its probes,
-    in the order of the fields."""
-    patches = xp.gather(canvas, batch.places, xp.shape(batch.amplitudes)[-1])
-    waves = exit_waves(xp, batch.probes, patches)
+) -> tuple[Passage, Array, Array]:
+    """The way through the sample, fields (M, P, N, N) and intensities (M, N, N) of a batch with its
+    probes, in the order of the fields."""
+    way, waves = passage(xp, canvas, batch)
     fields = propagator.forward(xp, waves, _moved_by(xp, batch))
     model = intensity(xp, propagator, fields)
     if not isinstance(batch.background, tuple):
         model = model + batch.background
-    return patches, fields, model
+    return way, fields, model
 
 
 def backward(
-    xp: Ops, propagator: Propagator, fields: Array, batch: PatternBatch
+    xp: Ops,
+    propagator: Propagator,
+    fields: Array,
+    batch: PatternBatch,
+    way: Passage | None = None,
 ) -> tuple[Array, Array]:
-    """Waves D^-1 fields (M, P, N, N), and sum_p conj(P_p) D^-1 fields (M, N, N): what fields mean
-    for exit waves and patches, the adjoint of :func:`modelled` up to the power of D."""
+    """What fields mean for the sample, the adjoint of the slope of :func:`modelled` up to the power
+    of D: waves (M, P, N, N) behind the first slice, D^-1 fields of a thin one, and
+    sum_p conj(P_p) times waves behind each slice, (K M, N, N) with slice after slice. Only a thick
+    sample needs the ``way`` through it."""
     waves = propagator.backward(xp, fields, _moved_by(xp, batch))
-    return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
+    if way is None or not batch.between:
+        return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
+    back = [xp.sum_modes(xp.conj(way.waves[-1]) * waves)]
+    for k in range(len(batch.between) - 1, -1, -1):
+        waves = xp.conj(way.patches[k + 1])[:, None] * waves
+        waves = batch.between[k].back_across(xp, waves)
+        back.append(xp.sum_modes(xp.conj(way.waves[k]) * waves))
+    return waves, xp.concat(back[::-1])
+
+
+def laid(xp: Ops, patches: Array, batch: PatternBatch, size: Any) -> Any:
+    """Patches (K M, N, N) of the slices, slice after slice, laid on the ``size`` pixels of all of
+    them (:meth:`ptychopinn.ops.base.Ops.spread`)."""
+    places, count = batch.places, len(batch.between) + 1
+    if count > 1:
+        places = xp.concat([places + k * (size // count) for k in range(count)])
+    return xp.spread(patches, places, size)
+
+
+def light_of(xp: Ops, canvas: Array, batch: PatternBatch) -> Array:
+    """Intensity (K M, N, N) of the waves of a batch that enter each slice of a ``canvas``."""
+    if not batch.between:
+        return xp.sum_modes(xp.abs2(batch.probes))
+    waves = passage(xp, canvas, batch)[0].waves
+    return xp.concat([xp.sum_modes(xp.abs2(wave)) for wave in waves])
 
 
 def _moved_by(xp: Ops, batch: PatternBatch) -> Array:
@@ -197,13 +249,14 @@ def predict(
     batch_length: int | None = None,
     effects: Sequence[Effect] = (),
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Expected intensities of a canvas (H, W) under ``probe`` (P, N, N), batch by batch.
+    """Expected intensities of a canvas (H, W), or (K, H, W) of slices, under ``probe`` (P, N, N),
+    batch by batch.
 
     Yields which patterns, and (b, N, N) with the zero frequency at [N/2, N/2], in the precision of
     the canvas.
     """
     n, count = probe.shape[-1], len(positions_px)
-    shape = (int(canvas.shape[0]), int(canvas.shape[1]))
+    shape = (int(canvas.shape[-2]), int(canvas.shape[-1]))
     held, light = xp.asarray(canvas), xp.asarray(probe.astype(canvas.dtype))
     length = count if batch_length is None else batch_length
     like = np.zeros(0, canvas.dtype).real
@@ -228,14 +281,14 @@ def intensities(
     positions_px: NDArray[Any],
     origin_px: Any = (0, 0),
     propagator: Propagator = FAR_FIELD,
+    effects: Sequence[Effect] = (),
 ) -> NDArray[np.float64]:
     """Expected counts (M, N, N) by NumPy in double precision (see :func:`predict`)."""
     from ptychopinn.ops.numpy import NumpyOps
 
     xp = NumpyOps()
-    ((_, found),) = predict(
-        xp, np.asarray(canvas, np.complex128), probe, positions_px, origin_px, propagator
-    )
+    full = np.asarray(canvas, np.complex128)
+    ((_, found),) = predict(xp, full, probe, positions_px, origin_px, propagator, effects=effects)
     return found
 
 

@@ -97,6 +97,14 @@ class AngularSpectrum(NamedTuple):
     def backward(self, xp: Ops, fields: Array, fraction: Array) -> Array:
         return xp.ifft2(xp.fft2(fields) * xp.conj(self._transfer(xp, fields, fraction)))
 
+    def across(self, xp: Ops, waves: Array) -> Array:
+        """Waves (M, P, N, N) at the end of the way, where they are not moved."""
+        return xp.ifft2(xp.fft2(waves) * self.kernel)
+
+    def back_across(self, xp: Ops, waves: Array) -> Array:
+        """The adjoint of :meth:`across`."""
+        return xp.ifft2(xp.fft2(waves) * xp.conj(self.kernel))
+
     def power(self, xp: Ops, n: Any) -> Any:
         return None
 

@@ -35,18 +35,19 @@ def thresholds(xp: Ops, illumination: Array, weight: Any, noise: Any) -> Array:
 
 
 def smoothed(xp: Ops, v: Array, t: Array) -> Array:
-    """u (H, W) from v (H, W) complex and t (H, W); opposite borders are neighbours."""
+    """u (..., H, W) from v (..., H, W) complex and t; opposite borders are neighbours, slices are
+    none."""
     least = 1e-12 * xp.max(t)
     down, right = xp.zeros_like(v), xp.zeros_like(v)
 
     def primal() -> Array:
-        return v + (down - xp.roll(down, 1, 0)) + (right - xp.roll(right, 1, 1))
+        return v + (down - xp.roll(down, 1, -2)) + (right - xp.roll(right, 1, -1))
 
     for _ in range(ITERATIONS):
         u = primal()
         # 8 bounds the squared norm of the gradient.
-        down = down + xp.scaled(xp.roll(u, -1, 0) - u, 0.125)
-        right = right + xp.scaled(xp.roll(u, -1, 1) - u, 0.125)
+        down = down + xp.scaled(xp.roll(u, -1, -2) - u, 0.125)
+        right = right + xp.scaled(xp.roll(u, -1, -1) - u, 0.125)
         length = xp.sqrt(xp.abs2(down) + xp.abs2(right))
         share = t / (xp.maximum(length - t, 0.0) + t + least)
         down, right = xp.scaled(down, share), xp.scaled(right, share)

@@ -11,11 +11,14 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.scan import CANVAS_BYTES
 from ptychopinn.machine.memory import check_memory
+from ptychopinn.physics.slices import MOST
 from ptychopinn.schema import Section
 
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "textures", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
 ScanKind = Literal["raster", "fermat", "random"]
+# What slices need beside their spacing: with 16 um each blurs the next by 5 pixels.
+THICK = {"pixel_size_m": 1e-8, "energy_eV": 8000.0}
 # A near-field experiment with hard X-rays; the Fresnel number of a pixel is 1/31.
 NEAR_FIELD = {"pixel_size_m": 1e-7, "energy_eV": 12_000.0, "distance_m": 3e-3}
 
@@ -146,16 +149,34 @@ class SimulationConfig(Section):
         description="Distance from the focus of a cone beam to the sample in metres, near field; a "
         "parallel beam when not given.",
     )
+    slices: int = Field(
+        1,
+        ge=1,
+        le=MOST,
+        description="Slices of a thick sample, whose product is the object.",
+    )
+    slice_spacing_m: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Distance from slice to slice in metres. Slices need pixel size and energy as "
+        "well: 10 nm and 8 keV when not given.",
+    )
     seed: int = Field(
         0, ge=0, lt=2**63, description="Seed of object, positions, noise and dead pixels."
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _near_field(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("propagator") == "near-field":
-            return {**NEAR_FIELD, **{k: v for k, v in values.items() if v is not None}}
-        return values
+    def _as_usual(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        usual: dict[str, float] = {}
+        if values.get("slice_spacing_m") is not None:
+            usual = THICK
+        if values.get("propagator") == "near-field":
+            usual = NEAR_FIELD
+        return {**usual, **{k: v for k, v in values.items() if v is not None or k not in usual}}
 
     @field_validator("amplitude", "phase")
     @classmethod
@@ -183,6 +204,14 @@ class SimulationConfig(Section):
         if value >= 1 and value != int(value):
             raise ValueError("expected a fraction below 1 or a whole number of pixels")
         return value
+
+    @model_validator(mode="after")
+    def _thick(self) -> SimulationConfig:
+        if (self.slices > 1) != (self.slice_spacing_m is not None):
+            raise ValueError("expected slices, 2 or more, together with slice_spacing_m")
+        if self.slices > 1 and self.object == "file":
+            raise ValueError("expected an object that is drawn, received slices of a file")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> SimulationConfig:

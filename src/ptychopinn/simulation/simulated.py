@@ -12,16 +12,17 @@ from ptychopinn.data.experiment import propagator_of
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
+from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.physics.scaling import check_probe_power, probe_power
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
-from ptychopinn.simulation.objects import make_object
 from ptychopinn.simulation.probes import make_probe
 from ptychopinn.simulation.scans import make_positions
+from ptychopinn.simulation.thick_samples import effects_of, make_slices
 
-__all__ = ["SimulationConfig", "simulate"]
+__all__ = ["SimulationConfig", "simulate", "true_slices"]
 
 
 MARGIN = 4  # object pixels around the outermost patches
@@ -53,16 +54,14 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         file that cannot be used.
     """
     config = _configured(config, overrides)
-    # Independent generators: changing one part of the scan leaves the others as they are.
-    for_object, for_scan, for_errors, for_noise, for_detector = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5)
-    )
+    for_object, for_scan, for_errors, for_noise, for_detector = _generators(config)
     n = config.N
     probe = make_probe(config, np.random.default_rng(np.random.SeedSequence(config.probe_seed)))
     true = make_positions(config, for_scan)
     stored = true + config.position_error_px * for_errors.standard_normal(true.shape)
     shape, corner = canvas_for(np.concatenate((true, stored)), n, MARGIN)
-    truth = make_object(config, shape, for_object)
+    slices = make_slices(config, shape, for_object)
+    truth = slices[0] if config.slices == 1 else slices.prod(axis=0)
     # An object from a file can be larger than needed: the scan is put in its middle.
     origin = corner - (np.array(truth.shape) - shape) // 2
     true, stored = true - origin, stored - origin
@@ -75,7 +74,8 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         "focus_distance_m": config.focus_distance_m,
     }
     propagator = propagator_of(SimpleNamespace(**place), n, np.complex128)
-    expected, mean_power = _expected(truth.astype(np.complex128), probe, true, propagator)
+    thick, sample = effects_of(config), (truth if config.slices == 1 else slices)
+    expected, mean_power = _expected(sample.astype(np.complex128), probe, true, propagator, thick)
     if mean_power == 0:
         raise InputError(
             "the object must transmit light where it is scanned, received zeros there; "
@@ -106,11 +106,37 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
     )
 
 
+def true_slices(scan: Scan) -> NDArray[np.complex64]:
+    """The slices (K, H, W) of the object of a scan of :func:`simulate`, drawn again.
+
+    Raises
+    ------
+    InputError
+        When the scan was not simulated, or has no object.
+    """
+    made = scan.provenance.get("simulation")
+    if made is None or scan.object is None:
+        raise InputError(
+            f"the scan must be a simulated one with its object, received '{scan.name}'; give the "
+            "file that simulate wrote."
+        )
+    config = _configured(None, dict(made))
+    shape = (int(scan.object.shape[0]), int(scan.object.shape[1]))
+    return make_slices(config, shape, _generators(config)[0])
+
+
+def _generators(config: SimulationConfig) -> list[np.random.Generator]:
+    """Independent ones, of object, positions, their errors, noise and detector: changing one part
+    of the scan leaves the others as they are."""
+    return [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5)]
+
+
 def _expected(
     truth: NDArray[np.complex128],
     probe: NDArray[np.complex128],
     positions: NDArray[np.float64],
     propagator: Propagator,
+    effects: tuple[Effect, ...] = (),
 ) -> tuple[NDArray[np.float32], float]:
     """Patterns (M, N, N) of a probe of unit power, and their mean sum."""
     n = probe.shape[-1]
@@ -119,7 +145,7 @@ def _expected(
     batch = max(1, BATCH_PIXELS // probe.size)
     for start in range(0, len(positions), batch):
         part = slice(start, start + batch)
-        patterns = forward.intensities(truth, probe, positions[part], (0, 0), propagator)
+        patterns = forward.intensities(truth, probe, positions[part], (0, 0), propagator, effects)
         total += float(patterns.sum())
         expected[part] = patterns
     return expected, total / len(positions)

@@ -65,13 +65,13 @@ def poisson_change(
 ) -> Array:
     """sum_p conj(P_p) chi_p (M, N, N), chi being the slope of the Poisson likelihood; ``photon``
     is the intensity of one."""
-    _, fields, model = modelled(xp, propagator, canvas, batch)
+    way, fields, model = modelled(xp, propagator, canvas, batch)
     amplitude = xp.sqrt(model + photon)
     measured = xp.sqrt(xp.square(batch.amplitudes) + photon)
     change = missing(xp, batch, measured, amplitude, good) / amplitude
     # min(f, STEEPEST) is -max(-f, -STEEPEST).
     steep = -xp.maximum(-(1 + 0.5 * change), -STEEPEST)
-    return backward(xp, propagator, xp.scaled(fields, (change * steep)[:, None]), batch)[1]
+    return backward(xp, propagator, xp.scaled(fields, (change * steep)[:, None]), batch, way)[1]
 
 
 def distance_moments(

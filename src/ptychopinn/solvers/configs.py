@@ -67,6 +67,23 @@ class PhysicsConfig(RefineConfig):
         description="weight of a prior against noise, which does something where photons are few: "
         "small total variation of the object",
     )
+    slices: int | None = Field(
+        None, ge=1, le=8, description="take the sample as so many slices, one behind the other"
+    )
+    slice_spacing_m: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="distance from slice to slice in metres; found from the patterns when not "
+        "given",
+    )
+    wavelength_m: float | None = Field(
+        None,
+        gt=0,
+        le=1e-3,
+        description="wavelength, which slices need; from the photon energy of the scan when not "
+        "given",
+    )
     stagnation: float = Field(
         2e-4, ge=0, lt=1, description="end when a pass lowers the misfit by less, relatively"
     )

@@ -18,6 +18,7 @@ same rule with the object as its illumination.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -29,11 +30,13 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.effects import Effect, Seen, applied, seen
+from ptychopinn.physics.effects import Effect, Seen, applied, seen, slices_of
 from ptychopinn.physics.forward import (
     PatternBatch,
     brought_back,
     in_parts,
+    laid,
+    light_of,
     missing,
     modelled,
     with_probes,
@@ -45,12 +48,9 @@ from ptychopinn.physics.low_frequency import (
     missing_phase,
 )
 from ptychopinn.physics.propagators import Propagator
-from ptychopinn.solvers.problem import Problem
+from ptychopinn.solvers.problem import RIM, Problem, canvas_of
 from ptychopinn.solvers.projections import Projection, projection
 
-# Share of the strongest illumination added to the weight of an update, so that dim pixels at the
-# rim of the scan take small steps instead of amplifying noise.
-RIM = 0.05
 # w in the damping is so many times the given number, 1 / w being the variance of what is left to
 # find: in these units learned numbers are of order one, like all others.
 DAMP_UNIT = 100.0
@@ -61,9 +61,11 @@ PROBE_STEP, PROBE_MOMENTUM, PROBE_RIM = 1.0, 0.7, 0.05
 PHASE_TOLERANCE = 1e-3
 
 
-def illumination_of(xp: Ops, batch: PatternBatch, size: Any) -> Any:
+def illumination_of(
+    xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, size: Any
+) -> Any:
     """Illumination by a batch of a flat canvas of ``size`` pixels, the weight of its pixels."""
-    return xp.spread(xp.sum_modes(xp.abs2(batch.probes)), batch.places, size)
+    return laid(xp, light_of(xp, canvas, batch), batch, size)
 
 
 def object_step(
@@ -108,7 +110,7 @@ def _contribution(
     xp: Ops, found: Projection, batch: PatternBatch, k: Array, size: Any
 ) -> tuple[Any, ...]:
     gradients = missing_gradients(xp, found.excess, found.modelled, k)
-    numerator = xp.spread(found.back, batch.places, size)
+    numerator = laid(xp, found.back, batch, size)
     return numerator, xp.sum_squares(found.difference), found.modelled, gradients
 
 
@@ -152,18 +154,6 @@ def advanced_probe(
     return probe + velocity, velocity
 
 
-def canvas_of(
-    obj: NDArray[np.complex64],
-    illumination: NDArray[np.float32],
-    origin_px: NDArray[np.int64],
-    misfits: Sequence[float],
-) -> Canvas:
-    """The object of a canvas solver; pixels with hardly any illumination count as never seen."""
-    light = illumination / illumination.max()
-    weight = np.where(light > RIM / 10, light, 0).astype(np.float32)
-    return Canvas(obj, weight, origin_px, np.array(misfits))
-
-
 class Found(NamedTuple):
     """What an update found: the squared misfit of the moduli, summed over good pixels, and the
     modelled intensities of the last batch."""
@@ -202,9 +192,10 @@ class Descent:
         self._asked: list[Array] = []
         self.probe = problem.probe
         self.low = low_frequency(xp, xp.to_numpy(self.probe), problem.shape) if low is None else low
-        height, width = self.low.shape
-        self.size = height * width
-        self.canvas = xp.zeros((height, width), self.probe[0]) + 1 if start is None else start
+        count = self.slices = slices_of(self.effects)
+        shape = self.shape = self.low.shape if count == 1 else (count, *self.low.shape)
+        self.size = math.prod(shape)
+        self.canvas = xp.zeros(shape, self.probe[0]) + 1 if start is None else start
         self.velocity = xp.zeros_like(self.canvas)
         self.probe_velocity = xp.zeros_like(self.probe)
         self.follows_phase = bool(problem.propagator.measures_momentum)
@@ -212,13 +203,10 @@ class Descent:
         self.illumination = [self._illumination(k) for k in range(len(problem.subsets))]
 
     def _illumination(self, subset: int) -> Array:
-        def work(batch: PatternBatch) -> Any:
-            return self.xp.call(illumination_of, batch, self.size)
-
         total = None
-        for _, _, part in self.batches(work, subset):
+        for _, _, part in self.each(illumination_of, subset, self.canvas, self.size):
             total = self.xp.plus(total, part)
-        return self.xp.reshape(total, self.low.shape)
+        return self.xp.reshape(total, self.shape)
 
     def batches(
         self, work: Callable[[PatternBatch], Any], subset: int
@@ -307,7 +295,7 @@ class Descent:
             advanced,
             self.canvas,
             self.velocity,
-            xp.reshape(numerator, self.low.shape),
+            xp.reshape(numerator, self.shape),
             self.illumination[subset],
             step,
             momentum,
@@ -323,6 +311,8 @@ class Descent:
             self.probe, self.probe_velocity = xp.call(
                 advanced_probe, self.probe, self.probe_velocity, *probe
             )
+        if probe or self.slices > 1:
+            # What enters a slice follows from those before.
             self.illumination[subset] = self._illumination(subset)
         return Found(misfit, model)
 

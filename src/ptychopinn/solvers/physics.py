@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
-from ptychopinn.physics.effects import Effect
+from ptychopinn.physics.effects import Effect, slices_of
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.total_variation import matters, smoothed, thresholds
 from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.descent import Descent, canvas_of
+from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
-from ptychopinn.solvers.problem import Problem, scan_problem
+from ptychopinn.solvers.problem import Problem, canvas_of, scan_problem
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Stage:
     momentum: float
     phase_gain: float
 
+    def shared(self, count: int, ease: float, momentum: float) -> Stage:
+        """For ``count`` slices that move at once: each goes its part of the way, with the step
+        divided by ``ease`` as well, and what is left of the momentum's friction by ``momentum``."""
+        kept = 1 - (1 - self.momentum) / max(1.0, momentum)
+        return Stage(self.merged, self.step / (count * ease), kept, self.phase_gain / count)
+
 
 # Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
 # together settle it, with a momentum that makes up for the smaller number of updates.
@@ -48,6 +54,12 @@ EFFECTS_FROM = 3
 # Where photon noise is a larger share of the counts the patterns are followed by their photons,
 # else by their moduli, which bear what a model lacks better.
 FEW_PHOTONS = 0.02
+# Slices change the light on those behind them, and large steps with a large momentum may carry them
+# away. In the first passes steps are divided by this number, and the momentum makes up for the half
+# of their share only; in the last stage it makes up for twice their share, because what parts the
+# slices is found slowly, and the misfit rings longer. When it rises above its least value by this
+# factor, the slices stop and go on with steps divided by this one.
+CAREFUL, CAREFUL_STEP, RISING, CALMER, PATIENT = 8, 2.0, 1.5, 1.5, 2
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
 
@@ -56,8 +68,9 @@ class Schedule:
     """Goes on to the next stage when a pass improves little, and ends when the last stage
     improves nothing or the number of passes is reached."""
 
-    def __init__(self, config: PhysicsConfig) -> None:
+    def __init__(self, config: PhysicsConfig, slices: int = 1) -> None:
         self.config = config
+        self.settling = SETTLING if slices == 1 else SETTLING * PATIENT * slices
         self.number = self.entered = 0
 
     def next_stage(self, misfits: Sequence[float], at_rest: bool = True) -> Stage | None:
@@ -67,7 +80,7 @@ class Schedule:
         if done >= self.config.passes:
             return None
         last = self.number == len(STAGES) - 1
-        window, least = (SETTLING, self.config.stagnation) if last else (1, LITTLE)
+        window, least = (self.settling, self.config.stagnation) if last else (1, LITTLE)
         if done - self.entered > window:
             gain = 1 - misfits[-1] / misfits[-1 - window]
             if gain < window * least:
@@ -104,7 +117,8 @@ class PhysicsSolver(Solver):
         self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
     ) -> Iterator[Step]:
         xp, config = self.xp, self.config
-        schedule, misfits = Schedule(config), list[float]()
+        schedule = Schedule(config, slices_of(self.effects))
+        misfits = list[float]()
         passes = Passes(progress, scan.scan.M)
         with xp.running():
             iterations = _Iterations(self, scan, start)
@@ -113,6 +127,7 @@ class PhysicsSolver(Solver):
             with xp.running():
                 updates = iterations.merge(stage.merged)
                 iterations.free_probe(len(misfits) >= config.probe_from)
+                stage = iterations.shared(stage, misfits)
                 iterations.watch(len(misfits) >= EFFECTS_FROM or start is not None)
                 passes.begin(updates)
                 misfit = 0.0
@@ -137,7 +152,7 @@ class _Iterations:
         config = solver.config
         margin = MARGIN if config.refine_positions else 0
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
-        self.problem, self.merged = self._problem(), 1
+        self.problem, self.merged, self.calm = self._problem(), 1, 1.0
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         effects = solver.effects
@@ -155,7 +170,7 @@ class _Iterations:
             self.solver.limit,
             refine_probe=config.refine_probe,
             place=(self.shape, self.origin),
-            copies=math.prod(effect.copies for effect in self.solver.effects),
+            copies=math.prod(effect.copies * effect.slices for effect in self.solver.effects),
         )
         return problem
 
@@ -190,6 +205,20 @@ class _Iterations:
         if matters(weight, noise, float(xp.max(light))):
             t = xp.call(thresholds, light, weight, noise)
             state.canvas = xp.call(smoothed, state.canvas, t)
+
+    def shared(self, stage: Stage, misfits: Sequence[float]) -> Stage:
+        """The stage of the next pass for the slices of the object, given the misfit of every pass
+        so far."""
+        count, done = self.state.slices, len(misfits)
+        if count == 1:
+            return stage
+        if done > 1 and misfits[-1] > max(misfits[-2], RISING * min(misfits)):
+            self.calm *= CALMER
+            self.state.velocity = self.solver.xp.zeros_like(self.state.velocity)
+        if done < CAREFUL:
+            return stage.shared(count, CAREFUL_STEP * self.calm, count / 2)
+        last = stage.merged == STAGES[-1].merged
+        return stage.shared(count, self.calm, count * PATIENT if last else count)
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:
         """Make one update; its share of the relative misfit."""
@@ -243,9 +272,9 @@ class _Iterations:
         obj, probe = to_numpy(state.canvas), to_numpy(state.probe)
         light, effects = to_numpy(state.total_illumination()), state.effects
         if self.solver.config.refine_probe:
-            taken = ramp(probe.shape[1:], slopes_of(obj, light))
+            slopes = slopes_of(obj, light)
             obj, probe = fixed_gauge(obj, light, probe, self.power)
-            effects = tuple(effect.tilted(taken) for effect in effects)
+            effects = tuple(effect.tilted(ramp(probe.shape[1:], slopes)) for effect in effects)
         canvas = canvas_of(obj, light, self.origin, misfits)
         positions = self.scan.scan.positions_px
         return Solved(canvas, probe, positions, len(misfits), effects)
@@ -257,21 +286,25 @@ def fixed_gauge(
     probe: NDArray[np.complex64],
     power: float,
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Object (H, W) and probe (P, N, N) in one gauge.
+    """Object (H, W), or (K, H, W) of slices, and probe (P, N, N) in one gauge.
 
     When both are free, exp(-i k u) on the object and exp(i k u) on the probe change no pattern, nor
     does a factor between them. Here the object has no mean phase gradient, weighted with the
-    ``illumination`` (H, W), and the probe has the given ``power``, sum abs(P)^2.
+    ``illumination`` of its shape, and the probe has the given ``power``, sum abs(P)^2. A probe that
+    is tilted goes through other parts of each further slice, so that those of a thick sample stay.
     """
     y, x = slopes_of(obj, illumination)
     factor = np.sqrt(power / (np.abs(probe.astype(np.complex128)) ** 2).sum())
-    flat = obj / factor * ramp(obj.shape, (-y, -x))
+    flat = obj / factor ** (1 / (1 if obj.ndim == 2 else len(obj))) * ramp(obj.shape, (-y, -x))
     taken = probe * factor * ramp(probe.shape, (y, x))
     return flat.astype(np.complex64), taken.astype(np.complex64)
 
 
 def slopes_of(obj: NDArray[Any], illumination: NDArray[Any]) -> tuple[float, float]:
-    """Mean phase gradient (y, x) of an object (H, W), weighted with the ``illumination``."""
+    """Mean phase gradient (y, x) of an object (H, W), weighted with the ``illumination``; 0 of
+    slices (K, H, W)."""
+    if obj.ndim > 2:
+        return 0.0, 0.0
     weight = np.asarray(illumination, dtype=np.float64)
     slopes = []
     for axis in (0, 1):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, batch_length
 from ptychopinn.data.sampling import ordered_subsets
 from ptychopinn.ops.base import Array, Ops
@@ -19,6 +20,9 @@ from ptychopinn.physics.forward import PatternBatch, pattern_batch
 from ptychopinn.physics.geometry import canvas_for, mean_overlap
 from ptychopinn.physics.propagators import Propagator
 
+# Share of the strongest illumination added to the weight of an update, so that dim pixels at the
+# rim of the scan take small steps instead of amplifying noise.
+RIM = 0.05
 # Bytes per pattern pixel while a physics step works on it, for one probe mode: exit wave, field,
 # correction (complex64), amplitude, index.
 STEP_BYTES = 64
@@ -159,6 +163,19 @@ def placed(xp: Ops, propagator: Any) -> Propagator:
     """The propagator with its arrays on the device of the framework."""
     found: Propagator = type(propagator)(*(xp.asarray(array) for array in propagator))
     return found
+
+
+def canvas_of(
+    obj: NDArray[np.complex64],
+    illumination: NDArray[np.float32],
+    origin_px: NDArray[np.int64],
+    misfits: Sequence[float],
+) -> Canvas:
+    """The object of a canvas solver; pixels with hardly any illumination count as never seen."""
+    light = illumination.reshape(-1, *obj.shape[-2:]).mean(axis=0)
+    light = light / light.max()
+    weight = np.where(light > RIM / 10, light, 0).astype(np.float32)
+    return Canvas(obj, weight, origin_px, np.array(misfits))
 
 
 def subset_count(overlap: float, patterns: int, updates: int) -> int:

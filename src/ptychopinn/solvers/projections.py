@@ -31,9 +31,10 @@ BOLD, BOLDEST, FEW = 1.5, 3.0, 3500.0
 class Projection(NamedTuple):
     """What M patterns ask of their exit waves.
 
-    patches, modelled : (M, N, N) of the object, and intensities.
+    patches, modelled : (M, N, N) of the first slice of the object, and intensities.
     difference, excess : (M, N, N) measured minus modelled moduli, and intensities, of good pixels.
-    chi : (M, P, N, N) change of the exit waves.  back : (M, N, N) sum_p conj(P_p) chi_p.
+    chi : (M, P, N, N) change of the waves behind it.  back : (K M, N, N) sum_p conj(P_p) chi_p of
+        each slice.
     """
 
     patches: Array
@@ -55,7 +56,7 @@ def projection(
 ) -> Projection:
     """Of a batch with its probes; ``e`` is added to the intensities. By the moduli if
     ``by_photons`` is (), else by the photons."""
-    patches, fields, model = modelled(xp, propagator, canvas, batch)
+    way, fields, model = modelled(xp, propagator, canvas, batch)
     amplitude = xp.sqrt(model + e)
     counts = xp.square(batch.amplitudes) + e
     measured = xp.sqrt(counts)
@@ -65,6 +66,7 @@ def projection(
         bold = BOLD + (BOLDEST - BOLD) * xp.astype(counts < FEW * e, amplitude)
         # min(x, y) = -max(-x, -y)
         share = -share * xp.maximum(-0.5 * (measured / amplitude + 1.0), -bold)
-    chi, back = backward(xp, propagator, xp.scaled(fields, share[:, None]), batch)
+    chi, back = backward(xp, propagator, xp.scaled(fields, share[:, None]), batch, way)
     # (a - A)(a + A) = a^2 - A^2
-    return Projection(patches, model, difference, difference * (measured + amplitude), chi, back)
+    excess = difference * (measured + amplitude)
+    return Projection(way.patches[0], model, difference, excess, chi, back)

@@ -37,9 +37,9 @@ from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.geometry import canvas_for, illumination
 from ptychopinn.solvers.configs import PtychiConfig
-from ptychopinn.solvers.descent import canvas_of
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.physics import fixed_gauge
+from ptychopinn.solvers.problem import canvas_of
 
 if TYPE_CHECKING:
     import torch

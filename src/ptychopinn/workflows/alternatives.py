@@ -48,7 +48,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
-from ptychopinn.physics.effects import Effect, Values
+from ptychopinn.physics.effects import Effect, Values, slices_of
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -97,7 +97,8 @@ def judged(
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     found = []
-    if not _positions_refined(result):
+    # Axes and positions are tried with a thin object only.
+    if result.slices is None and not _positions_refined(result):
         known = _other_axes(result.findings)
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
             _, result = estimate_axes(used, result, backend, execution, no_mend)
@@ -177,11 +178,9 @@ def tried(
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
         return float(solver.solve(part).canvas.losses[-1])
 
-    found = [
-        (AS_IT_IS, left(part)),
-        (PROBE_FREE, left(part, refine_probe=True)),
-        (POSITIONS_FREE, left(part, refine_positions=True)),
-    ]
+    found = [(AS_IT_IS, left(part)), (PROBE_FREE, left(part, refine_probe=True))]
+    if slices_of(effects) == 1:
+        found.append((POSITIONS_FREE, left(part, refine_positions=True)))
     least, noise = min(residual for _, residual in found), part.expected_misfit
     told = least - noise <= BETTER * (found[0][1] - noise)
     if least > NEAR_NOISE * noise and not told:

@@ -17,13 +17,16 @@ from ptychopinn.evaluation.verdict import (
     LEAST_EXCESS_OF_NOISE,
     signs_of,
 )
+from ptychopinn.ops.base import Ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.exposure import possible_directions
+from ptychopinn.workflows.slicing import slices_for
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
 LEAST = 1e-3
@@ -47,9 +50,10 @@ def options_without(left_out: Collection[str]) -> dict[str, Any]:
 
 
 def effects_for(
-    config: PhysicsConfig, prepared: PreparedScan, start: Reconstruction | None
+    config: PhysicsConfig, prepared: PreparedScan, start: Reconstruction | None, xp: Ops
 ) -> tuple[Effect, ...]:
-    """The effects that a refinement follows, in network units, from where ``start`` has them."""
+    """The effects that a refinement follows, in network units, from where ``start`` has them; what
+    must be found before is found with the operations ``xp``."""
     known = {} if start is None else in_network_units(effects_of(start), prepared)
     wanted = {
         BeamCurrent.name: config.beam_current,
@@ -66,6 +70,11 @@ def effects_for(
         before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
         known[VaryingProbe.name] = VaryingProbe(before.values, config.eigenprobes, scan.M)
     wanted[VaryingProbe.name] = VaryingProbe.name in known
+    beside = [known[name] for name, on in wanted.items() if on and name in known]
+    thick = slices_for(config, prepared, known.get(Slices.name), beside, xp)
+    if thick is not None:
+        known[Slices.name] = thick
+    wanted[Slices.name] = thick is not None
     if VaryingProbe.name in known and len(prepared.probe) > 1:
         raise InputError(
             f"eigenprobes need a probe of one mode, received {len(prepared.probe)}; leave either "
@@ -82,6 +91,20 @@ def varies(config: RefineConfig, start: Reconstruction | None) -> bool:
     """Whether the probe of a refinement changes during the scan."""
     known = start is not None and VaryingProbe.name in start.effects
     return known or (isinstance(config, PhysicsConfig) and config.eigenprobes is not None)
+
+
+def require_one_probe_and_slice(config: RefineConfig, start: Reconstruction | None) -> None:
+    """Raise InputError where an uncertainty would have to know more than its factor was determined
+    with."""
+    if varies(config, start):
+        raise InputError(
+            "an uncertainty needs one probe for all patterns, received eigenprobes; leave either "
+            "out."
+        )
+    asked = config.slices if isinstance(config, PhysicsConfig) else 1
+    known = start is not None and start.slices is not None
+    if (asked or 1) > 1 or (asked is None and known):
+        raise InputError("an uncertainty needs a thin object, received slices; leave either out.")
 
 
 def in_network_units(effects: Sequence[Effect], prepared: PreparedScan) -> dict[str, Effect]:

@@ -28,18 +28,25 @@ from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
-from ptychopinn.physics.effects import EFFECTS
+from ptychopinn.physics.effects import EFFECTS, Effect, slices_of
 from ptychopinn.probes import orthogonalised, with_modes
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged, within_noise
-from ptychopinn.workflows.beyond_probe import effects_for, keeps_background, varies, with_background
+from ptychopinn.workflows.beyond_probe import (
+    effects_for,
+    keeps_background,
+    require_one_probe_and_slice,
+    varies,
+    with_background,
+)
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.growing_modes import grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
+from ptychopinn.workflows.slicing import canvas_from
 from ptychopinn.workflows.stopping import until_stopped
 
 log = logging.getLogger(__name__)
@@ -345,11 +352,8 @@ def _work(
         execution = ptychi.execution_for(backend, execution, uncertainty)
         ptychi.require()
         by = ptychi.stage(config)
-    if uncertainty and varies(config, start):
-        raise InputError(
-            "an uncertainty needs one probe for all patterns, received eigenprobes; leave either "
-            "out."
-        )
+    if uncertainty:
+        require_one_probe_and_slice(config, start)
     follows = isinstance(config, PhysicsConfig) and config.eigenprobes is not None
     if follows and not config.refine_probe:
         log.info("the probe is refined, because eigenprobes are")
@@ -364,22 +368,16 @@ def _work(
         scan = continued(scan, start, identity)
         stages = tuple(start.provenance.get("stages", ()))
     prepared = prepare(scan)
-    canvas = None
-    if start is not None:
-        canvas = Canvas(
-            object=start.object / np.complex64(prepared.object_scale),
-            weight=start.weight,
-            origin_px=start.origin_px,
-            losses=start.losses,
-        )
     solver: Solver
+    effects: tuple[Effect, ...] = ()
     if isinstance(config, PtychiConfig):
         solver = ptychi.PtychiSolver(config, execution)
     else:
         assert isinstance(config, PhysicsConfig)  # there are two engines
-        limit = execution.inference_batch_mib << 20
-        effects = effects_for(config, prepared, start)
-        solver = PhysicsSolver(get_ops(backend, execution), config, limit, effects=effects)
+        limit, xp = execution.inference_batch_mib << 20, get_ops(backend, execution)
+        effects = effects_for(config, prepared, start, xp)
+        solver = PhysicsSolver(xp, config, limit, effects=effects)
+    canvas = None if start is None else canvas_from(start, prepared, slices_of(effects))
     return _Work(
         solver, config, scan, prepared, canvas, given_px, backend, execution, stages, by, identity,
         begun,

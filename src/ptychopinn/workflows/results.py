@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.findings import with_findings
@@ -95,6 +96,17 @@ def continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
     return replace(scan, probe=start.probe, positions_px=start.positions_px)
 
 
+def in_units(
+    field: NDArray[np.complex64], scale: float
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64] | None]:
+    """An object (H, W) in other units, and None; or, of slices (K, H, W), their product and them,
+    each with its share of the factor ``scale``."""
+    if field.ndim == 2:
+        return field * np.complex64(scale), None
+    layers = field * np.complex64(scale ** (1 / len(field)))
+    return layers.prod(axis=0), layers
+
+
 def reported(
     canvas: Canvas,
     prepared: PreparedScan,
@@ -115,8 +127,10 @@ def reported(
     scan = replace(
         scan, provenance=with_findings(scan.provenance, found_effects(in_counts, prepared.counts))
     )
+    obj, layers = in_units(canvas.object, prepared.object_scale)
     result = Reconstruction(
-        object=canvas.object * np.complex64(prepared.object_scale),
+        object=obj,
+        slices=layers,
         origin_px=canvas.origin_px,
         weight=canvas.weight,
         probe=scan.probe,
@@ -147,9 +161,11 @@ def reported(
         "global_scale": fit.scale,
         "fit": fit.summary(),
     }
+    obj, layers = in_units(result.object if layers is None else layers, fit.scale)
     return replace(
         result,
-        object=result.object * np.complex64(fit.scale),
+        object=obj,
+        slices=layers,
         effects=stored(effect.scaled(fit.scale**2) for effect in in_counts),
         provenance=provenance,
         fit=fit,
