@@ -21,6 +21,14 @@ SCHEDULES = choice(
     "choose Default, ReduceLROnPlateau, CosineAnnealing or constant",
 )
 LOSSES = choice({"poisson": (1.0, 0.0), "mae": (0.0, 1.0)}, "choose poisson or mae")
+OUTPUT_MODES = choice(
+    {
+        "real_imag": "real_imaginary",
+        "amp_phase": "amplitude_phase",
+        "amp_phase_logits": "amplitude_phase",
+    },
+    "choose real_imag, amp_phase or amp_phase_logits",
+)
 NO_MASK = only(False, None, why="the probe is used as it is given; mask it before")
 
 #: Model, data and training settings of the earlier program.
@@ -42,6 +50,25 @@ RULES: Mapping[str, Rule] = {
             }
         ),
         neutral="sigmoid",
+    ),
+    **{
+        name: Rule(f"model.{name}", neutral=neutral)
+        for name, neutral in {
+            "fno_modes": 12,
+            "fno_width": 32,
+            "fno_blocks": 4,
+            "fno_cnn_blocks": 2,
+            "fno_input_transform": "none",
+            "resnet_width": None,
+        }.items()
+    },
+    "generator_output_mode": Rule("model.head", OUTPUT_MODES),
+    "max_hidden_channels": Rule(
+        convert=only(None, why="the channels follow from fno_width; lower that in its place"),
+        neutral=None,
+    ),
+    "learned_input_channels": Rule(
+        convert=only(1, why="the amplitudes are what the network sees; use 1"), neutral=1
     ),
     "object_big": Rule(
         effect="overlapping patches are always merged into one object", neutral=True
