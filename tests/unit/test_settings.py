@@ -9,6 +9,7 @@ import pytest
 
 from ptycho.config.config import ModelConfig, TrainingConfig, settings
 from ptycho_torch.api.base_api import ConfigManager
+from ptycho_torch.config_params import ModelConfig as TorchModelConfig
 from ptychopinn.clients.commands import earlier, ptycho_inference, ptycho_train
 from ptychopinn.clients.settings import (
     ARCHITECTURE_VARIABLE,
@@ -175,6 +176,12 @@ def test_every_architecture_can_be_asked_for(name: str, monkeypatch: pytest.Monk
     assert (done.config.model.architecture, done.notes) == (name, ())
     monkeypatch.setenv(ARCHITECTURE_VARIABLE, name)
     assert environment("unrolled")[0] == name
+
+
+def test_the_torch_classes_choose_a_network() -> None:
+    manager = ConfigManager(model_config=TorchModelConfig(architecture="ffno", fno_modes=6))
+    found = translate(manager.settings(), TORCH_RULES, architecture="unrolled").config.model
+    assert (found.architecture, found.fno_modes) == ("ffno", 6)
 
 
 def test_what_the_operators_know_arrives() -> None:

@@ -31,26 +31,9 @@ OUTPUT_MODES = choice(
 )
 NO_MASK = only(False, None, why="the probe is used as it is given; mask it before")
 
-#: Model, data and training settings of the earlier program.
-RULES: Mapping[str, Rule] = {
-    "N": Rule("model.N", neutral=0),
-    "gridsize": Rule("model.gridsize", neutral=1),
-    "n_filters_scale": Rule("model.n_filters_scale", float, neutral=2),
-    "model_type": Rule("model.mode", neutral="pinn"),
+# Which network, and the options of those with spectral convolutions.
+NETWORKS: Mapping[str, Rule] = {
     "architecture": Rule("model.architecture"),
-    "amp_activation": Rule(
-        "model.amp_activation",
-        choice(
-            {
-                "sigmoid": "sigmoid",
-                "swish": "swish",
-                "silu": "swish",
-                "softplus": "softplus",
-                "relu": "relu",
-            }
-        ),
-        neutral="sigmoid",
-    ),
     **{
         name: Rule(f"model.{name}", neutral=neutral)
         for name, neutral in {
@@ -70,6 +53,27 @@ RULES: Mapping[str, Rule] = {
     "learned_input_channels": Rule(
         convert=only(1, why="the amplitudes are what the network sees; use 1"), neutral=1
     ),
+}
+#: Model, data and training settings of the earlier program.
+RULES: Mapping[str, Rule] = {
+    "N": Rule("model.N", neutral=0),
+    "gridsize": Rule("model.gridsize", neutral=1),
+    "n_filters_scale": Rule("model.n_filters_scale", float, neutral=2),
+    "model_type": Rule("model.mode", neutral="pinn"),
+    "amp_activation": Rule(
+        "model.amp_activation",
+        choice(
+            {
+                "sigmoid": "sigmoid",
+                "swish": "swish",
+                "silu": "swish",
+                "softplus": "softplus",
+                "relu": "relu",
+            }
+        ),
+        neutral="sigmoid",
+    ),
+    **NETWORKS,
     "object_big": Rule(
         effect="overlapping patches are always merged into one object", neutral=True
     ),
@@ -190,6 +194,7 @@ TORCH_RULES: Mapping[str, Rule] = {
         choice({"unsupervised": "pinn", "supervised": "supervised", "pinn": "pinn"}),
         neutral="Unsupervised",
     ),
+    **NETWORKS,
     "N": Rule(effect="the patterns tell their size", neutral=128),
     "C": Rule("model.gridsize", lambda value: round(float(value) ** 0.5), neutral=4),
     "grid_size": Rule(effect="the number of channels tells the group", neutral=(2, 2)),
