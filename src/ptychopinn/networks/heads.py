@@ -50,7 +50,7 @@ class Part:
     factor: float = 1.0
 
     def finished(self, b: Builder, name: str, x: str) -> str:
-        """The layer of this name, which is the image that follows from the last convolution ``x``."""
+        """The layer of this name: the image that follows from the last convolution ``x``."""
         if self.function is not None:
             x = b.activation(f"{name}_{self.function}", x, self.function)
         return b.scale(name, x, self.factor)
