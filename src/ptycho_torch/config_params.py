@@ -71,6 +71,16 @@ class ModelConfig:
     probe_reference_coeff: float = 0.0
     amplitude_variance_loss: bool = False
     amplitude_variance_coeff: float = 0.01
+    architecture: str | None = None
+    fno_modes: int = 12
+    fno_width: int = 32
+    fno_blocks: int = 4
+    fno_cnn_blocks: int = 2
+    fno_input_transform: str = "none"
+    resnet_width: int | None = None
+    max_hidden_channels: int | None = None
+    learned_input_channels: int = 1
+    generator_output_mode: str | None = None
 
 
 @dataclass

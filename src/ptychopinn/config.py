@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.networks.architecture import ModelConfig
-from ptychopinn.schema import Section, options_of, validated
+from ptychopinn.schema import Section, either, options_of, validated
 from ptychopinn.solvers.configs import RefineConfig
 
 __all__ = [
@@ -202,7 +202,7 @@ class Config(Section):
             values: Section = getattr(self, section)
             value = getattr(values, name)
             if value != type(values).model_fields[name].default:
-                others = " or ".join(used_by(section, name))
+                others = either(used_by(section, name))
                 raise ValueError(
                     f"{name} has no meaning for the architecture {self.model.architecture}, "
                     f"received {shown(value)}; leave it out, or choose the architecture {others}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
@@ -72,6 +72,12 @@ def meant(word: str, known: Collection[str]) -> str | None:
     return next((k for k in known if found and k.lower() == found[0]), None)
 
 
+def either(names: Iterable[str]) -> str:
+    """These names as a choice: "a", "a or b", "a, b or c"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def _sentence(schema: Any, error: ValidationError) -> str:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
@@ -127,11 +133,13 @@ class Variant(Section):
     ----------
     tag : name of the option that tells the kinds apart.
     kinds : the kinds by the values of that option; set by the base.
+    elsewhere : values that other programs know and no kind has, with the kind that is nearest.
     about : what the kind is, for the help of the command line.
     """
 
     tag: ClassVar[str]
     kinds: ClassVar[dict[str, Any]]
+    elsewhere: ClassVar[Mapping[str, str]] = {}
     about: ClassVar[str] = ""
 
     if TYPE_CHECKING:
@@ -174,9 +182,17 @@ class Variant(Section):
         kind: type[Self] | None = cls.kinds.get(name) if isinstance(name, str) else None
         if kind is not None:
             return kind
-        expected = " or ".join(f"'{known}'" for known in cls.kinds)
-        reason = PydanticCustomError("literal_error", f"Input should be {expected}")
-        raise _invalid(cls, reason, cls.tag, name)
+        raise _invalid(cls, PydanticCustomError("literal_error", cls.expected(name)), cls.tag, name)
+
+    @classmethod
+    def expected(cls, name: Any) -> str:
+        """What the option that tells the kinds apart should be, where ``name`` is not it."""
+        text = "Input should be " + either(f"'{known}'" for known in cls.kinds)
+        nearest = cls.elsewhere.get(name) if isinstance(name, str) else None
+        if nearest is not None:
+            return f"{text}; '{name}' of the earlier program is not built, nearest is '{nearest}'"
+        guess = meant(name, cls.kinds) if isinstance(name, str) else None
+        return text if guess is None else f"{text} (did you mean '{guess}')"
 
     @classmethod
     def owners(cls, option: str) -> tuple[str, ...]:
@@ -240,8 +256,9 @@ class Variant(Section):
         """Why an option is not one of this kind."""
         known = [option for option in cls.model_fields if option != cls.tag]
         me = f"the {cls.tag} {cls.model_fields[cls.tag].default}"
-        others = " or ".join(cls.owners(name))
-        if others:
+        owners = cls.owners(name)
+        if owners:
+            others = either(owners)
             sentence = (
                 f"{name} has no meaning for {me}, received {shown(value)}; leave it out, or choose "
                 f"the {cls.tag} {others} ({me} knows {', '.join(known)})"
@@ -249,7 +266,7 @@ class Variant(Section):
         else:
             everywhere = [option for kind in cls.kinds.values() for option in kind.model_fields]
             guess = meant(str(name), [*known, *everywhere])
-            whose = "" if guess in (None, *known) else f" of {' or '.join(cls.owners(str(guess)))}"
+            whose = "" if guess in (None, *known) else f" of {either(cls.owners(f'{guess}'))}"
             hint = "" if guess is None else f" (did you mean '{guess}'{whose})"
             sentence = (
                 f"{shown(name)} is not an option of {me}{hint}; expected one of "

@@ -44,6 +44,23 @@ from ptychopinn.solvers.problem import placed
 Array = NDArray[Any]
 Weights = Mapping[str, NDArray[np.float32]]
 
+#: Options with which each patch network of N = 32 is small.
+SMALL_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "cnn": {"n_filters_scale": 0.1},
+    "fno": {"fno_width": 4, "fno_modes": 3, "fno_blocks": 2, "fno_cnn_blocks": 1},
+    "fno_vanilla": {"fno_width": 4, "fno_modes": 3, "fno_blocks": 2},
+    "ffno": {"fno_width": 4, "fno_modes": 3, "fno_blocks": 2, "fno_cnn_blocks": 1},
+    "neuralop_uno": {"fno_width": 4, "fno_modes": 3},
+    "hybrid_resnet": {"fno_width": 4, "fno_modes": 3, "fno_blocks": 3, "resnet_blocks": 1},
+    "vit": {"vit_width": 8, "vit_depth": 2, "vit_heads": 2},
+}
+
+
+def small_network(name: str, **options: Any) -> ModelConfig:
+    """A patch network with few parameters, N = 32 unless said otherwise."""
+    return ModelConfig(**{"architecture": name, "N": 32, **SMALL_NETWORKS[name], **options})
+
+
 # What a modulus projection adds to an intensity before taking its root.
 FLOOR = 1e-12
 

@@ -175,6 +175,14 @@ def placed(x: Image) -> Image:
     return found
 
 
+def gridded(x: Image) -> Image:
+    places = np.zeros((len(x), 2, *x.shape[2:]))
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            places[:, :, i, j] = i / x.shape[2], j / x.shape[3]
+    return np.concatenate([x, places], axis=1)
+
+
 def framed(x: Image, pixels: int, value: float) -> Image:
     width = ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels))
     return np.pad(x, width, constant_values=value)
@@ -253,6 +261,12 @@ CASES = [
     Case("upsample", {"factor": 3}, lambda x, w: x.repeat(3, 2).repeat(3, 3)),
     Case("add", {}, lambda x, w: x[:, :2] + x[:, 2:], inputs=2),
     Case("concat", {}, lambda x, w: x, inputs=4),
+    Case("multiply", {}, lambda x, w: x[:, :2] * x[:, 2:], inputs=2),
+    Case("direction", {},
+         lambda x, w: x[:, :2] / np.sqrt(x[:, :2] ** 2 + x[:, 2:] ** 2 + 1e-4), inputs=2),
+    Case("compress", {"function": "sqrt"}, lambda x, w: np.sqrt(np.abs(x))),
+    Case("compress", {"function": "log1p"}, lambda x, w: np.log1p(np.abs(x))),
+    Case("grid", {}, lambda x, w: gridded(x)),
     Case("channels", {"start": 1, "stop": 3}, lambda x, w: x[:, 1:3]),
     Case("scale", {"factor": -2.5}, lambda x, w: -2.5 * x),
     Case("learned_scale", {"initial": 0.1}, lambda x, w: x * w["weight"][:, None, None]),
@@ -431,7 +445,7 @@ def test_no_pixel_sees_further_than_its_reach(write: Callable[[Builder], str]) -
 @pytest.mark.parametrize(
     ("kind", "options"),
     [(case.kind, case.options) for case in CASES
-     if case.kind in ("spectral", "spectral_axis", "attention", "position", "pad", "border")
+     if case.kind in ("spectral", "spectral_axis", "attention", "position", "grid", "pad", "border")
      or case.options.get("over") in ("instance", "group")],
 )  # fmt: skip
 def test_what_sees_everything_says_so(kind: str, options: Mapping[str, Any]) -> None:
@@ -467,6 +481,9 @@ def test_what_sees_everything_says_so(kind: str, options: Mapping[str, Any]) -> 
         ([("a", "channels", "x", {"start": 0, "stop": 1}), ("b", "add", "a x", {})],
          "the layer 'b' (add) must have inputs with the same number of channels, received [1, 2]"),
         ([("a", "activation", "x", {"function": "step"})], "received step"),
+        ([("a", "compress", "x", {"function": "exp"})], "sqrt or log1p, received exp"),
+        ([("a", "channels", "x", {"start": 0, "stop": 1}), ("b", "direction", "a x", {})],
+         "the layer 'b' (direction) must have inputs with the same number of channels"),
         ([("a", "depth_to_space", "x", {})], "a multiple of 4 channels, received 2"),
         ([("a", "upsample", "x", {"factor": 0})], "a positive factor"),
         ([("a", "norm", "x", {"over": "batch"})], "instance, group or layer, received batch"),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from adapters import SMALL_NETWORKS, small_network
 from numpy.typing import NDArray
 
 from ptychopinn.config import ModelConfig
@@ -18,6 +19,7 @@ from ptychopinn.networks.build import BuiltNetwork, Weights, initial_weights
 from ptychopinn.networks.cnn import RESERVED, ladder, padded_size
 from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.networks.unrolled import CANVAS_CHANNELS
+from ptychopinn.solvers.patches import PatchNetwork
 
 FRAMEWORKS = {"numpy": "NumpyOps", "torch": "TorchOps", "tensorflow": "TensorflowOps"}
 SIZES = (32, 50, 64, 96, 128)
@@ -39,11 +41,28 @@ def cnn(n: int, gridsize: int = 1, border: str = "big", **options: object) -> Mo
     )
 
 
-SMALL = tuple(
-    cnn(n, gridsize, border, n_filters_scale=0.25)
-    for n, gridsize, border in itertools.product(SIZES, (1, 2, 3), BORDERS)
+HEADS = ("amplitude_phase", "real_imaginary", "cos_sin")
+# The others with each size, group and head once.
+OTHERS = tuple(
+    small_network(name, N=n, gridsize=gridsize, head=head)
+    for name in SMALL_NETWORKS
+    if name != "cnn"
+    for n, gridsize, head in zip((32, 50, 66), (1, 3, 2), HEADS, strict=True)
 )
-SAMPLE = (cnn(32, 2, n_filters_scale=0.25), cnn(50, 1, "full", n_filters_scale=0.25), UNROLLED[1])
+SMALL = (
+    *(
+        cnn(n, gridsize, border, n_filters_scale=0.25)
+        for n, gridsize, border in itertools.product(SIZES, (1, 2, 3), BORDERS)
+    ),
+    *(cnn(50, 2, border, head=head) for border in BORDERS for head in HEADS[1:]),
+    *OTHERS,
+)
+SAMPLE = (
+    cnn(32, 2, n_filters_scale=0.25),
+    cnn(50, 1, "full", n_filters_scale=0.25),
+    UNROLLED[1],
+    *OTHERS[1::3],
+)
 
 
 class Networks:
@@ -70,6 +89,16 @@ class Networks:
             given = {name: self.xp.asarray(x.astype(np.float32)) for name, x in inputs.items()}
             return [self.xp.to_numpy(x) for x in self._built(model, weights)(**given)]
 
+    def objects(self, model: ModelConfig, weights: Weights, patterns: NDArray[Any]) -> NDArray[Any]:
+        """Object patches (B, C, N, N) of a patch network."""
+        built = self._built(model, weights)
+        with self.xp.running():
+            given = self.xp.asarray(patterns.astype(np.float32))
+            found = PatchNetwork(built, int(model.N or 0)).objects(
+                self.xp, given, list(built.parameters.values())
+            )
+            return self.xp.to_numpy(found)
+
     def random_state(self) -> bytes:
         """State of the framework's global generator of random numbers."""
         if self.framework == "torch":
@@ -89,8 +118,15 @@ def networks(request: pytest.FixtureRequest) -> Networks:
 def label(model: ModelConfig) -> str:
     if model.architecture == "unrolled":
         return f"unrolled-{model.iterations}-{model.width}-{model.levels}"
-    border = next(k for k, v in BORDERS.items() if v.items() <= model.model_dump().items())
-    return f"cnn-{model.N}-{model.gridsize}-{border}"
+    options = model.model_dump()
+    border = next((k for k, v in BORDERS.items() if v.items() <= options.items()), "")
+    return f"{model.architecture}-{model.N}-{model.gridsize}-{model.head}-{border}"
+
+
+def side_of(model: ModelConfig) -> int:
+    """Side of the images that a patch network takes."""
+    multiple = model.describe().multiple_of
+    return -(-int(model.N or 0) // multiple) * multiple
 
 
 def random_input(model: ModelConfig, side: int, batch: int = 2) -> dict[str, NDArray[np.float32]]:
@@ -112,14 +148,14 @@ def test_parameters_are_those_of_the_description(networks: Networks, model: Mode
 def test_a_patch_network_returns_modulus_and_phase_of_every_patch(
     networks: Networks, model: ModelConfig
 ) -> None:
-    """Starting at modulus 1 and phase 0, inside and outside of the central half."""
-    assert model.N is not None
-    side, channels = padded_size(model.N), model.gridsize**2
+    """Or real and imaginary part; starting at the object 1, inside and outside of the central
+    half."""
+    side, channels = side_of(model), model.gridsize**2
     weights = networks.initial_weights(model, 0)
-    modulus, phase = networks.apply(model, weights, random_input(model, side, 1))
-    assert modulus.shape == phase.shape == (1, channels, side, side)
-    np.testing.assert_allclose(modulus, 1, atol=1e-3)
-    np.testing.assert_allclose(phase, 0, atol=1e-6)
+    first, second = networks.apply(model, weights, random_input(model, side, 1))
+    assert first.shape == second.shape == (1, channels, side, side)
+    np.testing.assert_allclose(first, 1, atol=1e-3)
+    np.testing.assert_allclose(second, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "swish", "softplus", "relu"])
@@ -159,9 +195,11 @@ def test_weights_go_in_and_out_unchanged(networks: Networks, model: ModelConfig)
     assert all(np.array_equal(returned[name], weights[name]) for name in weights)
 
 
-def test_no_parameter_is_idle(networks: Networks) -> None:
-    """Every convolution takes part: a change of any one of them changes the output."""
-    model = cnn(32, 1, n_filters_scale=0.05)
+@pytest.mark.parametrize("name", SMALL_NETWORKS)
+def test_no_parameter_is_idle(networks: Networks, name: str) -> None:
+    """A change of any one changes the output, by more than rounding; of the two blocks of a
+    spectral convolution, the lowest positive and negative frequencies, that of either."""
+    model = small_network(name)
     rng = np.random.default_rng(4)
     weights = {
         name: rng.normal(0, 0.3, shape).astype(np.float32)
@@ -169,9 +207,29 @@ def test_no_parameter_is_idle(networks: Networks) -> None:
     }
     inputs = random_input(model, 32)
     before = networks.apply(model, weights, inputs)
+    changes = []
     for name, value in weights.items():
-        after = networks.apply(model, {**weights, name: value * np.float32(-1.5)}, inputs)
-        assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)), name
+        if value.ndim < 6:
+            changes.append((name, value * np.float32(-1.5)))
+            continue
+        for block in (0, 1):
+            changed = value.copy()
+            changed[block] *= np.float32(-1.5)
+            changes.append((name, changed))
+    for name, changed in changes:
+        after = networks.apply(model, {**weights, name: changed}, inputs)
+        moved = max(np.abs(a - b).max() for a, b in zip(before, after, strict=True))
+        assert moved > 1e-4, name
+
+
+@pytest.mark.parametrize("name", [n for n in SMALL_NETWORKS if n not in ("cnn", "vit")])
+def test_modes_that_an_image_lacks_are_not_learned(name: str) -> None:
+    """The networks for modes beyond the image are those for as many as it has, at each layer."""
+    beyond, all_of_them = (small_network(name, fno_modes=modes).describe() for modes in (99, 16))
+    assert beyond == all_of_them
+    modes = [k.options["modes"] for k in beyond.layers if k.kind.startswith("spectral")]
+    assert max(modes) == 16
+    assert min(modes) == {"neuralop_uno": 8, "hybrid_resnet": 4}.get(name, 16)
 
 
 @pytest.mark.parametrize("model", SAMPLE, ids=label)
@@ -207,7 +265,7 @@ def test_a_network_treats_every_image_of_a_batch_alone(
         name: rng.normal(0, 0.1, shape).astype(np.float32)
         for name, shape in model.describe().parameter_shapes().items()
     }
-    side = 32 if model.architecture == "unrolled" else padded_size(int(model.N or 0))
+    side = 32 if model.architecture == "unrolled" else side_of(model)
     inputs = random_input(model, side, 5)
     together = networks.apply(model, weights, inputs)
     alone = networks.apply(model, weights, {k: v[3:4] for k, v in inputs.items()})
@@ -215,7 +273,7 @@ def test_a_network_treats_every_image_of_a_batch_alone(
         np.testing.assert_allclose(a[3:4], b, rtol=1e-4, atol=1e-5)
 
 
-def vit(config: PatchConfig) -> Network:
+def tokens(config: PatchConfig) -> Network:
     """Tokens of 8 x 8 pixels, two blocks of attention."""
     b, c, width = Builder(), config.patterns_per_group, 16
     x = b.position("places", b.patchify("tokens", "patterns", width, 8))
@@ -230,7 +288,7 @@ def vit(config: PatchConfig) -> Network:
     return Network({"patterns": c}, tuple(b.layers), (modulus, phase), multiple_of=8)
 
 
-def fno(width: int) -> Network:
+def waves(width: int) -> Network:
     """Two blocks of spectral convolutions, one of them per axis."""
     b = Builder()
     x = b.dense("lift", "canvas", width)
@@ -247,32 +305,33 @@ def further() -> Any:
     """Architectures of this test alone."""
 
     @architecture
-    class VitConfig(PatchConfig):
-        architecture: Literal["vit"] = "vit"
+    class TokensConfig(PatchConfig):
+        architecture: Literal["tokens"] = "tokens"
 
         def describe(self) -> Network:
-            return vit(self)
+            return tokens(self)
 
     @architecture
-    class FnoConfig(CanvasConfig):
-        architecture: Literal["fno"] = "fno"
+    class WavesConfig(CanvasConfig):
+        architecture: Literal["waves"] = "waves"
         width: int = 8
 
         def describe(self) -> Network:
-            return fno(self.width)
+            return waves(self.width)
 
     yield
-    for name in ("vit", "fno"):
+    for name in ("tokens", "waves"):
         del ModelConfig.kinds[name]
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("vit", (2, 4, 32, 32)), ("fno", (2, 7, 33, 40)), ("fno", (1, 7, 9, 7))]
+    ("name", "shape"),
+    [("tokens", (2, 4, 32, 32)), ("waves", (2, 7, 33, 40)), ("waves", (1, 7, 9, 7))],
 )
 def test_networks_of_the_whole_vocabulary_agree(
     further: None, name: str, shape: tuple[int, ...]
 ) -> None:
-    model = ModelConfig(architecture=name, **({"gridsize": 2} if name == "vit" else {}))
+    model = ModelConfig(architecture=name, **({"gridsize": 2} if name == "tokens" else {}))
     network = model.describe()
     assert network.reach() is None
     weights = initial_weights(network, 5)
@@ -286,6 +345,84 @@ def test_networks_of_the_whole_vocabulary_agree(
         for a, b in zip(found[0], other, strict=True):
             assert a.shape[2:] == shape[2:] and np.abs(a).max() > 1e-3
             np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("model", OTHERS, ids=label)
+def test_the_object_is_the_same_everywhere(model: ModelConfig) -> None:
+    """Within 1e-4 of its modulus on every framework, for patterns of every size."""
+    rng = np.random.default_rng(8)
+    weights = {
+        name: w + rng.normal(0, 0.02, w.shape).astype(np.float32)
+        for name, w in initial_weights(model.describe(), 7).items()
+    }
+    patterns = rng.gamma(1.0, 0.5, (2, model.patterns_per_group, model.N, model.N))
+    found = []
+    for framework in FRAMEWORKS:
+        if framework != "numpy":
+            pytest.importorskip(framework)
+        found.append(Networks(framework).objects(model, weights, patterns))
+    assert np.abs(found[0] - 1).max() > 0.02
+    for other in found[1:]:
+        assert other.shape == patterns.shape
+        assert np.abs(other - found[0]).max() < 1e-4 * np.abs(found[0]).max()
+
+
+# --- heads ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL_NETWORKS)
+def test_the_phase_of_cosine_and_sine_goes_round(networks: Networks, name: str) -> None:
+    """The object follows the angle over the end of the turn, whatever the length of the vector;
+    an amplitude and a phase cannot."""
+    turned = []
+    for angle in (3.0, 3.2, 3.4):
+        model = small_network(name, head="cos_sin")
+        weights = networks.initial_weights(model, 0)
+        for part, value in (("cosine", np.cos(angle)), ("sine", np.sin(angle))):
+            for bias in (n for n in weights if n.startswith(part) and n.endswith("head.bias")):
+                weights[bias] = np.full_like(weights[bias], 0.5 * value)
+        turned.append(networks.objects(model, weights, np.ones((1, 1, 32, 32))))
+    np.testing.assert_allclose(np.abs(turned), 1, atol=1e-3)
+    for before, after in itertools.pairwise(turned):
+        np.testing.assert_allclose(np.angle(after / before), 0.2, atol=1e-3)
+    model = small_network(name)
+    weights = networks.initial_weights(model, 0)
+    weights["phase_head.bias"] = np.full_like(weights["phase_head.bias"], 50.0)
+    end = networks.objects(model, weights, np.ones((1, 1, 32, 32)))[..., 16, 16]
+    np.testing.assert_allclose(np.abs(np.angle(end)), np.pi, atol=1e-3)
+
+
+def test_real_and_imaginary_part_are_any_number(networks: Networks) -> None:
+    model = small_network("fno", head="real_imaginary")
+    weights = networks.initial_weights(model, 0)
+    weights["real_head.bias"][:], weights["imaginary_head.bias"][:] = -3.0, 0.25
+    found = networks.objects(model, weights, np.ones((1, 1, 32, 32)))
+    np.testing.assert_allclose(found, -3 + 0.25j, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        ("none", lambda x: x),
+        ("sqrt", np.sqrt),
+        ("log1p", np.log1p),
+        ("instancenorm", lambda x: (x - x.mean()) / np.sqrt(x.var() + 1e-5)),
+    ],
+)
+def test_the_first_layer_sees_transformed_amplitudes(
+    networks: Networks, transform: str, expected: Any
+) -> None:
+    x = np.random.default_rng(9).gamma(1.0, 2.0, (1, 1, 32, 32))
+    plain, model = (small_network("fno", fno_input_transform=t) for t in ("none", transform))
+    weights = networks.initial_weights(model, 3)
+    rng = np.random.default_rng(1)
+    weights = {k: v + rng.normal(0, 0.05, v.shape).astype("f") for k, v in weights.items()
+               if not k.startswith("transformed")}  # fmt: skip
+    own = {k: v for k, v in networks.initial_weights(model, 3).items() if k not in weights}
+    found = networks.apply(model, {**weights, **own}, {"patterns": x})
+    other = networks.apply(plain, weights, {"patterns": expected(x)})
+    for a, b in zip(found, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 # --- the description itself ----------------------------------------------------------------------
@@ -334,8 +471,9 @@ def test_the_border_has_its_own_four_channels() -> None:
 
 
 def test_a_patch_network_needs_its_size_and_a_frame_for_the_border() -> None:
-    with pytest.raises(InputError, match="N=None"):
-        ModelConfig(architecture="cnn").describe()
+    for name in SMALL_NETWORKS:
+        with pytest.raises(InputError, match="N=None"):
+            ModelConfig(architecture=name).describe()
     with pytest.raises(InputError, match="pad_object"):
         ModelConfig(architecture="cnn", N=32, probe_big=True, pad_object=False).describe()
 

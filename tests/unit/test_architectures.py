@@ -78,7 +78,7 @@ def test_the_base_builds_what_the_values_name() -> None:
     assert RefineConfig(passes=10).subsets == 4
 
 
-@pytest.mark.parametrize("name", ["cnn", "unrolled"])
+@pytest.mark.parametrize("name", ModelConfig.kinds)
 def test_a_dump_holds_the_options_of_its_architecture_alone(name: str) -> None:
     config = Config(model={"architecture": name})
     stored = json.loads(json.dumps(config.model_dump(mode="json")))
@@ -121,9 +121,25 @@ def test_the_bundle_that_comes_with_the_program_is_read() -> None:
         ),
         ({"architecture": "cnn", "width": 8}, "width has no meaning for the architecture cnn"),
         ({"widht": 8}, "did you mean 'width'"),
-        ({"gridsiz": 2}, "did you mean 'gridsize' of cnn"),
-        ({"architecture": "cmm"}, "'cnn' or 'unrolled', received 'cmm'"),
-        ({"architecture": ["cnn"]}, "'cnn' or 'unrolled', received ['cnn']"),
+        ({"gridsiz": 2}, "did you mean 'gridsize' of cnn, ffno"),
+        ({"architecture": "cmm"}, "'unrolled' or 'vit', received 'cmm'"),
+        ({"architecture": "unroled"}, "(did you mean 'unrolled'), received 'unroled'"),
+        ({"architecture": ["cnn"]}, "'unrolled' or 'vit', received ['cnn']"),
+        ({"architecture": "hybrid"}, "nearest is 'hybrid_resnet', received 'hybrid'"),
+        (
+            {"architecture": "hybrid_resnet_convnext_bottleneck"},
+            "of the earlier program is not built, nearest is 'hybrid_resnet'",
+        ),
+        (
+            {"architecture": "vit", "fno_modes": 8},
+            "choose the architecture ffno, fno, fno_vanilla, hybrid_resnet or neuralop_uno",
+        ),
+        ({"architecture": "vit", "vit_heads": 7}, "multiple of vit_heads, received 256 and 7"),
+        ({"architecture": "vit", "vit_patch": 7}, "vit_patch must be even"),
+        (
+            {"architecture": "cnn", "head": "real_imaginary", "amp_activation": "relu"},
+            "amp_activation is for an amplitude, received relu with head=real_imaginary",
+        ),
         ({"architecture": None}, "received None"),
         ({"width": 3}, "greater than or equal to 4, received 3"),
         ({3: 4}, "not an option"),
@@ -148,7 +164,7 @@ def test_a_wrong_model_is_one_sentence(values: Any, sentence: str) -> None:
     [
         ({"algorithm": "lsqml"}, "algorithm has no meaning for the engine physics"),
         ({"engine": "ptychi", "subsets": 4}, "subsets has no meaning for the engine ptychi"),
-        ({"engine": "ptych"}, "'physics' or 'ptychi', received 'ptych'"),
+        ({"engine": "ptych"}, "'physics' or 'ptychi' (did you mean 'ptychi'), received 'ptych'"),
         ({"pases": 4}, "did you mean 'passes'"),
     ],
 )
@@ -182,7 +198,7 @@ def test_two_kinds_cannot_contradict_each_other() -> None:
     assert "other" not in ModelConfig.kinds
 
 
-@pytest.mark.parametrize("name", ["cnn", "unrolled"])
+@pytest.mark.parametrize("name", ModelConfig.kinds)
 def test_recipes_and_unused_options_exist(name: str) -> None:
     kind = ModelConfig.kinds[name]
     targets = {tuple(target.split(".")) for target in kind.unused}
@@ -227,11 +243,11 @@ def test_a_registered_architecture_has_flags(wavelet: type[ModelConfig]) -> None
         click.echo(json.dumps(Config(**values).model_dump(mode="json")))
 
     help_text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
-    assert "[cnn|unrolled|wavelet]" in help_text
+    assert f"[{'|'.join(ModelConfig.kinds)}]" in help_text and "|wavelet]" in help_text
     assert "wavelet: number of bands [default: 3]" in help_text
-    assert "cnn, wavelet: gridsize^2 neighbours form one group" in help_text
+    assert "vit, wavelet: gridsize^2 neighbours form one group" in help_text
     assert "unrolled: number of neighbouring patterns of a sub-scan" in help_text
-    assert "[default: 10, cnn: 50, wavelet: 7]" in help_text
+    assert "[default: 10, cnn: 50, " in help_text and ", wavelet: 7]" in help_text
     flags = ["--architecture", "wavelet", "--bands", "4", "--smooth"]
     done = CliRunner().invoke(command, flags)
     assert json.loads(done.output)["model"]["bands"] == 4

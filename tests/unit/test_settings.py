@@ -9,6 +9,7 @@ import pytest
 
 from ptycho.config.config import ModelConfig, TrainingConfig, settings
 from ptycho_torch.api.base_api import ConfigManager
+from ptycho_torch.config_params import ModelConfig as TorchModelConfig
 from ptychopinn.clients.commands import earlier, ptycho_inference, ptycho_train
 from ptychopinn.clients.settings import (
     ARCHITECTURE_VARIABLE,
@@ -24,6 +25,7 @@ from ptychopinn.clients.settings import (
     translate,
 )
 from ptychopinn.config import SECTIONS
+from ptychopinn.config import ModelConfig as Model
 from ptychopinn.errors import InputError
 from ptychopinn.schema import options_of
 
@@ -42,6 +44,13 @@ TRAIN_FLAGS = [
     "model_type",
     "architecture",
     "amp_activation",
+    "fno_modes",
+    "fno_width",
+    "fno_blocks",
+    "fno_cnn_blocks",
+    "fno_input_transform",
+    "generator_output_mode",
+    "resnet_width",
     "object_big",
     "probe_big",
     "probe_mask",
@@ -157,7 +166,36 @@ def test_values_arrive() -> None:
 def test_what_only_the_patch_network_knows_is_said() -> None:
     done = translate({"gridsize": 2, "batch_size": 8}, RULES, architecture="unrolled")
     assert len(done.notes) == 2
-    assert all("cnn only" in note for note in done.notes)
+    assert all("for the architecture cnn, " in note for note in done.notes)
+
+
+@pytest.mark.parametrize("name", Model.kinds)
+def test_every_architecture_can_be_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a setting, and by the environment."""
+    done = translate({"architecture": name}, COMMAND_RULES, architecture="cnn")
+    assert (done.config.model.architecture, done.notes) == (name, ())
+    monkeypatch.setenv(ARCHITECTURE_VARIABLE, name)
+    assert environment("unrolled")[0] == name
+
+
+def test_the_torch_classes_choose_a_network() -> None:
+    manager = ConfigManager(model_config=TorchModelConfig(architecture="ffno", fno_modes=6))
+    found = translate(manager.settings(), TORCH_RULES, architecture="unrolled").config.model
+    assert (found.architecture, found.fno_modes) == ("ffno", 6)
+
+
+def test_what_the_operators_know_arrives() -> None:
+    given = ModelConfig(
+        N=64, architecture="hybrid_resnet", fno_modes=8, fno_width=16, resnet_width=40,
+        fno_input_transform="sqrt", generator_output_mode="real_imag",
+    )  # fmt: skip
+    done = translate(settings(TrainingConfig(model=given)), RULES, architecture="cnn")
+    found = done.config.model
+    assert (found.fno_modes, found.fno_width, found.resnet_width) == (8, 16, 40)
+    assert (found.fno_input_transform, found.head) == ("sqrt", "real_imaginary")
+    assert done.notes == ()
+    note = translate({"fno_modes": 8}, RULES, architecture="vit").notes
+    assert len(note) == 1 and "hybrid_resnet" in note[0]
 
 
 def test_the_backend_decides_what_execution_means() -> None:
@@ -187,6 +225,9 @@ def test_loss_modes() -> None:
         ({"torch_loss_mode": "huber"}, "poisson"),
         ({"amp_activation": "tanh"}, "sigmoid"),
         ({"gridsize": 5}, "gridsize"),
+        ({"architecture": "stable_hybrid"}, "nearest is 'hybrid_resnet'"),
+        ({"max_hidden_channels": 64}, "fno_width"),
+        ({"generator_output_mode": "complex"}, "real_imag"),
         ({"nepochs": 0}, "epochs"),
         ({"no_such": 1}, "no_such"),
         ({"torch_loss_mode": "mae", "mae_weight": 0.5}, "contradict"),
@@ -217,8 +258,8 @@ def test_the_environment_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ).config
     assert (found.model.architecture, found.model.gridsize) == ("cnn", 3)
     assert found.training.epochs == 7
-    monkeypatch.setenv(ARCHITECTURE_VARIABLE, "fno")
-    with pytest.raises(InputError, match=ARCHITECTURE_VARIABLE):
+    monkeypatch.setenv(ARCHITECTURE_VARIABLE, "hybrid")
+    with pytest.raises(InputError, match=f"{ARCHITECTURE_VARIABLE} must be .*'hybrid_resnet'"):
         environment("unrolled")
 
 

@@ -27,9 +27,14 @@ from training_commands import (
 
 import ptychopinn as pp
 from ptychopinn.cli import run
+from ptychopinn.config import Config, validated
+from ptychopinn.data.normalization import prepare
 from ptychopinn.errors import InputError
 from ptychopinn.io.models import load_bundle
 from ptychopinn.io.reconstructions import load_reconstruction
+from ptychopinn.ops.selector import KINDS as KINDS_OF
+from ptychopinn.ops.selector import get_ops
+from ptychopinn.solvers.network import network_solver
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -45,6 +50,49 @@ KINDS: dict[str, list[str]] = {
         for gridsize, mode in itertools.product((1, 2), ("pinn", "supervised"))
     },
 }
+
+
+OPERATOR = ["--fno-width", "4", "--fno-modes", "3"]
+BLOCKS = [*OPERATOR, "--fno-blocks", "2"]
+NETWORKS: dict[str, list[str]] = {
+    "fno": [*BLOCKS, "--head", "cos_sin"],
+    "fno_vanilla": [*BLOCKS, "--gridsize", "2", "--fno-input-transform", "sqrt"],
+    "ffno": [*BLOCKS, "--head", "real_imaginary", "--mode", "supervised"],
+    "neuralop_uno": [*OPERATOR, "--gridsize", "3"],
+    "hybrid_resnet": [*OPERATOR, "--fno-blocks", "3", "--resnet-blocks", "1"],
+    "vit": ["--vit-width", "8", "--vit-depth", "1", "--vit-heads", "2"],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_patch_network_is_trained_by_the_command_and_used_by_all(
+    name: str, scans: Path, tmp_path: Path
+) -> None:
+    flags = [*NETWORKS[name], "--epochs", 1, "--n-groups", 8, "--architecture", name]
+    by = BACKENDS[name == "fno"]
+    assert train(scans / "a.h5", tmp_path / "m", *flags, "--no-probe-check", backend=by) == 0
+    bundle = load_bundle(tmp_path / "m")
+    model = validated(Config, bundle.manifest.config).model
+    assert (model.architecture, bundle.manifest.backend) == (name, by)
+    scan = prepare(pp.load_scan(scans / "b.h5"))
+    found = []
+    for backend in ("numpy", *BACKENDS):
+        xp = get_ops(backend, KINDS_OF[backend].execution())  # type: ignore[index,arg-type]
+        solver = network_solver(xp, model, bundle.weights, 64 << 20)
+        found.append(list(solver.run(scan))[-1].result().canvas)
+    one, *others = found
+    seen = one.weight > 0.05 * one.weight.max()
+    for other in others:
+        assert np.abs(one.object - other.object)[seen].max() < 1e-4 * np.abs(one.object).max()
+
+
+@pytest.mark.parametrize("name", ["hybrid", "hybrid_resnet_convnext_bottleneck"])
+def test_a_network_that_is_not_built_is_refused_with_the_nearest(
+    name: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(scans / "a.h5", tmp_path / "m", "--architecture", name) == 2
+    check_sentence(capsys.readouterr().err, f"received '{name}'", "nearest is 'hybrid_resnet'")
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.fixture(scope="module")

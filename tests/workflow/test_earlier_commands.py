@@ -109,10 +109,22 @@ TRAINING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"training.learning_rate": 1e-3, "training.plateau_factor": 0.4},
         [],
     ),
+    "fno": (
+        "--architecture fno --fno_modes 4 --fno-width 8 --fno_blocks 2 --fno_cnn_blocks 1 "
+        "--fno_input_transform sqrt --generator_output_mode real_imag",
+        {
+            "model.architecture": "fno",
+            "model.fno_modes": 4,
+            "model.fno_width": 8,
+            "model.fno_input_transform": "sqrt",
+            "model.head": "real_imaginary",
+        },
+        ["--n_filters_scale = 1", "cnn only"],
+    ),
     "unrolled": (
         "--architecture unrolled --gridsize 2",
         {"model.architecture": "unrolled"},
-        ["--gridsize = 2", "cnn only"],
+        ["--gridsize = 2", "for the architecture cnn, "],
     ),
 }
 
@@ -190,6 +202,7 @@ def test_the_other_backend(place: Path) -> None:
         (ptycho_train, "--train_data_file train.npz --probe_mask True", "mask it before"),
         (ptycho_train, "--train_data_file train.npz --N 64", "64"),
         (ptycho_train, "--train_data_file none.npz", "none.npz"),
+        (ptycho_train, "--train_data_file train.npz --architecture hybrid", "'hybrid_resnet'"),
         (ptycho_train, "--train_data_file train.npz --torch-accelerator tpu", "accelerators"),
         (ptycho_train, "--train_data_file train.npz --backend jax", "jax"),
         (ptycho_train, "--train_data_file train.npz --output_dir o --optimizer sgd", "adam"),

@@ -22,6 +22,15 @@ class ModelConfig:
     model_type: str = "pinn"
     architecture: str | None = None
     amp_activation: str = "sigmoid"
+    fno_modes: int = 12
+    fno_width: int = 32
+    fno_blocks: int = 4
+    fno_cnn_blocks: int = 2
+    fno_input_transform: str = "none"
+    resnet_width: int | None = None
+    max_hidden_channels: int | None = None
+    learned_input_channels: int = 1
+    generator_output_mode: str | None = None
     object_big: bool = True
     probe_big: bool = True
     probe_mask: Any = False

@@ -18,7 +18,7 @@ from ptychopinn.config import SECTIONS, ModelConfig, recipes, used_by, validated
 from ptychopinn.errors import InputError
 from ptychopinn.ops.options import INFERENCE_ONLY, TRAINING_ONLY, Execution
 from ptychopinn.ops.selector import BACKENDS, KINDS, BackendName, choose
-from ptychopinn.schema import Option, options_of
+from ptychopinn.schema import Option, Variant, options_of
 
 
 class OutputPath(click.Path):
@@ -34,6 +34,14 @@ class OutputPath(click.Path):
                 "write to, received an empty text; give a name."
             )
         return super().convert(value, param, ctx)
+
+
+class Kinds(click.Choice):
+    """The kinds of a section. Another name is passed on: the section refuses it, in the words of
+    Python, which know the nearest one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value not in self.choices else super().convert(value, param, ctx)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,7 +106,8 @@ def config_options(
                 if name in defaults:
                     found = found._replace(default=defaults[name])
                 whose = ("", {}) if one_family else _of_architectures(schema, name)
-                option = _option(prefix + name, found, *whose)
+                tells = issubclass(schema, Variant) and name == schema.tag
+                option = _option(prefix + name, found, *whose, Kinds if tells else click.Choice)
                 if option is not None:
                     function = option(function)
         return function
@@ -117,7 +126,7 @@ def _of_architectures(schema: type[BaseModel], option: str) -> tuple[str, dict[s
 
 
 def _option(
-    name: str, option: Option, whose: str, others: Mapping[str, Any]
+    name: str, option: Option, whose: str, others: Mapping[str, Any], choice: Callable[..., Any]
 ) -> Callable[[Any], Any] | None:
     annotation, description, default = option
     arguments = list(typing.get_args(annotation))
@@ -140,7 +149,7 @@ def _option(
     if annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text, is_flag=True)
     if typing.get_origin(annotation) is typing.Literal:
-        kind = click.Choice([str(a) for a in arguments])
+        kind = choice([str(a) for a in arguments])
     elif annotation in (int, float, str):
         kind = annotation
     elif annotation is Path:

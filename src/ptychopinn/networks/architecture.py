@@ -28,6 +28,19 @@ class ModelConfig(Variant):
 
     tag: ClassVar[str] = "architecture"
     kinds: ClassVar[dict[str, Any]] = {}
+    elsewhere: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (
+            "hybrid",
+            "stable_hybrid",
+            "hybrid_resnet_ffno_bottleneck",
+            "hybrid_resnet_convnext_bottleneck",
+            "hybrid_resnet_ffno_ptychoblock_encoder",
+            "hybrid_resnet_ptychoblock_ffno_encoder",
+            "spectral_resnet_bottleneck_net",
+            "spectral_resnet_bottleneck_linear_decoder",
+        ),
+        "hybrid_resnet",
+    )
     family: ClassVar[Family]
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     unused: ClassVar[frozenset[str]] = frozenset()

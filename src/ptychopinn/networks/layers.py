@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
-from operator import add
+from operator import add, mul
 from typing import ClassVar
 
 import numpy as np
@@ -120,6 +120,23 @@ class Activation(LayerKind):
         return xp.activations[self.function](x[0])
 
 
+@layer
+class Compress(LayerKind):
+    """function: sqrt | log1p of the absolute value: bright pixels stand out less."""
+
+    name = "compress"
+    function: str
+
+    def channels(self, into: Sequence[int]) -> int:
+        known = self.function in ("sqrt", "log1p")
+        demand(known, "the function sqrt or log1p", self.function)
+        return into[0]
+
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        size = xp.abs(xp.single(x[0]))
+        return xp.sqrt(size) if self.function == "sqrt" else xp.log(1 + size)
+
+
 @dataclass(frozen=True)
 class _Resizing(LayerKind):
     """What the operation with the name of the kind does."""
@@ -195,6 +212,34 @@ class Add(LayerKind):
 
     def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
         return reduce(add, x)
+
+
+@layer
+class Multiply(Add):
+    """Product of all inputs."""
+
+    name = "multiply"
+
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        return reduce(mul, x)
+
+
+@layer
+class Direction(LayerKind):
+    """x / sqrt(x^2 + y^2 + epsilon) of two inputs x and y: the cosine of the angle of the vector
+    (x, y), whatever its length."""
+
+    name = "direction"
+    feeds = 2
+    epsilon: float = 1e-4
+
+    def channels(self, into: Sequence[int]) -> int:
+        demand(into[0] == into[1], "inputs with the same number of channels", list(into))
+        return into[0]
+
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        first, second = (xp.single(part) for part in x)
+        return first / xp.sqrt(xp.square(first) + xp.square(second) + self.epsilon)
 
 
 @layer

@@ -291,3 +291,22 @@ class Position(LayerKind):
         y = xp.broadcast_to(of(height)[:, :, None], half)
         x = xp.broadcast_to(of(width)[:, None, :], half)
         return xp.concat([y, x])
+
+
+@layer
+class Grid(LayerKind):
+    """Two further channels with the place of each pixel, y / height and x / width in [0, 1)."""
+
+    name = "grid"
+    reach = None
+
+    def channels(self, into: Sequence[int]) -> int:
+        return into[0] + 2
+
+    def run(self, xp: Ops, x: list[Array], weights: Weights) -> Array:
+        image = xp.single(xp.image_out(x[0]))
+        batch, _, height, width = xp.shape(image)
+        one = (batch, 1, height, width)
+        y, z = (xp.arange(n, image) / xp.number(n, image) for n in (height, width))
+        places = [xp.broadcast_to(y[:, None], one), xp.broadcast_to(z, one)]
+        return xp.image_in(xp.concat([image, *places], axis=1))

@@ -52,7 +52,9 @@ class Network:
 
     ``inputs`` maps the name of each input to its number of channels, ``outputs`` lists the layers
     to return, ``vectors`` are further learned parameters with their initial values (step sizes and
-    the like). ``multiple_of`` is what height and width must be divisible by.
+    the like). ``multiple_of`` is what height and width must be divisible by. Where two outputs are
+    one complex image, ``complex_as`` says how: polar, modulus and phase; cartesian, real and
+    imaginary part.
     """
 
     inputs: Mapping[str, int]
@@ -60,6 +62,7 @@ class Network:
     outputs: tuple[str, ...]
     vectors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     multiple_of: int = 1
+    complex_as: Literal["polar", "cartesian"] = "polar"
 
     def fitted(self) -> Iterator[Fitted]:
         """The layers in order, each checked against those that feed it.
@@ -203,8 +206,14 @@ class Builder:
     def learned_scale(self, name: str, x: str, initial: float = 1.0) -> str:
         return self._add(name, "learned_scale", x, initial=initial)
 
+    def grid(self, name: str, x: str) -> str:
+        return self._add(name, "grid", x)
+
     def activation(self, name: str, x: str, function: str) -> str:
         return self._add(name, "activation", x, function=function)
+
+    def compress(self, name: str, x: str, function: str) -> str:
+        return self._add(name, "compress", x, function=function)
 
     def max_pool(self, name: str, x: str) -> str:
         return self._add(name, "max_pool", x, factor=2)
@@ -217,6 +226,12 @@ class Builder:
 
     def add(self, name: str, *inputs: str) -> str:
         return self._add(name, "add", *inputs)
+
+    def multiply(self, name: str, *inputs: str) -> str:
+        return self._add(name, "multiply", *inputs)
+
+    def direction(self, name: str, x: str, other: str) -> str:
+        return self._add(name, "direction", x, other)
 
     def concat(self, name: str, *inputs: str) -> str:
         return self._add(name, "concat", *inputs)

@@ -37,8 +37,11 @@ class PatchNetwork:
         """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N)."""
         m = self.margin
         x = xp.pad(amplitudes, (m, m), (m, m), "zero") if m else amplitudes
-        modulus, phase = self.network.run(xp, [x], parameters)
-        patches = xp.scaled(xp.rotation(phase), modulus)
+        first, second = self.network.run(xp, [x], parameters)
+        if self.network.description.complex_as == "polar":
+            patches = xp.scaled(xp.rotation(second), first)
+        else:
+            patches = xp.complex(first, second)
         return patches[..., m : m + self.n, m : m + self.n] if m else patches
 
     def merged(

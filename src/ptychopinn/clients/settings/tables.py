@@ -21,15 +21,45 @@ SCHEDULES = choice(
     "choose Default, ReduceLROnPlateau, CosineAnnealing or constant",
 )
 LOSSES = choice({"poisson": (1.0, 0.0), "mae": (0.0, 1.0)}, "choose poisson or mae")
+OUTPUT_MODES = choice(
+    {
+        "real_imag": "real_imaginary",
+        "amp_phase": "amplitude_phase",
+        "amp_phase_logits": "amplitude_phase",
+    },
+    "choose real_imag, amp_phase or amp_phase_logits",
+)
 NO_MASK = only(False, None, why="the probe is used as it is given; mask it before")
 
+# Which network, and the options of those with spectral convolutions.
+NETWORKS: Mapping[str, Rule] = {
+    "architecture": Rule("model.architecture"),
+    **{
+        name: Rule(f"model.{name}", neutral=neutral)
+        for name, neutral in {
+            "fno_modes": 12,
+            "fno_width": 32,
+            "fno_blocks": 4,
+            "fno_cnn_blocks": 2,
+            "fno_input_transform": "none",
+            "resnet_width": None,
+        }.items()
+    },
+    "generator_output_mode": Rule("model.head", OUTPUT_MODES),
+    "max_hidden_channels": Rule(
+        convert=only(None, why="the channels follow from fno_width; lower that in its place"),
+        neutral=None,
+    ),
+    "learned_input_channels": Rule(
+        convert=only(1, why="the amplitudes are what the network sees; use 1"), neutral=1
+    ),
+}
 #: Model, data and training settings of the earlier program.
 RULES: Mapping[str, Rule] = {
     "N": Rule("model.N", neutral=0),
     "gridsize": Rule("model.gridsize", neutral=1),
     "n_filters_scale": Rule("model.n_filters_scale", float, neutral=2),
     "model_type": Rule("model.mode", neutral="pinn"),
-    "architecture": Rule("model.architecture"),
     "amp_activation": Rule(
         "model.amp_activation",
         choice(
@@ -43,6 +73,7 @@ RULES: Mapping[str, Rule] = {
         ),
         neutral="sigmoid",
     ),
+    **NETWORKS,
     "object_big": Rule(
         effect="overlapping patches are always merged into one object", neutral=True
     ),
@@ -163,6 +194,7 @@ TORCH_RULES: Mapping[str, Rule] = {
         choice({"unsupervised": "pinn", "supervised": "supervised", "pinn": "pinn"}),
         neutral="Unsupervised",
     ),
+    **NETWORKS,
     "N": Rule(effect="the patterns tell their size", neutral=128),
     "C": Rule("model.gridsize", lambda value: round(float(value) ** 0.5), neutral=4),
     "grid_size": Rule(effect="the number of channels tells the group", neutral=(2, 2)),

@@ -92,7 +92,7 @@ def translate(
             if section != "execution" and picked in kinds and picked not in users(target):
                 notes.append(
                     f"{names(name)} = {value}: has a meaning for the architecture "
-                    f"{' and '.join(users(target))} only"
+                    f"{', '.join(users(target))} only"
                 )
             elif section == "execution" and field not in schema.model_fields:
                 notes.append(f"{names(name)} = {value}: not known to the backend {backend}")

@@ -47,9 +47,10 @@ def environment(default: str) -> tuple[str, dict[str, Any]]:
     """
     name = os.environ.get(ARCHITECTURE_VARIABLE, default) or default
     if name not in ModelConfig.kinds:
+        expected = ModelConfig.expected(name).removeprefix("Input should be ")
         raise InputError(
-            f"{ARCHITECTURE_VARIABLE} must be one of {', '.join(ModelConfig.kinds)}, received "
-            f"'{name}'; correct the environment variable."
+            f"{ARCHITECTURE_VARIABLE} must be {expected}, received '{name}'; correct the "
+            "environment variable."
         )
     file = os.environ.get(CONFIG_VARIABLE)
     further = read_config_file(Path(file)) if file else {}

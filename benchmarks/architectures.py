@@ -1,0 +1,155 @@
+"""Which network makes most of the same data in the same time?
+
+    python benchmarks/architectures.py --seconds 60
+    python benchmarks/architectures.py --N 32 --names fno,cnn --head cos_sin --seeds 3
+
+Every network trains on one scan, without ground truth and with its own recipe, until the same
+number of CPU seconds is spent, and reconstructs another scan, of an object that nobody saw. How
+many epochs that makes, or what share of one, is found by a short training before, so that the
+schedule of the learning rate ends with the budget. "collapsed" says that the training was given up,
+or that its object explains less than a hundredth of the structure of held-out patterns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import ptychopinn as pp
+from common import Clock, arguments, l9, report
+from ptychopinn.config import ModelConfig
+from ptychopinn.data.normalization import prepare
+from ptychopinn.errors import TrainingError
+from ptychopinn.ops.selector import KINDS, get_ops
+from ptychopinn.solvers.network import network_solver
+from ptychopinn.training.health import explains
+
+# Groups, or sub-scans, of the short training.
+TRIED = {"patch": 32, "canvas": 4}
+# Memory for patterns in inference.
+LIMIT = 256 << 20
+
+
+class Stopwatch:
+    """A progress that notes the CPU time of what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.epochs: list[float] = []
+
+    def epoch(self, number: int, steps: int) -> None:
+        self.begun = time.process_time()
+
+    def step(self, loss: float, patterns_per_s: float) -> None:
+        self.steps.append(time.process_time() - self.begun)
+        self.begun = time.process_time()
+
+    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
+        self.epochs.append(time.process_time() - self.begun)
+
+
+class Cost(NamedTuple):
+    """CPU seconds of a group and of the validation after each epoch."""
+
+    group: float
+    validation: float
+
+    def plan(self, seconds: float, usual: int) -> tuple[int, int]:
+        """Epochs and groups in each, as usual where the budget is enough for one such epoch."""
+        epochs = round(seconds / (usual * self.group + self.validation))
+        if epochs:
+            return epochs, usual
+        return 1, max(8, int((seconds - self.validation) / self.group))
+
+
+def cost(scan: pp.Scan, model: Mapping[str, Any], backend: Any) -> Cost:
+    """Measured in the second of two short epochs."""
+    groups = TRIED[ModelConfig.kinds[model["architecture"]].family]
+    watch = Stopwatch()
+    config = pp.Config(model=model, data={"n_groups": groups}, training={"epochs": 2})
+    pp.train(scan, config, backend=backend, progress=watch)
+    later = watch.steps[len(watch.steps) // 2 :]
+    return Cost(sum(later) / groups, watch.epochs[-1])
+
+
+def inference(scan: pp.Scan, model: pp.Model, backend: Any) -> float:
+    """CPU seconds of the network and of the stitching alone."""
+    xp = get_ops(backend, KINDS[backend].execution())
+    solver = network_solver(xp, model.config.model, model.bundle.weights, LIMIT)
+    prepared = prepare(scan)
+    clock = Clock()
+    list(solver.run(prepared))[-1].result()
+    return clock.read()[1]
+
+
+def row(
+    scan: pp.Scan, test: pp.Scan, model: Mapping[str, Any], seed: int, o: Any
+) -> dict[str, Any]:
+    """One network, one seed."""
+    family = ModelConfig.kinds[model["architecture"]].family
+    # A patch network makes about an epoch of as many groups as there are patterns to train on.
+    usual = round(0.9 * scan.M) if family == "patch" else 50
+    epochs, groups = cost(scan, model, o.backend).plan(o.seconds, usual)
+    training = {"epochs": epochs, "seed": seed}
+    if o.learning_rate:
+        training["learning_rate"] = o.learning_rate
+    config = pp.Config(model=model, data={"n_groups": groups}, training=training)
+    shapes = config.model.for_patterns(scan.N) if family == "patch" else config.model
+    found: dict[str, Any] = {
+        "network": model["architecture"],
+        "parameters": sum(
+            int(np.prod(shape)) for shape in shapes.describe().parameter_shapes().values()
+        ),
+        "seed": seed,
+        "epochs": epochs,
+        "groups": epochs * groups,
+    }
+    clock = Clock()
+    try:
+        trained = pp.train(scan, config, backend=o.backend)
+    except TrainingError as error:
+        return {**found, "training CPU s": clock.read()[1], "collapsed": str(error)}
+    spent = clock.read()[1]
+    metrics: dict[str, Any] = dict(trained.manifest.metrics)
+    result = pp.reconstruct(
+        test, trained, backend=o.backend, refine="never", no_mend=("alternatives",)
+    )
+    scores = pp.evaluate(result, truth=test).metrics
+    return {
+        **found,
+        "training CPU s": spent,
+        "collapsed": "no" if explains(metrics) else "yes",
+        "explained": metrics["explained"],
+        "phase dB": scores["phase_psnr_db"],
+        "NRMSE": scores["nrmse"],
+        "inference CPU s": inference(test, trained, o.backend),
+    }
+
+
+def main() -> None:
+    o = arguments(
+        __doc__, names=",".join(ModelConfig.kinds), N=64, gridsize=1, patterns=900, photons=1e6,
+        head="amplitude_phase", learning_rate=0.0, seconds=60.0, seeds=1, backend="pytorch",
+    )  # fmt: skip
+    step = 6.2 * o.N / 64
+    scan, test = (
+        l9(seed, patterns, N=o.N, photons=o.photons, step_px=step)
+        for seed, patterns in ((1, o.patterns), (2, 225))
+    )
+    rows = []
+    for name in o.names.split(","):
+        model: dict[str, Any] = {"architecture": name}
+        if ModelConfig.kinds[name].family == "patch":
+            model |= {"gridsize": o.gridsize, "head": o.head}
+        for seed in range(o.seeds):
+            rows.append(row(scan, test, model, seed, o))
+            print(rows[-1], flush=True)
+    columns = {key: "-" for found in rows for key in found}
+    report(f"architectures_{o.N}_{o.gridsize}_{o.head}", o.out, [{**columns, **r} for r in rows])
+
+
+if __name__ == "__main__":
+    main()

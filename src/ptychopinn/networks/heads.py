@@ -1,0 +1,132 @@
+"""How patch networks write a complex patch: one choice for all of them.
+
+=================  =========================  ==================================================
+head               real images                object
+=================  =========================  ==================================================
+amplitude_phase    amplitude a, phase p       a exp(i p); p = pi tanh(.) ends at +-pi
+real_imaginary     real r, imaginary q        r + i q, any complex number
+cos_sin            amplitude a, cosine c,     a (c + i s) / sqrt(c^2 + s^2): the phase goes round
+                   sine s                     without an end
+=================  =========================  ==================================================
+
+Every head starts at the object 1: its last convolutions are zero but for their bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ptychopinn.errors import InputError
+from ptychopinn.networks.architecture import PatchConfig
+from ptychopinn.networks.spec import Builder, Network
+
+Trunk = Literal["amplitude", "phase"]
+
+# Amplitudes of the sigmoid head lie in (0, 2): in network units the mean modulus of the object is
+# 1.
+SIGMOID_RANGE = 2.0
+# Bias with which each amplitude starts at modulus 1 (inverse of the activation).
+START_AT_ONE = {"sigmoid": 0.0, "softplus": 0.5413, "swish": 1.2785, "relu": 1.0}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A real image that the object is made of.
+
+    trunk : of two decoders, the one that it is read from.  rest : its value where the object is 1.
+    bias : of the last convolution, with which it is that.  function, factor : what follows.
+    """
+
+    name: str
+    trunk: Trunk
+    rest: float
+    bias: float
+    function: str | None = None
+    factor: float = 1.0
+
+    def finished(self, b: Builder, name: str, x: str) -> str:
+        """The layer of this name: the image that follows from the last convolution ``x``."""
+        if self.function is not None:
+            x = b.activation(f"{name}_{self.function}", x, self.function)
+        return b.scale(name, x, self.factor)
+
+
+class HeadConfig(PatchConfig):
+    """Options of patch networks that end with one of these heads."""
+
+    head: Literal["amplitude_phase", "real_imaginary", "cos_sin"] = Field(
+        "amplitude_phase",
+        description="what the network writes the object with: amplitude and phase, real and "
+        "imaginary part, or amplitude, cosine and sine of a phase that may go round",
+    )
+    amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
+        "sigmoid", description="activation of the amplitude head"
+    )
+
+    @model_validator(mode="after")
+    def _has_an_amplitude(self) -> Self:
+        if self.head == "real_imaginary" and self.amp_activation != "sigmoid":
+            raise ValueError(
+                "amp_activation is for an amplitude, received "
+                f"{self.amp_activation} with head=real_imaginary; leave it out, or choose "
+                "head=cos_sin"
+            )
+        return self
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The real images of a patch, in the order of their channels."""
+        function = self.amp_activation
+        factor = SIGMOID_RANGE if function == "sigmoid" else 1.0
+        amplitude = Part("amplitude", "amplitude", 1.0, START_AT_ONE[function], function, factor)
+        if self.head == "amplitude_phase":
+            return amplitude, Part("phase", "phase", 0.0, 0.0, "tanh", np.pi)
+        if self.head == "real_imaginary":
+            return Part("real", "amplitude", 1.0, 1.0), Part("imaginary", "phase", 0.0, 0.0)
+        return amplitude, Part("cosine", "phase", 1.0, 1.0), Part("sine", "phase", 0.0, 0.0)
+
+    def network(self, b: Builder, images: Mapping[str, str], multiple_of: int = 1) -> Network:
+        """The network whose layers are in ``b``, with the object made of ``images``, layers with
+        C channels each by the names of the parts."""
+        options: dict[str, Any] = {"multiple_of": multiple_of}
+        outputs = tuple(images[part.name] for part in self.parts)
+        if self.head != "amplitude_phase":
+            options["complex_as"] = "cartesian"
+        if self.head == "cos_sin":
+            amplitude, cosine, sine = outputs
+            real = b.direction("real_part", cosine, sine)
+            imaginary = b.direction("imaginary_part", sine, cosine)
+            outputs = (
+                b.multiply("real", amplitude, real),
+                b.multiply("imaginary", amplitude, imaginary),
+            )
+        inputs = {"patterns": self.patterns_per_group}
+        return Network(inputs, tuple(b.layers), outputs, **options)
+
+    def ended(self, b: Builder, x: str, multiple_of: int = 1) -> Network:
+        """The network whose last features are ``x``, read by a convolution of one pixel."""
+        channels = self.patterns_per_group
+        images = {}
+        for part in self.parts:
+            y = b.dense(f"{part.name}_head", x, channels, initial="zero", bias=part.bias)
+            images[part.name] = part.finished(b, f"{part.name}_image", y)
+        return self.network(b, images, multiple_of)
+
+    def side(self, multiple_of: int = 1) -> int:
+        """The side of the images that the network sees: N, with empty pixels up to a multiple.
+
+        Raises
+        ------
+        InputError
+            When ``N`` is not set.
+        """
+        if self.N is None:
+            raise InputError(
+                "the patch network must know the pattern size, received N=None; set N."
+            )
+        return -(-self.N // multiple_of) * multiple_of
