@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -51,3 +51,19 @@ def test_what_belongs_to_a_model_is_its_own() -> None:
         np.testing.assert_array_equal(found, factor * x)
         found = xp.to_numpy(xp.call(shifted, xp.asarray(x)))
         np.testing.assert_array_equal(found, x + factor)
+
+
+class Pair(NamedTuple):
+    first: Any = ()
+    second: Any = ()
+
+
+def which(xp: Ops, pair: Pair) -> Any:
+    return pair.second * 2.0 if isinstance(pair.first, tuple) else pair.first
+
+
+def test_what_is_left_out_of_a_tuple_counts() -> None:
+    xp = get_ops("tensorflow", TFExecution(accelerator="cpu"))
+    x = np.arange(3, dtype=np.float32)
+    for pair, expected in ((Pair(first=xp.asarray(x)), x), (Pair(second=xp.asarray(x)), 2 * x)):
+        np.testing.assert_array_equal(xp.to_numpy(xp.call(which, pair)), expected)

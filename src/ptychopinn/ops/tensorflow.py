@@ -273,7 +273,8 @@ class TensorflowOps(TensorflowLayers):
             for x in tf.nest.flatten(arguments)
         ]
         kinds = tuple(map(type, arguments))
-        key = (function, kinds, tuple((x.dtype, x.ndim) for x in flat))
+        # What is left out of a tuple, (), is not among the flat ones.
+        key = (function, kinds, _nesting(arguments), tuple((x.dtype, x.ndim) for x in flat))
         of_a_model = "<locals>" in function.__qualname__ or hasattr(function, "__self__")
         graphs = self._graphs if of_a_model else _graphs_on(self.device)
         graph = graphs.get(key)
@@ -353,3 +354,8 @@ def _graphs_on(device: str) -> dict[Any, Any]:
     Those of functions of modules outlive a call: to trace them again takes as long as a small scan.
     """
     return {}
+
+
+def _nesting(x: Any) -> Any:
+    """Where tuples and lists hold what, without what it is."""
+    return tuple(map(_nesting, x)) if isinstance(x, (tuple, list)) else 0
