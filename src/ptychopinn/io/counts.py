@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.normalization import total_pattern
 from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import Units, batches
@@ -20,11 +21,8 @@ STATED_PHOTONS = 0.05
 
 def mean_counts(patterns: PatternArray, mask: NDArray[np.bool_] | None = None) -> float:
     """Mean over the patterns of their counts on the good pixels; read in batches."""
-    total = 0.0
-    for part in batches(patterns, 8):
-        block = patterns[part]
-        total += float((block if mask is None else block[:, mask]).sum(dtype=np.float64))
-    return total / len(patterns)
+    total = total_pattern(patterns)
+    return float((total if mask is None else total[mask]).sum()) / len(patterns)
 
 
 def smallest_dtype(largest: float, where: str) -> np.dtype[Any]:

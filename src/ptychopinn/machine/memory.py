@@ -6,6 +6,9 @@ from pathlib import Path
 
 from ptychopinn.errors import InputError
 
+# What is taken to be free where nobody knows.
+UNKNOWN = 2 << 30
+
 
 def available_memory() -> int | None:
     """Bytes of memory that are free for use; None where the system does not tell."""
@@ -17,6 +20,12 @@ def available_memory() -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return None
+
+
+def part_of_free(part: float) -> int:
+    """Bytes that are this part of the free memory; of 2 GiB where the system does not tell."""
+    free = available_memory()
+    return int(part * (UNKNOWN if free is None else free))
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
