@@ -12,16 +12,19 @@ import numpy as np
 from h5py import h5s
 from numpy.typing import NDArray
 
-from ptychopinn.data.scan import check_counts
+from ptychopinn.data.scan import PatternArray, check_counts
 from ptychopinn.errors import InputError
 from ptychopinn.io.chunks import Chunks, OtherwiseError, chunks_of
 from ptychopinn.io.detector import Repair
 from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.io.layout import as_patterns
 from ptychopinn.machine.memory import part_of_free
 
 # Patterns that are read again and again stay in memory where they take this part of what is free,
 # and are taken to be read again once this many were read for each that there is.
-HELD_PART, KEPT_FROM = 1 / 32, 1.5
+HELD_PART, KEPT_FROM = 1 / 64, 1.5
+# Patterns of other formats are read at once up to this size.
+WHOLE_BYTES = 64 << 20
 
 Rows = NDArray[np.int64]
 
@@ -111,9 +114,9 @@ class LazyPatterns:
 
     A slice, an integer, a boolean array or an integer array in any order and with repeats is
     accepted, further indices apply to what was read. Of the stored patterns only ``rows`` belong to
-    it, what ``repair`` says is done to what is read, and it becomes numbers of ``dtype``, without
-    loss. What is read again and again stays in memory, where all patterns take a small part of
-    what is free.
+    it. Those that are ``empty`` (M,) are read as zeros, what ``repair`` says is done to the others,
+    and they become numbers of ``dtype``, whole ones without loss. What is read again and again
+    stays in memory, where all patterns take a small part of what is free.
 
     Attributes
     ----------
@@ -132,8 +135,9 @@ class LazyPatterns:
         rows: Rows | None = None,
         repair: Repair | None = None,
         dtype: np.dtype[Any] | None = None,
+        empty: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.stored, self.repair = stored, repair
+        self.stored, self.repair, self._empty = stored, repair, empty
         self._rows = rows
         self._dtype = stored.dtype.newbyteorder("=") if dtype is None else dtype
         self._shape = stored.shape if rows is None else (len(rows), *stored.shape[1:])
@@ -155,16 +159,19 @@ class LazyPatterns:
         self.__dict__.update(state)
         self._forget()
 
-    def repaired(self, repair: Repair | None, dtype: np.dtype[Any] | None = None) -> LazyPatterns:
-        """The same patterns with this repair."""
-        return LazyPatterns(self.stored, self._rows, repair, dtype or self._dtype)
+    def as_counts(
+        self, repair: Repair, dtype: np.dtype[Any], empty: NDArray[np.bool_] | None = None
+    ) -> LazyPatterns:
+        """The same patterns with this repair, type, and those (M,) that hold nothing set to 0."""
+        return LazyPatterns(self.stored, self._rows, repair, dtype, empty)
 
     def taken(self, rows: Rows) -> LazyPatterns:
         """The patterns of these numbers, in this order."""
         if len(rows) == len(self) and (rows == np.arange(len(self))).all():
             return self
         chosen = rows if self._rows is None else self._rows[rows]
-        return LazyPatterns(self.stored, chosen, self.repair, self._dtype)
+        empty = None if self._empty is None else self._empty[rows]
+        return LazyPatterns(self.stored, chosen, self.repair, self._dtype, empty)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -233,6 +240,8 @@ class LazyPatterns:
     def _read(self, unique: Rows) -> NDArray[Any]:
         """The patterns of these numbers, rising ones, as counts."""
         patterns = self.as_stored(unique)
+        if self._empty is not None:
+            patterns[self._empty[unique]] = 0
         if self.repair is not None:
             patterns = self.repair.apply(patterns)
         where = f"'{self.stored.key}' in '{self.stored.path}'"
@@ -266,14 +275,40 @@ def _own(patterns: NDArray[Any]) -> NDArray[Any]:
     return patterns if patterns.flags.writeable else patterns.copy()
 
 
-def lazy_patterns(file: Reader, name: str, swapped: bool = False) -> LazyPatterns:
-    """The patterns of a dataset (..., H, W) of an open file.
+def patterns_of(
+    file: Reader, name: str, places: int, *, lazily: bool
+) -> NDArray[Any] | LazyPatterns:
+    """The patterns (n, H, W) of a dataset, whose axes may be any that ``layout.as_patterns`` knows.
+
+    They stay on disk when that is asked for (``lazily``) and they take more than ``WHOLE_BYTES``;
+    where the scan is the last axis, other than in MATLAB's files, reading one pattern means reading
+    all, and they come into memory too.
 
     Raises
     ------
     InputError
         When there is none, it holds no real numbers, or is declared only.
     """
-    item = file.stored(name, "iuf")
-    stored = Stored(file.path, name, item.shape, item.dtype, swapped, chunks_of(item))
-    return LazyPatterns(stored)
+    item = file.dataset(name, "iuf")
+    if lazily and prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES:
+        swapped = file.is_of_matlab(name)
+        if _frame_last(item.shape, places, swapped):
+            file.stored(name, "iuf")
+            stored = Stored(file.path, name, item.shape, item.dtype, swapped, chunks_of(item))
+            return LazyPatterns(stored)
+    return as_patterns(file.array(name, "iuf"), places, f"'{name}' in '{file.path}'")
+
+
+def _frame_last(stored: tuple[int, ...], places: int, swapped: bool) -> bool:
+    """Whether the last two axes of a dataset are those of a pattern, as ``layout.as_patterns``
+    understands it, which sees the axes of MATLAB in reverse."""
+    shape = stored[::-1] if swapped else stored
+    if len(shape) == 3:
+        return swapped == (shape[0] == shape[1] and shape[2] == places != shape[0])
+    one_channel = len(shape) == 4 and shape[3] == 1 and shape[1] == shape[2]
+    return len(shape) > 3 and not swapped and not one_channel
+
+
+def taken(patterns: PatternArray, rows: Rows) -> Any:
+    """The patterns of these numbers; those on disk stay there."""
+    return patterns.taken(rows) if isinstance(patterns, LazyPatterns) else patterns[rows]

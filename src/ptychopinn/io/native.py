@@ -132,7 +132,7 @@ def _repaired(
     if findings:
         mask = None if repair.bad is None else ~repair.bad
     if few.dtype.kind == "f" or findings:
-        patterns = patterns.repaired(repair)
+        patterns = patterns.as_counts(repair, patterns.dtype)
     return replace(fields, diffraction=patterns, mask=mask, findings=findings)
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 first_use = FirstUse()
 # Of the free memory of a GPU, what patterns may fill; the rest is for working on them.
 FREE_SHARE = 0.6
-# Batches that are worked on at a time on a CPU, each with its share of the threads: those that share
-# an operation wait for each other, which takes long where another process keeps a core busy.
+# Batches that are worked on at a time on a CPU, each with its share of the threads: those
+# that share an operation wait for each other, which takes long where others keep a core busy.
 SIDE_BY_SIDE = 4
 
 

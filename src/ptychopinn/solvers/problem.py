@@ -30,7 +30,9 @@ STABILISER = 0.05
 # Intensity, in network units, that keeps the ratio finite where no noise is known.
 DARK = 1e-12
 # Bytes of single precision that are read at a time, so that opening the file does not count.
-READ_TOGETHER = 8 << 20
+READ_TOGETHER = 4 << 20
+# Of a scan that does not fit, as much of the first subset is kept at least, or nothing.
+WORTH_KEEPING = 0.5
 # Ordered subsets are so large that this many of their patterns overlap, on average.
 LEAST_OVERLAP = 1.5
 # One in so many patterns of a training sub-scan is left out of the physics steps and judges their
@@ -105,8 +107,8 @@ def scan_problem(
     ``place`` is shape and origin of the canvas, the smallest one when not given; ``copies`` are the
     waves that a mode of the probe becomes. The patterns are kept, ready for the physics, when all
     of them fit into ``limit_bytes``. Otherwise those of the first subsets are, up to half of it:
-    passes are judged by the first one, which is worked on most. The others are taken anew in each
-    pass, a thread reading the next ones meanwhile.
+    passes are judged by the first one, which is worked on most; none, where that would be little
+    of it. The others are taken anew in each pass, a thread reading the next ones meanwhile.
     """
     n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
     positions, propagator = scan.scan.positions_px, scan.propagator
@@ -136,12 +138,13 @@ def scan_problem(
     def passing(
         parts: Sequence[NDArray[np.int64]], probe: Array | None = None
     ) -> Iterator[PatternBatch]:
-        for _, found in xp.each(
-            lambda read: made(*read, probe), read_in_parts(counts_of, parts, together)
-        ):
+        read = read_in_parts(counts_of, parts, together)
+        for _, found in xp.each(lambda each: made(each[0], each[1], probe), read):
             yield found
 
     room = m if keeps else held // 2 // size
+    if room < WORTH_KEEPING * len(subsets[0]):
+        room = 0
     readers: list[Subset] = []
     for subset in subsets:
         parts = np.array_split(subset, -(-len(subset) // step))
