@@ -117,8 +117,7 @@ def clean(
         rest, rest[sampled(rest)], where, good, clip_negative=clip_negative, meaning=meaning
     )
     if gone.any():
-        numbers = np.flatnonzero(gone)
-        findings = (lost_finding(stored[numbers[:100]], numbers), *findings)
+        findings = (lost_finding(stored[gone][:100], np.flatnonzero(gone)), *findings)
     if repair.bad is not None or repair.clip or gone.any():
         patterns = stored.copy()
         patterns[gone] = 0
