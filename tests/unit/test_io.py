@@ -26,7 +26,6 @@ from ptychopinn.io import (
     base,
     identify,
     load_scan,
-    native,
     read_probe,
     save_scan,
 )
@@ -388,7 +387,7 @@ def test_lazy_patterns_travel_to_workers_and_refuse_bad_indices(tmp_path: Path) 
 def test_lazy_patterns_check_what_they_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "HELD_BYTES", 0)
+    monkeypatch.setattr("ptychopinn.io.lazy.HELD_PART", 0)
     path = save_scan(small_scan(np.float32), tmp_path / "a.h5")
     lazy = load_scan(path).diffraction
     with h5py.File(path, "r+") as file:

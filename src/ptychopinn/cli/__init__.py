@@ -14,6 +14,7 @@ import click
 from ptychopinn.cli import border
 from ptychopinn.errors import PtychoPINNError, brief
 from ptychopinn.machine.interruption import Interrupted, Signals
+from ptychopinn.machine.memory import few_heaps
 
 COMMANDS = {
     "simulate": "Simulate a scan with a known object and save it.",
@@ -70,6 +71,7 @@ def app() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line; a known error is one sentence on stderr and its exit code."""
     wait_shortly()
+    few_heaps()
     sys.exit(run(arguments))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.fingerprint import identity_of
-from ptychopinn.data.scan import Scan, check_counts
+from ptychopinn.data.scan import PatternArray, Scan, check_counts
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.physics.photon import photon_of_patterns
 from ptychopinn.physics.propagators import Propagator
@@ -43,12 +43,23 @@ def slices(m: int, length: int) -> Iterator[slice]:
         yield slice(start, min(start + length, m))
 
 
+def total_pattern(patterns: PatternArray) -> NDArray[np.float64]:
+    """Sum (N, N) of patterns; streamed, once where they remember it (``known_total``)."""
+    known: NDArray[np.float64] | None = getattr(patterns, "known_total", None)
+    if known is not None:
+        return known
+    m, n = patterns.shape[:2]
+    total = np.zeros((n, n))
+    for part in slices(m, batch_length(n, 8)):
+        total += patterns[part].sum(axis=0, dtype=np.float64)
+    if hasattr(patterns, "known_total"):
+        patterns.known_total = total
+    return total
+
+
 def mean_pattern(scan: Scan) -> NDArray[np.float64]:
-    """Mean pattern (N, N) in counts, zero on bad pixels; streamed."""
-    total = np.zeros((scan.N, scan.N))
-    for part in slices(scan.M, batch_length(scan.N, 8)):
-        total += scan.diffraction[part].sum(axis=0, dtype=np.float64)
-    return np.where(scan.good_pixels, total / scan.M, 0)
+    """Mean pattern (N, N) in counts, zero on bad pixels."""
+    return np.where(scan.good_pixels, total_pattern(scan.diffraction) / scan.M, 0)
 
 
 def counts_of_photon(scan: Scan, counts: float) -> float:
@@ -70,7 +81,7 @@ def counts_of_photon(scan: Scan, counts: float) -> float:
 
 
 def mean_counts(scan: Scan) -> float:
-    """Mean over the patterns of the counts on good pixels; streamed."""
+    """Mean over the patterns of the counts on good pixels."""
     return float(mean_pattern(scan).sum())
 
 

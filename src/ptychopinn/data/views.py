@@ -14,7 +14,10 @@ Change = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class PatternView:
-    """Patterns ``index`` of a lazy array, each changed by a function of (m, N, N) arrays."""
+    """Patterns ``index`` of a lazy array, each changed by a function of (m, N, N) arrays.
+
+    ``known_total`` is their sum (N, N), once somebody has added them up.
+    """
 
     def __init__(
         self,
@@ -24,6 +27,7 @@ class PatternView:
     ) -> None:
         self._source, self._change = source, change
         self._index = np.arange(len(source)) if index is None else index
+        self.known_total: NDArray[np.float64] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

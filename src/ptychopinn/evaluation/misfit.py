@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import left_out
-from ptychopinn.data.normalization import counts_of_photon
+from ptychopinn.data.normalization import counts_of_photon, total_pattern
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
@@ -249,15 +249,22 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
     )
     modelled_counts, measured_counts = np.zeros(m), np.zeros(m)
     least = np.inf if data.saturation is None else data.saturation * (1 - 1e-6)
+    # Whoever prepared a whole scan has added its patterns up: they need not be read for that.
+    added = data.saturation is None and chosen is None
     for part, frames in predict(result):
-        model, readings = frames[:, good], measured(part)
-        # A saturated reading tells nothing about the scale.
-        whole = np.True_ if data.saturation is None else readings < least
+        model = frames[:, good]
+        whole: Any = np.True_
+        if not added:
+            readings = measured(part)
+            # A saturated reading tells nothing about the scale.
+            whole = np.True_ if data.saturation is None else readings < least
+            measured_counts[part] = readings.sum(axis=1, dtype=np.float64, where=whole)
         modelled_counts[part] = model.sum(axis=1, dtype=np.float64, where=whole)
-        measured_counts[part] = readings.sum(axis=1, dtype=np.float64, where=whole)
         if keep is not None:
             keep.append((part, model))
     model_sum, measured_sum = float(modelled_counts.sum()), float(measured_counts.sum())
+    if added:
+        measured_sum = float(total_pattern(data.diffraction)[good].sum())
     if not measured_sum > 0:
         raise InputError(
             "data must hold at least one count on good pixels, received none; check the mask."
@@ -314,6 +321,8 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             deviance += sums.deviance
             mean_model += sums.model
             mean_measured += sums.measured
+    if added:
+        measured_counts = counts
     residual, expected = float(squares.sum() / measured_sum), float(noises.sum()) / measured_sum
     structure = flat_squares / measured_sum - expected
     explained = float("nan")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptychopinn.io.native import LazyPatterns
+    from ptychopinn.io.lazy import LazyPatterns
     from ptychopinn.io.probes import read_probe
     from ptychopinn.io.scans import FORMATS, find_format, identify, load_scan, save_scan, scan_of
 

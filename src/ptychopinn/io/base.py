@@ -50,6 +50,11 @@ class ReadOptions:
     clip_negative: bool = False
     with_probe: bool = True
 
+    @property
+    def reads_lazily(self) -> bool:
+        """Whether large patterns may stay in their file: amplitudes are looked at as a whole."""
+        return self.units != "amplitude"
+
     def probe_or(self, stored: Callable[[], NDArray[Any] | None]) -> NDArray[Any] | None:
         """The given probe, else the one that is ``stored`` in the file; None when there is none."""
         if self.probe is not None or not self.with_probe:

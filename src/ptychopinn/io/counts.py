@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.normalization import total_pattern
 from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import Units, batches
@@ -20,11 +21,8 @@ STATED_PHOTONS = 0.05
 
 def mean_counts(patterns: PatternArray, mask: NDArray[np.bool_] | None = None) -> float:
     """Mean over the patterns of their counts on the good pixels; read in batches."""
-    total = 0.0
-    for part in batches(patterns, 8):
-        block = patterns[part]
-        total += float((block if mask is None else block[:, mask]).sum(dtype=np.float64))
-    return total / len(patterns)
+    total = total_pattern(patterns)
+    return float((total if mask is None else total[mask]).sum()) / len(patterns)
 
 
 def smallest_dtype(largest: float, where: str) -> np.dtype[Any]:
@@ -43,13 +41,18 @@ def counts_from_integers(stored: NDArray[Any], where: str) -> NDArray[Any]:
     """Whole numbers (M, N, N) of any integer type as uint16 or uint32."""
     if not stored.size:
         return stored.astype(np.uint16)
-    if stored.min() < 0:
+    target = counts_dtype(float(stored.min()), float(stored.max()), where)
+    return np.ascontiguousarray(stored, dtype=target)
+
+
+def counts_dtype(low: float, high: float, where: str) -> np.dtype[Any]:
+    """The type of counts for whole numbers from ``low`` to ``high``."""
+    if low < 0:
         raise InputError(
-            f"{where} must hold photon counts >= 0, received {stored.min()}; "
+            f"{where} must hold photon counts >= 0, received {low:.0f}; "
             "set such pixels to 0 and mark them as bad."
         )
-    target = smallest_dtype(float(stored.max()), where)
-    return np.ascontiguousarray(stored, dtype=target)
+    return smallest_dtype(high, where)
 
 
 def counts_from_array(
@@ -72,15 +75,19 @@ def counts_from_array(
         raise InputError(
             f"{where} must hold real numbers, received {stored.dtype}; give photon counts."
         )
-    look = _Look(stored, where)
+    return stored.astype(float_counts_dtype(_look(stored, where), where, remedy))
+
+
+def float_counts_dtype(look: FloatLook, where: str, remedy: str) -> np.dtype[Any]:
+    """The type of counts for floats that are looked through; see :func:`counts_from_array`."""
     if look.whole:
-        return stored.astype(smallest_dtype(look.largest, where))
+        return smallest_dtype(look.largest, where)
     if look.squares_whole:
         raise InputError(
             f"{where} must hold photon counts, received numbers up to {look.largest:.4g} whose "
             f"squares are whole, so that they look like sqrt(counts); {remedy}."
         )
-    return stored.astype(np.float32)
+    return np.dtype(np.float32)
 
 
 def to_counts(
@@ -121,7 +128,7 @@ def to_counts(
         return counts_from_integers(stored, where), "stored as counts"
     if not stored.size:
         return np.zeros(stored.shape, np.uint16), "empty"
-    look = _Look(stored, where)
+    look = _look(stored, where)
     # sqrt(2), sqrt(3), sqrt(5) ... are not whole: amplitudes that all are whole are counts.
     if units is None and look.whole and look.largest >= 2:
         raise InputError(
@@ -169,7 +176,7 @@ def to_counts(
 
 
 def _stated_counts(
-    stored: NDArray[Any], look: _Look, photons: float | None, where: str
+    stored: NDArray[Any], look: FloatLook, photons: float | None, where: str
 ) -> tuple[NDArray[Any], str]:
     """Floats that are said to be counts."""
     if look.squares_whole and not look.whole:
@@ -222,43 +229,67 @@ def _refuse_photons(photons: float | None, where: str) -> None:
         )
 
 
-class _Look:
-    """Facts about float patterns, found in one pass: how large, and whether whole numbers."""
+class FloatLook:
+    """Facts about float patterns, seen block by block: how large, and whether whole numbers.
 
-    def __init__(self, stored: NDArray[Any], where: str) -> None:
+    Attributes
+    ----------
+    largest : of all numbers.
+    whole, squares_whole : whether all numbers, or their squares, are whole.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
         self.largest = 0.0
-        self.whole = self.squares_whole = True
-        some = False
+        self.whole, self._squares, self._some = True, True, False
+
+    @property
+    def squares_whole(self) -> bool:
+        return self._squares and (self._some or self.largest == 0)
+
+    def add(self, patterns: NDArray[Any]) -> None:
+        """Look at patterns (m, N, N) more.
+
+        Raises
+        ------
+        InputError
+            When they are negative or no numbers.
+        """
         # A stored amplitude carries a rounding error of its type, float32 at best in practice: its
         # square can be told from a fraction only where that error is small against 1.
         eps = max(
-            float(np.finfo(stored.dtype).eps) if stored.dtype.kind == "f" else 0.0,
+            float(np.finfo(patterns.dtype).eps) if patterns.dtype.kind == "f" else 0.0,
             float(np.finfo(np.float32).eps),
         )
-        for part in batches(stored, 8):
-            block = stored[part].astype(np.float64)
-            low, high = float(block.min()), float(block.max())
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise InputError(
-                    f"{where} must hold finite numbers, received NaN or infinity; "
-                    "mark such pixels as bad and store 0 there."
-                )
-            if low < 0:
-                raise InputError(
-                    f"{where} must hold numbers >= 0, received {low:.4g}; "
-                    "subtract the detector offset and clip at zero."
-                )
-            self.largest = max(self.largest, high)
-            self.whole = self.whole and bool((block == np.rint(block)).all())
-            if self.squares_whole:
-                squares = block**2
-                tolerance = 1e-4 + 2 * eps * squares
-                testable = tolerance < 0.1
-                # Smaller ones are near to 0 whatever they are.
-                some = some or bool((testable & (squares > 0.5)).any())
-                distance = np.abs(squares - np.rint(squares))
-                self.squares_whole = bool((distance[testable] <= tolerance[testable]).all())
-        self.squares_whole = self.squares_whole and (some or self.largest == 0)
+        block = patterns.astype(np.float64)
+        low, high = float(block.min()), float(block.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InputError(
+                f"{self._where} must hold finite numbers, received NaN or infinity; "
+                "mark such pixels as bad and store 0 there."
+            )
+        if low < 0:
+            raise InputError(
+                f"{self._where} must hold numbers >= 0, received {low:.4g}; "
+                "subtract the detector offset and clip at zero."
+            )
+        self.largest = max(self.largest, high)
+        self.whole = self.whole and bool((block == np.rint(block)).all())
+        if self._squares:
+            squares = block**2
+            tolerance = 1e-4 + 2 * eps * squares
+            testable = tolerance < 0.1
+            # Smaller ones are near to 0 whatever they are.
+            self._some = self._some or bool((testable & (squares > 0.5)).any())
+            distance = np.abs(squares - np.rint(squares))
+            self._squares = bool((distance[testable] <= tolerance[testable]).all())
+
+
+def _look(stored: NDArray[Any], where: str) -> FloatLook:
+    found = FloatLook(where)
+    for part in batches(stored, 8):
+        found.add(stored[part])
+    return found
 
 
 def _squares(stored: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:

@@ -31,7 +31,8 @@ from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.layout import as_patterns, as_points
+from ptychopinn.io.layout import as_points
+from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.quantities import lengths, object_pixel, photon_energy, quantity
 from ptychopinn.io.record import (
     METADATA,
@@ -98,11 +99,11 @@ def matches(path: Path) -> bool:
 
 def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the scan."""
-    return scan_fields(read_record(path), options, path)
+    return scan_fields(read_record(path, lazily=options.reads_lazily), options, path)
 
 
-def read_record(path: Path) -> Record:
-    """Read a file with patterns, with a product, or with both."""
+def read_record(path: Path, *, lazily: bool = False) -> Record:
+    """Read a file with patterns, with a product, or with both; large patterns may stay there."""
     with reading(path) as file:
         metadata = dict(METADATA)
         metadata["name"] = file.text(f"{ENTRY}/title") or file.text(f"{ENTRY}/sample_1/name")
@@ -112,7 +113,7 @@ def read_record(path: Path) -> Record:
         for key in OWN_NUMBERS:
             metadata[key] = file.number(f"{OWN}/{key}", 0.0)
         positions = _positions(file)
-        patterns = _patterns(file, len(positions))
+        patterns = _patterns(file, len(positions), lazily)
         product = _product(file, metadata, patterns, positions)
         counted = bool((product.indexes == np.arange(len(positions))).all())
         return Record(
@@ -120,11 +121,11 @@ def read_record(path: Path) -> Record:
         )
 
 
-def _patterns(file: Reader, places: int) -> Patterns | None:
+def _patterns(file: Reader, places: int, lazily: bool) -> Patterns | None:
     name = DATA if file.shape(DATA) is not None else DETECTOR_DATA
     if file.shape(name) is None:
         return None
-    counts = as_patterns(file.array(name, "iuf"), places, f"'{name}' in '{file.path}'")
+    counts = patterns_of(file, name, places, lazily=lazily)
     mask, _ = _mask(file)
     height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", "detector pixel") for a in "yx")
     return ptychodus_scan.check_patterns(

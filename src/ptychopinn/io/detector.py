@@ -2,8 +2,8 @@
 
 Where the file's mask marks them, they become 0 and stay masked. Without a mask, a pixel that holds
 the same impossible number in nearly all patterns stands in a gap or is dead, and is masked; noise
-about zero, which the subtraction of a dark image leaves, is clipped. Both are said as findings.
-Anything else is an error.
+about zero, which the subtraction of a dark image leaves, is clipped. Both are said as findings;
+anything else is an error.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def clean(
         rest, rest[sampled(rest)], where, good, clip_negative=clip_negative, meaning=meaning
     )
     if gone.any():
-        findings = (_lost_finding(stored, gone), *findings)
+        findings = (lost_finding(stored[gone][:100], np.flatnonzero(gone)), *findings)
     if repair.bad is not None or repair.clip or gone.any():
         patterns = stored.copy()
         patterns[gone] = 0
@@ -127,7 +127,7 @@ def clean(
         patterns = stored
     bad = np.zeros(stored.shape[1:], bool) if repair.bad is None else repair.bad
     if patterns.dtype.kind == "f":
-        _refuse_gaps(patterns, where)
+        refuse_gaps(patterns, where)
     return Cleaned(patterns, ~bad if bad.any() else good, findings, repair.clip)
 
 
@@ -153,12 +153,12 @@ def _usual(values: NDArray[Any]) -> NDArray[Any]:
     return np.sort(values, axis=None)[values.size // 2 :][:1]
 
 
-def _lost_finding(patterns: NDArray[Any], gone: Mask) -> Finding:
-    numbers = np.flatnonzero(gone)
-    values = list(dict.fromkeys(_text(_usual(patterns[k])[0]) for k in numbers[:100]))
+def lost_finding(first: NDArray[Any], numbers: NDArray[np.int64]) -> Finding:
+    """What is said about the patterns of these numbers; ``first`` are the first of them."""
+    values = list(dict.fromkeys(_text(_usual(pattern)[0]) for pattern in first))
     hold = "holds" if len(numbers) == 1 else "hold"
-    said = f"set {_patterns(numbers.tolist())} to 0, which {hold} {listed(values, 80)} throughout"
-    return Finding(LOST, "mended", said, {"numbers": numbers.tolist(), "values": values[:4]})
+    words = f"set {_patterns(numbers.tolist())} to 0, which {hold} {listed(values, 80)} throughout"
+    return Finding(LOST, "mended", words, {"numbers": numbers.tolist(), "values": values[:4]})
 
 
 def sampled(patterns: PatternArray) -> NDArray[np.int64]:
@@ -169,17 +169,19 @@ def sampled(patterns: PatternArray) -> NDArray[np.int64]:
 
 
 def look(
-    patterns: NDArray[Any],
+    patterns: PatternArray,
     few: NDArray[Any],
     where: str,
     good: Mask | None,
     *,
     clip_negative: bool,
     meaning: str,
+    lowest: float | None = None,
 ) -> tuple[Repair, tuple[Finding, ...]]:
     """What must be done to patterns (M, H, W), found on ``few`` of them and checked on all.
 
     The repair's bad pixels are those of the file and those without counts; None when neither is.
+    ``lowest`` is the smallest number of all, where it is known.
     """
     bad = np.zeros(few.shape[1:], bool) if good is None or good.shape != few.shape[1:] else ~good
     findings = []
@@ -197,7 +199,8 @@ def look(
         )
     check_mask(few, bad, where, meaning)
     bad = bad | empty
-    clip = _negative(patterns, few, bad, where, clip_negative)
+    below = lowest is None or lowest < 0
+    clip = _negative(patterns, few, bad, where, clip_negative) if below else None
     if clip:
         findings.append(clip)
     return Repair(bad if bad.any() else None, bool(clip)), tuple(findings)
@@ -233,7 +236,7 @@ def impossible(values: NDArray[Any]) -> Mask:
 
 
 def _sentinels(
-    patterns: NDArray[Any], few: NDArray[Any], bad: Mask, where: str
+    patterns: PatternArray, few: NDArray[Any], bad: Mask, where: str
 ) -> tuple[Mask, list[str]]:
     """Pixels (H, W) that are not masked and hold one impossible number in nearly all patterns.
 
@@ -314,7 +317,7 @@ def seems_opposite(part: float, share: float) -> bool:
 
 
 def _negative(
-    patterns: NDArray[Any], few: NDArray[Any], bad: Mask, where: str, clip_negative: bool
+    patterns: PatternArray, few: NDArray[Any], bad: Mask, where: str, clip_negative: bool
 ) -> Finding | None:
     """What is said about negative counts that are set to zero; None when there are none."""
     if few.dtype.kind == "u" or not any((patterns[k] < 0).any() for k in batches(patterns)):
@@ -380,7 +383,7 @@ def _patterns(numbers: list[int]) -> str:
     return f"pattern {names}" if len(numbers) == 1 else f"{len(numbers)} patterns ({names})"
 
 
-def _refuse_gaps(patterns: NDArray[Any], where: str) -> None:
+def refuse_gaps(patterns: PatternArray, where: str) -> None:
     """Raise InputError for NaN and infinity that are left, in single patterns."""
     found: list[int] = []
     number = 0

@@ -21,7 +21,7 @@ from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
-from ptychopinn.io.layout import as_patterns
+from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.quantities import lengths, object_pixel, quantity
 from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Product, Record, wavelength_m
@@ -76,17 +76,17 @@ def outputs(path: Path) -> tuple[Path, ...]:
 
 def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the scan; the pair of fold_slice has no probe, one must be given."""
-    return scan_fields(read_record(path), options, path)
+    return scan_fields(read_record(path, lazily=options.reads_lazily), options, path)
 
 
-def read_record(path: Path) -> Record:
-    """Read both files."""
+def read_record(path: Path, *, lazily: bool = False) -> Record:
+    """Read both files; large patterns may stay there."""
     dp, para = files(path)
     pair.check(dp, para)
     with reading(para) as file:
         product = _product(file, dp.stem.removesuffix("_dp"))
     with reading(dp) as file:
-        counts = as_patterns(file.array("dp", "iuf"), len(product.indexes), f"'dp' in '{dp}'")
+        counts = patterns_of(file, "dp", len(product.indexes), lazily=lazily)
         patterns = Patterns(
             counts=counts,
             indexes=np.arange(len(counts), dtype=np.int64),
@@ -144,7 +144,7 @@ def write_record(record: Record, path: Path, *, force: bool = True) -> None:
     patterns, product = record.patterns, record.product
     assert patterns is not None
     shared = pair.identifier(record)
-    counts = patterns.counts
+    counts = np.asarray(patterns.counts)
     if patterns.bad_pixels.any():
         counts = np.where(patterns.bad_pixels, 0, counts).astype(counts.dtype)
     with atomic_paths(*outputs(path), force=force) as (dp, para):

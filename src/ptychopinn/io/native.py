@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import named_propagation
-from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan, check_counts
+from ptychopinn.data.scan import COUNT_DTYPES, PatternArray, Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.io.base import (
@@ -32,11 +32,13 @@ from ptychopinn.io.base import (
     ScanFields,
     batches,
 )
+from ptychopinn.io.chunks import chunks_of
 from ptychopinn.io.counts import smallest_dtype
-from ptychopinn.io.detector import Repair, look, lost, sampled
+from ptychopinn.io.detector import look, lost, sampled
 from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
+from ptychopinn.io.lazy import LazyPatterns, Stored
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
 
@@ -45,8 +47,6 @@ DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
 
 FORMAT = "ptychopinn-scan"
 FORMAT_VERSION = 1
-# Patterns of a scan up to this size are held once all of them have been read.
-HELD_BYTES = 64 << 20
 SUFFIXES = (".h5", ".hdf5")
 NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m", "saturation")
 UNITS = {
@@ -54,115 +54,6 @@ UNITS = {
     "positions_px": "object pixels",
     "probe": "sqrt(counts)",
 }
-
-
-class LazyPatterns:
-    """Patterns (M, N, N) on disk; indexing the first axis reads just those from the file.
-
-    A slice, an integer, a boolean array or an integer array in any order and with repeats is
-    accepted, further indices apply to what was read. The file is open only during a read, so the
-    object can be pickled, and used in worker processes and threads. Of the stored patterns only
-    ``rows`` belong to it, and what ``repair`` says is done to what is read. Patterns that are few
-    are held once all of them have been read.
-
-    Raises
-    ------
-    InputError
-        On reading, when the file has changed or holds values that are not counts.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        rows: NDArray[np.int64] | None = None,
-        repair: Repair | None = None,
-    ) -> None:
-        # A worker process may have another working directory.
-        self._path = path.resolve()
-        self._stored = shape
-        self._dtype = dtype
-        self._rows = rows
-        self._repair = repair
-        self._shape = shape if rows is None else (len(rows), *shape[1:])
-        self._held: NDArray[Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": None}
-
-    def repaired(self, repair: Repair) -> LazyPatterns:
-        """The same patterns with this repair."""
-        return LazyPatterns(self._path, self._stored, self._dtype, self._rows, repair)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self._shape)
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __repr__(self) -> str:
-        return f"LazyPatterns('{self._path}', shape={self._shape}, dtype={self._dtype})"
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("patterns on disk cannot become an array without a copy")
-        return np.asarray(self[:], dtype=dtype)
-
-    def __getitem__(self, key: Any, /) -> NDArray[Any]:
-        first, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, ())
-        if first is Ellipsis or first is None:
-            raise IndexError("index the first axis with a slice or integers")
-        # NumPy itself says what the index means, and refuses what it would refuse for an array.
-        chosen = np.arange(len(self))[first]
-        patterns = self._counts(np.atleast_1d(chosen).ravel())
-        patterns = patterns.reshape(*chosen.shape, *self._shape[1:])
-        return patterns[(slice(None),) * chosen.ndim + rest] if rest else patterns
-
-    def _counts(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        if self._held is not None:
-            return self._held[indices]
-        unique, inverse = np.unique(indices, return_inverse=True)
-        patterns = self.as_stored(unique)
-        if self._repair is not None:
-            patterns = self._repair.apply(patterns)
-        check_counts(patterns, f"diffraction in '{self._path}'")
-        if len(unique) == len(self) and patterns.nbytes <= HELD_BYTES:
-            self._held = patterns
-            return patterns[inverse]
-        if len(inverse) == len(unique) and (inverse[1:] > inverse[:-1]).all():
-            return patterns
-        return patterns[inverse]
-
-    def as_stored(self, unique: NDArray[np.int64]) -> NDArray[Any]:
-        """The patterns of these numbers, rising ones, as the file holds them."""
-        if self._rows is not None:
-            unique = self._rows[unique]
-        patterns = np.empty((len(unique), *self._shape[1:]), dtype=self._dtype)
-        # It was looked through when it was opened.
-        with reading(self._path, again=True) as file:
-            stored = file.dataset("diffraction")
-            if stored.shape != self._stored or stored.dtype != self._dtype:
-                raise InputError(
-                    f"'{self._path}' must stay as it was when it was opened, received another "
-                    "content; load the scan again."
-                )
-            # HDF5 reads a run of neighbours in one go; selecting single points is far slower.
-            starts = np.flatnonzero(np.diff(unique, prepend=-2) != 1)
-            stops = np.append(starts, len(unique))[1:]
-            for start, stop in zip(starts, stops, strict=True):
-                run = slice(int(unique[start]), int(unique[stop - 1]) + 1)
-                stored.read_direct(patterns, np.s_[run], np.s_[start:stop])
-        return patterns
 
 
 def matches(path: Path) -> bool:
@@ -219,9 +110,8 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             propagation=propagation_of(file, "/"),
             **numbers,
         )
-        dtype = stored.dtype
-    # The file is opened again for every read.
-    patterns = LazyPatterns(path, shape, dtype, None if len(rows) == shape[0] else rows)
+        lies = Stored(path, "diffraction", shape, stored.dtype, chunks=chunks_of(stored))
+    patterns = LazyPatterns(lies, None if len(rows) == shape[0] else rows)
     return _repaired(replace(fields, diffraction=patterns), patterns, where, options)
 
 
@@ -242,7 +132,7 @@ def _repaired(
     if findings:
         mask = None if repair.bad is None else ~repair.bad
     if few.dtype.kind == "f" or findings:
-        patterns = patterns.repaired(repair)
+        patterns = patterns.as_counts(repair, patterns.dtype)
     return replace(fields, diffraction=patterns, mask=mask, findings=findings)
 
 

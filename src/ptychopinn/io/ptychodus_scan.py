@@ -17,7 +17,7 @@ from ptychopinn.io.atomic import atomic_paths
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import Reader, holds, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
-from ptychopinn.io.layout import as_patterns
+from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.reading import kind_of
 from ptychopinn.io.record import ALL, Patterns, Record
 from ptychopinn.io.record_scan import scan_fields
@@ -57,25 +57,23 @@ def files(path: Path) -> tuple[Path, Path]:
 
 def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the scan."""
-    return scan_fields(read_record(path), options, path)
+    return scan_fields(read_record(path, lazily=options.reads_lazily), options, path)
 
 
-def read_record(path: Path) -> Record:
-    """Read both files."""
+def read_record(path: Path, *, lazily: bool = False) -> Record:
+    """Read both files; large patterns may stay there."""
     patterns, product = files(path)
     pair.check(patterns, product)
     with reading(patterns) as file:
-        return Record(read_patterns(file), ptychodus_product.read_record(product).product)
+        return Record(read_patterns(file, lazily), ptychodus_product.read_record(product).product)
 
 
-def read_patterns(file: Reader) -> Patterns:
+def read_patterns(file: Reader, lazily: bool = False) -> Patterns:
     """The assembled patterns."""
     indexes = ptychodus_product.whole(
         file.array("indexes", "iuf").reshape(-1), f"'indexes' in '{file.path}'"
     )
-    counts = as_patterns(
-        file.array("patterns", "iuf"), len(indexes), f"'patterns' in '{file.path}'"
-    )
+    counts = patterns_of(file, "patterns", len(indexes), lazily=lazily)
     return check_patterns(
         file.path,
         Patterns(

@@ -16,7 +16,7 @@ from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.hdf5 import holds, reading
 from ptychopinn.io.hdf5_writer import writing
-from ptychopinn.io.layout import as_patterns
+from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.quantities import object_pixel, quantity
 from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import scan_fields
@@ -34,18 +34,17 @@ def matches(path: Path) -> bool:
 
 def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the scan."""
-    return scan_fields(read_record(path), options, path)
+    return scan_fields(read_record(path, lazily=options.reads_lazily), options, path)
 
 
-def read_record(path: Path) -> Record:
-    """Read the file; the middle of its object is the origin."""
+def read_record(path: Path, *, lazily: bool = False) -> Record:
+    """Read the file; the middle of its object is the origin. Large patterns may stay there."""
     with reading(path) as file:
         places = {
             axis: file.array(f"probe_position_{axis}_px").astype(np.float64).reshape(-1)
             for axis in "yx"
         }
-        where = f"'patterns' in '{path}'"
-        counts = as_patterns(file.array("patterns", "iuf"), len(places["y"]), where)
+        counts = patterns_of(file, "patterns", len(places["y"]), lazily=lazily)
         bad = ptychodus_scan.bad_pixels(file, counts.shape[1:])
         obj = file.array("object", "c", (2, 3))
         height, width = (f"object_pixel_{side}_m" for side in ("height", "width"))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import constants
 
 from ptychopinn.data.findings import Finding
+from ptychopinn.data.scan import PatternArray
 
 # The numbers and words of the experiment, by the names of product.h5, and what each is when nothing
 # is known about it.
@@ -51,14 +52,15 @@ class Patterns:
 
     Attributes
     ----------
-    counts : (n, H, W) photon counts, zero frequency at [H/2, W/2]
+    counts : (n, H, W) photon counts, zero frequency at [H/2, W/2]; to read a scan, large ones may
+        stay in their file
     indexes : (n,) int64, the numbers that pair patterns with positions
     bad_pixels : (H, W) bool, True = bad
     detector_pixel_m : (height, width) of a detector pixel, or None
     photon_counts : (n,) counts of the incident beam per pattern, or None
     """
 
-    counts: NDArray[Any]
+    counts: PatternArray
     indexes: NDArray[np.int64]
     bad_pixels: NDArray[np.bool_]
     detector_pixel_m: tuple[float, float] | None = None

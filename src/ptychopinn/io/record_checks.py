@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
-from ptychopinn.data.scan import N_MAX, check_counts
+from ptychopinn.data.scan import N_MAX, PatternArray, check_counts
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions
 from ptychopinn.io.counts import counts_from_array
 from ptychopinn.io.detector import clean
+from ptychopinn.io.examined import examined
 from ptychopinn.io.layout import modes_first
+from ptychopinn.io.lazy import LazyPatterns, taken
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.quantities import METRES, check_numbers
 from ptychopinn.io.record import Patterns, Product, Record, conjugate_pixel_m, pixel_known
@@ -26,6 +28,8 @@ UNPAIRED, INTERPOLATED = "unpaired-patterns", "interpolated-positions"
 CONTRADICTION = "pixel-contradiction"
 # Programs round, and take the distance along the beam or along the normal of the detector.
 AGREEING = 0.1
+# What to do with counts that look like their roots.
+AMPLITUDES = "if they are, pass units='amplitude'"
 
 
 def usable(record: Record, options: ReadOptions, path: Path) -> Record:
@@ -50,19 +54,9 @@ def usable(record: Record, options: ReadOptions, path: Path) -> Record:
     if pixel is not None:
         _check_span(product.positions_m, pixel, where)
     patterns, product = _chosen(patterns, product, record.in_order, options.frames, where)
-    cleaned = clean(
-        patterns.counts,
-        f"the patterns in {where}",
-        ~patterns.bad_pixels if patterns.bad_pixels.any() else None,
-        clip_negative=options.clip_negative,
-        meaning=record.mask_meaning,
-    )
-    counts = cleaned.patterns
-    if options.units == "amplitude":
-        counts = counts_from_array(counts, f"the patterns in {where}", "amplitude")
-    check_counts(counts, f"the patterns in {where}")
-    bad = patterns.bad_pixels if cleaned.good is None else ~cleaned.good
-    found = (*cleaned.findings, *_contradiction(record, pixel, detector))
+    counts, good, found = _counts(record, patterns, options, f"the patterns in {where}")
+    bad = patterns.bad_pixels if good is None else ~good
+    found = (*found, *_contradiction(record, pixel, detector))
     return replace(
         record,
         patterns=replace(patterns, counts=counts, bad_pixels=bad),
@@ -70,6 +64,25 @@ def usable(record: Record, options: ReadOptions, path: Path) -> Record:
         # Of a record that was made usable before they are known.
         findings=record.findings + tuple(one for one in found if one not in record.findings),
     )
+
+
+def _counts(
+    record: Record, patterns: Patterns, options: ReadOptions, where: str
+) -> tuple[PatternArray, NDArray[np.bool_] | None, tuple[Finding, ...]]:
+    """Patterns that hold counts only, the good pixels (None: all), and what was mended."""
+    good = ~patterns.bad_pixels if patterns.bad_pixels.any() else None
+    clip, meaning = options.clip_negative, record.mask_meaning
+    if isinstance(patterns.counts, LazyPatterns):
+        return examined(
+            patterns.counts, where, good, clip_negative=clip, meaning=meaning, remedy=AMPLITUDES
+        )
+    stored = np.asarray(patterns.counts)
+    cleaned = clean(stored, where, good, clip_negative=clip, meaning=meaning)
+    counts = cleaned.patterns
+    if options.units == "amplitude":
+        counts = counts_from_array(counts, where, "amplitude")
+    check_counts(counts, where)
+    return counts, cleaned.good, cleaned.findings
 
 
 def _contradiction(
@@ -109,7 +122,7 @@ def _chosen(
     if len(rows) < m:
         patterns = replace(
             patterns,
-            counts=patterns.counts[rows],
+            counts=taken(patterns.counts, rows),
             indexes=np.arange(len(rows)) if in_order else patterns.indexes[rows],
             photon_counts=_rows(patterns.photon_counts, rows),
         )

@@ -20,6 +20,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.base import ReadOptions, ScanFields
 from ptychopinn.io.counts import counts_from_array
 from ptychopinn.io.layout import check_frame, probe_modes
+from ptychopinn.io.lazy import LazyPatterns, taken
 from ptychopinn.io.record import (
     METADATA,
     SCAN_ITEMS,
@@ -31,7 +32,7 @@ from ptychopinn.io.record import (
     conjugate_pixel_m,
     pixel_known,
 )
-from ptychopinn.io.record_checks import pairing_findings, usable
+from ptychopinn.io.record_checks import AMPLITUDES, pairing_findings, usable
 from ptychopinn.physics.geometry import canvas_for
 
 
@@ -157,11 +158,9 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
     assert patterns is not None
     require_far_field(product, f"'{path}'")
     rows, positions_m, changes = paired(record)
-    counts = counts_from_array(
-        patterns.counts[rows],
-        f"the patterns in '{path}'",
-        remedy="if they are, pass units='amplitude'",
-    )
+    counts = taken(patterns.counts, rows)
+    if not isinstance(counts, LazyPatterns):
+        counts = counts_from_array(counts, f"the patterns in '{path}'", remedy=AMPLITUDES)
     n = counts.shape[-1]
     probe = options.probe_or(
         lambda: (

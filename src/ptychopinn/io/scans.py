@@ -36,7 +36,7 @@ from ptychopinn.io.base import (
 )
 from ptychopinn.io.far_positions import without_far_positions
 from ptychopinn.io.guess import prepare_line, with_line
-from ptychopinn.io.native import LazyPatterns
+from ptychopinn.io.lazy import LazyPatterns
 from ptychopinn.io.pairing import parse_frames, text_of
 from ptychopinn.io.probe_scale import in_counts
 from ptychopinn.io.probes import read_probe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,6 +17,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.ranks import started
 from ptychopinn.machine.threads import Threads, usual
+from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 first_use = FirstUse()
 # Of the free memory of a GPU, what patterns may fill; the rest is for working on them.
 FREE_SHARE = 0.6
+# Batches that are worked on at a time on a CPU, each with its share of the threads: those
+# that share an operation wait for each other, which takes long where others keep a core busy.
+SIDE_BY_SIDE = 4
 
 
 def device_of(execution: TorchExecution) -> torch.device:
@@ -130,6 +134,7 @@ class TorchOps(Ops):
             # Kernels of less are over before the next one is launched.
             self.batch_bytes = 1 << 30
         self._threads: Threads | None = None
+        self._workers = ALONE
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -301,7 +306,17 @@ class TorchOps(Ops):
     @contextmanager
     def computing(self) -> Iterator[None]:
         with torch.inference_mode(), self.threaded():
-            yield
+            count = torch.get_num_threads() if self.device.type == "cpu" else 1
+            side_by_side = min(count, SIDE_BY_SIDE)
+            with Workers(side_by_side, partial(_inside, count // side_by_side)) as workers:
+                self._workers = workers
+                try:
+                    yield
+                finally:
+                    self._workers = ALONE
+
+    def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        return self._workers.each(work, items)
 
     def assign(self, variable: Tensor, values: NDArray[Any]) -> None:
         with torch.no_grad():
@@ -336,6 +351,15 @@ class TorchOps(Ops):
         return functional.interpolate(x, scale_factor=factor, mode="nearest")
 
     softmax = staticmethod(partial(torch.softmax, dim=-1))
+
+
+@contextmanager
+def _inside(threads: int) -> Iterator[None]:
+    """What PyTorch keeps per thread, in a thread that works on batches."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    with torch.inference_mode():
+        yield
 
 
 def _add(total: Tensor, patches: Tensor, places: Tensor) -> Tensor:

@@ -256,8 +256,7 @@ class Descent:
         xp = self.xp
         function = object_and_probe_step if self.refine_probe else object_step
         further = (*self.rule, self.low.k, self.size)
-        sums: list[Any] = []
-        gradients, centres, model = [], [], None
+        sums, gradients, centres, model = list[Any](), list[Array](), list[Array](), None
         for batch, numbers, found in self.each(function, number, self.canvas, *further):
             numerator, misfit, model, gradient, *probe = found
             if self.watches and self.effects:
@@ -268,9 +267,10 @@ class Descent:
                 self._asked = [xp.plus(a, b) for a, b in zip(before, probe[2:], strict=True)]
             parts = [numerator, misfit, *probe[:2]]
             sums = [xp.plus(a, b) for a, b in zip(sums or [None] * len(parts), parts, strict=True)]
-            gradients.append(gradient)
-            centres.append(batch.centre)
-        return sums, model, xp.concat(gradients), xp.concat(centres)
+            # One array each: many small ones would cut the memory between them to pieces.
+            gradients = [xp.concat([*gradients, gradient])]
+            centres = [xp.concat([*centres, batch.centre])]
+        return sums, model, gradients[0], centres[0]
 
     def update(
         self,

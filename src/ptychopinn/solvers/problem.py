@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, batch_length
 from ptychopinn.data.sampling import ordered_subsets
+from ptychopinn.machine.readers import read_ahead
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Inward
 from ptychopinn.physics.forward import PatternBatch, pattern_batch
@@ -33,6 +35,10 @@ STABILISER = 0.05
 FLOOR = 0.001
 # Intensity, in network units, that keeps the ratio finite where no noise is known.
 DARK = 1e-12
+# Bytes of single precision that are read at a time, so that opening the file does not count.
+READ_TOGETHER = 4 << 20
+# Of a scan that does not fit, as much of the first subset is kept at least, or nothing.
+WORTH_KEEPING = 0.5
 # Ordered subsets are so large that this many of their patterns overlap, on average.
 LEAST_OVERLAP = 1.5
 # One in so many patterns of a training sub-scan is left out of the physics steps and judges their
@@ -110,9 +116,10 @@ def scan_problem(
     """A whole scan as a problem with at most ``updates`` subsets, and the origin of its canvas.
 
     ``place`` is shape and origin of the canvas, the smallest one when not given; ``copies`` are the
-    waves that a mode of the probe becomes. The patterns are
-    kept when all of them fit into ``limit_bytes``; otherwise every pass reads them anew and holds
-    one batch at a time.
+    waves that a mode of the probe becomes. The patterns are kept, ready for the physics, when all
+    of them fit into ``limit_bytes``. Otherwise those of the first subsets are, up to half of it:
+    passes are judged by the first one, which is worked on most; none, where that would be little
+    of it. The others are taken anew in each pass, a thread reading the next ones meanwhile.
     """
     n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
     positions, propagator = scan.scan.positions_px, scan.propagator
@@ -120,24 +127,42 @@ def scan_problem(
     probe, weight = xp.asarray(scan.probe), xp.asarray(propagator.inward(scan.weight))
     subsets = ordered_subsets_of(positions, scan.probe, updates)
     held = xp.held_bytes(limit_bytes)
-    # With probes and places.
-    keeps = m * n * n * (12 + 8 * modes) <= held
-    cached = probe if keeps and not refine_probe else None
+    # Amplitudes, bounds, and the probe at each place.
+    shifted = 0 if refine_probe else 8 * modes
+    size = n * n * (4 + 4 * (scan.scan.saturation is not None) + shifted)
+    keeps = m * size <= held
+    cached = None if refine_probe else probe
     wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
     step = batch_length(n, STEP_BYTES * modes * copies, min(held // 4, wanted))
 
-    def batch(chosen: NDArray[np.int64]) -> PatternBatch:
-        counts = propagator.inward(scan.counts_of(chosen))
+    def counts_of(chosen: NDArray[np.int64]) -> NDArray[Any]:
+        return propagator.inward(scan.counts_of(chosen))
+
+    def made(chosen: NDArray[np.int64], counts: NDArray[Any], probe: Array | None) -> PatternBatch:
         measured = xp.amplitudes(counts, weight)
-        found = pattern_batch(xp, measured, positions[chosen], shape, origin, cached)
+        found = pattern_batch(xp, measured, positions[chosen], shape, origin, probe)
         bounds = scan.bounds(counts)
         return found if bounds is None else found._replace(bounds=xp.asarray(bounds))
 
-    parts = [np.array_split(subset, -(-len(subset) // step)) for subset in subsets]
-    readers: list[Subset] = [partial(map, batch, p) for p in parts]
-    if keeps:
-        made = [found for _, found in xp.each(batch, chain.from_iterable(parts))]
-        readers = [partial(list, [made.pop(0) for _ in p]) for p in parts]
+    together = max(1, batch_length(n, 4, READ_TOGETHER) // step)
+
+    def passing(
+        parts: Sequence[NDArray[np.int64]], probe: Array | None = None
+    ) -> Iterator[PatternBatch]:
+        read = read_in_parts(counts_of, parts, together)
+        for _, found in xp.each(lambda each: made(each[0], each[1], probe), read):
+            yield found
+
+    room = m if keeps else held // 2 // size
+    if room < WORTH_KEEPING * len(subsets[0]):
+        room = 0
+    readers: list[Subset] = []
+    for subset in subsets:
+        parts = np.array_split(subset, -(-len(subset) // step))
+        count = int(np.searchsorted(np.cumsum([len(part) for part in parts]), room, "right"))
+        room = max(0, room - len(subset))
+        ready = list(passing(parts[:count], cached))
+        readers.append(partial(_chained, [partial(iter, ready), partial(passing, parts[count:])]))
     problem = Problem(
         xp=xp,
         propagator=placed(xp, propagator),
@@ -152,6 +177,28 @@ def scan_problem(
         inward=propagator.inward,
     )
     return problem, origin
+
+
+def read_in_parts(
+    counts_of: Callable[[NDArray[np.int64]], NDArray[Any]],
+    parts: Sequence[NDArray[np.int64]],
+    together: int,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """The patterns of all ``parts``, each with its counts; a thread reads so many ``together``, and
+    the next ones while the last are worked on."""
+    groups = [parts[k : k + together] for k in range(0, len(parts), together)]
+
+    def read(group: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
+        return counts_of(np.concatenate(group))
+
+    if not groups:
+        return
+    with ThreadPoolExecutor(1, "reading") as reader:
+        for group, counts in zip(groups, read_ahead(read, groups, reader, 1), strict=True):
+            at = 0
+            for part in group:
+                yield part, counts[at : at + len(part)]
+                at += len(part)
 
 
 def good_pixels(xp: Ops, scan: PreparedScan) -> Array:
