@@ -159,7 +159,7 @@ def derivatives(framework: OnOps, space: FreeSpace | None, n: int = 16) -> dict[
         return framework.batch(probe, positions, shape, origin, propagator, counts)
 
     def step(canvas: Any, probe: Any) -> Any:
-        given = (batch(probe), good, framework.to(1e-3), low.k, size)
+        given = (batch(probe), good, framework.to(1e-3), (), low.k, size)
         return object_and_probe_step(xp, propagator, canvas, *given)
 
     def pattern(canvas: Any, patches: Any, probe: Any) -> Any:

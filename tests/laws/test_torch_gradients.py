@@ -80,8 +80,11 @@ def test_patterns_of_groups_by_the_patches_and_the_probe(double: OnOps) -> None:
     assert torch.autograd.gradcheck(patterns, given, fast_mode=True)
 
 
+@pytest.mark.parametrize("by_photons", [(), 1.0], ids=["moduli", "photons"])
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_a_physics_step_by_the_canvas(double: OnOps, space: FreeSpace | None) -> None:
+def test_a_physics_step_by_the_canvas(
+    double: OnOps, space: FreeSpace | None, by_photons: Any
+) -> None:
     rng = np.random.default_rng(2)
     positions = rng.uniform(-3, 3, (3, 2))
     shape, origin = canvas_for(positions, N)
@@ -93,7 +96,7 @@ def test_a_physics_step_by_the_canvas(double: OnOps, space: FreeSpace | None) ->
     k = low_frequency(double.xp, probe.numpy(), shape).k
 
     def step(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        given = (batch, good, 1e-3, k, shape[0] * shape[1])
+        given = (batch, good, 1e-3, by_photons, k, shape[0] * shape[1])
         numerator, misfit, _, slopes = object_step(double.xp, propagator, image, *given)
         return torch.view_as_real(double.xp.plus(None, numerator)), misfit, slopes
 
