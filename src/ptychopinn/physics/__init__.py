@@ -1,6 +1,20 @@
 """The physics of the experiment, over the operations of any framework; importing this package makes
 those effects of beam, sample and detector known that come with it."""
 
-from ptychopinn.physics import background, beam_current, moving_exposure, slices, varying_probe
+from ptychopinn.physics import (
+    background,
+    beam_current,
+    moving_exposure,
+    point_spread,
+    slices,
+    varying_probe,
+)
 
-__all__ = ["background", "beam_current", "moving_exposure", "slices", "varying_probe"]
+__all__ = [
+    "background",
+    "beam_current",
+    "moving_exposure",
+    "point_spread",
+    "slices",
+    "varying_probe",
+]

@@ -43,6 +43,8 @@ class PatternBatch(NamedTuple):
     path : (M, K, 2) displacements of the K copies of each probe mode, which follow each other in
         ``probes``; () where there is a single one.
     background : (N, N) intensity that is added to each pattern; () where none is.
+    transfer : (N, N // 2 + 1) what the detector makes of the spatial frequencies of a pattern; ()
+        where points stay points.
     parts : (M, B) shares that patterns have in parts of the scan, where an effect looks at what
         each part asks of its probe; () where none does.
     between : from each slice of a thick sample to the next one; () where the sample is thin.
@@ -56,6 +58,7 @@ class PatternBatch(NamedTuple):
     bounds: Array | tuple[()] = ()
     path: Array | tuple[()] = ()
     background: Array | tuple[()] = ()
+    transfer: Array | tuple[()] = ()
     parts: Array | tuple[()] = ()
     between: tuple[AngularSpectrum, ...] = ()
 
@@ -131,9 +134,21 @@ def modelled(
     way, waves = passage(xp, canvas, batch)
     fields = propagator.forward(xp, waves, _moved_by(xp, batch))
     model = intensity(xp, propagator, fields)
+    if not isinstance(batch.transfer, tuple):
+        # Rounding must not make dark pixels negative.
+        model = xp.maximum(spread_out(xp, model, batch), 0.0)
     if not isinstance(batch.background, tuple):
         model = model + batch.background
     return way, fields, model
+
+
+def spread_out(xp: Ops, pixels: Array, batch: PatternBatch) -> Array:
+    """Real ``pixels`` (M, N, N) at the detector, in any order that is a cyclic shift of the usual
+    one, convolved with its point spread; its own adjoint."""
+    if isinstance(batch.transfer, tuple):
+        return pixels
+    n = xp.shape(pixels)[-1]
+    return xp.irfft2(xp.scaled(xp.rfft2(pixels), batch.transfer), (n, n))
 
 
 def backward(

@@ -120,6 +120,12 @@ class SimulationConfig(Section):
     )
     poisson: bool = Field(True, description="Draw Poisson counts, else store the expected ones.")
     background: float = Field(0.0, ge=0, le=1e9, description="Mean background counts per pixel.")
+    point_spread_px: float = Field(
+        0.0,
+        ge=0,
+        le=5,
+        description="Detector pixels over which a point spreads (standard deviation).",
+    )
     dead_pixels: float = Field(
         0.0,
         ge=0,

@@ -14,13 +14,15 @@ from ptychopinn.errors import InputError
 from ptychopinn.physics import forward
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import canvas_for
-from ptychopinn.physics.propagators import Propagator
+from ptychopinn.physics.point_spread import PointSpread
+from ptychopinn.physics.propagators import HC, Propagator
 from ptychopinn.physics.scaling import check_probe_power, probe_power
+from ptychopinn.physics.slices import Slices
 from ptychopinn.simulation.config import SimulationConfig
 from ptychopinn.simulation.noise import detector_mask, measure
 from ptychopinn.simulation.probes import make_probe
 from ptychopinn.simulation.scans import make_positions
-from ptychopinn.simulation.thick_samples import effects_of, make_slices
+from ptychopinn.simulation.thick_samples import make_slices
 
 __all__ = ["SimulationConfig", "simulate", "true_slices"]
 
@@ -74,8 +76,8 @@ def simulate(config: SimulationConfig | None = None, **overrides: Any) -> Scan:
         "focus_distance_m": config.focus_distance_m,
     }
     propagator = propagator_of(SimpleNamespace(**place), n, np.complex128)
-    thick, sample = effects_of(config), (truth if config.slices == 1 else slices)
-    expected, mean_power = _expected(sample.astype(np.complex128), probe, true, propagator, thick)
+    effects, sample = _effects_of(config), (truth if config.slices == 1 else slices)
+    expected, mean_power = _expected(sample.astype(np.complex128), probe, true, propagator, effects)
     if mean_power == 0:
         raise InputError(
             "the object must transmit light where it is scanned, received zeros there; "
@@ -129,6 +131,19 @@ def _generators(config: SimulationConfig) -> list[np.random.Generator]:
     """Independent ones, of object, positions, their errors, noise and detector: changing one part
     of the scan leaves the others as they are."""
     return [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(5)]
+
+
+def _effects_of(config: SimulationConfig) -> tuple[Effect, ...]:
+    """What the detector does beyond counting photons, and the sample beyond a thin one."""
+    spread = (PointSpread(np.array([config.point_spread_px])),) if config.point_spread_px else ()
+    if config.slices == 1:
+        return spread
+    spacing, pixel, energy = config.slice_spacing_m, config.pixel_size_m, config.energy_eV
+    assert spacing is not None and pixel is not None and energy is not None  # of the schema
+    return (
+        *spread,
+        Slices.of(config.slices, spacing, pixel, HC / energy),
+    )
 
 
 def _expected(

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled
+from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, spread_out
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.problem import DARK
@@ -71,7 +71,8 @@ def poisson_change(
     change = missing(xp, batch, measured, amplitude, good) / amplitude
     # min(f, STEEPEST) is -max(-f, -STEEPEST).
     steep = -xp.maximum(-(1 + 0.5 * change), -STEEPEST)
-    return backward(xp, propagator, xp.scaled(fields, (change * steep)[:, None]), batch, way)[1]
+    asked = spread_out(xp, change * steep, batch)
+    return backward(xp, propagator, xp.scaled(fields, asked[:, None]), batch, way)[1]
 
 
 def distance_moments(

@@ -54,6 +54,16 @@ class PhysicsConfig(RefineConfig):
     exposure_along: Literal["scan", "y", "x"] = Field(
         "scan", description="direction of that way: from pattern to pattern, or along an axis"
     )
+    point_spread: bool = Field(
+        False, description="fit over how many detector pixels a point of a pattern spreads"
+    )
+    point_spread_px: float | None = Field(
+        None,
+        gt=0,
+        le=5,
+        description="detector pixels over which it spreads (standard deviation), or is taken to at "
+        "first",
+    )
     eigenprobes: int | None = Field(
         None,
         ge=1,

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.effects import Effect, Seen, applied, seen, slices_of
+from ptychopinn.physics.effects import Effect, Seen, applied, seen, seen_spread, slices_of
 from ptychopinn.physics.forward import (
     PatternBatch,
     brought_back,
@@ -190,6 +190,7 @@ class Descent:
         self.counts_photons = counts_photons
         self._seen: list[tuple[NDArray[np.int64], Any]] = []
         self._asked: list[Array] = []
+        self._spread: Array | None = None
         self.probe = problem.probe
         self.low = low_frequency(xp, xp.to_numpy(self.probe), problem.shape) if low is None else low
         count = self.slices = slices_of(self.effects)
@@ -263,6 +264,8 @@ class Descent:
                 known = self.problem
                 given = (batch.amplitudes, batch.bounds, model, known.good, known.stabiliser)
                 self._seen.append((numbers, xp.call(seen, *given)))
+                if any(effect.looks_at_spread for effect in self.effects):
+                    self._spread = xp.plus(self._spread, xp.call(seen_spread, *given))
                 before = self._asked or [None] * len(probe[2:])
                 self._asked = [xp.plus(a, b) for a, b in zip(before, probe[2:], strict=True)]
             parts = [numerator, misfit, *probe[:2]]
@@ -346,8 +349,10 @@ class Descent:
             pixels += [xp.to_numpy(field) for field in fields]
         photon = float((2 * self.problem.noise) ** 2)
         asked, self._asked = [xp.to_numpy(field) for field in self._asked], []
-        probes = (*asked, xp.to_numpy(self.probe)) if asked else ()
-        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes)
+        probes = (*asked, xp.to_numpy(self.probe)) if asked else ((), (), ())
+        sharp, self._spread = self._spread, None
+        spread = () if sharp is None else xp.to_numpy(sharp)
+        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, spread=spread)
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled
+from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, spread_out
 from ptychopinn.physics.propagators import Propagator
 
 # b in the steps by photons, of pixels with many and with few, and how many times e a few are.
@@ -66,6 +66,7 @@ def projection(
         bold = BOLD + (BOLDEST - BOLD) * xp.astype(counts < FEW * e, amplitude)
         # min(x, y) = -max(-x, -y)
         share = -share * xp.maximum(-0.5 * (measured / amplitude + 1.0), -bold)
+    share = spread_out(xp, share, batch)
     chi, back = backward(xp, propagator, xp.scaled(fields, share[:, None]), batch, way)
     # (a - A)(a + A) = a^2 - A^2
     excess = difference * (measured + amplitude)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from ptychopinn.checks.base import finding
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.findings import Finding
@@ -22,6 +24,7 @@ from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -65,6 +68,11 @@ def effects_for(
     if config.exposure_px is not None:
         unit = possible_directions(scan.positions_px)[config.exposure_along]
         known[MovingExposure.name] = MovingExposure(config.exposure_px * unit)
+    if config.point_spread or config.point_spread_px is not None:
+        before = known.get(PointSpread.name) or PointSpread.none(scan.positions_px, scan.N)
+        width = before.values if config.point_spread_px is None else [config.point_spread_px]
+        known[PointSpread.name] = PointSpread(np.array(width), config.point_spread)
+    wanted[PointSpread.name] = PointSpread.name in known
     wanted[MovingExposure.name] = MovingExposure.name in known
     if config.eigenprobes is not None:
         before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
