@@ -29,6 +29,7 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Seen, seen
 from ptychopinn.physics.forward import brought_back, modelled
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.simulation import simulate
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -97,6 +98,68 @@ def test_a_moving_exposure_adds_the_intensities_along_its_way(
     batch, propagator = batch_of(on, e, space, plain, (moving,))
     found = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
     assert_same(propagator.outward(on.numpy(found)), expected, 3 * on.rtol)
+
+
+def spread_by(width: float, pixels: Array) -> Array:
+    """Pixels (M, N, N) convolved with a Gaussian that the borders fold back, by its sum."""
+    n = pixels.shape[-1]
+    distance = np.arange(-6 * n, 6 * n + 1)
+    weight = np.exp(-(distance**2) / (2 * width**2))
+    weight /= weight.sum()
+    found = np.zeros_like(pixels)
+    for dy, wy in zip(distance, weight, strict=True):
+        if wy > 1e-14:
+            found += wy * np.roll(pixels, dy, axis=-2)
+    again = np.zeros_like(pixels)
+    for dx, wx in zip(distance, weight, strict=True):
+        if wx > 1e-14:
+            again += wx * np.roll(found, dx, axis=-1)
+    return again
+
+
+@laws
+@given(experiments(), spaces)
+def test_a_point_spread_convolves_the_intensities(
+    implementation: Physics, e: Experiment, space: FreeSpace | None
+) -> None:
+    """And keeps their sum; the sampled Gaussian and its transform agree where it is wide enough."""
+    on, width = on_ops(implementation), float(e.rng.uniform(2.0, 3.0))
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin, space)
+    batch, propagator = batch_of(on, e, space, plain, (PointSpread(np.array([width])),))
+    found = propagator.outward(on.numpy(modelled(on.xp, propagator, on.to(e.canvas), batch)[2]))
+    assert_same(found, spread_by(width, plain), max(1e-7, 10 * on.rtol))
+    assert_same(found.sum(axis=(1, 2)), plain.sum(axis=(1, 2)), 10 * on.rtol)
+
+
+@laws
+@given(experiments(), spaces)
+def test_what_is_asked_of_a_wave_is_the_adjoint_of_the_spread(
+    implementation: Physics, e: Experiment, space: FreeSpace | None
+) -> None:
+    """The slope of the misfit of the moduli along any change of the canvas, by differences."""
+    on = on_ops(implementation)
+    if on.rtol > 1e-6:
+        pytest.skip("differences in single precision are too coarse")
+    effects = (PointSpread(np.array([1.3])),)
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin, space)
+    batch, propagator = batch_of(on, e, space, plain * e.rng.uniform(0.5, 2, plain.shape), effects)
+    good = on.to(propagator.inward(e.mask.astype(float)))
+    spare = 1e-3 * float(plain.mean())
+
+    def asked(canvas: Array) -> Any:
+        return projection(on.xp, propagator, on.to(canvas), batch, good, spare)
+
+    def misfit(canvas: Array) -> float:
+        return float((on.numpy(asked(canvas).difference) ** 2).sum())
+
+    numerator = on.xp.plus(None, on.xp.spread(asked(e.canvas).back, batch.places, e.canvas.size))
+    numerator = on.numpy(numerator).reshape(e.canvas.shape)
+    direction, step = complex_normal(e.rng, *e.shape), 1e-6
+    slope = (misfit(e.canvas + step * direction) - misfit(e.canvas - step * direction)) / step / 2
+    expected = -2 * float(np.vdot(numerator, direction).real)
+    assert slope == pytest.approx(
+        expected, abs=1e-4 * np.sqrt(energy(numerator) * energy(direction))
+    )
 
 
 @laws

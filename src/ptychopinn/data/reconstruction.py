@@ -51,8 +51,9 @@ class Reconstruction:
     effects : mapping from name to array
         What was found of the beam and the detector (:mod:`ptychopinn.physics.effects`):
         ``beam-current``, (M,) a factor for each pattern; ``background``, (N, N) counts;
-        ``point-spread``, (1,) detector pixels; ``varying-probe``, eigenprobes and their coefficients; ``slices``, the number of slices and,
-        in metres, the distance between two, the pixel and the wavelength.
+        ``point-spread``, (1,) detector pixels; ``varying-probe``, eigenprobes and their
+        coefficients; ``slices``, the number of slices and, in metres, the distance between two, the
+        pixel and the wavelength.
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).

@@ -33,9 +33,9 @@ class Seen(NamedTuple):
     measured, modelled : (M,) sums of I and of J.
     surplus : (N, N) sum over the patterns of I / J - 1, the slope of their Poisson likelihood.
     information : (N, N) sum of 1 / J, its expected curvature for an intensity added everywhere.
-    spread : (2,) slope of the Poisson likelihood by the variance of a point spread, sum (I / J - 1) L
-        with L half the Laplacian of J, and its expected curvature, sum L^2 / J; () where no effect
-        looks at it.
+    spread : (2,) slope of the Poisson likelihood by the variance of a point spread,
+        sum (I / J - 1) L with L half the Laplacian of J, and its expected curvature, sum L^2 / J;
+        () where no effect looks at it.
     photon : the intensity of one photon.
     asked, light, probe : (B, N, N) sums of conj(O) chi and of abs(O)^2 over the parts of the scan
         that a batch has, and the probe (P, N, N); () where no effect looks at probes.

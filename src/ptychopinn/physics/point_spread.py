@@ -83,9 +83,11 @@ class PointSpread(Effect):
         return self.free
 
     def advanced(self, seen: Seen, outward: Inward) -> PointSpread:
-        if not self.free or len(seen.spread) == 0 or not seen.spread[1] > 0:
+        if not self.free or isinstance(seen.spread, tuple):
             return self
         slope, curvature = map(float, seen.spread)
+        if not curvature > 0:
+            return self
         square = self.width_px**2 + STEP * slope / curvature
         return PointSpread(np.array([min(np.sqrt(max(square, 0.0)), MOST)]), free=True)
 

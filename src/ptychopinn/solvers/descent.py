@@ -349,10 +349,12 @@ class Descent:
             pixels += [xp.to_numpy(field) for field in fields]
         photon = float((2 * self.problem.noise) ** 2)
         asked, self._asked = [xp.to_numpy(field) for field in self._asked], []
-        probes = (*asked, xp.to_numpy(self.probe)) if asked else ((), (), ())
+        probes: tuple[Any, Any, Any] = ((), (), ())
+        if asked:
+            probes = asked[0], asked[1], xp.to_numpy(self.probe)
         sharp, self._spread = self._spread, None
         spread = () if sharp is None else xp.to_numpy(sharp)
-        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, spread=spread)
+        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, spread)
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""
