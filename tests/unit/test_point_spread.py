@@ -47,6 +47,14 @@ def test_it_is_found_and_followed(width: float) -> None:
     assert len(messages) == 1 and "spreads over" in messages[0]
 
 
+def test_the_verdict_names_it() -> None:
+    truth = scan_with(1.0, photons=1e5, patterns=100)
+    found = pp.refine(replace(truth, object=None)).fit
+    assert found is not None
+    assert (found.verdict, found.likely) == ("doubtful", "point-spread")
+    assert found.cause is not None and "point_spread=True" in found.cause
+
+
 def test_patterns_without_any_have_none() -> None:
     for photons in (1e3, 1e6):
         found = refined(scan_with(0, photons=photons), point_spread=True)

@@ -37,6 +37,7 @@ TO_TYPE = {
     "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
     "moving-exposure": "ptychopinn refine RESULT --exposure-px LENGTH, with --exposure-along y or "
     "x where it is not along the scan",
+    "point-spread": "ptychopinn refine RESULT --point-spread",
     "modes": "ptychopinn refine RESULT --modes auto",
     "positions": "ptychopinn refine SCAN --refine-positions",
     "unfinished": "ptychopinn refine RESULT",

@@ -13,6 +13,7 @@ Likely = Literal[
     "geometry",
     "probe",
     "modes",
+    "point-spread",
     "moving-exposure",
     "positions",
     "unfinished",
@@ -66,6 +67,11 @@ CAUSES: dict[Likely, Cause] = {
         "with two more modes of the probe some patterns around the middle leave a residual of "
         "{better:.4g}, as it is {given:.4g}",
         "let modes of the probe be added while patterns gain (refine with option modes 'auto')",
+    ),
+    "point-spread": Cause(
+        "points of the patterns spread over neighbouring pixels: with such a spread fitted some "
+        "patterns around the middle leave a residual of {better:.4g}, without {given:.4g}",
+        "refine with it (point_spread=True)",
     ),
     "moving-exposure": Cause(
         "the sample moved while a pattern was recorded: with a way of {words} some patterns around "

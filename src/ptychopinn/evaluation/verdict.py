@@ -27,6 +27,7 @@ Alternatives = Sequence[tuple[str, float]]
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
 MORE_MODES = "the probe refined with two more modes"
+SPREAD = "a point spread fitted"
 # Words of trials of their own, which list another way only where the patterns show it beyond noise:
 # as the axes are, and what begins so, other ones; the same of the geometry.
 AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
@@ -324,8 +325,11 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     if given is None:
         given = known.pop(alternatives[0][0])
     floor = signs.expected
-    modes = known.pop(MORE_MODES, np.inf)
-    # More numbers always fit better: they are the cause when nothing is left.
+    spread, modes = known.pop(SPREAD, np.inf), known.pop(MORE_MODES, np.inf)
+    # A spread makes up for a part of what else blurs fringes, and more numbers always fit better:
+    # they are the cause when nothing is left.
+    if spread - floor <= NOTHING_LEFT * floor:
+        known[SPREAD] = spread
     least = BETTER * (min(known.values(), default=given) - floor)
     if modes - floor <= min(least, NOTHING_LEFT * floor):
         known[MORE_MODES] = modes
@@ -334,6 +338,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         numbers = {"words": words, "better": best, "given": given}
         names: dict[str, Likely] = {
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
+            SPREAD: "point-spread",
         }  # fmt: skip
         numbers["how"] = "with the positions refined"
         return names.get(words, "geometry"), numbers

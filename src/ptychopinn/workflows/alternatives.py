@@ -37,6 +37,7 @@ from ptychopinn.evaluation.verdict import (
     POSITIONS_FREE,
     PROBE_FREE,
     SEEN_EXCESS_OF_NOISE,
+    SPREAD,
     STILL,
     TRIED_BELOW,
     TURNED,
@@ -50,6 +51,7 @@ from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.effects import Effect, Values, slices_of
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -155,9 +157,10 @@ def within_noise(fit: Misfit) -> bool:
 def tried(
     xp: Ops, scan: Scan, effects: Sequence[Effect] = (), moving: bool = True
 ) -> list[tuple[str, float]]:
-    """(words, residual) on some patterns around the middle: as it is, probe free, positions free.
+    """(words, residual) on some patterns around the middle: as it is, probe free, positions free,
+    and a point spread where these leave more than noise.
 
-    Where neither leaves little, two more modes of the probe are tried too, and, if asked for, an
+    Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
     exposure during which the sample is ``moving``.
 
     Parameters
@@ -173,15 +176,18 @@ def tried(
     part = prepare(chosen)
     here = in_network_units([effect.chosen(numbers) for effect in effects], part)
 
-    def left(part: PreparedScan, **free: Any) -> float:
+    def left(part: PreparedScan, *further: Effect, **free: Any) -> float:
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
-        solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
+        solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
         return float(solver.solve(part).canvas.losses[-1])
 
     found = [(AS_IT_IS, left(part)), (PROBE_FREE, left(part, refine_probe=True))]
     if slices_of(effects) == 1:
         found.append((POSITIONS_FREE, left(part, refine_positions=True)))
     least, noise = min(residual for _, residual in found), part.expected_misfit
+    if least > NEAR_NOISE * noise and PointSpread.name not in here:
+        found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
+        least = min(least, found[-1][1])
     told = least - noise <= BETTER * (found[0][1] - noise)
     if least > NEAR_NOISE * noise and not told:
         modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
