@@ -483,13 +483,31 @@ def test_turned_patterns_are_turned_back(about_centre: bool, whole: Scan) -> Non
     np.testing.assert_array_equal(scan.diffraction[:], whole.diffraction[:])
 
 
-@pytest.mark.parametrize("frames", [-1, 1])
-def test_patterns_one_frame_off_are_moved(frames: int, whole: Scan) -> None:
+def test_a_probe_that_looks_the_same_either_way_leaves_open_what_was_turned() -> None:
+    """Patterns or positions by 180 degrees: a probe without aberrations but defocus fits both."""
+    for coma, undecided in ((0.0, True), (0.3, False)):
+        scan = pp.simulate(
+            object="leaves", N=32, patterns=64, step_px=3.0, astigmatism=0.0, coma=coma, seed=7
+        )
+        turned = Orientation(flip_y=True, flip_x=True).of_patterns(scan.diffraction[:])
+        given = replace(scan, diffraction=turned, object=None)
+        _, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset", "position-unit"])
+        assert found.level == "mended"
+        assert found.details["undecided"] == undecided
+        assert ("a turned image of the true one" in found.message) == undecided
+        assert (found.details["turned"] == "positions") == undecided
+
+
+@pytest.mark.parametrize("frames", [-3, -1, 1, 2])
+def test_patterns_some_frames_off_are_moved(frames: int, whole: Scan) -> None:
     given = replace(whole, positions_px=np.roll(whole.positions_px, frames, 0), object=None)
     scan, (found,) = right_geometry(NumpyOps(), given, skip=["orientation"])
     assert (found.name, found.details["frames"]) == ("frame-offset", frames)
-    lost = 99 if frames > 0 else 0
+    lost = np.arange(100)[-frames:] if frames > 0 else np.arange(100)[:-frames]
+    assert found.details["patterns"] == lost.tolist()
     np.testing.assert_array_equal(scan.positions_px, np.delete(whole.positions_px, lost, 0))
+    again = mended_like(given, [found])
+    np.testing.assert_array_equal(again.positions_px, scan.positions_px)
 
 
 @pytest.mark.parametrize(("left", "found"), [(0.1, True), (0.55, False)])
@@ -500,7 +518,8 @@ def test_a_frame_offset_explains_the_patterns(
     amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
     mean = np.sqrt((amplitudes**2).mean(axis=0))
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
-    residuals = iter([1.0, 1.2, left])  # frames 0, -1, 1
+    # From 3 frames earlier to 3 later after a few passes, then none, the best and the second best.
+    residuals = iter([1.3, 1.3, 1.2, 1.0, left, 1.3, 1.3, 1.0, left, 1.0])
     monkeypatch.setattr(upright, "_residual", lambda *_, **__: varied * next(residuals))
     _, findings = right_geometry(NumpyOps(), whole, skip=["orientation", "position-unit"])
     assert bool(findings) == found

@@ -253,11 +253,13 @@ LATER = ("orientation", "frame-offset", "position-unit")
 ALTERNATIVES = "alternatives"
 # The affine part of wrong positions: a refinement of positions mends it.
 AXES = "scan-axes"
+# Whether anything tells the object from its complex conjugate.
+TWIN = "twin"
 
 
 def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     """The names of the checks that are left out."""
-    known = (*CHECKS, *LATER, ALTERNATIVES, AXES, *EFFECTS)
+    known = (*CHECKS, *LATER, ALTERNATIVES, AXES, TWIN, *EFFECTS)
     names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
     unknown = [name for name in names if name not in known and name != "all"]
     if unknown:

@@ -1,21 +1,21 @@
 """Geometry that verifies itself: are patterns and positions turned the same way, and paired?
 
 A few dozen neighbouring patterns are reconstructed from nothing in each of the eight orientations
-of the positions, with the probe refined, and then with each pattern at the position one frame
-earlier and later. The right geometry leaves the smallest residual. Which of the two was turned,
+of the positions, with the probe refined, and then with each pattern at the position of a frame
+earlier or later. The right geometry leaves the smallest residual. Which of the two was turned,
 patterns or positions, is told by the probe: held fixed, it fits patterns of its own orientation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import Mend, finding
+from ptychopinn.checks.base import Mend, finding, numbered
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn
@@ -25,16 +25,22 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 
 FEWEST, LIMIT_BYTES = 16, 512 << 20
-# Passes of the first round, of the second with the best ones, and how many these are.
-SHORT, LONG, FINALISTS = 4, 10, 3
+# Passes of the first round, of the second with the best ones, and how many these are; and of those
+# with the probe held, which tell patterns from positions.
+SHORT, LONG, FINALISTS, HELD = 4, 10, 3, 20
+# Patterns or positions: within this factor of the smallest residual both may be what was turned.
+UNTOLD = 1.05
+# What leaves up to so many times the smallest residual after some passes is gone on with.
+MAY_BE = 1.4
 # Another orientation is believed when it leaves this share of the residual or less, and doubted
 # about up to the second number.
 BELIEVED, DOUBTED = 0.85, 0.97
 # Of orientations that differ by less the one nearer to what was given is taken: a mirrored object
 # under a mirrored probe gives the same patterns.
 TIE = 1.08
-# In a raster scan the next frame is nearly as good as a shift of the object: much must be gained,
-# and the other direction must be that much worse.
+# How many frames patterns and positions may be apart. In a raster scan the next frame is nearly as
+# good as a shift of the object: much must be gained, and the second best must be that much worse.
+MOST_FRAMES = 3
 OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
@@ -65,7 +71,7 @@ def right_geometry(
         if turned is not None:
             found.append(turned)
             scan = mend_of(turned, scan).of(scan)
-    if "frame-offset" not in skip and scan.M > FEWEST:
+    if "frame-offset" not in skip and scan.M > FEWEST + 2 * MOST_FRAMES:
         moved = _offset(xp, scan)
         if moved is not None:
             found.append(moved)
@@ -154,6 +160,10 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
         f"some patterns around the middle leave a residual of {final[top]:.4f}, as given "
         f"{given:.4f}"
     )
+    if AS_GIVEN in (top, top.opposite):
+        half = _half_turn(xp, part, trials)
+        if half is not None:
+            return half
     # With a probe that is far off all of them may diverge, which tells nothing.
     if top == AS_GIVEN or not final[top] < min(1.0, DOUBTED * given):
         return None
@@ -167,49 +177,117 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
             f"the geometry is in doubt: with {top} {numbers}, too little apart to decide.",
             trials=trials,
         )
-    turns = [
-        {"turned": "positions", **_as_json(top)},
-        {"turned": "patterns", **_as_json(top.inverse)},
-        {"turned": "patterns", **_as_json(top.inverse), "about_centre": False},
-    ]
-    fixed = [_residual(xp, _mend(turn, part).of(part), LONG, free_probe=False) for turn in turns]
-    # Positions come first: nothing else changes with them.
-    turn = next(
-        t for t, residual in zip(turns, fixed, strict=True) if residual <= 1.05 * min(fixed)
+    turns = [turn for o in (top, top.opposite) if o != AS_GIVEN for turn in _turns(o)]
+    return _said(_held(xp, part, turns), numbers, final[top], trials)
+
+
+def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]]) -> Finding | None:
+    """Patterns or positions that were turned by 180 degrees, if the probe, held fixed, tells.
+
+    A free probe does not: its conjugate explains them as given (:mod:`ptychopinn.physics.twin`).
+    """
+    given = _residual(xp, part, LONG, free_probe=False)
+    held = _held(xp, part, list(_turns(AS_GIVEN.opposite)))
+    best = min(held, key=lambda one: one[1])
+    if best[1] > OFFSET_BELIEVED * given:
+        return None
+    if _explained(_mend(best[0], part).of(part), best[1]) < OFFSET_EXPLAINS:
+        return None
+    numbers = (
+        f"some patterns around the middle leave a residual of {best[1]:.4f} with the probe of the "
+        f"scan, as given {given:.4f}"
     )
+    return _said(held, numbers, best[1], trials)
+
+
+# What may have been turned, as the details of a finding, and the residual with the probe held.
+Held = tuple[dict[str, Any], float]
+
+
+def _turns(positions: Orientation) -> Iterator[dict[str, Any]]:
+    """What has the same relative orientation as turned positions."""
+    yield {"turned": "positions", **_as_json(positions)}
+    for about_centre in (True, False):
+        yield {
+            "turned": "patterns", **_as_json(positions.inverse), "about_centre": about_centre,
+        }  # fmt: skip
+
+
+def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
+    """Each with the residual that the probe leaves, held fixed, the likely ones more exactly.
+    Positions come first: nothing else changes with them."""
+
+    def run(turn: dict[str, Any], passes: int) -> float:
+        return _residual(xp, _mend(turn, part).of(part), passes, free_probe=False)
+
+    found = [run(turn, LONG) for turn in turns]
+    likely = MAY_BE * min(found)
+    found = [
+        run(turn, HELD) if left <= likely else left for turn, left in zip(turns, found, strict=True)
+    ]
+    held = list(zip(turns, found, strict=True))
+    return sorted(held, key=lambda one: (one[0]["turned"] != "positions", len(_of(one[0]).flags)))
+
+
+def _said(held: list[Held], numbers: str, residual: float, trials: list[list[Any]]) -> Finding:
+    """The finding of the first of what may have been turned that leaves hardly more than the best;
+    ``numbers`` are what is said of residuals."""
+    least = min(left for _, left in held)
+    likely = [turn for turn, left in held if left <= UNTOLD * least]
+    turn, orientation = likely[0], _of(likely[0])
     what = turn["turned"]
-    flags = " ".join(top.inverse.flags)
+    flags = " ".join(orientation.flags)
     remedy = f"; ptychopinn prepare {flags} makes that permanent" if what == "patterns" else ""
+    others = [other for other in likely if other["turned"] != what]
+    if others:
+        remedy = (
+            f"; the probe looks the same either way, so that it may have been the patterns "
+            f"({_of(others[0])}) instead, and then the object is {_image(_of(others[0]))} of the "
+            "true one"
+        )
     return finding(
         "orientation",
         "mended",
-        f"the {what} were turned ({top if what == 'positions' else top.inverse}): so {numbers}"
-        f"{remedy}.",
+        f"the {what} were turned ({orientation}): so {numbers}{remedy}.",
         **turn,
+        undecided=bool(others),
         trials=trials,
-        words=str(top),
-        residual=final[top],
+        words=str(orientation if what == "positions" else orientation.inverse),
+        residual=residual,
     )
+
+
+def _image(orientation: Orientation) -> str:
+    """What an object is whose positions were turned so instead of its patterns, in words."""
+    mirrors = orientation.transpose ^ orientation.flip_y ^ orientation.flip_x
+    return "the mirror image" if mirrors else "a turned image"
 
 
 def _offset(xp: Ops, scan: Scan) -> Finding | None:
     chosen = neighbours(scan)
-    # Each of them has a frame before and after.
-    chosen = chosen[(chosen > 0) & (chosen < scan.M - 1)]
+    # Each of them has as many frames before and after.
+    chosen = chosen[(chosen >= MOST_FRAMES) & (chosen < scan.M - MOST_FRAMES)]
     part = replace(scan.select(chosen), object=None)
-    residuals = {
-        frames: _residual(xp, replace(part, positions_px=scan.positions_px[chosen + frames]), LONG)
-        for frames in (0, -1, 1)
-    }
-    frames = min(residuals, key=residuals.__getitem__)
-    if frames == 0 or residuals[frames] > OFFSET_BELIEVED * residuals[0]:
+
+    def run(frames: int, passes: int) -> float:
+        moved = scan.positions_px[chosen + frames]
+        return _residual(xp, replace(part, positions_px=moved), passes)
+
+    first = {k: run(k, SHORT) for k in range(-MOST_FRAMES, MOST_FRAMES + 1)}
+    frames, second = sorted(first, key=first.__getitem__)[:2]
+    if frames == 0:
         return None
-    if residuals[-frames] < OFFSET_OTHER * residuals[frames]:
+    residuals = {k: run(k, LONG) for k in dict.fromkeys((0, frames, second))}
+    if residuals[frames] > OFFSET_BELIEVED * residuals[0]:
+        return None
+    if residuals[second] < OFFSET_OTHER * residuals[frames]:
         return None
     if _explained(part, residuals[frames]) < OFFSET_EXPLAINS:
         return None
-    lost = scan.M - 1 if frames > 0 else 0
-    where = f"one frame {'later' if frames > 0 else 'earlier'}"
+    lost = _without_position(scan.M, frames)
+    many = abs(frames) > 1
+    apart = f"{abs(frames)} frames" if many else "one frame"
+    where = f"{apart} {'later' if frames > 0 else 'earlier'}"
     numbers = np.delete(
         np.arange(scan.M + len(gone := left_out(recorded_findings(scan.provenance)))), gone
     )
@@ -217,14 +295,21 @@ def _offset(xp: Ops, scan: Scan) -> Finding | None:
         "frame-offset",
         "mended",
         f"each pattern belongs to the position {where}: so some patterns around the middle leave "
-        f"a residual of {residuals[frames]:.4f}, as given {residuals[0]:.4f}; pattern "
-        f"{numbers[lost]} has none and is left out.",
+        f"a residual of {residuals[frames]:.4f}, as given {residuals[0]:.4f}; "
+        f"pattern{'s' if many else ''} {numbered(numbers[lost])} {'have' if many else 'has'} none "
+        f"and {'are' if many else 'is'} left out.",
         frames=frames,
-        patterns=[int(numbers[lost])],
+        patterns=numbers[lost].tolist(),
         residuals={str(k): v for k, v in residuals.items()},
         words=f"each pattern at the position {where}",
         residual=residuals[frames],
     )
+
+
+def _without_position(patterns: int, frames: int) -> NDArray[np.int64]:
+    """The patterns that have no position when each belongs to the one so many frames later."""
+    numbers = np.arange(patterns)
+    return numbers[-frames:] if frames > 0 else numbers[:-frames]
 
 
 def _unit(xp: Ops, scan: Scan) -> Finding | None:
@@ -273,15 +358,19 @@ def mend_of(found: Finding, scan: Scan) -> Mend:
     return _mend(found.details, scan) if found.level == "mended" else Mend()
 
 
+def _of(details: Any) -> Orientation:
+    return Orientation(*(bool(details[k]) for k in ("transpose", "flip_y", "flip_x")))
+
+
 def _mend(details: Any, scan: Scan) -> Mend:
     if "frames" in details:
-        frames = 1 if details["frames"] > 0 else -1
+        frames = int(np.clip(details["frames"], -MOST_FRAMES, MOST_FRAMES))
         at = np.clip(np.arange(scan.M) + frames, 0, scan.M - 1)
-        lost = scan.M - 1 if frames > 0 else 0
-        return Mend(positions_px=scan.positions_px[at], left_out=np.array([lost]))
+        lost = _without_position(scan.M, frames)
+        return Mend(positions_px=scan.positions_px[at], left_out=lost)
     if "scale" in details:
         return Mend(positions_px=_scaled(scan.positions_px, float(details["scale"])))
-    orientation = Orientation(*(bool(details[k]) for k in ("transpose", "flip_y", "flip_x")))
+    orientation = _of(details)
     if details["turned"] == "positions":
         return Mend(positions_px=orientation.of_positions(scan.positions_px))
     return Mend(turned=Turn(orientation, bool(details["about_centre"])))

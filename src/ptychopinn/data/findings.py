@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ptychopinn.errors import brief
 
 # A mended fault is taken out of the data; a doubt is left in, and the result may suffer; a fault
-# cannot be mended safely, and nothing is computed.
-Level = Literal["mended", "doubt", "fault"]
-LEVELS: tuple[Level, ...] = ("mended", "doubt", "fault")
+# cannot be mended safely, and nothing is computed. A note says what patterns cannot tell, of scans
+# without any fault as well.
+Level = Literal["note", "mended", "doubt", "fault"]
+LEVELS: tuple[Level, ...] = ("note", "mended", "doubt", "fault")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Finding:
     Attributes
     ----------
     name : stable, as in ``hot-pixels``; ``no_mend`` takes it.
-    level : "mended", "doubt" or "fault".
+    level : "note", "mended", "doubt" or "fault".
     message : one sentence with the numbers and, unless it was mended, the remedy.
     details : the numbers as plain JSON data.
     """

@@ -50,6 +50,11 @@ class Orientation:
             return self
         return Orientation(True, self.flip_x, self.flip_y)
 
+    @property
+    def opposite(self) -> Orientation:
+        """This one turned by 180 degrees, which a free probe does not tell from it."""
+        return Orientation(self.transpose, not self.flip_y, not self.flip_x)
+
 
 AS_GIVEN = Orientation()
 ORIENTATIONS = tuple(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, chosen_names
+from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.upright import (
     FEWEST,
     LIMIT_BYTES,
@@ -61,6 +61,7 @@ from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import found_exposure, possible_directions
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
+from ptychopinn.workflows.twin_image import with_twin
 
 PASSES = 16
 # More modes are tried where all else leaves so many times the photon noise: below, their many
@@ -95,6 +96,8 @@ def judged(
     fit = result.fit
     assert fit is not None  # every verb states it
     left_out = chosen_names(no_mend)
+    if TWIN not in left_out:
+        result = with_twin(result, scan)
     if ALTERNATIVES in left_out or len(result.positions_px) != scan.M:
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.checks.base import TWIN
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.findings import with_findings
 from ptychopinn.data.fingerprint import difference, recorded
@@ -93,7 +94,14 @@ def continued(scan: Scan, start: Reconstruction, identity: str) -> Scan:
             f"those of {whose}; give that one as the option scan, read with the same option units "
             "and option photons."
         )
-    return replace(scan, probe=start.probe, positions_px=start.positions_px)
+    # What nothing told then, further iterations do not tell either.
+    known_twin = [found for found in start.findings if found.name == TWIN]
+    return replace(
+        scan,
+        probe=start.probe,
+        positions_px=start.positions_px,
+        provenance=with_findings(scan.provenance, known_twin),
+    )
 
 
 def in_units(
