@@ -278,6 +278,41 @@ def test_a_module_that_never_counts_is_masked_up_to_the_border(rows: Any, whole:
     assert checked.scan.good_pixels.sum() == 64 * 64 - whole.diffraction[0][rows[1:]].size
 
 
+@pytest.mark.parametrize(
+    "block",
+    [np.s_[32:, 32:], np.s_[:32, :32], np.s_[:32, 32:], np.s_[32:, :32], np.s_[16:30, 35:48]],
+)
+@pytest.mark.parametrize("kind", ["leaves", "grf"])
+def test_a_quadrant_or_a_module_that_never_counts_is_masked_whole(block: Any, kind: Any) -> None:
+    scan = pp.simulate(object=kind, N=64, patterns=100, photons=1e5, seed=5)
+    checked = examine(faulty(scan, lambda counts, rng: counts.__setitem__(np.s_[:, *block], 0)))
+    (found,) = checked.findings
+    assert (found.name, found.level) == ("dead-pixels", "mended")
+    masked = np.zeros((64, 64), bool)
+    masked[block] = True
+    np.testing.assert_array_equal(~checked.scan.good_pixels, masked)
+    rows, columns = (s.indices(64)[:2] for s in block)
+    assert found.details["blocks"] == [[*rows, *columns]]
+    assert f"y = {rows[0]} to {rows[1] - 1}, x = {columns[0]} to {columns[1] - 1}" in found.message
+
+
+def test_darkness_beyond_the_light_is_no_dead_module(whole: Scan) -> None:
+    """Nor a rim of the pupil, however sharp."""
+
+    def dark(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[:, :5, :5] = 0
+
+    assert examine(faulty(whole, dark)).findings == ()
+    sharp = pp.simulate(object="points", density=0.02, phase=(-0.01, 0.01), amplitude=(0.99, 1.0),
+                        N=64, patterns=64, photons=1e5, diameter=0.375, seed=1)  # fmt: skip
+    y, x = np.indices((64, 64)) - 32
+
+    def cut(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        counts[:, np.hypot(y, x) > 13] = 0
+
+    assert not any("blocks" in found.details for found in examine(faulty(sharp, cut)).findings)
+
+
 def test_the_shadow_of_a_beam_stop_is_masked_and_that_of_the_lens_is_not(whole: Scan) -> None:
     y, x = np.indices((64, 64)) - 32
     stop = np.hypot(y, x) < 4

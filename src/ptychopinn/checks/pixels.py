@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
+from ptychopinn.checks.blocks import Box, dead_blocks
+from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import batch_length, slices
 
 # So many times more than around it, and than the beam gives there, is a pixel's own doing; less
@@ -193,8 +196,31 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
                 cut = cut and lost > CUT_OFF * float(look.vacuum[good].sum())
             if cut:
                 dead |= band & good
+    blocks = dead_blocks(silent, mean * patterns, look.vacuum * patterns, due)
+    for block in blocks:
+        dead[block] = True
+    dead &= good
     if dead.any():
-        yield _masked("dead-pixels", dead, "that never count although light falls around them")
+        found, mend = _masked(
+            "dead-pixels", dead, "that never count although light falls around them"
+        )
+        yield (_with_blocks(found, blocks) if blocks else found), mend
+
+
+def _with_blocks(found: Finding, blocks: list[Box]) -> Finding:
+    """The finding with the rectangles in words and numbers."""
+    where = [
+        f"y = {rows.start} to {rows.stop - 1}, x = {columns.start} to {columns.stop - 1}"
+        for rows, columns in blocks[:4]
+    ]
+    more = f" and {len(blocks) - 4} more" if len(blocks) > 4 else ""
+    said = f"{'a rectangle' if len(blocks) == 1 else 'rectangles'} of them at {'; '.join(where)}"
+    bounds = [[r.start, r.stop, c.start, c.stop] for r, c in blocks]
+    return replace(
+        found,
+        message=f"{found.message.rstrip('.')}; {said}{more}.",
+        details={**found.details, "blocks": bounds},
+    )
 
 
 def _shadows(
