@@ -13,14 +13,13 @@ from rich.logging import RichHandler
 
 from ptychopinn.cli.border import as_flags
 from ptychopinn.errors import PtychoPINNError
-from ptychopinn.io.log_file import LogFile
+from ptychopinn.io.log_file import LogFile, kept_messages
 
 
 @contextmanager
 def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
     """Send the messages of the package to ``console`` and to the yielded file inside the block."""
     logger = logging.getLogger("ptychopinn")
-    level = logger.level
     shown: logging.Handler
     if console.is_terminal:
         shown = RichHandler(console=console, show_path=False, show_time=False, markup=False)
@@ -29,21 +28,19 @@ def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
         shown.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     shown.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.addHandler(shown)
-    logger.setLevel(logging.INFO)
-    file = LogFile(logger)
     try:
-        yield file
-    except PtychoPINNError as error:
-        # The command line shows it; the file must know too.
-        context = click.get_current_context(silent=True)
-        parameters = [] if context is None else context.command.params
-        file.note(logging.ERROR, as_flags(str(error), parameters))
-        raise
+        with kept_messages() as file:
+            try:
+                yield file
+            except PtychoPINNError as error:
+                # The command line shows it; the file must know too.
+                context = click.get_current_context(silent=True)
+                parameters = [] if context is None else context.command.params
+                file.note(logging.ERROR, as_flags(str(error), parameters))
+                raise
     finally:
-        file.close()
         logger.removeHandler(shown)
         shown.close()
-        logger.setLevel(level)
 
 
 def stderr() -> Console:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
@@ -72,3 +73,17 @@ class LogFile:
             if handler is not None:
                 self._logger.removeHandler(handler)
                 handler.close()
+
+
+@contextmanager
+def kept_messages() -> Iterator[LogFile]:
+    """What the package says inside the block, for a file."""
+    logger = logging.getLogger("ptychopinn")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    file = LogFile(logger)
+    try:
+        yield file
+    finally:
+        file.close()
+        logger.setLevel(level)
