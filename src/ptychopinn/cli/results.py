@@ -76,8 +76,6 @@ def made_result(
         result = make(data, progress=passes_shown(console, quiet), stop=stop)
         seconds.update(result.seconds)
         said = {**record, "scan": str(scan.absolute()), "stopped_by_signal": stop.signal}
-        if "network" in result.seconds:
-            said["patterns_per_s_network"] = data.M / result.seconds["network"]
         return saved(
             stop, lambda: write_result(result, output, log_file, said, seconds, begun, quiet)
         )

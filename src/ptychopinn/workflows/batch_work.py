@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from rich.console import Console
 
 from ptychopinn.checks.base import AXES
 from ptychopinn.data.findings import Finding, with_findings
@@ -31,6 +32,7 @@ from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.ops.options import Execution
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.probes.recipes import AUTO
+from ptychopinn.report.bars import passes_shown
 from ptychopinn.workflows.batch_orders import Order, Orders
 from ptychopinn.workflows.model import Model, open_model
 from ptychopinn.workflows.prepare import prepare
@@ -188,6 +190,8 @@ class Bench:
             "execution": self.execution,
             "uncertainty": orders.uncertainty,
             "no_mend": orders.no_mend,
+            # Nobody looks at a bar; the log has its passes.
+            "progress": passes_shown(Console(stderr=True), quiet=True),
         }
         if orders.verb == "refine":
             return refine(scan, None, orders.config, modes=orders.modes, **common)

@@ -90,12 +90,16 @@ def write_folder(
             save_uncertainty(result, new / "uncertainty.png", note=note)
         seconds["write"] = time.perf_counter() - stage
         seconds["total"] = time.perf_counter() - begun
+        speed = {}
+        if "network" in result.seconds:
+            speed["patterns_per_s_network"] = patterns / result.seconds["network"]
         write_json(
             new / RECORD,
             {
                 "command": list(arguments),
                 "versions": package_versions(),
                 **record,
+                **speed,
                 "scan_fingerprint": result.provenance["scan"]["fingerprint"],
                 "backend": result.backend,
                 "patterns": patterns,
