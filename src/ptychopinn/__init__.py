@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
     from ptychopinn.sources.recipe import Recipe
     from ptychopinn.training.objective import Prediction
+    from ptychopinn.workflows.batch import Batch, reconstruct_many
     from ptychopinn.workflows.checking import check_scan
     from ptychopinn.workflows.compare import compare
     from ptychopinn.workflows.model import Model, load_model
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from ptychopinn.workflows.verbs import reconstruct
 
 _HOMES = {
+    "Batch": "workflows.batch",
     "Builder": "networks.spec",
     "Bundle": "io.models",
     "CanvasConfig": "networks.architecture",
@@ -101,6 +103,7 @@ _HOMES = {
     "prepare": "workflows.prepare",
     "pretrain": "workflows.train",
     "reconstruct": "workflows.verbs",
+    "reconstruct_many": "workflows.batch",
     "refine": "workflows.refinement",
     "save_bundle": "io.models",
     "save_scan": "io",
@@ -109,6 +112,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Batch",
     "Builder",
     "Bundle",
     "CanvasConfig",
@@ -162,6 +166,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "reconstruct",
+    "reconstruct_many",
     "refine",
     "save_bundle",
     "save_scan",

@@ -5,9 +5,13 @@ Every message is one sentence: what was expected, what was received, and the rem
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Iterable
 from itertools import islice
+
+# Set to anything, it shows where an unexpected error came from.
+DEBUG = "PTYCHOPINN_DEBUG"
 
 
 class PtychoPINNError(Exception):
@@ -75,3 +79,27 @@ def shown(value: object, limit: int = 80) -> str:
 def listed(names: Iterable[object], limit: int = 200) -> str:
     """Names from outside, separated by commas and cut where there are many; "none" for none."""
     return brief(", ".join(str(name)[:limit] for name in islice(names, 50)) or "none", limit)
+
+
+def unforeseen(error: Exception) -> str:
+    """One sentence for an error that nobody raised on purpose."""
+    if isinstance(error, MemoryError):
+        return (
+            f"the work must fit into memory, received more than there is "
+            f"({brief(error) or 'memory exhausted'}); use fewer or smaller patterns, or a machine "
+            "with more."
+        )
+    if not isinstance(error, OSError):
+        return (
+            "no such error was expected, received "
+            f"{type(error).__name__} ({brief(error) or 'without a text'}), a fault of this "
+            f"program: please report it with what the command shows when {DEBUG}=1 is set."
+        )
+    reason = brief(error.strerror or error)
+    if error.filename is None:
+        return f"the system must do what the command asks, received: {reason}; see what it lacks."
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return (
+        f"the file or folder '{brief(name)}' must be usable, received: {reason}; check its name, "
+        "its rights and the room that is left."
+    )

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train a network on scans, without ground truth, and save the model bundle.",
     "reconstruct": "Reconstruct a scan at once, with the network that comes with the program.",
     "infer": "Reconstruct a scan with a trained model.",
+    "batch": "Reconstruct many scans on all cores, or on a cluster.",
     "refine": "Improve a result, or start from an empty object, by physics alone.",
     "pretrain": "Train the unrolled network on simulated scans of every kind.",
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",

@@ -14,10 +14,8 @@ from collections.abc import Sequence
 
 import click
 
-from ptychopinn.errors import brief
+from ptychopinn.errors import DEBUG, brief, unforeseen
 
-# Set to anything, it shows where an unexpected error came from.
-DEBUG = "PTYCHOPINN_DEBUG"
 UNEXPECTED = 2
 # As the shell says it of programs whose reader went away, such as head.
 READER_GONE = 128 + 13
@@ -81,18 +79,8 @@ def ended(program: str, error: Exception) -> int:
         if isinstance(error, BrokenPipeError) and output:
             return READER_GONE
         text = _of_system(error, output)
-    elif isinstance(error, MemoryError):
-        text = (
-            f"the work must fit into memory, received more than there is "
-            f"({brief(error) or 'memory exhausted'}); use fewer or smaller patterns, or a machine "
-            "with more."
-        )
     else:
-        text = (
-            "no such error was expected, received "
-            f"{type(error).__name__} ({brief(error) or 'without a text'}), a fault of this "
-            f"program: please report it with what the command shows when {DEBUG}=1 is set."
-        )
+        text = unforeseen(error)
     if os.environ.get(DEBUG):
         text = f"{traceback.format_exc()}\n{program}: {text}"
     else:
@@ -129,16 +117,10 @@ def _has_room_to_lose() -> bool:
 
 
 def _of_system(error: OSError, output: bool) -> str:
-    reason = brief(error.strerror or error)
-    if output:
-        return (
-            f"what the command shows must be written to standard output, received: {reason}; make "
-            "room there, or send it elsewhere; files that were due before it are there."
-        )
-    if error.filename is None:
-        return f"the system must do what the command asks, received: {reason}; see what it lacks."
-    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    if not output:
+        return unforeseen(error)
     return (
-        f"the file or folder '{brief(name)}' must be usable, received: {reason}; check its name, "
-        "its rights and the room that is left."
+        f"what the command shows must be written to standard output, received: "
+        f"{brief(error.strerror or error)}; make room there, or send it elsewhere; files that were "
+        "due before it are there."
     )

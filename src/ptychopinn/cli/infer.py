@@ -16,8 +16,9 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
+from ptychopinn.cli.results import made_result, uncertainty_option
 from ptychopinn.cli.scans import Reading, mend_option, scan_options
+from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName

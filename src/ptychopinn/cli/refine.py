@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import OUTDATED, WRITTEN, made_result, uncertainty_option
+from ptychopinn.cli.results import made_result, uncertainty_option
 from ptychopinn.cli.scans import (
     ModesOrAuto,
     Reading,
@@ -26,6 +26,7 @@ from ptychopinn.cli.scans import (
     scan_options_but_modes,
 )
 from ptychopinn.config import RefineConfig, validated
+from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
 
 if TYPE_CHECKING:
     from ptychopinn.data.reconstruction import Reconstruction

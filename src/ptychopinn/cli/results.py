@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,21 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ptychopinn.cli.console import LogFile
     from ptychopinn.cli.scans import Reading
     from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.evaluation.misfit import Misfit
+    from ptychopinn.io.log_file import LogFile
 
-log = logging.getLogger(__name__)
-
-WRITTEN = (
-    "reconstruction.h5",
-    "reconstructed_amplitude.png",
-    "reconstructed_phase.png",
-    "uncertainty.png",
-    "run.json",
-    "log.txt",
-)
 # What helps against the causes of ptychopinn.evaluation.causes, as it is typed.
 TO_TYPE = {
     "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
@@ -46,9 +34,6 @@ TO_TYPE = {
     "unknown": "ptychopinn refine RESULT goes on; ptychopinn evaluate RESULT --data SCAN shows "
     "where the residual is",
 }
-# Written by the command evaluate, about the reconstruction that is replaced.
-OUTDATED = ("evaluation.json", "evaluation.png")
-
 uncertainty_option = click.option(
     "--uncertainty",
     is_flag=True,
@@ -92,8 +77,6 @@ def made_result(
         result = make(data, progress=passes_shown(console, quiet), stop=stop)
         seconds.update(result.seconds)
         said = {**record, "scan": str(scan.absolute()), "stopped_by_signal": stop.signal}
-        if "network" in result.seconds:
-            said["patterns_per_s_network"] = data.M / result.seconds["network"]
         return saved(
             stop, lambda: write_result(result, output, log_file, said, seconds, begun, quiet)
         )
@@ -117,94 +100,34 @@ def write_result(
     PoorFitError
         When the result does not explain the patterns; the files are written and marked.
     """
-    from math import isnan
-
     from ptychopinn.cli.console import command_line
     from ptychopinn.errors import PoorFitError
-    from ptychopinn.io.atomic import replacing, write_json
-    from ptychopinn.report.matplotlib_import import load_matplotlib
-
-    load_matplotlib()
-    from ptychopinn.report.pictures import save_amplitude, save_phase, save_uncertainty
-    from ptychopinn.workflows.verbs import package_versions
+    from ptychopinn.workflows.result_folder import in_numbers, write_folder
 
     fit = result.fit
     assert fit is not None  # every verb states it
-    stage = time.perf_counter()
-    numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
-    if not isnan(fit.explained):
-        numbers += f", share of the structure explained {fit.explained:.2f}"
-    note = None if fit.verdict == "good" else f"{fit.verdict.upper()} FIT: {numbers}"
-    if fit.verdict == "doubtful":
-        log.warning("DOUBTFUL FIT (%s): %s", numbers, advised(fit))
-    patterns = len(result.positions_px)
-    with replacing(output, (*WRITTEN, *OUTDATED)) as new:
-        log_file.open(new / "log.txt")
-        _note_work(log_file, result, seconds)
-        if len(result.probe) > 1:
-            shares = ", ".join(f"{share:.1%}" for share in result.probe_mode_powers)
-            log_file.note(logging.INFO, f"modes of the probe: {shares}")
-        log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
-        result.save(new / "reconstruction.h5")
-        save_amplitude(result, new / "reconstructed_amplitude.png", note=note)
-        save_phase(result, new / "reconstructed_phase.png", note=note)
-        if result.uncertainty is not None:
-            save_uncertainty(result, new / "uncertainty.png", note=note)
-        seconds["write"] = time.perf_counter() - stage
-        seconds["total"] = time.perf_counter() - begun
-        write_json(
-            new / "run.json",
-            {
-                "command": command_line(),
-                "versions": package_versions(),
-                **record,
-                "scan_fingerprint": result.provenance["scan"]["fingerprint"],
-                "backend": result.backend,
-                "patterns": patterns,
-                "stages": result.provenance["stages"],
-                "seconds": seconds,
-                "patterns_per_s_total": patterns / seconds["total"],
-                "global_scale": fit.scale,
-                "fit": fit.summary(),
-                "findings": [found.as_json() for found in result.findings],
-            },
-        )
+    write_folder(result, output, log_file, record, seconds, begun, command_line(), advised)
     if not quiet:
         click.echo(
-            f"reconstruction: {output / 'reconstruction.h5'} ({patterns} patterns, "
+            f"reconstruction: {output / 'reconstruction.h5'} ({len(result.positions_px)} patterns, "
             f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise "
             f"{fit.expected:.4f})"
         )
     if fit.verdict == "poor":
         raise PoorFitError(
             "the reconstruction must explain the measured patterns, received a poor fit "
-            f"({numbers}); the files are marked, and likely {advised(fit)}"
+            f"({in_numbers(fit)}); the files are marked, and likely {advised(fit)}"
         )
 
 
 def advised(fit: Misfit) -> str:
     """Why a fit is not good, and what to type."""
-    if fit.cause is None or fit.likely is None:
+    return typed_advice(fit.likely, fit.cause)
+
+
+def typed_advice(likely: str | None, cause: str | None) -> str:
+    """The same of the likeliest cause and its sentence, whose end is for Python."""
+    if cause is None or likely is None:
         return "nothing is wrong."
-    typed = TO_TYPE[fit.likely]
-    # What it ends in is for Python.
-    return f"{fit.cause.rpartition(';')[0]}; {typed}." if typed else fit.cause
-
-
-def _note_work(log_file: LogFile, result: Reconstruction, seconds: Mapping[str, float]) -> None:
-    """Write into the log what was done, with what, and how long it took."""
-    from ptychopinn.cli.console import command_line
-
-    provenance = result.provenance
-    log_file.note(logging.INFO, f"ptychopinn {shlex.join(command_line())}")
-    source = provenance["scan"]
-    log_file.note(
-        logging.INFO,
-        f"scan: {source.get('file') or source['name']}, {source['patterns']} patterns, "
-        f"N = {source['N']}, fingerprint {source['fingerprint']}",
-    )
-    for made in provenance["stages"]:
-        details = ", ".join(f"{key} {value}" for key, value in made.items() if key != "stage")
-        log_file.note(logging.INFO, f"{made['stage']}: {details}")
-    for name, spent in seconds.items():
-        log_file.note(logging.INFO, f"{name}: {spent:.2f} s")
+    typed = TO_TYPE[likely]
+    return f"{cause.rpartition(';')[0]}; {typed}." if typed else cause

@@ -18,9 +18,11 @@ from ptychopinn.io.config_file import read_config_file
 from ptychopinn.machine.ranks import started
 
 if TYPE_CHECKING:
-    from ptychopinn.cli.console import Console, LogFile
+    from rich.console import Console
+
     from ptychopinn.config import Config
     from ptychopinn.contracts import Progress
+    from ptychopinn.io.log_file import LogFile
     from ptychopinn.workflows.model import Model
 
 CONFIG = "config.json"

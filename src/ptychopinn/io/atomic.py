@@ -279,6 +279,26 @@ def _lock_folder(folder: Path) -> int:
 
 
 @contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder in ``folder``, which the caller has claimed, and remove it at the end.
+
+    Raises
+    ------
+    InputError
+        When it cannot be made.
+    """
+    stage = folder / f"{TEMPORARY}{secrets.token_hex(6)}"
+    try:
+        stage.mkdir()
+    except OSError as error:
+        raise CannotWrite(stage, error.strerror or str(error)) from error
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
 def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Yield an empty folder for new files; at the end they take the place of ``names`` at once.
 

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import isfinite
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
@@ -85,6 +87,35 @@ class ProgressBar:
         text = ", ".join(f"{name} {metrics[name]:.4g}" for name in shown if name in metrics)
         if text:
             self._log.info("%s %d/%d: %s", self.unit, number + 1, self.epochs, text)
+
+
+class ScansBar:
+    """Draws how many of many scans are done, and how many of them failed or fit poorly."""
+
+    def __init__(self, console: Console, count: int, quiet: bool = False) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} scans{task.fields[bad]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not (console.is_terminal or console.is_jupyter),
+        )
+        self._task = self._bar.add_task("", total=count, bad="")
+        self._bad = 0
+
+    def __enter__(self) -> ScansBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, row: Any) -> None:
+        self._bad += row["verdict"] in ("poor", "failed")
+        bad = f", {self._bad} failed or poor" if self._bad else ""
+        self._bar.update(self._task, advance=1, bad=bad, description=escape(row["name"][:40]))
 
 
 def passes_shown(console: Console, quiet: bool) -> Callable[[int], ProgressBar]:

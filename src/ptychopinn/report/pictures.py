@@ -32,7 +32,7 @@ from ptychopinn.report.drawing import (
 
 def save_amplitude(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
     """Picture of abs(object) around the scanned box; ``note`` is printed on a red banner."""
-    picture, extent = _view(result)
+    picture, extent = view(result)
     amplitude = np.ma.masked_invalid(np.abs(picture))
     low, high = display_limits(amplitude)
     _save_map(result, amplitude, extent, path, note, "Amplitude", "", "viridis", low, high)
@@ -49,7 +49,7 @@ def save_phase(
     The colours are those of a circle. When the phases span less than it, only a part of the circle
     is used, so that the two limits do not look alike. ``limits`` in radians replace those found.
     """
-    picture, extent = _view(result)
+    picture, extent = view(result)
     phase = np.ma.masked_invalid(np.angle(without_mean_phase(picture)))
     cmap, bound = phase_colours(phase)
     low, high = (-bound if limits[0] is None else limits[0], limits[1])
@@ -69,7 +69,7 @@ def save_uncertainty(result: Reconstruction, path: str | Path, note: str | None 
             "reconstruct again with uncertainty=True."
         )
     radius = np.where(np.isfinite(result.uncertainty), result.uncertainty, np.nan)
-    picture, extent = _view(replace(result, object=np.nan_to_num(radius, nan=-1.0)))
+    picture, extent = view(replace(result, object=np.nan_to_num(radius, nan=-1.0)))
     image = np.ma.masked_less(np.ma.masked_invalid(picture.real), 0)
     low, high = display_limits(image)
     _save_map(result, image, extent, path, note, "90 % radius of the error", "", "magma", low, high)
@@ -100,7 +100,7 @@ def save_comparison(
     write(figure, path)
 
 
-def _view(result: Reconstruction) -> tuple[NDArray[Any], tuple[float, float, float, float]]:
+def view(result: Reconstruction) -> tuple[NDArray[Any], tuple[float, float, float, float]]:
     """Canvas around the scanned box (NaN where unseen) and its (left, right, bottom, top) in px.
 
     A little more than the box: what lies further out was lit by the rim of the probe only.

@@ -1,0 +1,135 @@
+"""The folder of a result: the reconstruction with its pictures, its record and its log."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.evaluation.misfit import Misfit
+    from ptychopinn.io.log_file import LogFile
+
+log = logging.getLogger(__name__)
+
+RECORD, LOG = "run.json", "log.txt"
+PHASE = "reconstructed_phase.png"
+WRITTEN = (
+    "reconstruction.h5",
+    "reconstructed_amplitude.png",
+    PHASE,
+    "uncertainty.png",
+    RECORD,
+    LOG,
+)
+# Written by the command evaluate, about the reconstruction that is replaced.
+OUTDATED = ("evaluation.json", "evaluation.png")
+
+
+def in_numbers(fit: Misfit) -> str:
+    """What a fit leaves, what photon noise alone would leave, and what it explains."""
+    from math import isnan
+
+    numbers = f"residual {fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
+    if not isnan(fit.explained):
+        numbers += f", share of the structure explained {fit.explained:.2f}"
+    return numbers
+
+
+def write_folder(
+    result: Reconstruction,
+    output: Path,
+    log_file: LogFile,
+    record: Mapping[str, Any],
+    seconds: dict[str, float],
+    begun: float,
+    arguments: Sequence[str],
+    advised: Callable[[Misfit], str],
+) -> None:
+    """Replace what is in ``output``, which the caller has claimed, by this result.
+
+    ``record`` goes into run.json beside the numbers; ``seconds`` are those of the stages so far and
+    get those of writing; ``begun`` is when the work started, ``arguments`` are those of the command
+    and ``advised`` says why a fit is not good, and what helps.
+
+    Raises
+    ------
+    InputError
+        When the disk is full or the folder cannot be written to.
+    """
+    from ptychopinn.io.atomic import replacing, write_json
+    from ptychopinn.report.matplotlib_import import load_matplotlib
+
+    load_matplotlib()
+    from ptychopinn.report.pictures import save_amplitude, save_phase, save_uncertainty
+    from ptychopinn.workflows.model import package_versions
+
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    stage = time.perf_counter()
+    numbers = in_numbers(fit)
+    note = None if fit.verdict == "good" else f"{fit.verdict.upper()} FIT: {numbers}"
+    if fit.verdict == "doubtful":
+        log.warning("DOUBTFUL FIT (%s): %s", numbers, advised(fit))
+    patterns = len(result.positions_px)
+    with replacing(output, (*WRITTEN, *OUTDATED)) as new:
+        log_file.open(new / LOG)
+        _note_work(log_file, result, seconds, arguments)
+        if len(result.probe) > 1:
+            shares = ", ".join(f"{share:.1%}" for share in result.probe_mode_powers)
+            log_file.note(logging.INFO, f"modes of the probe: {shares}")
+        log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
+        result.save(new / WRITTEN[0])
+        save_amplitude(result, new / "reconstructed_amplitude.png", note=note)
+        save_phase(result, new / PHASE, note=note)
+        if result.uncertainty is not None:
+            save_uncertainty(result, new / "uncertainty.png", note=note)
+        seconds["write"] = time.perf_counter() - stage
+        seconds["total"] = time.perf_counter() - begun
+        speed = {}
+        if "network" in result.seconds:
+            speed["patterns_per_s_network"] = patterns / result.seconds["network"]
+        write_json(
+            new / RECORD,
+            {
+                "command": list(arguments),
+                "versions": package_versions(),
+                **record,
+                **speed,
+                "scan_fingerprint": result.provenance["scan"]["fingerprint"],
+                "backend": result.backend,
+                "patterns": patterns,
+                "stages": result.provenance["stages"],
+                "seconds": seconds,
+                "patterns_per_s_total": patterns / seconds["total"],
+                "global_scale": fit.scale,
+                "fit": fit.summary(),
+                "findings": [found.as_json() for found in result.findings],
+            },
+        )
+
+
+def _note_work(
+    log_file: LogFile,
+    result: Reconstruction,
+    seconds: Mapping[str, float],
+    arguments: Sequence[str],
+) -> None:
+    """Write into the log what was done, with what, and how long it took."""
+    provenance = result.provenance
+    log_file.note(logging.INFO, f"ptychopinn {shlex.join(arguments)}")
+    source = provenance["scan"]
+    log_file.note(
+        logging.INFO,
+        f"scan: {source.get('file') or source['name']}, {source['patterns']} patterns, "
+        f"N = {source['N']}, fingerprint {source['fingerprint']}",
+    )
+    for made in provenance["stages"]:
+        details = ", ".join(f"{key} {value}" for key, value in made.items() if key != "stage")
+        log_file.note(logging.INFO, f"{made['stage']}: {details}")
+    for name, spent in seconds.items():
+        log_file.note(logging.INFO, f"{name}: {spent:.2f} s")
