@@ -30,13 +30,14 @@ def dead_blocks(
     boxes: list[Box] = []
     # Light above, below, left, right of silence.
     for turns in range(4):
-        dark, light, probe = (np.rot90(a, turns) for a in (silent, lit, beam))
+        dark, light = (np.rot90(a, turns) for a in (silent, lit))
+        probe = np.rot90(beam, turns)
         edge = np.zeros_like(dark)
         edge[1:] = dark[1:] & light[:-1]
         corner = np.zeros_like(dark)
         corner[:, 1:] = _long(dark[:, 1:] & light[:, :-1], axis=0)
         corner[:, :-1] |= _long(dark[:, :-1] & light[:, 1:], axis=0)
-        for row in np.flatnonzero(edge.any(axis=1)):
+        for row in map(int, np.flatnonzero(edge.any(axis=1))):
             for start, stop in _runs(edge[row]):
                 ends = (start, stop - 1)
                 no_disc = (stop - start) ** 2 > 4 * len(dark)
