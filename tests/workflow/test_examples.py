@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 # Script -> the file that it writes into the folder where it runs.
 WRITES = {
     "first_picture.py": "first_picture.png",
+    "many_scans.py": "many_scans",
     "near_field.py": "near_field.h5",
     "own_data.py": "own_data.h5",
     "train_and_compare.py": "model.zip",
@@ -31,6 +32,8 @@ def run(script: str, folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_runs(script: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training and a good speed need a framework")
+    if script == "many_scans.py":
+        pytest.importorskip("distributed", reason="many scans need distributed: the extra batch")
     printed = run(script, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [WRITES[script]]
     assert "poor" not in printed

@@ -33,7 +33,8 @@ JOBQUEUE = "pip install 'ptychopinn[slurm]'"
 class Where:
     """Where works are done.
 
-    scheduler : the address of a scheduler of Dask, as tcp://host:8786.  slurm : on jobs of Slurm,
+    scheduler : the address of a scheduler of Dask, as tcp://host:8786, or the file that it wrote
+    (``--scheduler-file``).  slurm : on jobs of Slurm,
     as dask-jobqueue is configured.  workers : how many processes or jobs; for those of this machine
     as many as cores.  threads : of each worker; the cores of this machine are shared out, and other
     workers know theirs.
@@ -176,12 +177,14 @@ def crew(
     distributed = importlib.import_module("distributed")
     dask = importlib.import_module("dask")
     stations = importlib.import_module("ptychopinn.machine.stations")
-    threads = where.threads
+    threads, how = where.threads, {"timeout": CONNECT_S, "set_as_default": False}
     with ExitStack() as stack:
         if where.slurm:
             address: Any = stack.enter_context(_slurm(where))
         elif where.scheduler is not None:
             address = where.scheduler
+            if Path(address).is_file():
+                how["scheduler_file"], address = address, None
         else:
             workers, threads = where.shared(works)
             stack.enter_context(_environment())
@@ -207,10 +210,8 @@ def crew(
             )
         own = where.scheduler is None and not where.slurm
         try:
-            client = stack.enter_context(
-                distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
-            )
-        except (OSError, TimeoutError, ValueError) as error:
+            client = stack.enter_context(distributed.Client(address, **how))
+        except (OSError, TimeoutError, ValueError, KeyError) as error:
             raise InputError(
                 f"a scheduler of Dask must answer at '{where.scheduler}', received: "
                 f"{brief(error)}; check the address, or start one with: dask scheduler."
