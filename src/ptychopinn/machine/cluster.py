@@ -34,7 +34,7 @@ class Where:
     """Where works are done.
 
     scheduler : the address of a scheduler of Dask, as tcp://host:8786, or the file that it wrote
-    (``--scheduler-file``).  slurm : on jobs of Slurm,
+    (its option scheduler-file).  slurm : on jobs of Slurm,
     as dask-jobqueue is configured.  workers : how many processes or jobs; for those of this machine
     as many as cores.  threads : of each worker; the cores of this machine are shared out, and other
     workers know theirs.

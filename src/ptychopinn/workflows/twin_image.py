@@ -73,9 +73,9 @@ def _found(refined: NDArray[np.complex64], scan: Scan) -> Finding | None:
     what = BOTH if abs(patterns - positions) <= TELLS else PATTERNS
     what = POSITIONS if positions > patterns + TELLS else what
     remedy = {
-        PATTERNS: "turn them (ptychopinn prepare --flip-y --flip-x)",
+        PATTERNS: "turn them (prepare with flip_y and flip_x)",
         POSITIONS: "reverse both axes of the positions",
-        BOTH: "turn one of them (the patterns: ptychopinn prepare --flip-y --flip-x)",
+        BOTH: "turn one of them (the patterns: prepare with flip_y and flip_x)",
     }[what]
     return finding(
         TWIN,
