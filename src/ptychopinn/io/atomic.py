@@ -282,10 +282,7 @@ def _lock_folder(folder: Path) -> int:
 def scratch(folder: Path) -> Iterator[Path]:
     """Yield an empty folder in ``folder``, which the caller has claimed, and remove it at the end.
 
-    Raises
-    ------
-    InputError
-        When it cannot be made.
+    Raises InputError when it cannot be made.
     """
     stage = folder / f"{TEMPORARY}{secrets.token_hex(6)}"
     try:
