@@ -61,7 +61,8 @@ def test_the_small_star_without_its_probe(star: Path, tmp_path: Path, elsewhere:
     result = pp.load_reconstruction(output)
     # The measured beam is not steady.
     names = [found.name for found in result.findings]
-    assert names[0] == "probe-from-nothing" and set(names[1:]) <= {"beam-current"}
+    assert {"twin", "probe-from-nothing"} <= set(names)
+    assert set(names) <= {"twin", "probe-from-nothing", "beam-current"}
     further = ["--refine-probe", "--passes", "2", "--modes", "2", "--quiet"]
     assert run(["refine", str(output), "-o", str(tmp_path / "more"), *further]) == 0
     refined = pp.load_reconstruction(tmp_path / "more")
@@ -74,7 +75,8 @@ def test_the_star_without_its_probe(shared_data: Path, tmp_path: Path, elsewhere
     scan = bare(source, tmp_path / "bare.npz")
     record = reconstructed(scan, tmp_path / "result", "--probe", "auto")
     assert record["fit"]["residual"] <= 0.013
-    found, *others = pp.load_reconstruction(tmp_path / "result").findings
+    twin, found, *others = pp.load_reconstruction(tmp_path / "result").findings
+    assert (twin.name, twin.level) == ("twin", "note")
     assert {other.name for other in others} <= {"beam-current"}
     assert found.details["defocus_waves"] < -3
     assert found.details["stop_diameter_px"] == pytest.approx(22, abs=4)
@@ -111,7 +113,7 @@ def test_a_probe_from_nothing_with_swapped_axes(tmp_path: Path, elsewhere: Path)
     record = reconstructed(swapped, tmp_path / "r", "--probe", "auto")
     assert record["fit"]["verdict"] == "good"
     names = [found.name for found in pp.load_reconstruction(tmp_path / "r").findings]
-    assert names == ["probe-from-nothing", "orientation"]
+    assert names == ["twin", "probe-from-nothing", "orientation"]
     scores = pp.evaluate(pp.load_reconstruction(tmp_path / "r"), truth=truth)
     assert scores.metrics["phase_psnr_db"] > 25
     more = ["refine", str(tmp_path / "r"), "-o", str(tmp_path / "m"), "--passes", "2", "--quiet"]
