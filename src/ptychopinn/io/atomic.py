@@ -307,18 +307,12 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     InputError
         When the disk is full or the folder cannot be written to.
     """
-    stage = folder / f"{TEMPORARY}{secrets.token_hex(6)}"
     try:
-        stage.mkdir()
-    except OSError as error:
-        raise CannotWrite(folder / names[0], error.strerror or str(error)) from error
-    try:
-        yield stage
-        move_in(stage, folder, names)
+        with scratch(folder) as stage:
+            yield stage
+            move_in(stage, folder, names)
     except CannotWrite as error:
         raise CannotWrite(folder / names[0], error.reason) from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:

@@ -33,8 +33,8 @@ JOBQUEUE = "pip install 'ptychopinn[slurm]'"
 class Where:
     """Where works are done.
 
-    scheduler : the address of a scheduler of Dask, as tcp://host:8786, or the file that it wrote
-    (its option scheduler-file).  slurm : on jobs of Slurm,
+    scheduler : the address of a scheduler of Dask, as tcp://host:8786, or its scheduler file.
+    slurm : on jobs of Slurm,
     as dask-jobqueue is configured.  workers : how many processes or jobs; for those of this machine
     as many as cores.  threads : of each worker; the cores of this machine are shared out, and other
     workers know theirs.
@@ -202,7 +202,8 @@ def crew(
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    # Nobody else is to see it, and a second batch has its own.
+                    dashboard_address="127.0.0.1:0",
                     memory_limit=0,
                     local_directory=str(folder),
                     silence_logs=60,
