@@ -391,6 +391,33 @@ def test_workers_of_a_scheduler_that_is_there(scans: Path, tmp_path: Path) -> No
             process_.wait(30)
 
 
+def test_a_worker_that_dies_while_it_is_made_ready(scans: Path, tmp_path: Path) -> None:
+    """What makes a worker ready is loaded there: the first of them dies of it."""
+    (tmp_path / "deadly.py").write_text(
+        "import os\n"
+        "from multiprocessing import parent_process\n"
+        "from pathlib import Path\n"
+        "died = Path(__file__).with_name('died')\n"
+        "if parent_process() is not None and not died.exists():\n"
+        "    died.touch()\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "def advice(likely, cause):\n"
+        "    return cause or ''\n"
+    )
+    code = (
+        "import ptychopinn as pp, deadly; from ptychopinn.workflows.batch import Voice;"
+        f"b = pp.reconstruct_many([{str(scans / 'a.h5')!r}], 'out', verb='refine', workers=1,"
+        "config=pp.PhysicsConfig(passes=4), no_mend='all', backend='numpy',"
+        "voice=Voice(advice=deadly.advice)); assert b.rows[0]['error'] is None, b.rows"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "died").exists() and files(tmp_path / "out/a") == SINGLE
+
+
 def test_slurm_is_that_of_dask_jobqueue(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,12 +218,30 @@ def crew(
                 f"{brief(error)}; check the address, or start one with: dask scheduler."
             ) from error
         station = stations.Station(make, threads, own)
-        client.register_plugin(station, name=station.name)
+        _place(client, station)
         try:
             yield Crew(client, station.name)
         finally:
             if not own:
                 client.unregister_worker_plugin(station.name)
+
+
+def _place(client: Any, station: Any) -> None:
+    """Put the station on every worker there is; those that come get it from the scheduler.
+
+    A worker may die right then: the one that takes its place is asked again.
+    """
+    for left in reversed(range(DEATHS + 1)):
+        try:
+            client.register_plugin(station, name=station.name)
+        except OSError as error:
+            if not left:
+                raise InputError(
+                    "workers must live until they have what they need, received some that died: "
+                    f"{brief(error)}; start the same again, and look at the memory that is left."
+                ) from error
+        else:
+            return
 
 
 @contextmanager
