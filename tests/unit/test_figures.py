@@ -19,7 +19,7 @@ from ptychopinn.evaluation import evaluate
 from ptychopinn.report.curves import save_loss_curve
 from ptychopinn.report.drawing import phase_colours
 from ptychopinn.report.page import save_evaluation
-from ptychopinn.report.pictures import _view, save_amplitude, save_phase
+from ptychopinn.report.pictures import save_amplitude, save_phase, view
 
 RED = (0xB3, 0x26, 0x1E)
 GREY = (0x9A, 0x9A, 0x9A)
@@ -81,7 +81,7 @@ def test_the_view_is_the_scanned_box_and_a_little_more(pair: Any) -> None:
     result = replace(
         pair[0], origin_px=(-3, 8), positions_px=pair[0].positions_px + np.array([-3, 8])
     )
-    picture, (left, right, bottom, top) = _view(result)
+    picture, (left, right, bottom, top) = view(result)
     low, high = result.positions_px.min(axis=0), result.positions_px.max(axis=0)
     assert picture.shape == (bottom - top, right - left)
     assert low[0] - 6 < top < low[0] - 3
