@@ -24,6 +24,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, save_scan
 from ptychopinn.io.summary import nearest_px
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.scaling import probe_power
 
 Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
 
@@ -38,6 +39,11 @@ def faulty(scan: Scan, change: Change, seed: int = 3) -> Scan:
     counts = np.array(scan.diffraction[:], dtype=np.uint32)
     found = change(counts, np.random.default_rng(seed))
     return replace(scan, diffraction=counts if found is None else found)
+
+
+def lit_evenly(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    """A background of 100 photons in each pixel."""
+    counts += rng.poisson(100, counts.shape).astype(np.uint32)
 
 
 def found_in(scan: Scan) -> dict[str, Finding]:
@@ -329,6 +335,40 @@ def test_the_shadow_of_a_beam_stop_is_masked_and_that_of_the_lens_is_not(whole: 
     assert examine(lens).findings == ()
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_an_offset_of_the_detector_is_subtracted(dtype: Any, whole: Scan, tmp_path: Path) -> None:
+    given = replace(whole, diffraction=(whole.diffraction[:] + 100).astype(dtype))
+    checked = examine(given)
+    (found,) = checked.findings
+    assert (found.name, found.level) == ("detector-offset", "mended")
+    assert found.details["counts"] == 100
+    np.testing.assert_array_equal(checked.scan.diffraction[:], whole.diffraction[:])
+    # On disk it is subtracted when it is read, and again for another verb.
+    save_scan(given, tmp_path / "scan.h5")
+    lazy = load_scan(tmp_path / "scan.h5")
+    again = mended_like(lazy, checked.findings)
+    assert isinstance(again.diffraction, PatternView)
+    np.testing.assert_array_equal(again.diffraction[:], whole.diffraction[:])
+    # The probe in the file has the power of the light.
+    assert probe_power(again.probe) == pytest.approx(probe_power(whole.probe), rel=0.02)
+
+
+def test_an_offset_with_noise_of_the_readout_is_subtracted(whole: Scan) -> None:
+    def read(counts: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        return (counts + rng.normal(50, 3, counts.shape)).astype(np.float32)
+
+    checked = examine(faulty(whole, read))
+    (found,) = checked.findings
+    assert found.name == "detector-offset"
+    assert found.details["counts"] == pytest.approx(50, abs=1)
+    assert found.details["scatter"] == pytest.approx(3, rel=0.1)
+
+
+def test_a_background_of_light_is_no_offset(whole: Scan) -> None:
+    lit = faulty(whole, lit_evenly)
+    assert "detector-offset" not in found_in(lit)
+
+
 @pytest.mark.parametrize("limit", [60, 255, 700])
 def test_saturated_readings_are_bounds(limit: int, whole: Scan) -> None:
     clipped = faulty(whole, lambda counts, rng: np.minimum(counts, limit))
@@ -569,6 +609,12 @@ def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> Non
     assert (found.name, found.details["scale"]) == ("position-unit", 1 / factor)
     np.testing.assert_allclose(scan.positions_px, whole.positions_px)
     np.testing.assert_allclose(mended_like(given, [found]).positions_px, whole.positions_px)
+
+
+def test_on_a_background_no_orientation_is_believed(whole: Scan) -> None:
+    """All of them fit badly, and one of them less badly than the others."""
+    lit = faulty(whole, lit_evenly)
+    assert right_geometry(NumpyOps(), replace(lit, object=None), ("frame-offset",))[1] == ()
 
 
 def test_a_right_geometry_is_left_alone(whole: Scan, star: Path) -> None:

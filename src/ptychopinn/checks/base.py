@@ -37,6 +37,7 @@ class Mend:
     turned : turns the patterns.  left_out : numbers of patterns, after all else.
     rolled, probe_rolled : (y, x) pixels by which patterns and probe are rolled.
     probe_factor : (N, N).  saturation : counts from which readings are lower bounds only.
+    offset : counts that are subtracted from every pixel; nothing gets negative.
     """
 
     masked: NDArray[np.bool_] | None = None
@@ -47,6 +48,7 @@ class Mend:
     probe_rolled: tuple[int, int] | None = None
     probe_factor: Array | None = None
     saturation: float | None = None
+    offset: float | None = None
 
     def of(self, scan: Scan) -> Scan:
         """The mended scan. Its probe keeps its unit: it is scaled anew where it was before."""
@@ -77,13 +79,30 @@ class Mend:
             scan = replace(scan, probe=scan.probe * self.probe_factor)
         if self.saturation is not None:
             scan = replace(scan, saturation=self.saturation)
+        if self.offset is not None:
+            patterns = changed_patterns(scan.diffraction, _Without(self.offset))
+            top = None if scan.saturation is None else scan.saturation - self.offset
+            scan = replace(scan, diffraction=patterns, saturation=top)
         return _scaled_again(scan, before)
+
+
+@dataclass(frozen=True)
+class _Without:
+    """Subtracts an offset; an object of a class, so that worker processes can have it."""
+
+    offset: float
+
+    def __call__(self, patterns: Array) -> Array:
+        # Counts may be unsigned, which wrap around below 0.
+        offset = patterns.dtype.type(self.offset)
+        return np.maximum(patterns, offset) - offset
 
 
 def _scaled_again(scan: Scan, before: Scan) -> Scan:
     """The probe scaled to the counts that are left, where it was scaled to the counts before."""
     power = scan.provenance.get("probe_power")
-    if not isinstance(power, dict) or (scan.mask is before.mask and scan.M == before.M):
+    same = scan.mask is before.mask and scan.M == before.M
+    if not isinstance(power, dict) or (same and scan.diffraction is before.diffraction):
         return scan
     counts = float(np.mean(Look(scan).sums))
     now = probe_power(scan.probe, scan.mask, scan.propagator)

@@ -44,7 +44,7 @@ MOST_FRAMES = 3
 OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
-OFFSET_EXPLAINS = 0.5
+OFFSET_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
 # Factors of the positions that are tried.
 FACTORS = (0.5, 2.0)
 # Where patterns show hardly more than noise, another orientation is likelier when it raises the
@@ -177,6 +177,10 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
             f"the geometry is in doubt: with {top} {numbers}, too little apart to decide.",
             trials=trials,
         )
+    # Nor does one of them that is less bad than the others: on a background all of them are.
+    best_part = replace(part, positions_px=top.of_positions(part.positions_px))
+    if _explained(best_part, final[top]) < TURN_EXPLAINS:
+        return None
     turns = [turn for o in (top, top.opposite) if o != AS_GIVEN for turn in _turns(o)]
     return _said(_held(xp, part, turns), numbers, final[top], trials)
 
