@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ptychopinn.workflows.batch import Batch, reconstruct_many
     from ptychopinn.workflows.checking import check_scan
     from ptychopinn.workflows.compare import compare
+    from ptychopinn.workflows.export import Exported, export_onnx
     from ptychopinn.workflows.model import Model, load_model
     from ptychopinn.workflows.prepare import prepare
     from ptychopinn.workflows.refinement import iterate, refine
@@ -57,6 +58,7 @@ _HOMES = {
     "Config": "config",
     "DataConfig": "config",
     "Evaluation": "evaluation",
+    "Exported": "workflows.export",
     "FarField": "physics.propagators",
     "Finding": "data.findings",
     "InputError": "errors",
@@ -91,6 +93,7 @@ _HOMES = {
     "compare": "workflows.compare",
     "convert": "io.convert",
     "evaluate": "evaluation",
+    "export_onnx": "workflows.export",
     "intensities": "physics.forward",
     "iterate": "workflows.refinement",
     "load_bundle": "io.models",
@@ -120,6 +123,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "Evaluation",
+    "Exported",
     "FarField",
     "Finding",
     "InputError",
@@ -154,6 +158,7 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "export_onnx",
     "intensities",
     "iterate",
     "load_bundle",

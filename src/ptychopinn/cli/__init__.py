@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
     "compare": "Run several models and physics iterations on one scan, side by side.",
     "convert": "Convert a scan or a result into another format.",
+    "export": "Write the network of a model as an ONNX file, for other programs.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
     "doctor": "Check the installation and the devices.",
 }

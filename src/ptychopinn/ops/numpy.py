@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from ptychopinn.machine.threads import available
-from ptychopinn.ops.base import Function, Ops, Padding
+from ptychopinn.ops.base import Function, Function2, Ops, Padding
 from ptychopinn.ops.options import NumpyExecution
 
 Array = NDArray[Any]
@@ -55,7 +55,7 @@ class NumpyOps(Ops):
         return np.zeros(tuple(shape), like.dtype)
 
     ones_like = staticmethod(np.ones_like)
-    zeros_like = staticmethod(np.zeros_like)
+    zeros_like: Function = staticmethod(np.zeros_like)
     detached = staticmethod(np.asarray)
 
     # --- elementwise ------------------------------------------------------------------------------
@@ -63,11 +63,11 @@ class NumpyOps(Ops):
     real = staticmethod(np.real)
     imag = staticmethod(np.imag)
     conj = staticmethod(np.conj)
-    abs = staticmethod(np.abs)
-    square = staticmethod(np.square)
-    sqrt = staticmethod(np.sqrt)
-    log = staticmethod(np.log)
-    sin = staticmethod(np.sin)
+    abs: Function = staticmethod(np.abs)
+    square: Function = staticmethod(np.square)
+    sqrt: Function = staticmethod(np.sqrt)
+    log: Function = staticmethod(np.log)
+    sin: Function = staticmethod(np.sin)
     floor = staticmethod(np.floor)
 
     def complex(self, real: Array, imag: Array) -> Array:
@@ -107,9 +107,9 @@ class NumpyOps(Ops):
     def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
         return np.broadcast_to(x, tuple(shape))
 
-    permute_dims = staticmethod(np.transpose)
+    permute_dims: Callable[[Array, tuple[int, ...]], Array] = staticmethod(np.transpose)
     roll = staticmethod(np.roll)
-    matmul = staticmethod(np.matmul)
+    matmul: Function2 = staticmethod(np.matmul)
 
     def pad(self, x: Array, before: Sequence[int], after: Sequence[int], mode: Padding) -> Array:
         width = [(0, 0)] * (x.ndim - 2) + list(zip(before, after, strict=True))
