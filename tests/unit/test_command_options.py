@@ -35,8 +35,8 @@ def test_an_option_is_spelled_and_read_alike_everywhere(name: str) -> None:
         # A simulated scan has a probe and photons of another kind: they are made, not read.
         if command == "simulate" and name in ("probe", "photons"):
             continue
-        # It writes a file and not a folder; its probe may also be a key of the source.
-        if command == "prepare" and name in ("output", "probe"):
+        # These write a file and not a folder; the probe of prepare may also be a key of the source.
+        if (command, name) in {("prepare", "output"), ("export", "output"), ("prepare", "probe")}:
             continue
         if isinstance(option, click.Option):
             kind = (type(option.type), tuple(option.opts), option.metavar, option.is_flag)
