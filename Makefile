@@ -1,7 +1,8 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
 # use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus
 # (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of their own;
-# `make fuzz` damages files of every format for two minutes.
+# `make fuzz` damages files of every format for two minutes; `make bench` measures in a quarter of an
+# hour, `make bench-full` in some hours.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ FUZZ_SEED ?= 0
 # Cases of each format at most, so that a fixed seed means the same files on a fast machine.
 FUZZ_CASES ?= 300
 
-.PHONY: demo test clients ptychi fuzz lint clean
+.PHONY: demo test clients ptychi fuzz bench bench-full lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -74,6 +75,25 @@ ptychi: $(PTYCHI)/.installed
 
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --most $(FUZZ_CASES) --jobs 2
+
+# An earlier commit to compare with, always in the same run; pty-chi joins where it is installed.
+BENCH_REV ?= HEAD~20
+BENCH_OUT ?= benchmark-results
+
+bench: $(VENV)/.installed
+	mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/against_commit.py $(BENCH_REV) --rounds 2 --repeats 2 --json $(BENCH_OUT)/against_commit.json
+	$(BIN)/python benchmarks/scaling.py --size short --out $(BENCH_OUT)
+	$(BIN)/python benchmarks/draw_scaling.py $(BENCH_OUT)/scaling.json $(BENCH_OUT)/scaling.png
+
+bench-full: $(VENV)/.installed
+	mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/against_commit.py $(BENCH_REV) --json $(BENCH_OUT)/against_commit.json
+	$(BIN)/python benchmarks/scaling.py --size full --out $(BENCH_OUT)
+	$(BIN)/python benchmarks/draw_scaling.py $(BENCH_OUT)/scaling.json $(BENCH_OUT)/scaling.png
+	$(BIN)/python benchmarks/onnx_runtime.py --out $(BENCH_OUT)
+	$(BIN)/python benchmarks/unseen_scans.py --out $(BENCH_OUT)
+	$(BIN)/python benchmarks/against_iterative.py --out $(BENCH_OUT)
 
 clean:
 	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
