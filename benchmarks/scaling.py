@@ -75,7 +75,7 @@ def epoch_of(scan: Path, ranks: int, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     run = json.loads((folder / f"ranks{ranks}" / "run.json").read_text())
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    return {"seconds": run["seconds"]["training"], "peak GiB": used}
+    return {"seconds": run["seconds"], "peak GiB": used}
 
 
 def rows_of(chosen: dict[str, Any], backends: list[str], threads: int) -> Iterator[dict[str, Any]]:

@@ -114,6 +114,13 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     session_of(target)
 
 
+def test_a_corrector_that_sees_the_whole_canvas_is_refused(tmp_path: Path) -> None:
+    config: Any = ModelConfig(**{"architecture": "unrolled", "corrector": "ffno", "width": 8})
+    with pytest.raises(InputError, match="corrector=unet"):
+        pp.export_onnx(model_of(config), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "m.onnx"
     assert run(["export", "pretrained", "--onnx", "-o", str(target)]) == 0

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ptychopinn.networks.architecture import architecture
 from ptychopinn.networks.operators import OperatorConfig, refined
-from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.spec import Builder
 
 # The two matrices of a block widen by this in between.
 WIDER = 2
@@ -32,17 +32,13 @@ class FfnoConfig(OperatorConfig):
         2, ge=0, le=32, description="convolutional blocks that refine what the operator gives"
     )
 
-    def describe(self) -> Network:
-        """Input ``patterns`` (B, C, N, N); outputs as in :mod:`ptychopinn.networks.heads`.
-
-        Raises InputError when ``N`` is not set."""
-        modes, width = self.modes(self.side()), self.fno_width
-        b = Builder()
-        x = self.lifted(b)
+    def trunk(self, b: Builder, x: str, side: int | None) -> str:
+        modes, width = self.modes(side), self.fno_width
+        x = self.lifted(b, x)
         for k in range(self.fno_blocks):
             columns = b.spectral_axis(f"block{k}_y", x, width, modes, "y")
             rows = b.spectral_axis(f"block{k}_x", x, width, modes, "x")
             y = b.add(f"block{k}_both", columns, rows)
             y = b.dense(f"block{k}_1", y, WIDER * width, "gelu")
             x = b.add(f"block{k}", x, b.dense(f"block{k}_2", y, width))
-        return self.ended(b, refined(b, x, width, self.fno_cnn_blocks))
+        return refined(b, x, width, self.fno_cnn_blocks)

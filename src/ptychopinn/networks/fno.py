@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ptychopinn.networks.architecture import architecture
 from ptychopinn.networks.operators import OperatorConfig, refined
-from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.spec import Builder
 
 
 class FourierConfig(OperatorConfig):
@@ -28,17 +28,13 @@ class FourierConfig(OperatorConfig):
         """Number of convolutional blocks after the spectral ones."""
         return 0
 
-    def describe(self) -> Network:
-        """Input ``patterns`` (B, C, N, N); outputs as in :mod:`ptychopinn.networks.heads`.
-
-        Raises InputError when ``N`` is not set."""
-        side, width = self.side(), self.fno_width
-        b = Builder()
-        x = self.lifted(b)
+    def trunk(self, b: Builder, x: str, side: int | None) -> str:
+        width = self.fno_width
+        x = self.lifted(b, x)
         for k in range(self.fno_blocks):
             x = self.spectral_block(b, f"block{k}", x, width, side)
         x = b.dense("project", x, width)
-        return self.ended(b, refined(b, x, width, self.refiners))
+        return refined(b, x, width, self.refiners)
 
 
 @architecture

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -130,3 +130,33 @@ class HeadConfig(PatchConfig):
                 "the patch network must know the pattern size, received N=None; set N."
             )
         return -(-self.N // multiple_of) * multiple_of
+
+
+class TrunkConfig(HeadConfig):
+    """Options of patch networks that are a trunk, layers from an image to features of the same
+    size, and a head. The trunk can also be the corrector of a canvas network.
+
+    Attributes
+    ----------
+    multiple : what sides of the image must be a multiple of.
+    width_option : the option that says how many channels it has.
+    """
+
+    width_option: ClassVar[str]
+
+    @property
+    def multiple(self) -> int:
+        return 1
+
+    def trunk(self, b: Builder, x: str, side: int | None) -> str:
+        """The features of the image ``x``, whose sides have ``side`` pixels; None where they are
+        not known, which images of any size then fit."""
+        raise NotImplementedError
+
+    def describe(self) -> Network:
+        """Input ``patterns`` (B, C, Np, Np), Np the next multiple of ``multiple``; outputs as said
+        above.
+
+        Raises InputError when ``N`` is not set."""
+        b, multiple = Builder(), self.multiple
+        return self.ended(b, self.trunk(b, "patterns", self.side(multiple)), multiple)

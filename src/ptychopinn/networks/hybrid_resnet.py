@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ptychopinn.networks.architecture import architecture
 from ptychopinn.networks.operators import OperatorConfig
-from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.spec import Builder
 
 LEVELS = 2
 
@@ -37,19 +37,17 @@ class HybridResnetConfig(OperatorConfig):
         None, ge=4, le=2048, description="their channels (default: 4 times fno_width)"
     )
 
-    def describe(self) -> Network:
-        """Input ``patterns`` (B, C, Np, Np), Np the next multiple of 4; outputs as in
-        :mod:`ptychopinn.networks.heads`.
+    @property
+    def multiple(self) -> int:
+        return 2**LEVELS
 
-        Raises InputError when ``N`` is not set."""
-        multiple = 2**LEVELS
-        side, width = self.side(multiple), self.fno_width
-        b = Builder()
-        x = self.lifted(b)
+    def trunk(self, b: Builder, x: str, side: int | None) -> str:
+        width = self.fno_width
+        x = self.lifted(b, x)
         for k in range(self.fno_blocks):
             x = self.spectral_block(b, f"block{k}", x, width, side)
             if k < LEVELS:
-                side, width = side // 2, 2 * width
+                side, width = None if side is None else side // 2, 2 * width
                 x = b.conv(f"down{k}", x, width, "gelu", stride=2)
         inner = width if self.resnet_width is None else self.resnet_width
         if inner != width:
@@ -62,4 +60,4 @@ class HybridResnetConfig(OperatorConfig):
             width //= 2
             x = b.activation(f"up{k}_gelu", b.conv_transpose(f"up{k}", x, width), "gelu")
             x = b.conv(f"up{k}_conv", x, width, "gelu")
-        return self.ended(b, x, multiple)
+        return x

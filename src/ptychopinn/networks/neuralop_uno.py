@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from ptychopinn.networks.architecture import architecture
 from ptychopinn.networks.operators import OperatorConfig
-from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.spec import Builder
 
 SCALE = 2
 
@@ -24,25 +24,24 @@ class NeuralopUnoConfig(OperatorConfig):
 
     architecture: Literal["neuralop_uno"] = "neuralop_uno"
 
-    def describe(self) -> Network:
-        """Input ``patterns`` (B, C, Np, Np), Np the next even number; outputs as in
-        :mod:`ptychopinn.networks.heads`.
+    @property
+    def multiple(self) -> int:
+        return SCALE
 
-        Raises InputError when ``N`` is not set."""
-        side, width = self.side(SCALE), self.fno_width
-        b = Builder()
+    def trunk(self, b: Builder, x: str, side: int | None) -> str:
+        width = self.fno_width
+        half = None if side is None else side // SCALE
 
-        def operator(name: str, x: str, filters: int, side: int) -> str:
+        def operator(name: str, x: str, filters: int, side: int | None) -> str:
             wave = b.spectral(f"{name}_wave", x, filters, self.modes(side))
             both = b.add(f"{name}_both", wave, b.dense(f"{name}_local", x, filters))
             return b.activation(name, both, "gelu")
 
-        x = b.dense("lift_1", b.grid("placed", self.transformed(b)), 2 * width, "gelu")
+        x = b.dense("lift_1", b.grid("placed", self.transformed(b, x)), 2 * width, "gelu")
         x = b.dense("lift_2", x, width)
         fine = operator("layer0", x, width, side)
-        x = operator("layer1", b.avg_pool("down", fine), 2 * width, side // SCALE)
-        x = operator("layer2", x, 2 * width, side // SCALE)
+        x = operator("layer1", b.avg_pool("down", fine), 2 * width, half)
+        x = operator("layer2", x, 2 * width, half)
         x = b.concat("joined", b.upsample("up", x, SCALE), fine)
         x = operator("layer3", x, width, side)
-        x = b.dense("project", x, 2 * width, "gelu")
-        return self.ended(b, x, SCALE)
+        return b.dense("project", x, 2 * width, "gelu")

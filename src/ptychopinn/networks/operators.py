@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ptychopinn.networks.heads import HeadConfig
+from ptychopinn.networks.heads import TrunkConfig
 from ptychopinn.networks.spec import Builder
 
 
-class OperatorConfig(HeadConfig):
+class OperatorConfig(TrunkConfig):
     """Options of networks with spectral convolutions."""
 
+    width_option: ClassVar[str] = "fno_width"
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "training": {"epochs": 50, "batch_size": 4, "learning_rate": 1e-3}
     }
@@ -38,24 +39,24 @@ class OperatorConfig(HeadConfig):
         "root, log(1 + x), or mean 0 and variance 1 for each pattern",
     )
 
-    def modes(self, side: int) -> int:
+    def modes(self, side: int | None) -> int:
         """Frequencies that are kept along an axis of ``side`` pixels."""
-        return max(1, min(self.fno_modes, side // 2))
+        return self.fno_modes if side is None else max(1, min(self.fno_modes, side // 2))
 
-    def transformed(self, b: Builder) -> str:
-        """The patterns as the first layer sees them."""
+    def transformed(self, b: Builder, x: str) -> str:
+        """The patterns ``x`` as the first layer sees them."""
         if self.fno_input_transform == "none":
-            return "patterns"
+            return x
         if self.fno_input_transform == "instancenorm":
-            return b.norm("transformed", "patterns", "instance")
-        return b.compress("transformed", "patterns", self.fno_input_transform)
+            return b.norm("transformed", x, "instance")
+        return b.compress("transformed", x, self.fno_input_transform)
 
-    def lifted(self, b: Builder) -> str:
-        """The patterns in ``fno_width`` channels: two convolutions, each followed by GELU."""
-        x = b.conv("lift_1", self.transformed(b), self.fno_width, "gelu")
+    def lifted(self, b: Builder, x: str) -> str:
+        """The patterns ``x`` in ``fno_width`` channels: two convolutions, each followed by GELU."""
+        x = b.conv("lift_1", self.transformed(b, x), self.fno_width, "gelu")
         return b.conv("lift_2", x, self.fno_width, "gelu")
 
-    def spectral_block(self, b: Builder, name: str, x: str, width: int, side: int) -> str:
+    def spectral_block(self, b: Builder, name: str, x: str, width: int, side: int | None) -> str:
         """x + GELU(spectral(x) + conv3x3(x)) of an image of ``side`` pixels and ``width``
         channels."""
         wave = b.spectral(f"{name}_wave", x, width, self.modes(side))

@@ -15,17 +15,18 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ptychopinn.networks.architecture import architecture
-from ptychopinn.networks.heads import HeadConfig
-from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.networks.heads import TrunkConfig
+from ptychopinn.networks.spec import Builder
 
 # Channels of a pixel behind the tokens, and how much wider the mlp is in between.
 FEATURES, WIDER = 16, 4
 
 
 @architecture
-class VitConfig(HeadConfig):
+class VitConfig(TrunkConfig):
     """Options of the transformer."""
 
+    width_option: ClassVar[str] = "vit_width"
     about: ClassVar[str] = "vision transformer"
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "training": {"epochs": 50, "batch_size": 4, "learning_rate": 3e-4}
@@ -50,15 +51,15 @@ class VitConfig(HeadConfig):
             )
         return self
 
-    def describe(self) -> Network:
-        """Input ``patterns`` (B, C, Np, Np), Np the next multiple of ``vit_patch``; outputs as in
-        :mod:`ptychopinn.networks.heads`.
+    @property
+    def multiple(self) -> int:
+        return self.vit_patch
 
-        Raises InputError when ``N`` is not set."""
+    def trunk(self, b: Builder, x: str, side: int | None) -> str:
         size, width = self.vit_patch, self.vit_width
-        tokens = self.side(size) // size
-        b = Builder()
-        x = b.position("places", b.patchify("tokens", "patterns", width, size), tokens)
+        # Places on images of any size are not learned.
+        tokens = None if side is None else side // size
+        x = b.position("places", b.patchify("tokens", x, width, size), tokens)
         for k in range(self.vit_depth):
             y = b.norm(f"block{k}_norm1", x, "layer")
             y = b.attention(f"block{k}_seen", y, self.vit_heads, initial="zero")
@@ -67,5 +68,4 @@ class VitConfig(HeadConfig):
             y = b.dense(f"block{k}_1", y, WIDER * width, "gelu")
             x = b.add(f"block{k}_sum2", x, b.dense(f"block{k}_2", y, width, initial="zero"))
         x = b.unpatchify("pixels", b.norm("norm", x, "layer"), FEATURES, size)
-        x = b.conv("join", x, 2 * FEATURES, "gelu")
-        return self.ended(b, x, size)
+        return b.conv("join", x, 2 * FEATURES, "gelu")

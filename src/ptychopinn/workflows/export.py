@@ -110,6 +110,11 @@ def _corrector(graph: Graph, model: Model) -> tuple[list[Symbol], dict[str, Symb
     from ptychopinn.ops.onnx import OnnxOps
 
     description = model.config.model.describe()
+    if description.reach() is None:
+        raise InputError(
+            "a corrector whose layers see the whole canvas cannot be written for canvases of any "
+            "size, received such a model; export one with corrector=unet."
+        )
     network = BuiltNetwork(OnnxOps(), description, model.weights)
     inputs = {
         name: graph.input(name, ("batch", channels, "height", "width"))
