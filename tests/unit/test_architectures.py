@@ -117,7 +117,7 @@ def test_the_bundle_that_comes_with_the_program_is_read() -> None:
             {"n_filters_scale": 1.0},
             "n_filters_scale has no meaning for the architecture unrolled, received 1.0; leave it "
             "out, or choose the architecture cnn (the architecture unrolled knows mode, "
-            "iterations, updates, width, levels, momentum).",
+            "iterations, updates, width, levels, corrector, corrector_options, momentum).",
         ),
         ({"architecture": "cnn", "width": 8}, "width has no meaning for the architecture cnn"),
         ({"widht": 8}, "did you mean 'width'"),

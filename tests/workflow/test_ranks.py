@@ -1,4 +1,5 @@
-"""Several processes train one model: the result is that of one process with the same batches."""
+"""Several processes train one model, or share the patterns of a scan: the result is that of one
+process."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from training_commands import UNROLLED, process
 
-from ptychopinn import load_model
+from ptychopinn import load_model, load_reconstruction, save_scan, simulate
 from ptychopinn.errors import InputError
 from ptychopinn.machine.ranks import LAUNCHED, Ranks, started
 
@@ -93,3 +94,59 @@ def test_who_this_process_is() -> None:
     assert not started({**names, LAUNCHED: "run"}).first
     with pytest.raises(InputError, match="torchrun"):
         started({LAUNCHED: "run"})
+
+
+def check_same_object(one: Path, other: Path) -> None:
+    """Objects agree within the rounding of sums in another order, which passes amplify little."""
+    a, b = (load_reconstruction(folder) for folder in (one, other))
+    lit = a.weight > 0.1 * a.weight.max()
+    np.testing.assert_allclose(b.object[lit], a.object[lit], atol=2e-5)
+    np.testing.assert_allclose(b.probe, a.probe, atol=2e-5 * np.abs(a.probe).max())
+    np.testing.assert_allclose(b.positions_px, a.positions_px, atol=1e-4)
+    np.testing.assert_array_equal(a.weight > 0, b.weight > 0)
+
+
+EVERYTHING = [
+    "--passes", 14, "--refine-probe", "--refine-positions", "--background", "--torch-threads", 1,
+    "--backend", "pytorch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_patterns_of_a_scan_are_shared(processes: int, tmp_path: Path) -> None:
+    """Object, probe, positions, scan axes, beam current and background; one process speaks."""
+    scan = tmp_path / "scan.h5"
+    save_scan(simulate(N=32, patterns=100, photons=1e5, seed=6), scan)
+    alone("refine", scan, "-o", tmp_path / "one", *EVERYTHING)
+    found = together(processes, "refine", scan, "-o", tmp_path / "several", *EVERYTHING)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("reconstruction:") == 1
+    assert found.stderr.count("pass 1/14") == 1
+    check_same_object(tmp_path / "one", tmp_path / "several")
+    one, several = (load_reconstruction(tmp_path / name) for name in ("one", "several"))
+    assert one.effects.keys() == several.effects.keys()
+    for name, value in one.effects.items():
+        np.testing.assert_allclose(several.effects[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_networks_share_a_scan(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.h5"
+    save_scan(simulate(N=32, patterns=60, photons=1e5, seed=6), scan)
+    options = ["--torch-threads", 1, "--backend", "pytorch"]
+    # Nothing else is tried, for the network of one epoch explains nothing.
+    untried = [*options, "--no-mend", "all"]
+    small = ["--architecture", "cnn", "--n-filters-scale", 0.1, "--epochs", 1]
+    alone("train", scan, "-o", tmp_path / "model", *small, *options)
+    for name, model in (("patches", tmp_path / "model"), ("canvas", "pretrained")):
+        for processes in (1, 2):
+            arguments = ["infer", model, scan, "-o", tmp_path / f"{name}{processes}", *untried]
+            found = together(processes, *arguments)
+            assert (tmp_path / f"{name}{processes}" / "run.json").exists(), found.stderr
+        check_same_object(tmp_path / f"{name}1", tmp_path / f"{name}2")
+
+
+def test_only_pytorch_shares_a_scan(scans: Path, tmp_path: Path) -> None:
+    found = together(2, "refine", scans / "a.h5", "-o", tmp_path / "r", "--backend", "numpy")
+    assert found.returncode != 0
+    assert "share the patterns of a scan with the backend pytorch" in found.stderr
+    assert not list((tmp_path / "r").glob("*")), "nothing was written"

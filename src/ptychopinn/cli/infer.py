@@ -16,9 +16,8 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import made_result, uncertainty_option
+from ptychopinn.cli.results import claim, made_result, uncertainty_option
 from ptychopinn.cli.scans import Reading, mend_option, scan_options
-from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -56,11 +55,10 @@ def command(
 
     from ptychopinn.cli.kinds import is_kind
     from ptychopinn.errors import InputError
-    from ptychopinn.io.atomic import claimed
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
-    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
+    claim(output, force)
     from ptychopinn.workflows.verbs import open_model, reconstruct
 
     try:

@@ -15,9 +15,8 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import made_result, uncertainty_option
+from ptychopinn.cli.results import claim, made_result, uncertainty_option
 from ptychopinn.cli.scans import Reading, mend_option, scan_options
-from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -61,11 +60,9 @@ def command(
     import time
     from functools import partial
 
-    from ptychopinn.io.atomic import claimed
-
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
-    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
+    claim(output, force)
     from ptychopinn.workflows.verbs import PRETRAINED, reconstruct
 
     make = partial(

@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import made_result, uncertainty_option
+from ptychopinn.cli.results import claim, made_result, uncertainty_option
 from ptychopinn.cli.scans import (
     ModesOrAuto,
     Reading,
@@ -26,7 +26,6 @@ from ptychopinn.cli.scans import (
     scan_options_but_modes,
 )
 from ptychopinn.config import RefineConfig, validated
-from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
 
 if TYPE_CHECKING:
     from ptychopinn.data.reconstruction import Reconstruction
@@ -82,8 +81,6 @@ def command(
     import time
     from functools import partial
 
-    from ptychopinn.io.atomic import claimed
-
     begun = time.perf_counter()
     config = validated(RefineConfig, given(flags, RefineConfig))
     if config.engine == "ptychi":
@@ -95,7 +92,7 @@ def command(
         ptychi.execution_for(backend, execution)
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
-    click.get_current_context().with_resource(claimed(output, (*WRITTEN, *OUTDATED), force))
+    claim(output, force)
     from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows.verbs import refine
 

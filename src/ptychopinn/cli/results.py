@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ptychopinn.machine.ranks import started
+from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
+
 if TYPE_CHECKING:
     from ptychopinn.cli.scans import Reading
     from ptychopinn.data.reconstruction import Reconstruction
@@ -42,6 +45,16 @@ uncertainty_option = click.option(
 )
 
 
+def claim(output: Path, force: bool) -> None:
+    """Keep ``output`` for the result of this command, until it ends. Of processes that share its
+    work the first one writes."""
+    from ptychopinn.io.atomic import claimed
+
+    if started().first:
+        names = (*WRITTEN, *OUTDATED)
+        click.get_current_context().with_resource(claimed(output, names, force))
+
+
 def made_result(
     make: Callable[..., Reconstruction],
     scan: Path,
@@ -70,13 +83,16 @@ def made_result(
     from ptychopinn.machine.interruption import StopFlag
     from ptychopinn.report.bars import passes_shown
 
-    console, stop = stderr(), StopFlag(gentle=False)
+    console, stop, first = stderr(), StopFlag(gentle=False), started().first
+    quiet = quiet or not first
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, reading, probe_needed=probe_needed)
         seconds = {"load": time.perf_counter() - begun}
         result = make(data, progress=passes_shown(console, quiet), stop=stop)
         seconds.update(result.seconds)
         said = {**record, "scan": str(scan.absolute()), "stopped_by_signal": stop.signal}
+        if not first:
+            return 0
         return saved(
             stop, lambda: write_result(result, output, log_file, said, seconds, begun, quiet)
         )

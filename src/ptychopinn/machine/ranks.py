@@ -1,4 +1,5 @@
-"""Processes that train one model together, each on batches of its own; ``torchrun`` starts them.
+"""Processes that train one model together, or share the patterns of a scan; ``torchrun`` starts
+them.
 
 Only that launcher is followed: inside a job of a cluster a process that was not started by it works
 alone.
@@ -9,6 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
 
@@ -33,6 +38,10 @@ class Ranks:
     def first(self) -> bool:
         """Whether this one writes the files and speaks to the user."""
         return self.rank == 0
+
+    def share(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Which of these numbers are this one's."""
+        return np.array_split(numbers, self.size)[self.rank]
 
 
 def started(environment: Mapping[str, str] | None = None) -> Ranks:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
+from ptychopinn.machine.ranks import Ranks, started
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -61,6 +62,8 @@ class Ops(ABC):
     memory_of, remedy : whose memory that is, and what helps then; words of a message.
     activations : relu, swish, softplus, sigmoid, tanh and gelu (with the error function).
     execution : how it runs on this machine.
+    ranks : which process this is of those that share the patterns of a scan, inside of
+        :meth:`together`.
     """
 
     name: ClassVar[str]
@@ -72,6 +75,7 @@ class Ops(ABC):
     remedy: ClassVar[str]
     activations: ClassVar[Mapping[str, Function]]
     execution: Any
+    ranks: Ranks = Ranks()
 
     @abstractmethod
     def __init__(self, execution: Any = None) -> None:
@@ -276,6 +280,30 @@ class Ops(ABC):
     def held_bytes(self, limit_bytes: int) -> int:
         """Memory for patterns that stay through all passes, given the limit of the options."""
         return limit_bytes
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Share the patterns of a scan with the other processes that torchrun started.
+
+        Raises InputError when there are others and this framework cannot."""
+        if started().size > 1:
+            raise InputError(
+                "several processes share the patterns of a scan with the backend pytorch, received "
+                f"{self.name} in one of {started().size}; use pytorch, or start one process."
+            )
+        yield
+
+    def totals(self, arrays: Sequence[Array]) -> list[Array]:
+        """The sums over these processes, the same in each; also of NumPy arrays."""
+        return list(arrays)
+
+    def gathered(self, x: Array) -> Array:
+        """The rows of all of them, in their order."""
+        return x
+
+    def agreed(self, x: Array) -> Array:
+        """``x`` as the first of them has it."""
+        return x
 
     @property
     @abstractmethod

@@ -20,6 +20,7 @@ from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
+from ptychopinn.ops.torch_together import Together
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -112,7 +113,7 @@ class Spread(NamedTuple):
     size: int
 
 
-class TorchOps(Ops):
+class TorchOps(Together, Ops):
     """PyTorch on one device."""
 
     name: ClassVar[str] = "pytorch"

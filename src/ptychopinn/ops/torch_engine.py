@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as together
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptychopinn.errors import InputError, TrainingError
+from ptychopinn.errors import InputError
 from ptychopinn.machine import ranks
 from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.ops.torch import TorchOps, using_threads
+from ptychopinn.ops.torch_together import joined, summed
 
 # What cuBLAS needs to be told for results that can be repeated.
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -104,7 +104,8 @@ class TorchEngine(Engine):
         variables = list(self.variables.values())
         parts = [torch.zeros_like(v) if v.grad is None else v.grad for v in variables]
         shares = variables[0].new_tensor([float(v.grad is not None) for v in variables])
-        flat = self._summed(torch.cat([part.reshape(-1) for part in parts] + [shares]))
+        flat = torch.cat([part.reshape(-1) for part in parts] + [shares])
+        flat = summed(flat, self.ranks.size)
         *sums, shares = flat.split([part.numel() for part in parts] + [len(parts)])
         for variable, found, there in zip(variables, sums, shares.tolist(), strict=True):
             variable.grad = found.reshape(variable.shape) if there else None
@@ -112,20 +113,9 @@ class TorchEngine(Engine):
     def total(self, values: NDArray[Any]) -> NDArray[Any]:
         if self.ranks.size == 1:
             return values
-        found: NDArray[Any] = self._summed(torch.from_numpy(np.array(values))).numpy()
+        sums = summed(torch.from_numpy(np.array(values)), self.ranks.size)
+        found: NDArray[Any] = sums.numpy()
         return found
-
-    def _summed(self, values: Tensor) -> Tensor:
-        """Through the memory of the processes: several of them may share a GPU."""
-        sums = values.cpu()
-        try:
-            together.all_reduce(sums)
-        except RuntimeError as error:
-            raise TrainingError(
-                f"training by {self.ranks.size} processes needs all of them to the end, received "
-                "one that ended before; what it said last tells why."
-            ) from error
-        return sums.to(values.device)
 
     def inside(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.fabric.autocast()
@@ -134,7 +124,7 @@ class TorchEngine(Engine):
     @contextmanager
     def computing(self) -> Iterator[None]:
         with (
-            _joined(self.ranks.size),
+            joined(self.ranks.size),
             using_threads(self.xp.threads),
             _deterministic(self.execution.deterministic),
         ):
@@ -167,18 +157,6 @@ class TorchEngine(Engine):
 
 def _detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
-
-
-@contextmanager
-def _joined(size: int) -> Iterator[None]:
-    """In contact with the other processes inside the block."""
-    if size > 1:
-        together.init_process_group("gloo")
-    try:
-        yield
-    finally:
-        if size > 1:
-            together.destroy_process_group()
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class Stitcher:
         self._spectrum = self._xp.fft2(self.weight.astype(np.complex64))
         self._taper = taper(self._xp, self.n, np.zeros(2)).astype(np.float32)
         size = self.shape[0] * self.shape[1]
-        self._above_re, self._above_im = np.zeros(size), np.zeros(size)
-        self._below = np.zeros(size)
+        # Real and imaginary part of the sum above, and the sum below.
+        self.sums: list[NDArray[Any]] = [np.zeros(size) for _ in range(3)]
         u = np.arange(self.n)
         self._inside = (u[:, None] * self.shape[1] + u[None, :]).reshape(-1)
 
@@ -55,17 +55,17 @@ class Stitcher:
         above = (xp.ifft2(tapered * translation) * share).reshape(-1)
         below = weight.reshape(-1)
         index = (corner[:, 0] * self.shape[1] + corner[:, 1])[:, None] + self._inside
-        flat, size = index.reshape(-1), self._below.size
-        self._above_re += np.bincount(flat, above.real, minlength=size)
-        self._above_im += np.bincount(flat, above.imag, minlength=size)
-        self._below += np.bincount(flat, below, minlength=size)
+        flat = index.reshape(-1)
+        for total, part in zip(self.sums, (above.real, above.imag, below), strict=True):
+            total += np.bincount(flat, part, minlength=total.size)
 
     def result(self) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
         """The canvas (H, W), 1 where nothing was seen, and the weight map (H, W), 0 there."""
-        seen = self._below > SEEN
-        below = np.where(seen, self._below, 1)
-        canvas = np.where(seen, (self._above_re + 1j * self._above_im) / below, FILL)
-        weight = np.where(seen, self._below, 0)
+        above_re, above_im, total = self.sums
+        seen = total > SEEN
+        below = np.where(seen, total, 1)
+        canvas = np.where(seen, (above_re + 1j * above_im) / below, FILL)
+        weight = np.where(seen, total, 0)
         return (
             canvas.reshape(self.shape).astype(np.complex64),
             weight.reshape(self.shape).astype(np.float32),

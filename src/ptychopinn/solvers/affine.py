@@ -152,7 +152,7 @@ def equations_of(state: Descent) -> Equations:
     found = (state.batches(work, subset) for subset in range(len(problem.subsets)))
     for _, _, parts in chain.from_iterable(found):
         sums = [xp.plus(a, b) for a, b in zip(sums, parts, strict=True)]
-    shaped = [xp.reshape(total, state.low.shape) for total in sums]
+    shaped = [xp.reshape(total, state.low.shape) for total in xp.totals(sums)]
     matrix, right, noise = xp.call(affine_equations, state.canvas, *shaped)
     return Equations(
         np.asarray(xp.to_numpy(matrix), np.float64),

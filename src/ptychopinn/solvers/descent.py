@@ -207,7 +207,7 @@ class Descent:
         total = None
         for _, _, part in self.each(illumination_of, subset, self.canvas, self.size):
             total = self.xp.plus(total, part)
-        return self.xp.reshape(total, self.shape)
+        return self.xp.reshape(self.xp.totals([total])[0], self.shape)
 
     def batches(
         self, work: Callable[[PatternBatch], Any], subset: int
@@ -273,7 +273,7 @@ class Descent:
             # One array each: many small ones would cut the memory between them to pieces.
             gradients = [xp.concat([*gradients, gradient])]
             centres = [xp.concat([*centres, batch.centre])]
-        return sums, model, gradients[0], centres[0]
+        return xp.totals(sums), model, xp.gathered(gradients[0]), xp.gathered(centres[0])
 
     def update(
         self,
@@ -335,25 +335,27 @@ class Descent:
         total = None
         for _, _, part in self.each(batch_misfit, number, canvas):
             total = self.xp.plus(total, part)
-        return total
+        return self.xp.totals([total])[0]
 
     def take_seen(self) -> Seen:
         """What the updates saw since this was asked last, which is a whole pass."""
         xp, (found, self._seen) = self.xp, (self._seen, [])
-        count = sum(len(numbers) for numbers, _ in found)
+        own = np.array([float(sum(len(numbers) for numbers, _ in found))])
+        count = int(xp.totals([own])[0][0])
         measured, modelled = np.zeros(count), np.zeros(count)
         n = int(xp.shape(self.problem.good)[-1])
         pixels = np.zeros((2, n, n))
         for numbers, (counts, model, *fields) in found:
             measured[numbers], modelled[numbers] = xp.to_numpy(counts), xp.to_numpy(model)
             pixels += [xp.to_numpy(field) for field in fields]
+        measured, modelled, pixels = xp.totals([measured, modelled, pixels])
         photon = float((2 * self.problem.noise) ** 2)
-        asked, self._asked = [xp.to_numpy(field) for field in self._asked], []
+        asked, self._asked = [xp.to_numpy(field) for field in xp.totals(self._asked)], []
         probes: tuple[Any, Any, Any] = ((), (), ())
         if asked:
             probes = asked[0], asked[1], xp.to_numpy(self.probe)
         sharp, self._spread = self._spread, None
-        spread = () if sharp is None else xp.to_numpy(sharp)
+        spread = () if sharp is None else xp.to_numpy(xp.totals([sharp])[0])
         return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, spread)
 
     def total_illumination(self) -> Array:

@@ -68,6 +68,7 @@ class PatchNetworkSolver(Solver):
 
     def __init__(self, model: PatchNetwork, gridsize: int, limit_bytes: int) -> None:
         self.model, self.size, self.limit = model, gridsize**2, limit_bytes
+        self.xp = model.xp
 
     def run(
         self, scan: PreparedScan, start: Canvas | None = None, progress: Progress = SILENT
@@ -80,16 +81,18 @@ class PatchNetworkSolver(Solver):
             )
         positions, size = scan.scan.positions_px, self.size
         nearest = nearest_groups(positions, np.arange(m), size, size - 1, np.random.default_rng(0))
-        groups = reading_order(positions, nearest)
+        # Of processes that work together each has a part of the groups.
+        groups = self.xp.ranks.share(reading_order(positions, nearest))
         stitcher = Stitcher(positions, merge_weight(scan.probe))
-        length = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS)
+        length, m = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS), len(groups)
         progress.epoch(0, -(-m // length))
         begun = time.perf_counter()
         for part in slices(m, length):
             self._add(stitcher, scan, groups[part])
             elapsed = max(time.perf_counter() - begun, 1e-9)
-            progress.step(float("nan"), min(part.stop, m) / elapsed)
+            progress.step(float("nan"), self.xp.ranks.size * min(part.stop, m) / elapsed)
         progress.epoch_done(0, {})
+        stitcher.sums = self.xp.totals(stitcher.sums)
 
         def result() -> Solved:
             canvas, weight = stitcher.result()

@@ -136,6 +136,7 @@ class PhysicsSolver(Solver):
                     misfit += share
                     passes.step(share)
                 misfits.append(misfit)
+                iterations.agree()
                 iterations.smooth()
                 iterations.follow_effects()
                 if config.refine_positions and len(misfits) >= config.positions_from:
@@ -195,6 +196,14 @@ class _Iterations:
         if state.watches:
             seen, outward = state.take_seen(), self.scan.propagator.outward
             state.effects = tuple(effect.advanced(seen, outward) for effect in state.effects)
+
+    def agree(self) -> None:
+        """Let processes that work together go on from the same numbers to the last digit, because
+        what they decide upon follows from these."""
+        state, xp = self.state, self.solver.xp
+        state.canvas = xp.agreed(state.canvas)
+        if state.refine_probe:
+            state.probe = xp.agreed(state.probe)
 
     def smooth(self) -> None:
         """Bring the object nearer to one of small total variation, where noise outweighs that."""

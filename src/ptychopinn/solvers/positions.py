@@ -68,6 +68,7 @@ def move_systems(state: Descent, count: int) -> tuple[NDArray[np.float64], NDArr
         found = [equations for *_, equations in state.each(move_equations, subset, *further)]
         matrices[numbers] = np.concatenate([xp.to_numpy(matrix) for matrix, _ in found])
         sides[numbers] = np.concatenate([xp.to_numpy(side) for _, side in found])
+    matrices, sides = xp.totals([matrices, sides])
     return matrices, sides
 
 

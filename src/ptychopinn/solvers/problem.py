@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, batch_length
 from ptychopinn.data.sampling import ordered_subsets
+from ptychopinn.errors import InputError
 from ptychopinn.machine.readers import read_ahead
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Inward
@@ -61,7 +62,8 @@ class Problem:
     power : sum of amplitudes^2 over good pixels of all patterns.
     noise : standard deviation of an amplitude due to photon noise, half the amplitude of a photon.
     expected : relative misfit that photon noise alone gives.
-    numbers : of each subset the pattern numbers, in the order of its batches.
+    numbers : of each subset the numbers of the patterns that this process has, in the order of its
+        batches.
     inward : brings pixels (N, N) of a pattern into the order of the fields.
     """
 
@@ -119,18 +121,32 @@ def scan_problem(
     waves that a mode of the probe becomes. The patterns are kept, ready for the physics, when all
     of them fit into ``limit_bytes``. Otherwise those of the first subsets are, up to half of it:
     passes are judged by the first one, which is worked on most; none, where that would be little
-    of it. The others are taken anew in each pass, a thread reading the next ones meanwhile.
+    of it. The others are taken anew in each pass, a thread reading the next ones meanwhile. Of
+    processes that work together each has its share of every subset.
+
+    Raises
+    ------
+    InputError
+        When there are fewer patterns than processes.
     """
     n, m, modes = scan.scan.N, scan.scan.M, scan.probe.shape[0]
     positions, propagator = scan.scan.positions_px, scan.propagator
     shape, origin = canvas_for(positions, n) if place is None else place
     probe, weight = xp.asarray(scan.probe), xp.asarray(propagator.inward(scan.weight))
-    subsets = ordered_subsets_of(positions, scan.probe, updates)
+    workers = xp.ranks.size
+    if m < workers:
+        raise InputError(
+            f"each process needs a pattern, received {m} patterns for {workers} processes; start "
+            "fewer of them."
+        )
+    whole = ordered_subsets_of(positions, scan.probe, min(updates, m // workers))
+    subsets = [xp.ranks.share(subset) for subset in whole]
     held = xp.held_bytes(limit_bytes)
     # Amplitudes, bounds, and the probe at each place.
     shifted = 0 if refine_probe else 8 * modes
     size = n * n * (4 + 4 * (scan.scan.saturation is not None) + shifted)
-    keeps = m * size <= held
+    own = sum(map(len, subsets))
+    keeps = own * size <= held
     cached = None if refine_probe else probe
     wanted = max(xp.batch_bytes, xp.batch_canvases * 8 * shape[0] * shape[1])
     step = batch_length(n, STEP_BYTES * modes * copies, min(held // 4, wanted))
@@ -144,16 +160,16 @@ def scan_problem(
         bounds = scan.bounds(counts)
         return found if bounds is None else found._replace(bounds=xp.asarray(bounds))
 
-    together = max(1, batch_length(n, 4, READ_TOGETHER) // step)
+    at_once = max(1, batch_length(n, 4, READ_TOGETHER) // step)
 
     def passing(
         parts: Sequence[NDArray[np.int64]], probe: Array | None = None
     ) -> Iterator[PatternBatch]:
-        read = read_in_parts(counts_of, parts, together)
+        read = read_in_parts(counts_of, parts, at_once)
         for _, found in xp.each(lambda each: made(each[0], each[1], probe), read):
             yield found
 
-    room = m if keeps else held // 2 // size
+    room = own if keeps else held // 2 // size
     if room < WORTH_KEEPING * len(subsets[0]):
         room = 0
     readers: list[Subset] = []

@@ -233,6 +233,7 @@ class CanvasNetworkSolver(Solver):
             # Entered for each pass, so that nothing is switched while the caller looks.
             with xp.running():
                 found = next(passes)
+                found.state.canvas = xp.agreed(found.state.canvas)
                 losses.append(float(found.misfit))
             shares.append(found.share)
             shown.step(losses[-1])

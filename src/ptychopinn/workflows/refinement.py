@@ -47,7 +47,7 @@ from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
 from ptychopinn.workflows.slicing import canvas_from
-from ptychopinn.workflows.stopping import until_stopped
+from ptychopinn.workflows.stopping import operations_of, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +283,7 @@ def _iterations(work: _Work, opened: AbstractContextManager[Progress]) -> Iterat
             )
         return work.result(step.result())
 
-    with opened as listener:
+    with opened as listener, operations_of(work.solver).together():
         for step in work.solver.run(work.prepared, work.canvas, listener):
             latest = step.number
             yield Iteration(step.number, step.misfit, partial(result_of, step))

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from ptychopinn.contracts import Canvas, Progress, Solved, Solver
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
+from ptychopinn.ops.base import Ops
+from ptychopinn.ops.numpy import NumpyOps
 
 
 class _Stopping:
-    """A progress that stops the solver when a signal has come."""
+    """A progress that stops the solver when a signal has come, to any of the processes that work
+    together."""
 
-    def __init__(self, progress: Progress, stop: StopFlag) -> None:
-        self._progress, self._stop = progress, stop
+    def __init__(self, progress: Progress, stop: StopFlag, xp: Ops) -> None:
+        self._progress, self._stop, self._xp = progress, stop, xp
 
     def epoch(self, number: int, steps: int) -> None:
         self._progress.epoch(number, steps)
 
     def step(self, loss: float, patterns_per_s: float) -> None:
         self._progress.step(loss, patterns_per_s)
-        self._stop.check()
+        if self._xp.totals([np.array([float(self._stop.signal is not None)])])[0][0]:
+            raise Stopped
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         self._progress.epoch_done(number, metrics)
+
+
+def operations_of(solver: Solver) -> Ops:
+    """Those that a solver works with; some that share no work where it has none."""
+    found: Ops | None = getattr(solver, "xp", None)
+    return NumpyOps() if found is None else found
 
 
 def until_stopped(
@@ -33,17 +45,27 @@ def until_stopped(
     progress: Progress,
     stop: StopFlag,
 ) -> Solved:
-    """What the solver finds until it ends, or until ``stop`` is set."""
-    last = None
-    try:
-        for step in solver.run(scan, start, _Stopping(progress, stop)):
-            last = step
-            # From now on there is something to save.
-            stop.gentle = True
-            if stop.signal is not None:
-                break
-    except Stopped:
-        pass
-    if last is None:
-        raise Interrupted(stop.signal or 0)
-    return last.result()
+    """What the solver finds until it ends, or until ``stop`` is set. Processes that torchrun
+    started share its work.
+
+    Raises
+    ------
+    Interrupted
+        When it was stopped before a pass was finished.
+    InputError
+        When there are other processes and the solver cannot share its work.
+    """
+    last, xp = None, operations_of(solver)
+    with xp.together():
+        try:
+            for step in solver.run(scan, start, _Stopping(progress, stop, xp)):
+                last = step
+                # From now on there is something to save.
+                stop.gentle = True
+                if stop.signal is not None and xp.ranks.size == 1:
+                    break
+        except Stopped:
+            pass
+        if last is None:
+            raise Interrupted(stop.signal or 0)
+        return last.result()

@@ -46,6 +46,7 @@ from ptychopinn.workflows.model import (
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
+from ptychopinn.workflows.stopping import operations_of
 from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
@@ -263,7 +264,8 @@ def _network(
     prepared = prepare(scan)
     limit = execution.inference_batch_mib << 20
     solver = network_solver(get_ops(backend, execution), config.model, model.weights, limit)
-    canvas = solver.solve(prepared, None, progress).canvas
+    with operations_of(solver).together():
+        canvas = solver.solve(prepared, None, progress).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
         "stage": "network",
