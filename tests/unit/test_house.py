@@ -38,6 +38,7 @@ ORDER = (
     "training",
     "report",
     "workflows",
+    "serving",
     "cli",
     "clients",
 )
