@@ -83,8 +83,11 @@ def test_messages_call_options_what_the_command_line_calls_them(
     assert as_flags(text, parameters) == (text if shown is None else shown)
 
 
-# What composes the command line to type for a file that is no scan.
-TYPED = {"io/guess.py", "sources/by_keys.py", "sources/overview.py", "sources/places.py"}
+# What composes the command line to type for a file that is no scan, or one that it runs.
+TYPED = {
+    "io/guess.py", "sources/by_keys.py", "sources/overview.py", "sources/places.py",
+    "serving/agent_tools.py",
+}  # fmt: skip
 
 
 def test_the_package_knows_no_dashes() -> None:

@@ -1,5 +1,6 @@
 """Tools for agents, by the Model Context Protocol (MCP): look at a scan, reconstruct, refine,
-score, compare, list. Each runs the command of the same name in a process of its own, within one folder.
+score, compare, list. Each runs the command of the same name in a process of its own, within one
+folder.
 """
 
 from __future__ import annotations
