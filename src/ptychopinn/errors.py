@@ -93,7 +93,8 @@ def unforeseen(error: Exception) -> str:
         return (
             "no such error was expected, received "
             f"{type(error).__name__} ({brief(error) or 'without a text'}), a fault of this "
-            f"program: please report it with what the command shows when {DEBUG}=1 is set."
+            f"program: please report it with what the command shows when {DEBUG}=1 is set, and "
+            "what ptychopinn doctor tells of this machine."
         )
     reason = brief(error.strerror or error)
     if error.filename is None:

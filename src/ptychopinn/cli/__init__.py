@@ -30,6 +30,7 @@ COMMANDS = {
     "convert": "Convert a scan or a result into another format.",
     "export": "Write the network of a model as an ONNX file, for other programs.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
+    "init": "Write a commented recipe and a notebook for your files.",
     "mcp": "Serve tools for agents: check, reconstruct, refine, evaluate, compare, list.",
     "doctor": "Check the installation and the devices.",
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -29,6 +31,28 @@ REMEDIES = {
 OTHER_NAMES = {"tensorflow": ("tensorflow-cpu",)}
 # Releases with malicious code in them, recognised by their version, without importing them.
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
+# Environment variables that change how something is computed.
+TELLING = (
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "HDF5_USE_FILE_LOCKING",
+    "HDF5_PLUGIN_PATH",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_CPP_MIN_LOG_LEVEL",
+    "MPLBACKEND",
+    "PYTHONHASHSEED",
+    "LANG",
+    "LC_ALL",
+    "SLURM_JOB_ID",
+)
+WHAT_ELSE = (
+    "Send this to the developers with the command that you typed, what it shows when "
+    "PTYCHOPINN_DEBUG=1 is set, and run.json and log.txt of its folder where there is one."
+)
 # Largest difference allowed between single and double precision in the self-check.
 TOLERANCE = 1e-4
 
@@ -45,13 +69,17 @@ class Finding:
 
 @click.command("doctor", short_help="Check the installation and the devices.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(as_json: bool) -> int:
+@click.option("--report", is_flag=True, help="Print what to send to the developers, as text.")
+def command(as_json: bool, report: bool) -> int:
     """Show versions and devices, and check that the physics computes correctly here.
 
     Ends with exit code 1 when no backend is usable.
     """
     findings, backends = examine()
     usable = bool(backends)
+    if report:
+        click.echo(report_of(findings))
+        return 0 if usable else 1
     if as_json:
         import json
 
@@ -85,6 +113,23 @@ def command(as_json: bool) -> int:
     else:
         console.print("No backend is usable; see the remedies above.", style="bold red")
     return 0 if usable else 1
+
+
+def report_of(findings: list[Finding]) -> str:
+    """What developers want to know of this installation, without names of people and folders."""
+    lines = ["ptychopinn doctor --report", ""]
+    lines += [f"{f.name}: {f.status}, {f.value}" for f in findings]
+    lines += ["", "environment:"]
+    set_here = [name for name in TELLING if name in os.environ]
+    lines += [f"  {name}={os.environ[name]}" for name in set_here] or ["  nothing that matters"]
+    lines += ["", "packages:"]
+    known = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    wanted = importlib.metadata.requires("ptychopinn") or []
+    names = sorted({re.split(r"[^\w.-]", need, maxsplit=1)[0] for need in wanted})
+    lines += [f"  {name} {known[name]}" for name in names if name in known]
+    lines += ["", WHAT_ELSE]
+    home = str(Path.home())
+    return "\n".join(lines).replace(home, "~") if len(home) > 1 else "\n".join(lines)
 
 
 def examine() -> tuple[list[Finding], list[str]]:
