@@ -29,9 +29,9 @@ from common import machine
 
 PASSES, RANK_PATTERNS = 10, 512
 SIZES: dict[str, dict[str, Any]] = {
-    "short": {"M": (900, 3600), "N": (64, 128), "batch": (4, 16), "ranks": (1, 2), "rounds": 1},
+    "short": {"M": (900, 3600), "N": (64, 128), "batch": (16, 128), "ranks": (1, 2), "rounds": 1},
     "full": {
-        "M": (900, 3600, 10_000, 30_000, 100_000), "N": (64, 128, 256), "batch": (1, 4, 16, 64),
+        "M": (900, 3600, 10_000, 30_000, 100_000), "N": (64, 128, 256), "batch": (16, 64, 256, 1024),
         "ranks": (1, 2), "rounds": 3,
     },
 }  # fmt: skip
