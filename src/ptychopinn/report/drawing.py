@@ -36,7 +36,7 @@ def write(figure: Figure, path: str | Path) -> None:
     """The figure as a file, whole or not at all; PNG unless the name ends in another format."""
     target = Path(path)
     kind = target.suffix.lstrip(".").lower() or "png"
-    # The same figure is the same file: no time of the day in it.
+    # No time of the day in it.
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format=kind, dpi=DPI, metadata=dates.get(kind))

@@ -103,9 +103,7 @@ def uncertainty_figure(result: Reconstruction, note: str | None = None) -> Figur
             "a picture of the uncertainty needs a result that states it, received one without; "
             "reconstruct again with uncertainty=True."
         )
-    radius = np.where(np.isfinite(result.uncertainty), result.uncertainty, np.nan)
-    picture, extent = view(replace(result, object=np.nan_to_num(radius, nan=-1.0)))
-    image = np.ma.masked_less(np.ma.masked_invalid(picture.real), 0)
+    image, extent = uncertainty_view(result)
     low, high = limits(image)
     return _map(result, image, extent, note, "90 % radius of the error", "", DOUBT, low, high)
 
@@ -198,6 +196,14 @@ def view(result: Reconstruction) -> tuple[NDArray[Any], Extent]:
     left, right = box[1].start - 0.5, box[1].stop - 0.5
     top, bottom = box[0].start - 0.5, box[0].stop - 0.5
     return picture, (left, right, bottom, top)
+
+
+def uncertainty_view(result: Reconstruction) -> tuple[Image, Extent]:
+    """The same of its stated uncertainty; masked where nothing is stated."""
+    assert result.uncertainty is not None
+    radius = np.where(np.isfinite(result.uncertainty), result.uncertainty, -1.0)
+    picture, extent = view(replace(result, object=radius))
+    return np.ma.masked_less(np.ma.masked_invalid(picture.real), 0), extent
 
 
 def scanned(result: Reconstruction, extent: Extent) -> NDArray[np.bool_]:
