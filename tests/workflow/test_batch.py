@@ -36,7 +36,7 @@ from ptychopinn.workflows.batch_work import with_axes
 pytest.importorskip("distributed", reason="many scans need distributed: the extra batch")
 
 SINGLE = {"reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png",
-          "run.json", "log.txt"}  # fmt: skip
+          "run.json", "log.txt", "report.html"}  # fmt: skip
 # What a scan costs is no matter here: no framework that workers would have to load, few passes.
 NUMPY = ["--backend", "numpy"]
 QUICK = ["--verb", "refine", "--passes", "4", "--no-mend", "all", *NUMPY]

@@ -114,7 +114,7 @@ def command(
         if not no_report:
             known = (None if path is None else scans[path] for path in (truth, data))
             page = _page(reconstruction, evaluation, *known)
-            (new / "evaluation.html").write_text(page, encoding="utf-8")
+            (new / "evaluation.html").write_bytes(page.encode())
         written = [name for name in OUTPUTS if (new / name).exists()]
     if as_json:
         print_json(content)

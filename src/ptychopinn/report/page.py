@@ -82,6 +82,7 @@ def evaluation_figure(evaluation: Evaluation) -> Figure:
             figure.add_subplot(grid[0, 2:] if halves is None else grid[0, 2]),
             evaluation,
             right=0.6 if halves is None else 0.98,
+            narrow=halves is not None,
         )
         if halves is not None:
             show_rings(figure.add_subplot(grid[0, 3]), halves, "of two halves")
@@ -104,14 +105,16 @@ def evaluation_figure(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _numbers(axes: Axes, evaluation: Evaluation, right: float = 0.98) -> None:
+def _numbers(
+    axes: Axes, evaluation: Evaluation, right: float = 0.98, narrow: bool = False
+) -> None:
     """The numbers as two columns: words, and values that end at ``right``."""
     axes.set_axis_off()
     rows = evaluation.rows()
     if evaluation.verdict is not None:
         rows.append(("fit of the patterns", evaluation.verdict))
     step = min(0.075, 1.0 / max(len(rows), 1))
-    size = 9.5 if step > 0.05 and right < 0.9 else 8.0
+    size = 9.5 if step > 0.05 and not narrow else 8.0
     for number, (words, value) in enumerate(rows):
         height = 1 - (number + 0.5) * step
         axes.text(0.02, height, words, transform=axes.transAxes, fontsize=size, color=INK)

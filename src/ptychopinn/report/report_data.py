@@ -85,7 +85,7 @@ def page_data(
         "colours": _colours(),
         **_maps(result, MOST_MAPS if other is None else MOST_MAPS // 2),
         "probe": _probe(result),
-        "losses": [float(v) if np.isfinite(v) else None for v in result.losses[-2000:]],
+        "losses": [float(f"{v:.5g}") if np.isfinite(v) else None for v in result.losses[-2000:]],
     }
     if other is not None:
         known = np.isfinite(other.picture)
@@ -219,8 +219,9 @@ def _rings(frc: FourierRingCorrelation) -> dict[str, Any]:
     }
 
 
-def _short(values: NDArray[Any]) -> list[float]:
-    return [round(float(v), 4) for v in values]
+def _short(values: NDArray[Any]) -> list[float | None]:
+    """JSON knows no number that is none."""
+    return [round(float(v), 4) if np.isfinite(v) else None for v in values]
 
 
 def _positions_shown(fit: Misfit | None, count: int) -> NDArray[np.intp]:

@@ -118,7 +118,7 @@ def write_folder(
         if look.report:
             why = None if fit.verdict == "good" else advised(fit)
             page = result_page(result, compared, arguments, seconds, why)
-            (new / REPORT).write_text(page, encoding="utf-8")
+            (new / REPORT).write_bytes(page.encode())
         seconds["write"] = time.perf_counter() - stage
         seconds["total"] = time.perf_counter() - begun
         speed = {}

@@ -320,7 +320,7 @@ class Viewer {
     const unit = this.a.pixel ? 1e6 * this.a.pixel : 1;
     const at = Array.from({ length: count }, (_, k) => k / (count - 1));
     const series = [this.a, ...(this.b ? [this.b] : [])].map((layer) => ({
-      name: layer.name.slice(0, 14),
+      name: layer.name.slice(0, 12),
       x: at.map((t) => t * length * unit),
       y: at.map((t) => this.valueAt(layer, y0 + t * (y1 - y0), x0 + t * (x1 - x0), quantity).value),
     }));
