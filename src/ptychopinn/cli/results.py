@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from ptychopinn.report.figure_names import DRAWN, formats_of
-from ptychopinn.workflows.result_folder import Look
+from ptychopinn.workflows.result_folder import REPORT, Look
 
 if TYPE_CHECKING:
     from ptychopinn.cli.scans import Reading
@@ -165,6 +165,8 @@ def write_result(
             f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise "
             f"{fit.expected:.4f})"
         )
+        if look.report:
+            click.echo(f"to look at: {output / REPORT}")
     if fit.verdict == "poor":
         raise PoorFitError(
             "the reconstruction must explain the measured patterns, received a poor fit "

@@ -105,9 +105,7 @@ def evaluation_figure(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _numbers(
-    axes: Axes, evaluation: Evaluation, right: float = 0.98, narrow: bool = False
-) -> None:
+def _numbers(axes: Axes, evaluation: Evaluation, right: float = 0.98, narrow: bool = False) -> None:
     """The numbers as two columns: words, and values that end at ``right``."""
     axes.set_axis_off()
     rows = evaluation.rows()

@@ -187,8 +187,7 @@ def _tables(
     stages = result.provenance.get("stages")
     for stage in stages if isinstance(stages, list) else []:
         if isinstance(stage, Mapping):
-            rows = [(str(k), json.dumps(v) if v is not None else "none") for k, v in stage.items()]
-            rows = [row for row in rows if row[0] != "stage"]
+            rows = [(str(key), _setting(value)) for key, value in stage.items() if key != "stage"]
             sections.append((f"Settings of the stage: {stage.get('stage', 'unknown')}", rows))
     return "".join(
         f"<section><h2>{_shown(title)}</h2><table><tbody>"
@@ -196,6 +195,13 @@ def _tables(
         + "</tbody></table></section>\n"
         for title, rows in sections
     )
+
+
+def _setting(value: Any) -> str:
+    words = {None: "none", True: "yes", False: "no"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _quantity(value: float | None, unit: float, name: str) -> str:

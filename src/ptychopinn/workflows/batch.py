@@ -47,7 +47,7 @@ from ptychopinn.workflows.batch_work import (
 )
 from ptychopinn.workflows.model import Model
 from ptychopinn.workflows.prepare import merged
-from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN, Look
+from ptychopinn.workflows.result_folder import OUTDATED, REPORT, WRITTEN, Look
 from ptychopinn.workflows.verbs import Further
 
 log = logging.getLogger(__name__)
@@ -323,7 +323,11 @@ def _say(row: Row, number: int, of: int) -> None:
 def write_tables(batch: Batch) -> None:
     """Write batch.csv and batch.html."""
     rows: list[Mapping[str, Any]] = [
-        {**row, "link": Path(row["folder"]).name if row["verdict"] != "failed" else None}
+        {
+            **row,
+            "link": Path(row["folder"]).name if row["verdict"] != "failed" else None,
+            "page": REPORT if (Path(row["folder"]) / REPORT).is_file() else None,
+        }
         for row in batch.rows
     ]
     stopped = "" if batch.stopped_by is None else "; it was stopped, not all scans are done"

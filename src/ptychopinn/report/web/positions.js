@@ -29,7 +29,9 @@ class Positions {
         patterns && this.offered.length < data.count ? h("p", { class: "note" }, `This file holds the patterns of ${this.offered.length} of ${data.count} positions (the large dots): those that fit best and worst, and others from everywhere.`) : null,
         patterns && patterns.block > 1 ? h("p", { class: "note" }, `Patterns are summed over ${patterns.block} x ${patterns.block} pixels.`) : null));
     const span = (values) => { const [low, high] = ends(values); return high - low || 1; };
-    this.canvas.style.aspectRatio = String(Math.max(0.8, Math.min(span(data.x) / span(data.y), 4)));
+    const wide = span(data.x) / span(data.y);
+    this.canvas.style.aspectRatio = String(Math.max(0.8, Math.min(wide, 6)));
+    place.classList.toggle("flat", wide > 2.6);
     this.canvas.addEventListener("click", (event) => this.nearest(this.inScan(placeOn(this.canvas, event))));
     this.canvas.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];

@@ -22,7 +22,8 @@ class Viewer {
       h("div", { class: "stage" }, this.canvas, this.bar, this.ends, this.text, this.profile),
       this.controls());
     const wide = layer.width / layer.height;
-    this.canvas.style.aspectRatio = String(Math.max(0.8, Math.min(wide, 4)));
+    this.canvas.style.aspectRatio = String(Math.max(0.8, Math.min(wide, 6)));
+    place.classList.toggle("flat", wide > 2.6);
     this.listen();
     this.choose("phase");
     new ResizeObserver(() => this.fit()).observe(this.canvas);
