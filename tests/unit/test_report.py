@@ -137,6 +137,15 @@ def test_hostile_names_are_text(pair: Any) -> None:
     assert page.data["name"] == hostile
 
 
+def test_a_page_from_python_is_written_once(pair: Any, tmp_path: Path) -> None:
+    result, scan = pair
+    written = result.save_page(tmp_path / "look.html", scan)
+    assert "patterns" in Page(written.read_text(encoding="utf-8")).data
+    with pytest.raises(InputError, match="must not hold earlier results"):
+        result.save_page(written)
+    assert "patterns" not in Page(result.save_page(written, force=True).read_text()).data
+
+
 def test_a_poor_fit_says_why(pair: Any) -> None:
     result, scan = pair
     rough = np.exp(3j * np.random.default_rng(1).normal(size=result.object.shape))

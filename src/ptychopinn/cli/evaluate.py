@@ -100,6 +100,7 @@ def command(
     load_matplotlib()
     from ptychopinn.report.drawing import write
     from ptychopinn.report.page import evaluation_figure
+    from ptychopinn.report.web_page import write_page
 
     content = plain(evaluation.to_json()) | {
         "result": str(result.absolute()),
@@ -114,7 +115,7 @@ def command(
         if not no_report:
             known = (None if path is None else scans[path] for path in (truth, data))
             page = _page(reconstruction, evaluation, *known)
-            (new / "evaluation.html").write_bytes(page.encode())
+            write_page(page, new / "evaluation.html")
         written = [name for name in OUTPUTS if (new / name).exists()]
     if as_json:
         print_json(content)

@@ -298,6 +298,22 @@ class Reconstruction:
 
         return result_figure(self, what, data, covariance_px)
 
+    def save_page(self, path: str | Path, data: Scan | None = None, force: bool = False) -> Path:
+        """Write a page to look at in a browser, as ``report.html`` of the commands; returns its
+        path. ``data`` is the scan, whose patterns it then shows.
+
+        Raises
+        ------
+        InputError
+            When the file exists and ``force`` is False, or the folder cannot be written to.
+        """
+        from ptychopinn.report.matplotlib_import import load_matplotlib
+
+        load_matplotlib()
+        from ptychopinn.report.web_page import save_page
+
+        return save_page(self, path, data, force)
+
     def save(self, path: str | Path, force: bool = False) -> Path:
         """Write the result; returns the file's path (see
         :func:`ptychopinn.io.reconstructions.save_reconstruction`).

@@ -14,13 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.beside import Compared
 from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.report.report_data import Other, page_data
 
 SCRIPTS = ("decode.js", "draw.js", "viewer.js", "positions.js", "page.js")
@@ -113,6 +116,31 @@ def result_page(
         data=data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         script=script,
     )
+
+
+def save_page(
+    result: Reconstruction, path: str | Path, data: Scan | None = None, force: bool = False
+) -> Path:
+    """Write the page of a result, with the patterns of the scan ``data``, and return its path.
+
+    Raises
+    ------
+    InputError
+        When the file exists and ``force`` is False, the folder cannot be written to, or the two do
+        not belong together.
+    """
+    target = Path(path)
+    refuse_existing(target.parent, [target.name], force)
+    compared = None if data is None else Compared.of(result, data)
+    write_page(result_page(result, compared, seconds=result.seconds), target, force)
+    return target
+
+
+def write_page(page: str, path: Path, force: bool = True) -> None:
+    """A page as a file, whole or not at all."""
+    with atomic_path(path, force=force) as file:
+        # The bytes that the policy of the page was made for.
+        file.write_bytes(page.encode())
 
 
 def _part(name: str) -> str:

@@ -45,7 +45,7 @@ class Look(NamedTuple):
     report: bool = True
 
 
-_NOTHING_ELSE = Look()
+_LOOK = Look()
 
 
 def in_numbers(fit: Misfit) -> str:
@@ -68,7 +68,7 @@ def write_folder(
     begun: float,
     arguments: Sequence[str],
     advised: Callable[[Misfit], str],
-    look: Look = _NOTHING_ELSE,
+    look: Look = _LOOK,
 ) -> None:
     """Replace what is in ``output``, which the caller has claimed, by this result of ``scan``.
 
@@ -88,7 +88,7 @@ def write_folder(
     from ptychopinn.evaluation.beside import Compared
     from ptychopinn.report import plots
     from ptychopinn.report.pictures import save_amplitude, save_phase, save_uncertainty
-    from ptychopinn.report.web_page import result_page
+    from ptychopinn.report.web_page import result_page, write_page
     from ptychopinn.report.written_figures import save_figures
     from ptychopinn.workflows.model import package_versions
 
@@ -112,13 +112,6 @@ def write_folder(
         save_phase(result, new / PHASE, note=note)
         if result.uncertainty is not None:
             save_uncertainty(result, new / "uncertainty.png", note=note)
-        compared = Compared.of(result, scan) if look.report or look.figures else None
-        if look.figures:
-            save_figures(plots.Look(result, compared, note), new, look.figures)
-        if look.report:
-            why = None if fit.verdict == "good" else advised(fit)
-            page = result_page(result, compared, arguments, seconds, why)
-            (new / REPORT).write_bytes(page.encode())
         seconds["write"] = time.perf_counter() - stage
         seconds["total"] = time.perf_counter() - begun
         speed = {}
@@ -142,6 +135,14 @@ def write_folder(
                 "findings": [found.as_json() for found in result.findings],
             },
         )
+    # The result is there by now: nothing that is drawn of it can lose it.
+    compared = Compared.of(result, scan) if look.report or look.figures else None
+    if look.figures:
+        save_figures(plots.Look(result, compared, note), output, look.figures)
+    if look.report:
+        why = None if fit.verdict == "good" else advised(fit)
+        page = result_page(result, compared, arguments, seconds, why)
+        write_page(page, output / REPORT)
 
 
 def _note_work(
