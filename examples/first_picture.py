@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
-from matplotlib.figure import Figure
-
 import ptychopinn as pp
 
 
@@ -26,15 +23,8 @@ def main(scan_file: str | None = None, picture: str = "first_picture.png") -> No
     fit = result.fit
     print(f"residual {fit.residual:.4f}, photon noise {fit.expected:.4f}: {fit.verdict}")
 
-    # Where no light fell, the object is not known.
-    hidden = result.weight == 0
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.imshow(np.ma.masked_where(hidden, np.abs(result.object)), cmap="gray")
-    left.set_title("amplitude")
-    right.imshow(np.ma.masked_where(hidden, np.angle(result.object)), cmap="viridis")
-    right.set_title("phase, rad")
-    figure.savefig(picture)
+    # Amplitude and phase; "probe", "misfit", "patterns" and others are figures of a result as well.
+    result.plot().savefig(picture)
     print(picture)
 
 

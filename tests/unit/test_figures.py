@@ -16,13 +16,17 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
+from ptychopinn.evaluation.beside import Compared
+from ptychopinn.evaluation.misfit import predict_patterns
+from ptychopinn.report.colours import CIRCLE, PHASE, limits, phases
 from ptychopinn.report.curves import save_loss_curve
-from ptychopinn.report.drawing import phase_colours
+from ptychopinn.report.drawing import write
 from ptychopinn.report.page import save_evaluation
 from ptychopinn.report.pictures import save_amplitude, save_phase, view
+from ptychopinn.report.plots import FIGURES
 
 RED = (0xB3, 0x26, 0x1E)
-GREY = (0x9A, 0x9A, 0x9A)
+UNSEEN = (0xC6, 0xD3, 0xE3)
 
 
 def share_of(path: Path, colour: tuple[int, int, int]) -> float:
@@ -70,11 +74,11 @@ def test_a_note_is_a_red_banner(tmp_path: Path, pair: Any) -> None:
     assert share_of(tmp_path / "a.png", RED) > 0.02
 
 
-def test_unseen_pixels_are_grey(tmp_path: Path, pair: Any) -> None:
+def test_unseen_pixels_have_a_colour_of_their_own(tmp_path: Path, pair: Any) -> None:
     weight = np.ones((90, 100))
     weight[30:60, 30:60] = 0
     save_phase(replace(pair[0], weight=weight), tmp_path / "p.png")
-    assert share_of(tmp_path / "p.png", GREY) > 0.05
+    assert share_of(tmp_path / "p.png", UNSEEN) > 0.05
 
 
 def test_the_view_is_the_scanned_box_and_a_little_more(pair: Any) -> None:
@@ -91,13 +95,114 @@ def test_the_view_is_the_scanned_box_and_a_little_more(pair: Any) -> None:
     assert picture[0, 0] == result.object[row, column]
 
 
-def test_phase_colours_are_a_circle_only_when_needed() -> None:
-    wide, bound = phase_colours(np.ma.masked_invalid(np.linspace(-3.1, 3.1, 100)))
-    assert bound == pytest.approx(np.pi)
-    np.testing.assert_allclose(wide(0.0), wide(1.0), atol=0.02)
-    narrow, bound = phase_colours(np.ma.masked_invalid(np.linspace(-0.5, 0.5, 100)))
-    assert bound == pytest.approx(0.5, abs=0.02)
-    assert np.abs(np.array(narrow(0.0)) - np.array(narrow(1.0))).max() > 0.1
+def test_phases_are_a_circle_only_where_they_wrap() -> None:
+    ramp = np.linspace(0, 6 * np.pi, 10_000).reshape(100, 100)
+    wide = phases(np.exp(1j * ramp))
+    assert (wide.colours, wide.low, wide.high) == (CIRCLE, -np.pi, np.pi)
+    narrow = phases(np.exp(1j * np.linspace(-0.5, 0.5, 10_000).reshape(100, 100)))
+    assert narrow.colours == PHASE
+    assert (narrow.low, narrow.high) == pytest.approx((-0.5, 0.5), abs=0.01)
+
+
+def test_a_picture_that_spans_less_than_the_circle_is_cut_where_it_is_empty() -> None:
+    """Most of it at 0 and a little up to 4 rad: nothing wraps."""
+    steps = np.concatenate((np.zeros(9000), np.linspace(0, 4.0, 1000))).reshape(100, 100)
+    found = phases(np.exp(1j * steps))
+    assert not found.cyclic
+    assert found.high - found.low == pytest.approx(4.0, abs=0.1)
+    np.testing.assert_allclose(np.ptp(found.values), 4.0, atol=1e-3)
+
+
+def test_limits_are_those_of_the_scanned_area_and_not_symmetric(pair: Any) -> None:
+    result, _ = pair
+    obj = result.object.copy()
+    obj[:5] *= 10 * np.exp(2.0j)
+    figure = replace(result, object=obj).plot("amplitude")
+    low, high = figure.axes[0].images[0].get_clim()
+    assert 0.5 < low < high < 1.2
+    low, high = (
+        replace(result, object=np.exp(1j * np.abs(np.angle(obj))))
+        .plot("phase")
+        .axes[0]
+        .images[0]
+        .get_clim()
+    )
+    assert abs(low + high) > 0.1 * (high - low)
+    assert limits(np.ma.masked_all((3, 3))) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("pixel", [None, 5e-9])
+def test_every_figure_of_a_result(pair: Any, pixel: float | None, tmp_path: Path) -> None:
+    result, scan = pair
+    curve = np.stack((np.linspace(0, 1, 20), np.linspace(1, 0, 20), np.full(20, 50.0)))
+    modes = np.concatenate((result.probe, 0.3 * np.roll(result.probe, 4, 1)))
+    full = replace(
+        result, pixel_size_m=pixel, losses=np.array([0.5, 0.1, 0.02]), half_split=curve,
+        uncertainty=np.full(result.object.shape, 0.1), probe=modes,
+    )  # fmt: skip
+    for name in FIGURES:
+        figure = full.plot(name, scan)
+        write(figure, tmp_path / f"{name}.png")
+        bars = [a for axes in figure.axes for a in axes.artists if type(a).__name__ == "ScaleBar"]
+        known = pixel is not None and name in (
+            "amplitude",
+            "phase",
+            "complex",
+            "coverage",
+            "uncertainty",
+            "probe",
+        )
+        assert len(bars) == known, name
+    assert "mode 2: " in full.plot("probe").axes[1].get_title()
+    assert len(list(tmp_path.iterdir())) == len(FIGURES)
+    assert len(scan.plot().axes) >= 3
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_figures_without_what_they_need_are_refused(pair: Any) -> None:
+    result, _ = pair
+    for name, words in (
+        ("misfit", "give it as data"),
+        ("patterns", "give it as data"),
+        ("passes", "refine it"),
+        ("resolution", "uncertainty=True"),
+        ("uncertainty", "uncertainty=True"),
+        ("picture", "one of overview, amplitude"),
+    ):
+        with pytest.raises(InputError, match=words):
+            result.plot(name)
+    with pytest.raises(InputError, match="covariance_px must have shape"):
+        result.plot("positions", covariance_px=np.zeros((3, 2, 2)))
+
+
+def test_moves_and_error_ellipses_are_drawn_to_be_seen(pair: Any) -> None:
+    result, scan = pair
+    m = len(scan.positions_px)
+    moves = np.random.default_rng(0).normal(size=(m, 2)) * 0.01
+    moved = replace(result, positions_px=scan.positions_px + moves + 3.0)
+    covariance = np.tile(np.diag([0.04, 0.01]), (m, 1, 1))
+    given = replace(scan, object=None)
+    figure = moved.plot("positions", given, covariance)
+    words = figure.axes[0].get_title()
+    assert "times as long" in words and "nine of ten" in words
+    # A shift of all is none.
+    assert float(words.split("up to ")[1].split()[0]) < 0.1
+    (ellipses,) = [c for c in figure.axes[0].collections if type(c).__name__ == "EllipseCollection"]
+    larger = float(words.split("drawn ")[1].split()[0])
+    np.testing.assert_allclose(ellipses.get_widths(), larger * 2 * 2.146 * 0.2, rtol=1e-3)
+    np.testing.assert_allclose(np.abs(ellipses.get_angles()), 90)
+
+
+def test_patterns_of_some_positions_are_those_of_all(pair: Any) -> None:
+    result, scan = pair
+    found = Compared.of(result, scan).patterns([4, 17])
+    np.testing.assert_allclose(found.modelled, predict_patterns(result)[[4, 17]], rtol=1e-5)
+    np.testing.assert_array_equal(found.measured, scan.diffraction[[4, 17]])
+    # What was found of the beam is part of it.
+    beam = replace(result, effects={"beam-current": np.linspace(0.5, 1.5, 30)})
+    part = Compared.of(beam, scan).patterns([4, 17]).modelled
+    np.testing.assert_allclose(part, predict_patterns(beam)[[4, 17]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("what", ["truth", "data", "both"])

@@ -42,12 +42,14 @@ ORDER = (
     "cli",
     "clients",
 )
-# ``Reconstruction.save`` and ``plot`` and ``Scan.from_arrays`` call what stands above them, for
+# ``save``, ``plot`` and ``Scan.from_arrays`` call what stands above them, for
 # whoever has a result or arrays.
 STEPS_UP = {
     ("data/reconstruction.py", "io"),
     ("data/reconstruction.py", "report"),
     ("data/scan.py", "io"),
+    ("data/scan.py", "report"),
+    ("evaluation/__init__.py", "report"),
     # ``load_scan(probe="auto")`` calls solvers, for whoever has a file.
     ("io/scans.py", "probes"),
 }

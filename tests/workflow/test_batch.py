@@ -36,7 +36,7 @@ from ptychopinn.workflows.batch_work import with_axes
 pytest.importorskip("distributed", reason="many scans need distributed: the extra batch")
 
 SINGLE = {"reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png",
-          "run.json", "log.txt"}  # fmt: skip
+          "run.json", "log.txt", "report.html"}  # fmt: skip
 # What a scan costs is no matter here: no framework that workers would have to load, few passes.
 NUMPY = ["--backend", "numpy"]
 QUICK = ["--verb", "refine", "--passes", "4", "--no-mend", "all", *NUMPY]
@@ -132,7 +132,7 @@ def test_the_page_needs_nothing_else(done: Path) -> None:
     assert len(pictures) == 2
     assert all(src is not None and src.startswith("data:image/png;base64,") for src in pictures)
     links = [about["href"] for tag, about in found.tags if tag == "a"]
-    assert links == ["./a/", "./b/"]
+    assert links == ["./a/report.html", "./a/", "./b/report.html", "./b/"]
     assert not {tag for tag, _ in found.tags} & {"script", "link", "iframe"}
     assert "none of them" in found.text
 
@@ -299,7 +299,10 @@ def test_hostile_names_do_no_harm(scans: Path, tmp_path: Path) -> None:
     for link in links:
         assert link.startswith("./") and "?" not in link and "#" not in link
         inside = os.fsencode(tmp_path / "out") + b"/" + unquote_to_bytes(link[2:])
-        assert Path(os.fsdecode(inside)).is_dir()
+        place = Path(os.fsdecode(inside))
+        assert place.is_file() if place.name == "report.html" else place.is_dir()
+    alone = (tmp_path / "out" / names[0] / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in alone
     assert len(rows(tmp_path / "out")) == 8
 
 

@@ -39,7 +39,7 @@ pytest.importorskip("torch")
 
 RESULT = {
     "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png", "run.json",
-    "log.txt",
+    "log.txt", "report.html",
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 

@@ -25,7 +25,7 @@ pytest.importorskip("torch")
 
 RESULT = {
     "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png", "run.json",
-    "log.txt",
+    "log.txt", "report.html",
 }  # fmt: skip
 DEFAULT_PASSES = RefineConfig().passes
 

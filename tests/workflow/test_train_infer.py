@@ -49,7 +49,7 @@ MODEL_FILES = {
 }  # fmt: skip
 RESULT_FILES = {
     "reconstruction.h5", "reconstructed_amplitude.png", "reconstructed_phase.png", "run.json",
-    "log.txt",
+    "log.txt", "report.html",
 }  # fmt: skip
 ONE_EPOCH = ["--epochs", "1"]
 QUICK = [*UNROLLED, *ONE_EPOCH, "--n-groups", "2"]
@@ -122,7 +122,8 @@ def test_simulate_train_infer_evaluate(
     assert run(["evaluate", str(result), "--truth", str(tmp_path / "b.h5"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["coverage"] == 1
     assert files(tmp_path) == {"a.h5", "b.h5"} | {f"model/{f}" for f in MODEL_FILES} | {
-        f"result/{f}" for f in RESULT_FILES | {"evaluation.json", "evaluation.png"}
+        f"result/{f}"
+        for f in RESULT_FILES | {"evaluation.json", "evaluation.png", "evaluation.html"}
     }
 
 
@@ -138,9 +139,11 @@ def test_infer_keeps_an_earlier_evaluation(
 def test_written_lists_are_true() -> None:
     from ptychopinn.cli import infer as infer_command
     from ptychopinn.cli import runs
+    from ptychopinn.report.figure_names import NAMES
 
     assert set(runs.WRITTEN) == MODEL_FILES | {"mlflow.db"}
-    assert set(infer_command.WRITTEN) == RESULT_FILES | {"uncertainty.png"}
+    drawn = {"uncertainty.png", *NAMES}
+    assert set(infer_command.WRITTEN) == RESULT_FILES | drawn
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

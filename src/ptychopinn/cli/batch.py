@@ -19,9 +19,10 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import typed_advice, uncertainty_option
+from ptychopinn.cli.results import look_options, typed_advice, uncertainty_option
 from ptychopinn.cli.scans import ModesOrAuto, Reading, mend_option, scan_options_but_modes
 from ptychopinn.config import RefineConfig, validated
+from ptychopinn.workflows.result_folder import Look
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -88,6 +89,7 @@ NOT_ALL = 3
 @force_option("earlier results; without it those of the same scan and options are kept")
 @quiet_option
 @uncertainty_option
+@look_options
 @click.option(
     "--modes",
     "number_of_modes",
@@ -118,6 +120,7 @@ def command(
     uncertainty: bool,
     backend: BackendName | None,
     reading: Reading,
+    look: Look,
     no_mend: tuple[str, ...],
     number_of_modes: int | Literal["auto"] | None,
     **flags: Any,
@@ -174,6 +177,8 @@ def command(
             execution=execution,
             uncertainty=uncertainty,
             no_mend=no_mend,
+            figures=look.figures,
+            report=look.report,
             reading=told,
             recipe=recipe,
             share=share,

@@ -16,12 +16,14 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
+from ptychopinn.cli.results import drawn_option
 from ptychopinn.cli.scans import Reading, open_scan, scan_options
+from ptychopinn.report.figure_names import DRAWN
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
 
-WRITTEN = ("comparison.json", "comparison.png", "log.txt")
+WRITTEN = ("comparison.json", "log.txt", *(f"comparison.{kind}" for kind in DRAWN))
 DEFAULT = ("pretrained", "pretrained+refine", "refine")
 
 
@@ -48,6 +50,7 @@ DEFAULT = ("pretrained", "pretrained+refine", "refine")
 )
 @force_option("an earlier comparison in DIR")
 @quiet_option
+@drawn_option
 @scan_options
 @backend_options(training=False)
 def command(
@@ -57,6 +60,7 @@ def command(
     truth: Path | None,
     force: bool,
     quiet: bool,
+    figures: tuple[str, ...],
     backend: BackendName | None,
     reading: Reading,
     **flags: Any,
@@ -72,7 +76,8 @@ def command(
     from ptychopinn.workflows.compare import compare, parse_method, pictures
 
     load_matplotlib()
-    from ptychopinn.report.pictures import save_comparison
+    from ptychopinn.report.drawing import write
+    from ptychopinn.report.pictures import comparison_figure
     from ptychopinn.workflows.verbs import package_versions
 
     backend, execution = chosen_backend(backend, flags, training=False)
@@ -86,8 +91,10 @@ def command(
         rows = compare(data, parsed, backend=backend, execution=execution, truth=known)
         shown = pictures(data, rows, known)
         with replacing(output, WRITTEN) as new:
-            log_file.open(new / "log.txt")
-            save_comparison(shown, new / WRITTEN[1])
+            log_file.open(new / WRITTEN[1])
+            figure = comparison_figure(shown)
+            for kind in dict.fromkeys(("png", *figures)):
+                write(figure, new / f"comparison.{kind}")
             write_json(
                 new / WRITTEN[0],
                 {

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ptychopinn.cli.options import ANY_PATH, force_option, output_option
 from ptychopinn.cli.printing import plain, print_json
-from ptychopinn.cli.results import advised
+from ptychopinn.cli.results import advised, drawn_option, report_option
 from ptychopinn.cli.scans import Reading, open_scan, said_again, scan_options
+from ptychopinn.workflows.result_folder import OUTDATED
+
+if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
+    from ptychopinn.evaluation import Evaluation
 
 STYLES = {"good": "green", "doubtful": "bold yellow", "poor": "bold red"}
-OUTPUTS = ("evaluation.json", "evaluation.png")
+OUTPUTS = OUTDATED
 
 
 @click.command(
@@ -31,10 +38,12 @@ OUTPUTS = ("evaluation.json", "evaluation.png")
     help="Scan file with the measured patterns: tells whether the result explains them.",
 )
 @output_option(
-    "Folder for evaluation.json and evaluation.png.  [default: the folder of the result]",
+    "Folder for evaluation.json, .png and .html.  [default: the folder of the result]",
     required=False,
 )
 @force_option("an earlier evaluation")
+@drawn_option
+@report_option("evaluation.html")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @scan_options
 def command(
@@ -43,6 +52,8 @@ def command(
     data: Path | None,
     output: Path | None,
     force: bool,
+    figures: tuple[str, ...],
+    no_report: bool,
     as_json: bool,
     reading: Reading,
 ) -> None:
@@ -87,7 +98,9 @@ def command(
     from ptychopinn.report.matplotlib_import import load_matplotlib
 
     load_matplotlib()
-    from ptychopinn.report.page import save_evaluation
+    from ptychopinn.report.drawing import write
+    from ptychopinn.report.page import evaluation_figure
+    from ptychopinn.report.web_page import write_page
 
     content = plain(evaluation.to_json()) | {
         "result": str(result.absolute()),
@@ -96,7 +109,14 @@ def command(
     }
     with replacing(folder, OUTPUTS) as new:
         write_json(new / OUTPUTS[0], content)
-        save_evaluation(evaluation, new / OUTPUTS[1])
+        figure = evaluation_figure(evaluation)
+        for kind in dict.fromkeys(("png", *figures)):
+            write(figure, new / f"evaluation.{kind}")
+        if not no_report:
+            known = (None if path is None else scans[path] for path in (truth, data))
+            page = _page(reconstruction, evaluation, *known)
+            write_page(page, new / "evaluation.html")
+        written = [name for name in OUTPUTS if (new / name).exists()]
     if as_json:
         print_json(content)
         return
@@ -120,4 +140,24 @@ def command(
         console.print(f"Likely: {advised(evaluation.misfit)}", markup=False)
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)
-    console.print(f"Written to {folder}: {', '.join(OUTPUTS)}", markup=False, soft_wrap=True)
+    console.print(f"Written to {folder}: {', '.join(written)}", markup=False, soft_wrap=True)
+
+
+def _page(
+    result: Reconstruction, evaluation: Evaluation, truth: Scan | None, data: Scan | None
+) -> str:
+    """The page of the result with its scores; a truth stands behind its slider."""
+    from ptychopinn.cli.console import command_line
+    from ptychopinn.evaluation.beside import Compared
+    from ptychopinn.report.report_data import truth_beside
+    from ptychopinn.report.web_page import result_page
+
+    fit = evaluation.misfit
+    return result_page(
+        result,
+        None if data is None else Compared.of(result, data),
+        command_line(),
+        advice=None if fit is None or fit.cause is None else advised(fit),
+        evaluation=evaluation,
+        other=None if truth is None else truth_beside(result, evaluation, truth),
+    )

@@ -15,8 +15,9 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import claim, made_result, uncertainty_option
+from ptychopinn.cli.results import claim, look_options, made_result, uncertainty_option
 from ptychopinn.cli.scans import Reading, mend_option, scan_options
+from ptychopinn.workflows.result_folder import Look
 
 if TYPE_CHECKING:
     from ptychopinn.ops.selector import BackendName
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @force_option("earlier results in DIR")
 @quiet_option
 @uncertainty_option
+@look_options
 @scan_options
 @mend_option
 @backend_options(training=False)
@@ -48,6 +50,7 @@ def command(
     uncertainty: bool,
     backend: BackendName | None,
     reading: Reading,
+    look: Look,
     no_mend: tuple[str, ...],
     **flags: Any,
 ) -> int:
@@ -75,4 +78,4 @@ def command(
         refine=refine,
     )
     record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}
-    return made_result(make, scan, reading, output, record, begun, quiet)
+    return made_result(make, scan, reading, output, record, begun, quiet, look=look)

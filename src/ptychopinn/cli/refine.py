@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import claim, made_result, uncertainty_option
+from ptychopinn.cli.results import claim, look_options, made_result, uncertainty_option
 from ptychopinn.cli.scans import (
     ModesOrAuto,
     Reading,
@@ -26,6 +26,7 @@ from ptychopinn.cli.scans import (
     scan_options_but_modes,
 )
 from ptychopinn.config import RefineConfig, validated
+from ptychopinn.workflows.result_folder import Look
 
 if TYPE_CHECKING:
     from ptychopinn.data.reconstruction import Reconstruction
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @force_option("earlier results in DIR")
 @quiet_option
 @uncertainty_option
+@look_options
 @click.option(
     "--modes",
     "number_of_modes",
@@ -67,6 +69,7 @@ def command(
     uncertainty: bool,
     backend: BackendName | None,
     reading: Reading,
+    look: Look,
     no_mend: tuple[str, ...],
     number_of_modes: int | Literal["auto"] | None,
     **flags: Any,
@@ -120,7 +123,7 @@ def command(
     }
     used = source if scan is None else scan
     return made_result(
-        make, used, reading, output, record, begun, quiet, probe_needed=start is None
+        make, used, reading, output, record, begun, quiet, look=look, probe_needed=start is None
     )
 
 

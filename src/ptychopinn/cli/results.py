@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from ptychopinn.machine.ranks import started
-from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
+from ptychopinn.report.figure_names import DRAWN, formats_of
+from ptychopinn.workflows.result_folder import OUTDATED, REPORT, WRITTEN, Look
 
 if TYPE_CHECKING:
     from ptychopinn.cli.scans import Reading
     from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.io.log_file import LogFile
 
@@ -37,6 +40,8 @@ TO_TYPE = {
     "unknown": "ptychopinn refine RESULT goes on; ptychopinn evaluate RESULT --data SCAN shows "
     "where the residual is",
 }
+F = TypeVar("F", bound=Callable[..., Any])
+
 uncertainty_option = click.option(
     "--uncertainty",
     is_flag=True,
@@ -55,6 +60,43 @@ def claim(output: Path, force: bool) -> None:
         click.get_current_context().with_resource(claimed(output, names, force))
 
 
+def report_option(name: str) -> Callable[[F], F]:
+    """Decorator: ``--no-report`` to do without the file ``name``."""
+    return click.option(
+        "--no-report",
+        is_flag=True,
+        help=f"Leave out {name}, the page to look at the result in a browser.",
+    )
+
+
+# Of a command that draws one figure: the formats beside PNG.
+drawn_option = click.option(
+    "--figures",
+    metavar="FORMATS",
+    default="png",
+    callback=lambda context, parameter, text: formats_of(text, DRAWN),
+    help=f"Draw the figure in these formats too: {' or '.join(DRAWN)}, with commas between.",
+)
+
+
+def look_options(function: F) -> F:
+    """Add ``--figures`` and ``--no-report``; the command gets them as ``look``."""
+
+    @wraps(function)
+    def command(*arguments: Any, figures: str | None, no_report: bool, **options: Any) -> Any:
+        formats = () if figures is None else formats_of(figures)
+        return function(*arguments, look=Look(formats, not no_report), **options)
+
+    draw = click.option(
+        "--figures",
+        metavar="FORMATS",
+        default=None,
+        help="Also draw every figure of the result into DIR/figures: "
+        f"{', '.join(DRAWN)} or tiff (32-bit numbers), with commas between.",
+    )
+    return cast(F, draw(report_option("report.html")(command)))
+
+
 def made_result(
     make: Callable[..., Reconstruction],
     scan: Path,
@@ -64,13 +106,14 @@ def made_result(
     begun: float,
     quiet: bool,
     *,
+    look: Look,
     probe_needed: bool = True,
 ) -> int:
     """Read the scan, let ``make`` reconstruct it, write the result; the exit code of the command.
 
     ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` is what the
     options say about the scan file, ``probe_needed`` as in :func:`ptychopinn.cli.scans.open_scan`;
-    the others are those of :func:`write_result`.
+    the others, ``look`` among them, are those of :func:`write_result`.
 
     Raises
     ------
@@ -94,22 +137,27 @@ def made_result(
         if not first:
             return 0
         return saved(
-            stop, lambda: write_result(result, output, log_file, said, seconds, begun, quiet)
+            stop,
+            lambda: write_result(result, data, output, log_file, said, seconds, begun, quiet, look),
         )
 
 
 def write_result(
     result: Reconstruction,
+    scan: Scan,
     output: Path,
     log_file: LogFile,
     record: Mapping[str, Any],
     seconds: dict[str, float],
     begun: float,
     quiet: bool,
+    look: Look,
 ) -> None:
-    """Replace what is in ``output``, which the command has claimed, by this result.
+    """Replace what is in ``output``, which the command has claimed, by this result of
+    ``scan``.
 
-    ``record`` goes into run.json beside the numbers; ``begun`` is when the command started.
+    ``record`` goes into run.json beside the numbers; ``begun`` is when the command started,
+    ``look`` what is drawn.
 
     Raises
     ------
@@ -122,13 +170,17 @@ def write_result(
 
     fit = result.fit
     assert fit is not None  # every verb states it
-    write_folder(result, output, log_file, record, seconds, begun, command_line(), advised)
+    write_folder(
+        result, scan, output, log_file, record, seconds, begun, command_line(), advised, look
+    )
     if not quiet:
         click.echo(
             f"reconstruction: {output / 'reconstruction.h5'} ({len(result.positions_px)} patterns, "
             f"{seconds['total']:.1f} s; residual {fit.residual:.4f}, photon noise "
             f"{fit.expected:.4f})"
         )
+        if look.report:
+            click.echo(f"to look at: {output / REPORT}")
     if fit.verdict == "poor":
         raise PoorFitError(
             "the reconstruction must explain the measured patterns, received a poor fit "

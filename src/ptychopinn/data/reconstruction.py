@@ -22,6 +22,7 @@ from ptychopinn.physics.propagators import Propagator
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ptychopinn.data.scan import Scan
     from ptychopinn.evaluation.misfit import Misfit
 
 
@@ -274,12 +275,44 @@ class Reconstruction:
             origin_px=self.origin_px + low,
         )
 
-    def plot(self) -> Figure:
-        """Amplitude and phase side by side, as a figure of matplotlib that no window belongs to."""
-        # Pictures are floors above values; this and save are the steps up.
-        from ptychopinn.report.plots import amplitude_and_phase
+    def plot(
+        self,
+        what: str = "overview",
+        data: Scan | None = None,
+        covariance_px: NDArray[np.float64] | None = None,
+    ) -> Figure:
+        """A figure of matplotlib that no window belongs to; "overview" is amplitude and phase.
 
-        return amplitude_and_phase(self)
+        ``what`` is one of overview, amplitude, phase, complex, probe, positions, coverage, misfit,
+        passes, patterns, resolution and uncertainty. ``data`` is the scan, which "patterns" shows,
+        "positions" takes as where they were before, and "misfit" needs of a result that was read
+        from a file. ``covariance_px`` (M, 2, 2) of the errors of positions gives them ellipses.
+
+        Raises
+        ------
+        InputError
+            When there is no such figure, or what it is drawn from is missing.
+        """
+        # Pictures are floors above values; this and save are the steps up.
+        from ptychopinn.report.plots import result_figure
+
+        return result_figure(self, what, data, covariance_px)
+
+    def save_page(self, path: str | Path, data: Scan | None = None, force: bool = False) -> Path:
+        """Write a page to look at in a browser, as ``report.html`` of the commands; returns its
+        path. ``data`` is the scan, whose patterns it then shows.
+
+        Raises
+        ------
+        InputError
+            When the file exists and ``force`` is False, or the folder cannot be written to.
+        """
+        from ptychopinn.report.matplotlib_import import load_matplotlib
+
+        load_matplotlib()
+        from ptychopinn.report.web_page import save_page
+
+        return save_page(self, path, data, force)
 
     def save(self, path: str | Path, force: bool = False) -> Path:
         """Write the result; returns the file's path (see

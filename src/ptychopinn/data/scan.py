@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from ptychopinn.data.far_away import LARGEST_POSITION, lonely_positions, positio
 from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Unit = Literal["px", "m", "mm", "um", "nm"]
 
@@ -277,6 +280,14 @@ class Scan:
             name=name,
             clip_negative=clip_negative,
         )
+
+    def plot(self) -> Figure:
+        """Mean pattern, counts at every position and probe, as a figure of matplotlib that no
+        window belongs to."""
+        # Pictures are floors above values.
+        from ptychopinn.report.plots import scan_overview
+
+        return scan_overview(self)
 
     @property
     def M(self) -> int:

@@ -17,6 +17,8 @@ from ptychopinn.data.findings import left_out
 from ptychopinn.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ptychopinn.data.reconstruction import Reconstruction
     from ptychopinn.data.scan import Scan
     from ptychopinn.evaluation.misfit import Misfit
@@ -121,6 +123,17 @@ class Evaluation:
             for key, (words, style) in LABELS.items()
             if key in self.metrics
         ]
+
+    def plot(self) -> Figure:
+        """Pictures, curves and numbers on one page, as a figure of matplotlib that no window
+        belongs to."""
+        # Pictures are floors above scores.
+        from ptychopinn.report.matplotlib_import import load_matplotlib
+
+        load_matplotlib()
+        from ptychopinn.report.page import evaluation_figure
+
+        return evaluation_figure(self)
 
     def summary(self) -> str:
         """The numbers as lines of text."""

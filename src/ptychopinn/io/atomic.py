@@ -350,6 +350,9 @@ def _move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
             # Under both names until all are there: a run that is killed here can be resumed.
             target.unlink(missing_ok=True)
             _link_one(stage / name, target)
+    for inner in {(folder / name).parent for name in names} - {folder}:
+        with suppress(OSError):  # not empty, or not there
+            inner.rmdir()
     _to_disk(folder)
 
 

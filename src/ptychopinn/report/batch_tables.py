@@ -57,7 +57,7 @@ def html_page(title: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> st
     """The same as a page with pictures.
 
     A row has the ``COLUMNS``, a ``thumbnail`` (base64 of a PNG, or None) and a ``link`` to its
-    folder, relative to the page, or None.
+    folder, relative to the page, or None, and may have the name of a ``page`` in it.
     """
     titles = "".join(f"<th>{escape(name)}</th>" for name in TITLES)
     page = [_HEAD.format(title=_shown(title), summary=_shown(summary), titles=titles)]
@@ -69,6 +69,8 @@ def html_page(title: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> st
             # The bytes of the name, whatever they mean. "./" keeps a colon from being a scheme.
             target = quote(str(row["link"]).encode("utf-8", "surrogateescape"))
             name = f'<a href="./{target}/">{name}</a>'
+            if row.get("page") is not None:
+                shown = f'<a href="./{target}/{quote(row["page"])}">{shown or "page"}</a>'
         verdict = _shown(row["verdict"])
         page.append(
             f'<tr><td>{shown}</td><td>{name}</td><td class="{verdict}">{verdict}</td>'

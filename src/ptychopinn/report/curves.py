@@ -1,4 +1,4 @@
-"""PNG of the losses of a training."""
+"""The losses of a training as a figure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ptychopinn.errors import InputError
-from ptychopinn.report.drawing import (
-    new_figure,
-    without_frame,
-    write,
-)
+from ptychopinn.report.drawing import new_figure, without_frame, write
 
 
 def save_loss_curve(history: Mapping[str, Sequence[tuple[float, float]]], path: str | Path) -> None:
+    """:func:`loss_figure` as a file."""
+    write(loss_figure(history), path)
+
+
+def loss_figure(history: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """Loss against epoch; ``history`` maps the name of a curve to its (epoch, value) pairs.
 
     Raises
@@ -46,4 +48,4 @@ def save_loss_curve(history: Mapping[str, Sequence[tuple[float, float]]], path: 
     axes.legend(frameon=False)
     without_frame(axes)
     axes.grid(alpha=0.25)
-    write(figure, path)
+    return figure

@@ -1,4 +1,4 @@
-"""One PNG page about an evaluation: pictures, curves and numbers."""
+"""One page about an evaluation: pictures, curves and numbers."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from ptychopinn.evaluation import Evaluation
-from ptychopinn.evaluation.resolution import FourierRingCorrelation
+from ptychopinn.report.colours import AMPLITUDE, COUNTS, DIFFERENCE, PHASE, limits, phases
 from ptychopinn.report.drawing import (
     INK,
-    add_colour_bar,
-    display_limits,
     new_figure,
-    phase_colours,
     set_title,
     show_image,
+    title,
     without_frame,
+    without_ticks,
     write,
 )
+from ptychopinn.report.fit_figures import show_rings
+from ptychopinn.report.probe_figures import show_residuals
 
 MARKED = ("doubtful", "poor")
 
 
 def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
+    """:func:`evaluation_figure` as a file."""
+    write(evaluation_figure(evaluation), path)
+
+
+def evaluation_figure(evaluation: Evaluation) -> Figure:
     """One page: pictures (with the truth and the error where it is known), curves and numbers."""
     images, fit = evaluation.images, evaluation.misfit
     with_truth = "truth_amplitude" in images
@@ -40,106 +46,73 @@ def save_evaluation(evaluation: Evaluation, path: str | Path) -> None:
     set_title(figure, evaluation.name, banner)
     grid = figure.add_gridspec(rows, 4, width_ratios=(1, 1, 1, 1.15))
     if with_truth:
-        pictures = _rows(evaluation)
-        for row, (name, unit, error_unit, limits, cmap, error_bound) in enumerate(pictures):
-            panels = (
-                (f"True {name}", images[f"truth_{name}"], cmap, *limits, unit),
-                (f"Reconstructed {name}", images[name], cmap, *limits, unit),
-                (f"Error of the {name}", images[f"{name}_error"], "RdBu_r", -error_bound,
-                 error_bound, error_unit),
-            )  # fmt: skip
-            for column, (title, image, colours, low, high, bar) in enumerate(panels):
+        for row, (name, unit, colours) in enumerate(
+            (("amplitude", "", AMPLITUDE), ("phase", "rad", PHASE))
+        ):
+            truth = np.ma.masked_invalid(images[f"truth_{name}"])
+            error = np.ma.masked_invalid(images[f"{name}_error"])
+            bound = max(float(np.nanpercentile(np.abs(images[f"{name}_error"]), 99.5)), 1e-6)
+            found = np.ma.masked_invalid(images[name])
+            low, high = limits(truth, tail=0.0)
+            for column, (words, image, colour, ends) in enumerate(
+                (
+                    (f"true {name}", truth, colours, (low, high)),
+                    (f"reconstructed {name}", found, colours, (low, high)),
+                    (f"error of the {name}", error, DIFFERENCE, (-bound, bound)),
+                )
+            ):
                 axes = figure.add_subplot(grid[row, column])
-                show_image(axes, np.ma.masked_invalid(image), colours, low, high, bar)
-                axes.set_title(title)
-                axes.set_xticks([])
-                axes.set_yticks([])
+                show_image(axes, image, colour, *ends, unit)
+                title(axes, words)
+                without_ticks(axes)
         if evaluation.frc is not None:
-            _ring_curve(figure.add_subplot(grid[0, 3]), evaluation.frc, "with the truth")
+            show_rings(figure.add_subplot(grid[0, 3]), evaluation.frc, "with the truth")
         _numbers(figure.add_subplot(grid[1, 3]), evaluation)
     else:
         amplitude = np.ma.masked_invalid(images["amplitude"])
-        phase = np.ma.masked_invalid(images["phase"])
-        colours, bound = phase_colours(phase)
-        axes = figure.add_subplot(grid[0, 0])
-        show_image(axes, amplitude, "viridis", *display_limits(amplitude), "")
-        axes.set_title("Reconstructed amplitude")
-        other = figure.add_subplot(grid[0, 1])
-        show_image(other, phase, colours, -bound, bound, "rad")
-        other.set_title("Reconstructed phase")
-        for panel in (axes, other):
-            panel.set_xticks([])
-            panel.set_yticks([])
+        phase = phases(images["amplitude"] * np.exp(1j * images["phase"]))
+        axes, other = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+        show_image(axes, amplitude, AMPLITUDE, *limits(amplitude), "")
+        title(axes, "reconstructed amplitude")
+        show_image(other, phase.values, phase.colours, phase.low, phase.high, "rad")
+        title(other, "reconstructed phase")
+        without_ticks(axes, other)
         halves = evaluation.half_split
         _numbers(
             figure.add_subplot(grid[0, 2:] if halves is None else grid[0, 2]),
             evaluation,
             right=0.6 if halves is None else 0.98,
+            narrow=halves is not None,
         )
         if halves is not None:
-            _ring_curve(figure.add_subplot(grid[0, 3]), halves, "of two halves")
+            show_rings(figure.add_subplot(grid[0, 3]), halves, "of two halves")
     if fit is not None:
         measured, model = fit.measured_mean, fit.model_mean
         peak = float(max(np.nanmax(measured), np.nanmax(model)))
         high = float(np.log10(1 + peak))
-        for column, (title, pattern) in enumerate(
-            (("Mean measured pattern", measured), ("Mean modelled pattern", model))
+        for column, (words, pattern) in enumerate(
+            (("mean measured pattern", measured), ("mean modelled pattern", model))
         ):
             axes = figure.add_subplot(grid[rows - 1, column])
             shown = np.ma.masked_invalid(np.log10(1 + pattern))
-            show_image(axes, shown, "inferno", 0, high, "log10(1 + counts)")
-            axes.set_title(title)
-            axes.set_xticks([])
-            axes.set_yticks([])
-        _residual_map(figure.add_subplot(grid[rows - 1, 2]), evaluation)
+            show_image(axes, shown, COUNTS, 0, high, "log10(1 + counts)")
+            title(axes, words)
+            without_ticks(axes)
+        axes = figure.add_subplot(grid[rows - 1, 2])
+        show_residuals(axes, fit.positions_px, fit.per_pattern, "")
+        title(axes, "residual of each pattern")
         _residual_histogram(figure.add_subplot(grid[rows - 1, 3]), evaluation)
-    write(figure, path)
+    return figure
 
 
-def _rows(
-    evaluation: Evaluation,
-) -> list[tuple[str, str, str, tuple[float, float], str | Colormap, float]]:
-    """Name, units, limits, colours and error limit of the amplitude row and of the phase row."""
-    images = evaluation.images
-    rows: list[tuple[str, str, str, tuple[float, float], str | Colormap, float]] = []
-    for name, unit, cmap in (("amplitude", "", "viridis"), ("phase", "rad", "viridis")):
-        truth = np.ma.masked_invalid(images[f"truth_{name}"])
-        error = np.abs(images[f"{name}_error"])
-        bound = max(float(np.nanpercentile(error, 99.5)), 1e-6)
-        rows.append((name, unit, unit, display_limits(truth, 0.0), cmap, bound))
-    return rows
-
-
-def _ring_curve(axes: Axes, frc: FourierRingCorrelation, of: str) -> None:
-    axes.plot(frc.frequency, frc.correlation, color="C0", label="FRC")
-    axes.plot(frc.frequency[1:], frc.half_bit[1:], color="C1", ls="--", label="1/2 bit")
-    crossings = [(frc.half_bit_crossing, "C1")]
-    if of == "of two halves":
-        axes.plot(frc.frequency[1:], frc.one_bit[1:], color="C2", ls=":", label="1 bit")
-        crossings.append((frc.one_bit_crossing, "C2"))
-    else:
-        axes.axhline(frc.fixed, color="C2", ls=":", label=f"{frc.fixed:g}")
-        crossings.append((frc.fixed_crossing, "C2"))
-    for crossing, colour in crossings:
-        if crossing is not None:
-            axes.axvline(crossing, color=colour, lw=0.8, alpha=0.7)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(min(-0.05, float(frc.correlation.min()) - 0.02), 1.05)
-    axes.set_xlabel("spatial frequency / Nyquist")
-    axes.set_title(f"Fourier ring correlation {of}")
-    axes.legend(frameon=False, fontsize=9)
-    axes.grid(alpha=0.25)
-    without_frame(axes)
-
-
-def _numbers(axes: Axes, evaluation: Evaluation, right: float = 0.98) -> None:
+def _numbers(axes: Axes, evaluation: Evaluation, right: float = 0.98, narrow: bool = False) -> None:
     """The numbers as two columns: words, and values that end at ``right``."""
     axes.set_axis_off()
     rows = evaluation.rows()
     if evaluation.verdict is not None:
         rows.append(("fit of the patterns", evaluation.verdict))
     step = min(0.075, 1.0 / max(len(rows), 1))
-    size = 9.5 if step > 0.05 else 8.0
+    size = 9.5 if step > 0.05 and not narrow else 8.0
     for number, (words, value) in enumerate(rows):
         height = 1 - (number + 0.5) * step
         axes.text(0.02, height, words, transform=axes.transAxes, fontsize=size, color=INK)
@@ -155,27 +128,6 @@ def _numbers(axes: Axes, evaluation: Evaluation, right: float = 0.98) -> None:
         )
 
 
-def _residual_map(axes: Axes, evaluation: Evaluation) -> None:
-    fit = evaluation.misfit
-    assert fit is not None
-    y, x = fit.positions_px.T
-    good = np.isfinite(fit.per_pattern)
-    low, high = display_limits(np.ma.masked_invalid(fit.per_pattern), 1.0)
-    # About as large as the mean distance of two positions on the printed panel.
-    size = float(np.clip(3e4 / max(len(x), 1), 1.5, 60.0))
-    dots = axes.scatter(
-        x[good], y[good], c=fit.per_pattern[good], s=size, cmap="magma_r", vmin=low, vmax=high
-    )
-    axes.set_aspect("equal")
-    axes.invert_yaxis()
-    axes.set_title("Residual of each pattern")
-    axes.set_xlabel("x [px]")
-    axes.set_ylabel("y [px]")
-    bar = add_colour_bar(axes, dots)
-    bar.ax.tick_params(labelsize=9, colors=INK)
-    without_frame(axes)
-
-
 def _residual_histogram(axes: Axes, evaluation: Evaluation) -> None:
     fit = evaluation.misfit
     assert fit is not None
@@ -185,6 +137,6 @@ def _residual_histogram(axes: Axes, evaluation: Evaluation) -> None:
     axes.axvline(fit.expected, color="C2", ls="--", label=f"photon noise: {fit.expected:.4f}")
     axes.set_xlabel("residual")
     axes.set_ylabel("patterns")
-    axes.set_title("Distribution of the residuals")
+    title(axes, "distribution of the residuals")
     axes.legend(frameon=False, fontsize=9)
     without_frame(axes)

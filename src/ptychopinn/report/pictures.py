@@ -1,4 +1,4 @@
-"""PNG pictures of objects: amplitude, phase, uncertainty, and several side by side."""
+"""Figures of objects: amplitude, phase, both as colours, uncertainty, and several side by side."""
 
 from __future__ import annotations
 
@@ -8,99 +8,174 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.alignment import cut
+from ptychopinn.report.colours import (
+    AMPLITUDE,
+    DOUBT,
+    Image,
+    as_colours,
+    limits,
+    phases,
+    without_mean_phase,
+)
 from ptychopinn.report.drawing import (
     INK,
-    display_limits,
+    Extent,
+    add_colour_bar,
+    bare,
+    grid_of,
+    map_size,
     new_figure,
-    phase_colours,
+    set_scale,
     set_title,
     shortened,
     show_image,
-    without_mean_phase,
+    ticks_of_circle,
+    title,
+    without_ticks,
     write,
 )
 
+Limits = tuple[float | None, float | None]
 
-def save_amplitude(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
-    """Picture of abs(object) around the scanned box; ``note`` is printed on a red banner."""
+
+def amplitude_figure(result: Reconstruction, note: str | None = None) -> Figure:
+    """abs(object) around the scanned box; ``note`` is printed on a banner."""
     picture, extent = view(result)
     amplitude = np.ma.masked_invalid(np.abs(picture))
-    low, high = display_limits(amplitude)
-    _save_map(result, amplitude, extent, path, note, "Amplitude", "", "viridis", low, high)
+    low, high = limits(amplitude, scanned(result, extent))
+    return _map(result, amplitude, extent, note, "Amplitude", "", AMPLITUDE, low, high)
 
 
-def save_phase(
-    result: Reconstruction,
-    path: str | Path,
-    note: str | None = None,
-    limits: tuple[float | None, float | None] = (None, None),
-) -> None:
-    """Picture of angle(object) in radians around the scanned box, its mean phase removed.
+def phase_figure(
+    result: Reconstruction, note: str | None = None, given: Limits = (None, None)
+) -> Figure:
+    """angle(object) in radians around the scanned box, its mean removed.
 
-    The colours are those of a circle. When the phases span less than it, only a part of the circle
-    is used, so that the two limits do not look alike. ``limits`` in radians replace those found.
+    The limits are those of the scanned area, the colours those of a circle only where the phases
+    wrap. Limits in radians that are ``given`` replace those found.
+
+    Raises
+    ------
+    InputError
+        When the limits do not rise.
     """
     picture, extent = view(result)
-    phase = np.ma.masked_invalid(np.angle(without_mean_phase(picture)))
-    cmap, bound = phase_colours(phase)
-    low, high = (-bound if limits[0] is None else limits[0], limits[1])
-    high = bound if high is None else high
+    phase = phases(picture, scanned(result, extent))
+    low, high = (
+        found if asked is None else asked
+        for asked, found in zip(given, (phase.low, phase.high), strict=True)
+    )
     if not low < high:
         raise InputError(
             f"the limits of the phase must rise, received {low:.4g} to {high:.4g}; swap them."
         )
-    _save_map(result, phase, extent, path, note, "Phase", "rad", cmap, low, high)
+    return _map(result, phase.values, extent, note, "Phase", "rad", phase.colours, low, high)
 
 
-def save_uncertainty(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
-    """Picture of the 90 % radius of the object's error; InputError when the result has none."""
+def complex_figure(result: Reconstruction, note: str | None = None) -> Figure:
+    """The object as colours: its phase is the hue, its amplitude the brightness."""
+    picture, extent = view(result)
+    amplitude = np.ma.masked_invalid(np.abs(picture))
+    _, high = limits(amplitude, scanned(result, extent))
+    figure = new_figure(map_size(picture.shape, note))
+    axes = figure.add_subplot()
+    axes.imshow(as_colours(without_mean_phase(picture), high), extent=extent)
+    circle = ScalarMappable(Normalize(-np.pi, np.pi), turned_hues())
+    bar = add_colour_bar(axes, circle, f"phase [rad]; black to bright: amplitude 0 to {high:.3g}")
+    ticks_of_circle(bar)
+    bare(axes)
+    _finish(figure, "Complex object", result, note, axes)
+    return figure
+
+
+def uncertainty_figure(result: Reconstruction, note: str | None = None) -> Figure:
+    """The 90 % radius of the object's error; InputError when the result has none."""
     if result.uncertainty is None:
         raise InputError(
             "a picture of the uncertainty needs a result that states it, received one without; "
             "reconstruct again with uncertainty=True."
         )
-    radius = np.where(np.isfinite(result.uncertainty), result.uncertainty, np.nan)
-    picture, extent = view(replace(result, object=np.nan_to_num(radius, nan=-1.0)))
-    image = np.ma.masked_less(np.ma.masked_invalid(picture.real), 0)
-    low, high = display_limits(image)
-    _save_map(result, image, extent, path, note, "90 % radius of the error", "", "magma", low, high)
+    image, extent = uncertainty_view(result)
+    low, high = limits(image)
+    return _map(result, image, extent, note, "90 % radius of the error", "", DOUBT, low, high)
 
 
-def save_comparison(
-    pictures: Sequence[tuple[str, str, NDArray[np.complexfloating[Any, Any]]]], path: str | Path
-) -> None:
+def coverage_figure(result: Reconstruction, note: str | None = None) -> Figure:
+    """How much every pixel was seen, relative to the best seen one, and the positions."""
+    canvas, origin = result.weight, result.origin_px
+    light = np.ma.masked_equal(canvas / max(float(canvas.max()), 1e-30), 0)
+    top, left = (float(v) - 0.5 for v in origin)
+    extent = (left, left + canvas.shape[1], top + canvas.shape[0], top)
+    figure = _map(result, light, extent, note, "Coverage", "share of the best", DOUBT, 0.0, 1.0)
+    y, x = result.positions_px.T
+    size = float(np.clip(2e3 / len(x), 0.3, 9))
+    figure.axes[0].scatter(x, y, s=size, c="#39d0ff", linewidths=0)
+    return figure
+
+
+def comparison_figure(
+    pictures: Sequence[tuple[str, str, NDArray[np.complexfloating[Any, Any]]]],
+) -> Figure:
     """Amplitude and phase of several objects, one column each with the limits of the first.
 
     ``pictures`` are (name, scores in words, (h, w) complex, NaN where unseen), aligned.
     """
     amplitudes = [np.ma.masked_invalid(np.abs(picture)) for *_, picture in pictures]
-    phases = [
-        np.ma.masked_invalid(np.angle(without_mean_phase(picture))) for *_, picture in pictures
-    ]
-    low, high = display_limits(amplitudes[0])
-    cmap, bound = phase_colours(phases[0])
-    figure = new_figure((3.3 * len(pictures) + 0.8, 6.2))
-    axes = figure.subplots(2, len(pictures), squeeze=False)
+    shown = [phases(picture) for *_, picture in pictures]
+    low, high = limits(amplitudes[0])
+    first = shown[0]
+    height, width = amplitudes[0].shape
+    tall = float(np.clip(2.6 * height / width, 0.9, 5.0))
+    figure = new_figure((3.4 * len(pictures) + 0.8, 2 * tall + 1.0))
+    axes = grid_of(figure, 2, len(pictures))
     for column, (name, scores, _) in enumerate(pictures):
-        show_image(axes[0, column], amplitudes[column], "viridis", low, high, "")
-        show_image(axes[1, column], phases[column], cmap, -bound, bound, "rad")
-        axes[0, column].set_title(f"{shortened(name, 32)}\n{scores}", color=INK, parse_math=False)
-        for row in (0, 1):
-            axes[row, column].set_xticks([])
-            axes[row, column].set_yticks([])
-    write(figure, path)
+        above, below = axes[0][column], axes[1][column]
+        show_image(above, amplitudes[column], AMPLITUDE, low, high, "")
+        angles = shown[column].values
+        if not first.cyclic:
+            # Cut where the first is, so that the same phase has the same colour.
+            middle = (first.low + first.high) / 2
+            turned = np.mod(angles.data - middle + np.pi, 2 * np.pi) - np.pi + middle
+            angles = np.ma.masked_array(turned, np.ma.getmaskarray(angles))
+        show_image(below, angles, first.colours, first.low, first.high, "rad")
+        title(above, shortened(name, 32), scores, width=44)
+        without_ticks(above, below)
+    return figure
 
 
-def view(result: Reconstruction) -> tuple[NDArray[Any], tuple[float, float, float, float]]:
+def save_amplitude(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
+    """:func:`amplitude_figure` as a file."""
+    write(amplitude_figure(result, note), path)
+
+
+def save_phase(
+    result: Reconstruction, path: str | Path, note: str | None = None, limits: Limits = (None, None)
+) -> None:
+    """:func:`phase_figure` as a file."""
+    write(phase_figure(result, note, limits), path)
+
+
+def save_uncertainty(result: Reconstruction, path: str | Path, note: str | None = None) -> None:
+    """:func:`uncertainty_figure` as a file."""
+    write(uncertainty_figure(result, note), path)
+
+
+def save_comparison(
+    pictures: Sequence[tuple[str, str, NDArray[np.complexfloating[Any, Any]]]], path: str | Path
+) -> None:
+    """:func:`comparison_figure` as a file."""
+    write(comparison_figure(pictures), path)
+
+
+def view(result: Reconstruction) -> tuple[NDArray[Any], Extent]:
     """Canvas around the scanned box (NaN where unseen) and its (left, right, bottom, top) in px.
 
     A little more than the box: what lies further out was lit by the rim of the probe only.
@@ -123,65 +198,55 @@ def view(result: Reconstruction) -> tuple[NDArray[Any], tuple[float, float, floa
     return picture, (left, right, bottom, top)
 
 
-def _save_map(
+def uncertainty_view(result: Reconstruction) -> tuple[Image, Extent]:
+    """The same of its stated uncertainty; masked where nothing is stated."""
+    assert result.uncertainty is not None
+    radius = np.where(np.isfinite(result.uncertainty), result.uncertainty, -1.0)
+    picture, extent = view(replace(result, object=radius))
+    return np.ma.masked_less(np.ma.masked_invalid(picture.real), 0), extent
+
+
+def scanned(result: Reconstruction, extent: Extent) -> NDArray[np.bool_]:
+    """(h, w) True in the box of scan positions, of a picture with this extent in pixels."""
+    left, right, bottom, top = extent
+    y = np.arange(round(bottom - top)) + top + 0.5
+    x = np.arange(round(right - left)) + left + 0.5
+    low, high = result.positions_px.min(axis=0), result.positions_px.max(axis=0)
+    rows, columns = (y >= low[0]) & (y <= high[0]), (x >= low[1]) & (x <= high[1])
+    return np.asarray(rows[:, None] & columns[None, :])
+
+
+def turned_hues() -> Any:
+    """The hues of :func:`as_colours` from -pi to pi: red, phase 0, in their middle."""
+    from matplotlib.colors import ListedColormap, hsv_to_rgb
+
+    hues = np.mod(np.linspace(-0.5, 0.5, 256), 1.0)
+    return ListedColormap(hsv_to_rgb(np.stack((hues, 0 * hues + 1, 0 * hues + 1), axis=-1)))
+
+
+def _map(
     result: Reconstruction,
-    image: np.ma.MaskedArray[Any, Any],
-    extent: tuple[float, float, float, float],
-    path: str | Path,
+    image: Image,
+    extent: Extent,
     note: str | None,
-    title: str,
+    words: str,
     unit: str,
-    cmap: str | Colormap,
+    cmap: str,
     low: float,
     high: float,
-) -> None:
-    height, width = image.shape
-    # The picture is about 5 inches on its longer side; colour bar and labels come on top.
-    scale = 5.0 / max(height, width)
-    size = (max(width * scale, 2.0) + 1.6, max(height * scale, 2.0) + 0.9 + (0.5 if note else 0.0))
-    figure = new_figure(size)
-    set_title(figure, f"{title} · {result.name}", note)
+) -> Figure:
+    figure = new_figure(map_size(image.shape, note))
     axes = figure.add_subplot()
     show_image(axes, image, cmap, low, high, unit, extent)
+    _finish(figure, words, result, note, axes)
+    return figure
+
+
+def _finish(
+    figure: Figure, words: str, result: Reconstruction, note: str | None, axes: Any
+) -> None:
+    text = f"{words} · {result.name}"
+    set_title(figure, text, note)
     if note is not None:
-        axes.set_title(shortened(f"{title} · {result.name}"), color=INK, parse_math=False)
-    if result.pixel_size_m is None:
-        axes.set_xlabel("x [px]")
-        axes.set_ylabel("y [px]")
-    else:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        _scale_bar(axes, result.pixel_size_m, extent)
-    write(figure, path)
-
-
-def _scale_bar(axes: Axes, pixel_size_m: float, extent: tuple[float, float, float, float]) -> None:
-    """A bar of 1, 2 or 5 times a power of ten metres, about a fifth of the picture."""
-    width = extent[1] - extent[0]
-    aim = 0.22 * width * pixel_size_m
-    power = 10.0 ** np.floor(np.log10(aim))
-    length = max(f for f in (1, 2, 5) if f * power <= aim * (1 + 1e-9)) * power
-    units = ((1e-3, "mm"), (1e-6, "µm"), (1e-9, "nm"), (1e-12, "pm"))
-    factor, unit = next((u for u in units if length >= u[0] * 0.999), units[-1])
-    pixels, height = length / pixel_size_m, extent[2] - extent[3]
-    right, bottom = extent[1] - 0.04 * width, extent[2] - 0.05 * height
-    outline = withStroke(linewidth=2.5, foreground="black")
-    axes.add_patch(
-        Rectangle(
-            (right - pixels, bottom),
-            pixels,
-            -height / 80,
-            facecolor="white",
-            path_effects=[outline],
-        )
-    )
-    axes.text(
-        right - pixels / 2,
-        bottom - 0.025 * height,
-        f"{length / factor:.0f} {unit}",
-        ha="center",
-        va="bottom",
-        color="white",
-        fontsize=11,
-        path_effects=[outline],
-    )
+        axes.set_title(shortened(text, int(figure.get_figwidth() * 8)), color=INK, parse_math=False)
+    set_scale(axes, result.pixel_size_m)

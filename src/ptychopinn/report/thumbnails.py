@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 
 from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.report.drawing import UNSEEN, phase_colours, without_mean_phase
-from ptychopinn.report.pictures import view
+from ptychopinn.report.colours import UNSEEN, phases
+from ptychopinn.report.pictures import scanned, view
 
 LONGEST_PX = 128
 
@@ -17,11 +18,11 @@ LONGEST_PX = 128
 def phase_thumbnail(result: Reconstruction) -> bytes:
     """A PNG of the phase around the scanned box, its longer side ``LONGEST_PX`` pixels, in the
     colours of the large picture."""
-    picture, _ = view(result)
-    phase = np.ma.masked_invalid(np.angle(without_mean_phase(picture)))
-    colours, bound = phase_colours(phase)
-    colours = colours.with_extremes(bad=UNSEEN)
-    pixels = colours((phase + bound) / (2 * bound), bytes=True)[..., :3]
+    picture, extent = view(result)
+    phase = phases(picture, scanned(result, extent))
+    colours = colormaps[phase.colours].with_extremes(bad=UNSEEN)
+    levels = (phase.values - phase.low) / (phase.high - phase.low)
+    pixels = colours(levels, bytes=True)[..., :3]
     image = Image.fromarray(np.ascontiguousarray(pixels))
     factor = LONGEST_PX / max(image.size)
     width, height = (max(1, round(factor * side)) for side in image.size)

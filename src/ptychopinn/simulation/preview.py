@@ -39,12 +39,12 @@ def draw_preview(scan: Scan, path: Path) -> None:
     y, x = scan.positions_px.T
     first = np.asarray(scan.diffraction[0], dtype=np.float64)
     panels: list[tuple[str, Any, str, str]] = [
-        ("object amplitude", np.abs(scan.object), "gray", ""),
+        ("object amplitude", np.abs(scan.object), "viridis", ""),
         ("object phase", np.angle(scan.object), "gray", "rad"),
         ("probe amplitude, all modes", _total_amplitude(scan), "inferno", "sqrt(counts)"),
         ("probe phase, first mode", np.angle(scan.probe[0]), "twilight", "rad"),
-        ("pattern 0, log10(1 + counts)", np.log10(1 + first), "viridis", ""),
-        ("mean pattern, log10(1 + counts)", np.log10(1 + _mean_pattern(scan)), "viridis", ""),
+        ("pattern 0, log10(1 + counts)", np.log10(1 + first), "inferno", ""),
+        ("mean pattern, log10(1 + counts)", np.log10(1 + _mean_pattern(scan)), "inferno", ""),
     ]
     for axis, (title, image, colours, unit) in zip(axes, panels, strict=True):
         drawn = axis.imshow(image, cmap=colours, interpolation="nearest")

@@ -20,6 +20,7 @@ from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose
 from ptychopinn.report.batch_tables import csv_text, html_page
+from ptychopinn.report.figure_names import formats_of
 from ptychopinn.sources.recipe import Recipe
 from ptychopinn.workflows.batch_orders import (
     TABLES,
@@ -46,7 +47,7 @@ from ptychopinn.workflows.batch_work import (
 )
 from ptychopinn.workflows.model import Model
 from ptychopinn.workflows.prepare import merged
-from ptychopinn.workflows.result_folder import OUTDATED, WRITTEN
+from ptychopinn.workflows.result_folder import OUTDATED, REPORT, WRITTEN, Look
 from ptychopinn.workflows.verbs import Further
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,8 @@ def reconstruct_many(
     execution: Execution | None = None,
     uncertainty: bool = False,
     no_mend: Collection[str] = (),
+    figures: Collection[str] = (),
+    report: bool = True,
     reading: Mapping[str, Any] | None = None,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     share: Share = "nothing",
@@ -156,6 +159,8 @@ def reconstruct_many(
     refine : as in :func:`ptychopinn.reconstruct`, for "reconstruct".
     config, modes : as in :func:`ptychopinn.refine`, for "refine".
     backend, execution, uncertainty, no_mend : as in these.
+    figures : formats in which every figure is drawn into ``figures``: png, pdf, svg, tiff.
+    report : write report.html beside every result.
     reading : what :func:`ptychopinn.load_scan` is told about every scan: probe, modes, units,
         photons, frames, clip_negative.
     recipe : how raw data become a scan (:func:`ptychopinn.prepare`); it is kept as ``scan.h5`` in
@@ -202,6 +207,7 @@ def reconstruct_many(
         execution=execution,
         force=force,
         advice=voice.advice,
+        look=Look(formats_of(",".join(figures)) if figures else (), report),
     )
     check(orders)
     orders = replace(orders, model_digest=digest_of(orders.model))
@@ -317,7 +323,11 @@ def _say(row: Row, number: int, of: int) -> None:
 def write_tables(batch: Batch) -> None:
     """Write batch.csv and batch.html."""
     rows: list[Mapping[str, Any]] = [
-        {**row, "link": Path(row["folder"]).name if row["verdict"] != "failed" else None}
+        {
+            **row,
+            "link": Path(row["folder"]).name if row["verdict"] != "failed" else None,
+            "page": REPORT if (Path(row["folder"]) / REPORT).is_file() else None,
+        }
         for row in batch.rows
     ]
     stopped = "" if batch.stopped_by is None else "; it was stopped, not all scans are done"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +17,7 @@ from ptychopinn.io.reading import kind_of
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.workflows.model import PRETRAINED, Model, open_model
+from ptychopinn.workflows.result_folder import Look
 from ptychopinn.workflows.verbs import Further
 
 Verb = Literal["reconstruct", "refine", "infer"]
@@ -58,6 +59,7 @@ class Orders:
     execution: Execution
     force: bool = False
     advice: Advice = in_python
+    look: Look = field(default_factory=Look)
 
     def options(self) -> dict[str, Any]:
         """What decides about a result, as plain JSON data; not how many threads make it."""

@@ -151,7 +151,16 @@ class Bench:
                 KEY: {"options": orders.options(), "start": start, "started_from": order.lead},
             }
             write_folder(
-                result, folder, log_file, record, seconds, begun, order.arguments, self._advised
+                result,
+                scan,
+                folder,
+                log_file,
+                record,
+                seconds,
+                begun,
+                order.arguments,
+                self._advised,
+                orders.look,
             )
         return self._row_of(order, result, read_json(folder / RECORD), kept=False)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ from ptychopinn.io.models import (
     save_bundle,
 )
 from ptychopinn.networks.build import Weights
+from ptychopinn.report.plots import model_overview
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Name of the model that comes with the package.
 PRETRAINED = "pretrained"
@@ -115,6 +120,11 @@ class Model:
     def probe(self) -> NDArray[np.complex64]:
         """(P, N, N) complex64, the probe modes of the training in sqrt(counts)."""
         return self.bundle.probe
+
+    def plot(self) -> Figure:
+        """The losses of the training where they are known, else the probe, as a figure of
+        matplotlib that no window belongs to."""
+        return model_overview(self.history, self.probe, self.config.model.architecture)
 
     def save(self, path: str | Path, force: bool = False) -> Path:
         """Write the bundle ``wts.h5.zip`` and return its path (see

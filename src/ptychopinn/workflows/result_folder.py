@@ -7,27 +7,45 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ptychopinn.report.figure_names import DRAWN, NAMES
 
 if TYPE_CHECKING:
     from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.io.log_file import LogFile
 
 log = logging.getLogger(__name__)
 
 RECORD, LOG = "run.json", "log.txt"
-PHASE = "reconstructed_phase.png"
+PHASE, REPORT = "reconstructed_phase.png", "report.html"
 WRITTEN = (
     "reconstruction.h5",
     "reconstructed_amplitude.png",
     PHASE,
     "uncertainty.png",
+    REPORT,
     RECORD,
     LOG,
+    *NAMES,
 )
 # Written by the command evaluate, about the reconstruction that is replaced.
-OUTDATED = ("evaluation.json", "evaluation.png")
+OUTDATED = ("evaluation.json", "evaluation.html", *(f"evaluation.{kind}" for kind in DRAWN))
+
+
+class Look(NamedTuple):
+    """What is there to look at beside a result.
+
+    figures : formats in which every figure is written.  report : whether report.html is.
+    """
+
+    figures: tuple[str, ...] = ()
+    report: bool = True
+
+
+_LOOK = Look()
 
 
 def in_numbers(fit: Misfit) -> str:
@@ -42,6 +60,7 @@ def in_numbers(fit: Misfit) -> str:
 
 def write_folder(
     result: Reconstruction,
+    scan: Scan,
     output: Path,
     log_file: LogFile,
     record: Mapping[str, Any],
@@ -49,12 +68,13 @@ def write_folder(
     begun: float,
     arguments: Sequence[str],
     advised: Callable[[Misfit], str],
+    look: Look = _LOOK,
 ) -> None:
-    """Replace what is in ``output``, which the caller has claimed, by this result.
+    """Replace what is in ``output``, which the caller has claimed, by this result of ``scan``.
 
     ``record`` goes into run.json beside the numbers; ``seconds`` are those of the stages so far and
-    get those of writing; ``begun`` is when the work started, ``arguments`` are those of the command
-    and ``advised`` says why a fit is not good, and what helps.
+    get those of writing; ``begun`` is when the work started, ``arguments`` those of the command,
+    ``advised`` says why a fit is not good, and what helps, and ``look`` what is drawn.
 
     Raises
     ------
@@ -65,7 +85,11 @@ def write_folder(
     from ptychopinn.report.matplotlib_import import load_matplotlib
 
     load_matplotlib()
+    from ptychopinn.evaluation.beside import Compared
+    from ptychopinn.report import plots
     from ptychopinn.report.pictures import save_amplitude, save_phase, save_uncertainty
+    from ptychopinn.report.web_page import result_page, write_page
+    from ptychopinn.report.written_figures import save_figures
     from ptychopinn.workflows.model import package_versions
 
     fit = result.fit
@@ -111,6 +135,14 @@ def write_folder(
                 "findings": [found.as_json() for found in result.findings],
             },
         )
+    # The result is there by now: nothing that is drawn of it can lose it.
+    compared = Compared.of(result, scan) if look.report or look.figures else None
+    if look.figures:
+        save_figures(plots.Look(result, compared, note), output, look.figures)
+    if look.report:
+        why = None if fit.verdict == "good" else advised(fit)
+        page = result_page(result, compared, arguments, seconds, why)
+        write_page(page, output / REPORT)
 
 
 def _note_work(
