@@ -107,9 +107,7 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
         for o in ORIENTATIONS
     }
     best = min(left, key=left.__getitem__)
-    prepared = prepare(part)
-    photon = (prepared.photon_scale / prepared.input_scale) ** 2
-    gained = 4 * (left[AS_GIVEN] - left[best]) * prepared.counts * part.M / photon
+    gained = (left[AS_GIVEN] - left[best]) / prepare(part).likelihood_unit
     return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
 
 
@@ -135,8 +133,10 @@ def _explained(part: Scan, residual: float) -> float:
     """
     prepared = prepare(part)
     amplitudes = prepared.amplitudes(np.arange(part.M)).astype(np.float64)
+    added = prepared.steadying
     intensities = amplitudes**2
-    varied = float(((np.sqrt(intensities.mean(axis=0)) - amplitudes) ** 2).sum())
+    roots = np.sqrt(intensities + added)
+    varied = float(((np.sqrt(intensities.mean(axis=0) + added) - roots) ** 2).sum())
     beyond = varied / float(intensities.sum()) - prepared.expected_misfit
     return 1 - (residual - prepared.expected_misfit) / max(beyond, 1e-12)
 
