@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import AXES, chosen_names, finding
 from ptychopinn.contracts import Canvas
-from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -24,6 +24,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.physics.effects import Effect
+from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.affine import equations_of, likeliest_step
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
@@ -51,6 +52,8 @@ LIKELIER, OF_EXCESS = 40.0, 0.2
 # up to so many times what the refined probe leaves, and both are named when the probe gains more
 # than the second share of what the map gains.
 ALIKE, SHARED = 1.02, 0.5
+# A rotation of more than this is no matter of focus.
+NO_FOCUS_DEG = 1.0
 # And it must explain the patterns: a residual of so many times that of photon noise, or of this
 # share of the one with the probe refined.
 EXPLAINS, MUCH = 1.5, 0.75
@@ -139,22 +142,40 @@ def estimate_axes(
     other = _believed(trial, part)
     if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
-    also = ", or the probe is out of focus" if other.alike else ""
+    focus = _may_be_focus(scan, found, other)
+    also = ", or the probe is out of focus" if other.alike or focus else ""
+    remedy = (
+        "patterns that show so little do not tell which, the probe having been found from them"
+        if focus
+        else "refine with the option refine_positions to correct that"
+    )
     doubt = finding(
         AXES,
-        "doubt",
+        "note" if focus else "doubt",
         f"{in_words(other.axes)}{also}: with other axes some patterns around the middle leave a "
-        f"residual of {other.residual:.4g}, as they are {other.as_given:.4g}; refine with the "
-        "option refine_positions to correct that.",
+        f"residual of {other.residual:.4g}, as they are {other.as_given:.4g}; {remedy}.",
         **asdict(other.axes),
         residual=other.residual,
         residual_as_given=other.as_given,
         residual_with_probe_refined=other.with_probe,
     )
-    log.warning("%s: %s", scan.name, doubt.message)
+    log.log(logging.INFO if focus else logging.WARNING, "%s: %s", scan.name, doubt.message)
     return (
         replace(scan, provenance=with_findings(scan.provenance, [doubt])),
         replace(found, provenance=with_findings(found.provenance, [doubt])),
+    )
+
+
+def _may_be_focus(scan: Scan, found: Reconstruction, other: _Other) -> bool:
+    """Whether other axes may as well be the focus, or the astigmatism, of a probe that was found
+    from patterns which show no structure beyond noise, since a refined probe leaves no more."""
+    assert found.fit is not None
+    from_nothing = any(f.name == FROM_NOTHING for f in recorded_findings(scan.provenance))
+    return (
+        from_nothing
+        and not np.isfinite(found.fit.explained)
+        and other.with_probe <= other.residual
+        and abs(other.axes.rotation_deg) <= NO_FOCUS_DEG
     )
 
 
