@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine, upright
 from ptychopinn.checks.replay import mended_like
+from ptychopinn.checks.trials import neighbours, trial_of
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.corner import rolls
 from ptychopinn.data.findings import Finding, left_out, recorded_findings
@@ -593,9 +594,9 @@ def test_a_frame_offset_explains_the_patterns(
     amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
     mean = np.sqrt((amplitudes**2).mean(axis=0))
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
-    # From 3 frames earlier to 3 later after a few passes, then none, the best and the second best.
-    residuals = iter([1.3, 1.3, 1.2, 1.0, left, 1.3, 1.3, 1.0, left, 1.0])
-    monkeypatch.setattr(upright, "_residual", lambda *_, **__: varied * next(residuals))
+    # As given, one frame later and one earlier after a few passes, then the first two again.
+    residuals = iter([1.0, left, 1.3, 1.0, left])
+    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
     _, findings = right_geometry(NumpyOps(), whole, skip=["orientation", "position-unit"])
     assert bool(findings) == found
 
@@ -628,3 +629,15 @@ def test_the_nearest_position_is_found_in_few_and_in_many(count: int) -> None:
     distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     np.testing.assert_allclose(nearest_px(places), distance.min(axis=1), rtol=1e-9)
+
+
+def test_large_patterns_with_many_modes_are_tried_as_small_ones_with_few() -> None:
+    scan = pp.simulate(object="leaves", N=128, patterns=64, photons=1e5, modes=5, seed=2)
+    trial = trial_of(scan, neighbours(scan))
+    assert (trial.N, len(trial.probe)) == (64, 2)
+    turned = ORIENTATIONS[5]
+    swapped = replace(scan, object=None, positions_px=turned.of_positions(scan.positions_px))
+    found, (said,) = right_geometry(NumpyOps(), swapped)
+    assert said.name == "orientation" and said.details["turned"] == "positions"
+    back = found.positions_px - found.positions_px.mean(axis=0)
+    np.testing.assert_allclose(back, scan.positions_px - scan.positions_px.mean(axis=0), atol=1e-6)

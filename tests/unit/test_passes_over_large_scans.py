@@ -14,6 +14,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.io import lazy
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.readout import DetectorNoise
 from ptychopinn.solvers import problem
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -97,7 +98,7 @@ def test_the_misfit_reads_each_pattern_once(
     monkeypatch.setattr(lazy, "HELD_PART", 0)
     scan = pp.load_scan(path)
     result = pp.refine(scan, config=PhysicsConfig(passes=1), backend="numpy", no_mend="all")
-    monkeypatch.setattr("ptychopinn.evaluation.misfit.counts_of_photon", lambda *_: 1.0)
+    monkeypatch.setattr("ptychopinn.evaluation.misfit.noise_of", lambda *_: DetectorNoise(1.0))
     reads.clear()
     again = misfit(result, scan)
     assert sorted(reads) == list(range(M))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,3 +297,15 @@ def test_a_probe_out_of_focus_is_not_taken_for_scaled_axes() -> None:
     field = np.fft.fft2(true.probe) * np.exp(20j * (k[:, None] ** 2 + k**2))
     scan = replace(true, probe=np.fft.ifft2(field).astype(np.complex64), object=None)
     assert not [f for f in pp.reconstruct(scan).findings if f.name == "scan-axes"]
+
+
+def test_a_probe_found_from_faint_patterns_may_be_out_of_focus(tmp_path: Path) -> None:
+    """Its focus looks like scaled axes, which are not blamed then."""
+    faint = pp.simulate(
+        object="grf", scan="fermat", patterns=200, photons=1e6, seed=1, amplitude=(0.95, 1.0),
+        phase=(-0.1, 0.1),
+    )  # fmt: skip
+    scan = pp.load_scan(pp.save_scan(faint, tmp_path / "scan.h5"), probe="auto")
+    result = pp.reconstruct(scan, backend="numpy")
+    assert result.fit is not None and result.fit.verdict == "good"
+    assert [found.level for found in result.findings if found.name == "scan-axes"] == ["note"]

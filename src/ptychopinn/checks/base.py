@@ -18,7 +18,7 @@ from ptychopinn.data.views import changed_patterns, chosen_patterns, rolled_patt
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.forward import vacuum_pattern
-from ptychopinn.physics.photon import photon_of_patterns
+from ptychopinn.physics.readout import noise_by_steps, noise_of_patterns
 from ptychopinn.physics.scaling import probe_power
 
 # Values that the counts of one photon are read off, and photons per pattern where none are seen.
@@ -126,7 +126,8 @@ class Look:
     included.  sample : (S, N, N) float32 patterns at even distances, and numbers : (S,) which.
     vacuum : (N, N) what the probe alone would give, with the sum of ``mean`` on good pixels.
     origin : (M,) the numbers of the patterns in the scan as it was given.  photon : the counts of
-    one photon; where none can be told apart, what one in 1e5 of a pattern would have.
+    one photon, or the noise of a reading where that is more; where neither can be told, what one in
+    1e5 photons of a pattern would have.
     """
 
     def __init__(self, scan: Scan, origin: NDArray[np.int64] | None = None) -> None:
@@ -180,8 +181,9 @@ class Look:
     def photon(self) -> float:
         usual = float(np.median(self.sums))
         step = max(1, len(self.sample) * int(self.good.sum()) // PHOTON_PIXELS)
-        found = photon_of_patterns(self.sample[::step][:, self.good])
-        return usual / ASSUMED_DOSE if found is None else found
+        some = self.sample[::step]
+        found = noise_by_steps(some, self.good) or noise_of_patterns(some, self.good)
+        return usual / ASSUMED_DOSE if found is None else max(found.photon, found.readout)
 
     @cached_property
     def vacuum(self) -> Array:

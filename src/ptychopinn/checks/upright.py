@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
+from ptychopinn.checks.trials import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
-from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.physics import PhysicsSolver
 
-FEWEST, LIMIT_BYTES = 16, 512 << 20
 # Passes of the first round, of the second with the best ones, and how many these are; and of those
-# with the probe held, which tell patterns from positions.
-SHORT, LONG, FINALISTS, HELD = 4, 10, 3, 20
+# with the probe held, which tell patterns from positions: all, and the likely ones.
+SHORT, LONG, FINALISTS, HELD_SHORT, HELD = 4, 10, 3, 6, 20
+# In the second round nobody is who left more than so many times the least of the first.
+LOST = 1.6
 # Patterns or positions: within this factor of the smallest residual both may be what was turned.
 UNTOLD = 1.05
 # What leaves up to so many times the smallest residual after some passes is gone on with.
@@ -42,6 +42,8 @@ TIE = 1.08
 # good as a shift of the object: much must be gained, and the second best must be that much worse.
 MOST_FRAMES = 3
 OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
+# Nothing further is tried when one of the first three leaves this share of the next one.
+SETTLED = 0.85
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 OFFSET_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
@@ -96,9 +98,9 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
     """
     if scan.M < FEWEST:
         return None
-    part = replace(scan.select(neighbours(scan)), object=None)
+    part = trial_of(scan, neighbours(scan))
     left = {
-        o: _residual(
+        o: residual_of(
             xp,
             replace(part, positions_px=o.of_positions(part.positions_px)),
             SHORT,
@@ -107,50 +109,20 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
         for o in ORIENTATIONS
     }
     best = min(left, key=left.__getitem__)
-    prepared = prepare(part)
-    photon = (prepared.photon_scale / prepared.input_scale) ** 2
-    gained = 4 * (left[AS_GIVEN] - left[best]) * prepared.counts * part.M / photon
+    gained = (left[AS_GIVEN] - left[best]) / prepare(part).likelihood_unit
     return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
 
 
-def neighbours(scan: Scan) -> NDArray[np.int64]:
-    """Patterns around the middle of the scan, in the order of the scan."""
-    count = min(scan.M, 64 if scan.N <= 64 else 49)
-    middle = np.median(scan.positions_px, axis=0)
-    anchor = scan.positions_px[int(np.abs(scan.positions_px - middle).max(axis=1).argmin())]
-    distance = np.abs(scan.positions_px - anchor).max(axis=1)
-    return np.sort(np.argsort(distance, kind="stable")[:count])
-
-
-def _residual(xp: Ops, part: Scan, passes: int, *, free_probe: bool = True) -> float:
-    config = PhysicsConfig(passes=passes, refine_probe=free_probe, stagnation=0.0)
-    solved = PhysicsSolver(xp, config, LIMIT_BYTES).solve(prepare(part))
-    return float(solved.canvas.losses[-1])
-
-
-def _explained(part: Scan, residual: float) -> float:
-    """The share of what distinguishes the patterns that a fit with this residual explains.
-
-    0 is a model in which all patterns are the mean pattern, 1 one that leaves photon noise.
-    """
-    prepared = prepare(part)
-    amplitudes = prepared.amplitudes(np.arange(part.M)).astype(np.float64)
-    intensities = amplitudes**2
-    varied = float(((np.sqrt(intensities.mean(axis=0)) - amplitudes) ** 2).sum())
-    beyond = varied / float(intensities.sum()) - prepared.expected_misfit
-    return 1 - (residual - prepared.expected_misfit) / max(beyond, 1e-12)
-
-
 def _orientation(xp: Ops, scan: Scan) -> Finding | None:
-    chosen = neighbours(scan)
-    part = replace(scan.select(chosen), object=None)
+    part = trial_of(scan, neighbours(scan))
 
     def run(orientation: Orientation, passes: int) -> float:
         positions = orientation.of_positions(part.positions_px)
-        return _residual(xp, replace(part, positions_px=positions), passes)
+        return residual_of(xp, replace(part, positions_px=positions), passes)
 
     first = {o: run(o, SHORT) for o in ORIENTATIONS}
     best = sorted(first, key=first.__getitem__)[:FINALISTS]
+    best = [o for o in best if first[o] <= LOST * first[best[0]]]
     final = {o: run(o, LONG) for o in dict.fromkeys([*best, AS_GIVEN])}
     given, least = final[AS_GIVEN], min(final.values())
     near = [o for o, residual in final.items() if residual <= TIE * least]
@@ -179,7 +151,7 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
         )
     # Nor does one of them that is less bad than the others: on a background all of them are.
     best_part = replace(part, positions_px=top.of_positions(part.positions_px))
-    if _explained(best_part, final[top]) < TURN_EXPLAINS:
+    if explained_by(best_part, final[top]) < TURN_EXPLAINS:
         return None
     turns = [turn for o in (top, top.opposite) if o != AS_GIVEN for turn in _turns(o)]
     return _said(_held(xp, part, turns), numbers, final[top], trials)
@@ -190,12 +162,12 @@ def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]]) -> Finding | None:
 
     A free probe does not: its conjugate explains them as given (:mod:`ptychopinn.physics.twin`).
     """
-    given = _residual(xp, part, LONG, free_probe=False)
+    given = residual_of(xp, part, LONG, free_probe=False)
     held = _held(xp, part, list(_turns(AS_GIVEN.opposite)))
     best = min(held, key=lambda one: one[1])
     if best[1] > OFFSET_BELIEVED * given:
         return None
-    if _explained(_mend(best[0], part).of(part), best[1]) < OFFSET_EXPLAINS:
+    if explained_by(_mend(best[0], part).of(part), best[1]) < OFFSET_EXPLAINS:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {best[1]:.4f} with the probe of the "
@@ -222,9 +194,9 @@ def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
     Positions come first: nothing else changes with them."""
 
     def run(turn: dict[str, Any], passes: int) -> float:
-        return _residual(xp, _mend(turn, part).of(part), passes, free_probe=False)
+        return residual_of(xp, _mend(turn, part).of(part), passes, free_probe=False)
 
-    found = [run(turn, LONG) for turn in turns]
+    found = [run(turn, HELD_SHORT) for turn in turns]
     likely = MAY_BE * min(found)
     found = [
         run(turn, HELD) if left <= likely else left for turn, left in zip(turns, found, strict=True)
@@ -271,13 +243,16 @@ def _offset(xp: Ops, scan: Scan) -> Finding | None:
     chosen = neighbours(scan)
     # Each of them has as many frames before and after.
     chosen = chosen[(chosen >= MOST_FRAMES) & (chosen < scan.M - MOST_FRAMES)]
-    part = replace(scan.select(chosen), object=None)
+    part = trial_of(scan, chosen)
 
     def run(frames: int, passes: int) -> float:
         moved = scan.positions_px[chosen + frames]
-        return _residual(xp, replace(part, positions_px=moved), passes)
+        return residual_of(xp, replace(part, positions_px=moved), passes)
 
-    first = {k: run(k, SHORT) for k in range(-MOST_FRAMES, MOST_FRAMES + 1)}
+    first = {k: run(k, SHORT) for k in (0, 1, -1)}
+    least, other = sorted(first.values())[:2]
+    if least > SETTLED * other:
+        first |= {s * k: run(s * k, SHORT) for k in range(2, MOST_FRAMES + 1) for s in (1, -1)}
     frames, second = sorted(first, key=first.__getitem__)[:2]
     if frames == 0:
         return None
@@ -286,7 +261,7 @@ def _offset(xp: Ops, scan: Scan) -> Finding | None:
         return None
     if residuals[second] < OFFSET_OTHER * residuals[frames]:
         return None
-    if _explained(part, residuals[frames]) < OFFSET_EXPLAINS:
+    if explained_by(part, residuals[frames]) < OFFSET_EXPLAINS:
         return None
     lost = _without_position(scan.M, frames)
     many = abs(frames) > 1
@@ -318,16 +293,22 @@ def _without_position(patterns: int, frames: int) -> NDArray[np.int64]:
 
 def _unit(xp: Ops, scan: Scan) -> Finding | None:
     """Positions in half or twice the pixels, as where patterns were binned."""
-    part = replace(scan.select(neighbours(scan)), object=None)
-    residuals = {1.0: _residual(xp, part, LONG)}
-    for factor in FACTORS:
+    part = trial_of(scan, neighbours(scan))
+
+    def run(factor: float, passes: int) -> float:
         scaled = replace(part, positions_px=_scaled(part.positions_px, factor))
-        residuals[factor] = _residual(xp, scaled, LONG)
+        return residual_of(xp, scaled, passes)
+
+    first = {factor: run(factor, SHORT) for factor in (1.0, *FACTORS)}
+    factor = min(first, key=first.__getitem__)
+    if factor == 1 or first[factor] > DOUBTED * first[1.0]:
+        return None
+    residuals = {factor: run(factor, LONG) for factor in first}
     factor = min(residuals, key=residuals.__getitem__)
     if factor == 1 or residuals[factor] > OFFSET_BELIEVED * residuals[1.0]:
         return None
     best = replace(part, positions_px=_scaled(part.positions_px, factor))
-    if _explained(best, residuals[factor]) < OFFSET_EXPLAINS:
+    if explained_by(best, residuals[factor]) < OFFSET_EXPLAINS:
         return None
     return finding(
         "position-unit",

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.scan import PatternArray, Scan, check_counts
-from ptychopinn.physics.noise import noise_of_amplitude
-from ptychopinn.physics.photon import photon_of_patterns
 from ptychopinn.physics.propagators import Propagator
+from ptychopinn.physics.readout import DetectorNoise, noise_by_steps, noise_of_patterns
 from ptychopinn.physics.scaling import input_scale, probe_power
 
 READ_BYTES = 64 << 20
@@ -62,22 +61,24 @@ def mean_pattern(scan: Scan) -> NDArray[np.float64]:
     return np.where(scan.good_pixels, total_pattern(scan.diffraction) / scan.M, 0)
 
 
-def counts_of_photon(scan: Scan, counts: float) -> float:
-    """What one photon adds to the patterns, given the mean ``counts`` per pattern.
+def noise_of(scan: Scan, counts: float) -> DetectorNoise:
+    """The noise of the patterns, given the mean ``counts`` per pattern.
 
-    See :mod:`ptychopinn.physics.photon`. Where no photons can be told apart, patterns have the
-    noise of ``LARGEST_DOSE`` photons.
+    Photons are told apart by their steps (:mod:`ptychopinn.physics.photon`), or by how the patterns
+    scatter (:mod:`ptychopinn.physics.readout`). Where neither tells, patterns have the noise of
+    ``LARGEST_DOSE`` photons.
     """
     good = scan.good_pixels
     most = PHOTON_BYTES // (4 * scan.N**2)
     for number in (max(1, PHOTON_PIXELS // int(good.sum())), min(PHOTON_PATTERNS, most)):
         chosen = np.unique(np.linspace(0, scan.M - 1, min(scan.M, number)).astype(np.int64))
-        quantum = photon_of_patterns(np.asarray(scan.diffraction[chosen])[:, good])
-        if quantum is not None:
-            return quantum
+        patterns = np.asarray(scan.diffraction[chosen])
+        found = noise_by_steps(patterns, good)
+        if found is not None:
+            return found
         if len(chosen) >= min(scan.M, PHOTON_PATTERNS):
             break
-    return counts / LARGEST_DOSE
+    return noise_of_patterns(patterns, good) or DetectorNoise(counts / LARGEST_DOSE)
 
 
 def mean_counts(scan: Scan) -> float:
@@ -95,9 +96,10 @@ class PreparedScan:
     counts : mean counts per pattern on good pixels.
     input_scale : a, unit 1/sqrt(counts).
     photon_scale : amplitude of one photon in network units, a * sqrt(counts of a photon).
+    noise : of the readings, in counts.
     probe : (P, N, N) complex64 in network units.
     object_scale : physical object = object_scale * network object.
-    expected_misfit : relative amplitude misfit that photon noise alone gives.
+    expected_misfit : relative misfit of amplitudes that the noise alone gives, ``steadying`` added.
     """
 
     scan: Scan
@@ -107,6 +109,18 @@ class PreparedScan:
     probe: NDArray[np.complex64]
     object_scale: float
     expected_misfit: float
+    noise: DetectorNoise
+
+    @property
+    def likelihood_unit(self) -> float:
+        """The relative misfit of one unit of -2 log L, a quarter of a photon."""
+        return self.noise.photon / (4 * self.counts * self.scan.M)
+
+    @property
+    def steadying(self) -> float:
+        """What steps add to measured and modelled intensities where the detector reads with noise,
+        see :class:`ptychopinn.physics.readout.DetectorNoise`; in network units."""
+        return self.input_scale**2 * self.noise.steadying
 
     @property
     def propagator(self) -> Propagator:
@@ -155,15 +169,18 @@ def prepare(scan: Scan) -> PreparedScan:
     pattern = mean_pattern(scan)
     counts = float(pattern.sum())
     a = input_scale(scan.N, counts)
-    photon = counts_of_photon(scan, counts)
+    noise = noise_of(scan, counts)
     power = probe_power(scan.probe, scan.mask, scan.propagator)
     to_network = (scan.N / 2) / np.sqrt(power)
     return PreparedScan(
         scan=scan,
         counts=counts,
         input_scale=a,
-        photon_scale=a * float(np.sqrt(photon)),
+        photon_scale=a * float(np.sqrt(noise.photon)),
         probe=(scan.probe.astype(np.complex128) * to_network).astype(np.complex64),
         object_scale=float(to_network / a),
-        expected_misfit=float(noise_of_amplitude(pattern / photon).sum() * photon / counts),
+        expected_misfit=float(
+            noise.of_amplitude(pattern[scan.good_pixels], noise.steadying).sum() / counts
+        ),
+        noise=noise,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import left_out
-from ptychopinn.data.normalization import counts_of_photon, total_pattern
+from ptychopinn.data.normalization import noise_of, total_pattern
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError
@@ -28,7 +28,8 @@ from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward
 from ptychopinn.physics.effects import Effect, restored
-from ptychopinn.physics.noise import deviance_terms, noise_of_amplitude, shows_structure
+from ptychopinn.physics.noise import deviance_terms, shows_structure
+from ptychopinn.physics.readout import DetectorNoise
 
 # A probe fits when the residual is at most this multiple of the one expected, plus this margin.
 NOISE_MULTIPLE, MARGIN = 1.5, 0.01
@@ -50,7 +51,7 @@ class Misfit:
     residual : float
         ``sum((sqrt(I_model) - sqrt(I_meas))^2) / sum(I_meas)`` over good pixels.
     expected : float
-        What photon noise alone gives for this model.
+        What the noise of photons and of reading alone gives for this model.
     excess : float
         ``residual - expected``: 0 at a perfect model.
     explained : float
@@ -72,14 +73,14 @@ class Misfit:
     per_pattern : (M,) float64
         The residual of each pattern.
     expected_per_pattern : (M,) float64
-        What photon noise alone gives for each pattern.
+        What that noise alone gives for each pattern.
     counts : (M,) float64
         The measured counts of each pattern, saturated pixels left out.
     factors : (M,) float64
         Measured over modelled counts of each pattern, saturated pixels left out; NaN where none
         are modelled.
-    photon : float
-        What one photon adds to the counts.
+    noise : DetectorNoise
+        What one photon adds to the counts, and the noise of reading.
     positions_px : (M, 2) float64
         Where those patterns are.
     measured_mean, model_mean : (N, N) float64
@@ -97,7 +98,7 @@ class Misfit:
     expected_per_pattern: NDArray[np.float64]
     counts: NDArray[np.float64]
     factors: NDArray[np.float64]
-    photon: float
+    noise: DetectorNoise
     positions_px: NDArray[np.float64]
     measured_mean: NDArray[np.float64]
     model_mean: NDArray[np.float64]
@@ -275,7 +276,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             "reconstruct again."
         )
     power = measured_sum / model_sum
-    photon = counts_of_photon(data, measured_sum / m)
+    detector = noise_of(data, measured_sum / m)
 
     def predicted() -> Iterator[tuple[slice, NDArray[np.float32]]]:
         if keep is not None:
@@ -293,7 +294,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         model = modelled * np.float32(power)
         frames = measured(part)
         amplitudes = np.sqrt(frames)
-        modelled_amplitudes, noise = np.sqrt(model), noise_of_amplitude(model / np.float32(photon))
+        modelled_amplitudes, noise = np.sqrt(model), detector.of_amplitude(model)
         if data.saturation is not None:
             # A saturated reading bounds the model from below only.
             above = (frames >= least) & (model > frames)
@@ -305,7 +306,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             squares=((modelled_amplitudes - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
             flat_squares=float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64)),
             counts=frames.sum(axis=1, dtype=np.float64),
-            noise=photon * noise.sum(axis=1),
+            noise=noise.sum(axis=1),
             deviance=float(terms.sum(dtype=np.float64)),
             model=model.sum(axis=0, dtype=np.float64),
             measured=frames.sum(axis=0, dtype=np.float64),
@@ -346,7 +347,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         expected_per_pattern=per_count(noises),
         counts=measured_counts,
         factors=factors,
-        photon=photon,
+        noise=detector,
         positions_px=result.positions_px,
         measured_mean=_as_pattern(mean_measured / m, good),
         model_mean=_as_pattern(mean_model / m, good),

@@ -120,14 +120,16 @@ class Judgement:
 def signs_of(fit: Misfit) -> Signs:
     """The signs of a fit; no pattern is read again.
 
-    With I the mean measured and J the mean modelled pattern over M patterns, a count of a photon q
-    and the sum C of I, the noise of I at a pixel has the standard deviation sqrt(q J / M).
+    With I the mean measured and J the mean modelled pattern over M patterns, a count of a photon q,
+    the noise s of reading and the sum C of I, the noise of I at a pixel has the variance
+    (q J + s^2) / M.
     """
     good = np.isfinite(fit.measured_mean)
     measured, model = fit.measured_mean[good], fit.model_mean[good]
     counts, m = float(measured.sum()), len(fit.per_pattern)
     excess = max(fit.excess, 1e-12)
-    sigma = np.sqrt(fit.photon * np.maximum(model, 0.25 * fit.photon / m) / m)
+    light = np.maximum(model, 0.25 * fit.noise.photon / m)
+    sigma = np.sqrt(fit.noise.variance(light) / m)
     squares = (np.sqrt(measured) - np.sqrt(model)) ** 2 / counts
     difference = measured - model
     dark = np.argsort(model, kind="stable")[: max(1, len(model) // 4)]
@@ -196,7 +198,8 @@ def _current(fit: Misfit, counts: float) -> tuple[float, float]:
     factors = fit.factors[np.isfinite(fit.factors)]
     if len(factors) < 8 or not counts > 0:
         return 0.0, 0.0
-    noise = fit.photon / counts
+    pixels = int(np.isfinite(fit.measured_mean).sum())
+    noise = pixels * float(fit.noise.variance(counts / pixels)) / counts**2
     scatter = 1.4826 * float(np.median(np.abs(factors - np.median(factors))))
     made = np.median((np.sqrt(np.maximum(factors, 0)) - 1) ** 2) / 0.455 - noise / 4
     return float(np.sqrt(max(scatter**2 - noise, 0.0))), max(float(made), 0.0)

@@ -157,7 +157,8 @@ class _Iterations:
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         effects = solver.effects
-        few = self.problem.expected > FEW_PHOTONS
+        # Where the detector reads with noise what is added makes the moduli as good as photons.
+        few = self.problem.expected > FEW_PHOTONS and not self.problem.steadying > 0
         self.state = Descent(
             self.problem, canvas, config.refine_probe, effects=effects, counts_photons=few
         )

@@ -20,7 +20,7 @@ from ptychopinn.data.sampling import nearest_groups
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import intensities
-from ptychopinn.physics.noise import POOR_EXCESS, noise_of_amplitude
+from ptychopinn.physics.noise import POOR_EXCESS
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.problem import scan_problem
 
@@ -91,7 +91,7 @@ def probe_trial(prepared: PreparedScan) -> Trial:
     )[:, scan.good_pixels]
     total = float((measured**2).sum())
     residual = float(((np.sqrt(modelled) - measured) ** 2).sum()) / total
-    photons = modelled / prepared.photon_scale**2
-    expected = float(noise_of_amplitude(photons).sum()) * prepared.photon_scale**2 / total
+    scale = prepared.input_scale**2
+    expected = float(prepared.noise.of_amplitude(modelled / scale).sum()) * scale / total
     canvas = state.found(origin, [residual])
     return Trial(ProbeCheck(residual, expected), part, chosen, canvas)

@@ -61,7 +61,8 @@ class Problem:
     good : (N, N) good pixels in the order of the fields, 0 or 1.
     power : sum of amplitudes^2 over good pixels of all patterns.
     noise : standard deviation of an amplitude due to photon noise, half the amplitude of a photon.
-    expected : relative misfit that photon noise alone gives.
+    expected : relative misfit that noise alone gives.
+    steadying : what is added to intensities where the detector reads with noise.
     numbers : of each subset the numbers of the patterns that this process has, in the order of its
         batches.
     inward : brings pixels (N, N) of a pattern into the order of the fields.
@@ -76,18 +77,19 @@ class Problem:
     power: Any
     noise: Any
     expected: float = 0.0
+    steadying: float = 0.0
     numbers: Sequence[NDArray[np.int64]] = ()
     inward: Inward = np.asarray
 
     @property
     def stabiliser(self) -> Any:
         """What is added to intensities in the modulus projection."""
-        return STABILISER * (2 * self.noise) ** 2 + DARK
+        return STABILISER * (2 * self.noise) ** 2 + self.steadying + DARK
 
     @property
     def floor(self) -> Any:
         """What is added to intensities in a step by the photons."""
-        return FLOOR * (2 * self.noise) ** 2 + DARK
+        return FLOOR * (2 * self.noise) ** 2 + self.steadying + DARK
 
     def merged(self, count: int) -> Problem:
         """The same patterns with always ``count`` subsets, or what is left, made one."""
@@ -189,6 +191,7 @@ def scan_problem(
         power=m * n * n / 4.0,
         noise=scan.photon_scale / 2,
         expected=scan.expected_misfit,
+        steadying=scan.steadying,
         numbers=subsets,
         inward=propagator.inward,
     )

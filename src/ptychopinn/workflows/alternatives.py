@@ -16,13 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
-from ptychopinn.checks.upright import (
-    FEWEST,
-    LIMIT_BYTES,
-    likelier_orientation,
-    neighbours,
-    right_geometry,
-)
+from ptychopinn.checks.trials import FEWEST, LIMIT_BYTES, neighbours
+from ptychopinn.checks.upright import likelier_orientation, right_geometry
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction

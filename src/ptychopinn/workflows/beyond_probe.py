@@ -25,6 +25,7 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
+from ptychopinn.physics.readout import DetectorNoise
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -39,9 +40,21 @@ KEPT, MOST_TIMES = 0.95, 8.0
 
 
 def shown_by(fit: Misfit, left_out: Collection[str] = ()) -> str | None:
-    """The effect that the residual shows by its shape, unless it is left out; None for none."""
+    """The effect that the residual shows by its shape, or that noise of reading makes, unless it is
+    left out; None for none."""
     name = fit.likely
+    pixels = int(np.isfinite(fit.measured_mean).sum())
+    if name not in EFFECTS and lifted(fit.noise, pixels, float(fit.counts.mean())):
+        name = "background"
     return name if name in EFFECTS and name not in left_out else None
+
+
+def lifted(noise: DetectorNoise, pixels: int, counts: float) -> bool:
+    """Whether noise of reading makes a background, having a mean once negative readings are 0.
+
+    pixels : how many measure.  counts : of a pattern.
+    """
+    return pixels * noise.dark >= LEAST * counts
 
 
 def options_without(left_out: Collection[str]) -> dict[str, Any]:
@@ -58,13 +71,17 @@ def effects_for(
     """The effects that a refinement follows, in network units, from where ``start`` has them; what
     must be found before is found with the operations ``xp``."""
     known = {} if start is None else in_network_units(effects_of(start), prepared)
+    scan = prepared.scan
+    due = lifted(prepared.noise, int(scan.good_pixels.sum()), prepared.counts)
+    if due and config.background is not False and Background.name not in known:
+        level = prepared.noise.dark * prepared.input_scale**2
+        known[Background.name] = Background(np.full((scan.N, scan.N), level))
     wanted = {
         BeamCurrent.name: config.beam_current,
         Background.name: Background.name in known
         if config.background is None
         else config.background,
     }
-    scan = prepared.scan
     if config.exposure_px is not None:
         unit = possible_directions(scan.positions_px)[config.exposure_along]
         known[MovingExposure.name] = MovingExposure(config.exposure_px * unit)

@@ -13,20 +13,24 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import AXES, chosen_names, finding
 from ptychopinn.contracts import Canvas
-from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes, affine_between
+from ptychopinn.physics.effects import Effect
+from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.affine import equations_of, likeliest_step
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.problem import scan_problem
+from ptychopinn.workflows.beyond_probe import in_network_units
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ LIKELIER, OF_EXCESS = 40.0, 0.2
 # up to so many times what the refined probe leaves, and both are named when the probe gains more
 # than the second share of what the map gains.
 ALIKE, SHARED = 1.02, 0.5
+# A rotation of more than this is no matter of focus.
+NO_FOCUS_DEG = 1.0
 # And it must explain the patterns: a residual of so many times that of photon noise, or of this
 # share of the one with the probe refined.
 EXPLAINS, MUCH = 1.5, 0.75
@@ -126,28 +132,50 @@ def estimate_axes(
     start = Canvas(
         found.object / np.complex64(part.object_scale), found.weight, found.origin_px, found.losses
     )
-    asked, gain = _asked_for(part, start, max(fit.residual, part.expected_misfit) / 4)
+    known = [effect.chosen(chosen) for effect in effects_of(found)]
+    effects = tuple(in_network_units(known, part).values())
+    variance = part.expected_misfit * max(fit.residual / fit.expected, 1.0) / 4
+    asked, gain = _asked_for(part, start, variance, effects)
     if gain < GAIN or not differs(asked, WORTH * DOUBT_DEG, WORTH * DOUBT):
         return scan, found
-    other = _believed(partial(_refined, get_ops(backend, execution), part, start), part)
+    trial = partial(_refined, get_ops(backend, execution), part, start, effects=effects)
+    other = _believed(trial, part)
     if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
-    also = ", or the probe is out of focus" if other.alike else ""
+    focus = _may_be_focus(scan, found, other)
+    also = ", or the probe is out of focus" if other.alike or focus else ""
+    remedy = (
+        "patterns that show so little do not tell which, the probe having been found from them"
+        if focus
+        else "refine with the option refine_positions to correct that"
+    )
     doubt = finding(
         AXES,
-        "doubt",
+        "note" if focus else "doubt",
         f"{in_words(other.axes)}{also}: with other axes some patterns around the middle leave a "
-        f"residual of {other.residual:.4g}, as they are {other.as_given:.4g}; refine with the "
-        "option refine_positions to correct that.",
+        f"residual of {other.residual:.4g}, as they are {other.as_given:.4g}; {remedy}.",
         **asdict(other.axes),
         residual=other.residual,
         residual_as_given=other.as_given,
         residual_with_probe_refined=other.with_probe,
     )
-    log.warning("%s: %s", scan.name, doubt.message)
+    log.log(logging.INFO if focus else logging.WARNING, "%s: %s", scan.name, doubt.message)
     return (
         replace(scan, provenance=with_findings(scan.provenance, [doubt])),
         replace(found, provenance=with_findings(found.provenance, [doubt])),
+    )
+
+
+def _may_be_focus(scan: Scan, found: Reconstruction, other: _Other) -> bool:
+    """Whether other axes may as well be the focus, or the astigmatism, of a probe that was found
+    from patterns which show no structure beyond noise, since a refined probe leaves no more."""
+    assert found.fit is not None
+    from_nothing = any(f.name == FROM_NOTHING for f in recorded_findings(scan.provenance))
+    return (
+        from_nothing
+        and not np.isfinite(found.fit.explained)
+        and other.with_probe <= other.residual
+        and abs(other.axes.rotation_deg) <= NO_FOCUS_DEG
     )
 
 
@@ -169,7 +197,7 @@ def _believed(trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan) 
     probe follows the noise, and counts less by twice its numbers (Akaike, IEEE Trans. Autom.
     Control 19, 716, 1974).
     """
-    unit = (part.photon_scale / part.input_scale) ** 2 / (4 * part.counts * part.scan.M)
+    unit = part.likelihood_unit
     noise, penalty = part.expected_misfit, 2 * 2 * part.probe.size * unit
 
     def gains(before: float, after: float) -> bool:
@@ -194,7 +222,9 @@ def _believed(trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan) 
     return _Other(axes, residual, given, probe, alike)
 
 
-def _asked_for(part: PreparedScan, start: Canvas, variance: float) -> tuple[ScanAxes, float]:
+def _asked_for(
+    part: PreparedScan, start: Canvas, variance: float, effects: tuple[Effect, ...] = ()
+) -> tuple[ScanAxes, float]:
     """The axes that the patterns ask for, and by how many times the noise of a degree of freedom
     they would lower the misfit; ``variance`` is that of the moduli.
 
@@ -203,7 +233,8 @@ def _asked_for(part: PreparedScan, start: Canvas, variance: float) -> tuple[Scan
     xp = NumpyOps()
     with xp.running():
         problem, origin = scan_problem(xp, part, 1, LIMIT_BYTES)
-        equations = equations_of(Descent(problem, xp.asarray(start.on(problem.shape, origin))))
+        canvas = xp.asarray(start.on(problem.shape, origin))
+        equations = equations_of(Descent(problem, canvas, effects=effects))
     step = likeliest_step(equations, part.expected_misfit / 4)
     if step is None:
         return ScanAxes(), 0.0
@@ -221,10 +252,11 @@ def _refined(
     free_probe: bool,
     free_axes: bool,
     passes: int = PASSES,
+    effects: tuple[Effect, ...] = (),
 ) -> tuple[float, ScanAxes]:
     """Residual and axes of a part of a scan after some passes."""
     options: dict[str, Any] = {"passes": passes, "positions_from": 1, "stagnation": 0.0}
     config = PhysicsConfig(refine_probe=free_probe, refine_positions=free_axes, **options)
-    solved = PhysicsSolver(xp, config, LIMIT_BYTES, False).solve(part, start)
+    solved = PhysicsSolver(xp, config, LIMIT_BYTES, False, effects).solve(part, start)
     axes = axes_between(part.scan.positions_px, solved.positions_px)
     return float(solved.canvas.losses[-1]), axes

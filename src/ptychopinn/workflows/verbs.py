@@ -189,7 +189,9 @@ def reconstruct(
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
     beyond = refine == "auto" and (scan.saturation is not None or effect is not None)
     if (refine == "always" or beyond) and stop.signal is None:
-        start = found
+        # An object that holds the noise of reading is no good one to begin with.
+        noisy = beyond and effect == Background.name and found.fit.noise.readout > 0
+        start = None if noisy else found
     elif refine == "auto" and found.fit.expected > FEW_PHOTONS and stop.signal is None:
         log.info(
             "photon noise is %.0f %% of the counts: refining the object from the start",

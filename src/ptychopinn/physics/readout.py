@@ -1,0 +1,234 @@
+"""The noise of a detector that does not count: its photons, and normal noise of every reading.
+
+A reading is y = q n + s z, set to 0 where it is negative: n photons of q counts each, z normal. Its
+variance grows with the light, q I + s^2, and so both numbers are read off the patterns themselves
+(photon transfer, J. Janesick, *Photon Transfer*, SPIE 2007). What the light writes into a pattern
+is smooth: it is the transform of an autocorrelation, which ends at twice the width of the
+illumination. Noise is not. A filter that lets the finest frequencies pass leaves it alone, whatever
+the object is, so that no wrong object can pass for noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptychopinn.physics.noise import noise_of_amplitude
+from ptychopinn.physics.photon import photon_of_patterns
+
+Float = NDArray[np.float64]
+
+# The filters are differences of twice this order, along both axes. What they leave of the light
+# differs, of noise it does not: by this share of its variance at most.
+ORDERS, ALIKE = (3, 5), 0.15
+# Pixels are taken together, by their mean, in so many bins; of fewer pixels nothing is told.
+BINS, FEWEST = 12, 200
+# Readings differ from the model of their noise by this share of the variance, in the median bin.
+FITS = 0.15
+# Patterns that are filtered at most, and values.
+PATTERNS, VALUES = 64, 1 << 19
+# Patterns that are asked first whether their noise exceeds that of their steps, so many times.
+FEW, NOISIER = 8, 1.5
+# Readout noise of so many photons is worth a model of its own; with more than the second number
+# single photons no longer show.
+SEEN, SMEARED = 0.02, 2.0
+# Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
+TABULATED = 36.0
+
+
+@dataclass(frozen=True)
+class DetectorNoise:
+    """photon : what one photon adds to the counts.  readout : standard deviation of the normal
+    noise of a reading, in counts; 0 for a detector that counts."""
+
+    photon: float
+    readout: float = 0.0
+
+    @property
+    def steadying(self) -> float:
+        """Counts c that make the scatter of sqrt(y + c) that of a photon, whatever the light
+        (F. Murtagh, J.-L. Starck, A. Bijaoui, Astron. Astrophys. Suppl. 112, 179, 1995)."""
+        return self.readout**2 / self.photon
+
+    def of_amplitude(self, counts: ArrayLike, added: float = 0.0) -> Float:
+        """E[(sqrt(y + c) - sqrt(I + c))^2] in counts, for readings y with the mean I = ``counts``;
+        c counts are ``added`` to both where the detector reads with noise.
+
+        Below the mean that noise about 0 has once it is set to 0 where negative, readings are taken
+        as such noise.
+        """
+        mean = np.asarray(counts) / self.photon
+        if not self.readout > 0:
+            noise = noise_of_amplitude(mean)
+            noise *= self.photon
+            return noise
+        c, squared = added / self.photon, (self.readout / self.photon) ** 2
+        means, noises, dark_root = _table(self.readout / self.photon, c)
+        expected = np.interp(mean, means, noises)
+        dark = mean < means[0]
+        root = np.sqrt(mean[dark] + c)
+        expected[dark] = means[0] + c - 2 * dark_root * root + root**2
+        bright = mean > means[-1]
+        lam, variance = mean[bright] + c, mean[bright] + squared
+        third = mean[bright] / (8 * lam**2)
+        expected[bright] = variance / (4 * lam) - third + 15 * variance**2 / (64 * lam**3)
+        return np.asarray(expected * self.photon, np.float64)
+
+    def variance(self, counts: ArrayLike) -> Float:
+        """Of readings with the mean ``counts``."""
+        return np.asarray(self.photon * np.asarray(counts) + self.readout**2, np.float64)
+
+    @property
+    def dark(self) -> float:
+        """The mean of readings without light, in counts."""
+        return self.readout / float(np.sqrt(2 * np.pi))
+
+
+@lru_cache(maxsize=8)
+def _table(ratio: float, added: float) -> tuple[Float, Float, float]:
+    """Means of readings (in photons) and the noise of their amplitudes, from no light on; and the
+    mean root of a reading without light. ``ratio`` is that of readout noise to a photon, ``added``
+    photons are under all roots."""
+    z = np.linspace(-6, 6, 241)
+    weight = np.exp(-(z**2) / 2)
+    weight /= weight.sum()
+    lam = np.linspace(0, np.sqrt(max(TABULATED, 20 * ratio)), 400) ** 2
+    if ratio > SMEARED:
+        readings = np.maximum(lam[:, None] + np.sqrt(lam[:, None] + ratio**2) * z, 0)
+        mean, root = readings @ weight, np.sqrt(readings + added) @ weight
+    else:
+        from scipy.special import gammaln
+
+        # 160 is 15 standard deviations above the largest mean of 40.
+        n = np.arange(161)
+        log_lam = np.log(np.maximum(lam, 1e-300))[:, None]
+        poisson = np.exp(n * log_lam - lam[:, None] - gammaln(n + 1))
+        readings = np.maximum(n[:, None] + ratio * z, 0)
+        mean = poisson @ (readings @ weight)
+        root = poisson @ (np.sqrt(readings + added) @ weight)
+    noise = 2 * (mean + added) - 2 * np.sqrt(mean + added) * root
+    return mean, noise, float(root[0])
+
+
+def noise_of_patterns(patterns: NDArray[Any], good: NDArray[np.bool_]) -> DetectorNoise | None:
+    """The noise of patterns (m, N, N), from what is too fine for light; None where it is not plain.
+
+    Parameters
+    ----------
+    good : (N, N) pixels that measure.
+    """
+    some = patterns[: max(1, min(PATTERNS, VALUES // good.size))].astype(np.float32)
+    first, second = (_fine(some, good, order) for order in ORDERS)
+    if first is None or second is None:
+        return None
+    found = _fitted(*second)
+    if found is None:
+        return None
+    # The same pixels by a filter that passes more of the light.
+    other = _fitted(*first)
+    top = float(second[0].max())
+    if other is None or abs(other.variance(top) / found.variance(top) - 1) > ALIKE:
+        return None
+    return found
+
+
+def noise_by_steps(patterns: NDArray[Any], good: NDArray[np.bool_]) -> DetectorNoise | None:
+    """The noise of patterns (m, N, N) whose values come in steps; None for others.
+
+    Where the noise is clearly more than that of so many photons, the steps are those of the digits.
+    """
+    quantum = photon_of_patterns(patterns[:, good])
+    if quantum is None:
+        return None
+    counting = DetectorNoise(quantum)
+    few = patterns[:: max(1, len(patterns) // FEW)][:FEW]
+    seen = _fine(few.astype(np.float32), good, ORDERS[-1])
+    if seen is None or not (seen[1] > NOISIER * quantum * seen[0]).all():
+        return counting
+    found = noise_of_patterns(patterns, good)
+    return found if found is not None and found.photon > NOISIER * quantum else counting
+
+
+def _fine(
+    patterns: NDArray[Any], good: NDArray[np.bool_], order: int
+) -> tuple[Float, Float] | None:
+    """Means (BINS,) of pixels, and the variance that a filter of this order leaves of them."""
+    kernel = np.ones(1)
+    for _ in range(order):
+        kernel = np.convolve(kernel, (1.0, -2.0, 1.0))
+    kernel /= np.sqrt((kernel**2).sum())
+    if min(good.shape) <= 2 * len(kernel):
+        return None
+    power = _filtered(
+        _filtered(patterns, kernel.astype(np.float32), 1), kernel.astype(np.float32), 2
+    )
+    variance = np.einsum("myx,myx->yx", power, power, dtype=np.float64) / len(patterns)
+    mean = patterns.mean(axis=0, dtype=np.float64)
+    around = _filtered(_filtered(mean[None], kernel**2, 1), kernel**2, 2)[0]
+    ones = np.ones(len(kernel))
+    usable = _filtered(_filtered((~good).astype(float)[None], ones, 1), ones, 2)[0] < 0.5
+    if int(usable.sum()) < FEWEST:
+        return None
+    means, variances = around[usable], variance[usable]
+    bins = np.array_split(np.argsort(means, kind="stable"), BINS)
+    return (
+        np.array([means[one].mean() for one in bins]),
+        np.array([variances[one].mean() for one in bins]),
+    )
+
+
+def _filtered(values: NDArray[Any], kernel: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Values (m, H, W) filtered along an axis, on which patterns repeat as their transforms do."""
+    half, length = len(kernel) // 2, values.shape[axis]
+    moved = np.moveaxis(values, axis, 0)
+    wide = np.concatenate([moved[-half:], moved, moved[:half]])
+    total = np.zeros_like(moved)
+    for k, weight in enumerate(kernel):
+        total += weight * wide[k : k + length]
+    return np.moveaxis(total, 0, axis)
+
+
+def _fitted(means: Float, variances: Float) -> DetectorNoise | None:
+    """Photon and readout noise for which pixels of these means have these variances."""
+    lit = (means > 0) & (variances > 0)
+    means, variances = means[lit], variances[lit]
+    if len(means) < BINS // 2:
+        return None
+    # Readings without light, set to 0 where negative, have these moments for a noise of 1.
+    photon, least = float(np.median((variances / means)[-4:])), float(variances.min() / 0.341)
+    best, off = None, np.inf
+    for reach in (4.0, 1.5, 1.1):
+        factors = np.geomspace(1 / reach, reach, 9)
+        tried = [(photon * f, least * g) for f in factors for g in (0.0, *factors)]
+        for q, squared in tried:
+            model = _clipped_variance(means, q, squared)
+            away = float(np.abs(np.log(variances / np.maximum(model, 1e-300))).mean())
+            if away < off:
+                best, off = (q, squared), away
+        assert best is not None
+        photon, least = best[0], best[1] or least
+    if off > FITS:
+        return None
+    assert best is not None
+    readout = float(np.sqrt(best[1]))
+    return DetectorNoise(float(best[0]), readout if readout > SEEN * best[0] else 0.0)
+
+
+def _clipped_variance(means: Float, photon: float, squared: float) -> Float:
+    """The variance of readings whose mean is this after negative ones were set to 0."""
+    light = np.concatenate([np.zeros(1), np.geomspace(1e-3, 1, 40)]) * max(
+        float(means.max()), 1e-30
+    )
+    spread = np.sqrt(np.maximum(photon * light + squared, 1e-300))
+    x = light / spread
+    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    from scipy.special import ndtr
+
+    above = ndtr(x)
+    mean = spread * (x * above + density)
+    second = spread**2 * ((x**2 + 1) * above + x * density)
+    return np.interp(means, mean, second - mean**2)
