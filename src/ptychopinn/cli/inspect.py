@@ -18,6 +18,7 @@ from ptychopinn.cli.scans import (
     open_scan,
     scan_options,
 )
+from ptychopinn.data.trials import RECORD
 
 
 @click.command()
@@ -122,6 +123,9 @@ def _result(path: Path) -> dict[str, Any]:
         "pixel_size_m": result.pixel_size_m,
         "energy_eV": result.energy_eV,
         "distance_m": result.distance_m,
+        "effects_tried": [
+            {**trial.as_json(), "words": trial.in_words} for trial in result.effects_tried
+        ],
         "provenance": dict(result.provenance),
     }
 
@@ -134,7 +138,7 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
     table = Table(title=f"{content['kind']}: {path}", show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    rows = _scan_rows(content) if content["kind"] == "scan" else _flat(content, skip=("kind",))
+    rows = _scan_rows(content) if content["kind"] == "scan" else _result_rows(content)
     if "findings" in content:
         found = [
             (f"{item['level']}: {item['name']}", item["message"]) for item in content["findings"]
@@ -143,6 +147,18 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
     for label, value in rows:
         table.add_row(Text(label), Text(value))
     Console().print(table)
+
+
+def _result_rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows of a result or a bundle."""
+    tried = content.get("effects_tried", ())
+    rows = [(f"tried {trial['effect']}", trial["words"]) for trial in tried]
+    if tried:
+        record = {**content["provenance"][RECORD]}
+        del record["tried"]
+        provenance = {**content["provenance"], RECORD: record}
+        content = {**content, "provenance": provenance}
+    return rows + _flat(content, skip=("kind", "effects_tried"))
 
 
 def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.io.log_file import LogFile
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+TERMS_WRITTEN = (
+    "beam-current, background, probe, opr:K, slices:K, fly:PIXELS[:y|x], modes:K, "
+    "point-spread[:PIXELS]"
+)
 # What helps against the causes of ptychopinn.evaluation.causes, as it is typed.
 TO_TYPE = {
     "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
@@ -40,6 +46,19 @@ uncertainty_option = click.option(
     help="State how far the object may be off, from two halves of the patterns; takes about twice "
     "the time.",
 )
+
+
+def model_option(name: str) -> Callable[[F], F]:
+    """Add ``--model``, which the command gets under this name."""
+    return click.option(
+        "--model",
+        name,
+        metavar="auto|TERMS",
+        default=None,
+        help="Which effects of beam, sample and detector are followed: auto keeps those that "
+        "patterns which were left out gain from; terms joined by + set them, beginning with "
+        f"far-field or near-field: {TERMS_WRITTEN}.",
+    )
 
 
 def made_result(

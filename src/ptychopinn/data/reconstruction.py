@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
 from ptychopinn.data.findings import Finding, recorded_findings
 from ptychopinn.data.scan import check_field
+from ptychopinn.data.trials import EffectTrial, recorded_trials
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.effects import restored, slices_of, stored
 from ptychopinn.physics.geometry import position_box
@@ -227,6 +228,12 @@ class Reconstruction:
     def findings(self) -> tuple[Finding, ...]:
         """What was noticed about the scan: what was mended, what is doubtful."""
         return recorded_findings(self.provenance)
+
+    @property
+    def effects_tried(self) -> tuple[EffectTrial, ...]:
+        """Which effects of beam, sample and detector were tried where the model was to be chosen,
+        with what patterns that were left out gain, and whether they were kept."""
+        return recorded_trials(self.provenance)
 
     @property
     def amplitude(self) -> NDArray[np.float32]:
