@@ -24,7 +24,7 @@ from ptychopinn.workflows.verbs import reconstruct
 
 @pytest.fixture(scope="module")
 def ideal() -> Scan:
-    return simulate(object="leaves", N=32, patterns=144, step_px=3, photons=1e6, seed=3)
+    return simulate(object="leaves", N=32, patterns=121, step_px=3, photons=1e6, seed=3)
 
 
 def noisy(scan: Scan, expected: Any) -> Scan:
@@ -41,7 +41,7 @@ def counts(scan: Scan) -> Any:
 def test_a_background_is_chosen(ideal: Scan, backend: Any) -> None:
     expected = counts(ideal)
     scan = noisy(ideal, expected + 0.3 * expected.mean())
-    config = RefineConfig(passes=25)
+    config = RefineConfig(passes=25, refine_probe=False, slices=1)
     result = refine(scan, None, config, model="auto", backend=backend, no_mend="all")
     kept = [trial.effect for trial in result.effects_tried if trial.kept]
     assert kept == ["background"] and list(result.effects) == ["background"]
@@ -49,7 +49,7 @@ def test_a_background_is_chosen(ideal: Scan, backend: Any) -> None:
     assert record["chosen"] == "far-field+background" and record["asked"] == "auto"
     (trial,) = (t for t in result.effects_tried if t.kept)
     assert trial.gain is not None and trial.error is not None and trial.gain > 0.5
-    assert {"probe", "point-spread"} <= {t.effect for t in result.effects_tried}
+    assert "point-spread" in {t.effect for t in result.effects_tried}
 
 
 def test_an_ideal_scan_costs_nothing(ideal: Scan) -> None:
@@ -67,7 +67,8 @@ def test_options_decide_before_patterns_do(ideal: Scan) -> None:
     expected = counts(ideal)
     scan = noisy(ideal, expected + 0.3 * expected.mean())
     config = RefineConfig(passes=10, background=False, refine_probe=False, beam_current=False)
-    result = refine(scan, None, config, model="auto", no_mend=["moving-exposure", "alternatives"])
+    left_out = ["moving-exposure", "alternatives", "orientation"]
+    result = refine(scan, None, config, model="auto", no_mend=left_out)
     names = {trial.effect.partition(":")[0] for trial in result.effects_tried}
     assert "background" not in result.effects and names
     assert not names & {"background", "beam-current", "probe", "modes", "opr", "fly"}
@@ -104,7 +105,7 @@ def test_terms_are_options(ideal: Scan) -> None:
         ("fly", {}, "written fly:PIXELS"),
         ("fly:far", {}, "written fly:PIXELS"),
         ("opr:2.5", {}, "written opr:K"),
-        ("slices:99", {}, "slices must be"),
+        ("slices:99", {}, "slices"),
         ("modes:0", {}, "modes must be at least|written modes:K"),
         ("opr:2+modes:3", {}, "one mode"),
         ("auto+background", {}, "stands alone"),

@@ -34,6 +34,9 @@ LEAST_WAY, LEAST_SPREAD = 1.0, 0.1
 ADDED_MODES = 2
 # Those that take long: they are tried where nothing else suffices.
 LONG = ("fly", "opr", "slices")
+NAMES = ("beam-current", "probe", "background", "point-spread", "fly", "modes", "opr", "slices")
+# Effects whose name is not that of their term.
+EFFECT_OF = {"fly": MovingExposure.name, "opr": VaryingProbe.name}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class Candidates:
         self.of, self.config, self.part = trials, trials.config, trials.part
         here = {effect.name for effect in effects if effect.changes}
         self.skipped = here | set(without) | decided(trials.config)
+        self.possible = [name for name in NAMES if EFFECT_OF.get(name, name) not in self.skipped]
 
     def on_top_of(
         self, current: Fit, there: Collection[str]
@@ -129,10 +133,8 @@ class Candidates:
             "beam-current": beam_current, "probe": probe, "background": background,
             "point-spread": point_spread, "fly": fly, "modes": modes, "opr": opr, "slices": slices,
         }  # fmt: skip
-        effects = {"fly": MovingExposure.name, "opr": VaryingProbe.name}
         for name, make in every.items():
-            again = name in there and name != "modes"
-            if again or effects.get(name, name) in self.skipped:
+            if name not in self.possible or (name in there and name != "modes"):
                 continue
             if (name == "probe" and current.free) or (name == "opr" and "modes" in there):
                 continue

@@ -47,6 +47,10 @@ MOST, PASSES_WITH = 3, {"opr": 60, "slices": 100}
 # Of several effects that are kept the first is taken, as long as no other one is better by so many
 # standard errors: they are in the order of their number of unknowns.
 BETTER = 2.0
+# An effect that leaves this share of the excess or less is followed before others are looked for.
+HARDLY = 0.2
+# Passes with an effect that is kept before others are tried on top.
+SETTLED = 24
 # Share of the misfit at photon noise that must be gained, at least.
 LEAST_GAIN = 0.05
 # Effects with which no uncertainty is stated.
@@ -163,21 +167,29 @@ class _Search:
     def __init__(self, trials: Trials, candidates: Candidates, stopped: Callable[[], bool]) -> None:
         self.of, self.candidates, self.stopped = trials, candidates, stopped
         self.expected = trials.part.expected_misfit
+        # Names of effects that were tried, and that were believed in some round.
+        self.looked_at: set[str] = set()
+        self.believed: set[str] = set()
 
     def choice(self) -> Choice:
         """What is kept, beginning with nothing but what is known."""
         trials: list[EffectTrial] = []
         kept: list[Candidate] = []
-        clear: set[str] = set()
         current = self.of.begun()
         while len(kept) < MOST and not self._near_noise(current) and not self.stopped():
-            best, found, more = self._round(current, kept, clear)
+            best, found = self._round(current, kept)
             trials += found
-            clear |= more
             if best is None:
                 break
             kept.append(best)
-            current = best.fit
+            # What is left after a few passes may be what they have not found yet.
+            current = self.of.gone_on(best.fit, passes=SETTLED)
+        if kept:
+            trials += [
+                EffectTrial(name, None, None, False, "nothing is left to explain")
+                for name in LONG
+                if name not in self.looked_at and name in self.candidates.possible
+            ]
         for tried in trials:
             log.info("%s: %s", tried.effect, tried.in_words)
         options: dict[str, Any] = {}
@@ -213,10 +225,10 @@ class _Search:
         return trial if gain.kept else None, said
 
     def _round(
-        self, current: Fit, kept: Sequence[Candidate], clear: Collection[str]
-    ) -> tuple[Candidate | None, list[EffectTrial], set[str]]:
-        """The best effect on top of ``current``, what was tried, and which effects were believed by
-        themselves; those that take long are tried again where they were ``clear`` before."""
+        self, current: Fit, kept: Sequence[Candidate]
+    ) -> tuple[Candidate | None, list[EffectTrial]]:
+        """The best effect on top of ``current``, and what was tried. Those that take long are left
+        for the next round where another one explains nearly everything."""
         there = {trial.name for trial in kept}
         beside = f"beside {' and '.join(trial.term for trial in kept)}" if kept else ""
         believed: list[Candidate] = []
@@ -224,19 +236,28 @@ class _Search:
         for name, make in self.candidates.on_top_of(current, there):
             if self.stopped():
                 break
-            if name in LONG and kept and name not in clear:
+            if name in LONG and (self._nearly_all(believed) or not self._worth_long(name, kept)):
                 continue
-            if name in LONG and any(self._near_noise(trial.fit) for trial in believed):
-                said.append(EffectTrial(name, None, None, False, "nothing is left to explain"))
-                continue
+            self.looked_at.add(name)
             trial, words = self._tried(make, name, beside)
             said.append(words)
             if trial is not None:
                 believed.append(trial)
+        self.believed |= {trial.name for trial in believed}
         best = _first_of_the_best(believed)
         if best is not None:
             said = [replace(one, kept=one.effect == best.term) for one in said]
-        return best, said, {trial.name for trial in believed}
+        return best, said
+
+    def _nearly_all(self, believed: Sequence[Candidate]) -> bool:
+        """Whether one of these leaves hardly anything of what was not explained."""
+        before = [trial.base.canvas.losses[-1] - self.expected for trial in believed]
+        after = [trial.fit.canvas.losses[-1] - self.expected for trial in believed]
+        return any(left <= HARDLY * given for left, given in zip(after, before, strict=True))
+
+    def _worth_long(self, name: str, kept: Sequence[Candidate]) -> bool:
+        """Whether an effect that takes long to try was not tried yet, or believed before."""
+        return not kept or name not in self.looked_at or name in self.believed
 
 
 def _first_of_the_best(trials: Sequence[Candidate]) -> Candidate | None:

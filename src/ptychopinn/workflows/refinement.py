@@ -199,7 +199,8 @@ def _choice(
     assert isinstance(work.solver, PhysicsSolver) and isinstance(work.config, PhysicsConfig)
     assert result.fit is not None  # every verb states it
     scan = replace(work.scan, probe=result.probe, positions_px=result.positions_px)
-    without = chosen_names(no_mend) | (set(NO_UNCERTAINTY) if uncertainty else set())
+    # All checks of a scan may be left out, and yet a model be asked for.
+    without = {*no_mend, *(NO_UNCERTAINTY if uncertainty else ())}
     return chosen_model(
         work.solver.xp, scan, work.config, result.fit, effects_of(result), without=without,
         stopped=lambda: stop.signal is not None,

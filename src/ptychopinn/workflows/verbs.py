@@ -167,7 +167,8 @@ def reconstruct(
                 "leave either out."
             )
         with_model(refine_model, scan, PhysicsConfig(), None)
-        followed = {name: value for name, value in followed.items() if value is False}
+        off = {name: value for name, value in followed.items() if value is False}
+        followed = off if refine_model == AUTO else {}
     if refine == "auto" and _probe_from_nothing(scan):
         # It is near enough for iterations on probe and object, not for a network.
         # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
