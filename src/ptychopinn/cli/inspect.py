@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from ptychopinn.cli.scans import (
     scan_options,
 )
 from ptychopinn.data.trials import RECORD
+
+if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
 
 
 @click.command()
@@ -111,6 +114,7 @@ def _result(path: Path) -> dict[str, Any]:
             "mean_amplitude": float(amplitude.mean()) if amplitude.size else None,
         },
         "positions": len(result.positions_px),
+        **_position_sigma(result),
         "probe": {
             "modes": len(result.probe),
             "N": result.N,
@@ -128,6 +132,16 @@ def _result(path: Path) -> dict[str, Any]:
         ],
         "provenance": dict(result.provenance),
     }
+
+
+def _position_sigma(result: Reconstruction) -> dict[str, Any]:
+    """How exact refined positions are; nothing of others."""
+    import numpy as np
+
+    sigma = result.position_sigma_px
+    if sigma is None:
+        return {}
+    return {"position_sigma_px": {"median": float(np.median(sigma)), "largest": float(sigma.max())}}
 
 
 def _show(path: Path, content: Mapping[str, Any]) -> None:

@@ -58,6 +58,10 @@ class Reconstruction:
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).
+    position_covariance : (M, 2, 2) float64, optional
+        Covariance of each position (y, x) that was refined, in square pixels, beside what all
+        positions share: a shift of the whole changes no pattern, and errors of the scan axes are
+        those of the object.
     half_split : (3, R) float64, optional
         Fourier ring correlation of two halves of the patterns, each refined from nothing: frequency
         as a fraction of Nyquist, correlation, and number of independent values of each ring.
@@ -93,6 +97,7 @@ class Reconstruction:
     slices: NDArray[np.complex64] | None = None
     uncertainty: NDArray[np.float32] | None = None
     half_split: NDArray[np.float64] | None = None
+    position_covariance: NDArray[np.float64] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fit: Misfit | None = None
@@ -193,6 +198,14 @@ class Reconstruction:
                     f"received {radius.shape}; give one radius per pixel."
                 )
             checked["uncertainty"] = radius
+        if self.position_covariance is not None:
+            spread = np.array(self.position_covariance, dtype=np.float64)
+            if spread.shape != (len(positions), 2, 2) or not _are_covariances(spread):
+                raise InputError(
+                    f"position_covariance must hold {len(positions)} symmetric positive matrices "
+                    f"(2, 2), received an array {spread.shape}; leave it out."
+                )
+            checked["position_covariance"] = spread
         count = slices_of(known)
         if self.slices is not None or count > 1:
             layers = np.array(self.slices, dtype=np.complex64)
@@ -223,6 +236,15 @@ class Reconstruction:
     def N(self) -> int:
         """Pattern and patch size in pixels."""
         return int(self.probe.shape[-1])
+
+    @property
+    def position_sigma_px(self) -> NDArray[np.float64] | None:
+        """(M,) standard deviation of each position along an axis (root mean square of both), in
+        pixels; None where positions were not refined."""
+        if self.position_covariance is None:
+            return None
+        mean: NDArray[np.float64] = np.trace(self.position_covariance, axis1=1, axis2=2) / 2
+        return np.sqrt(mean)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -301,3 +323,11 @@ class Reconstruction:
         from ptychopinn.io.reconstructions import save_reconstruction
 
         return save_reconstruction(self, path, force)
+
+
+def _are_covariances(matrices: NDArray[np.float64]) -> bool:
+    """Whether matrices (M, 2, 2) are symmetric and positive."""
+    if not np.isfinite(matrices).all():
+        return False
+    (a, b), (c, d) = matrices.transpose(1, 2, 0)
+    return bool((a > 0).all() and np.allclose(b, c) and (a * d >= b * c).all())

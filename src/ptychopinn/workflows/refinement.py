@@ -341,7 +341,7 @@ class _Work:
         stages = [*self.stages, stage]
         return reported(
             solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity,
-            solved.effects,
+            solved.effects, solved.position_covariance,
         )  # fmt: skip
 
 
