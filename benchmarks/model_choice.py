@@ -4,7 +4,8 @@
         [--backend pytorch]
 
 Ideal scans of several seeds, objects and doses, on which nothing is to be found; then one scan with
-each effect, scored against the true object. *plain* is ``refine`` without the option. Times are those of the process on all cores.
+each effect, scored against the true object. *plain* is ``refine`` without the option. Times are CPU
+seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 import ptychopinn as pp
 from departures import DEPARTURES, SPACE, Departure
+from ptychopinn.data.trials import RECORD
 from ptychopinn.evaluation import evaluate
 
 KINDS = ("leaves", "lines", "natural", "grf")
@@ -65,9 +67,7 @@ def scored(result: pp.Reconstruction, truth: pp.Scan) -> str:
 
 
 def ideal_scans(count: int, patterns: int, backend: Any) -> None:
-    print(
-        "| ideal scan | found | phase / amplitude dB, residual: plain | auto | CPU s plain | auto |"
-    )
+    print("| ideal scan | found | phase / amplitude dB, residual: plain | auto | s plain | auto |")
     print("| --- | --- | --- | --- | --- | --- |")
     wrong, ratios = 0, []
     for seed in range(count):
@@ -102,9 +102,7 @@ def main() -> None:
     o = parser.parse_args()
     if o.ideal:
         ideal_scans(o.ideal, o.small, o.backend)
-    print(
-        "| departure | chosen | tried | phase / amplitude dB, residual: plain | auto | CPU s plain | auto |"
-    )
+    print("| departure | chosen | tried | dB, residual: plain | auto | s plain | auto |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     known = {departure.name: departure for departure in DEPARTURES}
     for name in (*known, "point spread"):
@@ -115,7 +113,7 @@ def main() -> None:
         plain, before = refined(scan, None, o.backend)
         auto, after = refined(scan, "auto", o.backend)
         tried = "; ".join(f"{t.effect}: {t.in_words}" for t in auto.effects_tried)
-        chosen = auto.provenance["model"]["chosen"]
+        chosen = auto.provenance[RECORD]["chosen"]
         cells = (
             name, chosen, tried, scored(plain, truth), scored(auto, truth),
             f"{before:.1f}", f"{after:.1f}",

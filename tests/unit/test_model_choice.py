@@ -49,6 +49,7 @@ def test_a_background_is_chosen(ideal: Scan, backend: Any) -> None:
     assert record["chosen"] == "far-field+background" and record["asked"] == "auto"
     (trial,) = (t for t in result.effects_tried if t.kept)
     assert trial.gain is not None and trial.error is not None and trial.gain > 0.5
+    assert result.seconds["effects"] > 0 and result.seconds["first refinement"] > 0
     assert "point-spread" in {t.effect for t in result.effects_tried}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.collections import EllipseCollection
 
 from oracle.forward import intensities
 from ptychopinn.cli.inspect import _result
@@ -16,8 +17,11 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
+from ptychopinn.evaluation import evaluate
 from ptychopinn.io.reconstructions import load_reconstruction, save_reconstruction
 from ptychopinn.ops.selector import choose, get_ops
+from ptychopinn.report.drawing import new_figure
+from ptychopinn.report.page import _ellipses, save_evaluation
 from ptychopinn.simulation import simulate
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.position_noise import CALIBRATED, position_covariance
@@ -113,3 +117,20 @@ def test_what_is_no_covariance_is_refused(refined: Reconstruction) -> None:
 def test_positions_that_stay_have_none(truth: Scan) -> None:
     result = refine(replace(truth, object=None), None, RefineConfig(passes=2), no_mend="all")
     assert result.position_covariance is None
+
+
+def test_ellipses_are_drawn_to_scale(tmp_path: Path, truth: Scan, refined: Reconstruction) -> None:
+    covariance = np.tile(np.diag([1e-4, 4e-4]), (truth.M, 1, 1))
+    axes = new_figure((4, 4)).add_subplot()
+    factor = _ellipses(axes, truth.positions_px, covariance)
+    (drawn,) = axes.collections
+    assert isinstance(drawn, EllipseCollection)
+    assert drawn.get_widths() == pytest.approx(2 * factor * 0.02)
+    assert drawn.get_heights() == pytest.approx(2 * factor * 0.01)
+    # The longer axis is that of x.
+    assert np.abs(np.sin(np.radians(drawn.get_angles()))).max() < 1e-6
+    scan = replace(truth, object=None)
+    evaluation = evaluate(refined, data=scan)
+    assert evaluation.metrics["position_sigma_px"] > 0
+    save_evaluation(evaluation, tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection
 from matplotlib.colors import Colormap
+from numpy.typing import NDArray
 
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.resolution import FourierRingCorrelation
@@ -163,17 +166,47 @@ def _residual_map(axes: Axes, evaluation: Evaluation) -> None:
     low, high = display_limits(np.ma.masked_invalid(fit.per_pattern), 1.0)
     # About as large as the mean distance of two positions on the printed panel.
     size = float(np.clip(3e4 / max(len(x), 1), 1.5, 60.0))
+    if evaluation.position_covariance is not None:
+        size /= 6
     dots = axes.scatter(
         x[good], y[good], c=fit.per_pattern[good], s=size, cmap="magma_r", vmin=low, vmax=high
     )
+    title = "Residual of each pattern"
+    if evaluation.position_covariance is not None:
+        factor = _ellipses(axes, fit.positions_px, evaluation.position_covariance)
+        title += f"\nellipses: uncertainty of the positions, x {factor:g}"
     axes.set_aspect("equal")
     axes.invert_yaxis()
-    axes.set_title("Residual of each pattern")
+    axes.set_title(title)
     axes.set_xlabel("x [px]")
     axes.set_ylabel("y [px]")
     bar = add_colour_bar(axes, dots)
     bar.ax.tick_params(labelsize=9, colors=INK)
     without_frame(axes)
+
+
+def _ellipses(axes: Axes, positions_px: NDArray[Any], covariance: NDArray[Any]) -> float:
+    """Draw the ellipses of one standard deviation of positions (M, 2), as many times larger as is
+    returned: about a third of the distance between neighbours."""
+    from scipy.spatial import cKDTree
+
+    powers, along = np.linalg.eigh(covariance)
+    radii = np.sqrt(np.maximum(powers, 0.0))
+    apart = cKDTree(positions_px).query(positions_px, 2)[0][:, 1] if len(positions_px) > 1 else [1]
+    wanted = float(np.median(apart)) / 3 / max(float(np.median(radii[:, 1])), 1e-12)
+    # One digit, so that it can be read off.
+    decade = 10.0 ** np.floor(np.log10(wanted))
+    factor = float(np.floor(wanted / decade) * decade)
+    # The second axis is the longer one, (y, x); the figure counts angles from x.
+    angles = np.degrees(np.arctan2(along[:, 0, 1], along[:, 1, 1]))
+    widths, heights = 2 * factor * radii[:, 1], 2 * factor * radii[:, 0]
+    axes.add_collection(
+        EllipseCollection(
+            widths, heights, angles, units="xy", offsets=positions_px[:, ::-1],
+            offset_transform=axes.transData, facecolors="none", edgecolors="C0", linewidths=0.7,
+        )
+    )  # fmt: skip
+    return factor
 
 
 def _residual_histogram(axes: Axes, evaluation: Evaluation) -> None:

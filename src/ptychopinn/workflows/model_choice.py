@@ -60,12 +60,13 @@ NO_UNCERTAINTY = (VaryingProbe.name, Slices.name)
 @dataclass(frozen=True)
 class Choice:
     """options : of the refinement, for what was kept.  modes : of the probe, where more were kept.
-    terms : of the model.  trials : what was tried, in that order."""
+    terms : of the model.  trials : what was tried, in that order.  seconds : that this took."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     modes: int | None = None
     terms: tuple[str, ...] = ()
     trials: tuple[EffectTrial, ...] = ()
+    seconds: float = 0.0
 
 
 def chosen_model(
@@ -149,9 +150,13 @@ def with_choice(
     trials = choice.trials
     if best is result:
         trials = tuple(_without_choice(trial, terms) for trial in trials)
+    seconds = {**best.seconds, "effects": choice.seconds}
+    if best is not result:
+        seconds["first refinement"] = sum(result.seconds.values())
     tried = [trial.as_json() for trial in trials]
     record = {"chosen": written(best.propagation, terms), "tried": tried}
-    return replace(best, provenance={**best.provenance, RECORD: record}), used
+    provenance = {**best.provenance, RECORD: record}
+    return replace(best, provenance=provenance, seconds=seconds), used
 
 
 def _without_choice(trial: EffectTrial, followed: Collection[str]) -> EffectTrial:
@@ -246,7 +251,13 @@ class _Search:
         self.believed |= {trial.name for trial in believed}
         best = _first_of_the_best(believed)
         if best is not None:
-            said = [replace(one, kept=one.effect == best.term) for one in said]
+            others = {trial.term for trial in believed} - {best.term}
+            said = [
+                replace(one, note=_joined(one.note, f"{best.term} gains more"))
+                if one.effect in others
+                else replace(one, kept=one.effect == best.term)
+                for one in said
+            ]
         return best, said
 
     def _nearly_all(self, believed: Sequence[Candidate]) -> bool:
@@ -258,6 +269,10 @@ class _Search:
     def _worth_long(self, name: str, kept: Sequence[Candidate]) -> bool:
         """Whether an effect that takes long to try was not tried yet, or believed before."""
         return not kept or name not in self.looked_at or name in self.believed
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _first_of_the_best(trials: Sequence[Candidate]) -> Candidate | None:

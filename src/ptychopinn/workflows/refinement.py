@@ -199,12 +199,14 @@ def _choice(
     assert isinstance(work.solver, PhysicsSolver) and isinstance(work.config, PhysicsConfig)
     assert result.fit is not None  # every verb states it
     scan = replace(work.scan, probe=result.probe, positions_px=result.positions_px)
+    begun = time.perf_counter()
     # All checks of a scan may be left out, and yet a model be asked for.
     without = {*no_mend, *(NO_UNCERTAINTY if uncertainty else ())}
-    return chosen_model(
+    choice = chosen_model(
         work.solver.xp, scan, work.config, result.fit, effects_of(result), without=without,
         stopped=lambda: stop.signal is not None,
     )  # fmt: skip
+    return replace(choice, seconds=time.perf_counter() - begun)
 
 
 def _with_grown_modes(
