@@ -24,7 +24,7 @@ from ptychopinn.evaluation import evaluate
 
 KINDS = ("leaves", "lines", "natural", "grf")
 DOSES = (1e4, 1e5, 1e6, 1e7, 1e9)
-SPREAD_PX = 1.0
+SPREAD_PX, WRONG_PX = 1.0, 0.7
 
 
 def drawn(departure: Departure, patterns: int, photons: float) -> tuple[pp.Scan, pp.Scan]:
@@ -45,6 +45,14 @@ def with_spread(patterns: int, photons: float) -> tuple[pp.Scan, pp.Scan]:
     return measured(truth), truth
 
 
+def misplaced(patterns: int, photons: float) -> tuple[pp.Scan, pp.Scan]:
+    """Wrong positions, which are no effect of these."""
+    ideal: dict[str, Any] = {"patterns": patterns, "photons": photons, "seed": 3}
+    truth = pp.simulate(object="leaves", N=64, **ideal)
+    errors = np.random.default_rng(1).normal(scale=WRONG_PX, size=truth.positions_px.shape)
+    return replace(measured(truth), positions_px=truth.positions_px + errors), truth
+
+
 def measured(truth: pp.Scan) -> pp.Scan:
     """What is known of a scan, with what slices need, so that they are tried on all."""
     pixel, energy = SPACE["pixel_size_m"], SPACE["energy_eV"]
@@ -58,7 +66,7 @@ def refined(scan: pp.Scan, model: str | None, backend: Any) -> tuple[pp.Reconstr
 
 
 def scored(result: pp.Reconstruction, truth: pp.Scan) -> str:
-    found = evaluate(result, truth=truth).to_json()["metrics"]
+    found = evaluate(replace(result, provenance={}), truth=truth).to_json()["metrics"]
     assert result.fit is not None
     return (
         f"{found['phase_psnr_db']:.1f} / {found['amplitude_psnr_db']:.1f}, "
@@ -105,11 +113,12 @@ def main() -> None:
     print("| departure | chosen | tried | dB, residual: plain | auto | s plain | auto |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     known = {departure.name: departure for departure in DEPARTURES}
-    for name in (*known, "point spread"):
+    others = {"point spread": with_spread, "wrong positions": misplaced}
+    for name in (*known, *others):
         if o.only is not None and name not in o.only:
             continue
         size = (o.patterns, o.photons)
-        scan, truth = drawn(known[name], *size) if name in known else with_spread(*size)
+        scan, truth = drawn(known[name], *size) if name in known else others[name](*size)
         plain, before = refined(scan, None, o.backend)
         auto, after = refined(scan, "auto", o.backend)
         tried = "; ".join(f"{t.effect}: {t.in_words}" for t in auto.effects_tried)

@@ -37,7 +37,7 @@ def counts(scan: Scan) -> Any:
     return intensities(obj, scan.probe, scan.positions_px, np.zeros(2, np.int64))
 
 
-@pytest.mark.parametrize("backend", ["pytorch", "tensorflow", "numpy"])
+@pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])
 def test_a_background_is_chosen(ideal: Scan, backend: Any) -> None:
     expected = counts(ideal)
     scan = noisy(ideal, expected + 0.3 * expected.mean())
@@ -67,7 +67,8 @@ def test_options_decide_before_patterns_do(ideal: Scan) -> None:
     """An effect whose option is given is not tried."""
     expected = counts(ideal)
     scan = noisy(ideal, expected + 0.3 * expected.mean())
-    config = RefineConfig(passes=10, background=False, refine_probe=False, beam_current=False)
+    off = {"background": False, "refine_probe": False, "beam_current": False, "slices": 1}
+    config = RefineConfig(passes=10, **off)
     left_out = ["moving-exposure", "alternatives", "orientation"]
     result = refine(scan, None, config, model="auto", no_mend=left_out)
     names = {trial.effect.partition(":")[0] for trial in result.effects_tried}
@@ -180,3 +181,24 @@ def test_a_record_of_trials_may_hold_anything() -> None:
     for strange in ({}, {"effects_model": 3}, {"effects_model": {"tried": {}}}):
         assert recorded_trials(strange) == ()
     assert tried.in_words == "kept, patterns that were left out gain 10.0 % +- 2.0 %"
+
+
+def test_wrong_positions_are_no_effect(ideal: Scan) -> None:
+    """A wrong effect follows the patterns that it sees, not those that it does not."""
+    errors = np.random.default_rng(1).normal(scale=0.7, size=ideal.positions_px.shape)
+    scan = replace(ideal, positions_px=ideal.positions_px + errors, object=None)
+    config = RefineConfig(passes=20, slices=1, beam_current=False)
+    result = refine(scan, None, config, model="auto", no_mend=["all", "moving-exposure"])
+    assert result.effects_tried and not any(t.kept for t in result.effects_tried)
+
+
+def test_patterns_on_few_places_are_not_left_out(
+    ideal: Scan, caplog: pytest.LogCaptureFixture
+) -> None:
+    positions = ideal.positions_px.copy()
+    positions[:] = positions[60]
+    scan = replace(ideal, positions_px=positions, object=None)
+    config = RefineConfig(passes=3)
+    result = refine(scan, None, config, model="auto", no_mend="all")
+    assert result.effects_tried == ()
+    assert "no effect is tried" in caplog.text

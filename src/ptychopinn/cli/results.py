@@ -37,8 +37,8 @@ TO_TYPE = {
     "unfinished": "ptychopinn refine RESULT",
     "geometry-or-probe": "look at the positions with ptychopinn inspect --check SCAN, then give a "
     "better probe with --probe FILE:KEY or ptychopinn refine SCAN --refine-probe",
-    "unknown": "ptychopinn refine RESULT goes on; ptychopinn evaluate RESULT --data SCAN shows "
-    "where the residual is",
+    "unknown": "ptychopinn refine RESULT --model auto tries what beam, sample and detector may do; "
+    "ptychopinn evaluate RESULT --data SCAN shows where the residual is",
 }
 uncertainty_option = click.option(
     "--uncertainty",

@@ -36,8 +36,8 @@ from ptychopinn.workflows.model_terms import Modes, written
 
 log = logging.getLogger(__name__)
 
-# Patterns that a scan must have.
-LEAST = 64
+# Patterns that a scan must have, and that can be left out.
+LEAST, LEAST_LEFT_OUT = 64, 8
 # What explains so much of the structure leaves nothing that is worth a trial.
 EXPLAINED = 0.9995
 # Trials end where the patterns that are used are explained to so many times the photon noise.
@@ -92,20 +92,26 @@ def chosen_model(
     stopped : whether to end before the next trial.
     """
 
-    def search() -> _Search:
-        others = [effect for effect in effects if effect.name != BeamCurrent.name]
-        trials = Trials(xp, scan, config, others)
-        return _Search(trials, Candidates(trials, others, without), stopped)
-
     if scan.M < LEAST:
         log.warning("no effect is tried: that takes %d patterns, received %d", LEAST, scan.M)
         return Choice()
-    if within_noise(fit) or fit.explained >= EXPLAINED:
+    explained = within_noise(fit) or fit.explained >= EXPLAINED
+    # What was followed by a test of its own is judged by what was left out as well.
+    beam = any(effect.name == BeamCurrent.name and effect.changes for effect in effects)
+    if explained:
         log.info("no effect is tried: the patterns are explained to within photon noise")
-        # What was followed by a test of its own is judged by what was left out as well.
-        beam = any(effect.name == BeamCurrent.name and effect.changes for effect in effects)
-        return search().beam_current_alone() if beam else Choice()
-    return search().choice()
+        if not beam:
+            return Choice()
+    others = [effect for effect in effects if effect.name != BeamCurrent.name]
+    trials = Trials(xp, scan, config, others)
+    if len(trials.left) < LEAST_LEFT_OUT:
+        log.warning(
+            "no effect is tried: that takes %d patterns whose places others cover, received %d",
+            LEAST_LEFT_OUT, len(trials.left),
+        )  # fmt: skip
+        return Choice()
+    search = _Search(trials, Candidates(trials, others, without), stopped)
+    return search.beam_current_alone() if explained else search.choice()
 
 
 def with_choice(

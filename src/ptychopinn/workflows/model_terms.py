@@ -157,7 +157,7 @@ def with_model(
 
 def _options_of(name: str, values: list[str], scan: Scan, text: str) -> dict[str, Any]:
     if name in FIELDS:
-        kind = str(scan.propagation)
+        kind = scan.propagation if isinstance(scan.propagation, str) else "other propagator"
         if values or name != kind:
             raise InputError(
                 f"the model must be that of the scan, received {shown(text)} and a scan of the "
