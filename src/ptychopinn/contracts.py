@@ -79,6 +79,7 @@ class Solved:
 
     canvas : the object.  probe : (P, N, N) complex64.  positions_px : (M, 2) float64.
     passes : how many were made.  effects : what was found of beam and detector.
+    position_covariance : (M, 2, 2) of positions that were refined one by one, px^2; else None.
     """
 
     canvas: Canvas
@@ -86,6 +87,7 @@ class Solved:
     positions_px: NDArray[np.float64]
     passes: int
     effects: tuple[Effect, ...] = ()
+    position_covariance: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

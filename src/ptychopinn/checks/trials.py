@@ -21,9 +21,12 @@ SIDE, HELD_BY_MIDDLE = 64, 0.9
 MODES = 2
 
 
-def neighbours(scan: Scan) -> NDArray[np.int64]:
-    """Patterns around the middle of the scan, in the order of the scan."""
-    count = min(scan.M, 64 if scan.N <= 64 else 49)
+def neighbours(scan: Scan, count: int | None = None) -> NDArray[np.int64]:
+    """``count`` patterns around the middle of the scan, in the order of the scan; 64 when not
+    given, or 49 large ones."""
+    if count is None:
+        count = 64 if scan.N <= 64 else 49
+    count = min(scan.M, count)
     middle = np.median(scan.positions_px, axis=0)
     anchor = scan.positions_px[int(np.abs(scan.positions_px - middle).max(axis=1).argmin())]
     distance = np.abs(scan.positions_px - anchor).max(axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,10 @@ from ptychopinn.cli.scans import (
     open_scan,
     scan_options,
 )
+from ptychopinn.data.trials import RECORD
+
+if TYPE_CHECKING:
+    from ptychopinn.data.reconstruction import Reconstruction
 
 
 @click.command()
@@ -110,6 +114,7 @@ def _result(path: Path) -> dict[str, Any]:
             "mean_amplitude": float(amplitude.mean()) if amplitude.size else None,
         },
         "positions": len(result.positions_px),
+        **_position_sigma(result),
         "probe": {
             "modes": len(result.probe),
             "N": result.N,
@@ -122,8 +127,21 @@ def _result(path: Path) -> dict[str, Any]:
         "pixel_size_m": result.pixel_size_m,
         "energy_eV": result.energy_eV,
         "distance_m": result.distance_m,
+        "effects_tried": [
+            {**trial.as_json(), "words": trial.in_words} for trial in result.effects_tried
+        ],
         "provenance": dict(result.provenance),
     }
+
+
+def _position_sigma(result: Reconstruction) -> dict[str, Any]:
+    """How exact refined positions are; nothing of others."""
+    import numpy as np
+
+    sigma = result.position_sigma_px
+    if sigma is None:
+        return {}
+    return {"position_sigma_px": {"median": float(np.median(sigma)), "largest": float(sigma.max())}}
 
 
 def _show(path: Path, content: Mapping[str, Any]) -> None:
@@ -134,7 +152,7 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
     table = Table(title=f"{content['kind']}: {path}", show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    rows = _scan_rows(content) if content["kind"] == "scan" else _flat(content, skip=("kind",))
+    rows = _scan_rows(content) if content["kind"] == "scan" else _result_rows(content)
     if "findings" in content:
         found = [
             (f"{item['level']}: {item['name']}", item["message"]) for item in content["findings"]
@@ -143,6 +161,18 @@ def _show(path: Path, content: Mapping[str, Any]) -> None:
     for label, value in rows:
         table.add_row(Text(label), Text(value))
     Console().print(table)
+
+
+def _result_rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows of a result or a bundle."""
+    tried = content.get("effects_tried", ())
+    rows = [(f"tried {trial['effect']}", trial["words"]) for trial in tried]
+    if tried:
+        record = {**content["provenance"][RECORD]}
+        del record["tried"]
+        provenance = {**content["provenance"], RECORD: record}
+        content = {**content, "provenance": provenance}
+    return rows + _flat(content, skip=("kind", "effects_tried"))
 
 
 def _scan_rows(scan: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,13 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import claim, look_options, made_result, uncertainty_option
+from ptychopinn.cli.results import (
+    claim,
+    look_options,
+    made_result,
+    model_option,
+    uncertainty_option,
+)
 from ptychopinn.cli.scans import Reading, mend_option, scan_options
 from ptychopinn.workflows.result_folder import Look
 
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     help="Physics iterations after the network: auto refines object and probe when the probe of "
     "the scan does not fit the data.  [default: auto]",
 )
+@model_option("refine_model")
 @force_option("earlier results in DIR")
 @quiet_option
 @uncertainty_option
@@ -45,6 +52,7 @@ def command(
     scan: Path,
     output: Path,
     refine: Further,
+    refine_model: str | None,
     force: bool,
     quiet: bool,
     uncertainty: bool,
@@ -76,6 +84,11 @@ def command(
         uncertainty=uncertainty,
         no_mend=no_mend,
         refine=refine,
+        refine_model=refine_model,
     )
-    record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}
+    record = {
+        "model": PRETRAINED,
+        "refine_model": refine_model,
+        "execution": execution.model_dump(mode="json"),
+    }
     return made_result(make, scan, reading, output, record, begun, quiet, look=look)

@@ -17,7 +17,13 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import claim, look_options, made_result, uncertainty_option
+from ptychopinn.cli.results import (
+    claim,
+    look_options,
+    made_result,
+    model_option,
+    uncertainty_option,
+)
 from ptychopinn.cli.scans import (
     ModesOrAuto,
     Reading,
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
     help="Let the probe have K incoherent modes, or add them while patterns that were left out "
     "gain (auto); refines the probe.",
 )
+@model_option("model")
 @scan_options_but_modes
 @mend_option
 @config_options(RefineConfig)
@@ -72,6 +79,7 @@ def command(
     look: Look,
     no_mend: tuple[str, ...],
     number_of_modes: int | Literal["auto"] | None,
+    model: str | None,
     **flags: Any,
 ) -> int:
     """Refine SOURCE, the folder of a result, or, when SOURCE is a scan, start from an empty object.
@@ -112,6 +120,7 @@ def command(
         backend=backend,
         execution=execution,
         modes=number_of_modes,
+        model=model,
         uncertainty=uncertainty,
         no_mend=no_mend,
     )
@@ -119,6 +128,7 @@ def command(
         "source": str(source.absolute()),
         "config": config.model_dump(mode="json"),
         "modes": number_of_modes,
+        "model": model,
         "execution": execution.model_dump(mode="json"),
     }
     used = source if scan is None else scan

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.io.log_file import LogFile
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+TERMS_WRITTEN = (
+    "beam-current, background, probe, opr:K, slices:K, fly:PIXELS[:y|x], modes:K, "
+    "point-spread[:PIXELS]"
+)
 # What helps against the causes of ptychopinn.evaluation.causes, as it is typed.
 TO_TYPE = {
     "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
@@ -37,11 +43,9 @@ TO_TYPE = {
     "unfinished": "ptychopinn refine RESULT",
     "geometry-or-probe": "look at the positions with ptychopinn inspect --check SCAN, then give a "
     "better probe with --probe FILE:KEY or ptychopinn refine SCAN --refine-probe",
-    "unknown": "ptychopinn refine RESULT goes on; ptychopinn evaluate RESULT --data SCAN shows "
-    "where the residual is",
+    "unknown": "ptychopinn refine RESULT --model auto tries what beam, sample and detector may do; "
+    "ptychopinn evaluate RESULT --data SCAN shows where the residual is",
 }
-F = TypeVar("F", bound=Callable[..., Any])
-
 uncertainty_option = click.option(
     "--uncertainty",
     is_flag=True,
@@ -95,6 +99,19 @@ def look_options(function: F) -> F:
         f"{', '.join(DRAWN)} or tiff (32-bit numbers), with commas between.",
     )
     return cast(F, draw(report_option("report.html")(command)))
+
+
+def model_option(name: str) -> Callable[[F], F]:
+    """Add ``--model``, which the command gets under this name."""
+    return click.option(
+        "--model",
+        name,
+        metavar="auto|TERMS",
+        default=None,
+        help="Which effects of beam, sample and detector are followed: auto keeps those that "
+        "patterns which were left out gain from; terms joined by + set them, beginning with "
+        f"far-field or near-field: {TERMS_WRITTEN}.",
+    )
 
 
 def made_result(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
 from ptychopinn.data.findings import Finding, recorded_findings
 from ptychopinn.data.scan import check_field
+from ptychopinn.data.trials import EffectTrial, recorded_trials
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.effects import restored, slices_of, stored
 from ptychopinn.physics.geometry import position_box
@@ -58,6 +59,10 @@ class Reconstruction:
     uncertainty : (H, W) float32, optional
         Radius r such that abs(object - truth) <= r in nine of ten pixels; infinite where nothing is
         stated (see :mod:`ptychopinn.evaluation.uncertainty`).
+    position_covariance : (M, 2, 2) float64, optional
+        Covariance of each position (y, x) that was refined, in square pixels, beside what all
+        positions share: a shift of the whole changes no pattern, and errors of the scan axes are
+        those of the object.
     half_split : (3, R) float64, optional
         Fourier ring correlation of two halves of the patterns, each refined from nothing: frequency
         as a fraction of Nyquist, correlation, and number of independent values of each ring.
@@ -93,6 +98,7 @@ class Reconstruction:
     slices: NDArray[np.complex64] | None = None
     uncertainty: NDArray[np.float32] | None = None
     half_split: NDArray[np.float64] | None = None
+    position_covariance: NDArray[np.float64] | None = None
     name: str = "reconstruction"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     fit: Misfit | None = None
@@ -193,6 +199,14 @@ class Reconstruction:
                     f"received {radius.shape}; give one radius per pixel."
                 )
             checked["uncertainty"] = radius
+        if self.position_covariance is not None:
+            spread = np.array(self.position_covariance, dtype=np.float64)
+            if spread.shape != (len(positions), 2, 2) or not _are_covariances(spread):
+                raise InputError(
+                    f"position_covariance must hold {len(positions)} symmetric positive matrices "
+                    f"(2, 2), received an array {spread.shape}; leave it out."
+                )
+            checked["position_covariance"] = spread
         count = slices_of(known)
         if self.slices is not None or count > 1:
             layers = np.array(self.slices, dtype=np.complex64)
@@ -225,9 +239,24 @@ class Reconstruction:
         return int(self.probe.shape[-1])
 
     @property
+    def position_sigma_px(self) -> NDArray[np.float64] | None:
+        """(M,) standard deviation of each position along an axis (root mean square of both), in
+        pixels; None where positions were not refined."""
+        if self.position_covariance is None:
+            return None
+        mean: NDArray[np.float64] = np.trace(self.position_covariance, axis1=1, axis2=2) / 2
+        return np.sqrt(mean)
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What was noticed about the scan: what was mended, what is doubtful."""
         return recorded_findings(self.provenance)
+
+    @property
+    def effects_tried(self) -> tuple[EffectTrial, ...]:
+        """Which effects of beam, sample and detector were tried where the model was to be chosen,
+        with what patterns that were left out gain, and whether they were kept."""
+        return recorded_trials(self.provenance)
 
     @property
     def amplitude(self) -> NDArray[np.float32]:
@@ -275,18 +304,13 @@ class Reconstruction:
             origin_px=self.origin_px + low,
         )
 
-    def plot(
-        self,
-        what: str = "overview",
-        data: Scan | None = None,
-        covariance_px: NDArray[np.float64] | None = None,
-    ) -> Figure:
+    def plot(self, what: str = "overview", data: Scan | None = None) -> Figure:
         """A figure of matplotlib that no window belongs to; "overview" is amplitude and phase.
 
         ``what`` is one of overview, amplitude, phase, complex, probe, positions, coverage, misfit,
         passes, patterns, resolution and uncertainty. ``data`` is the scan, which "patterns" shows,
         "positions" takes as where they were before, and "misfit" needs of a result that was read
-        from a file. ``covariance_px`` (M, 2, 2) of the errors of positions gives them ellipses.
+        from a file.
 
         Raises
         ------
@@ -296,7 +320,7 @@ class Reconstruction:
         # Pictures are floors above values; this and save are the steps up.
         from ptychopinn.report.plots import result_figure
 
-        return result_figure(self, what, data, covariance_px)
+        return result_figure(self, what, data)
 
     def save_page(self, path: str | Path, data: Scan | None = None, force: bool = False) -> Path:
         """Write a page to look at in a browser, as ``report.html`` of the commands; returns its
@@ -327,3 +351,11 @@ class Reconstruction:
         from ptychopinn.io.reconstructions import save_reconstruction
 
         return save_reconstruction(self, path, force)
+
+
+def _are_covariances(matrices: NDArray[np.float64]) -> bool:
+    """Whether matrices (M, 2, 2) are symmetric and positive."""
+    if not np.isfinite(matrices).all():
+        return False
+    (a, b), (c, d) = matrices.transpose(1, 2, 0)
+    return bool((a > 0).all() and np.allclose(b, c) and (a * d >= b * c).all())

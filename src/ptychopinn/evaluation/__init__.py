@@ -47,6 +47,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "halves_half_bit_half_period_m": ("FRC halves, 1/2-bit [m]", ".3g"),
     "halves_one_bit_fraction_of_nyquist": ("FRC halves, 1-bit [Nyquist]", ".3f"),
     "halves_one_bit_half_period_m": ("FRC halves, 1-bit [m]", ".3g"),
+    "position_sigma_px": ("uncertainty of a position, median [px]", ".3f"),
     "shift_y_px": ("removed shift y [px]", "+.3f"),
     "shift_x_px": ("removed shift x [px]", "+.3f"),
     "ramp_y_rad_per_px": ("removed ramp y [rad/px]", "+.2e"),
@@ -85,6 +86,8 @@ class Evaluation:
         Pictures for the figure, in the box (amplitude, phase, their truths and errors).
     notes : tuple of str
         What a reader of the numbers has to know.
+    position_covariance : (M, 2, 2) or None
+        That of the result, for the figure.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Evaluation:
     verdict: str | None = None
     images: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    position_covariance: NDArray[np.float64] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: name, metrics, verdict, notes and the ring correlation curves."""
@@ -216,7 +220,11 @@ def evaluate(
         size = result.pixel_size_m or (None if truth is None else truth.pixel_size_m)
         split = judged_curve(result.half_split, size)
         _crossings(metrics, "halves", split, ("half_bit", "one_bit"))
-    return Evaluation(result.name, metrics, frc, split, fit, verdict, images, tuple(notes))
+    sigma = result.position_sigma_px
+    if sigma is not None:
+        metrics["position_sigma_px"] = float(np.median(sigma))
+    spread = result.position_covariance
+    return Evaluation(result.name, metrics, frc, split, fit, verdict, images, tuple(notes), spread)
 
 
 def _crossings(

@@ -105,6 +105,8 @@ def _write(result: Reconstruction, provenance: bytes, file: NewFile) -> None:
         file.put(f"{GROUP}/uncertainty", result.uncertainty)
     if result.half_split is not None:
         file.put(f"{GROUP}/half_split", result.half_split)
+    if result.position_covariance is not None:
+        file.put(f"{GROUP}/position_covariance", result.position_covariance)
     for name, values in result.effects.items():
         file.put(f"{GROUP}/effects/{name}", values)
     file.put(f"{GROUP}/origin_px", result.origin_px)
@@ -183,6 +185,7 @@ def _read(file: Reader) -> Reconstruction:
         slices=file.optional(f"{GROUP}/slices", "c"),
         uncertainty=file.optional(f"{GROUP}/uncertainty"),
         half_split=file.optional(f"{GROUP}/half_split"),
+        position_covariance=file.optional(f"{GROUP}/position_covariance"),
         name=file.attribute_text("/", "name"),
         provenance=read_provenance(file, GROUP),
     )

@@ -119,6 +119,9 @@ class BeamCurrent(Effect):
     def chosen(self, numbers: NDArray[np.int64]) -> BeamCurrent:
         return BeamCurrent(self.values[numbers])
 
+    def elsewhere(self, known: NDArray[np.int64], numbers: NDArray[np.int64]) -> BeamCurrent:
+        return BeamCurrent(np.ones(len(numbers)))
+
     def in_words(self, seen_counts: float) -> str | None:
         spread = float(self.values.std())
         if spread < SAID:

@@ -160,6 +160,11 @@ class Effect(ABC):
         """The same for some of the patterns."""
         return self
 
+    def elsewhere(self, known: NDArray[np.int64], numbers: NDArray[np.int64]) -> Effect:
+        """What is to be expected of it for the patterns ``numbers``, of which it was not fitted;
+        ``known`` (M,) are the numbers of its own patterns in the order of the scan."""
+        return self
+
     @abstractmethod
     def in_words(self, seen_counts: float) -> str | None:
         """What it amounts to, given the mean counts per pattern; None for nothing to speak of."""

@@ -142,6 +142,19 @@ def modelled(
     return way, fields, model
 
 
+def slope(
+    xp: Ops, propagator: Propagator, fields: Array, waves: Array, batch: PatternBatch
+) -> Array:
+    """How intensities (M, N, N) of ``fields`` (M, P, N, N) change with their exit waves, by small
+    changes ``waves`` (M, P, N, N): twice the real part of conj(D psi) D waves, added up."""
+    change = propagator.forward(xp, waves, _moved_by(xp, batch))
+    both = xp.real(fields) * xp.real(change) + xp.imag(fields) * xp.imag(change)
+    total = 2.0 * xp.sum_modes(both)
+    power = propagator.power(xp, xp.shape(fields)[-1])
+    total = total if power is None else total * xp.astype(power, total)
+    return spread_out(xp, total, batch)
+
+
 def spread_out(xp: Ops, pixels: Array, batch: PatternBatch) -> Array:
     """Real ``pixels`` (M, N, N) at the detector, in any order that is a cyclic shift of the usual
     one, convolved with its point spread; its own adjoint."""

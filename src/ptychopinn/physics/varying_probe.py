@@ -149,6 +149,15 @@ class VaryingProbe(Effect):
     def chosen(self, numbers: NDArray[np.int64]) -> VaryingProbe:
         return VaryingProbe.of(self.coefficients[numbers], self.eigenprobes)
 
+    def elsewhere(self, known: NDArray[np.int64], numbers: NDArray[np.int64]) -> VaryingProbe:
+        rows = self.coefficients[: len(known)].T
+        between = [
+            [np.interp(numbers, known, row) for row in part] for part in (rows.real, rows.imag)
+        ]
+        real, imaginary = np.reshape(between, (2, len(rows), len(numbers)))
+        coefficients = (real + 1j * imaginary).T
+        return VaryingProbe.of(coefficients, self.eigenprobes)
+
     def in_words(self, seen_counts: float) -> str | None:
         powers = (np.abs(self.coefficients) ** 2).mean(axis=0)
         if powers.sum() < SAID:

@@ -97,7 +97,7 @@ def patterns_figure(found: Beside, words: Sequence[str], fit: Misfit, name: str)
             title(axes, f"{words[row]}, {of}")
             without_ticks(axes)
         # The square root of Poisson counts has the variance of a quarter of a photon.
-        sigma = 0.5 * np.sqrt(fit.photon)
+        sigma = 0.5 * np.sqrt(fit.noise.photon)
         apart = (np.sqrt(model) - np.sqrt(np.where(bad, 0, measured))) / sigma
         show_image(
             panels[row][2], np.ma.masked_array(apart, bad), DIFFERENCE, -SIGMAS, SIGMAS,

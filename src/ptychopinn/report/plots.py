@@ -30,13 +30,11 @@ class Look(NamedTuple):
     """What a figure is drawn from.
 
     compared : the result with its scan, or None.  note : for a banner, or None.
-    covariance_px : (M, 2, 2) of the errors of the positions, or None.
     """
 
     result: Reconstruction
     compared: Compared | None = None
     note: str | None = None
-    covariance_px: NDArray[np.float64] | None = None
 
 
 class Kind(NamedTuple):
@@ -50,14 +48,12 @@ def result_figure(
     result: Reconstruction,
     what: str = "overview",
     data: Scan | None = None,
-    covariance_px: NDArray[np.float64] | None = None,
 ) -> Figure:
     """A figure of a result; the names are those of ``FIGURES``.
 
     Parameters
     ----------
     data : the scan with the measured patterns, for those that show it.
-    covariance_px : (M, 2, 2) of the errors of the positions, for "positions".
 
     Raises
     ------
@@ -69,7 +65,7 @@ def result_figure(
             f"a figure must be one of {', '.join(FIGURES)}, received {shown(what)}; correct it."
         )
     compared = None if data is None else Compared.of(result, data)
-    look = Look(result, compared, None, covariance_px)
+    look = Look(result, compared)
     missing = FIGURES[what].lacks(look)
     if missing is not None:
         raise InputError(f"the figure '{what}' needs {missing}")
@@ -164,7 +160,7 @@ def _positions(look: Look) -> Figure:
     from ptychopinn.report.probe_figures import positions_figure
 
     given = None if look.compared is None else look.compared.given_px
-    return positions_figure(look.result, given, look.covariance_px)
+    return positions_figure(look.result, given, look.result.position_covariance)
 
 
 def _misfit(look: Look) -> Figure:

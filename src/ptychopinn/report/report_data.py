@@ -285,7 +285,7 @@ def _patterns(compared: Compared, fit: Misfit, chosen: NDArray[np.intp]) -> dict
     )
     hidden = _summed(bad[:1].astype(float), block)[0] > block * block / 2
     high = float(np.log1p(max(measured.max(), modelled.max(), 1e-3)))
-    sigma = 0.5 * np.sqrt(fit.photon)
+    sigma = 0.5 * np.sqrt(fit.noise.photon)
     apart = np.clip((np.sqrt(modelled) - np.sqrt(measured)) / sigma, -MOST_SIGMAS, MOST_SIGMAS)
     groups: list[list[dict[str, Any]]] = []
     size = 0

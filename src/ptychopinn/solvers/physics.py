@@ -20,6 +20,7 @@ from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.passes import Passes
+from ptychopinn.solvers.position_noise import position_covariance
 from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
 from ptychopinn.solvers.problem import Problem, canvas_of, scan_problem
 
@@ -287,7 +288,17 @@ class _Iterations:
             effects = tuple(effect.tilted(ramp(probe.shape[1:], slopes)) for effect in effects)
         canvas = canvas_of(obj, light, self.origin, misfits)
         positions = self.scan.scan.positions_px
-        return Solved(canvas, probe, positions, len(misfits), effects)
+        covariance = self._covariance(misfits[-1])
+        return Solved(canvas, probe, positions, len(misfits), effects, covariance)
+
+    def _covariance(self, misfit: float) -> NDArray[np.float64] | None:
+        """That of the positions, where single ones were refined."""
+        spread, count = self.search.spread, len(self.search.given)
+        if spread is None:
+            return None
+        excess = misfit / self.problem.expected if self.problem.expected > 0 else 1.0
+        with self.solver.xp.running():
+            return position_covariance(self.state, count, excess, spread)
 
 
 def fixed_gauge(

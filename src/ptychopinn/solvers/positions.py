@@ -109,19 +109,33 @@ def least_squares_moves(
     What else is added to the diagonals follows the mean over all patterns: where the object is
     flat, hardly anything fixes where a pattern belongs, and it stays.
     """
-    matrices = np.asarray(matrices, np.float64)
-    traces = np.trace(matrices, axis1=1, axis2=2)
-    stiff = matrices + STIFFNESS * (traces + traces.mean())[:, None, None] * np.eye(2)
-    inverse = np.linalg.inv(stiff)
-    # The systems are those of waves, whose phases are not measured: twice as stiff as the data.
-    likeliest = displacements + 2 * (inverse @ right[..., None])[..., 0]
-    noise = variance * np.trace(inverse, axis1=1, axis2=2)
-    squares = 0.5 * (likeliest**2).sum(axis=1)
-    spread = float((squares - BEYOND_NOISE * noise).mean()) - UNSEEN**2
+    stiff = _stiffened(matrices)
+    spread = spread_of(matrices, right, displacements, variance) - UNSEEN**2
     pull = variance / max(spread, LEAST_SPREAD**2)
     side = right - pull * displacements
     moves: Positions = np.linalg.solve(stiff + pull * np.eye(2), side[..., None])[..., 0]
     return moves
+
+
+def spread_of(
+    matrices: NDArray[Any], right: NDArray[Any], displacements: Any, variance: float
+) -> float:
+    """The variance of displacements along an axis, px^2, beyond their noise; below 0 for less."""
+    inverse = np.linalg.inv(_stiffened(matrices))
+    # The systems are those of waves, whose phases are not measured: twice as stiff as the data.
+    likeliest = displacements + 2 * (inverse @ right[..., None])[..., 0]
+    noise = variance * np.trace(inverse, axis1=1, axis2=2)
+    squares = 0.5 * (likeliest**2).sum(axis=1)
+    return float((squares - BEYOND_NOISE * noise).mean())
+
+
+def _stiffened(matrices: NDArray[Any]) -> NDArray[np.float64]:
+    matrices = np.asarray(matrices, np.float64)
+    traces = np.trace(matrices, axis1=1, axis2=2)
+    stiff: NDArray[np.float64] = matrices + STIFFNESS * (traces + traces.mean())[
+        :, None, None
+    ] * np.eye(2)
+    return stiff
 
 
 def moved(
@@ -151,12 +165,14 @@ class PositionSearch:
     given : (M, 2).  total : A (2, 2).  displacements, velocity : (M, 2) pixels.
     single : whether single positions are moved as well.
     at_rest : whether the last pass hardly moved anything.
+    spread : the variance of displacements along an axis, px^2; None while none is looked at.
     """
 
     given: Positions
     single: bool = True
     total: NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
     at_rest: bool = False
+    spread: float | None = None
 
     def __post_init__(self) -> None:
         self.displacements, self.velocity = np.zeros_like(self.given), np.zeros_like(self.given)
@@ -187,6 +203,8 @@ class PositionSearch:
         if self.single and self._last <= COARSE:
             systems = move_systems(state, len(self.given))
             moves = least_squares_moves(*systems, self.displacements, variance)
+            # An error of less than UNSEEN counts as none, but it may be there.
+            self.spread = max(spread_of(*systems, self.displacements, variance), UNSEEN**2)
             self.velocity = MOVE_MOMENTUM * self.velocity + moves
         else:
             self.velocity[:] = 0

@@ -24,8 +24,21 @@ BELIEVED, HARDLY = 0.75, 1.3
 def found_exposure(
     xp: Ops, part: PreparedScan, directions: dict[str, Values], effects: tuple[Effect, ...] = ()
 ) -> tuple[str, float, float, float] | None:
-    """The direction, the length (pixels), and the residuals without and with it, where a moving
-    exposure explains patterns clearly better; None elsewhere.
+    """What :func:`likeliest_exposure` finds, where a moving exposure explains patterns clearly
+    better and hardly anything is left; None elsewhere."""
+    name, length, still, least = likeliest_exposure(xp, part, directions, effects)
+    floor = part.expected_misfit
+    clearly = least - floor <= BELIEVED * (still - floor) and least < still - 0.1 * floor
+    if clearly and least <= HARDLY * floor:
+        return name, length, still, least
+    return None
+
+
+def likeliest_exposure(
+    xp: Ops, part: PreparedScan, directions: dict[str, Values], effects: tuple[Effect, ...] = ()
+) -> tuple[str, float, float, float]:
+    """The direction and the length (pixels) of a moving exposure that explain patterns best, 0 for
+    none, and the residuals without and with it.
 
     Parameters
     ----------
@@ -45,11 +58,7 @@ def found_exposure(
     name = min(tried, key=tried.__getitem__)
     known = {0.0: still, FIRST: tried[name]}
     length, least = _least(lambda way: left(way * directions[name]), known)
-    floor = part.expected_misfit
-    clearly = least - floor <= BELIEVED * (still - floor) and least < still - 0.1 * floor
-    if clearly and least <= HARDLY * floor:
-        return name, length, still, least
-    return None
+    return name, length, still, least
 
 
 def _least(left: Callable[[float], float], known: dict[float, float]) -> tuple[float, float]:

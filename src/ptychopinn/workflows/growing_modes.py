@@ -11,20 +11,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError, shown
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect, Values
-from ptychopinn.physics.forward import predict
-from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.probes import orthogonalised, with_modes
-from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.beyond_probe import varies
+from ptychopinn.workflows.left_out import gain_of, misfits
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +36,6 @@ PASSES, ADDED, MOST = 8, 2, 9
 # Patterns that are left out: one in so many, within these numbers. With fewer than the last in a
 # scan nothing is tried.
 ONE_IN, FEWEST, MOST_LEFT_OUT, LEAST_PATTERNS = 8, 16, 64, 64
-# Modes are kept when the mean gain is so many times its standard error, this share of what is left
-# beyond photon noise, and this share of that noise.
-SURE, OF_EXCESS, OF_NOISE = 3.0, 0.05, 0.02
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,35 @@ class Grown:
     probe: NDArray[np.complex64]
     canvas: Canvas
     trials: tuple[Trial, ...]
+
+
+def asked_modes(
+    scan: Scan,
+    start: Reconstruction | None,
+    config: RefineConfig | None,
+    modes: int | Literal["auto"],
+) -> tuple[Scan, Reconstruction | None, RefineConfig]:
+    """Scan or start with so many modes, and the options, which refine the probe."""
+    config = RefineConfig() if config is None else config
+    if not config.refine_probe:
+        log.info("the probe is refined, because modes are")
+        config = config.model_copy(update={"refine_probe": True})
+    if modes == "auto":
+        if isinstance(config, PtychiConfig):
+            raise InputError(
+                "modes must be a number with the engine ptychi, received 'auto'; give a number or "
+                "use the engine physics."
+            )
+        if varies(config, start):
+            raise InputError(
+                "eigenprobes need a probe of one mode, received modes 'auto'; leave either out."
+            )
+        return scan, start, config
+    if isinstance(modes, bool) or not isinstance(modes, int):
+        raise InputError(f"modes must be a number or 'auto', received {shown(modes)}; give one.")
+    if start is not None:
+        return scan, replace(start, probe=with_modes(start.probe, modes)), config
+    return replace(scan, probe=with_modes(scan.probe, modes)), None, config
 
 
 def grown_modes(
@@ -89,7 +119,7 @@ def grown_modes(
     as_it_is = further(probe, canvas)
     while len(probe) + ADDED <= MOST:
         more = further(with_modes(probe, len(probe) + ADDED), canvas)
-        before, after = (_misfits(xp, prepared, left, seen, found) for found in (as_it_is, more))
+        before, after = (misfits(xp, prepared, left, seen, found) for found in (as_it_is, more))
         trial = judged_trial(before, after, prepared.expected_misfit, len(more.probe))
         trials.append(trial)
         log.info(
@@ -105,45 +135,6 @@ def grown_modes(
 
 
 def judged_trial(before: Values, after: Values, expected: float, modes: int) -> Trial:
-    """Whether patterns with the relative misfits ``before`` and ``after`` (m,) gain; ``expected``
-    is that of photon noise.
-
-    Ratios are compared and not differences, so that a few patterns at the rim, which nothing
-    explains well, do not decide.
-    """
-    tiny = np.finfo(np.float64).tiny
-    ratios = np.log(np.maximum(before, tiny)) - np.log(np.maximum(after, tiny))
-    mean, error = float(ratios.mean()), float(ratios.std(ddof=1) / np.sqrt(len(ratios)))
-    gain, noise = 1 - np.exp(-mean), min(1.0, expected / max(float(np.median(before)), tiny))
-    kept = mean > SURE * error and gain > max(OF_EXCESS * (1 - noise), OF_NOISE * noise)
-    return Trial(modes, float(gain), error, bool(kept))
-
-
-def _misfits(
-    xp: Ops,
-    prepared: PreparedScan,
-    left: NDArray[np.int64],
-    effects: Sequence[Effect],
-    solved: Solved,
-) -> Values:
-    """Of the patterns ``left`` (m,), relative to their mean power, each with its own factor."""
-    scan = prepared.scan
-    shape, origin = canvas_for(scan.positions_px, scan.N)
-    # Patterns at the rim may reach beyond the canvas of the others.
-    obj = solved.canvas.on(shape, origin)
-    measured = prepared.amplitudes(left)
-    bounds = prepared.bounds(prepared.counts_of(left))
-    found = np.zeros(len(left))
-    where = (scan.positions_px[left], origin, prepared.propagator, len(left))
-    model = predict(xp, obj, solved.probe, *where, effects)
-    with xp.running():
-        for part, counts in model:
-            amplitude = np.sqrt(np.maximum(counts, 0)) * scan.good_pixels
-            along = (amplitude * measured[part]).sum(axis=(1, 2))
-            power = (amplitude**2).sum(axis=(1, 2))
-            difference = (along / power)[:, None, None] * amplitude - measured[part]
-            if bounds is not None:
-                difference[(bounds[part] > 0) & (difference > 0)] = 0
-            found[part] = (difference**2).sum(axis=(1, 2))
-    total: Any = (measured.astype(np.float64) ** 2).sum(axis=(1, 2)).mean()
-    return found / total
+    """The trial of so many ``modes``; the other arguments are those of
+    :func:`ptychopinn.workflows.left_out.gain_of`."""
+    return Trial(modes, *gain_of(before, after, expected))

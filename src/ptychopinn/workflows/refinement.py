@@ -22,14 +22,15 @@ from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError, shown
+from ptychopinn.errors import InputError
+from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import EFFECTS, Effect, slices_of
-from ptychopinn.probes import orthogonalised, with_modes
+from ptychopinn.probes import orthogonalised
 from ptychopinn.solvers import ptychi
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -38,12 +39,13 @@ from ptychopinn.workflows.beyond_probe import (
     effects_for,
     keeps_background,
     require_one_probe_and_slice,
-    varies,
     with_background,
 )
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
-from ptychopinn.workflows.growing_modes import grown_modes
+from ptychopinn.workflows.growing_modes import asked_modes, grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
+from ptychopinn.workflows.model_choice import NO_UNCERTAINTY, Choice, chosen_model, with_choice
+from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
 from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
 from ptychopinn.workflows.slicing import canvas_from
@@ -60,6 +62,7 @@ def refine(
     backend: BackendName | None = None,
     execution: Execution | None = None,
     modes: int | Literal["auto"] | None = None,
+    model: str | None = None,
     uncertainty: bool = False,
     no_mend: Collection[str] = (),
     progress: Listening = None,
@@ -78,6 +81,9 @@ def refine(
         given.
     modes : so many incoherent modes of the probe, those that are added start weak; ``"auto"`` adds
         them while patterns that were left out gain from it. The probe is refined with either.
+    model : which effects of beam, sample and detector are followed: ``"auto"`` tries them and keeps
+        those that patterns which were left out gain from (``result.effects_tried``), terms such as
+        ``"far-field+background+opr:3"`` set them by hand and are a short way of writing options.
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`); its factor was determined for plain physics
         steps, and only they offer it.
@@ -101,14 +107,18 @@ def refine(
     """
     require_scan(scan, start, "refine(scan, start, config)")
     stop = StopFlag() if stop is None else stop
+    if model is not None:
+        config, modes = with_model(model, scan, config, modes)
+    auto = model == AUTO
+    given_modes = modes
     if modes is not None:
-        scan, start, config = _with_modes(scan, start, config, modes)
+        scan, start, config = asked_modes(scan, start, config, modes)
     work = _work(scan, start, config, backend, execution, no_mend, uncertainty)
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
     result = work.result(solved)
     assert result.fit is not None  # every verb states it
-    shown = with_background(work.config, result.fit)
+    shown = None if auto else with_background(work.config, result.fit)
     if shown is not None and stop.signal is None:
         result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
     assert result.fit is not None
@@ -119,22 +129,31 @@ def refine(
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
         if turned is not work.scan:
             result = refine(
-                turned, None, config, backend=backend, execution=execution, modes=modes,
-                uncertainty=uncertainty, no_mend="all", progress=progress, stop=stop,
+                turned, None, config, backend=backend, execution=execution, modes=given_modes,
+                model=model if auto else None, uncertainty=uncertainty, no_mend="all",
+                progress=progress, stop=stop,
             )  # fmt: skip
+            result = with_record(result, model)
             return judged(result, turned, work.backend, work.execution, no_mend, LATER)
     if modes == "auto" and stop.signal is None:
         result = _with_grown_modes(scan, result, work, stages_of(progress), stop)
     if stop.signal is None:
         looked_at = {*LATER} - chosen_names(no_mend) if start is None else set[str]()
         result = judged(result, work.scan, work.backend, work.execution, no_mend, looked_at)
+    followed = work.config
+    if auto and stop.signal is None:
+        again = partial(
+            refine, scan, start, backend=backend, execution=execution, no_mend=no_mend,
+            progress=progress, stop=stop,
+        )  # fmt: skip
+        choice = _choice(result, work, no_mend, uncertainty, stop)
+        result, followed = with_choice(result, choice, followed, given_modes, again, stop)
+    result = with_record(result, model)
     if not uncertainty:
         return result
     # Probe and positions are those of all patterns.
     known = {"background": Background.name in result.effects}
-    alone = work.config.model_copy(
-        update={"refine_probe": False, "refine_positions": False, **known}
-    )
+    alone = followed.model_copy(update={"refine_probe": False, "refine_positions": False, **known})
     given = replace(work.scan, probe=result.probe, positions_px=result.positions_px)
     return with_uncertainty(
         stop,
@@ -169,33 +188,25 @@ def _unless_worse(
     return further if keeps_background(result, further) else result
 
 
-def _with_modes(
-    scan: Scan,
-    start: Reconstruction | None,
-    config: RefineConfig | None,
-    modes: int | Literal["auto"],
-) -> tuple[Scan, Reconstruction | None, RefineConfig]:
-    """Scan or start with so many modes, and the options, which refine the probe."""
-    config = RefineConfig() if config is None else config
-    if not config.refine_probe:
-        log.info("the probe is refined, because modes are")
-        config = config.model_copy(update={"refine_probe": True})
-    if modes == "auto":
-        if isinstance(config, PtychiConfig):
-            raise InputError(
-                "modes must be a number with the engine ptychi, received 'auto'; give a number or "
-                "use the engine physics."
-            )
-        if varies(config, start):
-            raise InputError(
-                "eigenprobes need a probe of one mode, received modes 'auto'; leave either out."
-            )
-        return scan, start, config
-    if isinstance(modes, bool) or not isinstance(modes, int):
-        raise InputError(f"modes must be a number or 'auto', received {shown(modes)}; give one.")
-    if start is not None:
-        return scan, replace(start, probe=with_modes(start.probe, modes)), config
-    return replace(scan, probe=with_modes(scan.probe, modes)), None, config
+def _choice(
+    result: Reconstruction,
+    work: _Work,
+    no_mend: Collection[str],
+    uncertainty: bool,
+    stop: StopFlag,
+) -> Choice:
+    """The effects to follow beside those of a result, as its own patterns tell."""
+    assert isinstance(work.solver, PhysicsSolver) and isinstance(work.config, PhysicsConfig)
+    assert result.fit is not None  # every verb states it
+    scan = replace(work.scan, probe=result.probe, positions_px=result.positions_px)
+    begun = time.perf_counter()
+    # All checks of a scan may be left out, and yet a model be asked for.
+    without = {*no_mend, *(NO_UNCERTAINTY if uncertainty else ())}
+    choice = chosen_model(
+        work.solver.xp, scan, work.config, result.fit, effects_of(result), without=without,
+        stopped=lambda: stop.signal is not None,
+    )  # fmt: skip
+    return replace(choice, seconds=time.perf_counter() - begun)
 
 
 def _with_grown_modes(
@@ -332,7 +343,7 @@ class _Work:
         stages = [*self.stages, stage]
         return reported(
             solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity,
-            solved.effects,
+            solved.effects, solved.position_covariance,
         )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ def write_folder(
     InputError
         When the disk is full or the folder cannot be written to.
     """
+    from ptychopinn.data.trials import RECORD as MODEL
     from ptychopinn.io.atomic import replacing, write_json
     from ptychopinn.report.matplotlib_import import load_matplotlib
 
@@ -92,7 +93,7 @@ def write_folder(
     from ptychopinn.report.written_figures import save_figures
     from ptychopinn.workflows.model import package_versions
 
-    fit = result.fit
+    fit, provenance = result.fit, result.provenance
     assert fit is not None  # every verb states it
     stage = time.perf_counter()
     numbers = in_numbers(fit)
@@ -107,6 +108,9 @@ def write_folder(
             shares = ", ".join(f"{share:.1%}" for share in result.probe_mode_powers)
             log_file.note(logging.INFO, f"modes of the probe: {shares}")
         log_file.note(logging.INFO, f"{fit.verdict} fit: {numbers}")
+        tried = result.effects_tried
+        for trial in tried:
+            log_file.note(logging.INFO, f"tried {trial.effect}: {trial.in_words}")
         result.save(new / WRITTEN[0])
         save_amplitude(result, new / "reconstructed_amplitude.png", note=note)
         save_phase(result, new / PHASE, note=note)
@@ -123,6 +127,7 @@ def write_folder(
                 "command": list(arguments),
                 "versions": package_versions(),
                 **record,
+                **({} if MODEL not in provenance else {MODEL: provenance[MODEL]}),
                 **speed,
                 "scan_fingerprint": result.provenance["scan"]["fingerprint"],
                 "backend": result.backend,

@@ -125,6 +125,7 @@ def reported(
     origin: Mapping[str, Any],
     identity: str,
     effects: Sequence[Effect] = (),
+    position_covariance: NDArray[np.float64] | None = None,
 ) -> Reconstruction:
     """A canvas in network units as a result in the units of the scan, with its misfit.
 
@@ -150,6 +151,7 @@ def reported(
         focus_distance_m=scan.focus_distance_m,
         losses=canvas.losses,
         effects=stored(in_counts),
+        position_covariance=position_covariance,
         name=scan.name,
     )
     start = time.perf_counter()

@@ -26,7 +26,7 @@ from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
-from ptychopinn.workflows.alternatives import judged
+from ptychopinn.workflows.alternatives import judged, within_noise
 from ptychopinn.workflows.beyond_probe import options_without, shown_by
 from ptychopinn.workflows.checking import (
     check_scan,
@@ -43,6 +43,7 @@ from ptychopinn.workflows.model import (
     open_model,
     package_versions,
 )
+from ptychopinn.workflows.model_terms import AUTO, with_model
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
@@ -97,6 +98,7 @@ def reconstruct(
     model: AnyModel = PRETRAINED,
     *,
     refine: Further | None = None,
+    refine_model: str | None = None,
     backend: BackendName | None = None,
     execution: Execution | None = None,
     keep_probe: bool = False,
@@ -126,6 +128,9 @@ def reconstruct(
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
         the model ``"pretrained"`` (``ptychopinn reconstruct``), never with any other
         (``ptychopinn infer``).
+    refine_model : which effects of beam, sample and detector a refinement follows, as the argument
+        ``model`` of :func:`refine`: with ``"auto"`` also what the network's fit leaves more than
+        photon noise of is refined, from the start; terms are always followed.
     keep_probe : use the probe of the scan even when the model refined one in training.
     uncertainty : state how far the result may be off (see
         :mod:`ptychopinn.evaluation.uncertainty`).
@@ -156,13 +161,22 @@ def reconstruct(
     backend, execution = choose(backend, execution)
     left_out = chosen_names(no_mend)
     followed = options_without(left_out)
+    if refine_model is not None:
+        if refine == "never":
+            raise InputError(
+                "a model is followed by a refinement, received refine_model with refine 'never'; "
+                "leave either out."
+            )
+        with_model(refine_model, scan, PhysicsConfig(), None)
+        off = {name: value for name, value in followed.items() if value is False}
+        followed = off if refine_model == AUTO else {}
     if refine == "auto" and _probe_from_nothing(scan):
         # It is near enough for iterations on probe and object, not for a network.
         # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
         free = PhysicsConfig(passes=LONG_PASSES, refine_probe=True, probe_from=1, **followed)
         return _refine(
             scan, None, free, backend=backend, execution=execution, uncertainty=uncertainty,
-            no_mend=no_mend, progress=stages, stop=stop,
+            no_mend=no_mend, progress=stages, stop=stop, model=refine_model,
         )  # fmt: skip
     scan = mended(scan, no_mend)
     with stages(model.config.model.passes) as bar:
@@ -184,14 +198,18 @@ def reconstruct(
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
     start, config = None, PhysicsConfig(**followed)
-    if effect == Background.name:
+    if effect == Background.name and refine_model is None:
         config = PhysicsConfig(**{**followed, "background": True})
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
     beyond = refine == "auto" and (scan.saturation is not None or effect is not None)
+    asked = refine_model is not None and (refine_model != AUTO or not within_noise(found.fit))
     if (refine == "always" or beyond) and stop.signal is None:
-        # An object that holds the noise of reading is no good one to begin with.
+        # An object that holds the noise of reading is no good one to begin with, and what a model
+        # has may be hidden in one that was found without it.
         noisy = beyond and effect == Background.name and found.fit.noise.readout > 0
-        start = None if noisy else found
+        start = None if noisy or refine_model is not None else found
+    elif asked and stop.signal is None:
+        log.info("refining the object from the start with the model %s", refine_model)
     elif refine == "auto" and found.fit.expected > FEW_PHOTONS and stop.signal is None:
         log.info(
             "photon noise is %.0f %% of the counts: refining the object from the start",
@@ -228,6 +246,7 @@ def reconstruct(
             no_mend="all",
             progress=stages,
             stop=stop,
+            model=refine_model,
         )
     except Interrupted:
         # Before its first pass was finished.
