@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine, upright
 from ptychopinn.checks.replay import mended_like
-from ptychopinn.checks.trials import neighbours, trial_of
+from ptychopinn.checks.trial_fits import neighbours, trial_of
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.corner import rolls
 from ptychopinn.data.findings import Finding, left_out, recorded_findings

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
-from ptychopinn.checks.trials import FEWEST, explained_by, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn

@@ -86,8 +86,6 @@ class Evaluation:
         Pictures for the figure, in the box (amplitude, phase, their truths and errors).
     notes : tuple of str
         What a reader of the numbers has to know.
-    position_covariance : (M, 2, 2) or None
-        That of the result, for the figure.
     """
 
     name: str
@@ -98,7 +96,6 @@ class Evaluation:
     verdict: str | None = None
     images: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    position_covariance: NDArray[np.float64] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: name, metrics, verdict, notes and the ring correlation curves."""
@@ -223,8 +220,7 @@ def evaluate(
     sigma = result.position_sigma_px
     if sigma is not None:
         metrics["position_sigma_px"] = float(np.median(sigma))
-    spread = result.position_covariance
-    return Evaluation(result.name, metrics, frc, split, fit, verdict, images, tuple(notes), spread)
+    return Evaluation(result.name, metrics, frc, split, fit, verdict, images, tuple(notes))
 
 
 def _crossings(

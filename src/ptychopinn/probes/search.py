@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.trials import FEWEST, neighbours
+from ptychopinn.checks.trial_fits import FEWEST, neighbours
 from ptychopinn.data.normalization import PreparedScan, mean_pattern, prepare
 from ptychopinn.data.orientation import AS_GIVEN, Orientation
 from ptychopinn.data.scan import N_MIN, Scan

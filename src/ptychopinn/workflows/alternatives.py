@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
-from ptychopinn.checks.trials import FEWEST, LIMIT_BYTES, neighbours
+from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.checks.upright import likelier_orientation, right_geometry
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan, prepare

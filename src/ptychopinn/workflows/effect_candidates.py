@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.checks.trials import neighbours
+from ptychopinn.checks.trial_fits import neighbours
 from ptychopinn.errors import InputError
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.trials import LIMIT_BYTES, neighbours
+from ptychopinn.checks.trial_fits import LIMIT_BYTES, neighbours
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan

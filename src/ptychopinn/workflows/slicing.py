@@ -9,7 +9,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from ptychopinn.checks.trials import neighbours
+from ptychopinn.checks.trial_fits import neighbours
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
