@@ -10,13 +10,17 @@ import pytest
 
 from oracle.forward import intensities
 from ptychopinn.config import RefineConfig
+from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.data.trials import EffectTrial, recorded_trials
 from ptychopinn.errors import InputError
+from ptychopinn.ops.selector import choose, get_ops
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.simulation import simulate
-from ptychopinn.workflows.left_out import covered, gain_of
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.left_out import covered, gain_of, misfits
 from ptychopinn.workflows.model_terms import with_model
 from ptychopinn.workflows.refinement import refine
 from ptychopinn.workflows.verbs import reconstruct
@@ -95,6 +99,14 @@ def test_terms_are_options(ideal: Scan) -> None:
     assert (config.passes, config.beam_current, modes) == (7, True, 4)  # type: ignore[attr-defined]
     config, _ = with_model("point-spread:0.7", ideal, None, None)
     assert config.point_spread_px == 0.7 and not config.point_spread  # type: ignore[attr-defined]
+
+
+def test_what_a_result_knows_is_part_of_its_model(ideal: Scan) -> None:
+    expected = counts(ideal)
+    scan = noisy(ideal, expected + 0.3 * expected.mean())
+    first = refine(scan, None, RefineConfig(passes=25), model="background+modes:2", no_mend="all")
+    again = refine(scan, first, RefineConfig(passes=2), model="auto", no_mend="all")
+    assert again.provenance["effects_model"]["chosen"] == "far-field+modes:2+background"
 
 
 @pytest.mark.parametrize(
@@ -202,3 +214,14 @@ def test_patterns_on_few_places_are_not_left_out(
     result = refine(scan, None, config, model="auto", no_mend="all")
     assert result.effects_tried == ()
     assert "no effect is tried" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "tensorflow", "numpy"])
+def test_misfits_in_the_near_field(backend: Any) -> None:
+    scan = simulate(object="leaves", N=32, patterns=16, photons=1e6, propagator="near-field")
+    prepared = prepare(scan)
+    xp = get_ops(*choose(backend, None))
+    with xp.running():
+        solved = PhysicsSolver(xp, PhysicsConfig(passes=3), 1 << 28).solve(prepared)
+    found = misfits(xp, prepared, np.array([3, 7]), (), solved)
+    assert (found < 10 * solved.canvas.losses[-1]).all()

@@ -14,6 +14,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.forward import predict
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.solvers.problem import placed
 
 # What is tried is kept when the mean gain is so many times its standard error, this share of what
 # is left beyond photon noise, and this share of that noise.
@@ -59,9 +60,9 @@ def misfits(
     measured = prepared.amplitudes(left)
     bounds = prepared.bounds(prepared.counts_of(left))
     found = np.zeros(len(left))
-    where = (scan.positions_px[left], origin, prepared.propagator, len(left))
-    model = predict(xp, obj, solved.probe, *where, effects)
     with xp.running():
+        where = (scan.positions_px[left], origin, placed(xp, prepared.propagator), len(left))
+        model = predict(xp, obj, solved.probe, *where, effects)
         for part, counts in model:
             amplitude = np.sqrt(np.maximum(counts, 0)) * scan.good_pixels
             along = (amplitude * measured[part]).sum(axis=(1, 2))

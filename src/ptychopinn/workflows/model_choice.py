@@ -32,7 +32,7 @@ from ptychopinn.workflows.alternatives import within_noise
 from ptychopinn.workflows.effect_candidates import LONG, Candidate, Candidates, Untried
 from ptychopinn.workflows.effect_trials import Fit, Trials
 from ptychopinn.workflows.left_out import gain_of
-from ptychopinn.workflows.model_terms import Modes, written
+from ptychopinn.workflows.model_terms import Modes, terms_of, written
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,6 @@ def with_choice(
     """
     assert isinstance(config, PhysicsConfig) and result.fit is not None
     best, used = result, config
-    terms = tuple(name for name in result.effects if name == BeamCurrent.name)
     if choice.options or choice.modes is not None:
         said = {name: getattr(config, name) for name in config.model_fields_set}
         if "passes" not in said:
@@ -146,7 +145,6 @@ def with_choice(
         assert found.fit is not None
         if found is not result and found.fit.residual < result.fit.residual:
             best, used = found, options
-            terms = choice.terms
         elif found is not result:
             log.warning(
                 "what some patterns gain from (%s) leaves %.4g of all of them, without it %.4g: "
@@ -155,11 +153,14 @@ def with_choice(
             )  # fmt: skip
     trials = choice.trials
     if best is result:
-        trials = tuple(_without_choice(trial, terms) for trial in trials)
+        trials = tuple(_without_choice(trial, result.effects) for trial in trials)
     seconds = {**best.seconds, "effects": choice.seconds}
     if best is not result:
         seconds["first refinement"] = sum(result.seconds.values())
     tried = [trial.as_json() for trial in trials]
+    terms = list(() if best is result else choice.terms)
+    there = {term.partition(":")[0] for term in terms}
+    terms += [term for term in terms_of(best) if term.partition(":")[0] not in there]
     record = {"chosen": written(best.propagation, terms), "tried": tried}
     provenance = {**best.provenance, RECORD: record}
     return replace(best, provenance=provenance, seconds=seconds), used
@@ -187,7 +188,7 @@ class _Search:
         trials: list[EffectTrial] = []
         kept: list[Candidate] = []
         current = self.of.begun()
-        while len(kept) < MOST and not self._near_noise(current) and not self.stopped():
+        while len(kept) < MOST and self._goes_on(current, kept):
             best, found = self._round(current, kept)
             trials += found
             if best is None:
@@ -220,6 +221,16 @@ class _Search:
                 return Choice(trials=(self._tried(make)[1],))
         return Choice()
 
+    def _goes_on(self, current: Fit, kept: Sequence[Candidate]) -> bool:
+        """Whether there is something to be gained on top of what was kept."""
+        return not self.stopped() and (not self._near_noise(current) or self._beam_is_open(kept))
+
+    def _beam_is_open(self, kept: Sequence[Candidate]) -> bool:
+        """Whether the beam current was believed, and another effect was taken: with so many numbers
+        that one may follow the patterns of both, and the object suffers."""
+        there = {trial.name for trial in kept}
+        return BeamCurrent.name in self.believed and BeamCurrent.name not in there
+
     def _near_noise(self, fit: Fit) -> bool:
         return bool(fit.canvas.losses[-1] <= NEAR_NOISE * self.expected)
 
@@ -247,6 +258,8 @@ class _Search:
         for name, make in self.candidates.on_top_of(current, there):
             if self.stopped():
                 break
+            if self._near_noise(current) and name != BeamCurrent.name:
+                continue
             if name in LONG and (self._nearly_all(believed) or not self._worth_long(name, kept)):
                 continue
             self.looked_at.add(name)

@@ -9,11 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from ptychopinn.config import RefineConfig, validated
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.data.trials import RECORD
 from ptychopinn.errors import InputError, shown
+from ptychopinn.physics.effects import restored
+from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.slices import Slices
+from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 
 AUTO = "auto"
@@ -187,6 +193,21 @@ def written(propagation: Any, terms: Iterable[str]) -> str:
     """The model of a scan with this propagation and these terms, as it is typed."""
     kind = propagation if isinstance(propagation, str) else FIELDS[0]
     return "+".join([kind, *terms])
+
+
+def terms_of(result: Reconstruction) -> list[str]:
+    """What a result knows of beam, sample and detector, as terms."""
+    found = [f"modes:{len(result.probe)}"] if len(result.probe) > 1 else []
+    for known in restored(result.effects, len(result.positions_px), result.N):
+        term = known.name
+        if isinstance(known, VaryingProbe):
+            term = f"opr:{len(known.values)}"
+        elif isinstance(known, Slices):
+            term = f"slices:{known.slices}"
+        elif isinstance(known, MovingExposure):
+            term = f"fly:{float(np.median(known.lengths)):.1f}"
+        found.append(term)
+    return found
 
 
 def with_record(result: Reconstruction, model: str | None) -> Reconstruction:
