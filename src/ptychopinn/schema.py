@@ -54,6 +54,11 @@ class Section(BaseModel, metaclass=_OneSentence):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def _repr_html_(self) -> str:
+        from ptychopinn.report.notebook import options_card
+
+        return options_card(type(self).__name__, self.model_dump(mode="json"))
+
 
 def validated(schema: type[M], values: Mapping[str, Any]) -> M:
     """Build the options of a schema from a mapping that came from outside.

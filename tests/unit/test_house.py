@@ -50,6 +50,8 @@ STEPS_UP = {
     ("data/scan.py", "io"),
     ("data/scan.py", "report"),
     ("evaluation/__init__.py", "report"),
+    # Options in a notebook.
+    ("schema.py", "report"),
     # ``load_scan(probe="auto")`` calls solvers, for whoever has a file.
     ("io/scans.py", "probes"),
 }

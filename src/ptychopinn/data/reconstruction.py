@@ -113,6 +113,11 @@ class Reconstruction:
             f"positions, probe {' x '.join(map(str, self.probe.shape))}{fit})"
         )
 
+    def _repr_html_(self) -> str:
+        from ptychopinn.report.notebook import result_card
+
+        return result_card(self)
+
     @property
     def probe_mode_powers(self) -> NDArray[np.float64]:
         """(P,) share of each mode in the power of the probe."""

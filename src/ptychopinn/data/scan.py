@@ -131,6 +131,11 @@ class Scan:
             f"{self.diffraction.dtype}, probe {' x '.join(map(str, self.probe.shape))}{known})"
         )
 
+    def _repr_html_(self) -> str:
+        from ptychopinn.report.notebook import scan_card
+
+        return scan_card(self)
+
     def __post_init__(self) -> None:
         shape = tuple(self.diffraction.shape)
         if len(shape) != 3 or shape[1] != shape[2]:

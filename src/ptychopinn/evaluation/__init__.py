@@ -97,6 +97,15 @@ class Evaluation:
     images: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{words} {value}" for words, value in self.rows()[:4])
+        return f"Evaluation({self.name!r}: {numbers}, verdict {self.verdict})"
+
+    def _repr_html_(self) -> str:
+        from ptychopinn.report.notebook import evaluation_card
+
+        return evaluation_card(self)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data: name, metrics, verdict, notes and the ring correlation curves."""
         return {

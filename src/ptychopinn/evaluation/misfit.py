@@ -107,6 +107,12 @@ class Misfit:
     cause: str | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"Misfit(residual={self.residual:.4g}, expected={self.expected:.4g}, "
+            f"verdict={self.verdict!r}, {len(self.per_pattern)} patterns)"
+        )
+
     def judged(self, alternatives: Alternatives) -> Misfit:
         """The same with the verdict and the cause, given what else was tried."""
         found = judge(signs_of(self), alternatives)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from numpy.typing import NDArray
 from PIL import Image
 
 from ptychopinn.data.reconstruction import Reconstruction
@@ -20,9 +22,13 @@ def phase_thumbnail(result: Reconstruction) -> bytes:
     colours of the large picture."""
     picture, extent = view(result)
     phase = phases(picture, scanned(result, extent))
-    colours = colormaps[phase.colours].with_extremes(bad=UNSEEN)
-    levels = (phase.values - phase.low) / (phase.high - phase.low)
-    pixels = colours(levels, bytes=True)[..., :3]
+    return thumbnail((phase.values - phase.low) / (phase.high - phase.low), phase.colours)
+
+
+def thumbnail(levels: NDArray[Any], colours: str) -> bytes:
+    """A PNG of levels (h, w) from 0 to 1, NaN or masked where nothing is known, in a colour map."""
+    shown_in = colormaps[colours].with_extremes(bad=UNSEEN)
+    pixels = shown_in(np.ma.masked_invalid(levels), bytes=True)[..., :3]
     image = Image.fromarray(np.ascontiguousarray(pixels))
     factor = LONGEST_PX / max(image.size)
     width, height = (max(1, round(factor * side)) for side in image.size)

@@ -106,6 +106,11 @@ class Model:
             f"{self.manifest.backend} on {brief(where, 60)})"
         )
 
+    def _repr_html_(self) -> str:
+        from ptychopinn.report.notebook import model_card
+
+        return model_card(self)
+
     @property
     def manifest(self) -> Manifest:
         """What the model says of itself: versions, seed, training data, metrics."""

@@ -1,0 +1,63 @@
+"""What a notebook shows of scans, results, models, scores and options."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ptychopinn as pp
+
+EVIL = '<script>alert("x")</script>'
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    scan = replace(pp.simulate(N=32, patterns=60, photons=1e6, seed=2), name=EVIL)
+    mask = np.ones((32, 32), bool)
+    mask[3, 4] = False
+    scan = replace(scan, mask=mask, pixel_size_m=5e-9)
+    result = pp.refine(scan, None, pp.RefineConfig(passes=3), no_mend="all")
+    return {
+        "scan": scan,
+        "result": result,
+        "evaluation": pp.evaluate(result, truth=scan, data=scan),
+        "model": pp.load_model(),
+        "config": pp.Config(),
+    }
+
+
+@pytest.mark.parametrize("name", ["scan", "result", "evaluation", "model", "config"])
+def test_a_value_shows_itself(name: str, values: dict[str, Any]) -> None:
+    value = values[name]
+    html = value._repr_html_()
+    assert len(html) < 40_000
+    assert "<script" not in html
+    assert len(repr(value)) < 3000
+    assert "\n" not in repr(value)
+    pictures = re.findall(r"base64,([^\"]+)", html)
+    assert len(pictures) == (name in ("scan", "result", "model"))
+    for picture in pictures:
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+        assert image.ndim == 3
+        assert image.std() > 5, "it shows something"
+
+
+def test_a_fit_is_one_line(values: dict[str, Any]) -> None:
+    assert len(repr(values["result"].fit)) < 120
+
+
+def test_what_matters_is_said(values: dict[str, Any]) -> None:
+    assert "60 of 32 x 32" in values["scan"]._repr_html_()
+    assert "bad pixels" in values["scan"]._repr_html_()
+    shown = values["result"]._repr_html_()
+    assert values["result"].fit.verdict in shown
+    assert "photon noise" in shown
+    assert "unrolled" in values["model"]._repr_html_()
+    assert "training.epochs" in values["config"]._repr_html_()
