@@ -21,7 +21,7 @@ from ptychopinn.simulation import simulate
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.left_out import covered, gain_of, misfits
-from ptychopinn.workflows.model_terms import with_model
+from ptychopinn.workflows.model_terms import terms_of, with_model
 from ptychopinn.workflows.refinement import refine
 from ptychopinn.workflows.verbs import reconstruct
 
@@ -41,11 +41,14 @@ def counts(scan: Scan) -> Any:
     return intensities(obj, scan.probe, scan.positions_px, np.zeros(2, np.int64))
 
 
-@pytest.mark.parametrize("backend", ["pytorch", "tensorflow"])
-def test_a_background_is_chosen(ideal: Scan, backend: Any) -> None:
+@pytest.mark.parametrize(
+    ("backend", "decided"),
+    [("pytorch", {}), ("tensorflow", {"beam_current": False, "point_spread": False})],
+)
+def test_a_background_is_chosen(ideal: Scan, backend: Any, decided: dict[str, bool]) -> None:
     expected = counts(ideal)
     scan = noisy(ideal, expected + 0.3 * expected.mean())
-    config = RefineConfig(passes=25, refine_probe=False, slices=1)
+    config = RefineConfig(passes=25, refine_probe=False, slices=1, **decided)
     result = refine(scan, None, config, model="auto", backend=backend, no_mend="all")
     kept = [trial.effect for trial in result.effects_tried if trial.kept]
     assert kept == ["background"] and list(result.effects) == ["background"]
@@ -54,7 +57,9 @@ def test_a_background_is_chosen(ideal: Scan, backend: Any) -> None:
     (trial,) = (t for t in result.effects_tried if t.kept)
     assert trial.gain is not None and trial.error is not None and trial.gain > 0.5
     assert result.seconds["effects"] > 0 and result.seconds["first refinement"] > 0
-    assert "point-spread" in {t.effect for t in result.effects_tried}
+    tried = {t.effect for t in result.effects_tried}
+    assert tried >= {"background", "fly"}
+    assert ("point-spread" in tried) is ("point_spread" not in decided)
 
 
 def test_an_ideal_scan_costs_nothing(ideal: Scan) -> None:
@@ -104,9 +109,9 @@ def test_terms_are_options(ideal: Scan) -> None:
 def test_what_a_result_knows_is_part_of_its_model(ideal: Scan) -> None:
     expected = counts(ideal)
     scan = noisy(ideal, expected + 0.3 * expected.mean())
-    first = refine(scan, None, RefineConfig(passes=25), model="background+modes:2", no_mend="all")
-    again = refine(scan, first, RefineConfig(passes=2), model="auto", no_mend="all")
-    assert again.provenance["effects_model"]["chosen"] == "far-field+modes:2+background"
+    model = "background+fly:3:y+modes:2"
+    first = refine(scan, None, RefineConfig(passes=5), model=model, no_mend="all")
+    assert sorted(terms_of(first)) == ["background", "fly:3.0", "modes:2"]
 
 
 @pytest.mark.parametrize(
@@ -199,9 +204,10 @@ def test_wrong_positions_are_no_effect(ideal: Scan) -> None:
     """A wrong effect follows the patterns that it sees, not those that it does not."""
     errors = np.random.default_rng(1).normal(scale=0.7, size=ideal.positions_px.shape)
     scan = replace(ideal, positions_px=ideal.positions_px + errors, object=None)
-    config = RefineConfig(passes=20, slices=1, beam_current=False)
+    config = RefineConfig(passes=20, slices=1)
     result = refine(scan, None, config, model="auto", no_mend=["all", "moving-exposure"])
     assert result.effects_tried and not any(t.kept for t in result.effects_tried)
+    assert not result.effects and result.fit is not None
 
 
 def test_patterns_on_few_places_are_not_left_out(

@@ -23,6 +23,7 @@ from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.verdict import SEEN_EXCESS_OF_NOISE
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.base import Ops
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.slices import Slices
@@ -110,7 +111,7 @@ def chosen_model(
             LEAST_LEFT_OUT, len(trials.left),
         )  # fmt: skip
         return Choice()
-    search = _Search(trials, Candidates(trials, others, without), stopped)
+    search = _Search(trials, Candidates(trials, others, without), stopped, beam)
     return search.beam_current_alone() if explained else search.choice()
 
 
@@ -135,7 +136,7 @@ def with_choice(
             needed = [PASSES_WITH.get(term.partition(":")[0], 0) for term in choice.terms]
             said["passes"] = max(config.passes, *needed)
         options = PhysicsConfig(**{**said, **choice.options})
-        log.info("refining again with %s", " and ".join(choice.terms))
+        log.info("refining again with %s", " and ".join(choice.terms) or "none of them")
         try:
             found = again(config=options, modes=choice.modes or modes)
         except Interrupted:
@@ -143,7 +144,9 @@ def with_choice(
                 raise
             found = result
         assert found.fit is not None
-        if found is not result and found.fit.residual < result.fit.residual:
+        # A factor for each pattern that nothing is gained from explains those patterns better.
+        dropped = not choice.terms
+        if found is not result and (dropped or found.fit.residual < result.fit.residual):
             best, used = found, options
         elif found is not result:
             log.warning(
@@ -176,8 +179,12 @@ def _without_choice(trial: EffectTrial, followed: Collection[str]) -> EffectTria
 class _Search:
     """What is chosen among the candidates."""
 
-    def __init__(self, trials: Trials, candidates: Candidates, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, trials: Trials, candidates: Candidates, stopped: Callable[[], bool], beam: bool
+    ) -> None:
         self.of, self.candidates, self.stopped = trials, candidates, stopped
+        # Whether a beam current is followed without a choice, by a test of its own.
+        self.beam = beam
         self.expected = trials.part.expected_misfit
         # Names of effects that were tried, and that were believed in some round.
         self.looked_at: set[str] = set()
@@ -205,8 +212,14 @@ class _Search:
         for tried in trials:
             log.info("%s: %s", tried.effect, tried.in_words)
         options: dict[str, Any] = {}
-        if kept and BeamCurrent.name not in self.candidates.skipped:
-            options["beam_current"] = False
+        if kept or (self.beam and BeamCurrent.name in self.looked_at):
+            # Neither is followed by a test of its own then.
+            by_themselves = {"beam_current": BeamCurrent.name, "background": Background.name}
+            options = {
+                option: False
+                for option, name in by_themselves.items()
+                if name not in self.candidates.skipped
+            }
         for trial in kept:
             options.update(trial.options)
         modes = options.pop("modes", None)
