@@ -656,3 +656,13 @@ def test_a_frame_lost_in_mid_scan_is_named(kind: Any) -> None:
     assert abs(found.details["start"] - 60) <= 12
     assert slip(NumpyOps(), scan) is None
     assert mended_like(lost, [found]).positions_px is lost.positions_px
+
+
+@pytest.mark.parametrize("photons", [100, 1000])
+def test_a_dead_band_is_found_in_few_photons(photons: float) -> None:
+    scan = pp.simulate(object="leaves", patterns=100, photons=photons, seed=1)
+    assert not examine(scan).findings
+    patterns = scan.diffraction.copy()
+    patterns[:, 22:26] = 0
+    (found,) = examine(replace(scan, diffraction=patterns)).findings
+    assert (found.name, found.details["count"]) == ("dead-pixels", 4 * 64)
