@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine, upright
 from ptychopinn.checks.replay import mended_like
+from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import neighbours, trial_of
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.corner import rolls
@@ -641,3 +642,27 @@ def test_large_patterns_with_many_modes_are_tried_as_small_ones_with_few() -> No
     assert said.name == "orientation" and said.details["turned"] == "positions"
     back = found.positions_px - found.positions_px.mean(axis=0)
     np.testing.assert_allclose(back, scan.positions_px - scan.positions_px.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["raster", "random"])
+def test_a_frame_lost_in_mid_scan_is_named(kind: Any) -> None:
+    scan = pp.simulate(object="leaves", scan=kind, patterns=144, photons=1e5, seed=3)
+    kept = np.delete(np.arange(scan.M), 60)
+    lost = replace(
+        scan, object=None, diffraction=scan.diffraction[kept], positions_px=scan.positions_px[:-1]
+    )
+    found = slip(NumpyOps(), lost)
+    assert found is not None and found.level == "doubt" and found.details["slipped"] == 1
+    assert abs(found.details["start"] - 60) <= 12
+    assert slip(NumpyOps(), scan) is None
+    assert mended_like(lost, [found]).positions_px is lost.positions_px
+
+
+@pytest.mark.parametrize("photons", [100, 1000])
+def test_a_dead_band_is_found_in_few_photons(photons: float) -> None:
+    scan = pp.simulate(object="leaves", patterns=100, photons=photons, seed=1)
+    assert not examine(scan).findings
+    patterns = scan.diffraction.copy()
+    patterns[:, 22:26] = 0
+    (found,) = examine(replace(scan, diffraction=patterns)).findings
+    assert (found.name, found.details["count"]) == ("dead-pixels", 4 * 64)

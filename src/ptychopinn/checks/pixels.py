@@ -187,11 +187,13 @@ def dead_pixels(look: Look) -> Iterator[Noticed]:
             sides = [profile[k] for k in (before, after) if 0 <= k < mean.shape[0]]
             band = np.zeros_like(dead)
             band[(slice(None), inside) if axis == 0 else (inside, slice(None))] = True
+            lost = float(look.vacuum[band & good].sum())
             if len(sides) == 2:
-                cut = min(sides) > due
+                # Of few photons whole lines tell what single pixels do not, in the beam itself.
+                whole = mean.shape[0] * min(sides) > due
+                cut = min(sides) > due or (whole and lost * patterns > due * len(inside))
             else:
                 # Up to the border it may be dark: there the beam itself must be cut off.
-                lost = float(look.vacuum[band & good].sum())
                 cut = max(sides, default=0.0) > CUT * float(profile.max())
                 cut = cut and lost > CUT_OFF * float(look.vacuum[good].sum())
             if cut:

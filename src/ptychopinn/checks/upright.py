@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
+from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
@@ -83,6 +84,8 @@ def right_geometry(
         if scaled is not None:
             found.append(scaled)
             scan = mend_of(scaled, scan).of(scan)
+    if "frame-offset" not in skip and not found and (slipped := slip(xp, scan)) is not None:
+        found.append(slipped)
     if found:
         scan = replace(scan, provenance=with_findings(scan.provenance, found))
     return scan, tuple(found)

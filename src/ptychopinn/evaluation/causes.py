@@ -11,6 +11,7 @@ Likely = Literal[
     "beam-current",
     "background",
     "geometry",
+    "frame-slip",
     "probe",
     "modes",
     "point-spread",
@@ -56,6 +57,11 @@ CAUSES: dict[Likely, Cause] = {
         "the geometry is another one: with {words} some patterns around the middle leave a "
         "residual of {better:.4g}, as given {given:.4g}",
         "turn the patterns or the positions",
+    ),
+    "frame-slip": Cause(
+        "a frame was lost, or came twice: with {words} some patterns leave a residual of "
+        "{better:.4g}, as given {given:.4g}",
+        "put patterns and positions together again",
     ),
     "probe": Cause(
         "the probe does not fit the data: with the probe refined some patterns around the middle "

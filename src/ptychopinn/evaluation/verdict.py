@@ -32,6 +32,7 @@ SPREAD = "a point spread fitted"
 # as the axes are, and what begins so, other ones; the same of the geometry.
 AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
 TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
+IN_STEP, SLIPPED = "each pattern at its position", "each pattern from about number "
 STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
@@ -213,8 +214,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``MOVING``, ``OTHER_AXES`` or ``TURNED`` need no comparison; those that are not constants of
-        this module are another geometry.
+        ``MOVING``, ``OTHER_AXES``, ``TURNED`` or ``SLIPPED`` need no comparison; those that are
+        not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -284,7 +285,9 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     else was tried."""
     known, rest = dict(alternatives), list(alternatives)
     found: Found | None = None
-    trials = ((STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED))
+    trials = (
+        (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED), (IN_STEP, SLIPPED),
+    )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
         rest = [(w, left) for w, left in rest if w != as_given and w not in others]
@@ -293,6 +296,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         numbers = {"better": known[others[0]], "given": known[as_given]}
         if prefix == MOVING:
             found = "moving-exposure", {**numbers, "words": others[0].removeprefix(MOVING)}
+        elif prefix == SLIPPED:
+            found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == OTHER_AXES:
             found = "positions", {**numbers, "how": f"{others[0]}, and with others"}
         else:

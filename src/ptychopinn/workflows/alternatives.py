@@ -22,16 +22,19 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import brief
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
     BETTER,
+    IN_STEP,
     MORE_MODES,
     MOVING,
     POSITIONS_FREE,
     PROBE_FREE,
     SEEN_EXCESS_OF_NOISE,
+    SLIPPED,
     SPREAD,
     STILL,
     TRIED_BELOW,
@@ -104,6 +107,7 @@ def judged(
             _, result = estimate_axes(used, result, backend, execution, no_mend)
             known = _other_axes(result.findings)
         found += known
+    found += _slips(result.findings)
     xp = get_ops(backend, execution)
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
@@ -111,7 +115,8 @@ def judged(
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
-            found += _other_geometry(right_geometry(xp, used)[1])
+            others = right_geometry(xp, used)[1]
+            found += _other_geometry(others) + _slips(others)
         noisy = fit.expected > FEW_PHOTONS and fit.judged(found).likely in MAY_HIDE
     if noisy and not fit.explained >= TRIED_BELOW:
         other = likelier_orientation(xp, replace(scan, object=None))
@@ -228,6 +233,17 @@ def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
             if len(numbers) == len(names):
                 *axes, given, residual = numbers
                 return [(AXES_GIVEN, given), (in_words(ScanAxes(*axes)), residual)]
+    return []
+
+
+def _slips(findings: Collection[Finding]) -> list[tuple[str, float]]:
+    """A frame that was lost or came twice, as alternatives."""
+    for found in findings:
+        words, *known = (found.details.get(k) for k in ("words", "residual_as_given", "residual"))
+        numbers = [number for number in known if isinstance(number, float)]
+        slipped = isinstance(words, str) and words.startswith(SLIPPED)
+        if found.level == "doubt" and slipped and len(numbers) == 2:
+            return [(IN_STEP, numbers[0]), (brief(words), numbers[1])]
     return []
 
 
