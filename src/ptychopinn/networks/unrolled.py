@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from ptychopinn.errors import shown
 from ptychopinn.networks.architecture import CanvasConfig, ModelConfig, architecture
@@ -55,7 +55,7 @@ class UnrolledConfig(CanvasConfig):
         description="what corrects the object: unet, or a patch network that makes images of "
         "images: fno, fno_vanilla, ffno, neuralop_uno, hybrid_resnet, vit",
     )
-    corrector_options: dict[str, JsonValue] = Field(
+    corrector_options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="options of a corrector that is not the U-Net"
     )
     momentum: float = Field(0.7, ge=0, lt=1, description="initial momentum")
