@@ -56,9 +56,9 @@ def run_of(inside: Inside, folder: Path) -> Run:
     Raises
     ------
     InputError
-        When there is no record, or it is damaged.
+        When there is no record, or it is damaged, or it is a link out of the folder.
     """
-    record = folder / RECORD
+    record = inside.path(str(folder / RECORD))
     content = read_json(record)
     fit = content.get("fit")
     fit = fit if isinstance(fit, dict) else {}
@@ -81,6 +81,18 @@ def run_of(inside: Inside, folder: Path) -> Run:
         patterns=int(number) if (number := _number(content.get("patterns"))) is not None else None,
         finished=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def command_of(inside: Inside, folder: Path) -> list[str] | None:
+    """The words of the command that made a run, as its record has them.
+
+    Raises
+    ------
+    InputError
+        As :func:`run_of`.
+    """
+    words = read_json(inside.path(str(folder / RECORD))).get("command")
+    return [str(word) for word in words] if isinstance(words, list) else None
 
 
 def runs_in(inside: Inside, folder: Path | None = None) -> list[Run]:
