@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -267,18 +267,16 @@ async def _follow(socket: WebSocket, board: Board) -> None:
                         await socket.send_text(json.dumps(said))
             await asyncio.sleep(LOOK_S)
 
-    tasks = [asyncio.create_task(work()) for work in (listen, changes, words)]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        # A viewer that goes is no mistake, and one that sends nonsense is left.
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception) and not isinstance(
-                ended, WebSocketDisconnect | RuntimeError | ValueError | KeyError
-            ):
-                raise ended
+    async with anyio.create_task_group() as group:
+
+        async def until_gone(work: Callable[[], Awaitable[None]]) -> None:
+            # A viewer that goes is no mistake, and one that sends nonsense is left.
+            with suppress(WebSocketDisconnect, RuntimeError, ValueError, KeyError):
+                await work()
+            group.cancel_scope.cancel()
+
+        for work in (listen, changes, words):
+            group.start_soon(until_gone, work)
     with suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(4400, "JSON was expected.")
 

@@ -91,7 +91,7 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket at this address, bound."""
+    """A socket that listens at this address."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         made = socket.socket(family, socket.SOCK_STREAM)
@@ -100,6 +100,8 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        # Whoever opens the address before the server is ready waits.
+        made.listen(128)
     except OSError as error:
         made.close()
         raise _no_address(host, port, error) from error

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { badge, button, curve, digits, duration, field, h, say } from "./dom.js";
-import { picture, toRun } from "./runs.js";
+import { figures, toRun } from "./runs.js";
 
 export const toJob = (number) => `#/job/${number}`;
 
@@ -168,8 +168,7 @@ class Card {
     get(`/api/run?folder=${encodeURIComponent(job.output)}`).then((run) => {
       this.result.append(h("p", { class: "row" }, badge(run.verdict), link));
       if (this.whole && run.pictures.length) {
-        this.result.append(h("div", { class: "pictures" }, run.pictures.slice(0, 4).map((name) =>
-          picture(run.folder, name, `${name} of ${run.folder}`))));
+        this.result.append(h("div", { class: "pictures" }, figures(run)));
       }
     }, () => this.result.append(h("p", { class: "faint" }, "Nothing was written.")));
   }

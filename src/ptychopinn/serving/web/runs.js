@@ -8,7 +8,7 @@ const within = (folder, name) => (folder === "." ? name : `${folder}/${name}`);
 const fileName = (path) => path?.split("/").pop() ?? "";
 
 /** A picture of a result; it comes with the token, therefore not by its address alone. */
-export function picture(folder, name, about, small = false) {
+function picture(folder, name, about, small = false) {
   const image = h("img", { alt: about, class: small ? "small-picture" : null });
   const fetched = async () => {
     try {
@@ -31,7 +31,7 @@ export function picture(folder, name, about, small = false) {
 
 const titled = (name) => name.replace(/\.png$/, "").replaceAll("_", " ");
 
-function figures(run) {
+export function figures(run) {
   return run.pictures.map((name) =>
     h("figure", {},
       picture(run.folder, name, `${titled(name)} of ${run.folder}`),
