@@ -198,7 +198,8 @@ class Jobs:
         elif code in (DONE, POOR):
             self._ended(database, row["id"], "done", code, None)
         elif row["stops"]:
-            self._ended(database, row["id"], "stopped", code, sentence(log))
+            said = [line for line in log.splitlines() if "stopped by" in line]
+            self._ended(database, row["id"], "stopped", code, sentence("\n".join(said) or log))
         elif code < 0:
             said = f"it was ended by signal {-code}" + (
                 ", as the system does when memory runs out." if -code == signal.SIGKILL else "."

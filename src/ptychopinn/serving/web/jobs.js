@@ -6,6 +6,9 @@ import { figures, toRun } from "./runs.js";
 
 export const toJob = (number) => `#/job/${number}`;
 
+// Letters of a log that are kept on the page.
+const LONGEST = 200_000;
+
 const number = (most) => h("input", { type: "number", min: 1, max: most, step: 1 });
 const tick = () => h("input", { type: "checkbox" });
 const choice = (...words) => h("select", {}, words.map((word) => h("option", { value: word }, word)));
@@ -157,7 +160,9 @@ class Card {
     if (far.values.length > 1 && (running || this.whole)) {
       this.curve.replaceChildren(curve(far.values, far.unit === "epoch" ? "loss" : "misfit"));
     } else if (!this.whole) this.curve.replaceChildren();
-    this.said.textContent = job.said ?? (running ? far.said : "");
+    // What a pass says is in the numbers above.
+    const words = running && !/^INFO (pass|epoch) /.test(far.said) ? far.said : "";
+    this.said.textContent = job.said ?? words;
     if (job.ended && !this.shown) this.show(job);
   }
 
@@ -229,7 +234,7 @@ export class JobPage {
   said({ job, text, begins }) {
     if (job !== this.id) return;
     const end = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 30;
-    this.log.textContent = begins ? text : this.log.textContent + text;
+    this.log.textContent = (begins ? text : this.log.textContent + text).slice(-LONGEST);
     if (end) this.log.scrollTop = this.log.scrollHeight;
   }
 }

@@ -57,7 +57,7 @@ export async function scansPage(state) {
 function facts(seen) {
   const rows = [
     ["patterns", seen.M], ["pattern size", seen.N && `${seen.N} x ${seen.N} pixels`],
-    ["counts per pattern", seen.counts_per_pattern && digits(seen.counts_per_pattern.mean)],
+    ["counts per pattern", seen.counts_per_pattern && Math.round(seen.counts_per_pattern.mean).toLocaleString()],
     ["probe modes", seen.probe?.modes],
     ["probe diameter", seen.probe?.diameter_px && `${digits(seen.probe.diameter_px)} pixels`],
     ["overlap", seen.overlap && `${Math.round(100 * seen.overlap)} %`],
