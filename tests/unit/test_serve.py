@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
@@ -21,7 +24,9 @@ from websockets.sync.client import connect
 
 import ptychopinn as pp
 from ptychopinn.cli import run
+from ptychopinn.contracts import Canvas
 from ptychopinn.errors import InputError
+from ptychopinn.report.live_picture import UNSEEN, phase_levels
 from ptychopinn.serving.access import Guard
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import MOST, Progress
@@ -266,7 +271,7 @@ def test_the_look_at_a_scan(page: TestClient, folder: Path) -> None:
 
 
 def test_a_job_from_start_to_verdict_for_all_viewers(page: TestClient, folder: Path) -> None:
-    order = {"verb": "refine", "source": "scan.h5", "output": "out/one", "passes": 4,
+    order = {"verb": "refine", "source": "scan.h5", "output": "out/one", "passes": 30,
              "backend": "numpy"}  # fmt: skip
     sockets = [page.websocket_connect(LIVE) for _ in range(2)]
     with sockets[0] as one, sockets[1] as two:
@@ -279,9 +284,14 @@ def test_a_job_from_start_to_verdict_for_all_viewers(page: TestClient, folder: P
         two.send_text(json.dumps({"watch": 1}))
         seen: list[list[Any]] = [[], []]
         said = ""
+        pictures: list[bytes] = []
         for place, socket in enumerate((one, two)):
             while not seen[place] or not seen[place][-1]["ended"]:
-                message = json.loads(socket.receive_text())
+                sent = socket.receive()
+                if sent.get("bytes"):
+                    pictures.append(sent["bytes"])
+                    continue
+                message = json.loads(sent["text"])
                 if "log" in message:
                     said += message["log"]["text"]
                 else:
@@ -289,17 +299,21 @@ def test_a_job_from_start_to_verdict_for_all_viewers(page: TestClient, folder: P
         assert seen[0][-1] == seen[1][-1]
         # Changes came as they happened.
         assert any(
-            0 < job["progress"]["number"] < 4 or job["progress"]["values"] for job in seen[0]
+            0 < job["progress"]["number"] < 30 or job["progress"]["values"] for job in seen[0]
         )
-        assert "pass 1/4: misfit" in said
+        assert "pass 1/30: misfit" in said
+        # And the object as it was found.
+        assert pictures
+        assert all(one.startswith(b"\0\0\0\1\x89PNG") for one in pictures)
     job = page.get("/api/jobs/1").json()
     assert (job["state"], job["code"], job["said"]) == ("done", 0, None)
-    assert len(job["progress"]["values"]) == 4
+    assert len(job["progress"]["values"]) == 30
     typed = " ".join(job["command"])
-    assert typed == "ptychopinn refine scan.h5 -o out/one --passes 4 --backend numpy"
+    assert typed == "ptychopinn refine scan.h5 -o out/one --passes 30 --backend numpy"
     found = page.get("/api/run?folder=out/one").json()
-    assert found["verdict"] in ("good", "doubtful", "poor")
+    assert found["verdict"] == "good"
     assert "reconstructed_phase.png" in found["pictures"]
+    assert " ".join(found["command"]).endswith("out/one --passes 30 --backend numpy")
     assert [r["folder"] for r in page.get("/api/runs").json()["runs"]] == ["out/one"]
     picture = page.get("/api/file?path=out/one/reconstructed_phase.png")
     assert picture.content.startswith(b"\x89PNG")
@@ -322,7 +336,7 @@ def test_jobs_outlive_the_server_and_save_when_stopped(folder: Path) -> None:
         page.post("/api/jobs", json=order)
         waiting = {**order, "output": "other"}
         assert page.post("/api/jobs", json=waiting).json()["state"] == "queued"
-        until(lambda: page.get("/api/jobs/1").json()["progress"]["number"] >= 1)
+        until(lambda: page.get("/api/jobs/1").json()["progress"]["number"] >= 12)
     # Another server on the folder.
     with client(folder) as page, client(folder) as too:
         states = {job["id"]: job["state"] for job in page.get("/api/jobs").json()["jobs"]}
@@ -413,6 +427,57 @@ def test_damaged_and_foreign_databases_are_refused(folder: Path, tmp_path: Path)
     (folder / DATABASE).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="received a link"):
         Jobs(inside)
+
+
+def test_a_report_opens_once_and_in_a_sandbox(folder: Path, tmp_path: Path) -> None:
+    (folder / "result").mkdir()
+    (folder / "result" / "report.html").write_text("<p>report</p>")
+    (folder / "other").mkdir()
+    (folder / "other" / "report.html").symlink_to(tmp_path / "secret")
+    page, nobody = client(folder), {"Authorization": ""}
+    sent = page.post("/api/report", json={"folder": "result"}, headers=nobody)
+    assert sent.status_code == 401
+    assert page.post("/api/report", json={"folder": "other"}).status_code == 400
+    assert page.post("/api/report", json={"folder": "."}).status_code == 400
+    address = page.post("/api/report", json={"folder": "result"}).json()["address"]
+    # A new tab sends no header.
+    answer = page.get(address, headers=nobody)
+    assert answer.text == "<p>report</p>"
+    assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts")
+    assert "allow-same-origin" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert page.get(address, headers=nobody).status_code == 404
+    assert page.get("/report/x").status_code == 404
+
+
+def test_the_phase_is_shown_as_it_is_found(tmp_path: Path) -> None:
+    scan, made = pp.simulate(N=32, patterns=60, photons=1e6, seed=3), tmp_path / "now.png"
+    pp.save_scan(scan, tmp_path / "scan.h5")
+    words = ["refine", str(tmp_path / "scan.h5"), "-o", str(tmp_path / "r"), "--passes", "30"]
+    assert run([*words, "--backend", "numpy", "--quiet", "--live", str(made)]) in (0, 3)
+    levels = np.asarray(Image.open(made))
+    assert levels.ndim == 2
+    assert levels.std() > 10
+    # Nothing else is left beside it.
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.h5", "r", "now.png"}
+
+
+@pytest.mark.parametrize("slices", [(), (2,)])
+def test_the_shown_phase(slices: tuple[int, ...]) -> None:
+    phase = np.linspace(-0.5, 0.5, 40 * 30).reshape(40, 30)
+    thick = np.exp(1j * phase / max(sum(slices), 1)) * np.ones((*slices, 1, 1))
+    weight = np.zeros((40, 30))
+    weight[5:35, 5:25] = 1
+    weight[10, 10] = 0
+    canvas = Canvas(thick.astype(np.complex64), weight, np.zeros(2), np.zeros(0))  # type: ignore[arg-type]
+    levels = phase_levels(canvas)
+    assert levels.shape == (30, 20)
+    assert levels[5, 5] == UNSEEN
+    assert (levels[0, 0], levels[-1, -1]) == (1, 255)
+    seen = weight[5:35, 5:25] > 0
+    assert np.corrcoef(levels[seen], phase[5:35, 5:25][seen])[0, 1] > 0.999
+    nothing = replace(canvas, weight=np.zeros((40, 30), np.float32))
+    assert phase_levels(nothing).shape == (1, 1)
 
 
 def test_a_log_tells_how_far_a_command_is(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ NOT_RUN = {
     ("README.md", "CI runs these two commands, and this is one of the tests"),
     ("README.md", "make demo and make test install with the same versions"),
     ("cluster.md", "make demo and make test install with the same versions"),
+    ("cluster.md", "needs several free cores"),
     ("cluster.md", "needs two nodes with GPUs"),
     ("cluster.md", "tests/workflow/test_cluster_scripts.py runs it with a stand-in for srun"),
     ("evaluation.md", "RESULT and SCAN stand for files"),

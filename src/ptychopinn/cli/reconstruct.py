@@ -15,7 +15,7 @@ from ptychopinn.cli.options import (
     quiet_option,
     scan_argument,
 )
-from ptychopinn.cli.results import claim, made_result, uncertainty_option
+from ptychopinn.cli.results import claim, live_option, made_result, uncertainty_option
 from ptychopinn.cli.scans import Reading, mend_option, scan_options
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @force_option("earlier results in DIR")
 @quiet_option
 @uncertainty_option
+@live_option
 @scan_options
 @mend_option
 @backend_options(training=False)
@@ -46,6 +47,7 @@ def command(
     force: bool,
     quiet: bool,
     uncertainty: bool,
+    live: Path | None,
     backend: BackendName | None,
     reading: Reading,
     no_mend: tuple[str, ...],
@@ -75,4 +77,4 @@ def command(
         refine=refine,
     )
     record = {"model": PRETRAINED, "execution": execution.model_dump(mode="json")}
-    return made_result(make, scan, reading, output, record, begun, quiet)
+    return made_result(make, scan, reading, output, record, begun, quiet, live=live)

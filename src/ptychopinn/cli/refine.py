@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
     output_option,
     quiet_option,
 )
-from ptychopinn.cli.results import claim, made_result, uncertainty_option
+from ptychopinn.cli.results import claim, live_option, made_result, uncertainty_option
 from ptychopinn.cli.scans import (
     ModesOrAuto,
     Reading,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 @force_option("earlier results in DIR")
 @quiet_option
 @uncertainty_option
+@live_option
 @click.option(
     "--modes",
     "number_of_modes",
@@ -65,6 +66,7 @@ def command(
     force: bool,
     quiet: bool,
     uncertainty: bool,
+    live: Path | None,
     backend: BackendName | None,
     reading: Reading,
     no_mend: tuple[str, ...],
@@ -120,7 +122,7 @@ def command(
     }
     used = source if scan is None else scan
     return made_result(
-        make, used, reading, output, record, begun, quiet, probe_needed=start is None
+        make, used, reading, output, record, begun, quiet, live=live, probe_needed=start is None
     )
 
 

@@ -15,12 +15,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-API, UPLOAD = "/api/", "/api/upload"
+API, UPLOAD, REPORT = "/api/", "/api/upload", "/report/"
 # Bytes of a request other than an upload.
 SMALL = 1 << 20
 POLICY = (
     "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
+)
+# A report is one file with its own scripts; in a sandbox it belongs to no site.
+REPORT_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 HEADERS = (
     ("content-security-policy", POLICY),
@@ -154,14 +160,15 @@ def too_large(most: int) -> str:
 def _with_headers(scope: Message, send: Send) -> Send:
     more = [(name.encode(), value.encode()) for name, value in HEADERS]
     # What lies behind the token stays out of every cache; the page itself may be asked for anew.
-    kept = b"no-store" if scope["path"].startswith(API) else b"no-cache"
+    kept = b"no-store" if scope["path"].startswith((API, REPORT)) else b"no-cache"
     more.append((b"cache-control", kept))
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            own = {name for name, _ in more}
-            others = [pair for pair in message.get("headers", []) if pair[0].lower() not in own]
-            message = {**message, "headers": [*others, *more]}
+            given = list(message.get("headers", []))
+            names = {name.lower() for name, _ in given}
+            missing = [pair for pair in more if pair[0] not in names]
+            message = {**message, "headers": [*given, *missing]}
         await send(message)
 
     return sent

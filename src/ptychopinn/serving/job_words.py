@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.serving.inside import Inside
+from ptychopinn.serving.runs import LIVE
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -124,3 +125,8 @@ def words_of(order: Any, inside: Inside) -> tuple[list[str], Path]:
     output = inside.path(order.output)
     backend = [] if order.backend is None else ["--backend", order.backend]
     return [order.verb, *sources, "-o", str(output), *order.flags(), *backend], output
+
+
+def live_words(verb: str, picture: Path) -> list[str]:
+    """What is typed to see the object as it is found, where the command can show it."""
+    return [LIVE, str(picture)] if verb in ("reconstruct", "refine") else []

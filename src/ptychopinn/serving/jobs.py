@@ -23,7 +23,7 @@ from ptychopinn.errors import InputError, shown
 from ptychopinn.serving.command import DONE, POOR, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import Progress, tail
-from ptychopinn.serving.job_words import words_of
+from ptychopinn.serving.job_words import live_words, words_of
 from ptychopinn.serving.living import birth
 
 DATABASE, LOGS = ".ptychopinn-serve.sqlite", ".ptychopinn-serve"
@@ -169,6 +169,10 @@ class Jobs:
         """Where what a job says is kept."""
         return self._logs / f"{number}.log"
 
+    def picture(self, number: int) -> Path:
+        """Where the object of a job is shown as it is found."""
+        return self._logs / f"{number}.png"
+
     def tick(self) -> None:
         """See which jobs have ended, and start as many of the others as may run."""
         with self._lock, self._opened() as database:
@@ -198,8 +202,8 @@ class Jobs:
         elif code in (DONE, POOR):
             self._ended(database, row["id"], "done", code, None)
         elif row["stops"]:
-            said = [line for line in log.splitlines() if "stopped by" in line]
-            self._ended(database, row["id"], "stopped", code, sentence("\n".join(said) or log))
+            stopped = [line for line in log.splitlines() if "stopped by" in line]
+            self._ended(database, row["id"], "stopped", code, sentence("\n".join(stopped) or log))
         elif code < 0:
             said = f"it was ended by signal {-code}" + (
                 ", as the system does when memory runs out." if -code == signal.SIGKILL else "."
@@ -237,6 +241,7 @@ class Jobs:
             [
                 sys.executable, "-m", "ptychopinn.serving.job_process",
                 str(self.inside.folder), *files, *json.loads(row["words"]),
+                *live_words(row["verb"], self.picture(row["id"])),
             ],
             check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
@@ -250,14 +255,19 @@ class Jobs:
             (number, birth(number), row["id"]),
         )
 
-    @staticmethod
     def _ended(
-        database: sqlite3.Connection, number: int, state: str, code: int | None, said: str | None
+        self,
+        database: sqlite3.Connection,
+        number: int,
+        state: str,
+        code: int | None,
+        said: str | None,
     ) -> None:
         database.execute(
             "UPDATE jobs SET state = ?, code = ?, said = ?, ended = ? WHERE id = ?",
             (state, code, said, time.time(), number),
         )
+        self.picture(number).unlink(missing_ok=True)
 
     @staticmethod
     def _row(database: sqlite3.Connection, number: int) -> sqlite3.Row:

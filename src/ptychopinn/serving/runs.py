@@ -15,6 +15,7 @@ from ptychopinn.io.reading import read_json
 from ptychopinn.serving.inside import Inside
 
 RECORD = "run.json"
+LIVE = "--live"
 # Folders below this depth are not looked into, and no more of them than that.
 DEPTH, MOST = 6, 5000
 
@@ -84,7 +85,8 @@ def run_of(inside: Inside, folder: Path) -> Run:
 
 
 def command_of(inside: Inside, folder: Path) -> list[str] | None:
-    """The words of the command that made a run, as its record has them.
+    """The words of the command that made a run, as its record has them, without the picture that
+    was shown meanwhile.
 
     Raises
     ------
@@ -92,7 +94,13 @@ def command_of(inside: Inside, folder: Path) -> list[str] | None:
         As :func:`run_of`.
     """
     words = read_json(inside.path(str(folder / RECORD))).get("command")
-    return [str(word) for word in words] if isinstance(words, list) else None
+    if not isinstance(words, list):
+        return None
+    kept = [str(word) for word in words]
+    while LIVE in kept[:-1]:
+        place = kept.index(LIVE)
+        del kept[place : place + 2]
+    return kept
 
 
 def runs_in(inside: Inside, folder: Path | None = None) -> list[Run]:

@@ -24,19 +24,22 @@ from starlette.exceptions import HTTPException
 
 from ptychopinn.errors import InputError, brief, unforeseen
 from ptychopinn.ops.selector import BACKENDS, KINDS, installed
-from ptychopinn.serving.access import Guard
+from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard
 from ptychopinn.serving.command import DONE, ran, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import TAIL, tail
 from ptychopinn.serving.job_words import Name, Order
 from ptychopinn.serving.jobs import Jobs
 from ptychopinn.serving.runs import command_of, run_of, runs_in
+from ptychopinn.serving.tickets import Tickets
 from ptychopinn.serving.uploads import TooLarge, receive, scans_in
 from ptychopinn.workflows.model import package_versions
 
+REPORT_FILE = "report.html"
 WEB = Path(__file__).parent / "web"
-# Seconds between two looks at the jobs, for a first message, and for the check of a scan.
-LOOK_S, FIRST_S, CHECK_S = 0.25, 5.0, 600.0
+# Seconds between two looks at the jobs and at what one of them shows, for a first message, and for
+# the check of a scan.
+LOOK_S, FOLLOW_S, FIRST_S, CHECK_S = 0.25, 0.1, 5.0, 600.0
 # Checks at a time, and viewers.
 CHECKS, VIEWERS = 1, 200
 
@@ -47,6 +50,14 @@ class ScanName(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     scan: Name
+
+
+class Folder(BaseModel):
+    """A result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: Name
 
 
 class Board:
@@ -100,6 +111,7 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
     """
     visible = Inside(inside.folder, hidden=False)
     board = Board(Jobs(visible, at_once))
+    tickets = Tickets()
     checks = anyio.CapacityLimiter(CHECKS)
 
     @asynccontextmanager
@@ -187,6 +199,21 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
             raise InputError("a file was expected, received a folder; name a file in it.")
         return FileResponse(found, filename=found.name)
 
+    @app.post("/api/report", status_code=201)
+    def report(asked: Folder) -> dict[str, Any]:
+        """An address that opens the report of a result, once."""
+        page = visible.there(f"{asked.folder}/{REPORT_FILE}")
+        return {"address": f"{REPORT}{tickets.issue(page)}"}
+
+    @app.get(f"{REPORT}{{ticket}}", include_in_schema=False)
+    def opened(ticket: str) -> FileResponse:
+        page = tickets.redeem(ticket)
+        if page is None:
+            raise HTTPException(404, "an address that opens a report is good once")
+        # It may run its own scripts, as of another site: what is here, it cannot see.
+        headers = {"content-security-policy": REPORT_POLICY}
+        return FileResponse(page, media_type="text/html; charset=utf-8", headers=headers)
+
     @app.get("/api/jobs")
     def jobs() -> dict[str, Any]:
         """The latest jobs first."""
@@ -214,7 +241,8 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         """Jobs as they change. The first message is {"token": ...}; {"watch": NUMBER} asks for
-        what a job says, from then on."""
+        what a job says, from then on, and for its picture, a PNG behind the four bytes of the
+        number, as it changes."""
         await socket.accept()
         try:
             first = json.loads(await asyncio.wait_for(socket.receive_text(), FIRST_S))
@@ -239,13 +267,17 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
 
 async def _follow(socket: WebSocket, board: Board) -> None:
     """Send changes until the viewer goes."""
-    watched: dict[str, Any] = {"job": None, "read": 0}
+    watched: dict[str, Any] = {"job": None, "read": 0, "at": None}
 
     async def listen() -> None:
         while True:
             asked = json.loads(await socket.receive_text())
             number = asked.get("watch") if isinstance(asked, dict) else None
-            watched.update(job=number if isinstance(number, int) else None, read=None)
+            watched.update(
+                job=number if type(number) is int and 0 < number < 2**31 else None,
+                read=None,
+                at=None,
+            )
 
     async def changes() -> None:
         text = ""
@@ -257,6 +289,12 @@ async def _follow(socket: WebSocket, board: Board) -> None:
         while True:
             number = watched["job"]
             if number is not None:
+                picture, at = await asyncio.to_thread(
+                    _picture, board.jobs.picture(number), watched["at"]
+                )
+                if watched["job"] == number and picture:
+                    watched["at"] = at
+                    await socket.send_bytes(number.to_bytes(4, "big") + picture)
                 new, read = await asyncio.to_thread(_news, board.jobs.log(number), watched["read"])
                 # Another job may have been asked for meanwhile.
                 if watched["job"] == number:
@@ -265,7 +303,7 @@ async def _follow(socket: WebSocket, board: Board) -> None:
                     if new or begins:
                         said = {"log": {"job": number, "text": new, "begins": begins}}
                         await socket.send_text(json.dumps(said))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(FOLLOW_S)
 
     async with anyio.create_task_group() as group:
 
@@ -279,6 +317,15 @@ async def _follow(socket: WebSocket, board: Board) -> None:
             group.start_soon(until_gone, work)
     with suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(4400, "JSON was expected.")
+
+
+def _picture(path: Path, before: int | None) -> tuple[bytes, int | None]:
+    """The picture when it is another than at the time ``before``, in ns; and its time."""
+    try:
+        at = path.stat().st_mtime_ns
+        return (b"", before) if at == before else (path.read_bytes(), at)
+    except FileNotFoundError:
+        return b"", before
 
 
 def _news(log: Path, read: int | None) -> tuple[str, int]:

@@ -70,10 +70,10 @@ export async function keepFile(path) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Jobs as they change, and what one of them says. */
+/** Jobs as they change, what one of them says, and its picture; `told` are who hears of it. */
 export class Live {
-  constructor({ jobs, log, state }) {
-    this.told = { jobs, log, state };
+  constructor(told) {
+    this.told = told;
     this.watched = null;
     this.wait = 500;
   }
@@ -89,7 +89,12 @@ export class Live {
       this.socket.send(JSON.stringify({ token }));
       if (this.watched !== null) this.socket.send(JSON.stringify({ watch: this.watched }));
     };
+    this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = (message) => {
+      if (message.data instanceof ArrayBuffer) {
+        const job = new DataView(message.data).getUint32(0);
+        return this.told.picture(job, new Blob([message.data.slice(4)], { type: "image/png" }));
+      }
       const content = JSON.parse(message.data);
       this.wait = 500;
       if (content.jobs) this.told.jobs(content.jobs);

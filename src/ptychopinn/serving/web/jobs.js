@@ -207,6 +207,11 @@ export class JobsPage {
 export class JobPage {
   constructor(id) {
     this.id = Number(id);
+    this.image = h("img", { alt: `Phase of job ${id} as it is found` });
+    this.image.onload = this.image.onerror = () => URL.revokeObjectURL(this.image.src);
+    this.now = h("figure", { class: "live" }, this.image,
+      h("figcaption", {}, "Phase as it is found; grey where nothing was seen yet."));
+    this.now.hidden = true;
     this.log = h("pre", { tabindex: "0", "aria-label": "What the command says" });
   }
 
@@ -216,7 +221,7 @@ export class JobPage {
     this.state = job.state;
     this.log.textContent = job.log;
     live.watch(this.id);
-    return [this.card.element, h("h2", {}, "What it says"), this.log,
+    return [h("div", { class: "beside" }, this.card.element, this.now), h("h2", {}, "What it says"), this.log,
       h("h2", {}, "Command"), h("pre", {}, job.command.join(" "))];
   }
 
@@ -225,10 +230,18 @@ export class JobPage {
     if (!job || !this.card) return;
     if (job.state !== this.state) {
       this.state = job.state;
+      // The result is there in its place.
+      this.now.hidden ||= job.state !== "running";
       say(`Job ${this.id}: ${job.state}.`);
     }
     // The list has curves of running jobs only.
     this.card.update(job.ended ? await get(`/api/jobs/${this.id}`).then(({ log, ...one }) => one) : job);
+  }
+
+  pictured(job, blob) {
+    if (job !== this.id || this.state !== "running") return;
+    this.image.src = URL.createObjectURL(blob);
+    this.now.hidden = false;
   }
 
   said({ job, text, begins }) {

@@ -1,6 +1,6 @@
 // Results: all of the folder, one, several side by side.
 
-import { fileAddress, get, keepFile } from "./api.js";
+import { fileAddress, get, keepFile, post } from "./api.js";
 import { badge, button, bytes, digits, duration, h, say } from "./dom.js";
 
 export const toRun = (folder) => `#/run/${encodeURIComponent(folder)}`;
@@ -109,7 +109,11 @@ export async function runPage(folder) {
     verdict(run),
     h("div", { class: "row" }, run.verb !== "train" && run.verdict !== null
       ? h("a", { class: "button", href: `#/jobs/refine/${encodeURIComponent(run.folder)}` },
-        "Refine this result") : null),
+        "Refine this result") : null,
+    run.files.some((file) => file.name === "report.html") ? button("Open the report", async () => {
+      const { address } = await post("/api/report", { folder: run.folder });
+      open(address, "_blank", "noopener");
+    }) : null),
     h("h2", {}, "Pictures"),
     run.pictures.length ? h("div", { class: "pictures" }, figures(run))
       : h("p", { class: "faint" }, "It has none."),
