@@ -103,7 +103,7 @@ def test_a_token_is_needed(folder: Path) -> None:
 
 
 def test_the_websocket_asks_for_the_token(page: TestClient) -> None:
-    for first in ('{"token": "wrong"}', "{}", "[]", "no json", '{"token": 3}'):
+    for first in ('{"token": "wrong"}', "{}", "[]", "no json", '{"token": 3}', "[" * 50_000):
         with page.websocket_connect(LIVE) as socket:
             socket.send_text(first)
             with pytest.raises(WebSocketDisconnect) as left:
@@ -259,6 +259,22 @@ def test_wrong_orders_are_sentences(page: TestClient, order: dict[str, Any]) -> 
     assert answer.status_code in (400, 422)
     assert answer.json()["error"].count("expected") + answer.json()["error"].count("must") >= 1
     assert page.get("/api/jobs").json() == {"jobs": []}
+
+
+def test_hostile_requests_are_sentences(page: TestClient, folder: Path) -> None:
+    kind = {"Content-Type": "application/json"}
+    for body in (b"[" * 100_000, b"{", b"\xff", b'{"scan": "\\ud800"}', b'{"scan": 3}', b""):
+        answer = page.post("/api/check", content=body, headers=kind)
+        assert answer.status_code in (400, 422), body[:20]
+        assert len(answer.json()["error"]) < 600
+    for number in (10**30, 0, -1, "x"):
+        assert page.get(f"/api/jobs/{number}").status_code == 422
+    broken = os.fsdecode(os.fsencode(folder) + b"/a\xffb")
+    Path(broken).mkdir()
+    (Path(broken) / "run.json").write_text("{}")
+    Path(f"{broken}.h5").write_bytes(b"x")
+    assert page.get("/api/runs").json() == {"runs": []}
+    assert len(page.get("/api/scans").json()["scans"]) == 1
 
 
 def test_the_look_at_a_scan(page: TestClient, folder: Path) -> None:

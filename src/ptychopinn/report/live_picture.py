@@ -16,12 +16,13 @@ from ptychopinn.contracts import Canvas, Progress, Step
 # Pixels of the longer side, seconds from picture to picture, and how much longer than it takes to
 # make one the computation goes on in between.
 LONGEST_PX, EVERY_S, REST = 1024, 0.2, 5.0
-UNSEEN = 154
+# Level of what was never seen, and its colour: no grey, which would be a phase.
+UNSEEN, COLOUR = 0, (176, 200, 230)
 
 
 class LivePicture:
-    """Writes the phase into the PNG ``path``, in grey, after passes; a fifth of the time at most
-    goes into that."""
+    """Writes the phase into the PNG ``path`` after passes, in grey, what was never seen in blue; a
+    fifth of the time at most goes into that."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,6 +33,7 @@ class LivePicture:
         if begun < self._next:
             return
         image = Image.fromarray(phase_levels(step.result().canvas))
+        image.putpalette([*COLOUR, *(level for level in range(1, 256) for _ in range(3))])
         # Renamed when it is whole, but not forced to the disk: the next one follows at once.
         new = self.path.with_name(f".{self.path.name}.new")
         image.save(new, "PNG", compress_level=1)

@@ -12,6 +12,8 @@ from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.runs import LIVE
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
+# Of a job.
+Number = Annotated[int, Field(ge=1, lt=2**31)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 

@@ -118,8 +118,18 @@ def _with_record(top: Path) -> Iterator[Path]:
     for place, folders, files in islice(os.walk(top), MOST):
         depth = len(Path(place).relative_to(top).parts)
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if depth < DEPTH else []
-        if RECORD in files and not (Path(place) / RECORD).is_symlink():
+        known = RECORD in files and has_letters(Path(place))
+        if known and not (Path(place) / RECORD).is_symlink():
             yield Path(place)
+
+
+def has_letters(path: Path) -> bool:
+    """Whether a name can be sent: bytes that are no letters cannot."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str | None:

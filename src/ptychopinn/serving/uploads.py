@@ -14,7 +14,7 @@ from ptychopinn.errors import InputError, shown
 from ptychopinn.io.atomic import atomic_path
 from ptychopinn.serving.access import too_large
 from ptychopinn.serving.inside import Inside
-from ptychopinn.serving.runs import DEPTH, MOST, RECORD
+from ptychopinn.serving.runs import DEPTH, MOST, RECORD, has_letters
 
 FOLDER = "uploads"
 # Endings of files that may be scans; the look at one tells.
@@ -93,8 +93,7 @@ def scans_in(inside: Inside) -> list[dict[str, Any]]:
             continue
         for name in files:
             path = Path(place) / name
-            # A name of broken letters cannot be sent.
-            if not name.lower().endswith(ENDINGS) or name.startswith(".") or not _letters(path):
+            if not name.lower().endswith(ENDINGS) or name.startswith(".") or not has_letters(path):
                 continue
             try:
                 about = path.stat(follow_symlinks=False)
@@ -106,11 +105,3 @@ def scans_in(inside: Inside) -> list[dict[str, Any]]:
                 {"path": inside.name(path), "bytes": about.st_size, "changed": about.st_mtime}
             )
     return sorted(found, key=lambda scan: scan["changed"], reverse=True)[:LISTED]
-
-
-def _letters(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

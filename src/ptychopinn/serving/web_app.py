@@ -28,7 +28,7 @@ from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard
 from ptychopinn.serving.command import DONE, ran, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import TAIL, tail
-from ptychopinn.serving.job_words import Name, Order
+from ptychopinn.serving.job_words import Name, Number, Order
 from ptychopinn.serving.jobs import Jobs
 from ptychopinn.serving.runs import command_of, run_of, runs_in
 from ptychopinn.serving.tickets import Tickets
@@ -227,12 +227,12 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
         return await asyncio.to_thread(board.jobs.one, made["id"])
 
     @app.get("/api/jobs/{number}")
-    def job(number: int) -> dict[str, Any]:
+    def job(number: Number) -> dict[str, Any]:
         """A job, its curve and the end of what it said."""
         return {**board.jobs.one(number), "log": tail(board.jobs.log(number))}
 
     @app.post("/api/jobs/{number}/stop")
-    async def stop(number: int) -> dict[str, Any]:
+    async def stop(number: Number) -> dict[str, Any]:
         """Let a job save what is finished and end; asked again, it ends at once."""
         found = await asyncio.to_thread(board.jobs.stop, number)
         await board.look()
@@ -246,7 +246,7 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
         await socket.accept()
         try:
             first = json.loads(await asyncio.wait_for(socket.receive_text(), FIRST_S))
-        except (ValueError, KeyError, TimeoutError, WebSocketDisconnect):
+        except (ValueError, KeyError, RecursionError, TimeoutError, WebSocketDisconnect):
             first = None
         if not isinstance(first, dict) or not guard.knows(first.get("token")):
             with suppress(RuntimeError, WebSocketDisconnect):

@@ -210,7 +210,7 @@ export class JobPage {
     this.image = h("img", { alt: `Phase of job ${id} as it is found` });
     this.image.onload = this.image.onerror = () => URL.revokeObjectURL(this.image.src);
     this.now = h("figure", { class: "live" }, this.image,
-      h("figcaption", {}, "Phase as it is found; grey where nothing was seen yet."));
+      h("figcaption", {}, "Phase as it is found; blue where nothing was seen."));
     this.now.hidden = true;
     this.log = h("pre", { tabindex: "0", "aria-label": "What the command says" });
   }
