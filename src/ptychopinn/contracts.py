@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,14 @@ class Step:
     number: int
     misfit: float
     result: Callable[[], Solved]
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A progress that also takes what was found so far, after each pass of a solver."""
+
+    def found(self, step: Step) -> None:
+        """A pass is done; ``step.result()`` is the object as it is now."""
 
 
 class Solver(ABC):

@@ -22,15 +22,19 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 RUN, SHOWN = {"python", "sh"}, {"", "yaml", "json"}
 # Blocks that are not run, and why. The list is here so that it does not grow unnoticed.
 NOT_RUN = {
+    ("agents.md", "make demo and make test install with the same versions"),
     ("CONTRIBUTING.md", "CI runs them"),
     ("README.md", "CI runs these two commands, and this is one of the tests"),
     ("README.md", "make demo and make test install with the same versions"),
     ("cluster.md", "make demo and make test install with the same versions"),
+    ("cluster.md", "needs several free cores"),
     ("cluster.md", "needs two nodes with GPUs"),
     ("cluster.md", "tests/workflow/test_cluster_scripts.py runs it with a stand-in for srun"),
     ("evaluation.md", "RESULT and SCAN stand for files"),
     ("migrating.md", "tests/workflow/test_earlier_commands.py runs such lines on small scans"),
     ("pretrained.md", "takes days"),
+    ("serve.md", "it serves until it is ended"),
+    ("serve.md", "needs a server"),
     ("ptychodus.md", "make clients installs the same"),
 }
 FENCE = re.compile(

@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "Write the network of a model as an ONNX file, for other programs.",
     "inspect": "Show what a scan, a model bundle or a result contains.",
     "init": "Write a commented recipe and a notebook for your files.",
+    "serve": "Look at scans and results in the browser, and start, watch and stop jobs.",
     "mcp": "Serve tools for agents: check, reconstruct, refine, evaluate, compare, list.",
     "doctor": "Check the installation and the devices.",
 }

@@ -17,6 +17,7 @@ from ptychopinn.cli.options import (
 )
 from ptychopinn.cli.results import (
     claim,
+    live_option,
     look_options,
     made_result,
     model_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @quiet_option
 @uncertainty_option
 @look_options
+@live_option
 @scan_options
 @mend_option
 @backend_options(training=False)
@@ -56,6 +58,7 @@ def command(
     force: bool,
     quiet: bool,
     uncertainty: bool,
+    live: Path | None,
     backend: BackendName | None,
     reading: Reading,
     look: Look,
@@ -91,4 +94,4 @@ def command(
         "refine_model": refine_model,
         "execution": execution.model_dump(mode="json"),
     }
-    return made_result(make, scan, reading, output, record, begun, quiet, look=look)
+    return made_result(make, scan, reading, output, record, begun, quiet, look=look, live=live)

@@ -19,6 +19,7 @@ from ptychopinn.cli.options import (
 )
 from ptychopinn.cli.results import (
     claim,
+    live_option,
     look_options,
     made_result,
     model_option,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @quiet_option
 @uncertainty_option
 @look_options
+@live_option
 @click.option(
     "--modes",
     "number_of_modes",
@@ -74,6 +76,7 @@ def command(
     force: bool,
     quiet: bool,
     uncertainty: bool,
+    live: Path | None,
     backend: BackendName | None,
     reading: Reading,
     look: Look,
@@ -133,7 +136,16 @@ def command(
     }
     used = source if scan is None else scan
     return made_result(
-        make, used, reading, output, record, begun, quiet, look=look, probe_needed=start is None
+        make,
+        used,
+        reading,
+        output,
+        record,
+        begun,
+        quiet,
+        look=look,
+        live=live,
+        probe_needed=start is None,
     )
 
 

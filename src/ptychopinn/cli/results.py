@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
     from ptychopinn.evaluation.misfit import Misfit
     from ptychopinn.io.log_file import LogFile
+    from ptychopinn.workflows.listening import Stages
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +53,14 @@ uncertainty_option = click.option(
     is_flag=True,
     help="State how far the object may be off, from two halves of the patterns; takes about twice "
     "the time.",
+)
+
+live_option = click.option(
+    "--live",
+    metavar="PNG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Write the phase as it is found to this picture, after passes of the iterations.",
 )
 
 
@@ -125,13 +134,15 @@ def made_result(
     quiet: bool,
     *,
     look: Look,
+    live: Path | None = None,
     probe_needed: bool = True,
 ) -> int:
     """Read the scan, let ``make`` reconstruct it, write the result; the exit code of the command.
 
     ``make`` takes the scan and the arguments ``progress`` and ``stop``; ``reading`` is what the
     options say about the scan file, ``probe_needed`` as in :func:`ptychopinn.cli.scans.open_scan`;
-    the others, ``look`` among them, are those of :func:`write_result`.
+    ``live`` is where the phase is shown as it is found; the others, ``look`` among them, are those
+    of :func:`write_result`.
 
     Raises
     ------
@@ -149,7 +160,12 @@ def made_result(
     with logging_to(console, quiet) as log_file, stop.installed():
         data = open_scan(scan, reading, probe_needed=probe_needed)
         seconds = {"load": time.perf_counter() - begun}
-        result = make(data, progress=passes_shown(console, quiet), stop=stop)
+        progress: Stages = passes_shown(console, quiet)
+        if live is not None and first:
+            from ptychopinn.report.live_picture import LivePicture, followed
+
+            progress = followed(progress, LivePicture(live))
+        result = make(data, progress=progress, stop=stop)
         seconds.update(result.seconds)
         said = {**record, "scan": str(scan.absolute()), "stopped_by_signal": stop.signal}
         if not first:

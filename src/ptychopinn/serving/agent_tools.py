@@ -6,48 +6,24 @@ folder.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.ops.selector import installed
+from ptychopinn.serving.command import DONE, POOR, ran, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.runs import run_of, runs_in
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
-# Exit codes of commands whose result is there: whole, and with a poor fit.
-DONE, POOR = 0, 3
 INSTRUCTIONS = (
     "Reconstruction of ptychographic scans (X-ray, electron or light). Begin with check_scan, then "
     "reconstruct. Every result has a verdict on its fit: good, doubtful or poor. Never present a "
     "doubtful or poor object as right; report its likely cause and the findings, and try what they "
     "advise, mostly refine with other options. Paths are relative to the folder of the server."
 )
-
-
-async def _ran(*words: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command."""
-    import anyio
-
-    done = await anyio.run_process(
-        [sys.executable, "-m", "ptychopinn", *words],
-        check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return (
-        done.returncode,
-        done.stdout.decode(errors="replace"),
-        done.stderr.decode(errors="replace"),
-    )
-
-
-def _sentence(errors: str) -> str:
-    """What a command said last."""
-    lines = [line for line in errors.splitlines() if line.strip()]
-    return lines[-1].removeprefix("ptychopinn: ") if lines else "the command ended without a word."
 
 
 def server(folder: Path) -> MCPServer[Any]:
@@ -82,9 +58,9 @@ def server(folder: Path) -> MCPServer[Any]:
             raise ToolError(str(error)) from error
 
     async def result_of(output: Path, *words: str) -> dict[str, Any]:
-        code, _, errors = await _ran(*words, "-o", str(output), "--quiet")
+        code, _, errors = await ran(*words, "-o", str(output), "--quiet")
         if code not in (DONE, POOR):
-            raise ToolError(_sentence(errors))
+            raise ToolError(sentence(errors))
         run = run_of(inside, output)
         pictures = sorted(p.name for p in output.glob("*.png"))
         return {**run.as_json(), "pictures": pictures, "said": _said(errors)}
@@ -94,9 +70,9 @@ def server(folder: Path) -> MCPServer[Any]:
         """What a scan contains and what is wrong with it: patterns, geometry, overlap, and findings
         with a stable name, a level (note, mended, doubt, fault) and a sentence with numbers. A
         fault must be mended before a reconstruction."""
-        code, out, errors = await _ran("inspect", str(path(scan)), "--check", "--json")
+        code, out, errors = await ran("inspect", str(path(scan)), "--check", "--json")
         if not out.strip():
-            raise ToolError(_sentence(errors))
+            raise ToolError(sentence(errors))
         content: dict[str, Any] = json.loads(out)
         return {**content, "usable": code == 0}
 
@@ -140,9 +116,9 @@ def server(folder: Path) -> MCPServer[Any]:
         words = ["evaluate", str(path(result)), "--json", "--force"]
         for flag, name in (("--data", data), ("--truth", truth)):
             words += [] if name is None else [flag, str(path(name))]
-        code, out, errors = await _ran(*words)
+        code, out, errors = await ran(*words)
         if code != DONE:
-            raise ToolError(_sentence(errors))
+            raise ToolError(sentence(errors))
         content: dict[str, Any] = json.loads(out)
         return content
 

@@ -10,9 +10,13 @@ from ptychopinn.errors import InputError, shown
 
 @dataclass(frozen=True)
 class Inside:
-    """Everything within ``folder``, and nothing else, whatever names and links say."""
+    """Everything within ``folder``, and nothing else, whatever names and links say.
+
+    hidden : whether names that begin with a dot are part of it.
+    """
 
     folder: Path
+    hidden: bool = True
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
@@ -40,6 +44,27 @@ class Inside:
             raise InputError(
                 f"a path must lie within the folder '{self.folder}', received {shown(name)}; name "
                 "one that does."
+            )
+        if not self.hidden and any(p.startswith(".") for p in found.relative_to(self.folder).parts):
+            raise InputError(
+                f"a path without hidden folders was expected, received {shown(name)}; name one "
+                "whose parts begin without a dot."
+            )
+        return found
+
+    def there(self, name: str) -> Path:
+        """As :meth:`path`, of something that is there.
+
+        Raises
+        ------
+        InputError
+            When it is not.
+        """
+        found = self.path(name)
+        if not found.exists():
+            raise InputError(
+                f"a file or folder within '{self.folder}' was expected, received {shown(name)}, "
+                "which is not there; look which are."
             )
         return found
 

@@ -15,6 +15,7 @@ from ptychopinn.io.reading import read_json
 from ptychopinn.serving.inside import Inside
 
 RECORD = "run.json"
+LIVE = "--live"
 # Folders below this depth are not looked into, and no more of them than that.
 DEPTH, MOST = 6, 5000
 
@@ -56,9 +57,9 @@ def run_of(inside: Inside, folder: Path) -> Run:
     Raises
     ------
     InputError
-        When there is no record, or it is damaged.
+        When there is no record, or it is damaged, or it is a link out of the folder.
     """
-    record = folder / RECORD
+    record = inside.path(str(folder / RECORD))
     content = read_json(record)
     fit = content.get("fit")
     fit = fit if isinstance(fit, dict) else {}
@@ -83,6 +84,25 @@ def run_of(inside: Inside, folder: Path) -> Run:
     )
 
 
+def command_of(inside: Inside, folder: Path) -> list[str] | None:
+    """The words of the command that made a run, as its record has them, without the picture that
+    was shown meanwhile.
+
+    Raises
+    ------
+    InputError
+        As :func:`run_of`.
+    """
+    words = read_json(inside.path(str(folder / RECORD))).get("command")
+    if not isinstance(words, list):
+        return None
+    kept = [str(word) for word in words]
+    while LIVE in kept[:-1]:
+        place = kept.index(LIVE)
+        del kept[place : place + 2]
+    return kept
+
+
 def runs_in(inside: Inside, folder: Path | None = None) -> list[Run]:
     """All runs below ``folder``, the newest first; a record that is damaged counts as none."""
     found = []
@@ -98,8 +118,18 @@ def _with_record(top: Path) -> Iterator[Path]:
     for place, folders, files in islice(os.walk(top), MOST):
         depth = len(Path(place).relative_to(top).parts)
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if depth < DEPTH else []
-        if RECORD in files and not (Path(place) / RECORD).is_symlink():
+        known = RECORD in files and has_letters(Path(place))
+        if known and not (Path(place) / RECORD).is_symlink():
             yield Path(place)
+
+
+def has_letters(path: Path) -> bool:
+    """Whether a name can be sent: bytes that are no letters cannot."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ptychopinn.contracts import Canvas, Progress, Solved, Solver
+from ptychopinn.contracts import Canvas, Follows, Progress, Solved, Solver
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
 from ptychopinn.ops.base import Ops
@@ -62,6 +62,8 @@ def until_stopped(
                 last = step
                 # From now on there is something to save.
                 stop.gentle = True
+                if isinstance(progress, Follows) and xp.ranks.size == 1:
+                    progress.found(step)
                 if stop.signal is not None and xp.ranks.size == 1:
                     break
         except Stopped:
