@@ -91,7 +91,7 @@ def command(
     )
     record = {
         "model": PRETRAINED,
-        "refine_model": refine_model,
+        **({} if refine_model is None else {"refine_model": refine_model}),
         "execution": execution.model_dump(mode="json"),
     }
     return made_result(make, scan, reading, output, record, begun, quiet, look=look, live=live)
