@@ -137,13 +137,12 @@ def test_infer_keeps_an_earlier_evaluation(
 
 
 def test_written_lists_are_true() -> None:
-    from ptychopinn.cli import infer as infer_command
-    from ptychopinn.cli import runs
+    from ptychopinn.cli import results, runs
     from ptychopinn.report.figure_names import NAMES
 
     assert set(runs.WRITTEN) == MODEL_FILES | {"mlflow.db"}
     drawn = {"uncertainty.png", *NAMES}
-    assert set(infer_command.WRITTEN) == RESULT_FILES | drawn
+    assert set(results.WRITTEN) == RESULT_FILES | drawn
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
