@@ -71,8 +71,8 @@ def test_a_corrector_trains_alike_and_its_bundle_serves_every_backend(
 ) -> None:
     scan = pp.simulate(N=32, patterns=60, photons=1e5, seed=4)
     config = Config(
-        model=with_corrector(name),
-        data={"subscan_patterns": 20, "n_groups": 4},
+        model=with_corrector(name, iterations=1),
+        data={"subscan_patterns": 20, "n_groups": 2},
         training={"epochs": 1, "batch_size": 2},
     )
     models = {b: pp.train(scan, config, backend=b) for b in ("pytorch", "tensorflow")}
