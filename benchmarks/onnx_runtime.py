@@ -60,7 +60,12 @@ def main() -> None:
     rows = []
     for name in NAMES:
         config: Any = ModelConfig(**{"architecture": name, "N": chosen.n})
-        weights = initial_weights(config.describe(), 1)
+        # The heads of a new network are zero, which would hide differences.
+        rng = np.random.default_rng(2)
+        weights = {
+            name: w + 0.02 * rng.standard_normal(w.shape).astype(np.float32)
+            for name, w in initial_weights(config.describe(), 1).items()
+        }
         ways = {"onnxruntime": in_onnx(config, weights)}
         ways |= {backend: in_backend(backend, config, weights) for backend in BACKENDS}
         x = np.random.default_rng(1).random((chosen.patterns, 1, chosen.n, chosen.n))
