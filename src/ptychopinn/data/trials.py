@@ -34,7 +34,7 @@ class EffectTrial:
     @property
     def in_words(self) -> str:
         if self.gain is None or self.error is None:
-            found = "not tried"
+            found = "kept without a trial" if self.kept else "not tried"
         else:
             found = (
                 f"{'kept' if self.kept else 'left off'}, patterns that were left out gain "

@@ -90,7 +90,7 @@ def patterns_figure(found: Beside, words: Sequence[str], fit: Misfit, name: str)
         measured, model = found.measured[row], found.modelled[row]
         bad = ~np.isfinite(measured)
         for axes, pattern, of in zip(
-            panels[row], (measured, model), ("measured", "modelled"), strict=False
+            panels[row][:2], (measured, model), ("measured", "modelled"), strict=True
         ):
             shown = np.ma.masked_array(np.log10(1 + np.where(bad, 0, pattern)), bad)
             show_image(axes, shown, COUNTS, 0.0, high, "log10(1 + counts)")

@@ -152,3 +152,21 @@ function logTicks(low, high) {
   }
   return found;
 }
+
+// A bar of a round length, for pixels of this size (m), if it is known, drawn at this scale.
+function drawScale(pen, size, scale, width, height) {
+  const pixel = size || 1;
+  const aim = ((0.25 * Math.min(width, 700)) / scale) * pixel;
+  const power = 10 ** Math.floor(Math.log10(aim));
+  const length = [5, 2, 1].map((f) => f * power).find((v) => v <= aim * 1.0001);
+  const words = size ? lengthText(length) : `${brief(length)} px`;
+  const shown = (length / pixel) * scale;
+  pen.font = "13px system-ui, sans-serif";
+  const room = Math.max(shown, pen.measureText(words).width) + 16;
+  pen.fillStyle = "rgba(0, 0, 0, 0.6)";
+  pen.fillRect(width - room - 8, height - 42, room, 34);
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(width - 8 - room / 2 - shown / 2, height - 17, shown, 3);
+  pen.textAlign = "center";
+  pen.fillText(words, width - 8 - room / 2, height - 24);
+}

@@ -240,7 +240,7 @@ class Viewer {
       const [px, py] = this.onCanvas(this.cursor);
       this.stroke(pen, () => { pen.moveTo(px - 8, py); pen.lineTo(px + 8, py); pen.moveTo(px, py - 8); pen.lineTo(px, py + 8); });
     }
-    this.drawScale(pen, width, height);
+    drawScale(pen, this.a.pixel, this.scale, width, height);
   }
 
   drawLayer(pen, layer, from, to, height) {
@@ -265,23 +265,6 @@ class Viewer {
       path();
       pen.stroke();
     }
-  }
-
-  drawScale(pen, width, height) {
-    const pixel = this.a.pixel || 1;
-    const aim = ((0.25 * Math.min(width, 700)) / this.scale) * pixel;
-    const power = 10 ** Math.floor(Math.log10(aim));
-    const length = [5, 2, 1].map((f) => f * power).find((v) => v <= aim * 1.0001);
-    const words = this.a.pixel ? lengthText(length) : `${brief(length)} px`;
-    const shown = (length / pixel) * this.scale;
-    pen.font = "13px system-ui, sans-serif";
-    const room = Math.max(shown, pen.measureText(words).width) + 16;
-    pen.fillStyle = "rgba(0, 0, 0, 0.6)";
-    pen.fillRect(width - room - 8, height - 42, room, 34);
-    pen.fillStyle = "#ffffff";
-    pen.fillRect(width - 8 - room / 2 - shown / 2, height - 17, shown, 3);
-    pen.textAlign = "center";
-    pen.fillText(words, width - 8 - room / 2, height - 24);
   }
 
   drawBar() {
