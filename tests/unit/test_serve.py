@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -556,6 +557,21 @@ def test_other_machines_are_let_in_only_when_asked(
     monkeypatch.setattr("ptychopinn.serving.web_server.installed", lambda name: name != "uvicorn")
     assert run(["serve", str(folder)]) == 2
     assert "pip install 'ptychopinn[serve]'" in capsys.readouterr().err
+
+
+def test_serving_leaves_the_log_handlers_of_the_process_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kept(logging.Handler):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    handler = Kept()
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    assert run(["serve", str(folder), "--port", "0"]) == 0
+    assert not handler.closed and logging.getLogger("uvicorn").handlers == []
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

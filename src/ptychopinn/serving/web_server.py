@@ -78,6 +78,8 @@ def serve(
             uvicorn.Config(
                 guard,
                 log_level="warning",
+                # Its own configuration would close the log handlers of the whole process.
+                log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
