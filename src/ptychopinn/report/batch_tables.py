@@ -49,7 +49,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow(["" if row[name] is None else _plain(row[name]) for name in COLUMNS])
+        writer.writerow(["" if row[name] is None else _cell(row[name]) for name in COLUMNS])
     return file.getvalue()
 
 
@@ -83,11 +83,18 @@ def html_page(title: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> st
     return "".join(page)
 
 
-def _plain(value: Any) -> Any:
-    """Text that UTF-8 can hold: the bytes of a name that are no text become escapes."""
+def _cell(value: Any) -> Any:
+    """A spreadsheet computes what begins like a formula, and a name comes from whoever made the
+    file: an apostrophe keeps such text as text."""
     if not isinstance(value, str):
         return value
-    return value.encode("utf-8", "backslashreplace").decode()
+    text = _plain(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _plain(text: str) -> str:
+    """Text that UTF-8 can hold: the bytes of a name that are no text become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _shown(text: Any) -> str:
