@@ -16,9 +16,9 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.data.units import spelled
 from ptychopinn.errors import InputError
 from ptychopinn.io import load_scan, read_probe
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources import kind_for, open_source
 from ptychopinn.sources.columns import read_table
-from ptychopinn.sources.experiment_numbers import wavelength_of
 from ptychopinn.sources.overview import overview
 from ptychopinn.workflows.prepare import prepare
 from raw_files import COLUMNS, ENERGY, PIXEL, ROWS, Raw

@@ -12,10 +12,9 @@ import ptychopinn as pp
 from ptychopinn.data.normalization import mean_pattern
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import vacuum_pattern
-from ptychopinn.physics.propagators import HC, focus, free_space, pupil_of, resampled
+from ptychopinn.physics.propagators import HC, focus, free_space, pupil_of, resampled, wavelength_of
 from ptychopinn.probes import make_start_probe, with_modes
 from ptychopinn.probes.inherited import inherited_probe
-from ptychopinn.probes.optics import electron_wavelength
 from ptychopinn.probes.pupils import find_pupil
 from ptychopinn.probes.recipes import KINDS, read_recipe
 from ptychopinn.probes.search import find_probe
@@ -89,12 +88,12 @@ def test_free_space_can_be_gone_back(pattern: np.ndarray) -> None:
     "kv, picometres", [(60, 4.8661), (80, 4.1757), (200, 2.5079), (300, 1.9687)]
 )
 def test_the_wavelength_of_electrons_is_relativistic(kv: float, picometres: float) -> None:
-    assert 1e12 * electron_wavelength(kv) == pytest.approx(picometres, abs=1e-4)
+    assert 1e12 * wavelength_of(1e3 * kv, electrons=True) == pytest.approx(picometres, abs=1e-4)
 
 
 def test_electrons_fill_their_aperture(pattern: np.ndarray) -> None:
     lit = vacuum_pattern(made(EXAMPLES["electron"], pattern))
-    edge = N * 0.4e-10 * 20e-3 / electron_wavelength(200)
+    edge = N * 0.4e-10 * 20e-3 / wavelength_of(2e5, electrons=True)
     assert (lit > 0.5 * np.median(lit[lit > 1])).sum() == pytest.approx(np.pi * edge**2, rel=0.05)
 
 

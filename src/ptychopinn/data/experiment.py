@@ -15,7 +15,12 @@ Propagation = Literal["far-field", "near-field"]
 # What an experiment can have, beyond which a number is in another unit: energies of photons and
 # electrons in eV, the rest in metres. Distances from a focus may be of any size.
 PLAUSIBLE: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"energy_eV": (1.0, 1e6), "pixel_size_m": (1e-12, 1e-3), "distance_m": (1e-4, 100.0)}
+    {
+        "energy_eV": (1.0, 1e6),
+        "pixel_size_m": (1e-13, 1e-3),
+        "detector_pixel_m": (1e-7, 1e-2),
+        "distance_m": (1e-4, 100.0),
+    }
 )
 # Methods and properties of a propagator.
 PARTS = ("measures_momentum", "forward", "backward", "power", "inward", "outward")

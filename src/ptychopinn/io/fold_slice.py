@@ -24,8 +24,9 @@ from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.quantities import lengths, object_pixel, quantity
 from ptychopinn.io.reading import kind_of
-from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Product, Record, wavelength_m
+from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Product, Record
 from ptychopinn.io.record_scan import scan_fields
+from ptychopinn.physics.propagators import wavelength_of
 
 NAME = "fold_slice"
 DESCRIPTION = "fold_slice or PtychoFM pair *_dp.hdf5 and *_para.hdf5"
@@ -99,7 +100,7 @@ def _product(file: Reader, name: str) -> Any:
     metadata = {**METADATA, "name": name}
     wavelength = quantity(file, "lambda", "wavelength")
     if wavelength > 0:
-        metadata["photon_energy_eV"] = wavelength_m(1.0) / wavelength
+        metadata["photon_energy_eV"] = wavelength_of(1.0) / wavelength
     metadata["tomography_angle_deg"] = file.number("angle", 0.0)
     arrays = {}
     for axis in "xy":
@@ -165,7 +166,7 @@ def _write_parameters(file: NewFile, product: Product) -> None:
         file.put(f"probe_position_{axis}_m", values)
     energy = float(product.metadata["photon_energy_eV"])
     if energy > 0:
-        file.put("lambda", wavelength_m(energy))
+        file.put("lambda", wavelength_of(energy))
     if product.metadata["tomography_angle_deg"]:
         file.put("angle", product.metadata["tomography_angle_deg"])
     if product.object_pixel_m is not None:

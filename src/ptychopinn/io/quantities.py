@@ -14,7 +14,8 @@ from ptychopinn.data.experiment import PLAUSIBLE
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.hdf5 import Reader, finite
-from ptychopinn.io.record import UNKNOWN_PIXEL_M, wavelength_m
+from ptychopinn.io.record import UNKNOWN_PIXEL_M
+from ptychopinn.physics.propagators import wavelength_of
 
 Kind = Literal["energy", "distance", "pixel", "detector pixel", "wavelength", "length"]
 
@@ -148,7 +149,7 @@ def photon_energy(file: Reader, instrument: str) -> float:
         beam = f"{instrument}/{name}"
         wave = quantity(file, beam, "wavelength")
         if wave > 0:
-            known = wavelength_m(1.0) / wave
+            known = wavelength_of(1.0) / wave
             break
     if not known:
         return quantity(file, source, "energy", "J")

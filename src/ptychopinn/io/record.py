@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import constants
 
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import PatternArray
+from ptychopinn.physics.propagators import wavelength_of
 
 # The numbers and words of the experiment, by the names of product.h5, and what each is when nothing
 # is known about it.
@@ -215,11 +215,6 @@ def _close(first: tuple[float, float] | None, second: tuple[float, float] | None
     )
 
 
-def wavelength_m(energy_eV: float) -> float:
-    """Wavelength of photons of this energy."""
-    return constants.h * constants.c / (energy_eV * constants.e)
-
-
 def conjugate_pixel_m(
     pixel_m: tuple[float, float], n: int, metadata: Mapping[str, Any]
 ) -> tuple[float, float] | None:
@@ -227,7 +222,7 @@ def conjugate_pixel_m(
     energy, distance = metadata["photon_energy_eV"], metadata["detector_object_distance_m"]
     if not (energy > 0 and distance and min(pixel_m) > 0):
         return None
-    reach = wavelength_m(float(energy)) * abs(float(distance)) / n
+    reach = wavelength_of(float(energy)) * abs(float(distance)) / n
     return reach / pixel_m[0], reach / pixel_m[1]
 
 

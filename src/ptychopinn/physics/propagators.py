@@ -18,6 +18,18 @@ from ptychopinn.ops.base import Array, Ops
 AXES = (-2, -1)
 # h c in eV m, from the constants that define the SI.
 HC = 6.62607015e-34 * 299792458 / 1.602176634e-19
+# m c^2 of an electron in eV (CODATA 2018).
+ELECTRON_REST_EV = 510998.95
+
+
+def wavelength_of(energy_eV: float, electrons: bool = False) -> float:
+    """Wavelength in metres of photons of this energy, or of electrons accelerated by so many volts.
+
+    h c / E, and h c / sqrt(E (E + 2 m c^2)).
+    """
+    if not electrons:
+        return HC / energy_eV
+    return float(HC / np.sqrt(energy_eV * (energy_eV + 2 * ELECTRON_REST_EV)))
 
 
 class Propagator(Protocol):
@@ -130,7 +142,7 @@ def near_field(
     effective distance is z2 / M with the magnification M = (z1 + z2) / z1, and the pixels are those
     of the detector divided by M (Fresnel scaling theorem).
     """
-    wavelength = HC / energy_eV
+    wavelength = wavelength_of(energy_eV)
     k = np.fft.fftfreq(n, pixel_size_m) * wavelength
     across = k[:, None] ** 2 + k[None, :] ** 2
     # sqrt(1 - across) - 1, written so that no digits cancel: without the phase of the plane wave

@@ -14,7 +14,7 @@ from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.reading import kind_of
 from ptychopinn.io.reconstructions import GROUP, RESULT_FILE, load_reconstruction
-from ptychopinn.physics.propagators import HC, focus, free_space, pupil_of, resampled
+from ptychopinn.physics.propagators import focus, free_space, pupil_of, resampled, wavelength_of
 
 # Numbers that differ by less are the same.
 SAME = 1e-4
@@ -104,9 +104,10 @@ def _carried_on(
     if abs(way) <= SAME * whole:
         return probe, 0.0
     spectrum = pupil_of(probe)
-    if not (certain or _stays(spectrum, pixel, HC / energy, way)):
+    wavelength = wavelength_of(energy)
+    if not (certain or _stays(spectrum, pixel, wavelength, way)):
         return probe, 0.0
-    return focus(free_space(spectrum, pixel, HC / energy, way)), way
+    return focus(free_space(spectrum, pixel, wavelength, way)), way
 
 
 def _stays(spectrum: NDArray[Any], pixel: float, wavelength: float, way: float) -> bool:

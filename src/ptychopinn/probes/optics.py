@@ -34,21 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.physics.propagators import HC, focus, free_space, pupil_of
+from ptychopinn.physics.propagators import focus, free_space, pupil_of, wavelength_of
 from ptychopinn.probes.pupils import find_pupil
 from ptychopinn.probes.recipes import Recipe
 
-# h, m c^2 in eV, and h c in eV m give the wavelength of an electron.
-ELECTRON_REST_EV = 510998.95
-
 Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
-
-
-def electron_wavelength(kilovolts: float) -> float:
-    """Wavelength in metres of electrons accelerated by so many kV: h c / sqrt(E (E + 2 m c^2))."""
-    energy = 1e3 * kilovolts
-    return float(HC / np.sqrt(energy * (energy + 2 * ELECTRON_REST_EV)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +144,7 @@ class _Bench:
         return self._moved(field.astype(np.complex128))
 
     def _electron(self) -> Complex:
-        wavelength = electron_wavelength(self.recipe.number("kv"))
+        wavelength = wavelength_of(1e3 * self.recipe.number("kv"), electrons=True)
         self.details["wavelength_m"] = wavelength
         edge = self.recipe.number("alpha") / wavelength
         radius = self._radius(edge)
@@ -193,8 +184,8 @@ class _Bench:
                 f"the probe {self.recipe.kind} needs the photon energy, received a scan that does "
                 "not tell it; add energy=...keV to the probe."
             )
-        self.details["wavelength_m"] = HC / energy
-        return HC / energy
+        wavelength = self.details["wavelength_m"] = wavelength_of(energy)
+        return wavelength
 
     def _pixel(self, edge: float | None) -> float:
         """The object pixel in metres. Where nobody knows it, a pupil with this ``edge`` in cycles

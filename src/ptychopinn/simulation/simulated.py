@@ -15,7 +15,7 @@ from ptychopinn.physics import forward
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.point_spread import PointSpread
-from ptychopinn.physics.propagators import HC, Propagator
+from ptychopinn.physics.propagators import Propagator, wavelength_of
 from ptychopinn.physics.scaling import check_probe_power, probe_power
 from ptychopinn.physics.slices import Slices
 from ptychopinn.simulation.config import SimulationConfig
@@ -142,7 +142,7 @@ def _effects_of(config: SimulationConfig) -> tuple[Effect, ...]:
     assert spacing is not None and pixel is not None and energy is not None  # of the schema
     return (
         *spread,
-        Slices.of(config.slices, spacing, pixel, HC / energy),
+        Slices.of(config.slices, spacing, pixel, wavelength_of(energy)),
     )
 
 

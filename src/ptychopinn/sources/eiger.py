@@ -19,8 +19,9 @@ from ptychopinn.data.units import ELECTRON_VOLTS, METRES
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Source
-from ptychopinn.sources.experiment_numbers import number_at, wavelength_of
+from ptychopinn.sources.experiment_numbers import number_at
 from ptychopinn.sources.frames import frames_in, joined
 
 NAME = "eiger"
@@ -64,7 +65,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
             wavelength, where = _first(file, WAVELENGTHS, METRES, "angstrom")
             if wavelength is not None:
                 # E = hc / lambda: the wavelength of 1 eV over this one.
-                found.append(("energy_eV", wavelength_of(1.0, False) / wavelength, where))
+                found.append(("energy_eV", wavelength_of(1.0) / wavelength, where))
         y_pixel = _number(file, f"{DETECTOR}/y_pixel_size", METRES, "m")
         x_pixel = _number(file, f"{DETECTOR}/x_pixel_size", METRES, "m")
         if y_pixel and x_pixel and abs(y_pixel / x_pixel - 1) > 1e-3:

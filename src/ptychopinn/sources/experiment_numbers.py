@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import constants
 
+from ptychopinn.data.experiment import PLAUSIBLE
 from ptychopinn.data.units import METRES, spelled
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.hdf5 import Reader, to_text
 
-# Smallest and largest value that an experiment has, and what it is called.
-PLAUSIBLE = {
-    "energy_eV": (1.0, 1e6, "the energy", "eV"),
-    "distance_m": (1e-4, 1e2, "the distance", "m"),
-    "detector_pixel_m": (1e-7, 1e-2, "the pixel of the detector", "m"),
-    "pixel_size_m": (1e-13, 1e-3, "the pixel of the object", "m"),
+# What the numbers of an experiment are called.
+CALLED = {
+    "energy_eV": ("the energy", "eV"),
+    "distance_m": ("the distance", "m"),
+    "detector_pixel_m": ("the pixel of the detector", "m"),
+    "pixel_size_m": ("the pixel of the object", "m"),
 }
 
 
@@ -68,21 +68,12 @@ def check_plausible(values: dict[str, float | None], where: dict[str, str]) -> N
         It names the field and the option that takes its place.
     """
     for name, value in values.items():
-        low, high, what, unit = PLAUSIBLE[name]
+        (low, high), (what, unit) = PLAUSIBLE[name], CALLED[name]
         if value is not None and not low <= value <= high:
             raise InputError(
                 f"{what} must be between {low:g} and {high:g} {unit}, received {value:.6g} {unit} "
                 f"from {where.get(name, 'the options')}; give it with the option {name}."
             )
-
-
-def wavelength_of(energy_eV: float, electrons: bool) -> float:
-    """Wavelength in metres of photons, or of electrons accelerated by so many volts."""
-    joule = energy_eV * constants.e
-    if not electrons:
-        return float(constants.h * constants.c / joule)
-    rest = constants.m_e * constants.c**2
-    return float(constants.h * constants.c / np.sqrt(joule * (joule + 2 * rest)))
 
 
 def metres(unit: Any) -> float:

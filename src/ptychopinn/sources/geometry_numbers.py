@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ptychopinn.errors import InputError
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Source
-from ptychopinn.sources.experiment_numbers import check_plausible, wavelength_of
+from ptychopinn.sources.experiment_numbers import check_plausible
 from ptychopinn.sources.recipe import Recipe
 
 # Two numbers for one thing agree within this.

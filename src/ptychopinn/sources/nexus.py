@@ -18,8 +18,9 @@ from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.layout import as_points, modes_first, own_edge
 from ptychopinn.io.quantities import LARGEST_JOULE
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Found, ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import number_at, unit_of, wavelength_of
+from ptychopinn.sources.experiment_numbers import number_at, unit_of
 from ptychopinn.sources.frames import frames_in
 
 NAME = "nexus"
@@ -112,7 +113,7 @@ def _beam(file: Reader, beam: str) -> list[Found]:
     for name in ("incident_wavelength", "wavelength"):
         key = f"{beam}/{name}"
         length = number_at(file, key, METRES, "m")
-        energy = None if length is None else wavelength_of(1.0, False) / length
+        energy = None if length is None else wavelength_of(1.0) / length
         found.append(("energy_eV", energy, f"'{key}' in '{file.path}'"))
     return found
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.by_keys import frames_at
-from ptychopinn.sources.experiment_numbers import wavelength_of
 from ptychopinn.sources.places import Place, array_at
 
 NAME = "shelves"
@@ -62,7 +62,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
         return None, ""
 
     wavelength, where = number("lambda")
-    energy = None if wavelength is None else wavelength_of(1.0, False) / wavelength
+    energy = None if wavelength is None else wavelength_of(1.0) / wavelength
     probe = next((array(name) for name in PROBES if name in known), None)
     return Source(
         kind=NAME,

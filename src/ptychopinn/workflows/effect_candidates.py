@@ -15,7 +15,7 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
-from ptychopinn.physics.propagators import HC
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import ALONE, VaryingProbe
 from ptychopinn.probes import with_modes
@@ -162,7 +162,7 @@ class Candidates:
         scan = self.part.scan
         wavelength = self.config.wavelength_m
         if wavelength is None and scan.energy_eV is not None:
-            wavelength = HC / scan.energy_eV
+            wavelength = wavelength_of(scan.energy_eV)
         pixel = scan.pixel_size_m
         if pixel is None or wavelength is None:
             raise Untried("the scan does not say pixel size and photon energy")

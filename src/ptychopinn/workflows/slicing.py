@@ -16,7 +16,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect
-from ptychopinn.physics.propagators import HC
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.physics.slices import Slices
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -64,7 +64,7 @@ def slices_for(
     scan = prepared.scan
     pixel, wavelength = scan.pixel_size_m, config.wavelength_m
     if wavelength is None and scan.energy_eV is not None:
-        wavelength = HC / scan.energy_eV
+        wavelength = wavelength_of(scan.energy_eV)
     missing = [
         name for name, v in (("pixel size", pixel), ("photon energy", wavelength)) if v is None
     ]
