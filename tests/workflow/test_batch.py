@@ -244,7 +244,7 @@ def test_a_stopped_batch_keeps_what_is_finished(
     line = ["batch", *many, "-o", output, *QUICK, "--workers", "1"]
     command = process(*line, start_new_session=True)
     end = time.monotonic() + 100
-    while not (output / "0/log.txt").exists() and time.monotonic() < end:
+    while not files(output / "0") >= SINGLE and time.monotonic() < end:
         assert command.poll() is None, finished(command)
         time.sleep(0.01)
     workers = children(command.pid)
