@@ -21,6 +21,8 @@ pytest.importorskip("tensorflow")
 
 SMALL = ["--architecture", "cnn", "--n-filters-scale", "0.1"]
 SEES = [*SMALL, "--probe-input", "channels"]
+# Nothing is tried where a network of a single epoch fits poorly.
+PLAIN = ["--no-mend", "all", "--no-report"]
 SHORT = ["--epochs", "1", "--n-groups", "40"]
 
 
@@ -44,7 +46,7 @@ def test_a_scan_with_another_probe_is_seen_with_its_own(
     assert bundle.manifest.config["model"]["probe_input"] == "channels"  # type: ignore[index,call-overload]
     found = []
     for backend in BACKENDS:
-        assert infer(tmp_path / "m", other, tmp_path / backend, backend=backend) in (0, 3)
+        assert infer(tmp_path / "m", other, tmp_path / backend, *PLAIN, backend=backend) in (0, 3)
         found.append(load_reconstruction(tmp_path / backend))
     seen = found[0].weight > 0.05 * found[0].weight.max()
     size = np.abs(found[0].object[seen]).max()
@@ -52,13 +54,8 @@ def test_a_scan_with_another_probe_is_seen_with_its_own(
     scan = pp.load_scan(other)
     np.testing.assert_allclose(found[0].probe, scan.probe, rtol=1e-5)
     given = tmp_path / "given"
-    infer(tmp_path / "m", other, given, "--probe", scans / "a.h5", backend=by)
+    infer(tmp_path / "m", other, given, *PLAIN, "--probe", scans / "a.h5", backend=by)
     assert np.abs(load_reconstruction(given).object - found[0].object)[seen].max() > 1e-3 * size
-    # ``reconstruct --model`` is the same network.
-    command = ["reconstruct", other, "--model", tmp_path / "m", "-o", tmp_path / "r"]
-    assert run([*map(str, command), "--refine", "never", "--backend", by]) in (0, 3)
-    again = load_reconstruction(tmp_path / "r").object
-    assert np.abs(again - found[0].object)[seen].max() < 1e-4 * size
 
 
 def test_it_is_pretrained_on_drawn_probes(
@@ -76,7 +73,7 @@ def test_it_is_pretrained_on_drawn_probes(
     model = pp.load_model(folder)
     assert model.probe.shape[1:] == (32, 32)
     assert model.manifest.statistics["simulated_scans"] == 2
-    assert infer(folder, other, tmp_path / "r") in (0, 3)
+    assert infer(folder, other, tmp_path / "r", *PLAIN) in (0, 3)
     assert train(other, tmp_path / "further", *SHORT, "--from", folder) == 0
     assert read_json(tmp_path / "further" / "run.json")["config"]["model"] == (
         model.config.model.model_dump(mode="json")

@@ -259,8 +259,8 @@ def check_can_be_pretrained(model: ModelConfig) -> None:
         )
     if model.N is None:
         raise InputError(
-            "a patch network is pretrained for patterns of one size, received none; give the option "
-            "N, 64 for example."
+            "a patch network is pretrained for patterns of one size, received none; give the "
+            "option N, 64 for example."
         )
 
 
