@@ -197,6 +197,12 @@ class Config(Section):
                 "mode supervised needs a positive realspace_mae_weight, received 0; raise it, or "
                 "leave out mode supervised"
             )
+        if self.training.probe_trainable and getattr(self.model, "probe_input", "none") != "none":
+            raise ValueError(
+                "probe_trainable is for a network that is bound to the probe it refines, received "
+                "it with probe_input=channels, which looks at the probe of each scan; refine the "
+                "probe first with refine and train with that, or leave one of them out"
+            )
         for target in sorted(self.model.unused):
             section, name = target.split(".")
             values: Section = getattr(self, section)

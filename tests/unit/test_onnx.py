@@ -68,6 +68,30 @@ def test_a_patch_network_gives_the_same_object(
         np.testing.assert_allclose(real + 1j * imag, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("options", [{"N": 34}, {"gridsize": 2}], ids=["odd", "groups"])
+def test_a_network_that_sees_the_probe_has_a_second_input(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    config: Any = small_network("cnn", probe_input="channels", **options)
+    model = model_of(config)
+    done = pp.export_onnx(model, tmp_path / "network.onnx")
+    n, channels = config.N, config.patterns_per_group
+    assert done.inputs == {"amplitudes": ("batch", channels, n, n), "probe": (1, 4, n, n)}
+    own = PatchNetwork(BuiltNetwork(NumpyOps(), config.describe(), model.weights), n)
+    session = session_of(done.file)
+    assert "without a sample" in session.get_modelmeta().custom_metadata_map["probe"]
+    rng = np.random.default_rng(4)
+    for batch in (1, 3):
+        x = rng.random((batch, channels, n, n)).astype(np.float32)
+        probe = rng.random((1, 4, n, n)).astype(np.float32)
+        weights = list(own.network.parameters.values())
+        expected = own.objects(own.xp, x, weights, probe)
+        assert np.abs(expected - own.objects(own.xp, x, weights, 2 * probe)).max() > 1e-3
+        given = {"amplitudes": x, "probe": probe}
+        real, imag = session.run(["object_real", "object_imag"], given)
+        np.testing.assert_allclose(real + 1j * imag, expected, atol=2e-5)
+
+
 @pytest.mark.parametrize("transform", ["sqrt", "log1p", "instancenorm"])
 def test_what_is_done_to_the_patterns_first_is_in_the_file(transform: str, tmp_path: Path) -> None:
     config: Any = small_network("fno", fno_input_transform=transform)

@@ -21,7 +21,13 @@ from ptychopinn.ops.selector import get_ops
 from ptychopinn.solvers import unrolled
 from ptychopinn.training import pretraining
 from ptychopinn.training.checkpoint import read_checkpoint
-from ptychopinn.training.pretraining import DrawnTask, drawn_scan, pretrain, relative_error
+from ptychopinn.training.pretraining import (
+    DrawnPatchesTask,
+    DrawnTask,
+    drawn_scan,
+    pretrain,
+    relative_error,
+)
 from ptychopinn.training.run import METRICS, Start, built_network
 from ptychopinn.workflows.model import load_model
 from ptychopinn.workflows.train import _like
@@ -153,11 +159,50 @@ def test_the_parent_is_remembered_and_cannot_be_changed(tmp_path: Path) -> None:
         pretrain(xp, config(), 3, resume=True)
 
 
-def test_a_patch_network_is_refused(tmp_path: Path) -> None:
-    cnn = Config(model={"architecture": "cnn", "N": 32})
-    with pytest.raises(InputError, match="needs a canvas network"):
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"N": 32}, "give probe_input=channels"), ({"probe_input": "channels"}, "the option N")],
+)
+def test_a_patch_network_must_see_the_probe_and_know_n(
+    options: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    cnn = Config(model={"architecture": "cnn", **options})
+    with pytest.raises(InputError, match=sentence):
         pretrain(NumpyOps(), cnn, 1, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def patches(gridsize: int = 1, mode: str = "pinn") -> Config:
+    """A patch network that sees the probe."""
+    model = {"architecture": "cnn", "N": 32, "n_filters_scale": 0.05, "gridsize": gridsize}
+    training = config().training.model_dump()
+    return Config(model={**model, "mode": mode, "probe_input": "channels"}, training=training)
+
+
+@pytest.mark.parametrize(("gridsize", "mode"), [(1, "pinn"), (2, "supervised")])
+def test_frameworks_agree_on_a_patch_network(gridsize: int, mode: str) -> None:
+    heard = {backend: Recorder() for backend in BACKENDS}
+    settings = patches(gridsize, mode)
+    found = [pretrain(operations(b), settings, 4, progress=heard[b]) for b in BACKENDS]
+    assert heard["pytorch"].losses == pytest.approx(heard["tensorflow"].losses, rel=1e-4)
+    for name, weight in found[0].weights.items():
+        np.testing.assert_allclose(found[1].weights[name], weight, atol=1e-4)
+
+
+def test_a_patch_network_meets_another_probe_of_its_size_in_every_scan(tmp_path: Path) -> None:
+    xp, settings = operations("pytorch"), patches(2)
+    task = DrawnPatchesTask(settings, built_network(xp, settings), 9, 0.1, 0.9)
+    batches = [task.read(k) for k in (0, 1, 0)]
+    seen = [task.inputs(batch).images for batch in batches]
+    assert all(image.shape == (1, 4, 32, 32) for image in seen)
+    assert np.array_equal(seen[0], seen[2]) and np.abs(seen[0] - seen[1]).max() > 0.1
+    assert [task.patterns(batch) for batch in batches] == [32, 32, 32]
+    assert np.array_equal(batches[0].groups, batches[2].groups)
+    # A resumed run repeats an uninterrupted one.
+    whole = pretrain(xp, settings, 5, tmp_path / "whole")
+    pretrain(xp, settings, 3, tmp_path / "half")
+    resumed = pretrain(xp, settings, 5, tmp_path / "half", resume=True)
+    assert all(np.array_equal(whole.weights[k], resumed.weights[k]) for k in whole.weights)
 
 
 def test_nothing_is_written_without_a_folder(

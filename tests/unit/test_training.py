@@ -40,7 +40,7 @@ from ptychopinn.training.health import FLAT, HealthCheck, judge_result, metrics_
 from ptychopinn.training.monitor import EarlyStopping, Monitor
 from ptychopinn.training.objective import Estimate, Prediction
 from ptychopinn.training.plan import GroupPlan
-from ptychopinn.training.run import built_network, check_finite, train
+from ptychopinn.training.run import built_network, check_config, check_finite, train
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.watch import FitWatch
 
@@ -632,6 +632,15 @@ def test_a_flag_stops_the_run_after_a_step(prepared: PreparedScan, tmp_path: Pat
     found = train(xp, [prepared], config({"epochs": 9}), tmp_path, progress=heard, stop=stop)
     assert len(heard.losses) == 4 and found.stopped_by == stop.signal == signal.SIGTERM
     assert len(found.history["val_loss"]) == 1
+
+
+def test_an_option_that_a_run_did_not_know_has_its_default() -> None:
+    """A run of an earlier version goes on, unless the option is set to something else."""
+    recorded = config({}, model=CNN).model_dump(mode="json")
+    del recorded["model"]["probe_input"]
+    check_config({"config": recorded}, config({}, model=CNN))
+    with pytest.raises(InputError, match="probe_input=channels where it has none"):
+        check_config({"config": recorded}, config({}, model={**CNN, "probe_input": "channels"}))
 
 
 def test_early_stopping_patience_may_change() -> None:

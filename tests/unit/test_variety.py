@@ -101,7 +101,9 @@ def test_an_impossible_draw_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> N
     calls = []
     possible = draw_config(np.random.default_rng(1)).model_copy(update={"N": 32, "patterns": 36})
 
-    def second(rng: np.random.Generator, photographs: Path | None) -> SimulationConfig:
+    def second(
+        rng: np.random.Generator, photographs: Path | None, n: int | None
+    ) -> SimulationConfig:
         calls.append(rng)
         if len(calls) == 1:
             raise InputError("the probe must fit")
@@ -111,9 +113,19 @@ def test_an_impossible_draw_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert draw_scan(np.random.default_rng(0)).N == 32
     assert len(calls) == 2
 
-    def never(rng: np.random.Generator, photographs: Path | None) -> SimulationConfig:
+    def never(
+        rng: np.random.Generator, photographs: Path | None, n: int | None
+    ) -> SimulationConfig:
         raise InputError("the probe must fit")
 
     monkeypatch.setattr(variety, "draw_config", never)
     with pytest.raises(RuntimeError, match="100 draws"):
         draw_scan(np.random.default_rng(0))
+
+
+def test_the_size_may_be_given() -> None:
+    """All else is drawn as it would be."""
+    drawn = [draw_config(np.random.default_rng(k)) for k in range(1, 5)]
+    fixed = [draw_config(np.random.default_rng(k), n=48) for k in range(1, 5)]
+    assert {config.N for config in fixed} == {48}
+    assert [c.diameter for c in drawn] == [c.diameter for c in fixed]

@@ -473,7 +473,7 @@ def test_the_defaults_of_pretrain_are_those_it_uses(
     assert run(["pretrain", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     found = re.findall(
-        r"--([a-z-]+)(?:, --[a-z_]+)? (?:INTEGER|FLOAT) (?:(?!--)[^\[])*\[default: ([\d.e-]+)\]",
+        r"--([a-z-]+)(?:, --[a-z_]+)? (?:INTEGER|FLOAT) (?:(?!--)[^\[])*\[default: ([\d.e-]+)[\],]",
         shown,
     )
     values = {k: v for section in used.values() for k, v in section.items()}

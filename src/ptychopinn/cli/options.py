@@ -87,13 +87,11 @@ def config_options(
     prefix: str = "",
     only: Collection[str] | None = None,
     defaults: Mapping[str, Any] = MappingProxyType({}),
-    one_family: bool = False,
 ) -> Callable[[F], F]:
     """Decorator: one flag per scalar field of the schemas; booleans become --flag/--no-flag.
 
     ``only`` limits the flags to these fields; ``defaults`` are those of the command, where they are
-    not those of the schema. With ``one_family`` the command is for networks of one family only, and
-    its help is silent about the options and defaults of the others.
+    not those of the schema.
 
     The command receives None for a flag that was not given, so that a file can fill the gap.
     """
@@ -105,9 +103,13 @@ def config_options(
                     continue
                 if name in defaults:
                     found = found._replace(default=defaults[name])
-                whose = ("", {}) if one_family else _of_architectures(schema, name)
+                whose, others = _of_architectures(schema, name)
+                if name in defaults:
+                    others = {}
                 tells = issubclass(schema, Variant) and name == schema.tag
-                option = _option(prefix + name, found, *whose, Kinds if tells else click.Choice)
+                option = _option(
+                    prefix + name, found, whose, others, Kinds if tells else click.Choice
+                )
                 if option is not None:
                     function = option(function)
         return function

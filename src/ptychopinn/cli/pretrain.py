@@ -1,4 +1,4 @@
-"""``ptychopinn pretrain``: train the canvas network on simulated scans of every kind."""
+"""``ptychopinn pretrain``: train a network on simulated scans of every kind."""
 
 from __future__ import annotations
 
@@ -28,20 +28,14 @@ from ptychopinn.config import (
     merged,
     validated,
 )
-from ptychopinn.networks.architecture import CanvasConfig
 
 if TYPE_CHECKING:
     from ptychopinn.contracts import Progress
     from ptychopinn.ops.selector import BackendName
     from ptychopinn.workflows.model import Model
 
-# What is trained is a canvas network, always on known objects.
-MODEL = {
-    option
-    for kind in ModelConfig.kinds.values()
-    if issubclass(kind, CanvasConfig)
-    for option in kind.model_fields
-} - {"mode"}
+# The canvas network always learns from known objects, a patch network from the patterns.
+MODEL = {option for kind in ModelConfig.kinds.values() for option in kind.model_fields} - {"mode"}
 TRAINING = (
     "batch_size",
     "learning_rate",
@@ -77,8 +71,8 @@ PER_EPOCH = 100
 @force_option("an earlier run in DIR")
 @quiet_option
 @config_options(ModelConfig, only=MODEL)
-@config_options(LossConfig, only=("iterate_decay",), one_family=True)
-@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS, one_family=True)
+@config_options(LossConfig, only=("iterate_decay",))
+@config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
 @backend_options(training=True)
 def command(
     output: Path,
@@ -91,10 +85,11 @@ def command(
     backend: BackendName | None,
     **flags: Any,
 ) -> int:
-    """Train the unrolled network on simulated scans and write DIR/wts.h5.zip.
+    """Train a network on simulated scans and write DIR/wts.h5.zip.
 
     Objects, probes, doses, overlaps and detector faults are drawn at random for every scan; the
-    network learns from the true objects together with the patterns. A hundred scans count as an
+    unrolled network learns from the true objects together with the patterns. A patch network needs
+    --probe-input channels and --N; it learns from the patterns. A hundred scans count as an
     epoch: then the loss is reported, schedule and early stopping look at it, and a checkpoint is
     written. Ctrl-C saves what is there; --resume goes on from the last finished epoch with the
     options of the run.

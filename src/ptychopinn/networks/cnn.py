@@ -18,7 +18,7 @@ from pydantic import Field
 
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import architecture
-from ptychopinn.networks.heads import HeadConfig, Part
+from ptychopinn.networks.heads import PATTERNS, HeadConfig, Part
 from ptychopinn.networks.spec import Builder, Network
 
 RESERVED = 4
@@ -42,8 +42,9 @@ class CnnConfig(HeadConfig):
     )
 
     def describe(self) -> Network:
-        """Input ``patterns`` (B, C, Np, Np), Np = :func:`padded_size` and C = gridsize^2; outputs
-        as in :mod:`ptychopinn.networks.heads`, (B, C, Np, Np) each.
+        """Input ``patterns`` (B, C, Np, Np), Np = :func:`padded_size` and C = gridsize^2, and
+        where it is asked for ``probe`` (B, 4, Np, Np); outputs as in
+        :mod:`ptychopinn.networks.heads`, (B, C, Np, Np) each.
 
         Raises
         ------
@@ -63,7 +64,7 @@ class CnnConfig(HeadConfig):
             return max(RESERVED + 1, round(self.n_filters_scale * base))
 
         top = 128
-        x = "patterns"
+        x = self.with_probe(b, PATTERNS)
         for level in range(levels):
             width = filters(top / 2 ** (levels - 1 - level))
             x = b.conv(f"encoder{level}_1", x, width, "relu")

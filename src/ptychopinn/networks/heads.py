@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from ptychopinn.errors import InputError
 from ptychopinn.networks.architecture import PatchConfig
 from ptychopinn.networks.spec import Builder, Network
+from ptychopinn.physics.probe_images import PROBE_IMAGES
 
 Trunk = Literal["amplitude", "phase"]
 
@@ -32,6 +33,8 @@ Trunk = Literal["amplitude", "phase"]
 SIGMOID_RANGE = 2.0
 # Bias with which each amplitude starts at modulus 1 (inverse of the activation).
 START_AT_ONE = {"sigmoid": 0.0, "softplus": 0.5413, "swish": 1.2785, "relu": 1.0}
+# Names of the inputs of a network: patterns of a group, and images of the probe where it sees it.
+PATTERNS, PROBE = "patterns", "probe"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class HeadConfig(PatchConfig):
     amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
         "sigmoid", description="activation of the amplitude head"
     )
+    probe_input: Literal["none", "channels"] = Field(
+        "none",
+        description="whether the network sees the probe: none binds it to the probe it is trained "
+        "with, channels gives it images of the probe of each scan beside the patterns",
+    )
 
     @model_validator(mode="after")
     def _has_an_amplitude(self) -> Self:
@@ -90,6 +98,16 @@ class HeadConfig(PatchConfig):
             return Part("real", "amplitude", 1.0, 1.0), Part("imaginary", "phase", 0.0, 0.0)
         return amplitude, Part("cosine", "phase", 1.0, 1.0), Part("sine", "phase", 0.0, 0.0)
 
+    @property
+    def sees_probe(self) -> bool:
+        """Whether images of the probe are an input of the network."""
+        return self.probe_input != "none"
+
+    def with_probe(self, b: Builder, x: str) -> str:
+        """What the first layer sees: the patterns ``x``, and the images of the probe
+        (:mod:`ptychopinn.physics.probe_images`) as further channels where they are asked for."""
+        return b.concat("patterns_and_probe", x, PROBE) if self.sees_probe else x
+
     def network(self, b: Builder, images: Mapping[str, str], multiple_of: int = 1) -> Network:
         """The network whose layers are in ``b``, with the object made of ``images``, layers with
         C channels each by the names of the parts."""
@@ -105,7 +123,9 @@ class HeadConfig(PatchConfig):
                 b.multiply("real", amplitude, real),
                 b.multiply("imaginary", amplitude, imaginary),
             )
-        inputs = {"patterns": self.patterns_per_group}
+        inputs = {PATTERNS: self.patterns_per_group}
+        if self.sees_probe:
+            inputs[PROBE] = len(PROBE_IMAGES)
         return Network(inputs, tuple(b.layers), outputs, **options)
 
     def ended(self, b: Builder, x: str, multiple_of: int = 1) -> Network:
@@ -148,15 +168,20 @@ class TrunkConfig(HeadConfig):
     def multiple(self) -> int:
         return 1
 
+    def prepared(self, b: Builder, x: str) -> str:
+        """What is done to the image ``x`` before the trunk sees it."""
+        return x
+
     def trunk(self, b: Builder, x: str, side: int | None) -> str:
         """The features of the image ``x``, whose sides have ``side`` pixels; None where they are
         not known, which images of any size then fit."""
         raise NotImplementedError
 
     def describe(self) -> Network:
-        """Input ``patterns`` (B, C, Np, Np), Np the next multiple of ``multiple``; outputs as said
-        above.
+        """Input ``patterns`` (B, C, Np, Np), Np the next multiple of ``multiple``, and where it is
+        asked for ``probe`` (B, 4, Np, Np); outputs as said above.
 
         Raises InputError when ``N`` is not set."""
         b, multiple = Builder(), self.multiple
-        return self.ended(b, self.trunk(b, "patterns", self.side(multiple)), multiple)
+        x = self.with_probe(b, self.prepared(b, PATTERNS))
+        return self.ended(b, self.trunk(b, x, self.side(multiple)), multiple)

@@ -37,7 +37,7 @@ class NeuralopUnoConfig(OperatorConfig):
             both = b.add(f"{name}_both", wave, b.dense(f"{name}_local", x, filters))
             return b.activation(name, both, "gelu")
 
-        x = b.dense("lift_1", b.grid("placed", self.transformed(b, x)), 2 * width, "gelu")
+        x = b.dense("lift_1", b.grid("placed", x), 2 * width, "gelu")
         x = b.dense("lift_2", x, width)
         fine = operator("layer0", x, width, side)
         x = operator("layer1", b.avg_pool("down", fine), 2 * width, half)

@@ -43,8 +43,7 @@ class OperatorConfig(TrunkConfig):
         """Frequencies that are kept along an axis of ``side`` pixels."""
         return self.fno_modes if side is None else max(1, min(self.fno_modes, side // 2))
 
-    def transformed(self, b: Builder, x: str) -> str:
-        """The patterns ``x`` as the first layer sees them."""
+    def prepared(self, b: Builder, x: str) -> str:
         if self.fno_input_transform == "none":
             return x
         if self.fno_input_transform == "instancenorm":
@@ -52,8 +51,8 @@ class OperatorConfig(TrunkConfig):
         return b.compress("transformed", x, self.fno_input_transform)
 
     def lifted(self, b: Builder, x: str) -> str:
-        """The patterns ``x`` in ``fno_width`` channels: two convolutions, each followed by GELU."""
-        x = b.conv("lift_1", self.transformed(b, x), self.fno_width, "gelu")
+        """The image ``x`` in ``fno_width`` channels: two convolutions, each followed by GELU."""
+        x = b.conv("lift_1", x, self.fno_width, "gelu")
         return b.conv("lift_2", x, self.fno_width, "gelu")
 
     def spectral_block(self, b: Builder, name: str, x: str, width: int, side: int | None) -> str:

@@ -88,7 +88,7 @@ class UnrolledConfig(CanvasConfig):
         b = Builder()
         x = b.space_to_depth("blocks", "canvas", BLOCK)
         trunk = self._trunk
-        x = self._unet(b, x) if trunk is None else trunk.trunk(b, x, None)
+        x = self._unet(b, x) if trunk is None else trunk.trunk(b, trunk.prepared(b, x), None)
         x = b.conv("out", x, 2 * BLOCK**2, initial="zero")
         x = b.depth_to_space("correction", x, BLOCK)
         every = iterations * self.updates

@@ -30,25 +30,31 @@ WRAPPED, INCOHERENT, FAULTY = 0.35, 0.3, 0.12
 ATTEMPTS = 100
 
 
-def draw_scan(rng: np.random.Generator, photographs: Path | None = None) -> Scan:
+def draw_scan(
+    rng: np.random.Generator, photographs: Path | None = None, n: int | None = None
+) -> Scan:
     """One simulated scan with everything drawn at random: object, probe, positions, dose, faults.
 
     Doses are 10^2 to 10^9 photons per pattern; 1.2 to 16 patterns overlap at a point; N is 32 to
     256; phases reach from +-0.1 to +-3.3 rad; a third of the scans has two to five probe modes;
     some have position errors, dead pixels, a beam stop or background. A folder of ``photographs``
-    adds its pictures to those that come with the package.
+    adds its pictures to those that come with the package. ``n`` is N where it is not drawn.
     """
     for _ in range(ATTEMPTS):
         try:
-            return simulate(draw_config(rng, photographs))
+            return simulate(draw_config(rng, photographs, n))
         except InputError:
             continue  # a probe that does not fit its array, or light lost behind the beam stop
     raise RuntimeError(f"no possible scan among {ATTEMPTS} draws")
 
 
-def draw_config(rng: np.random.Generator, photographs: Path | None = None) -> SimulationConfig:
-    """The parameters of one random scan; InputError when its probe does not fit into its array."""
-    n = int(_choice(rng, SIZES))
+def draw_config(
+    rng: np.random.Generator, photographs: Path | None = None, n: int | None = None
+) -> SimulationConfig:
+    """The parameters of one random scan, of this N where one is given; InputError when its probe
+    does not fit into its array."""
+    drawn = int(_choice(rng, SIZES))
+    n = drawn if n is None else n
     most = max(1, WAVE_PIXELS // (LEAST * n**2))
     probe: dict[str, Any] = {
         "probe": "aperture" if rng.random() < 0.75 else "gaussian",

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan, batch_length, slices
 from ptychopinn.data.sampling import nearest_groups, reading_order
 from ptychopinn.errors import InputError
 from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.heads import PROBE
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.groups import common_patches, merge_weight, reach_of
+from ptychopinn.physics.probe_images import probe_images
 from ptychopinn.physics.stitching import Stitcher
 
 PATCH_BYTES = 4096
@@ -33,11 +36,33 @@ class PatchNetwork:
         self.network, self.xp = network, network.xp
         self.n, self.margin = n, (-n % network.description.multiple_of) // 2
 
-    def objects(self, xp: Ops, amplitudes: Array, parameters: list[Array]) -> Array:
-        """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N)."""
+    @property
+    def sees_probe(self) -> bool:
+        """Whether the network takes images of the probe."""
+        return PROBE in self.network.description.inputs
+
+    def images(self, scan: PreparedScan, probe: NDArray[np.complex64]) -> Any:
+        """Images (1, 4, N, N) of the ``probe`` (P, N, N) of a scan, network units; () where the
+        network sees none."""
+        if not self.sees_probe:
+            return ()
+        return probe_images(probe, scan.propagator, scan.scan.good_pixels)[None]
+
+    def objects(
+        self,
+        xp: Ops,
+        amplitudes: Array,
+        parameters: list[Array],
+        probe: Array | tuple[()] = (),
+    ) -> Array:
+        """Object patches (B, C, N, N) complex from amplitudes (B, C, N, N), and from the images of
+        the ``probe`` (1, 4, N, N) where the network sees it."""
         m = self.margin
-        x = xp.pad(amplitudes, (m, m), (m, m), "zero") if m else amplitudes
-        first, second = self.network.run(xp, [x], parameters)
+        given = [amplitudes] if isinstance(probe, tuple) else [amplitudes, probe]
+        x = [xp.pad(y, (m, m), (m, m), "zero") if m else y for y in given]
+        if len(x) > 1:
+            x[1] = xp.broadcast_to(x[1], (xp.shape(x[0])[0], *xp.shape(x[1])[1:]))
+        first, second = self.network.run(xp, x, parameters)
         if self.network.description.complex_as == "polar":
             patches = xp.scaled(xp.rotation(second), first)
         else:
@@ -52,9 +77,10 @@ class PatchNetwork:
         offsets_px: Array,
         weight: Array,
         reach: Any,
+        probe: Array | tuple[()] = (),
     ) -> Array:
         """The same, merged within each group at the offsets (B, C, 2)."""
-        patches = self.objects(xp, amplitudes, parameters)
+        patches = self.objects(xp, amplitudes, parameters, probe)
         return common_patches(xp, patches, offsets_px, weight, reach)
 
 
@@ -85,10 +111,11 @@ class PatchNetworkSolver(Solver):
         groups = self.xp.ranks.share(reading_order(positions, nearest))
         stitcher = Stitcher(positions, merge_weight(scan.probe))
         length, m = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS), len(groups)
+        images = self.model.images(scan, scan.probe)
         progress.epoch(0, -(-m // length))
         begun = time.perf_counter()
         for part in slices(m, length):
-            self._add(stitcher, scan, groups[part])
+            self._add(stitcher, scan, groups[part], images)
             elapsed = max(time.perf_counter() - begun, 1e-9)
             progress.step(float("nan"), self.xp.ranks.size * min(part.stop, m) / elapsed)
         progress.epoch_done(0, {})
@@ -101,21 +128,22 @@ class PatchNetworkSolver(Solver):
 
         yield Step(1, float("nan"), result)
 
-    def _add(self, stitcher: Stitcher, scan: PreparedScan, chosen: Any) -> None:
-        """Put the patches of groups (B, C) onto the canvas."""
+    def _add(self, stitcher: Stitcher, scan: PreparedScan, chosen: Any, images: Any) -> None:
+        """Put the patches of groups (B, C) onto the canvas; ``images`` are those of the probe."""
         model, xp = self.model, self.model.xp
         places = scan.scan.positions_px[chosen]
         with xp.running():
             amplitudes = xp.asarray(scan.amplitudes(chosen))
             parameters = list(model.network.parameters.values())
+            probe = images if isinstance(images, tuple) else xp.asarray(images)
             if self.size == 1:
-                patches = xp.call(model.objects, amplitudes, parameters)
+                patches = xp.call(model.objects, amplitudes, parameters, probe)
             else:
                 offsets = places - places.mean(axis=1, keepdims=True)
                 weight = xp.asarray(merge_weight(scan.probe).astype(np.float32))
                 patches = xp.call(
                     model.merged, amplitudes, parameters, xp.asarray(offsets), weight,
-                    reach_of(offsets),
+                    reach_of(offsets), probe,
                 )  # fmt: skip
                 # After the merge patch k sits at the whole-pixel offset from the group's centre.
                 places = places - (offsets - np.floor(offsets + 0.5))

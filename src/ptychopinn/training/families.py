@@ -42,6 +42,7 @@ class GroupInputs(NamedTuple):
     patterns : (B, C, N, N) network input.  amplitudes : the same in the order of the fields.
     offsets_px : (B, C, 2).  weight : (N, N) merge weight.  reach : largest whole-pixel offset.
     good : (N, N) 0 or 1, in the order of the fields.  truth : (B, C, N, N) or None.
+    images : (1, 4, N, N) of the probe, where the network sees it, or ().
     """
 
     probe: Illumination
@@ -53,6 +54,52 @@ class GroupInputs(NamedTuple):
     reach: int
     good: Array
     truth: Array | None
+    images: Array | tuple[()] = ()
+
+
+def group_inputs(
+    scan: PreparedScan,
+    batch: Batch,
+    probe: Illumination,
+    weight: NDArray[np.float32],
+    images: NDArray[np.float32] | tuple[()],
+) -> GroupInputs:
+    """The groups of a batch under ``probe``, merged with ``weight`` (N, N)."""
+    offsets = batch.positions_px - batch.positions_px.mean(axis=1, keepdims=True)
+    return GroupInputs(
+        probe=probe,
+        propagator=scan.propagator,
+        patterns=batch.amplitudes,
+        amplitudes=scan.propagator.inward(batch.amplitudes),
+        offsets_px=offsets,
+        weight=weight,
+        reach=reach_of(offsets),
+        good=good_pixels(NumpyOps(), scan),
+        truth=batch.truth,
+        images=images,
+    )
+
+
+def group_prediction(xp: Ops, model: PatchNetwork, inputs: GroupInputs) -> Prediction:
+    """What a patch network makes of groups."""
+    parameters = list(model.network.parameters.values())
+    patches = model.objects(xp, inputs.patterns, parameters, inputs.images)
+    intensities = group_intensities(
+        xp,
+        inputs.propagator,
+        patches,
+        inputs.offsets_px,
+        inputs.probe.field(xp),
+        inputs.weight,
+        inputs.reach,
+    )
+    return Prediction(
+        estimates=[Estimate(1.0, intensities, xp.square(inputs.amplitudes))],
+        good=inputs.good,
+        images=patches,
+        weight=inputs.weight,
+        truth=inputs.truth,
+    )
 
 
 class PatchTask(GroupTask):
@@ -63,47 +110,24 @@ class PatchTask(GroupTask):
         return PatchNetwork(self.network, self.scans[0].scan.N)
 
     @cached_property
-    def _given_weights(self) -> list[NDArray[np.float32]]:
+    def _weights(self) -> list[NDArray[np.float32]]:
         return [self._weight(scan) for scan in range(len(self.scans))]
+
+    @cached_property
+    def _images(self) -> list[NDArray[np.float32] | tuple[()]]:
+        return [self.model.images(scan, scan.probe) for scan in self.scans]
 
     def _weight(self, scan: int) -> NDArray[np.float32]:
         """The merge weight (N, N) of a scan's probe; a constant for the gradient."""
         return merge_weight(self.probes.field(scan)).astype(np.float32)
 
     def inputs(self, batch: Batch) -> GroupInputs:
-        scan, refined = self.scans[batch.scan], bool(self.probes.variables)
-        offsets = batch.positions_px - batch.positions_px.mean(axis=1, keepdims=True)
-        return GroupInputs(
-            probe=self.probes[batch.scan],
-            propagator=scan.propagator,
-            patterns=batch.amplitudes,
-            amplitudes=scan.propagator.inward(batch.amplitudes),
-            offsets_px=offsets,
-            weight=self._weight(batch.scan) if refined else self._given_weights[batch.scan],
-            reach=reach_of(offsets),
-            good=good_pixels(NumpyOps(), scan),
-            truth=batch.truth,
-        )
+        k, refined = batch.scan, bool(self.probes.variables)
+        weight = self._weight(k) if refined else self._weights[k]
+        return group_inputs(self.scans[k], batch, self.probes[k], weight, self._images[k])
 
     def predict(self, xp: Ops, inputs: GroupInputs) -> Prediction:
-        parameters = list(self.network.parameters.values())
-        patches = self.model.objects(xp, inputs.patterns, parameters)
-        intensities = group_intensities(
-            xp,
-            inputs.propagator,
-            patches,
-            inputs.offsets_px,
-            inputs.probe.field(xp),
-            inputs.weight,
-            inputs.reach,
-        )
-        return Prediction(
-            estimates=[Estimate(1.0, intensities, xp.square(inputs.amplitudes))],
-            good=inputs.good,
-            images=patches,
-            weight=inputs.weight,
-            truth=inputs.truth,
-        )
+        return group_prediction(xp, self.model, inputs)
 
 
 class PlacedPatterns(NamedTuple):

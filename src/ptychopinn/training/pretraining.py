@@ -1,6 +1,6 @@
-"""Pretraining the canvas network on simulated scans, each drawn on the fly and seen once.
+"""Pretraining on simulated scans, each drawn on the fly and seen once.
 
-For every scan the network's objects O_k after each pass are compared with the true one T,
+For every scan the objects of a canvas network O_k after each pass are compared with the true one T,
 
     e_k = 1 - |<O_k, T>|^2 / (<O_k, O_k> <T, T>),    <A, B> = sum w conj(A) B,
 
@@ -9,7 +9,9 @@ box of scan positions. The logarithm lets bright and dark scans count alike:
 
     loss = sum_k s_k log e_k / sum_k s_k + physics_weight log(misfit of the last pass),
 
-s_k falling by ``iterate_decay`` for each earlier pass. The result is the exponential moving average
+s_k falling by ``iterate_decay`` for each earlier pass. A patch network, which must see the probe,
+is shown some groups of every scan, all scans being of its N; its loss is that of a training. The
+result is the exponential moving average
 of the parameters, which is better than any single step.
 """
 
@@ -17,9 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +29,31 @@ from numpy.typing import NDArray
 from ptychopinn.config import Config
 from ptychopinn.contracts import SILENT, Progress
 from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.sampling import nearest_groups, reading_order
 from ptychopinn.errors import InputError, shown
 from ptychopinn.machine.interruption import StopFlag
+from ptychopinn.networks.architecture import ModelConfig, PatchConfig
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.ops.engine import check_array
 from ptychopinn.physics.geometry import canvas_for
+from ptychopinn.physics.groups import merge_weight
 from ptychopinn.simulation.photographs import readable_pictures
 from ptychopinn.simulation.variety import draw_scan
+from ptychopinn.solvers.patches import PatchNetwork
 from ptychopinn.solvers.problem import ordered_subsets_of
 from ptychopinn.solvers.unrolled import Unrolled
-from ptychopinn.training.data import Batch, canvas_truth, illumination_of
+from ptychopinn.training.data import Batch, canvas_truth, illumination_of, read_batch
 from ptychopinn.training.families import (
     CanvasInputs,
+    GroupInputs,
     canvas_inputs,
     canvas_problem,
+    group_inputs,
+    group_prediction,
 )
+from ptychopinn.training.objective import objective
+from ptychopinn.training.plan import Work
 from ptychopinn.training.run import Outcome, Start, begun, check_finite
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.tasks import Task, network_variables
@@ -52,6 +63,8 @@ FLOOR = 1e-8
 REPORT = 100
 # Share of the strongest illumination from which on a pixel counts fully in the comparison.
 BRIGHT = 0.3
+# Patterns of a scan that a patch network sees: neighbours tell it little more of the same probe.
+PATTERNS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +75,14 @@ class PretrainingOutcome(Outcome):
     scans: int
 
 
-def drawn_scan(seed: int, photographs: Path | None, number: int) -> PreparedScan:
+def drawn_scan(
+    seed: int, photographs: Path | None, number: int, n: int | None = None
+) -> PreparedScan:
     """The scan of this number, from 0, that belongs to a seed and a folder of photographs; always
-    the same."""
+    the same. ``n`` is its N where that is not drawn."""
     rng = np.random.default_rng([seed, number])
     while True:
-        scan = draw_scan(rng, photographs)
+        scan = draw_scan(rng, photographs, n)
         if np.asarray(scan.diffraction).any():  # hardly a photon may reach the good pixels
             return prepare(scan)
 
@@ -84,12 +99,12 @@ def relative_error(xp: Ops, canvas: Array, truth: Array, weight: Array) -> Array
     return xp.sum(weight * xp.abs2(rest)) / xp.sum(weight * xp.abs2(canvas))
 
 
-class DrawnTask(Task):
+class ScansTask(Task):
     """Simulated scans of every kind with their known objects, simulated in other processes if there
-    are any.
+    are any. What a network makes of them is said by the two subclasses.
 
     scans : how many.
-    physics_weight : of the misfit of the patterns in the loss.
+    physics_weight : of the misfit of the patterns in the loss of a canvas network.
     average : share of the earlier average of the parameters that each step keeps.
     photographs : folder of pictures that objects are cut from, beside those of the package.
     """
@@ -109,7 +124,6 @@ class DrawnTask(Task):
         self.photographs = photographs
         self.config, self.network, self.scans = config, network, scans
         self.physics_weight, self.keep = physics_weight, average
-        self.unrolled = Unrolled(network)
         self.variables = network_variables(network)
         self.rates = {"network": training.learning_rate}
         self.accumulated = training.batch_size
@@ -121,6 +135,33 @@ class DrawnTask(Task):
 
     def works(self, epoch: int, seen: int) -> range:
         return range(seen, min(seen + REPORT, self.scans))
+
+    def stepped(self) -> None:
+        new = np.float32(1 - self.keep)
+        for name, value in self.network.export_weights().items():
+            self.average[name] += new * (value - self.average[name])
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        return {f"average.{name}": value for name, value in self.average.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for name, value in self.average.items():
+            check_array(arrays, f"average.{name}", value)
+        self.average = {name: np.array(arrays[f"average.{name}"]) for name in self.average}
+
+    def schedule(self) -> Schedule:
+        whole, rest = divmod(self.scans, REPORT)
+        steps = whole * -(-REPORT // self.accumulated) + -(-rest // self.accumulated)
+        # The loss of a canvas network is a logarithm.
+        return Schedule(self.config, steps, relative=self.config.model.family == "patch")
+
+
+class DrawnTask(ScansTask):
+    """The whole scans, for a canvas network."""
+
+    @cached_property
+    def unrolled(self) -> Unrolled:
+        return Unrolled(self.network)
 
     @property
     def read(self) -> Callable[[int], PreparedScan]:
@@ -158,24 +199,69 @@ class DrawnTask(Task):
             total, shares = total + s * xp.log(error + FLOOR), shares + s
         return total / shares + self.physics_weight * xp.log(found.misfit + FLOOR), None
 
-    def stepped(self) -> None:
-        new = np.float32(1 - self.keep)
-        for name, value in self.network.export_weights().items():
-            self.average[name] += new * (value - self.average[name])
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        return {f"average.{name}": value for name, value in self.average.items()}
+class DrawnGroups(NamedTuple):
+    """A simulated scan, and the groups (B, C) of it that a patch network sees."""
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        for name, value in self.average.items():
-            check_array(arrays, f"average.{name}", value)
-        self.average = {name: np.array(arrays[f"average.{name}"]) for name in self.average}
+    scan: PreparedScan
+    groups: NDArray[np.int64]
 
-    def schedule(self) -> Schedule:
-        whole, rest = divmod(self.scans, REPORT)
-        steps = whole * -(-REPORT // self.accumulated) + -(-rest // self.accumulated)
-        # The loss is a logarithm.
-        return Schedule(self.config, steps, relative=False)
+
+def drawn_groups(
+    seed: int, photographs: Path | None, n: int | None, size: int, number: int
+) -> DrawnGroups:
+    """Groups of ``size`` patterns around randomly chosen ones of :func:`drawn_scan`; always the
+    same."""
+    scan = drawn_scan(seed, photographs, number, n)
+    rng = np.random.default_rng([seed, number, 1])
+    positions, m = scan.scan.positions_px, scan.scan.M
+    anchors = rng.permutation(m)[: max(1, PATTERNS // size)]
+    nearest = nearest_groups(positions, anchors, size, size - 1, rng)
+    return DrawnGroups(scan, reading_order(positions, nearest))
+
+
+class DrawnPatchesTask(ScansTask):
+    """Groups of the scans, for a patch network that sees the probe."""
+
+    @cached_property
+    def model(self) -> PatchNetwork:
+        assert isinstance(self.config.model, PatchConfig) and self.config.model.N is not None
+        return PatchNetwork(self.network, self.config.model.N)
+
+    @property
+    def read(self) -> Callable[[int], DrawnGroups]:
+        seed, size = self.config.training.seed, self.config.model.patterns_per_group
+        return partial(drawn_groups, seed, self.photographs, self.model.n, size)
+
+    def patterns(self, batch: DrawnGroups) -> int:
+        return batch.groups.size
+
+    def inputs(self, batch: DrawnGroups) -> GroupInputs:
+        scan = batch.scan
+        groups = read_batch([scan], Work(0, batch.groups), self.config)
+        weight = merge_weight(scan.probe).astype(np.float32)
+        images = self.model.images(scan, scan.probe)
+        return group_inputs(scan, groups, illumination_of(scan.probe), weight, images)
+
+    def loss(self, xp: Ops, inputs: GroupInputs) -> tuple[Array, None]:
+        return objective(xp, group_prediction(xp, self.model, inputs), self.config.loss), None
+
+
+def check_can_be_pretrained(model: ModelConfig) -> None:
+    """Raise InputError unless a network can be trained on scans of every kind."""
+    if not isinstance(model, PatchConfig):
+        return
+    if getattr(model, "probe_input", "none") == "none":
+        raise InputError(
+            "pretraining draws a probe for every scan, which a patch network must see, received "
+            f"the architecture {model.architecture} with probe_input=none; give "
+            "probe_input=channels, or use the architecture unrolled."
+        )
+    if model.N is None:
+        raise InputError(
+            "a patch network is pretrained for patterns of one size, received none; give the "
+            "option N, 64 for example."
+        )
 
 
 def inside_box(positions_px: NDArray[np.float64], n: int) -> NDArray[np.float32]:
@@ -202,20 +288,18 @@ def pretrain(
     progress: Progress = SILENT,
     stop: StopFlag | None = None,
 ) -> PretrainingOutcome:
-    """Train the canvas network of ``config`` on so many simulated scans.
+    """Train the network of ``config`` on so many simulated scans.
 
     Batches, schedule, early stopping (both look at the loss of a hundred scans, none of which was
     seen before), clipping, seed and ``iterate_decay`` are those of the configuration. Checkpoints
     and logs go to ``directory``, if one is given. Ctrl-C and SIGTERM, or ``stop``, end it early
     with what is there.
 
-    Raises InputError when the architecture is no canvas network, or there is nothing to resume;
-    TrainingError when the loss is not finite, or the memory does not suffice."""
-    if config.model.family != "canvas":
-        raise InputError(
-            f"pretraining needs a canvas network, received the architecture "
-            f"{config.model.architecture}; use the architecture unrolled."
-        )
+    Raises InputError for a patch network that does not see the probe or knows no N, or when there
+    is nothing to resume; TrainingError when the loss is not finite, or the memory does not
+    suffice."""
+    check_can_be_pretrained(config.model)
+    kind = DrawnPatchesTask if config.model.family == "patch" else DrawnTask
     options: dict[str, Any] = {"physics_weight": physics_weight, "average": average}
     if photographs is not None:
         options["photographs"] = [path.name for path in readable_pictures(photographs)]
@@ -231,7 +315,7 @@ def pretrain(
     loop, task = begun(
         xp,
         config,
-        lambda network: DrawnTask(config, network, scans, physics_weight, average, photographs),
+        lambda network: kind(config, network, scans, physics_weight, average, photographs),
         {"pretraining": options},
         check,
         directory,

@@ -134,10 +134,13 @@ def to_resume(folder: Path, backend: str) -> tuple[Path, Checkpoint, dict[str, A
 
 
 def check_config(record: Mapping[str, Any], config: Config) -> None:
-    """Raise InputError unless ``config`` can continue the run with this record."""
+    """Raise InputError unless ``config`` can continue the run with this record, in which an option
+    that did not exist yet has its default."""
     for section, options in config.model_dump(mode="json").items():
+        known = record["config"].get(section, {})
+        fields = type(getattr(config, section)).model_fields
         for name, value in options.items():
-            earlier = record["config"].get(section, {}).get(name)
+            earlier = known.get(name, fields[name].get_default(call_default_factory=True))
             if value != earlier and name not in MAY_CHANGE:
                 raise InputError(
                     f"resume continues a run with its own options, received {name}={value} "

@@ -11,7 +11,9 @@ from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.io.atomic import atomic_path, refuse_source
 from ptychopinn.networks.architecture import PatchConfig
 from ptychopinn.networks.build import BuiltNetwork
+from ptychopinn.networks.heads import PROBE
 from ptychopinn.ops.selector import installed
+from ptychopinn.physics.probe_images import PROBE_IMAGES
 from ptychopinn.solvers.patches import PatchNetwork
 from ptychopinn.workflows.model import PRETRAINED, AnyModel, Model, open_model, package_versions
 
@@ -46,7 +48,9 @@ def export_onnx(model: AnyModel, path: str | Path, *, force: bool = False) -> Ex
     A patch network becomes a graph from ``amplitudes`` (batch, C, N, N) to ``object_real`` and
     ``object_imag`` of the same shape, with the patterns of a group as its C channels: amplitudes
     are a sqrt(counts) with a = (N / 2) / sqrt(mean counts per pattern), 0 on bad pixels, and the
-    object is in network units (see :mod:`ptychopinn.data.normalization`). Of a canvas network,
+    object is in network units (see :mod:`ptychopinn.data.normalization`). One that sees the probe
+    (``probe_input``) has its images ``probe`` (1, 4, N, N) as a second input
+    (:func:`ptychopinn.physics.probe_images.probe_images`). Of a canvas network,
     whose physics is no network, the learned corrector is written, with the input and output that
     its architecture describes and open height and width.
 
@@ -102,8 +106,12 @@ def _patches(graph: Graph, model: Model) -> tuple[list[Symbol], dict[str, Symbol
     network = PatchNetwork(BuiltNetwork(xp, config.describe(), model.weights), config.N)
     shape = ("batch", config.patterns_per_group, config.N, config.N)
     amplitudes = graph.input("amplitudes", shape)
-    found = network.objects(xp, amplitudes, list(network.network.parameters.values()))
-    return [amplitudes], {"object_real": found.real, "object_imag": found.imag}
+    inputs, probe = [amplitudes], ()
+    if network.sees_probe:
+        probe = graph.input(PROBE, (1, len(PROBE_IMAGES), config.N, config.N))
+        inputs.append(probe)
+    found = network.objects(xp, amplitudes, list(network.network.parameters.values()), probe)
+    return inputs, {"object_real": found.real, "object_imag": found.imag}
 
 
 def _corrector(graph: Graph, model: Model) -> tuple[list[Symbol], dict[str, Symbol]]:
@@ -138,6 +146,10 @@ def _facts(model: Model, content: str) -> dict[str, str]:
         facts["amplitudes"] = (
             "(N / 2) / sqrt(mean counts per pattern) * sqrt(counts), 0 on bad pixels"
         )
+        if PROBE in config.describe().inputs:
+            facts[PROBE] = "amplitude on the detector without a sample, " + ", ".join(
+                f"{what} in the plane of the sample" for what in PROBE_IMAGES[1:]
+            )
     return facts
 
 

@@ -16,6 +16,7 @@ from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.models import Bundle, Manifest
+from ptychopinn.networks.architecture import PatchConfig
 from ptychopinn.networks.build import Weights
 from ptychopinn.networks.unrolled import with_further_passes
 from ptychopinn.ops.base import Ops
@@ -155,7 +156,8 @@ def pretrain(
     photographs: str | Path | None = None,
     progress: Listening = None,
 ) -> Model:
-    """Train a canvas network on simulated scans of every kind, with their known objects.
+    """Train a network on simulated scans of every kind, with their known objects: a canvas network,
+    or a patch network that sees the probe (``probe_input="channels"``), which is for one N.
 
     Each of the ``scans`` is drawn on the fly and seen once (see
     :mod:`ptychopinn.simulation.variety`). The model serves every backend.
@@ -171,8 +173,8 @@ def pretrain(
     Raises
     ------
     InputError
-        When the architecture is no canvas network, ``start`` is of another one, or there is nothing
-        to resume.
+        When it is a patch network that does not see the probe or knows no N, ``start`` is of
+        another architecture, or there is nothing to resume.
     TrainingError
         When the loss is not finite, or the memory does not suffice.
     """
@@ -211,7 +213,8 @@ def pretrain(
         metrics={name: points[-1][1] for name, points in outcome.history.items() if points},
     )
     # Every bundle holds a probe; this network was trained with a new one in every scan.
-    probe = pretraining.drawn_scan(config.training.seed, None, 0).scan.probe
+    n = config.model.N if isinstance(config.model, PatchConfig) else None
+    probe = pretraining.drawn_scan(config.training.seed, None, 0, n).scan.probe
     bundle = Bundle(manifest, outcome.weights, probe)
     return Model(bundle, outcome.history, seconds, outcome.stopped_by)
 
