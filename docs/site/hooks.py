@@ -231,6 +231,8 @@ def faults(site: Path) -> Iterator[str]:
     for name in (name for names in public_names().values() for name in names):
         if f'id="ptychopinn.{name}"' not in reference:
             yield f"the reference of Python lacks {name}"
+    for role in sorted(set(re.findall(r":(?:func|class|mod|meth):[^\s<]*", reference))):
+        yield f"the reference of Python shows {role}"
     commands = unescape((site / "reference" / "commands.html").read_text(encoding="utf-8"))
     for name in COMMANDS:
         _, found, text = commands.partition(f'id="ptychopinn-{name}"')

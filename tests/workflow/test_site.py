@@ -136,6 +136,49 @@ def test_links_lead_to_pages_of_the_site(
     assert hooks.with_site_links(text, place) == f"{code}See [this]({on_site}).\n{code}"
 
 
+DOCSTRING = """The first line, see :func:`~ptychopinn.refine`.
+
+number : of the pass, from 1.  misfit, loss : relative
+misfit during it.
+
+Parameters
+----------
+scans : the scans; all
+    of one N.
+probe : (P, N, N) complex64
+    Modes.
+
+Raises
+------
+InputError
+    When: it is a : b.
+"""
+READABLE = """The first line, see `ptychopinn.refine`.
+
+- `number`: of the pass, from 1.
+- `misfit, loss`: relative misfit during it.
+
+Parameters
+----------
+scans
+    the scans; all
+    of one N.
+probe
+    (P, N, N) complex64.
+    Modes.
+
+Raises
+------
+InputError
+    When: it is a : b.
+"""
+
+
+def test_docstrings_are_readable() -> None:
+    pytest.importorskip("griffe", reason="the reference is made with griffe: the extra docs")
+    assert script("docstrings").readable(DOCSTRING).strip() == READABLE.strip()
+
+
 def outputs(notebook: Path) -> Iterator[Any]:
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         yield from cell.get("outputs", ())
