@@ -1,5 +1,6 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
-# use .venv-core, an installation without any framework. `make clients` tests with the real ptychodus
+# use .venv-core, an installation without any framework. `make docs` builds the site of the documents
+# into build/site, `make notebooks` runs those of docs/notebooks anew. `make clients` tests with the real ptychodus
 # (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of their own;
 # `make fuzz` damages files of every format for two minutes; `make bench` measures in a quarter of an
 # hour, `make bench-full` in some hours.
@@ -9,6 +10,7 @@ BIN := $(VENV)/bin
 CORE := .venv-core
 CLIENTS := .venv-ptychodus
 PTYCHI := .venv-ptychi
+DOCS := .venv-docs
 # pty-chi needs torchvision, which fits one release of torch only.
 PTYCHI_TORCH ?= torch==2.14.1 torchvision==0.29.1
 DEMO ?= demo
@@ -21,7 +23,7 @@ FUZZ_SEED ?= 0
 # Cases of each format at most, so that a fixed seed means the same files on a fast machine.
 FUZZ_CASES ?= 300
 
-.PHONY: demo test clients ptychi fuzz bench bench-full lint clean
+.PHONY: demo test docs notebooks clients ptychi fuzz bench bench-full lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +54,20 @@ lint: $(VENV)/.installed
 
 test: lint $(CORE)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients $(PYTEST_ARGS)
+
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# The examples train, so they run where PyTorch is.
+docs: $(VENV)/.installed $(DOCS)/.installed
+	$(BIN)/python docs/site/gallery.py build/gallery
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
+
+notebooks: $(VENV)/.installed
+	$(BIN)/python docs/site/run_notebooks.py
 
 $(CLIENTS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CLIENTS)
@@ -96,4 +112,4 @@ bench-full: $(VENV)/.installed
 	$(BIN)/python benchmarks/against_iterative.py --out $(BENCH_OUT)
 
 clean:
-	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DOCS) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

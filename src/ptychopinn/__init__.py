@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ptychopinn.ops.options import NumpyExecution, TFExecution, TorchExecution
     from ptychopinn.physics.forward import intensities
     from ptychopinn.physics.propagators import FarField, Propagator, near_field
+    from ptychopinn.report.live_canvas import live_canvas
     from ptychopinn.simulation import SimulationConfig, simulate
     from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
     from ptychopinn.solvers.probe_check import ProbeCheck, check_probe
@@ -96,6 +97,7 @@ _HOMES = {
     "export_onnx": "workflows.export",
     "intensities": "physics.forward",
     "iterate": "workflows.refinement",
+    "live_canvas": "report.live_canvas",
     "load_bundle": "io.models",
     "load_model": "workflows.model",
     "load_reconstruction": "io.reconstructions",
@@ -161,6 +163,7 @@ __all__ = [
     "export_onnx",
     "intensities",
     "iterate",
+    "live_canvas",
     "load_bundle",
     "load_model",
     "load_reconstruction",

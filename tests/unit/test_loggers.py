@@ -1,16 +1,27 @@
-"""Logs for other programs where they cannot be written: one sentence, and nothing is lost by it."""
+"""Logs for other programs: where they cannot be written, and pictures of the object."""
 
 from __future__ import annotations
 
+import io
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import ptychopinn as pp
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import CannotWrite
-from ptychopinn.training.loggers import log_of
+from ptychopinn.training.data import Batch
+from ptychopinn.training.loggers import lead_to_pictures, log_of
+from ptychopinn.training.objective import Prediction
+from ptychopinn.training.pictured import Pictured
 
 CONFIG = {"model": {"width": 8}, "training": {"epochs": 3}}
 METRICS = {"train_loss": 1.5, "val_loss": 1.25}
@@ -103,3 +114,110 @@ def test_the_reason_of_a_failed_run_is_not_hidden(
         log.close(False)
         assert "No space left" in caplog.text
     stream.close()
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def tensorboard_pictures(folder: Path) -> dict[str, dict[int, bytes]]:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = reader.EventAccumulator(str(folder / "tensorboard"), {"images": 0})
+    events.Reload()
+    names = events.Tags()["images"]
+    return {k: {e.step: e.encoded_image_string for e in events.Images(k)} for k in names}
+
+
+def mlflow_pictures(folder: Path) -> dict[str, dict[int, bytes]]:
+    """As MLflow's pages find them: by the path that its database names."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        ((uri,),) = database.execute("select artifact_uri from runs").fetchall()
+    found: dict[str, dict[int, bytes]] = {}
+    for path in (Path(url2pathname(urlparse(uri).path)) / "images").glob("*.png"):
+        name, _, step = path.name.partition("+step+")
+        found.setdefault(name.replace("~", "/"), {})[int(step.split("+")[0])] = path.read_bytes()
+    return found
+
+
+PICTURES_OF = {"tensorboard": tensorboard_pictures, "mlflow": mlflow_pictures}
+NETWORKS: dict[str, dict[str, object]] = {
+    "canvas": {"architecture": "unrolled", "iterations": 2, "width": 4, "levels": 1},
+    "patch": {"architecture": "cnn", "n_filters_scale": 0.1, "gridsize": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def scan() -> pp.Scan:
+    return pp.simulate(object="leaves", N=32, patterns=64, photons=1e6, seed=1)
+
+
+def train_with(
+    kind: str, scan: pp.Scan, folder: Path, family: str, epochs: int, **options: object
+) -> dict[str, dict[int, bytes]]:
+    pytest.importorskip("lightning", reason="training needs PyTorch and Lightning")
+    config = pp.Config(
+        model=NETWORKS[family], data={"n_groups": 4}, training={"epochs": epochs, "batch_size": 4}
+    )
+    execution = pp.TorchExecution(logger=kind, threads=1, **options)  # type: ignore[arg-type]
+    pp.train(scan, config, backend="pytorch", directory=folder, execution=execution)
+    return PICTURES_OF[kind](folder)
+
+
+@pytest.mark.parametrize(("kind", "family"), [("tensorboard", "canvas"), ("mlflow", "patch")])
+def test_a_training_shows_its_object(kind: str, family: str, scan: pp.Scan, tmp_path: Path) -> None:
+    pytest.importorskip(kind)
+    found = train_with(kind, scan, tmp_path, family, 2)
+    assert set(found) == {"object/amplitude", "object/phase"}
+    for pictures in found.values():
+        assert set(pictures) == {1, 2}
+        for data in pictures.values():
+            image = Image.open(io.BytesIO(data))
+            assert image.format == "PNG"
+            # Of the part of the object that validation saw, nothing that is empty.
+            assert min(image.size) > 16
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_pictures_may_be_rarer(scan: pp.Scan, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    found = train_with("tensorboard", scan, tmp_path, "canvas", 2, picture_every=2)
+    assert [list(pictures) for pictures in found.values()] == [[2], [2]]
+
+
+def test_pictures_are_found_where_the_folder_was_moved_to(tmp_path: Path) -> None:
+    """A folder that is resumed, or that replaces an earlier one, may lie elsewhere than before."""
+    pytest.importorskip("mlflow")
+    here, there = tmp_path / "here", tmp_path / "there and on"
+    picture = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30))
+    log = log_of("mlflow", here, CONFIG, False)
+    log.write(METRICS, 1)
+    log.show({"object/phase": picture}, 1)
+    log.close(True)
+    before = mlflow_pictures(here)
+    assert list(before["object/phase"]) == [1]
+    here.rename(there)
+    lead_to_pictures(there / "mlflow.db")
+    assert mlflow_pictures(there) == before
+
+
+def test_patches_make_one_picture(scan: pp.Scan) -> None:
+    """The patches of a patch network are shown as the object that they belong to."""
+    assert scan.object is not None
+    n, places = scan.N, np.round(scan.positions_px).astype(int)
+    corner = places - n // 2
+    patches = np.stack([scan.object[y : y + n, x : x + n] for y, x in corner])[:, None]
+    weight = np.outer(np.hanning(n), np.hanning(n))
+    pictured, none = Pictured(), np.zeros((len(places), 1, 1, 1), np.float32)
+    prediction = Prediction([], none, patches[:60], weight, None)
+    pictured.add(Batch(none[:60], places[:60, None].astype(float), 0), prediction)
+    pictured.add(Batch(none[60:], places[60:, None].astype(float), 0),
+                 prediction._replace(images=patches[60:]))  # fmt: skip
+    # Another scan is another object.
+    pictured.add(Batch(none[:60], places[:60, None].astype(float) + 9, 1), prediction)
+    canvas = pictured.take()
+    assert canvas is not None and pictured.take() is None
+    (y, x), (height, width) = canvas.origin_px, canvas.object.shape
+    top, left = max(y, 0), max(x, 0)
+    known = scan.object[top : y + height, left : x + width]
+    shown = canvas.object[top - y :, left - x :][: known.shape[0], : known.shape[1]]
+    seen = (canvas.weight[top - y :, left - x :] > 0.1)[: known.shape[0], : known.shape[1]]
+    assert np.abs(shown - known)[seen].max() < 0.05

@@ -49,6 +49,14 @@ def test_a_value_shows_itself(name: str, values: dict[str, Any]) -> None:
         assert image.std() > 5, "it shows something"
 
 
+@pytest.mark.parametrize("name", ["scan", "result", "evaluation", "model"])
+def test_a_notebook_shows_a_figure(name: str, values: dict[str, Any]) -> None:
+    """Also without pyplot, which tells notebooks how to show those of its own."""
+    image = Image.open(io.BytesIO(values[name].plot()._repr_png_()))
+    assert image.format == "PNG"
+    assert np.asarray(image.convert("L")).std() > 5
+
+
 def test_a_fit_is_one_line(values: dict[str, Any]) -> None:
     assert len(repr(values["result"].fit)) < 120
 

@@ -26,8 +26,8 @@ from websockets.sync.client import connect
 import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.contracts import Canvas
+from ptychopinn.data.grey import UNSEEN, phase_levels
 from ptychopinn.errors import InputError
-from ptychopinn.report.live_picture import UNSEEN, phase_levels
 from ptychopinn.serving.access import Guard
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import MOST, Progress

@@ -11,6 +11,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -789,6 +791,19 @@ def logged(kind: str, model: Path) -> dict[str, list[tuple[int, float]]]:
     return {key: [(step, v) for k, step, v in rows if k == key] for key, _, _ in rows}
 
 
+def pictured(kind: str, model: Path) -> list[int]:
+    """Epochs whose phase the logger has kept as a picture, found as its program finds it."""
+    if kind == "tensorboard":
+        reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        events = reader.EventAccumulator(str(model / "tensorboard"))
+        events.Reload()
+        return [event.step for event in events.Images("object/phase")]
+    with closing(sqlite3.connect(model / "mlflow.db")) as database:
+        ((uri,),) = database.execute("select artifact_uri from runs").fetchall()
+    pictures = Path(url2pathname(urlparse(uri).path)).glob("images/object~phase+step+*.png")
+    return sorted(int(path.name.split("+")[2]) for path in pictures)
+
+
 def train_logged(kind: str, scan: Path, model: Path, home: Path, *options: str) -> None:
     """Train in a process of its own, with an empty home that must stay empty."""
     home.mkdir(exist_ok=True)
@@ -814,11 +829,13 @@ def test_optional_loggers_write_into_the_folder_of_the_run(
     resumed = logged(kind, model)
     assert resumed["val_loss"][:1] == first["val_loss"]
     assert [epoch for epoch, _ in resumed["val_loss"]] == [1, 2]
+    assert pictured(kind, model) == [1, 2]
 
     train_logged(kind, scans / "a.h5", model, home, *QUICK, "--seed", "1", "--force")
     replaced = logged(kind, model)
     assert [epoch for epoch, _ in replaced["val_loss"]] == [1]
     assert replaced["val_loss"] != first["val_loss"]
+    assert pictured(kind, model) == [1]
     assert train(scans / "a.h5", model, *QUICK, "--force", "--torch-logger", "none") == 0
     assert files(model) == MODEL_FILES - {"metrics.csv"}
 

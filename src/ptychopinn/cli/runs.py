@@ -29,9 +29,9 @@ CONFIG = "config.json"
 LOG = "log.txt"
 RESULTS = ("wts.h5.zip", "loss.png", "run.json")
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-# Of the optional loggers; TensorBoard adds events with names of its own.
+# Of the optional loggers; TensorBoard adds events and MLflow pictures, with names of their own.
 LOGGED = ("mlflow.db",)
-EVENTS = "tensorboard/events.out.tfevents.*"
+NAMED = ("tensorboard/events.out.tfevents.*", "mlruns/**/*.*")
 # What a run needs to be resumed comes last.
 WRITTEN = (*RESULTS, LOG, "metrics.csv", *LOGGED, CONFIG, *CHECKPOINTS)
 # Where a run lives that is to replace an earlier one, until its model is there.
@@ -79,25 +79,32 @@ def _cleared_when_failing(run: Path, output: Path, resume: bool) -> Iterator[Non
         if run != output and (lost or isinstance(error, TrainingError)):
             shutil.rmtree(run, ignore_errors=True)
         elif lost and not resume and isinstance(error, InputError):
-            for name in (*WRITTEN, *_events(output)):
+            for name in (*WRITTEN, *_named(output)):
                 (output / name).unlink(missing_ok=True)
             _remove_empty(output)
         raise
 
 
-def _events(output: Path) -> list[str]:
-    return [path.relative_to(output).as_posix() for path in output.glob(EVENTS)]
+def _named(output: Path) -> list[str]:
+    """Files of the optional loggers that are not always called the same."""
+    found = (path for pattern in NAMED for path in output.glob(pattern) if path.is_file())
+    return [path.relative_to(output).as_posix() for path in found]
 
 
 def _remove_empty(output: Path) -> None:
-    for folder in (output / "checkpoints", output / "tensorboard"):
+    deepest_first = sorted((output / "mlruns").rglob("*"), reverse=True)
+    for folder in (*deepest_first, *(output / n for n in ("mlruns", "checkpoints", "tensorboard"))):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _take_place(run: Path, output: Path) -> None:
     """Put the finished run where an earlier one was, of which nothing remains."""
-    move_in(run, output, (*RESULTS, *_events(output), *WRITTEN[len(RESULTS) :]))
+    from ptychopinn.training.loggers import lead_to_pictures
+
+    move_in(run, output, (*RESULTS, *_named(output), *WRITTEN[len(RESULTS) :]))
+    if (output / LOGGED[0]).exists():
+        lead_to_pictures(output / LOGGED[0])
     shutil.rmtree(run, ignore_errors=True)
     _remove_empty(output)
 

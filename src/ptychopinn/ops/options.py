@@ -24,6 +24,14 @@ Logger = Annotated[
     Literal["csv", "tensorboard", "mlflow", "none"],
     Field(description="where the losses of the epochs are recorded"),
 ]
+PictureEvery = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="epochs from one picture of the object to the next, for the loggers "
+        "tensorboard and mlflow; 0 for none",
+    ),
+]
 Memory = Annotated[
     int, Field(ge=16, description="memory in MiB for patterns held at once during inference")
 ]
@@ -46,6 +54,7 @@ class TorchExecution(Section):
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
     num_workers: Readers = 0
     logger: Logger = "csv"
+    picture_every: PictureEvery = 1
     inference_batch_mib: Memory = 512
 
 
@@ -58,6 +67,7 @@ class TFExecution(Section):
     )
     num_workers: Readers = 0
     logger: Logger = "csv"
+    picture_every: PictureEvery = 1
     inference_batch_mib: Memory = 512
 
 
@@ -74,4 +84,4 @@ Execution = TorchExecution | TFExecution | NumpyExecution
 
 # Options that only one of the two verbs looks at; all others belong to both.
 INFERENCE_ONLY = {"inference_batch_mib"}
-TRAINING_ONLY = {"precision", "deterministic", "num_workers", "logger"}
+TRAINING_ONLY = {"precision", "deterministic", "num_workers", "logger", "picture_every"}

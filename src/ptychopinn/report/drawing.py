@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from math import pi
 from pathlib import Path
@@ -21,15 +22,26 @@ from ptychopinn.report.colours import UNSEEN, Image
 INK = "#1f2933"
 RED, AMBER = "#b3261e", "#9a6700"
 DPI = 130
+# Of what a notebook keeps.
+NOTEBOOK_DPI = 80
 # Wider pictures have their colour bar below.
 WIDE = 2.6
 
 Extent = tuple[float, float, float, float]
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows. Without pyplot nobody has told the notebook how to."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=NOTEBOOK_DPI)
+        return file.getvalue()
+
+
 def new_figure(size: tuple[float, float]) -> Figure:
     """An empty figure whose parts make room for each other."""
-    return Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+    return NotebookFigure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 
 
 def write(figure: Figure, path: str | Path) -> None:

@@ -7,58 +7,47 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from ptychopinn.contracts import Progress, Step
+from ptychopinn.data.grey import phase_picture
 
-from ptychopinn.contracts import Canvas, Progress, Step
+# Seconds from picture to picture, and how much longer than it takes to make one the computation
+# goes on in between.
+EVERY_S, REST = 0.2, 5.0
 
-# Pixels of the longer side, seconds from picture to picture, and how much longer than it takes to
-# make one the computation goes on in between.
-LONGEST_PX, EVERY_S, REST = 1024, 0.2, 5.0
-# Level of what was never seen, and its colour: no grey, which would be a phase.
-UNSEEN, COLOUR = 0, (176, 200, 230)
+
+class Unhurried:
+    """Shows passes with ``show``, in which a fifth of the time at most goes."""
+
+    def __init__(self, show: Callable[[Step], None]) -> None:
+        self._show, self._next = show, 0.0
+
+    def __call__(self, step: Step) -> bool:
+        """Whether the pass was shown."""
+        begun = time.perf_counter()
+        if begun < self._next:
+            return False
+        self._show(step)
+        end = time.perf_counter()
+        self._next = end + max(EVERY_S, REST * (end - begun))
+        return True
 
 
 class LivePicture:
-    """Writes the phase into the PNG ``path`` after passes, in grey, what was never seen in blue; a
-    fifth of the time at most goes into that."""
+    """Writes the phase into the PNG ``path`` after passes, in grey, what was never seen in blue."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._next = 0.0
+        self._unhurried = Unhurried(self._write)
 
     def __call__(self, step: Step) -> None:
-        begun = time.perf_counter()
-        if begun < self._next:
-            return
-        image = Image.fromarray(phase_levels(step.result().canvas))
-        image.putpalette([*COLOUR, *(level for level in range(1, 256) for _ in range(3))])
+        self._unhurried(step)
+
+    def _write(self, step: Step) -> None:
+        image = phase_picture(step.result().canvas)
         # Renamed when it is whole, but not forced to the disk: the next one follows at once.
         new = self.path.with_name(f".{self.path.name}.new")
         image.save(new, "PNG", compress_level=1)
         new.replace(self.path)
-        end = time.perf_counter()
-        self._next = end + max(EVERY_S, REST * (end - begun))
-
-
-def phase_levels(canvas: Canvas) -> NDArray[np.uint8]:
-    """The phase of what was seen as 1 to 255, in the limits of most of it; of a thick sample that
-    of all slices together. Every second pixel, or third, where it is large."""
-    seen = canvas.weight > 0
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not rows.size:
-        return np.full((1, 1), UNSEEN, dtype=np.uint8)
-    longest = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1
-    every = -(-longest // LONGEST_PX)
-    box = (slice(rows[0], rows[-1] + 1, every), slice(columns[0], columns[-1] + 1, every))
-    seen, part = seen[box], canvas.object[(..., *box)]
-    part = part.reshape(-1, *seen.shape).prod(axis=0)
-    # The mean phase has no meaning; without it the phase rarely wraps.
-    phase = np.angle(part * np.conj(part[seen].sum()))
-    low, high = np.percentile(phase[seen], (0.5, 99.5)) if seen.any() else (-1.0, 1.0)
-    levels = 1 + 254 * np.clip((phase - low) / max(high - low, 1e-3), 0, 1)
-    return np.where(seen, levels, UNSEEN).astype(np.uint8)
 
 
 class _Followed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
@@ -13,29 +14,48 @@ from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptychopinn.errors import InputError, MissingDependencyError, PtychoPINNError, brief
 from ptychopinn.io.atomic import CannotWrite
 from ptychopinn.ops.selector import installed
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 EXPERIMENT = "ptychopinn"
+# The folder of MLflow's pictures.
+PICTURES = "mlruns"
 NEEDED = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
 
 log = logging.getLogger(__name__)
 
 
 class Log:
-    """Takes the metrics of every epoch; this one keeps none."""
+    """Takes the metrics of every epoch, and pictures of what was found; this one keeps none.
+
+    pictures_every : epochs from picture to picture; 0 for a log that takes none.
+    """
+
+    pictures_every = 0
 
     def write(self, metrics: Mapping[str, float], epoch: int) -> None:
         """The metrics of an epoch, counted from 1."""
+
+    def show(self, pictures: Mapping[str, Image], epoch: int) -> None:
+        """Pictures after an epoch, counted from 1."""
 
     def close(self, finished: bool) -> None:
         """Nothing more will come; the run is finished, or has failed."""
 
 
-def log_of(kind: str, directory: Path, config: Mapping[str, Any], resume: bool) -> Log:
+def log_of(
+    kind: str,
+    directory: Path,
+    config: Mapping[str, Any],
+    resume: bool,
+    pictures_every: int = 1,
+) -> Log:
     """The log of this kind: tensorboard, mlflow, or none for any other word.
 
     Raises MissingDependencyError when its package is not installed; InputError when the path of the
@@ -52,7 +72,9 @@ def log_of(kind: str, directory: Path, config: Mapping[str, Any], resume: bool) 
             f"'{directory}'; choose another folder or logger."
         )
     kinds: Mapping[str, type[_InFolder]] = {"tensorboard": TensorBoardLog, "mlflow": MlflowLog}
-    return kinds[kind](directory.resolve(), config, resume) if kind in kinds else Log()
+    if kind not in kinds:
+        return Log()
+    return kinds[kind](directory.resolve(), config, resume, pictures_every)
 
 
 class _InFolder(Log):
@@ -68,14 +90,22 @@ class _InFolder(Log):
     #: What is written, in the folder of the run.
     NAME = ""
 
-    def __init__(self, directory: Path, config: Mapping[str, Any], resume: bool) -> None:
+    def __init__(
+        self, directory: Path, config: Mapping[str, Any], resume: bool, pictures_every: int
+    ) -> None:
         self.directory, self.config, self.resume = directory, config, resume
+        self.pictures_every = pictures_every
         self._open = False
 
     def write(self, metrics: Mapping[str, float], epoch: int) -> None:
         with self._reported():
             self._open = True
             self._write(metrics, epoch)
+
+    def show(self, pictures: Mapping[str, Image], epoch: int) -> None:
+        with self._reported():
+            self._open = True
+            self._show(pictures, epoch)
 
     def close(self, finished: bool) -> None:
         if not self._open:
@@ -105,11 +135,27 @@ class _InFolder(Log):
     def _write(self, metrics: Mapping[str, float], epoch: int) -> None:
         raise NotImplementedError
 
+    def _show(self, pictures: Mapping[str, Image], epoch: int) -> None:
+        raise NotImplementedError
+
     def _close(self, finished: bool) -> None:
         raise NotImplementedError
 
     def _drop(self) -> None:
         """Let go of what is open."""
+
+
+def lead_to_pictures(database: Path) -> None:
+    """Let the database ``mlflow.db`` look for the pictures of its runs in its own folder, wherever
+    that was moved to; it keeps whole paths."""
+    place = (database.parent.resolve() / PICTURES).as_uri()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "update experiments set artifact_location = ? where name = ?", (place, EXPERIMENT)
+        )
+        connection.execute(
+            "update runs set artifact_uri = ? || '/' || run_uuid || '/artifacts'", (place,)
+        )
 
 
 def _reason(error: BaseException) -> str:
@@ -129,7 +175,7 @@ def flat(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class TensorBoardLog(_InFolder):
-    """Scalars, and the configuration as a text, as events in ``tensorboard/``.
+    """Scalars, pictures, and the configuration as a text, as events in ``tensorboard/``.
 
     The file is written here, at once: the writer of TensorBoard does it in a thread, whose errors
     are shown as tracebacks.
@@ -178,6 +224,24 @@ class TensorBoardLog(_InFolder):
         records.write(_event(values, epoch))
         self._stream.flush()
 
+    def _show(self, pictures: Mapping[str, Image], epoch: int) -> None:
+        records = self._records
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = []
+        for name, picture in pictures.items():
+            file = io.BytesIO()
+            picture.save(file, "PNG", optimize=True)
+            image = Summary.Image(
+                height=picture.height,
+                width=picture.width,
+                colorspace=3,
+                encoded_image_string=file.getvalue(),
+            )
+            values.append(Summary.Value(tag=name, image=image))
+        records.write(_event(values, epoch))
+        self._stream.flush()
+
     def _close(self, finished: bool) -> None:
         self._stream.close()
 
@@ -198,7 +262,8 @@ def _event(values: Sequence[Any], step: int) -> bytes:
 
 
 class MlflowLog(_InFolder):
-    """A run in the SQLite database ``mlflow.db``, which a resumed training continues."""
+    """A run in the SQLite database ``mlflow.db``, which a resumed training continues; its pictures
+    lie in ``mlruns/``."""
 
     NAME = "mlflow.db"
 
@@ -211,6 +276,7 @@ class MlflowLog(_InFolder):
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
         # What cannot be opened, or is no database, MLflow would try for minutes.
         path = self.directory / self.NAME
+        self.directory.mkdir(parents=True, exist_ok=True)
         with path.open("ab"), closing(sqlite3.connect(path)) as database:
             database.execute("pragma schema_version")
         from mlflow.tracking import MlflowClient
@@ -218,10 +284,12 @@ class MlflowLog(_InFolder):
         client = MlflowClient(f"sqlite:///{path}")
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            place = (self.directory / "mlruns").as_uri()
+            place = (self.directory / PICTURES).as_uri()
             experiment = client.create_experiment(EXPERIMENT, artifact_location=place)
         else:
             experiment = found.experiment_id
+        if self.resume:
+            lead_to_pictures(path)
         runs = client.search_runs([experiment]) if self.resume else ()
         if runs:
             run = runs[0].info.run_id
@@ -236,6 +304,13 @@ class MlflowLog(_InFolder):
         client, run = self.run
         for name, value in metrics.items():
             client.log_metric(run, name, value, step=epoch)
+
+    def _show(self, pictures: Mapping[str, Image], epoch: int) -> None:
+        client, run = self.run
+        for name, picture in pictures.items():
+            # A copy in a format without palettes is kept beside it.
+            shown = picture.convert("RGB")
+            client.log_image(run, shown, key=name, step=epoch, synchronous=True)
 
     def _close(self, finished: bool) -> None:
         client, run = self.run

@@ -23,6 +23,7 @@ from ptychopinn.training.checkpoint import Checkpoint, damaged, read_checkpoint,
 from ptychopinn.training.health import check_loss
 from ptychopinn.training.loggers import Log
 from ptychopinn.training.monitor import Monitor
+from ptychopinn.training.pictured import pictures_of
 from ptychopinn.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Loop:
         self.folder = None if folder is None else folder / CHECKPOINTS
         self.epoch = self.steps = self.seen = 0
         self.readers: Executor | None = None
+        task.pictured = epoch_log.pictures_every > 0
 
     def run(self) -> None:
         """Train until the epochs are over, early stopping, or a signal.
@@ -95,6 +97,9 @@ class Loop:
         self.epoch += 1
         try:
             self.log.write(metrics, self.epoch)
+            found = self.task.found()
+            if found is not None and self.epoch % self.log.pictures_every == 0:
+                self.log.show(pictures_of(found), self.epoch)
         finally:
             # A log that cannot be written must not cost the epoch.
             self._save()

@@ -261,7 +261,7 @@ def begun(
     kind, table, epoch_log = xp.execution.logger, None, Log()
     if directory is not None and engine.ranks.first:
         table = directory / METRICS if kind == "csv" else None
-        epoch_log = log_of(kind, directory, options, resume)
+        epoch_log = log_of(kind, directory, options, resume, xp.execution.picture_every)
     monitor = Monitor(config, task.schedule(), progress, table, task.judged)
     clip, readers = config.training.gradient_clip_val, xp.execution.num_workers
     loop = Loop(task, engine, monitor, stop, clip, directory, record, epoch_log, readers)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
+from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
@@ -20,6 +21,7 @@ from ptychopinn.ops.engine import mapped
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.training.data import Batch, Probes, read_batch
 from ptychopinn.training.objective import OwnLoss, Prediction, objective
+from ptychopinn.training.pictured import Pictured
 from ptychopinn.training.plan import GroupPlan, Work
 from ptychopinn.training.schedule import Schedule
 from ptychopinn.training.watch import FitWatch
@@ -34,6 +36,7 @@ class Task(ABC):
     variables : what is trained, by names as in :mod:`ptychopinn.ops.engine`.
     rates : learning rate of each group of variables, which the schedule multiplies.
     accumulated : batches whose gradients are averaged for one step.
+    pictured : whether :meth:`found` will be asked for; it costs time.
     reading_computes : whether reading keeps a core busy, so that it happens in other processes.
     judged : the metric that schedule and early stopping look at.
     keeps_best : whether the result is the best epoch, or the last step.
@@ -44,6 +47,7 @@ class Task(ABC):
     accumulated: int
     judged: str
     keeps_best: bool
+    pictured = False
     reading_computes = False
 
     @abstractmethod
@@ -88,6 +92,10 @@ class Task(ABC):
         """Of what was watched since the last call, beside the mean loss of the batches."""
         return {}
 
+    def found(self) -> Canvas | None:
+        """The object as it was watched since the last call, to be looked at, if there is one."""
+        return None
+
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What belongs to a checkpoint beside the variables."""
         return {}
@@ -126,6 +134,7 @@ class GroupTask(Task):
         self.accumulated = training.batch_size if self.plan.canvas else 1
         self.judged, self.keeps_best = "val_loss", True
         self._watch = FitWatch([scan.photon_scale for scan in scans])
+        self._pictured = Pictured()
 
     def over(self, epoch: int, seen: int) -> bool:
         return epoch >= self.config.training.epochs
@@ -156,13 +165,19 @@ class GroupTask(Task):
     def watch(self, batch: Batch, seen: Prediction, loss: float, validation: bool) -> None:
         # Without held-out positions the training patterns themselves are watched.
         if validation or not self.plan.validates:
-            self._watch.add(batch.scan, mapped(self._array, seen), loss)
+            arrays = mapped(self._array, seen)
+            self._watch.add(batch.scan, arrays, loss)
+            if self.pictured:
+                self._pictured.add(batch, arrays)
 
     def _array(self, leaf: Any) -> Any:
         return leaf if isinstance(leaf, float) else self.network.xp.to_numpy(leaf)
 
     def metrics(self) -> dict[str, float]:
         return self._watch.metrics(self._vacuum)
+
+    def found(self) -> Canvas | None:
+        return self._pictured.take()
 
     def _vacuum(self, scan: int) -> NDArray[Any]:
         propagator = self.scans[scan].propagator

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.checks.base import AXES, LATER, chosen_names
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.config import RefineConfig
-from ptychopinn.contracts import Canvas, Progress, Solved, Solver, Step
+from ptychopinn.contracts import Canvas, Follows, Progress, Solved, Solver, Step
 from ptychopinn.data.findings import with_findings
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
@@ -297,6 +297,8 @@ def _iterations(work: _Work, opened: AbstractContextManager[Progress]) -> Iterat
     with opened as listener, operations_of(work.solver).together():
         for step in work.solver.run(work.prepared, work.canvas, listener):
             latest = step.number
+            if isinstance(listener, Follows):
+                listener.found(step)
             yield Iteration(step.number, step.misfit, partial(result_of, step))
 
 

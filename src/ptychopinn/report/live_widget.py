@@ -1,0 +1,91 @@
+"""The widget of :mod:`ptychopinn.report.live_canvas`; this module imports anywidget.
+
+Its script is ``web/live_canvas.js``; it loads nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+
+import anywidget
+import traitlets
+
+from ptychopinn.contracts import Progress, Step
+from ptychopinn.data.grey import phase_picture
+from ptychopinn.report.live_picture import Unhurried
+
+# Pixels of the longer side.
+LONGEST_PX = 512
+
+
+class LiveCanvas(anywidget.AnyWidget):
+    """Shows passes; as ``progress`` of a verb it is called at the beginning of each stage.
+
+    picture : the phase as a PNG, empty before there is one.  caption : pass and misfit.  misfits :
+    of the passes of the stage.
+    """
+
+    _esm = (files("ptychopinn.report") / "web" / "live_canvas.js").read_text(encoding="utf-8")
+    picture = traitlets.Bytes(b"").tag(sync=True)
+    caption = traitlets.Unicode("").tag(sync=True)
+    misfits = traitlets.List(traitlets.Float()).tag(sync=True)
+
+    @contextmanager
+    def __call__(self, count: int) -> Iterator[Progress]:
+        stage = _Stage(self, count)
+        yield stage
+        stage.end()
+
+    def show(self, step: Step) -> None:
+        """Show the object after a pass."""
+        self.draw(step)
+        self.caption = f"pass {step.number}{_misfit(step.misfit)}"
+
+    def draw(self, step: Step) -> None:
+        """The picture alone."""
+        file = io.BytesIO()
+        phase_picture(step.result().canvas, LONGEST_PX).save(file, "PNG", compress_level=1)
+        self.picture = file.getvalue()
+
+    def tell(self, caption: str, misfits: list[float]) -> None:
+        """The words below the picture, and the curve."""
+        self.misfits, self.caption = misfits, caption
+
+
+class _Stage:
+    """Follows a stage of at most ``count`` passes or epochs."""
+
+    def __init__(self, canvas: LiveCanvas, count: int) -> None:
+        self._canvas, self._count = canvas, count
+        self._unhurried = Unhurried(canvas.draw)
+        self._misfits: list[float] = []
+        self._waiting: Step | None = None
+
+    def epoch(self, number: int, steps: int) -> None: ...
+
+    def step(self, loss: float, patterns_per_s: float) -> None: ...
+
+    def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
+        # Passes know a misfit, epochs of a training a loss.
+        value = metrics.get("misfit", metrics.get("train_loss", math.nan))
+        if math.isfinite(value):
+            self._misfits.append(value)
+        unit = "pass" if "train_loss" not in metrics else "epoch"
+        caption = f"{unit} {number + 1} of {self._count}{_misfit(value)}"
+        self._canvas.tell(caption, list(self._misfits))
+
+    def found(self, step: Step) -> None:
+        self._waiting = None if self._unhurried(step) else step
+
+    def end(self) -> None:
+        """Show the last pass, if there was no time for it."""
+        if self._waiting is not None:
+            self._canvas.draw(self._waiting)
+
+
+def _misfit(value: float) -> str:
+    return f", {value:.4g}" if math.isfinite(value) else ""
