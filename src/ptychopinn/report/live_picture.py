@@ -1,64 +1,181 @@
-"""The object while it is being found, as a picture that is written anew."""
+"""What is being found, for those who watch: a file that is written anew after passes."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ptychopinn.contracts import Canvas, Progress, Step
+from ptychopinn.contracts import Glance, Looked, Progress, Step
+from ptychopinn.report.levels import (
+    Levels,
+    Limits,
+    pattern_levels,
+    phase_levels,
+    probe_levels,
+    seen_box,
+)
 
-# Pixels of the longer side, seconds from picture to picture, and how much longer than it takes to
-# make one the computation goes on in between.
-LONGEST_PX, EVERY_S, REST = 1024, 0.2, 5.0
-# Level of what was never seen, and its colour: no grey, which would be a phase.
-UNSEEN, COLOUR = 0, (176, 200, 230)
+# Pixels of the longer side, and seconds from one to the next.
+LONGEST_PX, EVERY_S, PATTERNS_S = 1024, 0.1, 1.0
+# The computation goes on in between for so many times the seconds of a core that one took: 2.5 % of
+# the time at most, and 0.4 % for the patterns; and for so many times what it waited for the disk.
+REST, PATTERNS_REST, WAITING = 40.0, 250.0, 5.0
+# Pixels of patterns that are looked at together, how many are shown, and modes of the probe.
+LOOK_PX, WORST, MODES = 1 << 17, 3, 4
+# What was never seen has a colour: no grey, which would be a phase.
+COLOUR = (176, 200, 230)
+# A name with this ending gets the numbers for those who draw themselves.
+PARTS = ".live"
+FORMAT, VERSION = "ptychopinn-live", 1
 
 
 class LivePicture:
-    """Writes the phase into the PNG ``path`` after passes, in grey, what was never seen in blue; a
-    fifth of the time at most goes into that."""
+    """Writes what is found into the file ``path`` after passes, whole or not at all.
+
+    A name that ends with ``.live`` gets one line of JSON, ``{"format", "version", "pass",
+    "parts"}``, and then the bytes of its parts, each with its ``kind`` and ``shape``:
+
+    canvas (h, w) : phase as levels 1 to 255 between its ``limits`` in radians, 0 where unseen.
+    probe (P, 2, n, n) : amplitude and phase of its modes, 0 to 255.
+    patterns (K, 2, n, n) : measured and modelled, logarithms of photons, of the positions
+        ``numbers`` with the largest ``misfit`` of the ``known`` ones of ``all``.
+
+    Any other name gets the phase as a PNG, in grey, what was never seen in blue.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._next = 0.0
+        self._limits: Limits | None = None
+        self._patterns = WorstPatterns()
 
     def __call__(self, step: Step) -> None:
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.thread_time()
         if begun < self._next:
             return
-        image = Image.fromarray(phase_levels(step.result().canvas))
-        image.putpalette([*COLOUR, *(level for level in range(1, 256) for _ in range(3))])
+        glance = _glance(step)
+        box = seen_box(glance.seen, LONGEST_PX)
+        levels, self._limits = phase_levels(
+            glance.object[(..., *box)], glance.seen[box], self._limits
+        )
+        looking = 0.0
+        if self.path.suffix == PARTS:
+            looking = self._patterns.look(step.number, glance)
+            content = self._parts(step, glance, levels)
+        else:
+            content = _png(levels)
         # Renamed when it is whole, but not forced to the disk: the next one follows at once.
         new = self.path.with_name(f".{self.path.name}.new")
-        image.save(new, "PNG", compress_level=1)
+        new.write_bytes(content)
         new.replace(self.path)
-        end = time.perf_counter()
-        self._next = end + max(EVERY_S, REST * (end - begun))
+        end, worked = time.perf_counter(), time.thread_time() - worked - looking
+        self._next = end + max(EVERY_S, REST * worked, WAITING * (end - begun))
+
+    def _parts(self, step: Step, glance: Glance, levels: Levels) -> bytes:
+        probe = np.stack([probe_levels(mode) for mode in glance.probe[:MODES]])
+        parts: list[tuple[dict[str, Any], Levels]] = [
+            ({"kind": "canvas", "limits": self._limits}, levels),
+            ({"kind": "probe"}, probe),
+        ]
+        if self._patterns.shown is not None:
+            parts.append(({"kind": "patterns", **self._patterns.about}, self._patterns.shown))
+        head = {
+            "format": FORMAT, "version": VERSION, "pass": step.number,
+            "parts": [{**about, "shape": array.shape} for about, array in parts],
+        }  # fmt: skip
+        arrays = [np.ascontiguousarray(array).tobytes() for _, array in parts]
+        return b"".join([json.dumps(head, allow_nan=False).encode(), b"\n", *arrays])
 
 
-def phase_levels(canvas: Canvas) -> NDArray[np.uint8]:
-    """The phase of what was seen as 1 to 255, in the limits of most of it; of a thick sample that
-    of all slices together. Every second pixel, or third, where it is large."""
-    seen = canvas.weight > 0
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not rows.size:
-        return np.full((1, 1), UNSEEN, dtype=np.uint8)
-    longest = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1
-    every = -(-longest // LONGEST_PX)
-    box = (slice(rows[0], rows[-1] + 1, every), slice(columns[0], columns[-1] + 1, every))
-    seen, part = seen[box], canvas.object[(..., *box)]
-    part = part.reshape(-1, *seen.shape).prod(axis=0)
-    # The mean phase has no meaning; without it the phase rarely wraps.
-    phase = np.angle(part * np.conj(part[seen].sum()))
-    low, high = np.percentile(phase[seen], (0.5, 99.5)) if seen.any() else (-1.0, 1.0)
-    levels = 1 + 254 * np.clip((phase - low) / max(high - low, 1e-3), 0, 1)
-    return np.where(seen, levels, UNSEEN).astype(np.uint8)
+class WorstPatterns:
+    """Looks at some patterns at a time, of which it knows the worst: those that were bad before,
+    and others in turn, so that all of them have been looked at in the end.
+
+    shown : levels of the worst.  about : what is said of them.
+    """
+
+    def __init__(self) -> None:
+        self.shown: Levels | None = None
+        self.about: dict[str, Any] = {}
+        self._misfit: NDArray[np.float64] = np.zeros(0)
+        self._at = self._pass = 0
+        self._next = 0.0
+
+    def look(self, number: int, glance: Glance) -> float:
+        """Look, when it is time, after the pass ``number``; the seconds of a core it took."""
+        begun, worked = time.perf_counter(), time.thread_time()
+        if number <= self._pass or len(self._misfit) != glance.patterns:
+            # Another solver: what was found before says nothing.
+            self._misfit, self._at = np.full(glance.patterns, np.nan), 0
+            self.shown, self._next = None, 0.0
+        self._pass = number
+        if begun < self._next or not glance.patterns:
+            return 0.0
+        self._show(self._chosen(glance), glance)
+        worked = time.thread_time() - worked
+        self._next = time.perf_counter() + max(PATTERNS_S, PATTERNS_REST * worked)
+        return worked
+
+    def _chosen(self, glance: Glance) -> NDArray[np.int64]:
+        worst = self._worst()
+        count = min(glance.patterns, max(2 * WORST, LOOK_PX // glance.probe[0].size))
+        # In steps that are no divisor, so that they come from everywhere.
+        step = next(k for k in range(max(1, glance.patterns * 5 // 13), glance.patterns + 2)
+                    if np.gcd(k, glance.patterns) == 1)  # fmt: skip
+        turn = (self._at + step * np.arange(max(1, count - len(worst)))) % glance.patterns
+        self._at = int(self._at + step * len(turn)) % glance.patterns
+        return np.unique(np.concatenate([worst, turn])).astype(np.int64)
+
+    def _worst(self) -> NDArray[np.int64]:
+        known = np.flatnonzero(np.isfinite(self._misfit))
+        order = np.argsort(-self._misfit[known], kind="stable")
+        return known[order[:WORST]]
+
+    def _show(self, numbers: NDArray[np.int64], glance: Glance) -> None:
+        found: Looked = glance.look(numbers)
+        self._misfit[numbers] = found.misfit
+        # One that was worse when it was looked at longer ago is among the next.
+        places = np.flatnonzero(np.isfinite(found.misfit))
+        places = places[np.argsort(-found.misfit[places], kind="stable")][:WORST]
+        if not places.size:
+            return
+        pairs = np.stack((found.measured[places], found.modelled[places]), axis=1)
+        self.shown = pattern_levels(pairs)
+        self.about = {
+            "numbers": [int(v) for v in numbers[places]],
+            "misfit": [float(f"{v:.4g}") for v in found.misfit[places]],
+            "known": int(np.isfinite(self._misfit).sum()),
+            "all": glance.patterns,
+        }
+
+
+def _glance(step: Step) -> Glance:
+    """What there is to show; of a solver without a glance no patterns."""
+    if step.glance is not None:
+        return step.glance()
+    found = step.result()
+
+    def look(numbers: NDArray[np.int64]) -> Looked:
+        raise IndexError(numbers)
+
+    return Glance(found.canvas.object, found.canvas.weight > 0, found.probe, 0, look)
+
+
+def _png(levels: Levels) -> bytes:
+    image = Image.fromarray(levels)
+    image.putpalette([*COLOUR, *(level for level in range(1, 256) for _ in range(3))])
+    made = BytesIO()
+    image.save(made, "PNG", compress_level=1)
+    return made.getvalue()
 
 
 class _Followed:

@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { badge, button, curve, digits, duration, field, h, say } from "./dom.js";
+import { LiveView } from "./live.js";
 import { figures, toRun } from "./runs.js";
 
 export const toJob = (number) => `#/job/${number}`;
@@ -207,11 +208,7 @@ export class JobsPage {
 export class JobPage {
   constructor(id) {
     this.id = Number(id);
-    this.image = h("img", { alt: `Phase of job ${id} as it is found` });
-    this.image.onload = this.image.onerror = () => URL.revokeObjectURL(this.image.src);
-    this.now = h("figure", { class: "live" }, this.image,
-      h("figcaption", {}, "Phase as it is found; blue where nothing was seen."));
-    this.now.hidden = true;
+    this.now = new LiveView(this.id);
     this.log = h("pre", { tabindex: "0", "aria-label": "What the command says" });
   }
 
@@ -221,7 +218,7 @@ export class JobPage {
     this.state = job.state;
     this.log.textContent = job.log;
     live.watch(this.id);
-    return [h("div", { class: "beside" }, this.card.element, this.now), h("h2", {}, "What it says"), this.log,
+    return [h("div", { class: "beside" }, this.card.element, this.now.element), h("h2", {}, "What it says"), this.log,
       h("h2", {}, "Command"), h("pre", {}, job.command.join(" "))];
   }
 
@@ -231,17 +228,15 @@ export class JobPage {
     if (job.state !== this.state) {
       this.state = job.state;
       // The result is there in its place.
-      this.now.hidden ||= job.state !== "running";
+      this.now.element.hidden ||= job.state !== "running";
       say(`Job ${this.id}: ${job.state}.`);
     }
     // The list has curves of running jobs only.
     this.card.update(job.ended ? await get(`/api/jobs/${this.id}`).then(({ log, ...one }) => one) : job);
   }
 
-  pictured(job, blob) {
-    if (job !== this.id || this.state !== "running") return;
-    this.image.src = URL.createObjectURL(blob);
-    this.now.hidden = false;
+  shown(buffer) {
+    if (this.state === "running") this.now.take(buffer);
   }
 
   said({ job, text, begins }) {
