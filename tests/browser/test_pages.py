@@ -181,9 +181,17 @@ def test_everybody_can_use_every_view(
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
         expect(page.locator("[aria-busy]")).to_have_count(0)
         faults += [(view, fault) for fault in looked_at(page)]
+        told = "doctor --report" in page.locator("main").inner_text()
+        failed = title == "That did not work" or view == "scan/damaged.h5"
+        assert told == failed or title == "Jobs", view
         page.set_viewport_size(DESK)
         faults += [(view, fault) for fault in looked_at(page, axe=False)]
         page.set_viewport_size(PHONE)
+    broken = page.context.new_page()
+    broken.set_viewport_size(PHONE)
+    broken.goto(f"{served.address}/nothing")
+    expect(broken.get_by_text("doctor --report")).to_be_visible()
+    faults += [("error", fault) for fault in looked_at(broken)]
     asked = opened(key=False, color_scheme=scheme, viewport=PHONE)
     expect(asked.get_by_role("alert")).to_be_visible()
     faults += [("token", fault) for fault in looked_at(asked)]
@@ -195,6 +203,14 @@ def test_everybody_can_use_every_view(
     report.set_viewport_size(PHONE)
     faults += [("report", fault) for fault in looked_at(report)]
     assert not faults, "\n".join(map(str, faults))
+
+
+def test_what_keeps_people_out_is_found(opened: Open) -> None:
+    page = opened()
+    faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>x</p>"
+    page.set_content(f"{faint}<button></button>")
+    found = " ".join(looked_at(page))
+    assert "wide" in found and "button-name" in found and "color-contrast" in found
 
 
 def looked_at(page: Any, axe: bool = True) -> list[str]:

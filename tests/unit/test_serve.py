@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -29,7 +30,7 @@ import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.contracts import Glance, Looked
 from ptychopinn.data.normalization import prepare
-from ptychopinn.errors import InputError
+from ptychopinn.errors import WHAT_TO_SEND, InputError
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.report.levels import UNSEEN, phase_levels, seen_box
 from ptychopinn.report.live_picture import LivePicture, WorstPatterns
@@ -293,6 +294,28 @@ def test_hostile_requests_are_sentences(page: TestClient, folder: Path) -> None:
     Path(f"{broken}.h5").write_bytes(b"x")
     assert page.get("/api/runs").json() == {"runs": []}
     assert len(page.get("/api/scans").json()["scans"]) == 1
+
+
+def test_error_pages_end_with_what_to_send(page: TestClient) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path, more, status in (
+        ("/nothing", {}, 404),
+        ("/report/used", {}, 404),
+        ("/api/state", {"Authorization": "Bearer wrong"}, 401),
+        ("/api/file?path=<b>", {}, 400),
+        ("/", {"Host": "evil.example"}, 421),
+    ):
+        answer = page.get(path, headers={**browser, **more})
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "<b>" not in answer.text
+        assert answer.text.index('role="alert"') < answer.text.index(WHAT_TO_SEND)
+        # For scripts it is JSON.
+        assert page.get(path, headers=more).json()["error"]
+    # The script says the same.
+    words = re.sub(r'"\s*\+\s*"', "", (WEB / "dom.js").read_text(encoding="utf-8"))
+    assert f'"{WHAT_TO_SEND}"' in words and "doctor --report" in WHAT_TO_SEND
 
 
 def test_the_look_at_a_scan(page: TestClient, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The pages of ``ptychopinn serve`` and the interface behind them (FastAPI).
 
-Every answer is JSON; a mistake is ``{"error": sentence}``. The interface describes itself at
-/openapi.json.
+Every answer is JSON; a mistake is ``{"error": sentence}``, or a page that says so for whoever
+opened an address in a browser. The interface describes itself at /openapi.json.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from ptychopinn.errors import InputError, brief, unforeseen
 from ptychopinn.ops.selector import BACKENDS, KINDS, installed
-from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard
+from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard, error_body
 from ptychopinn.serving.command import DONE, ran, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import TAIL, tail
@@ -339,31 +339,34 @@ def _news(log: Path, read: int | None) -> tuple[str, int]:
 def _mistakes(app: FastAPI) -> None:
     """Every mistake is one sentence."""
 
-    def said(status: int, text: str) -> JSONResponse:
-        return JSONResponse({"error": " ".join(text.split())}, status)
+    def said(request: Request, status: int, text: str) -> Response:
+        kind, body = error_body(" ".join(text.split()), request.headers.get("accept", ""))
+        return Response(body, status, media_type=kind)
 
     @app.exception_handler(InputError)
-    async def known(request: Request, error: InputError) -> JSONResponse:
-        return said(413 if isinstance(error, TooLarge) else 400, str(error))
+    async def known(request: Request, error: InputError) -> Response:
+        return said(request, 413 if isinstance(error, TooLarge) else 400, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
         return said(
+            request,
             422,
             f"what /openapi.json describes was expected, received {brief(place, 80)}: "
             f"{brief(first['msg'])}; correct it.",
         )
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> Response:
         return said(
+            request,
             error.status_code,
             f"something that is here was expected, received {request.method} "
             f"{brief(request.url.path, 80)} ({brief(error.detail)}); see /openapi.json.",
         )
 
     @app.exception_handler(Exception)
-    async def surprise(request: Request, error: Exception) -> JSONResponse:
-        return said(500, unforeseen(error))
+    async def surprise(request: Request, error: Exception) -> Response:
+        return said(request, 500, unforeseen(error))

@@ -1,7 +1,7 @@
 // Jobs: a form for a new one, and all of them as they go.
 
 import { get, post } from "./api.js";
-import { badge, button, curve, digits, duration, field, h, say } from "./dom.js";
+import { WHAT_TO_SEND, badge, button, curve, digits, duration, field, h, say } from "./dom.js";
 import { LiveView } from "./live.js";
 import { figures, toRun } from "./runs.js";
 
@@ -122,6 +122,7 @@ class Card {
     this.bar = h("progress", { max: 1, value: 0, "aria-label": `Progress of job ${job.id}` });
     this.curve = h("div");
     this.said = h("p");
+    this.help = h("p", { class: "faint" }, WHAT_TO_SEND);
     this.result = h("div");
     this.stop = button("Stop", async () => {
       const now = await post(`/api/jobs/${job.id}/stop`);
@@ -129,7 +130,7 @@ class Card {
     }, { label: `Stop job ${job.id}` });
     this.element = h("section", { class: whole ? null : "panel" },
       h("div", { class: "row" }, h("div", { class: "grow" }, this.title), this.state, this.stop),
-      this.far, this.bar, this.curve, this.said, this.result);
+      this.far, this.bar, this.curve, this.said, this.help, this.result);
     this.update(job);
   }
 
@@ -164,6 +165,7 @@ class Card {
     // What a pass says is in the numbers above.
     const words = running && !/^INFO (pass|epoch) /.test(far.said) ? far.said : "";
     this.said.textContent = job.said ?? words;
+    this.help.hidden = !["failed", "lost"].includes(job.state);
     if (job.ended && !this.shown) this.show(job);
   }
 
