@@ -1,14 +1,16 @@
 # Two commands for users: `make demo` and `make test`. Both create .venv on first use; the tests also
 # use .venv-core, an installation without any framework. `make docs` builds the site of the documents
-# into build/site, `make notebooks` runs those of docs/notebooks anew. `make clients` tests with the real ptychodus
-# (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of their own;
-# `make fuzz` damages files of every format for two minutes; `make bench` measures in a quarter of an
-# hour, `make bench-full` in some hours.
+# into build/site, `make notebooks` runs those of docs/notebooks anew. `make clients` tests with the
+# real ptychodus (about 2 GB) and `make ptychi` with the real pty-chi (about 6 GB), in environments of
+# their own; `make browser` uses the pages in a Chromium, which the system has to have (`apt-get
+# install chromium`); `make fuzz` damages files of every format for two minutes; `make bench` measures
+# in a quarter of an hour, `make bench-full` in some hours.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := .venv-core
 CLIENTS := .venv-ptychodus
+BROWSER := .venv-browser
 PTYCHI := .venv-ptychi
 DOCS := .venv-docs
 # pty-chi needs torchvision, which fits one release of torch only.
@@ -23,7 +25,7 @@ FUZZ_SEED ?= 0
 # Cases of each format at most, so that a fixed seed means the same files on a fast machine.
 FUZZ_CASES ?= 300
 
-.PHONY: demo test docs notebooks clients ptychi fuzz bench bench-full lint clean
+.PHONY: demo test docs notebooks clients ptychi browser fuzz bench bench-full lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,7 +55,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint $(CORE)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients --ignore tests/browser $(PYTEST_ARGS)
 
 $(DOCS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DOCS)
@@ -89,6 +91,14 @@ $(PTYCHI)/.installed: pyproject.toml constraints.txt
 ptychi: $(PTYCHI)/.installed
 	$(PTYCHI)/bin/python -m pytest tests/workflow/test_ptychi_engine.py $(PYTEST_ARGS)
 
+$(BROWSER)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[serve,browser]'
+	touch $@
+
+browser: $(BROWSER)/.installed
+	$(BROWSER)/bin/python -m pytest tests/browser $(PYTEST_ARGS)
+
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/campaign.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --most $(FUZZ_CASES) --jobs 2
 
@@ -112,4 +122,5 @@ bench-full: $(VENV)/.installed
 	$(BIN)/python benchmarks/against_iterative.py --out $(BENCH_OUT)
 
 clean:
-	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DOCS) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) $(CLIENTS) $(PTYCHI) $(DOCS) $(BROWSER) $(DEMO) build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -91,16 +91,49 @@ class Solved:
 
 
 @dataclass(frozen=True, eq=False)
+class Looked:
+    """Some patterns as they are measured and as they are modelled.
+
+    measured, modelled : (K, N, N) float32 photons, 0 where a pixel is bad.
+    misfit : (K,) relative amplitude misfit of each; NaN of one without counts.
+    """
+
+    measured: NDArray[np.float32]
+    modelled: NDArray[np.float32]
+    misfit: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """What is known in the middle of the work, as cheap as can be, to be shown.
+
+    object : (H, W) complex64, or (K, H, W) of slices.  seen : (H, W) bool.
+    probe : (P, N, N) complex64.
+    patterns : how many there are.
+    look : models the patterns of these numbers (K,) anew.
+    """
+
+    object: NDArray[np.complex64]
+    seen: NDArray[np.bool_]
+    probe: NDArray[np.complex64]
+    patterns: int
+    look: Callable[[NDArray[np.int64]], Looked]
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """A pass over the patterns that is done.
 
     number : of the pass, from 1.  misfit : relative amplitude misfit during it, NaN if the solver
     knows none.  result : makes what was found so far; the next pass makes it out of date.
+    glance : the same in a hundredth of a pass, without what it takes to keep it; None where a
+    solver has none.
     """
 
     number: int
     misfit: float
     result: Callable[[], Solved]
+    glance: Callable[[], Glance] | None = None
 
 
 @runtime_checkable

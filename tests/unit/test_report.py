@@ -20,7 +20,7 @@ from oracle.forward import intensities
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.data.views import PatternView
-from ptychopinn.errors import InputError
+from ptychopinn.errors import WHAT_TO_SEND, InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.evaluation.beside import Compared
 from ptychopinn.evaluation.misfit import misfit
@@ -153,6 +153,8 @@ def test_a_poor_fit_says_why(pair: Any) -> None:
     worse = replace(worse, fit=misfit(worse, scan))
     page = Page(result_page(worse, Compared.of(worse, scan), advice="type this"))
     assert "Poor fit." in page.words and "Likely: type this" in page.words
+    assert page.words.rstrip().endswith(WHAT_TO_SEND)
+    assert WHAT_TO_SEND not in Page(result_page(result, None)).words
 
 
 def test_a_result_without_its_scan_has_a_page_too(pair: Any) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
@@ -25,16 +28,22 @@ from websockets.sync.client import connect
 
 import ptychopinn as pp
 from ptychopinn.cli import run
-from ptychopinn.contracts import Canvas
-from ptychopinn.data.grey import UNSEEN, phase_levels
-from ptychopinn.errors import InputError
+from ptychopinn.contracts import Glance, Looked
+from ptychopinn.data.levels import UNSEEN, phase_levels, seen_box
+from ptychopinn.data.normalization import prepare
+from ptychopinn.errors import WHAT_TO_SEND, InputError
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.report.live_picture import LivePicture, WorstPatterns
 from ptychopinn.serving.access import Guard
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import MOST, Progress
 from ptychopinn.serving.job_words import Order, words_of
 from ptychopinn.serving.jobs import DATABASE, Jobs
+from ptychopinn.serving.live_tiles import LiveTiles
 from ptychopinn.serving.living import birth
 from ptychopinn.serving.web_app import WEB, web_app
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.physics import PhysicsSolver
 
 TOKEN = "token-of-the-tests"
 HERE, LIVE = "http://127.0.0.1:8000", "ws://127.0.0.1:8000/api/live"
@@ -77,6 +86,15 @@ def until(seen: Callable[[], Any], most_s: float = 120.0) -> Any:
             return found
         time.sleep(0.1)
     raise AssertionError("it did not come")
+
+
+def part_of(message: bytes) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """What is said of a part that job 1 shows, and its levels."""
+    assert message[:4] == b"\0\0\0\1"
+    end = 8 + int.from_bytes(message[4:8], "big")
+    about = json.loads(message[8:end])
+    levels = np.frombuffer(zlib.decompress(message[end:]), np.uint8)
+    return about, levels.reshape(about["size"] if about["kind"] == "tile" else about["shape"])
 
 
 def ended(page: TestClient, number: int) -> Any:
@@ -278,6 +296,28 @@ def test_hostile_requests_are_sentences(page: TestClient, folder: Path) -> None:
     assert len(page.get("/api/scans").json()["scans"]) == 1
 
 
+def test_error_pages_end_with_what_to_send(page: TestClient) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path, more, status in (
+        ("/nothing", {}, 404),
+        ("/report/used", {}, 404),
+        ("/api/state", {"Authorization": "Bearer wrong"}, 401),
+        ("/api/file?path=<b>", {}, 400),
+        ("/", {"Host": "evil.example"}, 421),
+    ):
+        answer = page.get(path, headers={**browser, **more})
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "<b>" not in answer.text
+        assert answer.text.index('role="alert"') < answer.text.index(WHAT_TO_SEND)
+        # For scripts it is JSON.
+        assert page.get(path, headers=more).json()["error"]
+    # The script says the same.
+    words = re.sub(r'"\s*\+\s*"', "", (WEB / "dom.js").read_text(encoding="utf-8"))
+    assert f'"{WHAT_TO_SEND}"' in words and "doctor --report" in WHAT_TO_SEND
+
+
 def test_the_look_at_a_scan(page: TestClient, folder: Path) -> None:
     seen = page.post("/api/check", json={"scan": "scan.h5"}).json()
     assert (seen["M"], seen["usable"], seen["findings"]) == (60, True, [])
@@ -319,9 +359,9 @@ def test_a_job_from_start_to_verdict_for_all_viewers(page: TestClient, folder: P
             0 < job["progress"]["number"] < 30 or job["progress"]["values"] for job in seen[0]
         )
         assert "pass 1/30: misfit" in said
-        # And the object as it was found.
-        assert pictures
-        assert all(one.startswith(b"\0\0\0\1\x89PNG") for one in pictures)
+        # And what was found, by parts.
+        kinds = {about["kind"] for about, _ in map(part_of, pictures)}
+        assert kinds == {"tile", "probe", "patterns"}
     job = page.get("/api/jobs/1").json()
     assert (job["state"], job["code"], job["said"]) == ("done", 0, None)
     assert len(job["progress"]["values"]) == 30
@@ -479,6 +519,125 @@ def test_the_phase_is_shown_as_it_is_found(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"scan.h5", "r", "now.png"}
 
 
+class Shown(NamedTuple):
+    """The last file of a job that shows its work."""
+
+    head: dict[str, Any]
+    canvas: NDArray[np.uint8]
+    probe: NDArray[np.uint8]
+    patterns: NDArray[np.uint8]
+
+
+def shown_in(path: Path) -> Shown:
+    line, _, rest = path.read_bytes().partition(b"\n")
+    head, parts = json.loads(line), []
+    for part in head["parts"]:
+        length = int(np.prod(part["shape"]))
+        parts.append(np.frombuffer(rest[:length], np.uint8).reshape(part["shape"]))
+        rest = rest[length:]
+    assert rest == b"" and [p["kind"] for p in head["parts"]] == ["canvas", "probe", "patterns"]
+    return Shown(head, *parts)
+
+
+def test_everything_is_shown_as_it_is_found(tmp_path: Path) -> None:
+    scan = pp.simulate(N=32, patterns=60, photons=1e6, seed=3)
+    counts = scan.diffraction.copy()
+    # No object explains this one.
+    counts[41] = counts[41].T[::-1]
+    scan = replace(scan, diffraction=counts)
+    made = tmp_path / "now.live"
+    solver = PhysicsSolver(NumpyOps(), PhysicsConfig(passes=8, refine_probe=True), 1 << 30)
+    for step in solver.run(prepare(scan)):
+        last = step
+    assert last.glance is not None
+    show, found, glance = LivePicture(made), last.result(), last.glance()
+    show(last)
+    shown = shown_in(made)
+    assert (shown.head["pass"], shown.head["format"]) == (8, "ptychopinn-live")
+    # It is not written again before it is time.
+    made.unlink()
+    show(last)
+    assert not made.exists()
+    # As the result has it, whose gradient is told by all pixels.
+    seen = glance.seen
+    box = seen_box(seen, 10_000)
+    levels, _ = phase_levels(found.canvas.object[box], seen[box])
+    told = seen[box]
+    assert shown.canvas.shape == levels.shape
+    assert np.corrcoef(shown.canvas[told], levels[told])[0, 1] > 0.99
+    assert shown.probe.shape == (1, 2, 32, 32) and shown.probe[0, 0].max() == 255
+    about = shown.head["parts"][2]
+    assert (about["known"], about["all"], about["numbers"][0]) == (60, 60, 41)
+    assert about["misfit"] == sorted(about["misfit"], reverse=True)
+    logs = np.log1p(counts[41].astype(float))
+    assert np.corrcoef(shown.patterns[0, 0].ravel(), logs.ravel())[0, 1] > 0.99
+    # The misfit is that of the modelled pattern.
+    look = glance.look(np.array([41]))
+    apart = ((np.sqrt(look.measured) - np.sqrt(look.modelled)) ** 2).sum()
+    assert look.misfit[0] == pytest.approx(apart / look.measured.sum(), rel=1e-4)
+    np.testing.assert_allclose(look.measured[0], counts[41], rtol=1e-5)
+
+
+def test_the_worst_patterns_of_many_are_found_in_turn() -> None:
+    misfit = np.arange(1000.0) % 777
+    asked: list[NDArray[np.int64]] = []
+
+    def look(numbers: NDArray[np.int64]) -> Looked:
+        asked.append(numbers)
+        blank = np.ones((len(numbers), 64, 64), np.float32)
+        return Looked(blank, blank, misfit[numbers])
+
+    ones = np.ones((1, 64, 64), np.complex64)
+    glance = Glance(ones[0], np.ones((64, 64), bool), ones, 1000, look)
+    worst = WorstPatterns()
+    for number in range(1, 40):
+        worst._next = 0.0
+        worst.look(number, glance)
+        assert len(asked[-1]) <= 32
+    assert (worst.about["known"], worst.about["numbers"]) == (1000, [776, 775, 774])
+    # Another stage begins anew, and what takes its time waits.
+    worst.look(1, glance)
+    assert worst.about["known"] <= 32
+    worst.look(2, glance)
+    assert len(asked) == 40
+
+
+def test_tiles_are_sent_when_they_change(tmp_path: Path) -> None:
+    made, tiles = tmp_path / "now.live", LiveTiles()
+    assert tiles.of(1, made) == {}
+
+    def written(canvas: NDArray[np.uint8], probe: int, version: int = 1) -> None:
+        parts = [{"kind": "canvas", "shape": canvas.shape, "limits": [-1, 1]},
+                 {"kind": "probe", "shape": [1, 2, 4, 4]}]  # fmt: skip
+        head = {"format": "ptychopinn-live", "version": version, "pass": 1, "parts": parts}
+        levels = canvas.tobytes() + bytes([probe] * 32)
+        made.write_bytes(json.dumps(head).encode() + b"\n" + levels)
+        at = made.stat().st_mtime_ns + 1_000_000
+        os.utime(made, ns=(at, at))
+
+    canvas = np.random.default_rng(0).integers(0, 256, (300, 520), np.uint8)
+    written(canvas, 7)
+    before = tiles.of(1, made)
+    whole = np.zeros_like(canvas)
+    for about, levels in map(part_of, (message for _, message in before.values())):
+        if about["kind"] == "tile":
+            (y, x), (height, width) = about["at"], about["size"]
+            assert about["shape"] == [300, 520]
+            whole[y : y + height, x : x + width] = levels
+        else:
+            assert (levels == 7).all() and levels.shape == (1, 2, 4, 4)
+    assert len(before) == 7 and (whole == canvas).all()
+    canvas[299, 519] ^= 1
+    written(canvas, 7)
+    after = tiles.of(1, made)
+    assert [name for name in after if after[name] != before[name]] == ["tile 256 512"]
+    # Another version of the program writes what this one cannot read.
+    written(canvas, 7, version=2)
+    assert tiles.of(1, made) == {}
+    made.unlink()
+    assert tiles.of(1, made) == {}
+
+
 @pytest.mark.parametrize("slices", [(), (2,)])
 def test_the_shown_phase(slices: tuple[int, ...]) -> None:
     phase = np.linspace(-0.5, 0.5, 40 * 30).reshape(40, 30)
@@ -486,15 +645,23 @@ def test_the_shown_phase(slices: tuple[int, ...]) -> None:
     weight = np.zeros((40, 30))
     weight[5:35, 5:25] = 1
     weight[10, 10] = 0
-    canvas = Canvas(thick.astype(np.complex64), weight, np.zeros(2), np.zeros(0))  # type: ignore[arg-type]
-    levels = phase_levels(canvas)
+    box = seen_box(weight > 0, 100)
+    levels, limits = phase_levels(thick.astype(np.complex64)[(..., *box)], (weight > 0)[box])
     assert levels.shape == (30, 20)
     assert levels[5, 5] == UNSEEN
     assert (levels[0, 0], levels[-1, -1]) == (1, 255)
     seen = weight[5:35, 5:25] > 0
     assert np.corrcoef(levels[seen], phase[5:35, 5:25][seen])[0, 1] > 0.999
-    nothing = replace(canvas, weight=np.zeros((40, 30), np.float32))
-    assert phase_levels(nothing).shape == (1, 1)
+    assert limits == pytest.approx((-0.37, 0.33), abs=0.05)
+    # Limits stay where a picture hardly changes.
+    again = phase_levels((thick**1.01).astype(np.complex64)[(..., *box)], seen, limits)
+    assert again[1] == limits
+    moved = phase_levels((thick**2).astype(np.complex64)[(..., *box)], seen, limits)
+    assert moved[1] != limits
+    nothing = np.zeros((40, 30), bool)
+    assert phase_levels(np.ones((40, 30), np.complex64), nothing)[0].max() == UNSEEN
+    assert seen_box(nothing, 100) == (slice(0, 1), slice(0, 1))
+    assert seen_box(np.ones((500, 300), bool), 100) == (slice(0, 500, 5), slice(0, 300, 5))
 
 
 def test_a_log_tells_how_far_a_command_is(tmp_path: Path) -> None:

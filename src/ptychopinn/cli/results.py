@@ -60,7 +60,8 @@ live_option = click.option(
     metavar="PNG",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="Write the phase as it is found to this picture, after passes of the iterations.",
+    help="Write the phase as it is found to this picture, after passes of the iterations. A name "
+    "that ends with .live gets probe and worst patterns as well, for the pages of serve.",
 )
 
 

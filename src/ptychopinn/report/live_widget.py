@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 
@@ -16,10 +17,12 @@ import traitlets
 
 from ptychopinn.contracts import Progress, Step
 from ptychopinn.data.grey import phase_picture
-from ptychopinn.report.live_picture import Unhurried
 
 # Pixels of the longer side.
 LONGEST_PX = 512
+# Seconds from picture to picture, and how much longer than it takes to make one the computation
+# goes on in between.
+EVERY_S, REST = 0.2, 5.0
 
 
 class LiveCanvas(anywidget.AnyWidget):
@@ -56,12 +59,29 @@ class LiveCanvas(anywidget.AnyWidget):
         self.misfits, self.caption = misfits, caption
 
 
+class _Unhurried:
+    """Shows passes with ``show``, in which a fifth of the time at most goes."""
+
+    def __init__(self, show: Callable[[Step], None]) -> None:
+        self._show, self._next = show, 0.0
+
+    def __call__(self, step: Step) -> bool:
+        """Whether the pass was shown."""
+        begun = time.perf_counter()
+        if begun < self._next:
+            return False
+        self._show(step)
+        end = time.perf_counter()
+        self._next = end + max(EVERY_S, REST * (end - begun))
+        return True
+
+
 class _Stage:
     """Follows a stage of at most ``count`` passes or epochs."""
 
     def __init__(self, canvas: LiveCanvas, count: int) -> None:
         self._canvas, self._count = canvas, count
-        self._unhurried = Unhurried(canvas.draw)
+        self._unhurried = _Unhurried(canvas.draw)
         self._misfits: list[float] = []
         self._waiting: Step | None = None
 

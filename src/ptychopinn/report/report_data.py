@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.levels import probe_levels, summed
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
@@ -35,8 +36,10 @@ from ptychopinn.report.probe_figures import power_shares
 
 # Characters of all maps together, and of all patterns; pixels before any is tried.
 MOST_MAPS, MOST_PATTERNS, MOST_PIXELS = 2_600_000, 1_300_000, 1_300_000
-# Positions with their numbers, patterns, pixels of a pattern along a side, modes of the probe.
+# Positions with their numbers, patterns, pixels of a pattern along a side, modes of the probe and
+# pixels of one along a side.
 MOST_POSITIONS, MOST_SAMPLES, MOST_SIDE, MOST_MODES = 20_000, 160, 64, 12
+MOST_SIDE_OF_PROBE = 128
 # Patterns are packed in groups, until there is no more room.
 _GROUP = 20
 # The difference of measured and modelled amplitudes: so many levels per standard deviation of
@@ -189,23 +192,14 @@ def _ends(image: NDArray[Any], low: float, high: float) -> tuple[float, float]:
 
 
 def _probe(result: Reconstruction) -> dict[str, Any]:
-    """Amplitude and phase of the modes, at most 128 pixels along a side."""
+    """Amplitude and phase of the modes, averaged to fit."""
     modes = result.probe[:MOST_MODES]
-    block = -(-result.N // 128)
-    pictures = []
-    for mode in modes:
-        turned = mode * np.exp(-1j * np.angle((mode * np.abs(mode)).sum()))
-        small = _averaged(turned, block)
-        high = float(np.abs(small).max()) or 1.0
-        pictures.append(
-            np.stack((np.abs(small) / high * 255, np.mod(np.angle(small) / 2 / np.pi, 1) * 255))
-        )
     shares = power_shares(result.probe)
     return {
-        "modes": packed_bytes(np.stack(pictures).round().astype(np.uint8)),
+        "modes": packed_bytes(np.stack([probe_levels(mode, MOST_SIDE_OF_PROBE) for mode in modes])),
         "shares": [float(v) for v in shares[: len(modes)]],
         "count": len(shares),
-        "step": block,
+        "step": -(-result.N // MOST_SIDE_OF_PROBE),
     }
 
 
@@ -281,9 +275,9 @@ def _patterns(compared: Compared, fit: Misfit, chosen: NDArray[np.intp]) -> dict
     measured, modelled = found.measured, found.modelled
     bad = ~np.isfinite(measured)
     measured, modelled = (
-        _summed(np.where(bad, 0, frames), block) for frames in (measured, modelled)
+        summed(np.where(bad, 0, frames), block) for frames in (measured, modelled)
     )
-    hidden = _summed(bad[:1].astype(float), block)[0] > block * block / 2
+    hidden = summed(bad[:1].astype(float), block)[0] > block * block / 2
     high = float(np.log1p(max(measured.max(), modelled.max(), 1e-3)))
     sigma = 0.5 * np.sqrt(fit.noise.photon)
     apart = np.clip((np.sqrt(modelled) - np.sqrt(measured)) / sigma, -MOST_SIGMAS, MOST_SIGMAS)
@@ -310,15 +304,3 @@ def _patterns(compared: Compared, fit: Misfit, chosen: NDArray[np.intp]) -> dict
         "told": {"best": best, "typical": typical, "worst": worst},
     }
     return {"patterns": shown}
-
-
-def _summed(frames: NDArray[Any], block: int) -> NDArray[Any]:
-    """Sums over blocks of pixels of patterns (K, N, N); a rim that fills no block is left out."""
-    if block == 1:
-        return frames
-    count, n = frames.shape[:2]
-    # Around the zero frequency at [N/2, N/2], which begins a block.
-    side = n // block // 2 * 2
-    first = n // 2 - side // 2 * block
-    part = frames[:, first : first + side * block, first : first + side * block]
-    return part.reshape(count, side, block, side, block).sum(axis=(2, 4))

@@ -20,6 +20,7 @@ from typing import Any
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import WHAT_TO_SEND
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.beside import Compared
 from ptychopinn.evaluation.misfit import Misfit
@@ -104,6 +105,8 @@ def result_page(
     if arguments:
         tables += _command(shlex.join(["ptychopinn", *arguments]))
     tables += _provenance(result.provenance)
+    if _numbers(result, fit).get("verdict") == "poor":
+        tables += f"<section><h2>To ask for help</h2><p>{_shown(WHAT_TO_SEND)}</p></section>\n"
     return _PAGE.format(
         title=_shown(result.name),
         script_hash=_hash(script),
@@ -161,10 +164,15 @@ def _shown(value: Any) -> str:
     return escape(plain, quote=True)
 
 
+def _numbers(result: Reconstruction, fit: Misfit | None) -> Mapping[str, Any]:
+    """Of the fit, as it is known or as it was recorded; nothing where it never was looked at."""
+    numbers = result.provenance.get("fit") if fit is None else fit.summary()
+    return numbers if isinstance(numbers, Mapping) else {}
+
+
 def _verdict(result: Reconstruction, fit: Misfit | None, advice: str | None) -> str:
-    recorded = result.provenance.get("fit")
-    numbers = fit.summary() if fit is not None else recorded
-    if not isinstance(numbers, Mapping) or numbers.get("verdict") not in VERDICTS:
+    numbers = _numbers(result, fit)
+    if numbers.get("verdict") not in VERDICTS:
         return '<div class="verdict"><p>How well the result fits was not looked at.</p></div>'
     verdict = str(numbers["verdict"])
     residual, expected = numbers.get("residual"), numbers.get("expected")

@@ -7,8 +7,11 @@ import ipaddress
 import json
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from html import escape
 from typing import Any
 from urllib.parse import urlsplit
+
+from ptychopinn.errors import WHAT_TO_SEND
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -36,6 +39,26 @@ HEADERS = (
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
 )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>That did not work · PtychoPINN</title>
+<link rel="stylesheet" href="/style.css">
+</head>
+<body>
+<main>
+<h1>That did not work</h1>
+<p class="panel mistake" role="alert">{sentence}</p>
+<p class="faint">{further}</p>
+</main>
+</body>
+</html>
+"""
 
 
 def is_loopback(host: str) -> bool:
@@ -96,7 +119,7 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 4403, "reason": refused[1][:100]})
         else:
-            await _answer(_with_headers(scope, send), *refused)
+            await _answer(_with_headers(scope, send), _accepted(scope), *refused)
 
     def _refused(self, scope: Message) -> tuple[int, str] | None:
         headers: dict[str, list[str]] = {}
@@ -174,9 +197,23 @@ def _with_headers(scope: Message, send: Send) -> Send:
     return sent
 
 
-async def _answer(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"error": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+def _accepted(scope: Message) -> str:
+    found = [value for name, value in scope["headers"] if name.lower() == b"accept"]
+    return b",".join(found).decode("latin-1")
+
+
+def error_body(sentence: str, accept: str) -> tuple[str, bytes]:
+    """The media type and the body that say what went wrong: a page for whoever opened an address
+    in a browser, whose header Accept asks for one, and JSON for all others."""
+    if "text/html" not in accept:
+        return "application/json", json.dumps({"error": sentence}).encode()
+    page = _PAGE.format(sentence=escape(sentence), further=escape(WHAT_TO_SEND))
+    return "text/html; charset=utf-8", page.encode(errors="backslashreplace")
+
+
+async def _answer(send: Send, accept: str, status: int, sentence: str) -> None:
+    kind, body = error_body(sentence, accept)
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     # A body that nobody read must not be taken for the next request.

@@ -170,8 +170,8 @@ class Jobs:
         return self._logs / f"{number}.log"
 
     def picture(self, number: int) -> Path:
-        """Where the object of a job is shown as it is found."""
-        return self._logs / f"{number}.png"
+        """Where a job shows its work as it goes on."""
+        return self._logs / f"{number}.live"
 
     def tick(self) -> None:
         """See which jobs have ended, and start as many of the others as may run."""

@@ -1,7 +1,7 @@
 """The pages of ``ptychopinn serve`` and the interface behind them (FastAPI).
 
-Every answer is JSON; a mistake is ``{"error": sentence}``. The interface describes itself at
-/openapi.json.
+Every answer is JSON; a mistake is ``{"error": sentence}``, or a page that says so for whoever
+opened an address in a browser. The interface describes itself at /openapi.json.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from ptychopinn.errors import InputError, brief, unforeseen
 from ptychopinn.ops.selector import BACKENDS, KINDS, installed
-from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard
+from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard, error_body
 from ptychopinn.serving.command import DONE, ran, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import TAIL, tail
 from ptychopinn.serving.job_words import Name, Number, Order
 from ptychopinn.serving.jobs import Jobs
+from ptychopinn.serving.live_tiles import LiveTiles
 from ptychopinn.serving.runs import command_of, run_of, runs_in
 from ptychopinn.serving.tickets import Tickets
 from ptychopinn.serving.uploads import TooLarge, receive, scans_in
@@ -67,6 +68,7 @@ class Board:
         self.jobs = jobs
         self.text = ""
         self.viewers = 0
+        self.tiles = LiveTiles()
         self._changed = asyncio.Condition()
 
     async def watch(self) -> None:
@@ -241,8 +243,8 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         """Jobs as they change. The first message is {"token": ...}; {"watch": NUMBER} asks for
-        what a job says, from then on, and for its picture, a PNG behind the four bytes of the
-        number, as it changes."""
+        what a job says, from then on, and for what it shows, as it changes: bytes as
+        :mod:`ptychopinn.serving.live_tiles` says."""
         await socket.accept()
         try:
             first = json.loads(await asyncio.wait_for(socket.receive_text(), FIRST_S))
@@ -267,7 +269,8 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
 
 async def _follow(socket: WebSocket, board: Board) -> None:
     """Send changes until the viewer goes."""
-    watched: dict[str, Any] = {"job": None, "read": 0, "at": None}
+    watched: dict[str, Any] = {"job": None, "read": 0}
+    sent: dict[str, int] = {}
 
     async def listen() -> None:
         while True:
@@ -276,8 +279,8 @@ async def _follow(socket: WebSocket, board: Board) -> None:
             watched.update(
                 job=number if type(number) is int and 0 < number < 2**31 else None,
                 read=None,
-                at=None,
             )
+            sent.clear()
 
     async def changes() -> None:
         text = ""
@@ -289,14 +292,15 @@ async def _follow(socket: WebSocket, board: Board) -> None:
         while True:
             number = watched["job"]
             if number is not None:
-                picture, at = await asyncio.to_thread(
-                    _picture, board.jobs.picture(number), watched["at"]
-                )
-                if watched["job"] == number and picture:
-                    watched["at"] = at
-                    await socket.send_bytes(number.to_bytes(4, "big") + picture)
+                path = board.jobs.picture(number)
+                for name, (version, message) in (
+                    await asyncio.to_thread(board.tiles.of, number, path)
+                ).items():
+                    # Another job may have been asked for meanwhile.
+                    if watched["job"] == number and sent.get(name) != version:
+                        sent[name] = version
+                        await socket.send_bytes(message)
                 new, read = await asyncio.to_thread(_news, board.jobs.log(number), watched["read"])
-                # Another job may have been asked for meanwhile.
                 if watched["job"] == number:
                     begins = watched["read"] is None
                     watched["read"] = read
@@ -319,15 +323,6 @@ async def _follow(socket: WebSocket, board: Board) -> None:
         await socket.close(4400, "JSON was expected.")
 
 
-def _picture(path: Path, before: int | None) -> tuple[bytes, int | None]:
-    """The picture when it is another than at the time ``before``, in ns; and its time."""
-    try:
-        at = path.stat().st_mtime_ns
-        return (b"", before) if at == before else (path.read_bytes(), at)
-    except FileNotFoundError:
-        return b"", before
-
-
 def _news(log: Path, read: int | None) -> tuple[str, int]:
     """What a log says from byte ``read`` on, or its end; and up to where."""
     try:
@@ -344,31 +339,34 @@ def _news(log: Path, read: int | None) -> tuple[str, int]:
 def _mistakes(app: FastAPI) -> None:
     """Every mistake is one sentence."""
 
-    def said(status: int, text: str) -> JSONResponse:
-        return JSONResponse({"error": " ".join(text.split())}, status)
+    def said(request: Request, status: int, text: str) -> Response:
+        kind, body = error_body(" ".join(text.split()), request.headers.get("accept", ""))
+        return Response(body, status, media_type=kind)
 
     @app.exception_handler(InputError)
-    async def known(request: Request, error: InputError) -> JSONResponse:
-        return said(413 if isinstance(error, TooLarge) else 400, str(error))
+    async def known(request: Request, error: InputError) -> Response:
+        return said(request, 413 if isinstance(error, TooLarge) else 400, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
         return said(
+            request,
             422,
             f"what /openapi.json describes was expected, received {brief(place, 80)}: "
             f"{brief(first['msg'])}; correct it.",
         )
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> Response:
         return said(
+            request,
             error.status_code,
             f"something that is here was expected, received {request.method} "
             f"{brief(request.url.path, 80)} ({brief(error.detail)}); see /openapi.json.",
         )
 
     @app.exception_handler(Exception)
-    async def surprise(request: Request, error: Exception) -> JSONResponse:
-        return said(500, unforeseen(error))
+    async def surprise(request: Request, error: Exception) -> Response:
+        return said(request, 500, unforeseen(error))

@@ -84,6 +84,8 @@ def serve(
                 server_header=False,
                 proxy_headers=False,
                 ws_max_size=1 << 16,
+                # What is large is packed already, once for all viewers.
+                ws_per_message_deflate=False,
                 timeout_graceful_shutdown=2,
                 lifespan="on",
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
+from ptychopinn.contracts import SILENT, Canvas, Glance, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect, slices_of
@@ -19,6 +19,7 @@ from ptychopinn.physics.total_variation import matters, smoothed, thresholds
 from ptychopinn.solvers.affine import warped
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.glances import Glances
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.position_noise import position_covariance
 from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
@@ -61,6 +62,8 @@ FEW_PHOTONS = 0.02
 # slices is found slowly, and the misfit rings longer. When it rises above its least value by this
 # factor, the slices stop and go on with steps divided by this one.
 CAREFUL, CAREFUL_STEP, RISING, CALMER, PATIENT = 8, 2.0, 1.5, 1.5, 2
+# Rows and columns of an object that tell its phase gradient well enough to be looked at.
+FEW_LINES = 24
 # The last stage is judged over so many passes, because its momentum lets the misfit ring.
 SETTLING = 6
 
@@ -143,7 +146,7 @@ class PhysicsSolver(Solver):
                 if config.refine_positions and len(misfits) >= config.positions_from:
                     iterations.move(misfit)
             passes.end()
-            yield Step(len(misfits), misfit, lambda: iterations.result(misfits))
+            yield Step(len(misfits), misfit, lambda: iterations.result(misfits), iterations.glance)
 
 
 class _Iterations:
@@ -156,6 +159,7 @@ class _Iterations:
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
         self.problem, self.merged, self.calm = self._problem(), 1, 1.0
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
+        self.glances = Glances()
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         effects = solver.effects
         # Where the detector reads with noise what is added makes the moduli as good as photons.
@@ -276,6 +280,23 @@ class _Iterations:
         shape, origin = canvas_for(positions_px, self.scan.scan.N, room)
         end, limit = origin + np.array(shape), self.origin + np.array(self.shape)
         return bool((origin >= self.origin).all() and (end <= limit).all())
+
+    def glance(self) -> Glance:
+        """The state to be shown: as the result, but for the power of the probe, and without the
+        covariance of the positions."""
+        found = self.glances.of(self.state, self.scan, self.origin)
+        if not self.solver.config.refine_probe or found.object.ndim > 2:
+            return found
+        # Some rows and columns tell the gradient.
+        height, width = found.object.shape
+        obj, light = found.object, self.glances.light
+        rows, columns = (slice(None, None, max(1, side // FEW_LINES)) for side in obj.shape)
+        y = slopes_of(obj[:, columns], light[:, columns])[0]
+        x = slopes_of(obj[rows], light[rows])[1]
+        along = ramp((height, 1), (-y, 0.0)), ramp((1, width), (0.0, -x))
+        flat = obj * along[0].astype(obj.dtype)
+        flat *= along[1].astype(obj.dtype)
+        return replace(found, object=flat)
 
     def result(self, misfits: Sequence[float]) -> Solved:
         """What was found so far."""

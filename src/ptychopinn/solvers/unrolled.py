@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.low_frequency import LowFrequency
 from ptychopinn.solvers.descent import RIM, Descent
+from ptychopinn.solvers.glances import Glances
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.problem import Problem, scan_problem
 
@@ -212,6 +214,7 @@ class CanvasNetworkSolver(Solver):
         xp = self.xp
         losses: list[float] = []
         shares: list[float] = []
+        glances = Glances()
         with xp.running():
             problem, origin = scan_problem(xp, scan, self.unrolled.updates, self.limit)
             canvas = None if start is None else xp.asarray(start.on(problem.shape, origin))
@@ -238,4 +241,5 @@ class CanvasNetworkSolver(Solver):
             shares.append(found.share)
             shown.step(losses[-1])
             shown.end()
-            yield Step(number + 1, losses[-1], result)
+            glance = partial(glances.of, found.state, scan, origin)
+            yield Step(number + 1, losses[-1], result, glance)

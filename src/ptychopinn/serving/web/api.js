@@ -70,7 +70,7 @@ export async function keepFile(path) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Jobs as they change, what one of them says, and its picture; `told` are who hears of it. */
+/** Jobs as they change, what one of them says and shows; `told` are who hears of it. */
 export class Live {
   constructor(told) {
     this.told = told;
@@ -91,10 +91,7 @@ export class Live {
     };
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = (message) => {
-      if (message.data instanceof ArrayBuffer) {
-        const job = new DataView(message.data).getUint32(0);
-        return this.told.picture(job, new Blob([message.data.slice(4)], { type: "image/png" }));
-      }
+      if (message.data instanceof ArrayBuffer) return this.told.part(message.data);
       const content = JSON.parse(message.data);
       this.wait = 500;
       if (content.jobs) this.told.jobs(content.jobs);

@@ -19,7 +19,7 @@ const live = new Live({
     page?.update?.(jobs);
   },
   log(said) { page?.said?.(said); },
-  picture(job, image) { page?.pictured?.(job, image); },
+  part(buffer) { page?.shown?.(buffer); },
   state(word) {
     if (word === "token") askToken("The server has another token now.");
     else connection.textContent = word;

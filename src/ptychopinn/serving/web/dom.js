@@ -58,7 +58,12 @@ export function say(text) {
   say.timer = setTimeout(() => { place.textContent = ""; }, 8000);
 }
 
-export const mistake = (error) => h("p", { class: "panel mistake", role: "alert" }, error.message);
+export const WHAT_TO_SEND = "Where that does not help, send the developers what ptychopinn doctor --report " +
+  "prints, the command with what it shows when PTYCHOPINN_DEBUG=1 is set, and run.json and log.txt of its folder " +
+  "where there is one.";
+
+export const mistake = (error) => h("div", {},
+  h("p", { class: "panel mistake", role: "alert" }, error.message), h("p", { class: "faint" }, WHAT_TO_SEND));
 
 /** Does something when a button is pressed, once at a time; a mistake is said. */
 export function button(text, work, { main = false, label } = {}) {

@@ -1,7 +1,8 @@
 // Jobs: a form for a new one, and all of them as they go.
 
 import { get, post } from "./api.js";
-import { badge, button, curve, digits, duration, field, h, say } from "./dom.js";
+import { WHAT_TO_SEND, badge, button, curve, digits, duration, field, h, say } from "./dom.js";
+import { LiveView } from "./live.js";
 import { figures, toRun } from "./runs.js";
 
 export const toJob = (number) => `#/job/${number}`;
@@ -121,6 +122,7 @@ class Card {
     this.bar = h("progress", { max: 1, value: 0, "aria-label": `Progress of job ${job.id}` });
     this.curve = h("div");
     this.said = h("p");
+    this.help = h("p", { class: "faint" }, WHAT_TO_SEND);
     this.result = h("div");
     this.stop = button("Stop", async () => {
       const now = await post(`/api/jobs/${job.id}/stop`);
@@ -128,7 +130,7 @@ class Card {
     }, { label: `Stop job ${job.id}` });
     this.element = h("section", { class: whole ? null : "panel" },
       h("div", { class: "row" }, h("div", { class: "grow" }, this.title), this.state, this.stop),
-      this.far, this.bar, this.curve, this.said, this.result);
+      this.far, this.bar, this.curve, this.said, this.help, this.result);
     this.update(job);
   }
 
@@ -163,6 +165,7 @@ class Card {
     // What a pass says is in the numbers above.
     const words = running && !/^INFO (pass|epoch) /.test(far.said) ? far.said : "";
     this.said.textContent = job.said ?? words;
+    this.help.hidden = !["failed", "lost"].includes(job.state);
     if (job.ended && !this.shown) this.show(job);
   }
 
@@ -207,11 +210,7 @@ export class JobsPage {
 export class JobPage {
   constructor(id) {
     this.id = Number(id);
-    this.image = h("img", { alt: `Phase of job ${id} as it is found` });
-    this.image.onload = this.image.onerror = () => URL.revokeObjectURL(this.image.src);
-    this.now = h("figure", { class: "live" }, this.image,
-      h("figcaption", {}, "Phase as it is found; blue where nothing was seen."));
-    this.now.hidden = true;
+    this.now = new LiveView(this.id);
     this.log = h("pre", { tabindex: "0", "aria-label": "What the command says" });
   }
 
@@ -221,7 +220,7 @@ export class JobPage {
     this.state = job.state;
     this.log.textContent = job.log;
     live.watch(this.id);
-    return [h("div", { class: "beside" }, this.card.element, this.now), h("h2", {}, "What it says"), this.log,
+    return [h("div", { class: "beside" }, this.card.element, this.now.element), h("h2", {}, "What it says"), this.log,
       h("h2", {}, "Command"), h("pre", {}, job.command.join(" "))];
   }
 
@@ -231,17 +230,15 @@ export class JobPage {
     if (job.state !== this.state) {
       this.state = job.state;
       // The result is there in its place.
-      this.now.hidden ||= job.state !== "running";
+      this.now.element.hidden ||= job.state !== "running";
       say(`Job ${this.id}: ${job.state}.`);
     }
     // The list has curves of running jobs only.
     this.card.update(job.ended ? await get(`/api/jobs/${this.id}`).then(({ log, ...one }) => one) : job);
   }
 
-  pictured(job, blob) {
-    if (job !== this.id || this.state !== "running") return;
-    this.image.src = URL.createObjectURL(blob);
-    this.now.hidden = false;
+  shown(buffer) {
+    if (this.state === "running") this.now.take(buffer);
   }
 
   said({ job, text, begins }) {

@@ -1,0 +1,232 @@
+"""The pages of ``ptychopinn serve`` as somebody uses them, in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from browsing import WAIT_MS, Open, Served
+
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+# Passes that nobody waits for.
+ENDLESS = "100000"
+
+
+@pytest.fixture(scope="session")
+def expect(chromium: str) -> Any:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=WAIT_MS)
+    return expect
+
+
+def started(page: Any, scan: str, output: str, expect: Any) -> None:
+    """A refinement that goes on until it is stopped."""
+    page.get_by_role("link", name="Refine", exact=True).click()
+    expect(page.get_by_label("Result or scan")).to_have_value(scan)
+    page.get_by_label("New folder for the result").fill(output)
+    page.get_by_label("Passes, at most").fill(ENDLESS)
+    page.get_by_label("Refine the probe").check()
+    page.get_by_label("Backend").select_option("numpy")
+    page.get_by_role("button", name="Start").click()
+
+
+# How the parts of what a job shows look by now: object, probe, a measured pattern, its model.
+LOOKS = "() => [...document.querySelectorAll('.live canvas')].map((c) => c.toDataURL())"
+
+
+def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expect: Any) -> None:
+    page = opened(viewport=DESK)
+    # The token is out of the address at once.
+    expect(page).to_have_url(f"{served.address}/#/runs")
+    page.get_by_role("link", name="Scans").click()
+    page.get_by_role("link", name="scan.h5", exact=True).click()
+    expect(page.get_by_text("It can be reconstructed.")).to_be_visible()
+    expect(page.get_by_text("60", exact=True)).to_be_visible()
+    started(page, "scan.h5", "watched", expect)
+
+    # Another person sees the same.
+    other = opened(viewport=DESK)
+    other.get_by_role("link", name=re.compile("Jobs")).click()
+    expect(other.locator(".badge.running")).to_be_visible()
+    expect(page.locator(".badge.running")).to_be_visible()
+    for name in ("Phase of job 1", "Mode 1 of the probe", "Measured pattern", "Modelled pattern"):
+        expect(page.get_by_role("img", name=re.compile(name)).first).to_be_visible()
+    expect(page.get_by_text("of 60 of 60 looked at")).to_be_visible()
+    before = page.evaluate(LOOKS)
+    assert len(set(before)) == len(before) == 8
+    # Object and probe change while they are watched, and what is modelled with them.
+    page.wait_for_function(
+        f"(before) => {{ const now = ({LOOKS})();"
+        " return [0, 1].every((k) => now[k] !== before[k]); }",
+        arg=before,
+    )
+    expect(page.get_by_role("img", name=re.compile("^misfit: from"))).to_be_visible()
+    expect(page.get_by_label("What the command says")).to_contain_text("pass 1/")
+
+    # Closed and opened again, it is still there; the other one stops it.
+    address = page.url
+    page.close()
+    page = other.context.new_page()
+    page.goto(address)
+    expect(page.get_by_role("alert")).to_contain_text("token")
+    page.get_by_label("Token").fill(served.key)
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator(".badge.running")).to_be_visible()
+    other.get_by_role("button", name="Stop job 1").click()
+    expect(other.locator(".badge.stopped")).to_be_visible()
+    expect(page.locator(".badge.stopped")).to_be_visible()
+    page.get_by_role("link", name="Result: watched").click()
+    expect(page.locator(".badge.good")).to_be_visible()
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Download run.json").click()
+    record = json.loads(kept.value.path().read_text())
+    assert kept.value.suggested_filename == "run.json" and record["fit"]["verdict"] == "good"
+
+
+def test_two_results_side_by_side(opened: Open, expect: Any) -> None:
+    page = opened(viewport=DESK)
+    expect(page.get_by_role("button", name="Compare")).to_be_disabled()
+    page.get_by_label("Compare long").check()
+    page.get_by_label("Compare short").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_text("long leaves the least residual on this scan.")).to_be_visible()
+    expect(page.locator(".badge.good")).to_be_visible()
+    expect(page.locator(".badge.doubtful")).to_be_visible()
+    page.wait_for_function(
+        "() => { const shown = [...document.images].filter((i) => i.src);"
+        " return shown.length > 1 && shown.every((i) => i.complete && i.naturalWidth > 50); }"
+    )
+
+
+def test_without_the_token_nothing_is_shown(opened: Open, served: Served, expect: Any) -> None:
+    page = opened(key=False)
+    expect(page.get_by_role("alert")).to_contain_text("received none")
+    for wrong in ("wrong", f"{served.address}/#token=wrong", "ä"):
+        page.get_by_label("Token").fill(wrong)
+        page.get_by_role("button", name="Open").click()
+        expect(page.get_by_role("alert")).to_contain_text("token")
+        assert "scan.h5" not in page.content()
+        expect(page.get_by_label("Token")).to_have_value("")
+    page.get_by_label("Token").fill(served.token)
+    page.get_by_role("button", name="Open").press("Enter")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+
+
+def test_by_keyboard_alone(opened: Open, served: Served, expect: Any) -> None:
+    page = opened(viewport=DESK)
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+
+    def reach(name: str) -> None:
+        """Tab until this has the focus, which must be seen."""
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            found = page.evaluate(
+                "() => { const e = document.activeElement, s = getComputedStyle(e);"
+                " return [e.getAttribute('aria-label') || e.labels?.[0]?.textContent"
+                " || e.textContent, s.outlineStyle, e.offsetWidth]; }"
+            )
+            if found[0].strip() == name:
+                assert found[1] != "none", f"nobody sees that {name} has the focus"
+                return
+        raise AssertionError(f"{name} cannot be reached")
+
+    reach("Skip to content")
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => document.activeElement.id") == "content"
+    page.goto(f"{served.address}/#/scans")
+    expect(page.get_by_role("heading", name="Scans")).to_be_visible()
+    reach("scan.h5")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("It can be reconstructed.")).to_be_visible()
+    reach("Refine")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("New folder for the result")).to_be_visible()
+    reach("New folder for the result")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("typed")
+    reach("Passes, at most")
+    page.keyboard.type(ENDLESS)
+    reach("Start")
+    page.keyboard.press("Enter")
+    job = page.locator(".badge.running, .badge.queued")
+    expect(job).to_be_visible()
+    name = page.url.rpartition("/")[2]
+    reach(f"Stop job {name}")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text=re.compile("ends|stopped"))).to_be_visible()
+    expect(page.locator(".badge.stopped, .badge.failed")).to_be_visible()
+
+
+VIEWS = {
+    "runs": "Runs", "scans": "Scans", "jobs": "Jobs", "jobs/refine/scan.h5": "Jobs",
+    "run/long": "long", "run/short": "short", "compare/long,short": "Side by side",
+    "scan/scan.h5": "scan.h5", "scan/damaged.h5": "damaged.h5", "run/none": "That did not work",
+    "job/99": "That did not work",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_every_view(
+    opened: Open, served: Served, expect: Any, scheme: str
+) -> None:
+    page = opened(color_scheme=scheme, viewport=PHONE)
+    faults = []
+    for view, title in VIEWS.items():
+        page.goto(f"{served.address}/#/{quote(view, safe='/,')}")
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+        expect(page.locator("[aria-busy]")).to_have_count(0)
+        faults += [(view, fault) for fault in looked_at(page)]
+        told = "doctor --report" in page.locator("main").inner_text()
+        failed = title == "That did not work" or view == "scan/damaged.h5"
+        assert told == failed or title == "Jobs", view
+        page.set_viewport_size(DESK)
+        faults += [(view, fault) for fault in looked_at(page, axe=False)]
+        page.set_viewport_size(PHONE)
+    broken = page.context.new_page()
+    broken.set_viewport_size(PHONE)
+    broken.goto(f"{served.address}/nothing")
+    expect(broken.get_by_text("doctor --report")).to_be_visible()
+    faults += [("error", fault) for fault in looked_at(broken)]
+    asked = opened(key=False, color_scheme=scheme, viewport=PHONE)
+    expect(asked.get_by_role("alert")).to_be_visible()
+    faults += [("token", fault) for fault in looked_at(asked)]
+    page.goto(f"{served.address}/#/run/short")
+    with page.context.expect_page() as report:
+        page.get_by_role("button", name="Open the report").click()
+    report = report.value
+    report.locator("html[data-ready=yes]").wait_for()
+    report.set_viewport_size(PHONE)
+    faults += [("report", fault) for fault in looked_at(report)]
+    assert not faults, "\n".join(map(str, faults))
+
+
+def test_what_keeps_people_out_is_found(opened: Open) -> None:
+    page = opened()
+    faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>x</p>"
+    page.set_content(f"{faint}<button></button>")
+    found = " ".join(looked_at(page))
+    assert "wide" in found and "button-name" in found and "color-contrast" in found
+
+
+def looked_at(page: Any, axe: bool = True) -> list[str]:
+    """What keeps people from using what is shown."""
+    found = []
+    wide, room = page.evaluate(
+        "() => { const e = document.documentElement; return [e.scrollWidth, e.clientWidth]; }"
+    )
+    if wide > room:
+        found.append(f"{wide} pixels wide where there are {room}")
+    if axe:
+        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+        answer = page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
+        found += [
+            f"{fault['id']}: {fault['help']}: {[n['target'] for n in fault['nodes']][:3]}"
+            for fault in answer["violations"]
+            if fault["impact"] in ("serious", "critical")
+        ]
+    return found
