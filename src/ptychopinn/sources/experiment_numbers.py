@@ -16,6 +16,7 @@ from ptychopinn.io.hdf5 import Reader, to_text
 PLAUSIBLE = {
     "energy_eV": (1.0, 1e6, "the energy", "eV"),
     "distance_m": (1e-4, 1e2, "the distance", "m"),
+    "focus_distance_m": (1e-9, 1e6, "the distance from the focus", "m"),
     "detector_pixel_m": (1e-7, 1e-2, "the pixel of the detector", "m"),
     "pixel_size_m": (1e-13, 1e-3, "the pixel of the object", "m"),
 }
