@@ -22,6 +22,8 @@ from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics import forward as model
 from ptychopinn.physics.groups import group_intensities, reach_of
 from ptychopinn.physics.low_frequency import missing_phase
+from ptychopinn.physics.slices import Slices
+from ptychopinn.solvers.affine import equations_of
 from ptychopinn.solvers.descent import (
     Descent,
     advanced,
@@ -30,6 +32,7 @@ from ptychopinn.solvers.descent import (
     missing_rotation,
     object_and_probe_step,
 )
+from ptychopinn.solvers.position_noise import position_covariance
 from ptychopinn.solvers.positions import least_squares_moves, move_systems
 from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.solvers.unrolled import Unrolled
@@ -278,6 +281,28 @@ def test_states_of_the_descent_agree_step_by_step(refined: bool) -> None:
     for name in FRAMEWORKS[1:]:
         for one, other in zip(found["numpy"], found[name], strict=True):
             assert relative(other, one) < 1e-4, name
+
+
+def test_moves_of_positions_agree_where_the_sample_is_thick() -> None:
+    """Of single positions and of all together, with two slices."""
+    scan = prepare(small_scan(3, m=24, masked=True))
+    thick = Slices.of(2, 8e-6, 1e-8, 1.55e-10)
+    found: dict[str, list[Array]] = {}
+    for name in FRAMEWORKS:
+        xp = Networks(name).xp
+        with xp.running():
+            problem, _ = scan_problem(xp, scan, 2, 1 << 28)
+            state = Descent(problem, effects=(thick,))
+            for u in range(4):
+                state.update(u, 0.3, 0.7, 0.2)
+            axes = equations_of(state)
+            covariance = position_covariance(state, 24, 1.0, 1.0)
+            systems = move_systems(state, 24)
+            found[name] = [*systems, axes.matrix, axes.right, covariance]
+    assert np.abs(found["numpy"][1]).max() > 0
+    for name in FRAMEWORKS[1:]:
+        for one, other in zip(found["numpy"], found[name], strict=True):
+            assert relative(other, one) < 2e-4, name
 
 
 # --- networks and refinement ----------------------------------------------------------------------

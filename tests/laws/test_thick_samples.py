@@ -27,7 +27,14 @@ from oracle import slices as oracle
 from oracle.forward import fourier_shift
 from oracle.near_field import HC_EV_M, FreeSpace
 from ptychopinn.physics.effects import Effect
-from ptychopinn.physics.forward import backward, brought_back, laid, modelled
+from ptychopinn.physics.forward import (
+    backward,
+    brought_back,
+    changed_waves,
+    laid,
+    modelled,
+    patches_of,
+)
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.slices import Slices
 
@@ -141,6 +148,25 @@ def test_going_back_is_the_adjoint_in_each_slice_and_in_the_probe(
     asked = xp.conj(way.patches[0])[:, None] * waves
     probe = on.numpy(brought_back(xp, t.batch, asked)).sum(axis=0)
     assert abs(np.vdot(y, fields) - np.vdot(probe, e.probe)) <= 20 * on.rtol * scale
+
+
+@laws
+@given(experiments(), counts, free_spaces())
+def test_waves_change_with_all_slices_at_once(
+    implementation: Physics, e: Experiment, count: int, between: FreeSpace
+) -> None:
+    """To first order, as moves of a position change them: what is left of F(1) - F(-1) and
+    F(2) - F(-2) once the third order, which four slices have, is gone."""
+    t = thick(implementation, e, count, between)
+    on, xp = t.on, t.on.xp
+    along = complex_normal(e.rng, *t.slices.shape)
+    way, fields, _ = t.modelled()
+    waves = changed_waves(xp, t.batch, way, patches_of(xp, on.to(along), t.batch))
+    found = on.numpy(t.propagator.forward(xp, waves, t.batch.fraction)) * t.unitary
+    at = {s: t.modelled(t.slices + s * along)[1] for s in (-2, -1, 1, 2)}
+    expected = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / 12
+    scale = max(np.abs(field).max() for field in (fields, *at.values()))
+    assert np.abs(found - expected).max() <= 50 * on.rtol * scale
 
 
 @laws

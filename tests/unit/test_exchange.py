@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ from ptychopinn.io.scans import (
     ptychodus_training,
     save_scan,
 )
+from ptychopinn.simulation import simulate
+from ptychopinn.workflows.prepare import prepare
 
 N, M, PIXEL = 32, 20, 8.5e-9
 GEOMETRY = {"photon_energy_eV": 8800.0, "detector_object_distance_m": 1.92}
@@ -476,13 +479,12 @@ def test_truncated_files_of_every_format_are_one_sentence(
 # --- the near field -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to", ["cxi", "npz", "fold_slice", "ptychodus-training"])
+@pytest.mark.parametrize("to", ["npz", "fold_slice", "ptychodus-training"])
 def test_the_near_field_does_not_become_the_far_field(to: str, tmp_path: Path) -> None:
     """In files that cannot say which one it is."""
     near = example_scan(propagation="near-field", focus_distance_m=0.5)
     source = save_scan(near, tmp_path / "near.h5")
     names = {
-        "cxi": "x.cxi",
         "npz": "x.npz",
         "fold_slice": "x_dp.hdf5",
         "ptychodus-training": "t.h5",
@@ -505,6 +507,124 @@ def test_products_of_the_near_field_say_so_and_are_refused(name: str, tmp_path: 
     read = load_scan if name == "folder" else load_reconstruction
     with pytest.raises(InputError, match=r"far_field = False.*propagation='near-field'.*save_scan"):
         read(tmp_path / name)
+
+
+CONE = {"propagation": "near-field", "focus_distance_m": 0.02}
+
+
+@pytest.fixture(scope="module")
+def near(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scan, Path, Path, Path]:
+    """A scan in a cone beam, its native file, its CXI file, and one as others write it, without
+    what this program adds."""
+    folder = tmp_path_factory.mktemp("near")
+    scan = simulate(N=32, patterns=64, photons=1e6, seed=1, propagator="near-field",
+                    distance_m=0.03, focus_distance_m=0.02)  # fmt: skip
+    native, own, others = save_scan(scan, folder / "near.h5"), folder / "a.cxi", folder / "b.cxi"
+    assert "other programs" in convert(native, own).losses[0]
+    convert(native, others)
+    with h5py.File(others, "r+") as file:
+        for name in ("ptychopinn", "ptychodus", "image_1/image_size", "image_2"):
+            del file[f"entry_1/{name}"]
+    return scan, native, own, others
+
+
+def test_a_cone_beam_is_magnified_onto_the_detector_of_a_cxi_file(
+    near: tuple[Scan, Path, Path, Path],
+) -> None:
+    scan, _, own, others = near
+    with h5py.File(own) as file:
+        # M = (z1 + z2) / z1
+        pixel = file["entry_1/instrument_1/detector_1/x_pixel_size"][()]
+        assert pixel == pytest.approx(scan.pixel_size_m * (0.02 + 0.03) / 0.02)
+    for found in (
+        load_scan(own),
+        load_scan(others, **CONE),
+        prepare(own),
+        prepare(others, **CONE),
+    ):
+        for name in ("pixel_size_m", "energy_eV", "distance_m", *CONE):
+            value = getattr(found, name)
+            expected = getattr(scan, name)
+            assert value == (expected if isinstance(expected, str) else pytest.approx(expected))
+        assert np.ptp(found.positions_px - scan.positions_px, axis=0).max() < 1e-9
+        assert (found.diffraction[:] == scan.diffraction[:]).all()
+    # Binned patterns have larger pixels, whatever their number.
+    assert prepare(others, **CONE, crop="32", bin=1).pixel_size_m == pytest.approx(1e-7)
+    assert load_scan(others).propagation == "far-field"
+    assert load_scan(others, propagation="near-field").pixel_size_m == pytest.approx(2.5e-7)
+
+
+def test_a_cxi_scan_of_a_cone_beam_becomes_the_picture_of_the_native_one(
+    near: tuple[Scan, Path, Path, Path], tmp_path: Path
+) -> None:
+    """By the pretrained network, and refined again from what the result says of its scan."""
+    _, native, own, others = near
+    said = ["--propagator", "near-field", "--focus-distance-m", "0.02"]
+    found = []
+    for name, options in ((native, []), (own, []), (others, said)):
+        out = tmp_path / name.stem
+        options = [*options, "--refine", "never", "--no-mend", "all", "--no-report"]
+        assert run(["reconstruct", str(name), "-o", str(out), "--quiet", *options]) in (0, 3)
+        found.append(load_reconstruction(out))
+    for result in found:
+        assert result.propagation == "near-field"
+        assert result.focus_distance_m == pytest.approx(0.02)
+    # A CXI file does not say the unit of a probe.
+    waves = [result.object * np.linalg.norm(result.probe) for result in found[:2]]
+    assert np.abs(waves[1] - waves[0]).max() < 1e-3 * np.abs(waves[0]).max()
+    # Without the middle of the object all positions are moved by a part of a pixel.
+    residuals = [result.provenance["fit"]["residual"] for result in found]
+    assert residuals[2] == pytest.approx(residuals[0], rel=0.1)
+    # What was said of the file is said again.
+    refined = tmp_path / "refined"
+    assert run(["refine", str(tmp_path / others.stem), "-o", str(refined), "--passes", "1",
+                "--quiet", "--no-report"]) in (0, 3)  # fmt: skip
+    assert load_reconstruction(refined).propagation == "near-field"
+
+
+def test_the_source_of_a_cone_is_its_focus_unless_another_is_said(
+    near: tuple[Scan, Path, Path, Path], tmp_path: Path
+) -> None:
+    others = tmp_path / "source.cxi"
+    shutil.copy(near[3], others)
+    with h5py.File(others, "r+") as file:
+        file["entry_1/instrument_1/source_1/distance"] = -0.02
+    found = load_scan(others, propagation="near-field")
+    assert found.focus_distance_m == pytest.approx(0.02)
+    (finding,) = found.provenance["findings"]
+    assert finding["name"] == "cone-from-source"
+    assert load_scan(others, propagation="near-field", focus_distance_m=0.04).pixel_size_m == (
+        pytest.approx(2.5e-7 / 1.75)
+    )
+    assert load_scan(others).focus_distance_m is None
+
+
+def test_what_cannot_be_said_of_the_way_to_the_detector_is_refused(
+    near: tuple[Scan, Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, native, own, others = near
+    for file, options, words in (
+        (native, CONE, "of a CXI file, received .* in the format native"),
+        (others, {"focus_distance_m": 0.02}, "belongs to the near field"),
+        (others, {"propagation": "fresnel"}, "far-field, near-field, received 'fresnel'"),
+        (others, {**CONE, "focus_distance_m": -1.0}, "must be positive"),
+        (others, {**CONE, "distance_m": 1e4}, "between 0.0001 and 100"),
+        (own, {**CONE, "focus_distance_m": 0.01}, "the probe in .* must be on pixels"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_scan(file, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="belongs to the near field"):
+        prepare(others, focus_distance_m=0.02)
+    assert run(["inspect", str(others), "--focus-distance-m", "0.02"]) == 2
+    sentence = capsys.readouterr().err
+    assert "--propagator near-field" in sentence
+    assert "propagation" not in sentence
+    # Other formats are told by writing them anew.
+    convert(near[1], tmp_path / "product")
+    with pytest.raises(InputError, match="far_field = False"):
+        load_scan(tmp_path / "product")
+    convert(tmp_path / "product", tmp_path / "again.h5", **CONE)  # type: ignore[arg-type]
+    assert load_scan(tmp_path / "again.h5").focus_distance_m == pytest.approx(0.02)
 
 
 # --- numbers that contradict each other -----------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from oracle.forward import intensities
+from ptychopinn.cli import scans
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
@@ -21,7 +22,7 @@ from ptychopinn.simulation import simulate
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.left_out import covered, gain_of, misfits
-from ptychopinn.workflows.model_terms import terms_of, with_model
+from ptychopinn.workflows.model_terms import MOST_MODES, Number, terms_of, with_model
 from ptychopinn.workflows.refinement import refine
 from ptychopinn.workflows.verbs import reconstruct
 
@@ -119,14 +120,32 @@ def test_what_a_result_knows_is_part_of_its_model(ideal: Scan) -> None:
     [
         ("near-field+background", {}, "model must be that of the scan"),
         ("far-field+fog", {}, "a term of a model must be one of auto, far-field"),
-        ("background+background", {}, "each term once"),
-        ("far-field+near-field", {}, "one of far-field and near-field|that of the scan"),
+        ("OPR:3", {}, "received 'OPR:3' .did you mean opr."),
+        ("far-field+", {}, "on both sides of each .+, received 'far-field.'"),
+        ("background++probe", {}, "on both sides of each .+"),
+        ("background+background", {}, "each term once, received background twice"),
+        ("opr:2+ opr :3", {}, "each term once, received opr twice"),
+        ("far-field+near-field", {}, "far-field and near-field cannot be in one model"),
+        ("far-field:1", {}, "the term far-field of a model is written far-field, received"),
+        ("background:3", {}, "the term background of a model is written background, received"),
         ("fly", {}, "written fly:PIXELS"),
         ("fly:far", {}, "written fly:PIXELS"),
+        ("fly:0", {}, "PIXELS is a number above 0 up to 100, received 'fly:0'"),
+        ("fly:-2", {}, "the term fly .* received 'fly:-2'"),
+        ("fly:nan", {}, "the term fly .* received 'fly:nan'"),
+        ("fly:1e9", {}, "the term fly .* received 'fly:1e9'"),
+        ("fly:3:z", {}, "fly:PIXELS:y.x.scan, .* received 'fly:3:z'"),
+        ("fly:3:y:2", {}, "the term fly .* received 'fly:3:y:2'"),
         ("opr:2.5", {}, "written opr:K"),
-        ("slices:99", {}, "slices"),
-        ("modes:0", {}, "modes must be at least|written modes:K"),
-        ("opr:2+modes:3", {}, "one mode"),
+        ("opr:0", {}, "opr:K, where K is a whole number from 1 to 20, received 'opr:0'; correct"),
+        ("opr:1_0", {}, "written opr:K"),
+        ("opr:", {}, "written opr:K"),
+        ("opr:-1", {}, "the term opr of a model is written opr:K"),
+        ("slices:99", {}, "K is a whole number from 1 to 8, received 'slices:99'"),
+        ("modes:0", {}, "K is auto or a whole number from 1 to 32, received 'modes:0'"),
+        ("modes:99", {}, "the term modes .* received 'modes:99'"),
+        ("point-spread:9", {}, "PIXELS is a number above 0 up to 5, received 'point-spread:9'"),
+        ("opr:2+modes:3", {}, "opr and modes cannot be in one model, .* one mode"),
         ("auto+background", {}, "stands alone"),
         ("", {}, "auto or terms"),
         (3, {}, "auto or terms"),
@@ -137,8 +156,27 @@ def test_what_a_result_knows_is_part_of_its_model(ideal: Scan) -> None:
     ],
 )
 def test_models_that_cannot_be(ideal: Scan, model: Any, options: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as refused:
         refine(ideal, None, RefineConfig(**options), model=model, no_mend="all")
+    sentence = str(refused.value)
+    # In the words of the model, not of the options that it stands for.
+    asked = set(options) - {"engine"}
+    for option in ("eigenprobes", "exposure", "point_spread", "refine_probe"):
+        own = option in asked or (option == "eigenprobes" and "modes" in str(model))
+        assert own or option not in sentence
+    assert "not valid" not in sentence
+
+
+def test_terms_may_have_spaces_and_plain_numbers(ideal: Scan) -> None:
+    config, _ = with_model(" far-field + opr : 3 +fly: 2.5 :y", ideal, None, None)
+    assert (config.eigenprobes, config.exposure_px, config.exposure_along) == (  # type: ignore[attr-defined]
+        3, 2.5, "y",
+    )  # fmt: skip
+    config, modes = with_model("modes:auto", ideal, None, None)
+    assert modes == "auto"
+    assert (Number("K", "modes", auto=True).words, MOST_MODES) == (
+        "K is auto or a whole number from 1 to 32", scans.MOST_MODES,
+    )  # fmt: skip
 
 
 def test_modes_are_said_once(ideal: Scan) -> None:

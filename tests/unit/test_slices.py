@@ -16,6 +16,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import misfit, predict, predict_patterns
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.physics.effects import restored
 from ptychopinn.physics.propagators import HC
 from ptychopinn.physics.slices import Slices
@@ -117,6 +118,40 @@ def test_a_probe_a_beam_and_eigenprobes_are_followed_beside(scan: Scan) -> None:
     assert "beam-current" in found.effects
     some = refined(scan, eigenprobes=1, passes=4)
     assert some.slices is not None
+
+
+@pytest.fixture(scope="module")
+def dense() -> Scan:
+    return made(slices=2, slice_spacing_m=SPACING, patterns=64, step_px=2.5)
+
+
+def left_of(found: Reconstruction, scan: Scan) -> float:
+    """The errors of the positions of a result (rms, px), but for a shift of all."""
+    left = found.positions_px - scan.positions_px
+    return float(np.sqrt(((left - left.mean(axis=0)) ** 2).sum(axis=1).mean()))
+
+
+def test_positions_are_refined_with_the_slices(dense: Scan) -> None:
+    """Errors of up to 1.5 px along each axis."""
+    errors = np.random.default_rng(3).uniform(-1.5, 1.5, (dense.M, 2))
+    off = replace(dense, positions_px=dense.positions_px + errors, object=None)
+    found = refined(off, passes=60, refine_positions=True)
+    assert found.slices is not None
+    assert found.fit is not None
+    assert left_of(found, dense) < 0.2
+    assert found.fit.residual < 1.3 * found.fit.expected
+    assert found.position_sigma_px is not None
+    assert 0 < np.median(found.position_sigma_px) < 0.05
+
+
+def test_axes_of_all_positions_are_refined_with_the_slices(dense: Scan) -> None:
+    wrong = ScanAxes(rotation_deg=3.0, scale_y=0.03)
+    off = replace(dense, positions_px=wrong.applied(dense.positions_px), object=None)
+    found = refined(off, passes=60, refine_positions=True)
+    axes = ScanAxes.of(affine_between(found.positions_px, off.positions_px))
+    assert axes.rotation_deg == pytest.approx(3.0, abs=0.8)
+    shift = off.positions_px - dense.positions_px
+    assert left_of(found, dense) < 0.5 * np.sqrt((shift**2).sum(axis=1).mean())
 
 
 def test_one_slice_is_the_plain_path() -> None:

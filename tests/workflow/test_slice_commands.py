@@ -103,7 +103,6 @@ def test_their_spacing_is_found(scan: Path, tmp_path: Path) -> None:
         (("--slices", "9"), "slices"),
         (("--slices", "2", "--slice-spacing-m", "-1e-6"), "slice_spacing_m"),
         (("--slice-spacing-m", "1e-6"), "at least 2 slices"),
-        ((*THICK, "--refine-positions"), "positions that stay"),
         ((*THICK, "--uncertainty"), "thin object"),
         (("--engine", "ptychi", "--slices", "2"), "slices"),
     ],

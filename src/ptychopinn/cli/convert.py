@@ -29,8 +29,6 @@ TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi",
               help="Object pixel in metres, where IN does not tell.")  # fmt: skip
 @click.option("--energy-ev", type=click.FloatRange(min=0, min_open=True), default=None,
               help="Photon energy in electron volts, where IN does not tell.")  # fmt: skip
-@click.option("--distance-m", type=click.FloatRange(min=0, min_open=True), default=None,
-              help="Sample to detector in metres, where IN does not tell.")  # fmt: skip
 @scan_options
 def command(
     source: Path,
@@ -40,7 +38,6 @@ def command(
     quiet: bool,
     pixel_size_m: float | None,
     energy_ev: float | None,
-    distance_m: float | None,
     reading: Reading,
 ) -> None:
     """Write the scan or result IN as OUT, and say what the new format cannot hold.
@@ -59,7 +56,6 @@ def command(
         **reading._asdict(),
         pixel_size_m=pixel_size_m,
         energy_eV=energy_ev,
-        distance_m=distance_m,
     )
     if quiet:
         return

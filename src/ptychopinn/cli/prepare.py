@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ptychopinn.cli.options import OutputPath, config_options, force_option, given, quiet_option
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.sources.recipe import Recipe
 
 if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
 
-# The flags of the other commands are in small letters.
-ENERGY = "energy_eV"
+# The flags of the other commands are in small letters, and --propagator is that of simulate.
+ENERGY, PROPAGATION = "energy_eV", "propagation"
+OWN = (ENERGY, PROPAGATION)
 
 
 @click.command()
@@ -45,7 +47,9 @@ ENERGY = "energy_eV"
 )
 @force_option("existing files")
 @quiet_option
-@config_options(Recipe, only=[name for name in Recipe.model_fields if name != ENERGY])
+@config_options(Recipe, only=[name for name in Recipe.model_fields if name not in OWN])
+@click.option("--propagator", PROPAGATION, type=click.Choice(get_args(Propagation)), default=None,
+              help=Recipe.model_fields[PROPAGATION].description)  # fmt: skip
 @click.option("--energy-ev", "--energy-eV", ENERGY, type=float, default=None,
               help=Recipe.model_fields[ENERGY].description)  # fmt: skip
 def command(

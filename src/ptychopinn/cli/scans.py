@@ -42,10 +42,16 @@ class Reading(NamedTuple):
     photons: float | None = None
     frames: str | None = None
     clip_negative: bool = False
+    propagation: Literal["far-field", "near-field"] | None = None
+    distance_m: float | None = None
+    focus_distance_m: float | None = None
 
 
 NOT_SAID = Reading()
-FLAGS = ("--probe", "--modes", "--units", "--photons", "--frames", "--clip-negative")
+FLAGS = (
+    "--probe", "--modes", "--units", "--photons", "--frames", "--clip-negative", "--propagator",
+    "--distance-m", "--focus-distance-m",
+)  # fmt: skip
 
 
 def scan_options(function: F) -> F:
@@ -68,7 +74,27 @@ def scan_options_but_modes(function: F) -> F:
         said = Reading(**{name: options.pop(name) for name in Reading._fields if name in options})
         return function(*arguments, reading=said, **options)
 
+    metres = click.FloatRange(min=0, min_open=True)
     for option in (
+        click.option(
+            "--focus-distance-m",
+            type=metres,
+            default=None,
+            help="Focus of a cone beam to the sample in metres, of a near field in a CXI file.",
+        ),
+        click.option(
+            "--distance-m",
+            type=metres,
+            default=None,
+            help="Sample to detector in metres, where a CXI file does not tell.",
+        ),
+        click.option(
+            "--propagator",
+            "propagation",
+            type=click.Choice(["far-field", "near-field"]),
+            default=None,
+            help="How waves reach the detector, which a CXI file does not tell.",
+        ),
         click.option(
             "--clip-negative",
             is_flag=True,
@@ -126,7 +152,15 @@ def said_again(reading: Reading, result: Reconstruction) -> Reading:
     before = scan.get(READ_WITH) if isinstance(scan, Mapping) else None
     if not isinstance(before, Mapping):
         return reading
-    kinds = {"units": str, "photons": int | float, "frames": str, "clip_negative": bool}
+    kinds = {
+        "units": str,
+        "photons": int | float,
+        "frames": str,
+        "clip_negative": bool,
+        "propagation": str,
+        "distance_m": int | float,
+        "focus_distance_m": int | float,
+    }
     known = {
         name: before[name]
         for name, kind in kinds.items()

@@ -22,6 +22,7 @@ PLAUSIBLE: Mapping[str, tuple[float, float]] = MappingProxyType(
         "distance_m": (1e-4, 100.0),
     }
 )
+NUMBERS = ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m")
 # Methods and properties of a propagator.
 PARTS = ("measures_momentum", "forward", "backward", "power", "inward", "outward")
 
@@ -46,18 +47,8 @@ def check_experiment(experiment: Experiment) -> None:
 
     Numbers that no experiment has are refused too; ``PLAUSIBLE`` gives their limits.
     """
-    for name in ("pixel_size_m", "energy_eV", "distance_m", "focus_distance_m"):
-        value = getattr(experiment, name)
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise InputError(
-                f"{name} must be positive, received {value}; leave it out when unknown."
-            )
-        low, high = PLAUSIBLE.get(name, (0.0, np.inf))
-        if value is not None and not low <= value <= high:
-            raise InputError(
-                f"{name} must be between {low:g} and {high:g}, received {value:g}; correct its "
-                "unit, or leave it out when unknown."
-            )
+    for name in NUMBERS:
+        check_number(name, getattr(experiment, name))
     given = experiment.propagation
     if not isinstance(given, str):
         missing = [name for name in PARTS if not hasattr(given, name)]
@@ -68,11 +59,7 @@ def check_experiment(experiment: Experiment) -> None:
                 f"{' without ' + ', '.join(missing) if missing else ''}; see FarField."
             )
         return
-    if given not in get_args(Propagation):
-        raise InputError(
-            f"propagation must be one of {', '.join(get_args(Propagation))}, received "
-            f"{experiment.propagation!r}; choose one of them."
-        )
+    check_named(given)
     if experiment.propagation == "far-field":
         return
     needed = ("pixel_size_m", "energy_eV", "distance_m")
@@ -81,6 +68,27 @@ def check_experiment(experiment: Experiment) -> None:
         raise InputError(
             f"the near field needs {', '.join(needed)}, received none of {', '.join(missing)}; "
             "give them, or use the far field."
+        )
+
+
+def check_number(name: str, value: float | None) -> None:
+    """Raise InputError unless a number of ``NUMBERS`` is unknown or one that an experiment has."""
+    if value is not None and not (np.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be positive, received {value}; leave it out when unknown.")
+    low, high = PLAUSIBLE.get(name, (0.0, np.inf))
+    if value is not None and not low <= value <= high:
+        raise InputError(
+            f"{name} must be between {low:g} and {high:g}, received {value:g}; correct its "
+            "unit, or leave it out when unknown."
+        )
+
+
+def check_named(propagation: str) -> None:
+    """Raise InputError for a way to the detector that has no such name."""
+    if propagation not in get_args(Propagation):
+        raise InputError(
+            f"propagation must be one of {', '.join(get_args(Propagation))}, received "
+            f"{propagation!r}; choose one of them."
         )
 
 
@@ -115,6 +123,10 @@ def propagator_of(experiment: Experiment, n: int, precision: Any = np.complex64)
 
 def effective_distance(distance_m: float, focus_distance_m: float | None) -> float:
     """The distance over which a parallel beam gives the pattern of a cone beam, in metres."""
-    if focus_distance_m is None:
-        return distance_m
-    return distance_m / (1 + distance_m / focus_distance_m)
+    return distance_m / magnification(distance_m, focus_distance_m)
+
+
+def magnification(distance_m: float, focus_distance_m: float | None) -> float:
+    """How many times the shadow that a cone beam casts is larger than the sample; 1 for a parallel
+    beam. The pixel of the detector over that of the object."""
+    return 1.0 if focus_distance_m is None else 1 + distance_m / focus_distance_m

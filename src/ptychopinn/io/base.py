@@ -27,6 +27,8 @@ MATLAB_SIGNATURE = b"MATLAB "
 USER_BLOCKS = tuple(512 << k for k in range(12))
 
 BATCH_BYTES = 32 * 2**20
+# Options about the way from the sample to the detector.
+WAY = ("propagation", "distance_m", "focus_distance_m")
 # Positions in metres are at most centimetres; in pixels a scan extends over several.
 METRES_BELOW = 1e-2
 
@@ -39,7 +41,8 @@ class ReadOptions:
     that are used only where nothing else tells them, a ``probe`` (P, N, N) that takes the place
     of the one in the file, ``frames`` to use (see :mod:`ptychopinn.io.pairing`), and whether to set
     negative counts to zero. ``with_probe`` is False where the probe in the file is not read,
-    because another one is made.
+    because another one is made. ``propagation``, ``distance_m`` and ``focus_distance_m`` take the
+    place of what the file says of the way to the detector.
     """
 
     units: Units | None = None
@@ -49,6 +52,15 @@ class ReadOptions:
     frames: slice | None = None
     clip_negative: bool = False
     with_probe: bool = True
+    propagation: Propagation | None = None
+    distance_m: float | None = None
+    focus_distance_m: float | None = None
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """What is said of the way to the detector, by name."""
+        said = {name: getattr(self, name) for name in WAY}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def reads_lazily(self) -> bool:

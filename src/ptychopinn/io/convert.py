@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ptychopinn.data.experiment import Propagation, check_named, check_number
 from ptychopinn.errors import InputError
 from ptychopinn.io import (
     cxi,
@@ -30,10 +31,10 @@ from ptychopinn.io.probes import read_probe
 from ptychopinn.io.record import Product, Record, lost, pixel_known
 from ptychopinn.io.record_checks import usable
 from ptychopinn.io.record_scan import (
-    SCAN_KEEPS,
     consecutive,
     record_of_fields,
     scan_fields,
+    scan_keeps,
     with_object,
 )
 from ptychopinn.io.scans import (
@@ -48,7 +49,7 @@ Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", 
 TARGETS: tuple[str, ...] = get_args(Target)
 
 # Formats that say whether the patterns are those of the far field.
-TELL_THE_FIELD = ("native", "ptychodus", "product")
+TELL_THE_FIELD = ("native", "ptychodus", "product", "cxi")
 
 # The group of a reconstruction.h5 that a product does not have, see ptychopinn.io.reconstructions.
 GROUP = "ptychopinn"
@@ -109,6 +110,8 @@ def convert(
     pixel_size_m: float | None = None,
     energy_eV: float | None = None,
     distance_m: float | None = None,
+    propagation: Propagation | None = None,
+    focus_distance_m: float | None = None,
     frames: slice | str | None = None,
     clip_negative: bool = False,
 ) -> Conversion:
@@ -122,7 +125,8 @@ def convert(
     to : the target's format; taken from its name when not given
     force : overwrite existing files
     probe, modes, units, photons, frames, clip_negative : see :func:`ptychopinn.io.load_scan`
-    pixel_size_m, energy_eV, distance_m : take the place of what the source says
+    pixel_size_m, energy_eV, distance_m, propagation, focus_distance_m : take the place of what the
+        source says; of a CXI file the pixel of the object follows from them and the detector's
 
     Raises
     ------
@@ -136,17 +140,29 @@ def convert(
         # The folder of a result, as the other commands take it.
         start = start / RESULT_FILE
     known = find_format(start)
-    said = {"pixel_size_m": pixel_size_m, "energy_eV": energy_eV, "distance_m": distance_m}
+    way = ReadOptions(
+        propagation=propagation, distance_m=distance_m, focus_distance_m=focus_distance_m
+    ).way
+    if propagation is not None:
+        check_named(propagation)
+    said = {"pixel_size_m": pixel_size_m, "energy_eV": energy_eV, **way}
     given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    for name in given.keys() - {"propagation"}:
+        check_number(name, given[name])
     if known.NAME in _RECORDS:
         if photons is not None:
             raise InputError(
                 f"option photons is meant for NPZ scans, received '{start}' in the format "
                 f"{known.NAME}, which stores photon counts; leave it out."
             )
-        record = _RECORDS[known.NAME].read_record(start)
+        if known is cxi:
+            record = cxi.read_record(start, said=way)
+        else:
+            record = _RECORDS[known.NAME].read_record(start)
         chosen = ReadOptions(units, frames=parse_frames(frames), clip_negative=clip_negative)
-        record = usable(Record(record.patterns, _changed(record.product, given)), chosen, start)
+        says = record.says_field or propagation is not None
+        changed = Record(record.patterns, _changed(record.product, given), says_field=says)
+        record = usable(changed, chosen, start)
         if probe is not None or modes is not None:
             record = _with_probe(record, start, probe, modes)
         fields = None
@@ -196,7 +212,7 @@ def convert(
     if to_format == "native":
         if fields is None:
             fields = scan_fields(record, ReadOptions(), start)
-        losses += lost(record, SCAN_KEEPS)
+        losses += lost(record, scan_keeps(record))
         scan = scan_of(fields, start)
         power = scan.provenance.get("probe_power")
         if not fields.probe_in_counts and power is not None:
@@ -208,6 +224,8 @@ def convert(
             record = replace(record, product=with_object(record))
         writer = _WRITERS[to_format]
         losses += lost(record, npz.kept(record) if writer is npz else writer.KEEPS)
+        if writer is cxi and not record.product.metadata["far_field"]:
+            losses.append("the near field for other programs, which take a CXI file for a far one")
         if to_format not in ("ptychodus", "product"):
             record, unpaired = consecutive(record)
             losses += unpaired
@@ -272,15 +290,18 @@ def _with_probe(record: Record, path: Path, probe: str | None, modes: int | None
     return replace(record, product=product)
 
 
-def _changed(product: Product, given: Mapping[str, float]) -> Product:
+def _changed(product: Product, given: Mapping[str, Any]) -> Product:
     """The product with what the user says in place of what the file says."""
     metadata = dict(product.metadata)
     for key, name in (
         ("energy_eV", "photon_energy_eV"),
         ("distance_m", "detector_object_distance_m"),
+        ("focus_distance_m", "focus_object_distance_m"),
     ):
         if key in given:
             metadata[name] = given[key]
+    if "propagation" in given:
+        metadata["far_field"] = given["propagation"] == "far-field"
     product = replace(product, metadata=metadata)
     if "pixel_size_m" in given:
         pixel = given["pixel_size_m"]

@@ -10,14 +10,21 @@
 ``/entry_1/image_1/data``                                   probe (R, P, H, W)
 ``/entry_1/image_2/data``                                   object (L, H, W)
 ``/entry_1/ptychodus``                                      what ptychodus adds
+``/entry_1/ptychopinn``                                     ``propagation`` of a near field, and
+                                                            ``focus_distance_m`` (focus to sample)
+``/entry_1/instrument_1/source_1/distance``                 to the sample; the focus of a near
+                                                            field that is not told elsewhere
 ==========================================================  ===================================
 
 These are the units where no attribute ``units`` states another one. (3, n) is read too, and so are
-axes of a grid, (rows, columns, H, W) with (rows, columns, 3).
+axes of a grid, (rows, columns, H, W) with (rows, columns, 3). CXI itself does not say whether
+patterns are of the far or of the near field; what a reader is told takes the place of what the file
+says, and the pixel of the object follows from that of the detector then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,20 +34,28 @@ from numpy.typing import NDArray
 from scipy import constants
 
 from ptychopinn.data.findings import Finding
+from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.layout import as_points
 from ptychopinn.io.lazy import patterns_of
-from ptychopinn.io.quantities import lengths, object_pixel, photon_energy, quantity
+from ptychopinn.io.quantities import (
+    Kind,
+    detector_kind,
+    lengths,
+    object_pixel,
+    photon_energy,
+    quantity,
+)
 from ptychopinn.io.record import (
     METADATA,
     Patterns,
     Product,
     Record,
-    conjugate_pixel_m,
     contents,
+    object_pixel_of,
 )
 from ptychopinn.io.record_scan import scan_fields
 
@@ -68,6 +83,7 @@ KEEPS = frozenset(
         "exposure_time_s",
         "mass_attenuation_m2_per_kg",
         "tomography_angle_deg",
+        "focus_object_distance_m",
         "far_field",
     }
 )
@@ -80,6 +96,11 @@ DATA, DETECTOR_DATA = f"{ENTRY}/data_1/data", f"{DETECTOR}/data"
 TRANSLATION = f"{ENTRY}/sample_1/geometry_1/translation"
 OLD_TRANSLATION, OLD_PROBE = f"{ENTRY}/data_1/translation", f"{SOURCE}/illumination"
 PROBE, OBJECT, OWN = f"{ENTRY}/image_1", f"{ENTRY}/image_2", f"{ENTRY}/ptychodus"
+# What CXI has no name for: how waves reach the detector, and how far the focus is from the sample.
+PROPAGATION, FOCUS = f"{ENTRY}/ptychopinn/propagation", f"{ENTRY}/ptychopinn/focus_distance_m"
+CONE = "cone-from-source"
+# Pixels that are one and the same agree within this.
+SAME_PIXEL = 0.01
 # Numbers in the group of ptychodus, by the names of a product.
 OWN_NUMBERS = (
     "probe_photon_count",
@@ -99,35 +120,93 @@ def matches(path: Path) -> bool:
 
 def read(path: Path, options: ReadOptions) -> ScanFields:
     """Read the scan."""
-    return scan_fields(read_record(path, lazily=options.reads_lazily), options, path)
+    record = read_record(path, lazily=options.reads_lazily, said=options.way)
+    if options.way and options.probe is None and options.with_probe:
+        _check_probe(record.product, path)
+    return scan_fields(record, options, path)
 
 
-def read_record(path: Path, *, lazily: bool = False) -> Record:
-    """Read a file with patterns, with a product, or with both; large patterns may stay there."""
+def read_record(
+    path: Path, *, lazily: bool = False, said: Mapping[str, Any] | None = None
+) -> Record:
+    """Read a file with patterns, with a product, or with both; large patterns may stay there.
+
+    ``said`` of the way to the detector, by the names of :data:`ptychopinn.io.base.WAY`, takes the
+    place of what the file says.
+    """
+    said = said or {}
     with reading(path) as file:
         metadata = dict(METADATA)
         metadata["name"] = file.text(f"{ENTRY}/title") or file.text(f"{ENTRY}/sample_1/name")
         metadata["comments"] = file.text(f"{ENTRY}/experiment_description")
         metadata["detector_object_distance_m"] = quantity(file, f"{DETECTOR}/distance", "distance")
         metadata["photon_energy_eV"] = photon_energy(file, INSTRUMENT)
+        found = _way(file, metadata, said)
         for key in OWN_NUMBERS:
             metadata[key] = file.number(f"{OWN}/{key}", 0.0)
         positions = _positions(file)
-        patterns = _patterns(file, len(positions), lazily)
-        product = _product(file, metadata, patterns, positions)
+        patterns = _patterns(file, len(positions), lazily, detector_kind(metadata))
+        product = _product(file, metadata, patterns, positions, bool(said))
         counted = bool((product.indexes == np.arange(len(positions))).all())
         return Record(
-            patterns, product, in_order=counted, mask_meaning="cxi", findings=_mask(file)[1]
+            patterns,
+            product,
+            in_order=counted,
+            mask_meaning="cxi",
+            findings=_mask(file)[1] + found,
+            says_field=True,
         )
 
 
-def _patterns(file: Reader, places: int, lazily: bool) -> Patterns | None:
+def _way(file: Reader, metadata: dict[str, Any], said: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Put the way to the detector into the metadata, and say what was taken for it."""
+    near = said.get("propagation", file.text(PROPAGATION) or "far-field") == "near-field"
+    if "focus_distance_m" in said and not near:
+        raise InputError(
+            f"a distance from the focus belongs to the near field, received it for '{file.path}', "
+            "which is read as one of the far field; add propagation='near-field', or leave "
+            "focus_distance_m out."
+        )
+    metadata["far_field"] = not near
+    metadata["focus_object_distance_m"] = said.get(
+        "focus_distance_m", quantity(file, FOCUS, "length")
+    )
+    if "distance_m" in said:
+        metadata["detector_object_distance_m"] = said["distance_m"]
+    name = f"{SOURCE}/distance"
+    source = 0.0 if metadata["focus_object_distance_m"] else abs(quantity(file, name, "length"))
+    if not near or not source:
+        return ()
+    # A beam that is not focused comes from there. Where it is, its focus has to be said.
+    metadata["focus_object_distance_m"] = source
+    words = (
+        f"the beam is taken for a cone from its source, {source:.6g} m in front of the sample, as "
+        f"'{name}' says; where optics focus it, say with the option focus_distance_m how far "
+        "the focus is in front of the sample"
+    )
+    return (Finding(CONE, "doubt", words, {"focus_distance_m": source}),)
+
+
+def _check_probe(product: Product, path: Path) -> None:
+    """Raise InputError for a probe on other pixels than those that the distances give."""
+    own, pixel = product.probe_pixel_m, product.object_pixel_m
+    if product.probe is None or own is None or pixel is None:
+        return
+    if abs(own[1] / pixel[1] - 1) > SAME_PIXEL:
+        raise InputError(
+            f"the probe in '{path}' must be on pixels of the object, which are {pixel[1]:.6g} m by "
+            f"the distances given, received one on pixels of {own[1]:.6g} m; correct the "
+            "distances, or give another probe."
+        )
+
+
+def _patterns(file: Reader, places: int, lazily: bool, pixel: Kind) -> Patterns | None:
     name = DATA if file.shape(DATA) is not None else DETECTOR_DATA
     if file.shape(name) is None:
         return None
     counts = patterns_of(file, name, places, lazily=lazily)
     mask, _ = _mask(file)
-    height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", "detector pixel") for a in "yx")
+    height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", pixel) for a in "yx")
     return ptychodus_scan.check_patterns(
         file.path,
         Patterns(
@@ -168,14 +247,19 @@ def _product(
     metadata: dict[str, Any],
     patterns: Patterns | None,
     translation: NDArray[np.float64],
+    anew: bool,
 ) -> Product:
+    """Positions, probe and object; ``anew`` with the pixel that follows from the detector's."""
     probe_name = f"{PROBE}/data" if f"{PROBE}/data" in file else OLD_PROBE
     probe = file.optional(probe_name, "cf")
     obj = file.optional(f"{OBJECT}/data", "cf")
-    object_pixel = _pixel(file, "object", OBJECT, obj)
-    if object_pixel is None and patterns is not None and patterns.detector_pixel_m is not None:
+    stored = object_pixel = _pixel(file, "object", OBJECT, obj)
+    if (stored is None or anew) and patterns is not None and patterns.detector_pixel_m is not None:
         n = patterns.counts.shape[-1]
-        object_pixel = conjugate_pixel_m(patterns.detector_pixel_m, n, metadata)
+        object_pixel = object_pixel_of(patterns.detector_pixel_m, n, metadata)
+    if stored and object_pixel and abs(stored[1] / object_pixel[1] - 1) > SAME_PIXEL:
+        # It is on pixels of another size.
+        obj = None
     center = None
     if f"{OWN}/object_center_x_m" in file and f"{OWN}/object_center_y_m" in file:
         center = (
@@ -246,6 +330,10 @@ def write_record(record: Record, path: Path, *, force: bool = True) -> None:
         for key in OWN_NUMBERS:
             if key in held:
                 file.put(f"{OWN}/{key}", metadata[key])
+        if "focus_object_distance_m" in held:
+            file.put(FOCUS, float(metadata["focus_object_distance_m"]))
+        if not metadata["far_field"]:
+            file.put(PROPAGATION, "near-field")
         if product.opr_weights is not None:
             file.put(f"{OWN}/opr_weights", product.opr_weights)
         if len(product.loss_values):

@@ -17,7 +17,9 @@ from ptychopinn.io.hdf5 import Reader, finite
 from ptychopinn.io.record import UNKNOWN_PIXEL_M
 from ptychopinn.physics.propagators import wavelength_of
 
-Kind = Literal["energy", "distance", "pixel", "detector pixel", "wavelength", "length"]
+Kind = Literal[
+    "energy", "distance", "pixel", "detector pixel", "shadow pixel", "wavelength", "length"
+]
 
 SAME = 0.01
 # No photon that scatters has more, and none has fewer eV than this.
@@ -31,6 +33,8 @@ _KINDS: Mapping[Kind, tuple[str, tuple[float, float], tuple[float, float]]] = Ma
         "distance": ("a distance", PLAUSIBLE["distance_m"], (1e-3, 50.0)),
         "pixel": ("the size of an object pixel", PLAUSIBLE["pixel_size_m"], (1e-11, 1e-5)),
         "detector pixel": ("the size of a detector pixel", (1e-7, 1e-2), (1e-6, 1e-3)),
+        # In the near field lenses behind a scintillator may make it as small as that of the object.
+        "shadow pixel": ("the size of a detector pixel", (1e-12, 1e-2), (1e-8, 1e-3)),
         "wavelength": ("a wavelength", (1e-13, 2e-6), (1e-12, 5e-9)),
         "length": ("a length", (-np.inf, np.inf), (-np.inf, np.inf)),
     }
@@ -165,6 +169,11 @@ def photon_energy(file: Reader, instrument: str) -> float:
     return known
 
 
+def detector_kind(metadata: Mapping[str, Any]) -> Kind:
+    """The kind of number that the pixel of the detector is."""
+    return "detector pixel" if metadata["far_field"] else "shadow pixel"
+
+
 def check_numbers(metadata: Mapping[str, Any], pixel_m: tuple[float, float] | None,
                   detector_pixel_m: tuple[float, float] | None, where: str) -> None:  # fmt: skip
     """Raise InputError for numbers of a record that no experiment has."""
@@ -175,5 +184,5 @@ def check_numbers(metadata: Mapping[str, Any], pixel_m: tuple[float, float] | No
     for size in pixel_m or ():
         check_plausible(float(size), "m", "pixel", f"the pixel size of the object in {where}")
     for size in detector_pixel_m or ():
-        check_plausible(float(size), "m", "detector pixel",
+        check_plausible(float(size), "m", detector_kind(metadata),
                         f"the size of a detector pixel in {where}")  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import magnification
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import PatternArray
 from ptychopinn.physics.propagators import wavelength_of
@@ -112,6 +113,8 @@ class Record:
     in_order : row k of the patterns belongs to position k; otherwise their indexes pair them
     mask_meaning : how the file means its mask, a key of ``detector.MEANINGS``
     findings : what reading it mended or doubts
+    says_field : whether a near field is stated as here, so that its patterns can be read; otherwise
+        what the pixels and distances mean is open
     """
 
     patterns: Patterns | None
@@ -119,6 +122,7 @@ class Record:
     in_order: bool = False
     mask_meaning: str = "bad"
     findings: tuple[Finding, ...] = ()
+    says_field: bool = False
 
 
 # What a record can hold beyond positions, as a sentence about its loss.
@@ -226,6 +230,32 @@ def conjugate_pixel_m(
     return reach / pixel_m[0], reach / pixel_m[1]
 
 
+def object_pixel_of(
+    pixel_m: tuple[float, float], n: int, metadata: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """Pixel of the object that detector pixels of ``pixel_m`` give n x n patterns: in the far field
+    the conjugate one, in the near field theirs over the magnification; None when unknown."""
+    if metadata["far_field"]:
+        return conjugate_pixel_m(pixel_m, n, metadata)
+    times = _magnification(metadata)
+    return pixel_m[0] / times, pixel_m[1] / times
+
+
+def detector_pixel_of(
+    pixel_m: tuple[float, float], n: int, metadata: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """The other way round: the pixel of the detector for an object pixel of ``pixel_m``."""
+    if metadata["far_field"]:
+        return conjugate_pixel_m(pixel_m, n, metadata)
+    times = _magnification(metadata)
+    return pixel_m[0] * times, pixel_m[1] * times
+
+
+def _magnification(metadata: Mapping[str, Any]) -> float:
+    focus = abs(float(metadata["focus_object_distance_m"])) or None
+    return magnification(abs(float(metadata["detector_object_distance_m"])), focus)
+
+
 def _follows(record: Record) -> bool:
     """Whether the detector pixel follows from the object pixel, energy and distance."""
     patterns, product = record.patterns, record.product
@@ -233,5 +263,5 @@ def _follows(record: Record) -> bool:
     if product.object_pixel_m is None:
         return False
     n = patterns.counts.shape[-1]
-    derived = conjugate_pixel_m(product.object_pixel_m, n, product.metadata)
+    derived = detector_pixel_of(product.object_pixel_m, n, product.metadata)
     return _close(patterns.detector_pixel_m, derived)

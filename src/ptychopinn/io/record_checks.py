@@ -20,7 +20,7 @@ from ptychopinn.io.layout import modes_first
 from ptychopinn.io.lazy import LazyPatterns, taken
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.quantities import METRES, check_numbers
-from ptychopinn.io.record import Patterns, Product, Record, conjugate_pixel_m, pixel_known
+from ptychopinn.io.record import Patterns, Product, Record, object_pixel_of, pixel_known
 
 # Positions that extend over more object pixels than this are in another unit than they say.
 LARGEST_SPAN, SMALLEST_STEP = 1e5, 0.5
@@ -90,9 +90,9 @@ def _contradiction(
 ) -> tuple[Finding, ...]:
     """What to say where the numbers of the experiment do not give the pixel of the object."""
     metadata, patterns = record.product.metadata, record.patterns
-    if pixel is None or detector is None or patterns is None or not metadata["far_field"]:
+    if pixel is None or detector is None or patterns is None:
         return ()
-    follows = conjugate_pixel_m(detector, patterns.counts.shape[-1], metadata)
+    follows = object_pixel_of(detector, patterns.counts.shape[-1], metadata)
     if follows is None or abs(follows[1] / pixel[1] - 1) <= AGREEING:
         return ()
     words = (

@@ -29,7 +29,7 @@ from ptychopinn.io.record import (
     Patterns,
     Product,
     Record,
-    conjugate_pixel_m,
+    detector_pixel_of,
     pixel_known,
 )
 from ptychopinn.io.record_checks import AMPLITUDES, pairing_findings, usable
@@ -156,7 +156,8 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
     record = usable(record, options, path)
     patterns, product = record.patterns, record.product
     assert patterns is not None
-    require_far_field(product, f"'{path}'")
+    if not record.says_field:
+        require_far_field(product, f"'{path}'")
     rows, positions_m, changes = paired(record)
     counts = taken(patterns.counts, rows)
     if not isinstance(counts, LazyPatterns):
@@ -184,8 +185,9 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
     if patterns.bad_pixels.any():
         mask = ~patterns.bad_pixels.astype(bool)
     for key, unknown in METADATA.items():
-        if metadata[key] != unknown and key not in _SCAN_METADATA:
+        if metadata[key] != unknown and key not in scan_keeps(record):
             provenance[key] = metadata[key]
+    near = not metadata["far_field"]
     return ScanFields(
         diffraction=counts,
         positions_px=positions,
@@ -197,14 +199,21 @@ def scan_fields(record: Record, options: ReadOptions, path: Path) -> ScanFields:
         pixel_size_m=square_pixel(product) if pixel_known(product) else None,
         energy_eV=float(metadata["photon_energy_eV"]) or None,
         distance_m=abs(float(metadata["detector_object_distance_m"])) or None,
+        propagation="near-field" if near else "far-field",
+        focus_distance_m=abs(float(metadata[FOCUS])) or None if near else None,
         provenance=provenance,
         findings=record.findings + pairing_findings(changes, len(patterns.counts)),
     )
 
 
+FOCUS = "focus_object_distance_m"
 _SCAN_METADATA = ("name", "photon_energy_eV", "detector_object_distance_m", "far_field")
-# What a scan keeps of a record.
-SCAN_KEEPS = SCAN_ITEMS.union(_SCAN_METADATA)
+
+
+def scan_keeps(record: Record) -> frozenset[str]:
+    """What a scan keeps of a record: the distance from the focus in the near field only."""
+    kept = SCAN_ITEMS.union(_SCAN_METADATA)
+    return kept if record.product.metadata["far_field"] else kept | {FOCUS}
 
 
 def record_of_fields(fields: ScanFields) -> Record:
@@ -252,9 +261,7 @@ def record_of_fields(fields: ScanFields) -> Record:
         probe_pixel_m=(pixel, pixel),
         metadata=metadata,
     )
-    far = fields.propagation == "far-field"
-    detector = conjugate_pixel_m((pixel, pixel), n, metadata) if far else None
-    patterns = Patterns(counts, indexes, ~mask, detector)
+    patterns = Patterns(counts, indexes, ~mask, detector_pixel_of((pixel, pixel), n, metadata))
     return Record(patterns, product, in_order=True, findings=fields.findings)
 
 

@@ -9,10 +9,12 @@ probe in sqrt(counts).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptychopinn.data.experiment import Propagation, check_named, check_number
 from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, PatternShapeError
@@ -118,6 +120,9 @@ def load_scan(
     fallback_photons: float | None = None,
     frames: slice | str | None = None,
     clip_negative: bool = False,
+    propagation: Propagation | None = None,
+    distance_m: float | None = None,
+    focus_distance_m: float | None = None,
     probe_needed: bool = True,
 ) -> Scan:
     """Read a scan of any supported format.
@@ -138,6 +143,10 @@ def load_scan(
     frames : the patterns to use, a slice or "A:B"; where there are more patterns than positions
         "1:" drops a first pattern that has none, and where there are more positions it chooses them
     clip_negative : set negative counts to 0, whatever they look like
+    propagation, distance_m, focus_distance_m : of a CXI file, which does not say whether it is one
+        of the far or of the near field: how waves reach the detector, and in metres how far it is
+        from the sample, and in a cone beam the sample from the focus. The pixel of the object then
+        follows from that of the detector
     probe_needed : without it a scan that has no probe gets a placeholder, and its provenance says
         ``"probe": "none"``: to look at it, or where the probe of a result takes its place
 
@@ -164,6 +173,9 @@ def load_scan(
         fallback_photons=fallback_photons,
         frames=frames,
         clip_negative=clip_negative,
+        propagation=propagation,
+        distance_m=distance_m,
+        focus_distance_m=focus_distance_m,
     )[1]
     return scan_of(fields, source, probe, modes, probe_needed=probe_needed)
 
@@ -209,6 +221,7 @@ def read_fields(
     fallback_photons: float | None = None,
     frames: slice | str | None = None,
     clip_negative: bool = False,
+    **way: Any,
 ) -> tuple[Format, ScanFields]:
     """The format of a scan, and its content before anything is scaled; see :func:`load_scan`."""
     chosen = parse_frames(frames)
@@ -216,8 +229,9 @@ def read_fields(
     given = None if probe is None or made else read_probe(probe)
     format_ = find_format(source)
     options = ReadOptions(
-        units, photons, given, fallback_photons, chosen, clip_negative, with_probe=not made
+        units, photons, given, fallback_photons, chosen, clip_negative, not made, **way
     )
+    _check_way(options.way, format_, source)
     try:
         with parsing(source):
             fields = format_.read(source, options)
@@ -239,6 +253,7 @@ def read_fields(
         "photons": photons,
         "frames": None if chosen is None else text_of(chosen),
         "clip_negative": clip_negative or None,
+        **options.way,
     }
     provenance[READ_WITH] = {name: value for name, value in said.items() if value is not None}
     if not provenance[READ_WITH]:
@@ -246,6 +261,22 @@ def read_fields(
     # The name of a file may be no text, and it is the name of the scan where no other is given.
     name = fields.name.encode("utf-8", "backslashreplace").decode()
     return format_, replace(fields, name=name, provenance=provenance)
+
+
+def _check_way(way: Mapping[str, Any], format_: Format, source: Path) -> None:
+    """Raise InputError for what is said of the way to the detector and cannot be, or of a file that
+    says it itself, or not what is needed for it."""
+    if way and format_ is not cxi:
+        raise InputError(
+            f"{' and '.join(way)} can be said of a CXI file, received '{source}' in the format "
+            f"{format_.NAME}; leave that out, and write the file anew with convert where it does "
+            "not say what it is."
+        )
+    for name, value in way.items():
+        if name == "propagation":
+            check_named(value)
+        else:
+            check_number(name, value)
 
 
 def needs_scan(probe: str | None) -> bool:

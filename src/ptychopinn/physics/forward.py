@@ -117,13 +117,28 @@ def intensity(xp: Ops, propagator: Propagator, fields: Array) -> Array:
 
 def passage(xp: Ops, canvas: Array, batch: PatternBatch) -> tuple[Passage, Array]:
     """The way through a ``canvas`` (H, W), or (K, H, W) of slices, and exit waves (M, P, N, N)."""
-    n = xp.shape(batch.amplitudes)[-1]
-    slices = [canvas[k] for k in range(len(batch.between) + 1)] if batch.between else [canvas]
-    patches = tuple(xp.gather(one, batch.places, n) for one in slices)
+    patches = patches_of(xp, canvas, batch)
     waves = [batch.probes]
     for space, patch in zip(batch.between, patches[:-1], strict=True):
         waves.append(space.across(xp, exit_waves(xp, waves[-1], patch)))
     return Passage(patches, tuple(waves)), exit_waves(xp, waves[-1], patches[-1])
+
+
+def patches_of(xp: Ops, canvas: Array, batch: PatternBatch) -> tuple[Array, ...]:
+    """Patches (M, N, N) of each slice of a ``canvas`` (H, W), or (K, H, W) of slices."""
+    n = xp.shape(batch.amplitudes)[-1]
+    slices = [canvas[k] for k in range(len(batch.between) + 1)] if batch.between else [canvas]
+    return tuple(xp.gather(one, batch.places, n) for one in slices)
+
+
+def changed_waves(xp: Ops, batch: PatternBatch, way: Passage, changes: Sequence[Array]) -> Array:
+    """How exit waves (M, P, N, N) change with the patches of all slices, by these small ``changes``
+    (M, N, N) of each: what a slice changes goes through those behind it."""
+    found = way.waves[0] * changes[0][:, None]
+    for k, space in enumerate(batch.between, 1):
+        through = space.across(xp, found) * way.patches[k][:, None]
+        found = through + way.waves[k] * changes[k][:, None]
+    return found
 
 
 def modelled(
@@ -175,7 +190,19 @@ def backward(
     of D: waves (M, P, N, N) behind the first slice, D^-1 fields of a thin one, and
     sum_p conj(P_p) times waves behind each slice, (K M, N, N) with slice after slice. Only a thick
     sample needs the ``way`` through it."""
-    waves = propagator.backward(xp, fields, _moved_by(xp, batch))
+    waves = exits_of(xp, propagator, fields, batch)
+    return into_slices(xp, waves, batch, way)
+
+
+def exits_of(xp: Ops, propagator: Propagator, fields: Array, batch: PatternBatch) -> Array:
+    """The exit waves (M, P, N, N) of fields at the detector, D^-1 fields."""
+    return propagator.backward(xp, fields, _moved_by(xp, batch))
+
+
+def into_slices(
+    xp: Ops, waves: Array, batch: PatternBatch, way: Passage | None
+) -> tuple[Array, Array]:
+    """What exit waves (M, P, N, N) mean for the sample, as :func:`backward` says."""
     if way is None or not batch.between:
         return waves, xp.sum_modes(xp.conj(batch.probes) * waves)
     back = [xp.sum_modes(xp.conj(way.waves[-1]) * waves)]

@@ -29,6 +29,10 @@ below the root of the mean, and an object that follows it fits best on axes that
 
 p being a photon. It is x - 1 near x = 1, and at most twice that is taken, so that a single bright
 pixel counts as in the modulus projection.
+
+Where the sample is thick, E moves all its K slices: their equations are added up, each with the
+waves that enter it, what is asked of them, and 1/K of the way, because all slices answer to the
+whole of what the patterns ask for.
 """
 
 from __future__ import annotations
@@ -40,7 +44,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, spread_out
+from ptychopinn.physics.forward import (
+    PatternBatch,
+    backward,
+    laid,
+    missing,
+    modelled,
+    spread_out,
+)
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.problem import DARK
@@ -62,9 +73,10 @@ SIGNIFICANT = 40.0
 
 def poisson_change(
     xp: Ops, propagator: Propagator, canvas: Array, batch: PatternBatch, good: Array, photon: Any
-) -> Array:
-    """sum_p conj(P_p) chi_p (M, N, N), chi being the slope of the Poisson likelihood; ``photon``
-    is the intensity of one."""
+) -> tuple[Array, Array]:
+    """sum_p conj(P_p) chi_p (K M, N, N) of each slice, chi being the slope of the Poisson
+    likelihood, and intensities (K M, N, N) of the waves that enter it; ``photon`` is the intensity
+    of one."""
     way, fields, model = modelled(xp, propagator, canvas, batch)
     amplitude = xp.sqrt(model + photon)
     measured = xp.sqrt(xp.square(batch.amplitudes) + photon)
@@ -72,7 +84,8 @@ def poisson_change(
     # min(f, STEEPEST) is -max(-f, -STEEPEST).
     steep = -xp.maximum(-(1 + 0.5 * change), -STEEPEST)
     asked = spread_out(xp, change * steep, batch)
-    return backward(xp, propagator, xp.scaled(fields, asked[:, None]), batch, way)[1]
+    back = backward(xp, propagator, xp.scaled(fields, asked[:, None]), batch, way)[1]
+    return back, xp.concat([xp.sum_modes(xp.abs2(wave)) for wave in way.waves])
 
 
 def distance_moments(
@@ -91,20 +104,20 @@ def distance_moments(
     With s = r_j - u, in pixels: |P|^2 times 1, s_y, s_x, s_y^2, s_y s_x, s_x^2, then conj(P) chi
     times 1, s_y, s_x.
     """
-    back = poisson_change(xp, propagator, canvas, batch, good, photon)
-    light = xp.sum_modes(xp.abs2(batch.probes))
-    s_y = (batch.fraction[:, :1] - pixels[None])[:, :, None]
-    s_x = (batch.fraction[:, 1:] - pixels[None])[:, None, :]
+    back, light = poisson_change(xp, propagator, canvas, batch, good, photon)
+    fraction = xp.concat([batch.fraction] * (len(batch.between) + 1))
+    s_y = (fraction[:, :1] - pixels[None])[:, :, None]
+    s_x = (fraction[:, 1:] - pixels[None])[:, None, :]
     parts = [light, light * s_y, light * s_x]
     parts += [parts[1] * s_y, parts[1] * s_x, parts[2] * s_x]
     parts += [back, xp.scaled(back, s_y), xp.scaled(back, s_x)]
-    return tuple(xp.spread(part, batch.places, size) for part in parts)
+    return tuple(laid(xp, part, batch, size) for part in parts)
 
 
 def affine_equations(xp: Ops, canvas: Array, *sums: Array) -> tuple[Array, Array, Array]:
     """Matrix (4, 4) and right side (4,) for E_yy, E_yx, E_xy, E_xx from the sums of all batches,
-    each (H, W); see :func:`distance_moments`. Then the trace of the matrix for slopes of white
-    noise of variance 1 in the exit waves."""
+    each (H, W), or (K, H, W) of slices; see :func:`distance_moments`. Then the trace of the matrix
+    for slopes of white noise of variance 1 in the exit waves."""
     light, l_y, l_x, l_yy, l_yx, l_xx, back, b_y, b_x = sums
     lit = light > DIM * xp.max(light)
     none, ones = xp.zeros_like(light), xp.ones_like(light)
@@ -113,7 +126,10 @@ def affine_equations(xp: Ops, canvas: Array, *sums: Array) -> tuple[Array, Array
     kept = xp.where(lit, ones, none)
     yx = kept * (l_yx - l_y * means[1])
     spread = [[kept * (l_yy - l_y * means[0]), yx], [yx, kept * (l_xx - l_x * means[1])]]
-    slopes = [xp.scaled(xp.roll(canvas, -1, d) - xp.roll(canvas, 1, d), 0.5 * kept) for d in (0, 1)]
+    slopes = [
+        xp.scaled(xp.roll(canvas, -1, axis) - xp.roll(canvas, 1, axis), 0.5 * kept)
+        for axis in (-2, -1)
+    ]
     moved = [b - xp.scaled(back, m) for m, b in zip(means, (b_y, b_x), strict=True)]
 
     def product(a: Array, b: Array) -> Array:
@@ -152,11 +168,11 @@ def equations_of(state: Descent) -> Equations:
     found = (state.batches(work, subset) for subset in range(len(problem.subsets)))
     for _, _, parts in chain.from_iterable(found):
         sums = [xp.plus(a, b) for a, b in zip(sums, parts, strict=True)]
-    shaped = [xp.reshape(total, state.low.shape) for total in xp.totals(sums)]
+    shaped = [xp.reshape(total, state.shape) for total in xp.totals(sums)]
     matrix, right, noise = xp.call(affine_equations, state.canvas, *shaped)
     return Equations(
         np.asarray(xp.to_numpy(matrix), np.float64),
-        np.asarray(xp.to_numpy(right), np.float64),
+        np.asarray(xp.to_numpy(right), np.float64) / state.slices,
         float(xp.to_numpy(noise)),
     )
 
@@ -206,10 +222,14 @@ def warped(
     centre_px: NDArray[np.float64],
     outside: float,
 ) -> NDArray[np.complex64]:
-    """A canvas ``field`` (H, W) moved by r -> c + B (r - c), B = ``step`` (2, 2), onto a canvas of
-    another ``shape`` and origin, by cubic splines; ``outside`` of the first one."""
+    """A canvas ``field`` (H, W), or each of slices (K, H, W), moved by r -> c + B (r - c), B =
+    ``step`` (2, 2), onto a canvas of another ``shape`` and origin, by cubic splines; ``outside`` of
+    the first one."""
     from scipy.ndimage import affine_transform
 
+    if field.ndim > 2:
+        where = (origin_px, shape, new_origin_px, step, centre_px, outside)
+        return np.stack([warped(one, *where) for one in field])
     inverse = np.linalg.inv(step)
     offset = centre_px - origin_px - inverse @ (centre_px - new_origin_px)
 

@@ -23,9 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, modelled, slope
+from ptychopinn.physics.forward import (
+    PatternBatch,
+    changed_waves,
+    modelled,
+    patches_of,
+    slope,
+)
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.descent import Descent
+from ptychopinn.solvers.positions import slopes_of_canvas
 
 # Errors of the object and of the neighbours are unknown here: beside what all positions share, true
 # errors are so many times those of F alone, as simulated scans showed
@@ -41,9 +48,7 @@ def position_covariance(
     ``excess`` is the misfit over that of photon noise, ``variance`` is t^2.
     """
     xp, problem = state.xp, state.problem
-    slopes = (
-        xp.scaled(xp.roll(state.canvas, -1, d) - xp.roll(state.canvas, 1, d), 0.5) for d in (0, 1)
-    )
+    slopes = slopes_of_canvas(xp, state.canvas)
     further = (state.canvas, problem.floor, state.total_illumination(), *slopes)
     found = np.zeros((count, 2, 2))
     for subset, numbers in enumerate(problem.numbers):
@@ -67,15 +72,17 @@ def information(
     right: Array,
 ) -> Array:
     """Fisher information (M, 2, 2) of a batch times the intensity of a photon, on a ``canvas``
-    (H, W) with the slopes ``down`` and ``right`` and the illumination ``light``."""
-    n = xp.shape(batch.amplitudes)[-1]
-    _, fields, model = modelled(xp, propagator, canvas, batch)
-    own = xp.sum_modes(xp.abs2(batch.probes))
-    shared = xp.maximum(1.0 - own / (xp.gather(light, batch.places, n) + e), 0.0)
-    left = xp.sqrt(shared)
+    (H, W), or (K, H, W) of slices, with the slopes ``down`` and ``right`` and the illumination
+    ``light``."""
+    way, fields, model = modelled(xp, propagator, canvas, batch)
+    left = [
+        xp.sqrt(xp.maximum(1.0 - xp.sum_modes(xp.abs2(wave)) / (of_all + e), 0.0))
+        for wave, of_all in zip(way.waves, patches_of(xp, light, batch), strict=True)
+    ]
     changes = []
     for along in (down, right):
-        waves = xp.scaled(batch.probes, left[:, None]) * xp.gather(along, batch.places, n)[:, None]
+        parts = zip(patches_of(xp, along, batch), left, strict=True)
+        waves = changed_waves(xp, batch, way, [xp.scaled(part, share) for part, share in parts])
         changes.append(slope(xp, propagator, fields, waves, batch))
     weight = good / (model + e)
     rows = [

@@ -5,7 +5,8 @@ A position is moved along
     delta = argmin sum_p sum_u |chi_p - P_p (delta . grad O)|^2,
 
 a 2 x 2 system M delta = b per pattern, chi being the change of the exit wave by the modulus
-projection. Displacements d from the affine map of the given positions
+projection; where the sample is thick, P_p grad O is what a move of all slices at once makes of the
+wave behind the last one. Displacements d from the affine map of the given positions
 (:mod:`ptychopinn.solvers.affine`) are shrunk towards it by their estimated noise: they are taken
 from a normal distribution of variance t^2 along each axis, so that with a variance v of the moduli
 
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch
+from ptychopinn.physics.forward import PatternBatch, changed_waves, patches_of
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.affine import affine_step, equations_of
 from ptychopinn.solvers.descent import Descent
@@ -59,9 +60,7 @@ Positions = NDArray[np.float64]
 def move_systems(state: Descent, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of all ``count`` patterns."""
     xp, problem = state.xp, state.problem
-    down, right = (
-        xp.scaled(xp.roll(state.canvas, -1, d) - xp.roll(state.canvas, 1, d), 0.5) for d in (0, 1)
-    )
+    down, right = slopes_of_canvas(xp, state.canvas)
     matrices, sides = np.zeros((count, 2, 2)), np.zeros((count, 2))
     further = (state.canvas, *state.rule, down, right)
     for subset, numbers in enumerate(problem.numbers):
@@ -70,6 +69,13 @@ def move_systems(state: Descent, count: int) -> tuple[NDArray[np.float64], NDArr
         sides[numbers] = np.concatenate([xp.to_numpy(side) for _, side in found])
     matrices, sides = xp.totals([matrices, sides])
     return matrices, sides
+
+
+def slopes_of_canvas(xp: Ops, canvas: Array) -> list[Array]:
+    """The slopes along y and x of an object (H, W), or of slices (K, H, W)."""
+    return [
+        xp.scaled(xp.roll(canvas, -1, axis) - xp.roll(canvas, 1, axis), 0.5) for axis in (-2, -1)
+    ]
 
 
 def move_equations(
@@ -84,15 +90,16 @@ def move_equations(
     right: Array,
 ) -> tuple[Array, Array]:
     """Matrices (M, 2, 2) and right sides (M, 2) for the moves of the positions of a batch, on a
-    ``canvas`` (H, W) with the slopes ``down`` and ``right``."""
-    n = xp.shape(batch.amplitudes)[-1]
-    chi = projection(xp, propagator, canvas, batch, good, e, by_photons).chi
-    waves = [batch.probes * xp.gather(slope, batch.places, n)[:, None] for slope in (down, right)]
+    ``canvas`` (H, W), or (K, H, W) of slices, with the slopes ``down`` and ``right``."""
+    found = projection(xp, propagator, canvas, batch, good, e, by_photons)
+    waves = [
+        changed_waves(xp, batch, found.way, patches_of(xp, slope, batch)) for slope in (down, right)
+    ]
 
     def product(a: Array, b: Array) -> Array:
         return xp.sum(xp.real(a) * xp.real(b) + xp.imag(a) * xp.imag(b), axis=(1, 2, 3))
 
-    target = xp.stack([product(w, chi) for w in waves], axis=1)
+    target = xp.stack([product(w, found.exits) for w in waves], axis=1)
     rows = [xp.stack([product(a, b) for b in waves], axis=1) for a in waves]
     return xp.stack(rows, axis=1), target
 

@@ -21,7 +21,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.forward import PatternBatch, backward, missing, modelled, spread_out
+from ptychopinn.physics.forward import (
+    Passage,
+    PatternBatch,
+    exits_of,
+    into_slices,
+    missing,
+    modelled,
+    spread_out,
+)
 from ptychopinn.physics.propagators import Propagator
 
 # b in the steps by photons, of pixels with many and with few, and how many times e a few are.
@@ -35,6 +43,7 @@ class Projection(NamedTuple):
     difference, excess : (M, N, N) measured minus modelled moduli, and intensities, of good pixels.
     chi : (M, P, N, N) change of the waves behind it.  back : (K M, N, N) sum_p conj(P_p) chi_p of
         each slice.
+    way, exits : through the sample, and (M, P, N, N) change of the waves behind the last slice.
     """
 
     patches: Array
@@ -43,6 +52,8 @@ class Projection(NamedTuple):
     excess: Array
     chi: Array
     back: Array
+    way: Passage
+    exits: Array
 
 
 def projection(
@@ -67,7 +78,8 @@ def projection(
         # min(x, y) = -max(-x, -y)
         share = -share * xp.maximum(-0.5 * (measured / amplitude + 1.0), -bold)
     share = spread_out(xp, share, batch)
-    chi, back = backward(xp, propagator, xp.scaled(fields, share[:, None]), batch, way)
+    exits = exits_of(xp, propagator, xp.scaled(fields, share[:, None]), batch)
+    chi, back = into_slices(xp, exits, batch, way)
     # (a - A)(a + A) = a^2 - A^2
     excess = difference * (measured + amplitude)
-    return Projection(way.patches[0], model, difference, excess, chi, back)
+    return Projection(way.patches[0], model, difference, excess, chi, back, way, exits)

@@ -25,7 +25,13 @@ from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
 from ptychopinn.sources.frames import Frames, RolledFrames, joined
-from ptychopinn.sources.geometry_numbers import numbers_of, object_pixel, of_electrons, own_edge
+from ptychopinn.sources.geometry_numbers import (
+    numbers_of,
+    object_pixel,
+    of_electrons,
+    own_edge,
+    propagation_of,
+)
 from ptychopinn.sources.masks import check_mask, given_mask
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
@@ -54,7 +60,8 @@ class Assembly:
     """A scan to be: patterns still to be read, everything else known.
 
     ``positions_px`` (M, 2) and ``pixel_size_m`` are of the final patterns; ``done`` is plain JSON
-    data that says with which numbers the recipe was carried out.
+    data that says with which numbers the recipe was carried out, ``way`` what a scan calls
+    propagation and focus_distance_m.
     """
 
     source: Source
@@ -66,6 +73,7 @@ class Assembly:
     pixel_size_m: float | None
     energy_eV: float | None
     distance_m: float | None
+    way: dict[str, Any]
     done: dict[str, Any]
 
 
@@ -145,7 +153,9 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     look = look_at(source.patterns, sample, bad)
     bad |= given_mask(recipe, source, size, look)
     check_mask(bad, look)
-    by = _rolls(recipe, source, np.where(bad | look.missing, 0, look.mean))
+    way = {"propagation": propagation_of(source, recipe)}
+    far_field = way["propagation"] == "far-field"
+    by = _rolls(recipe, source, np.where(bad | look.missing, 0, look.mean)) if far_field else (0, 0)
     if any(by):
         source = replace(source, patterns=RolledFrames(source.patterns, by))
         bad = np.roll(bad, by, (0, 1))
@@ -184,7 +194,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     )
     known = numbers_of(source, recipe)
     electrons = of_electrons(source, recipe, known["energy_eV"])
-    pixel = object_pixel(source, recipe, known, electrons, cut.n * cut.binning)
+    pixel = object_pixel(source, recipe, known, electrons, cut.n * cut.binning, cut.binning)
     placed, unit = to_pixels(points, recipe.unit, pixel)
     if unit == "px" and _are_its_own(source, recipe):
         own = own_edge(source)
@@ -214,6 +224,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         "N": cut.n,
         "positions": f"{points.where}, {unit}",
         **({"rolled_yx": list(by)} if any(by) else {}),
+        **({} if far_field else way),
         "patterns": "amplitudes squared" if patterns.amplitude else "counts",
         **{name: value for name, value in known.items() if value is not None},
     }
@@ -222,12 +233,16 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         patterns=patterns,
         look=look,
         given_bad=given_bad,
-        findings=(*findings, *(_doubt_middle(look, bad, size) if how == MIDDLE else ())),
+        findings=(
+            *findings,
+            *(_doubt_middle(look, bad, size) if how == MIDDLE and far_field else ()),
+        ),
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
         energy_eV=None if electrons else known["energy_eV"],
         distance_m=None if electrons else known["distance_m"],
+        way={**way, "focus_distance_m": known.get("focus_distance_m")},
         done=done,
     )
 

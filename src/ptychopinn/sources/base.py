@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.io.base import Units
 from ptychopinn.sources.frames import Frames
 
@@ -40,12 +41,13 @@ class Source:
     probe : (P, N, N) or (N, N), any scale.
     mask : (H, W), True at good pixels.
     centre : zero frequency (y, x) in pixels of the detector.
-    found : energy_eV, distance_m, detector_pixel_m, pixel_size_m with what they were read from;
-        of several of one name the first that is there counts.
+    found : energy_eV, distance_m, focus_distance_m, detector_pixel_m, pixel_size_m with what they
+        were read from; of several of one name the first that is there counts.
     sampling_1_m : pixel of the detector in reciprocal space (1/m), of an electron microscope.
     angle_rad : the same as an angle.
     electrons : whether ``energy_eV`` is that of electrons; None where it could be.
     units : what the stored numbers are, where the kind of file says it.
+    propagation : how waves reach the detector, as far as the kind of file says it.
     notes : plain JSON data for the provenance.
     """
 
@@ -63,6 +65,7 @@ class Source:
     angle_rad: float | None = None
     electrons: bool | None = False
     units: Units | None = None
+    propagation: Propagation = "far-field"
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -16,6 +16,7 @@ from ptychopinn.io.hdf5 import Reader, to_text
 CALLED = {
     "energy_eV": ("the energy", "eV"),
     "distance_m": ("the distance", "m"),
+    "focus_distance_m": ("the distance from the focus", "m"),
     "detector_pixel_m": ("the pixel of the detector", "m"),
     "pixel_size_m": ("the pixel of the object", "m"),
 }
@@ -68,7 +69,7 @@ def check_plausible(values: dict[str, float | None], where: dict[str, str]) -> N
         It names the field and the option that takes its place.
     """
     for name, value in values.items():
-        (low, high), (what, unit) = PLAUSIBLE[name], CALLED[name]
+        (low, high), (what, unit) = PLAUSIBLE.get(name, (0.0, np.inf)), CALLED[name]
         if value is not None and not low <= value <= high:
             raise InputError(
                 f"{what} must be between {low:g} and {high:g} {unit}, received {value:.6g} {unit} "

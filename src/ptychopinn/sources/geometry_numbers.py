@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ptychopinn.data.experiment import Propagation, magnification
 from ptychopinn.errors import InputError
 from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Source
@@ -15,20 +16,34 @@ ELECTRONS_FROM = 2e4
 
 
 def numbers_of(source: Source, recipe: Recipe) -> dict[str, float | None]:
-    """``energy_eV``, ``distance_m`` and ``detector_pixel_m``, those of the recipe first.
+    """``energy_eV``, ``distance_m``, ``detector_pixel_m`` and, in the near field,
+    ``focus_distance_m``, those of the recipe first.
 
     Raises
     ------
     InputError
         For a number that no experiment has.
     """
+    near = propagation_of(source, recipe) == "near-field"
+    if recipe.focus_distance_m is not None and not near:
+        raise InputError(
+            "a distance from the focus belongs to the near field, received focus_distance_m="
+            f"{recipe.focus_distance_m:g} with the far field; give propagation='near-field', or "
+            "leave it out."
+        )
     values: dict[str, float | None] = {}
-    for name in ("energy_eV", "distance_m", "detector_pixel_m"):
+    names = ("energy_eV", "distance_m", "detector_pixel_m")
+    for name in (*names, "focus_distance_m") if near else names:
         given = getattr(recipe, name)
         values[name] = source.numbers.get(name) if given is None else given
     where = {k: v for k, v in source.where.items() if getattr(recipe, k, None) is None}
     check_plausible(values, where)
     return values
+
+
+def propagation_of(source: Source, recipe: Recipe) -> Propagation:
+    """How waves reach the detector: as the recipe says, else the source."""
+    return recipe.propagation or source.propagation
 
 
 def own_edge(source: Source) -> int | None:
@@ -66,9 +81,10 @@ def object_pixel(
     numbers: dict[str, float | None],
     electrons: bool,
     edge: int,
+    binning: int,
 ) -> float | None:
-    """Object pixel in metres of patterns whose edge is so many detector pixels long; None where
-    too little is known.
+    """Object pixel in metres of patterns whose edge is so many detector pixels long, of which
+    ``binning`` squared became one; None where too little is known.
 
     Raises
     ------
@@ -79,7 +95,11 @@ def object_pixel(
         numbers[name] for name in ("energy_eV", "distance_m", "detector_pixel_m")
     )
     found = None
-    if energy and distance and pixel:
+    if propagation_of(source, recipe) == "near-field":
+        if distance and pixel:
+            # The shadow of the object, which a cone beam magnifies.
+            found = binning * pixel / magnification(distance, numbers["focus_distance_m"])
+    elif energy and distance and pixel:
         found = wavelength_of(energy, electrons) * distance / (edge * pixel)
     elif source.sampling_1_m:
         found = 1 / (edge * source.sampling_1_m)

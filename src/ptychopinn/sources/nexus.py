@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
@@ -86,6 +87,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
             probe=probe[0] if probe is not None and probe.ndim == 4 else probe,
             mask=mask,
             notes={"patterns": key},
+            propagation=_propagation(file, entry),
             found=[
                 *_beam(file, f"{instrument}/beam_1"),
                 *(
@@ -94,11 +96,18 @@ def open_source(path: Path, patterns: str | None) -> Source:
                         ("energy_eV", f"{instrument}/source_1/energy", ELECTRON_VOLTS, "J"),
                         ("energy_eV", f"{entry}/sample_1/beam_1/energy", ELECTRON_VOLTS, "J"),
                         ("distance_m", f"{detector}/distance", METRES, "m"),
+                        ("focus_distance_m", f"{entry}/ptychopinn/focus_distance_m", METRES, "m"),
                         ("detector_pixel_m", f"{detector}/x_pixel_size", METRES, "m"),
                     )
                 ),
             ],
         )
+
+
+def _propagation(file: Reader, entry: str) -> Propagation:
+    """As files of this program say it."""
+    near = file.text(f"{entry}/ptychopinn/propagation") == "near-field"
+    return "near-field" if near else "far-field"
 
 
 def _beam(file: Reader, beam: str) -> list[Found]:

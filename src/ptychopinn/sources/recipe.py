@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from pydantic import Field, field_validator
 
+from ptychopinn.data.experiment import Propagation
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
 from ptychopinn.io.config_file import read_config_file
@@ -99,6 +100,15 @@ class Recipe(Section):
         None, description="What the energy is of; files of electron microscopes tell."
     )
     distance_m: float | None = Field(None, gt=0, description="Sample to detector in metres.")
+    propagation: Propagation | None = Field(
+        None, description="How waves reach the detector, where the file does not tell."
+    )
+    focus_distance_m: float | None = Field(
+        None,
+        gt=0,
+        description="Focus of a cone beam to the sample in metres, in the near field; without it "
+        "the beam is parallel.",
+    )
     detector_pixel_m: float | None = Field(
         None, gt=0, description="Pixel of the detector in metres, before binning."
     )

@@ -47,7 +47,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
-from ptychopinn.physics.effects import Effect, Values, slices_of
+from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.probes import with_modes
@@ -100,7 +100,7 @@ def judged(
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     found = []
-    # Axes and positions are tried with a thin object only.
+    # Axes are tried with a thin object only.
     if result.slices is None and not _positions_refined(result):
         known = _other_axes(result.findings)
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
@@ -184,9 +184,11 @@ def tried(
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
         return float(solver.solve(part).canvas.losses[-1])
 
-    found = [(AS_IT_IS, left(part)), (PROBE_FREE, left(part, refine_probe=True))]
-    if slices_of(effects) == 1:
-        found.append((POSITIONS_FREE, left(part, refine_positions=True)))
+    found = [
+        (AS_IT_IS, left(part)),
+        (PROBE_FREE, left(part, refine_probe=True)),
+        (POSITIONS_FREE, left(part, refine_positions=True)),
+    ]
     least, noise = min(residual for _, residual in found), part.expected_misfit
     if least > NEAR_NOISE * noise and PointSpread.name not in here:
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))

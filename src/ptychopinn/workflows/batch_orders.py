@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from ptychopinn.config import RefineConfig
 from ptychopinn.errors import InputError, listed, shown
+from ptychopinn.io.base import WAY
 from ptychopinn.io.models import BUNDLE_NAME
 from ptychopinn.io.reading import kind_of
 from ptychopinn.ops.options import Execution
@@ -24,7 +25,7 @@ Verb = Literal["reconstruct", "refine", "infer"]
 Share = Literal["nothing", "probe", "positions"]
 TABLES = ("batch.csv", "batch.html")
 # What load_scan is told about every scan.
-READING = ("probe", "modes", "units", "photons", "frames", "clip_negative")
+READING = ("probe", "modes", "units", "photons", "frames", "clip_negative", *WAY)
 SEPARATOR = "-"
 
 # Why a fit is not good, and what helps, of the name of the likeliest cause and its sentence.

@@ -102,8 +102,8 @@ def effects_for(
     wanted[Slices.name] = thick is not None
     if VaryingProbe.name in known and len(prepared.probe) > 1:
         raise InputError(
-            f"eigenprobes need a probe of one mode, received {len(prepared.probe)}; leave either "
-            "out."
+            f"eigenprobes (opr in a model) need a probe of one mode, received "
+            f"{len(prepared.probe)}; leave either out."
         )
     return tuple(
         known.get(name) or EFFECTS[name].none(scan.positions_px, scan.N)
@@ -123,8 +123,8 @@ def require_one_probe_and_slice(config: RefineConfig, start: Reconstruction | No
     with."""
     if varies(config, start):
         raise InputError(
-            "an uncertainty needs one probe for all patterns, received eigenprobes; leave either "
-            "out."
+            "an uncertainty needs one probe for all patterns, received eigenprobes (opr in "
+            "a model); leave either out."
         )
     asked = config.slices if isinstance(config, PhysicsConfig) else 1
     known = start is not None and start.slices is not None

@@ -166,15 +166,14 @@ class Candidates:
         pixel = scan.pixel_size_m
         if pixel is None or wavelength is None:
             raise Untried("the scan does not say pixel size and photon energy")
-        if self.config.refine_positions:
-            raise Untried("slices need positions that stay")
         spacing = self.config.slice_spacing_m
         if spacing is None:
             part = replace(self.part, probe=current.probe)
             try:
                 spacing = found_spacing(
-                    self.of.xp, part, SLICES, pixel, wavelength, current.effects
-                )
+                    self.of.xp, part, SLICES, pixel, wavelength, current.effects,
+                    self.config.refine_positions,
+                )  # fmt: skip
             except InputError as error:
                 raise Untried("no distance of slices is better than others") from error
         thick = Slices.of(SLICES, spacing, pixel, wavelength)

@@ -5,7 +5,8 @@ Each term is a short way of writing options that exist; what is not named is swi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,12 +21,15 @@ from ptychopinn.physics.effects import restored
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
+from ptychopinn.schema import meant
 from ptychopinn.solvers.configs import PhysicsConfig
 
 AUTO = "auto"
-FIELDS = ("far-field", "near-field")
+FIELDS: tuple[str, str] = ("far-field", "near-field")
 # Eigenprobes and slices where a term does not say how many.
 EIGENPROBES, SLICES = 4, 2
+# As of the option of the commands.
+MOST_MODES = 32
 # What terms decide, so that an option beside them would contradict them.
 DECIDED = (
     "beam_current",
@@ -40,18 +44,93 @@ DECIDED = (
 # Options that a term needs and that may be given as well, as long as they say the same.
 NEEDED = ("refine_probe",)
 
+# Terms that contradict each other, and why.
+APART: Mapping[tuple[str, str], str] = {
+    FIELDS: "because a scan is of one of them",
+    ("opr", "modes"): "because eigenprobes need a probe of one mode",
+}
+
 Modes = int | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value of a term, as ``letter`` in what is written: a number within the limits of a field
+    of the options, whole or not."""
+
+    letter: str
+    option: str
+    whole: bool = True
+    auto: bool = False
+
+    @property
+    def words(self) -> str:
+        least, most, above = LIMITS.get(self.option) or _limits(self.option)
+        kind = "a whole number" if self.whole else "a number"
+        within = f"above {least:g} up to" if above else f"from {least:g} to"
+        return f"{self.letter} is {'auto or ' if self.auto else ''}{kind} {within} {most:g}"
+
+    def read(self, text: str) -> Any:
+        """ValueError for another one."""
+        if self.auto and text == AUTO:
+            return AUTO
+        if not re.fullmatch(r"[0-9]{1,9}" if self.whole else NUMERAL, text):
+            raise ValueError
+        value = int(text) if self.whole else float(text)
+        least, most, above = LIMITS.get(self.option) or _limits(self.option)
+        if not least <= value <= most or (above and value == least):
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of a term that is one of some words."""
+
+    among: tuple[str, ...]
+    words: str = ""
+
+    def read(self, text: str) -> str:
+        """ValueError for another one."""
+        if text not in self.among:
+            raise ValueError
+        return text
 
 
 @dataclass(frozen=True)
 class Term:
     """written : with its values.  options : gives those of the refinement for the values.
-    values : how many there may be."""
+    values : that it may have.  least : how many it must have."""
 
     written: str
     options: Callable[..., dict[str, Any]]
+    values: tuple[Number | Choice, ...] = ()
     least: int = 0
-    most: int = 0
+
+    @property
+    def in_words(self) -> str:
+        """How it is written, and what its values may be."""
+        return ", where ".join([self.written, *(v.words for v in self.values if v.words)])
+
+    def read(self, values: Sequence[str]) -> dict[str, Any]:
+        """The options of a term with these values; ValueError where they are not its."""
+        if not self.least <= len(values) <= len(self.values):
+            raise ValueError
+        return self.options(*(v.read(text) for v, text in zip(self.values, values, strict=False)))
+
+
+# Numbers without sign, underscore or name.
+NUMERAL = r"[0-9]{1,9}(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?|\.[0-9]+"
+# Least and most where no option has them, and whether the value must be above the least.
+LIMITS: Mapping[str, tuple[float, float, bool]] = {"modes": (1, MOST_MODES, False)}
+
+
+def _limits(option: str) -> tuple[float, float, bool]:
+    """Those of a field of the options."""
+    known: dict[str, float] = {}
+    for limit in PhysicsConfig.model_fields[option].metadata:
+        known |= {name: getattr(limit, name) for name in ("ge", "gt", "le") if hasattr(limit, name)}
+    return known.get("ge", known.get("gt", 0)), known["le"], "gt" in known
 
 
 TERMS: Mapping[str, Term] = {
@@ -59,35 +138,31 @@ TERMS: Mapping[str, Term] = {
     "background": Term("background", lambda: {"background": True}),
     "probe": Term("probe", lambda: {"refine_probe": True}),
     "opr": Term(
-        "opr:K", lambda k=EIGENPROBES: {"eigenprobes": _whole(k), "refine_probe": True}, most=1
+        "opr:K",
+        lambda k=EIGENPROBES: {"eigenprobes": k, "refine_probe": True},
+        (Number("K", "eigenprobes"),),
     ),
-    "slices": Term("slices:K", lambda k=SLICES: {"slices": _whole(k)}, most=1),
+    "slices": Term("slices:K", lambda k=SLICES: {"slices": k}, (Number("K", "slices"),)),
     "fly": Term(
         "fly:PIXELS or fly:PIXELS:y|x|scan",
-        lambda px, along="scan": {"exposure_px": _real(px), "exposure_along": along},
+        lambda px, along="scan": {"exposure_px": px, "exposure_along": along},
+        (Number("PIXELS", "exposure_px", whole=False), Choice(("y", "x", "scan"))),
         least=1,
-        most=2,
     ),
-    "modes": Term("modes:K", lambda k=AUTO: {"modes": k, "refine_probe": True}, most=1),
+    "modes": Term(
+        "modes:K",
+        lambda k=AUTO: {"modes": k, "refine_probe": True},
+        (Number("K", "modes", auto=True),),
+    ),
     "point-spread": Term(
         "point-spread or point-spread:PIXELS",
         lambda px=None: (
-            {"point_spread": True}
-            if px is None
-            else {"point_spread": False, "point_spread_px": _real(px)}
+            {"point_spread": True} if px is None else {"point_spread": False, "point_spread_px": px}
         ),
-        most=1,
+        (Number("PIXELS", "point_spread_px", whole=False),),
     ),
 }
 WRITTEN = ", ".join(("auto", *FIELDS, *(term.written for term in TERMS.values())))
-
-
-def _whole(text: Any) -> int:
-    return text if isinstance(text, int) else int(text)
-
-
-def _real(text: str) -> float:
-    return float(text)
 
 
 def with_model(
@@ -112,7 +187,12 @@ def with_model(
             f"a model needs the engine physics, received {shown(model)} with the engine "
             f"{config.engine}; leave either out."
         )
-    terms = [term.strip() for term in model.split("+")]
+    terms = [":".join(part.strip() for part in term.split(":")) for term in model.split("+")]
+    if "" in terms:
+        raise InputError(
+            f"a model must have a term on both sides of each +, received {shown(model)}; leave out "
+            "the + that is too many."
+        )
     if AUTO in terms:
         if len(terms) > 1:
             raise InputError(
@@ -129,18 +209,19 @@ def with_model(
     names: list[str] = []
     for text in terms:
         name, *values = text.split(":")
-        if name in names or (name in FIELDS and set(names) & set(FIELDS)):
+        if name in names:
             raise InputError(
-                f"a model must name each term once and one of {' and '.join(FIELDS)}, received "
-                f"{shown(model)}; leave one out."
+                f"a model must name each term once, received {name} twice in {shown(model)}; leave "
+                "one out."
             )
         names.append(name)
+        for pair in APART:
+            if set(pair) <= set(names):
+                raise InputError(
+                    f"{' and '.join(pair)} cannot be in one model, {APART[pair]}, received "
+                    f"{shown(model)}; leave either out."
+                )
         found.update(_options_of(name, values, scan, text))
-    if "modes" in names and "opr" in names:
-        raise InputError(
-            f"eigenprobes need a probe of one mode, received {shown(model)}; leave out opr or "
-            "modes."
-        )
     said = [name for name in DECIDED if name in config.model_fields_set]
     said += [
         name
@@ -156,37 +237,32 @@ def with_model(
         )
     asked = found.pop("modes", None)
     known = {name: getattr(config, name) for name in config.model_fields_set}
-    if asked is not None and asked != AUTO:
-        asked = int(asked)
     return validated(RefineConfig, {**known, **found}), asked
 
 
 def _options_of(name: str, values: list[str], scan: Scan, text: str) -> dict[str, Any]:
-    if name in FIELDS:
-        kind = scan.propagation if isinstance(scan.propagation, str) else "other propagator"
-        if values or name != kind:
-            raise InputError(
-                f"the model must be that of the scan, received {shown(text)} and a scan of the "
-                f"{kind.replace('-', ' ')}; correct the model, or write the scan with its "
-                "propagation."
-            )
-        return {}
-    term = TERMS.get(name)
+    term = Term(name, dict) if name in FIELDS else TERMS.get(name)
     if term is None:
+        guess = meant(name, (AUTO, *FIELDS, *TERMS))
         raise InputError(
-            f"a term of a model must be one of {WRITTEN}, received {shown(text)}; correct it."
+            f"a term of a model must be one of {WRITTEN}, received {shown(text)}"
+            f"{'' if guess is None else f' (did you mean {guess})'}; correct it."
         )
     try:
-        if not term.least <= len(values) <= term.most:
-            raise ValueError
-        found = term.options(*values)
-        if name == "modes" and found["modes"] != AUTO:
-            found["modes"] = int(found["modes"])
-        return found
+        found = term.read(values)
     except ValueError as error:
         raise InputError(
-            f"this term of a model is written {term.written}, received {shown(text)}; correct it."
+            f"the term {name} of a model is written {term.in_words}, received {shown(text)}; "
+            "correct it."
         ) from error
+    kind = scan.propagation if isinstance(scan.propagation, str) else "other propagator"
+    if name in FIELDS and name != kind:
+        raise InputError(
+            f"the model must be that of the scan, received {shown(text)} and a scan of the "
+            f"{kind.replace('-', ' ')}; correct the model, or write the scan with its "
+            "propagation."
+        )
+    return found
 
 
 def written(propagation: Any, terms: Iterable[str]) -> str:

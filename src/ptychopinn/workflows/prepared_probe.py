@@ -92,6 +92,7 @@ def _made(assembly: Assembly, text: str) -> Probe:
         pixel_size_m=assembly.pixel_size_m,
         energy_eV=assembly.energy_eV,
         distance_m=assembly.distance_m,
+        **assembly.way,
         name=assembly.source.path.stem,
     )
     made = with_start_probe(fields, text, None)

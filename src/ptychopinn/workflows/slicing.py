@@ -54,11 +54,6 @@ def slices_for(
                 "slices, or leave the spacing out."
             )
         return None
-    if config.refine_positions:
-        raise InputError(
-            "slices need positions that stay, received refine_positions; refine the positions "
-            "first, with one slice."
-        )
     if spacing is None and before is not None and before.slices == count:
         return before
     scan = prepared.scan
@@ -74,7 +69,8 @@ def slices_for(
             f"{' and '.join(missing)}; write it with them, or give the option wavelength_m."
         )
     if spacing is None:
-        spacing = found_spacing(xp, prepared, count, pixel, wavelength, effects)
+        moving = config.refine_positions
+        spacing = found_spacing(xp, prepared, count, pixel, wavelength, effects, moving)
         log.info("the slices are %.3g m apart, as the patterns show", spacing)
     return Slices.of(count, spacing, pixel, wavelength)
 
@@ -86,12 +82,14 @@ def found_spacing(
     pixel_size_m: float,
     wavelength_m: float,
     effects: Sequence[Effect] = (),
+    refine_positions: bool = False,
 ) -> float:
     """The distance between ``count`` slices, in metres, with which some patterns around the middle
     are explained best after a few passes.
 
     What counts is a = distance * wavelength / pixel^2, the blur that a slice has on the next one in
-    squares of pixels. The misfit has one sharp minimum in it.
+    squares of pixels. The misfit has one sharp minimum in it. Positions that are not exact are
+    refined in each trial.
 
     Raises
     ------
@@ -107,7 +105,7 @@ def found_spacing(
     @cache
     def left(power: float, passes: int = PASSES) -> float:
         thick = Slices.of(count, unit * STEP**power, pixel_size_m, wavelength_m)
-        config = PhysicsConfig(passes=passes, stagnation=0.0)
+        config = PhysicsConfig(passes=passes, stagnation=0.0, refine_positions=refine_positions)
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here, thick))
         return float(np.nanmin([step.misfit for step in solver.run(part)]))
 
