@@ -636,11 +636,11 @@ def test_a_flag_stops_the_run_after_a_step(prepared: PreparedScan, tmp_path: Pat
 
 def test_an_option_that_a_run_did_not_know_has_its_default() -> None:
     """A run of an earlier version goes on, unless the option is set to something else."""
-    recorded = config({}, model=CNN).model_dump(mode="json")
+    recorded = Config(model=CNN).model_dump(mode="json")
     del recorded["model"]["probe_input"]
-    check_config({"config": recorded}, config({}, model=CNN))
+    check_config({"config": recorded}, Config(model=CNN))
     with pytest.raises(InputError, match="probe_input=channels where it has none"):
-        check_config({"config": recorded}, config({}, model={**CNN, "probe_input": "channels"}))
+        check_config({"config": recorded}, Config(model={**CNN, "probe_input": "channels"}))
 
 
 def test_early_stopping_patience_may_change() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.io.atomic import atomic_path, refuse_source
@@ -106,10 +106,10 @@ def _patches(graph: Graph, model: Model) -> tuple[list[Symbol], dict[str, Symbol
     network = PatchNetwork(BuiltNetwork(xp, config.describe(), model.weights), config.N)
     shape = ("batch", config.patterns_per_group, config.N, config.N)
     amplitudes = graph.input("amplitudes", shape)
-    inputs, probe = [amplitudes], ()
+    inputs = [amplitudes]
     if network.sees_probe:
-        probe = graph.input(PROBE, (1, len(PROBE_IMAGES), config.N, config.N))
-        inputs.append(probe)
+        inputs.append(graph.input(PROBE, (1, len(PROBE_IMAGES), config.N, config.N)))
+    probe: Any = inputs[1] if len(inputs) > 1 else ()
     found = network.objects(xp, amplitudes, list(network.network.parameters.values()), probe)
     return inputs, {"object_real": found.real, "object_imag": found.imag}
 
