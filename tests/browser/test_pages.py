@@ -205,12 +205,13 @@ def test_everybody_can_use_every_view(
     assert not faults, "\n".join(map(str, faults))
 
 
-def test_what_keeps_people_out_is_found(opened: Open) -> None:
-    page = opened()
+def test_what_keeps_people_out_is_found(browser: Any) -> None:
+    page = browser.new_page()
     faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>x</p>"
     page.set_content(f"{faint}<button></button>")
     found = " ".join(looked_at(page))
     assert "wide" in found and "button-name" in found and "color-contrast" in found
+    page.close()
 
 
 def looked_at(page: Any, axe: bool = True) -> list[str]:
