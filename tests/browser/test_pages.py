@@ -207,7 +207,7 @@ def test_everybody_can_use_every_view(
 
 def test_what_keeps_people_out_is_found(browser: Any) -> None:
     page = browser.new_page()
-    faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>x</p>"
+    faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>some words</p>"
     page.set_content(f"{faint}<button></button>")
     found = " ".join(looked_at(page))
     assert "wide" in found and "button-name" in found and "color-contrast" in found
