@@ -36,7 +36,7 @@ def started(page: Any, scan: str, output: str, expect: Any) -> None:
 
 
 # How the parts of what a job shows look by now: object, probe, a measured pattern, its model.
-LOOKS = "() => [...document.querySelectorAll('.live canvas')].map((c) => c.toDataURL())"
+LOOKS = "() => [...document.querySelectorAll('.beside canvas')].map((c) => c.toDataURL())"
 
 
 def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expect: Any) -> None:
@@ -67,6 +67,11 @@ def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expe
     )
     expect(page.get_by_role("img", name=re.compile("^misfit: from"))).to_be_visible()
     expect(page.get_by_label("What the command says")).to_contain_text("pass 1/")
+
+    # For everybody, on a phone as well.
+    assert looked_at(page) == []
+    page.set_viewport_size(PHONE)
+    assert looked_at(page, axe=False) == []
 
     # Closed and opened again, it is still there; the other one stops it.
     address = page.url
@@ -205,12 +210,13 @@ def test_everybody_can_use_every_view(
     assert not faults, "\n".join(map(str, faults))
 
 
-def test_what_keeps_people_out_is_found(opened: Open) -> None:
-    page = opened()
-    faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>x</p>"
+def test_what_keeps_people_out_is_found(browser: Any) -> None:
+    page = browser.new_page()
+    faint = "<p style='width: 3000px; color: #aaa; background: #bbb'>some words</p>"
     page.set_content(f"{faint}<button></button>")
     found = " ".join(looked_at(page))
     assert "wide" in found and "button-name" in found and "color-contrast" in found
+    page.close()
 
 
 def looked_at(page: Any, axe: bool = True) -> list[str]:

@@ -220,7 +220,7 @@ export class JobPage {
     this.state = job.state;
     this.log.textContent = job.log;
     live.watch(this.id);
-    return [h("div", { class: "beside" }, this.card.element, this.now.element), h("h2", {}, "What it says"), this.log,
+    return [h("div", { class: "beside" }, this.card.element, this.now.elements), h("h2", {}, "What it says"), this.log,
       h("h2", {}, "Command"), h("pre", {}, job.command.join(" "))];
   }
 
@@ -229,8 +229,7 @@ export class JobPage {
     if (!job || !this.card) return;
     if (job.state !== this.state) {
       this.state = job.state;
-      // The result is there in its place.
-      this.now.element.hidden ||= job.state !== "running";
+      if (job.ended) this.now.end();
       say(`Job ${this.id}: ${job.state}.`);
     }
     // The list has curves of running jobs only.

@@ -56,24 +56,34 @@ export class LiveView {
     this.object = figure(this.canvas, "Phase as it is found, ", this.limits, "; blue where nothing was seen.");
     this.probe = figure(this.modes, "Probe: brightness is amplitude, hue is phase.");
     this.patterns = figure(this.pairs, "Worst patterns, measured beside modelled (logarithm of photons), ", this.known, ".");
-    this.element = h("div", { class: "live", "data-shown": 0 }, this.object, this.probe, this.patterns);
-    this.element.hidden = true;
+    this.elements = [h("div", { class: "live" }, this.object),
+      h("div", { class: "parts" }, this.probe, this.patterns)];
+    this.show(false);
     // One after another, so that no tile is painted over by an older one.
     this.last = Promise.resolve();
   }
 
+  show(shown) {
+    for (const element of this.elements) element.hidden = !shown;
+  }
+
+  /** The result stands in its place. */
+  end() {
+    this.ended = true;
+    this.show(false);
+  }
+
   take(buffer) {
-    this.last = this.last.then(() => unpacked(buffer)).then((part) => this.show(part));
+    this.last = this.last.then(() => unpacked(buffer)).then((part) => this.draw(part));
     return this.last;
   }
 
-  show({ job, about, levels }) {
-    if (job !== this.job) return;
+  draw({ job, about, levels }) {
+    if (job !== this.job || this.ended) return;
     if (about.kind === "tile") this.showTile(about, levels);
     else if (about.kind === "probe") this.showProbe(about.shape, levels);
     else if (about.kind === "patterns") this.showPatterns(about, levels);
-    this.element.dataset.shown = Number(this.element.dataset.shown) + 1;
-    this.element.hidden = false;
+    this.show(true);
   }
 
   showTile({ shape: [height, width], at: [y, x], size: [rows, columns], limits: [low, high] }, levels) {
