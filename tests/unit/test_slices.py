@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
+from ptychopinn.checks.base import LATER
+from ptychopinn.cli.results import typed_advice
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -24,6 +26,7 @@ from ptychopinn.simulation import simulate, true_slices
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import CALMER, STAGES, PhysicsSolver, _Iterations
 from ptychopinn.workflows.slicing import found_spacing
+from ptychopinn.workflows.thick_sample import found_thickness
 
 SPACING = 8e-6
 LIMIT = 512 << 20
@@ -152,6 +155,31 @@ def test_axes_of_all_positions_are_refined_with_the_slices(dense: Scan) -> None:
     assert axes.rotation_deg == pytest.approx(3.0, abs=0.8)
     shift = off.positions_px - dense.positions_px
     assert left_of(found, dense) < 0.5 * np.sqrt((shift**2).sum(axis=1).mean())
+
+
+def test_the_verdict_names_a_thick_sample() -> None:
+    """Where patterns that were left out of a trial gain clearly, and nothing else explains them."""
+    thick = made(slices=2, slice_spacing_m=SPACING, step_px=2.5)
+    found = pp.refine(
+        replace(thick, object=None), None, pp.RefineConfig(passes=25), backend="numpy",
+        no_mend=[*LATER, "scan-axes", "twin", "moving-exposure"],
+    )  # fmt: skip
+    assert found.fit is not None
+    assert found.fit.likely == "thick-sample"
+    assert "slices=2" in str(found.fit.cause)
+    assert "--slices 2 --passes 100" in typed_advice(found.fit.likely, found.fit.cause)
+    assert found.fit.alternatives[-1][1] < 0.5 * found.fit.alternatives[-2][1]
+
+
+def test_a_thin_sample_with_another_fault_is_not_called_thick() -> None:
+    known = {"step_px": 3.0, "pixel_size_m": 1e-8, "energy_eV": 8000.0, "distance_m": 1.0}
+    for fault in ({"point_spread_px": 0.7}, {"background": 50.0}):
+        thin = made(**known, **fault)
+        assert found_thickness(NumpyOps(), replace(thin, object=None)) is None
+    # Nor is it looked for where the scan does not say what it would follow from.
+    unknown = made(slices=2, slice_spacing_m=SPACING, step_px=2.5)
+    for missing in ({"pixel_size_m": None}, {"energy_eV": None}):
+        assert found_thickness(NumpyOps(), replace(unknown, **missing)) is None
 
 
 def test_one_slice_is_the_plain_path() -> None:

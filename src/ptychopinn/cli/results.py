@@ -39,6 +39,8 @@ TO_TYPE = {
     "frame-slip": "ptychopinn prepare with the frames and the positions that belong together",
     "moving-exposure": "ptychopinn refine RESULT --exposure-px LENGTH, with --exposure-along y or "
     "x where it is not along the scan",
+    "thick-sample": "ptychopinn refine SCAN --slices 2 --passes 100, or ptychopinn refine RESULT "
+    "--model auto",
     "point-spread": "ptychopinn refine RESULT --point-spread",
     "modes": "ptychopinn refine RESULT --modes auto",
     "positions": "ptychopinn refine SCAN --refine-positions",

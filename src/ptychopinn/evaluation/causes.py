@@ -16,6 +16,7 @@ Likely = Literal[
     "modes",
     "point-spread",
     "moving-exposure",
+    "thick-sample",
     "positions",
     "unfinished",
     "geometry-or-probe",
@@ -83,6 +84,11 @@ CAUSES: dict[Likely, Cause] = {
         "the sample moved while a pattern was recorded: with a way of {words} some patterns around "
         "the middle leave a residual of {better:.4g}, without {given:.4g}",
         "refine with that way (exposure_px, exposure_along)",
+    ),
+    "thick-sample": Cause(
+        "the sample is thick: as two slices {words} apart, patterns that were left out of a trial "
+        "have a residual of {better:.4g}, as a thin one {given:.4g}",
+        "refine with two slices (slices=2, passes=100)",
     ),
     "positions": Cause(
         "the positions are not exact: {how} some patterns around the middle leave a residual of "

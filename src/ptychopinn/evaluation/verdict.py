@@ -33,6 +33,7 @@ SPREAD = "a point spread fitted"
 AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
 TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
 IN_STEP, SLIPPED = "each pattern at its position", "each pattern from about number "
+THIN, THICK = "a thin sample", "two slices of the sample, about "
 STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
@@ -214,7 +215,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``MOVING``, ``OTHER_AXES``, ``TURNED`` or ``SLIPPED`` need no comparison; those that are
+        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED`` or ``SLIPPED`` need no comparison; those
+        that are
         not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
@@ -281,12 +283,13 @@ def _signature(signs: Signs) -> Found | None:
 
 
 def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
-    """A moving exposure, another orientation or other scan axes that the patterns show, and what
-    else was tried."""
+    """A thick sample, a moving exposure, another orientation or other scan axes that the patterns
+    show, and what else was tried."""
     known, rest = dict(alternatives), list(alternatives)
     found: Found | None = None
     trials = (
-        (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED), (IN_STEP, SLIPPED),
+        (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
+        (IN_STEP, SLIPPED),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -296,6 +299,9 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         numbers = {"better": known[others[0]], "given": known[as_given]}
         if prefix == MOVING:
             found = "moving-exposure", {**numbers, "words": others[0].removeprefix(MOVING)}
+        elif prefix == THICK:
+            words = "about " + others[0].removeprefix(THICK)
+            found = "thick-sample", {**numbers, "words": words}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == OTHER_AXES:

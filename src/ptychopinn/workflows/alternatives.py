@@ -37,6 +37,8 @@ from ptychopinn.evaluation.verdict import (
     SLIPPED,
     SPREAD,
     STILL,
+    THICK,
+    THIN,
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
@@ -50,6 +52,7 @@ from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
+from ptychopinn.physics.slices import Slices
 from ptychopinn.probes import with_modes
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -59,6 +62,7 @@ from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import found_exposure, possible_directions
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
+from ptychopinn.workflows.thick_sample import found_thickness
 from ptychopinn.workflows.twin_image import with_twin
 
 PASSES = 16
@@ -111,7 +115,8 @@ def judged(
     xp = get_ops(backend, execution)
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
-        found += tried(xp, used, effects_of(result), MovingExposure.name not in left_out)
+        moving, sliced = (e.name not in left_out for e in (MovingExposure, Slices))
+        found += tried(xp, used, effects_of(result), moving, sliced)
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
@@ -158,13 +163,17 @@ def within_noise(fit: Misfit) -> bool:
 
 
 def tried(
-    xp: Ops, scan: Scan, effects: Sequence[Effect] = (), moving: bool = True
+    xp: Ops,
+    scan: Scan,
+    effects: Sequence[Effect] = (),
+    moving: bool = True,
+    sliced: bool = True,
 ) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free,
     and a point spread where these leave more than noise.
 
     Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
-    exposure during which the sample is ``moving``.
+    exposure during which the sample is ``moving``, and one that is thick (``sliced``).
 
     Parameters
     ----------
@@ -199,6 +208,10 @@ def tried(
         found.append((MORE_MODES, left(modes, refine_probe=True)))
         if moving and MovingExposure.name not in here:
             found += _exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
+        # It takes as long as the others together.
+        untold = found[-1][0] == MORE_MODES and found[-1][1] > NEAR_NOISE * noise
+        if sliced and untold and Slices.name not in here:
+            found += _thickness(xp, scan, effects)
     return found
 
 
@@ -216,6 +229,14 @@ def _exposures(
         return []
     name, length, still, moving = exposure
     return [(STILL, still), (f"{MOVING}{length:.1f} px along {WAYS[name]}", moving)]
+
+
+def _thickness(xp: Ops, scan: Scan, effects: Sequence[Effect]) -> list[tuple[str, float]]:
+    """The sample as a thin one and as two slices, as alternatives, where the second is believed."""
+    thickness = found_thickness(xp, scan, effects)
+    if thickness is None:
+        return []
+    return [(THIN, thickness.thin), (f"{THICK}{thickness.spacing_m:.2g} m", thickness.thick)]
 
 
 def _positions_refined(result: Reconstruction) -> bool:

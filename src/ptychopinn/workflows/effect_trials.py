@@ -62,12 +62,14 @@ class Trials:
         scan: Scan,
         config: PhysicsConfig,
         effects: Sequence[Effect],
+        count: int = WINDOW,
+        left_out: int = LEFT_OUT,
     ) -> None:
         self.xp, self.config = xp, config
-        numbers = neighbours(scan, WINDOW)
+        numbers = neighbours(scan, count)
         self.window = prepare(replace(scan.select(numbers), object=None))
         positions = self.window.scan.positions_px
-        self.left = covered(positions, LEFT_OUT, np.random.default_rng(0))
+        self.left = covered(positions, left_out, np.random.default_rng(0))
         self.used = np.setdiff1d(np.arange(len(positions)), self.left)
         part = replace(self.window.scan.select(self.used), object=None)
         self.part = replace(self.window, scan=part)

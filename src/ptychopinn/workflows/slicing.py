@@ -83,13 +83,14 @@ def found_spacing(
     wavelength_m: float,
     effects: Sequence[Effect] = (),
     refine_positions: bool = False,
+    fine: bool = True,
 ) -> float:
     """The distance between ``count`` slices, in metres, with which some patterns around the middle
     are explained best after a few passes.
 
     What counts is a = distance * wavelength / pixel^2, the blur that a slice has on the next one in
     squares of pixels. The misfit has one sharp minimum in it. Positions that are not exact are
-    refined in each trial.
+    refined in each trial. Without ``fine`` it is known to a factor of two.
 
     Raises
     ------
@@ -120,6 +121,8 @@ def found_spacing(
             f"explained {side} {unit * STEP**best:.3g} m; give the option slice_spacing_m, or use "
             "one slice."
         )
+    if not fine:
+        return float(unit * STEP**best)
     # Wider blurs are found sooner: which one is right shows later.
     settled = partial(left, passes=SETTLED)
     for finer in (0.5, 0.25):
