@@ -644,18 +644,83 @@ def test_large_patterns_with_many_modes_are_tried_as_small_ones_with_few() -> No
     np.testing.assert_allclose(back, scan.positions_px - scan.positions_px.mean(axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["raster", "random"])
-def test_a_frame_lost_in_mid_scan_is_named(kind: Any) -> None:
-    scan = pp.simulate(object="leaves", scan=kind, patterns=144, photons=1e5, seed=3)
-    kept = np.delete(np.arange(scan.M), 60)
-    lost = replace(
-        scan, object=None, diffraction=scan.diffraction[kept], positions_px=scan.positions_px[:-1]
-    )
-    found = slip(NumpyOps(), lost)
-    assert found is not None and found.level == "doubt" and found.details["slipped"] == 1
-    assert abs(found.details["start"] - 60) <= 12
+def one_apart(scan: Scan, frame: int, *, lost: bool) -> Scan:
+    """The scan without this frame, or with this frame twice, at the positions of all frames."""
+    numbers = np.arange(scan.M)
+    numbers = np.delete(numbers, frame) if lost else np.insert(numbers, frame, frame)[: scan.M]
+    return replace(
+        scan, object=None, diffraction=scan.diffraction[numbers],
+        positions_px=scan.positions_px[: len(numbers)],
+    )  # fmt: skip
+
+
+def in_rows_to_and_fro(scan: Scan) -> Scan:
+    """A square raster with every other row the other way."""
+    rows = np.arange(scan.M).reshape(int(scan.M**0.5), -1)
+    rows[1::2] = rows[1::2, ::-1]
+    return replace(scan.select(rows.ravel()), object=None)
+
+
+# In long rows a shift by a frame shows at their ends only.
+@pytest.mark.parametrize(
+    ("kind", "side", "jitter", "frame"),
+    [
+        ("raster", 24, 0.0, 230), ("raster", 24, 0.2, 30), ("raster", 12, 1.0, 60),
+        ("to and fro", 18, 0.0, 200), ("fermat", 12, 0.0, 60),
+    ],
+)  # fmt: skip
+def test_a_slip_of_frames_is_mended(kind: Any, side: int, jitter: float, frame: int) -> None:
+    scan = pp.simulate(
+        N=32, object="leaves", scan="raster" if kind == "to and fro" else kind, patterns=side**2,
+        step_px=3, jitter_px=jitter, photons=1e5, seed=3,
+    )  # fmt: skip
+    scan = in_rows_to_and_fro(scan) if kind == "to and fro" else scan
     assert slip(NumpyOps(), scan) is None
-    assert mended_like(lost, [found]).positions_px is lost.positions_px
+    for lost in (True, False):
+        given = one_apart(scan, frame, lost=lost)
+        found = slip(NumpyOps(), given)
+        assert found is not None and (found.name, found.level) == ("frame-slip", "mended")
+        assert found.details["slipped"] == (1 if lost else -1)
+        assert abs(found.details["start"] - frame) <= 2
+        assert ("was lost" if lost else "came twice") in found.message
+        back = mended_like(given, [found])
+        assert back.M == given.M - 1 and left_out([found]).size == 1
+        # But for those beside the slip, each is where it was.
+        true = np.delete(scan.positions_px, frame if lost else scan.M - 1, axis=0)[: back.M]
+        wrong = np.abs(back.positions_px - true).max(axis=1) > 1e-9
+        assert wrong.sum() <= 2
+
+
+def test_a_slip_is_left_alone_where_it_is_switched_off() -> None:
+    scan = pp.simulate(
+        N=32, object="leaves", patterns=256, step_px=3, jitter_px=0.2, photons=1e5, seed=4
+    )
+    given = one_apart(scan, 100, lost=True)
+    result = pp.reconstruct(given, backend="numpy")
+    (found,) = (one for one in result.findings if one.name == "frame-slip")
+    assert found.level == "mended" and result.fit is not None and result.fit.verdict == "good"
+    assert len(result.positions_px) == given.M - 1
+    said = pp.reconstruct(given, backend="numpy", no_mend=("frame-slip",))
+    assert all(one.name != "frame-slip" for one in said.findings)
+    assert len(said.positions_px) == given.M and said.fit is not None
+    assert said.fit.verdict != "good"
+
+
+def test_an_early_slip_after_an_offset_is_mended_too() -> None:
+    """What comes behind it is the most of the scan, around the middle too."""
+    scan = pp.simulate(
+        N=32, object="leaves", scan="random", patterns=225, step_px=3, photons=1e5, seed=3
+    )
+    given = one_apart(scan, 50, lost=True)
+    found, said = right_geometry(NumpyOps(), given, ["orientation", "position-unit"])
+    assert [one.name for one in said] == ["frame-offset", "frame-slip"]
+    assert said[1].details["start"] == 0 and abs(said[1].details["stop"] - 50) <= 2
+    back = mended_like(given, said)
+    np.testing.assert_array_equal(back.positions_px, found.positions_px)
+    true = np.delete(scan.positions_px, 50, axis=0)
+    kept = np.setdiff1d(np.arange(given.M), left_out(said))
+    wrong = np.abs(back.positions_px - true[kept]).max(axis=1) > 1e-9
+    assert wrong.sum() <= 2
 
 
 @pytest.mark.parametrize("photons", [100, 1000])

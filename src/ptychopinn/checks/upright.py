@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
-from ptychopinn.checks.slips import slip
+from ptychopinn.checks.slips import NAME as SLIP
+from ptychopinn.checks.slips import mend_of_slip, slip
 from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
@@ -64,7 +65,7 @@ def right_geometry(
     ----------
     xp : the operations of a framework.
     scan : with a probe that need not be good; it is refined.
-    skip : of "orientation", "frame-offset" and "position-unit" what is not tried.
+    skip : of "orientation", "frame-offset", "frame-slip" and "position-unit" what is not tried.
     """
     found: list[Finding] = []
     if scan.M < FEWEST:
@@ -84,8 +85,13 @@ def right_geometry(
         if scaled is not None:
             found.append(scaled)
             scan = mend_of(scaled, scan).of(scan)
-    if "frame-offset" not in skip and not found and (slipped := slip(xp, scan)) is not None:
-        found.append(slipped)
+    # A slip early in the scan is an offset of nearly all of it, and the rest is left.
+    if SLIP not in skip and all(one.name == "frame-offset" for one in found):
+        known = with_findings(scan.provenance, found)
+        slipped = slip(xp, replace(scan, provenance=known))
+        if slipped is not None:
+            found.append(slipped)
+            scan = mend_of(slipped, scan).of(scan)
     if found:
         scan = replace(scan, provenance=with_findings(scan.provenance, found))
     return scan, tuple(found)
@@ -351,6 +357,8 @@ def _of(details: Any) -> Orientation:
 
 
 def _mend(details: Any, scan: Scan) -> Mend:
+    if "slipped" in details:
+        return mend_of_slip(details, scan)
     if "frames" in details:
         frames = int(np.clip(details["frames"], -MOST_FRAMES, MOST_FRAMES))
         at = np.clip(np.arange(scan.M) + frames, 0, scan.M - 1)

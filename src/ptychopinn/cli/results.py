@@ -36,7 +36,8 @@ TO_TYPE = {
     "background": "ptychopinn refine RESULT",
     "geometry": "ptychopinn inspect --check SCAN, or leave orientation out of --no-mend",
     "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
-    "frame-slip": "ptychopinn prepare with the frames and the positions that belong together",
+    "frame-slip": "ptychopinn prepare with the frames and the positions that belong together, or "
+    "leave frame-slip out of --no-mend",
     "moving-exposure": "ptychopinn refine RESULT --exposure-px LENGTH, with --exposure-along y or "
     "x where it is not along the scan",
     "thick-sample": "ptychopinn refine SCAN --slices 2 --passes 100, or ptychopinn refine RESULT "

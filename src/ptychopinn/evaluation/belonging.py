@@ -19,8 +19,8 @@ from ptychopinn.evaluation.misfit import misfit
 SAME_PX, PART = 0.05, 0.9
 # Another origin is looked for with so many positions, among so many of the first ones.
 FEW, MOST_SHIFTS = 32, 4096
-# The finding of patterns that belong to the position before or behind.
-OFFSET = "frame-offset"
+# The findings of patterns that belong to the position before or behind, all or some.
+OFFSETS = ("frame-offset", "frame-slip")
 # Probes that correlate by more than this are the same.
 SAME_PROBE = 0.95
 
@@ -47,7 +47,7 @@ def check_belongs(result: Reconstruction, scan: Scan, role: str) -> str | None:
     if differing in (None, "positions"):
         return None
     reason = None
-    if any(found.name == OFFSET for found in result.findings):
+    if any(found.name in OFFSETS for found in result.findings):
         # Pattern for pattern it is paired otherwise; the positions tell whether it is the same.
         reason = None if _partly(result, scan) else "other counts at other positions"
     elif differing == "counts":

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
+from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.checks.upright import likelier_orientation, right_geometry
-from ptychopinn.data.findings import Finding
+from ptychopinn.data.findings import Finding, Level
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -111,7 +112,7 @@ def judged(
             _, result = estimate_axes(used, result, backend, execution, no_mend)
             known = _other_axes(result.findings)
         found += known
-    found += _slips(result.findings)
+    found += _slips(result.findings, ("doubt",))
     xp = get_ops(backend, execution)
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
@@ -121,7 +122,7 @@ def judged(
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
             others = right_geometry(xp, used)[1]
-            found += _other_geometry(others) + _slips(others)
+            found += _other_geometry(others) + _slips(others, ("doubt", "mended"))
         noisy = fit.expected > FEW_PHOTONS and fit.judged(found).likely in MAY_HIDE
     if noisy and not fit.explained >= TRIED_BELOW:
         other = likelier_orientation(xp, replace(scan, object=None))
@@ -259,13 +260,13 @@ def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
     return []
 
 
-def _slips(findings: Collection[Finding]) -> list[tuple[str, float]]:
-    """A frame that was lost or came twice, as alternatives."""
+def _slips(findings: Collection[Finding], levels: Collection[Level]) -> list[tuple[str, float]]:
+    """A frame that was lost or came twice, as alternatives, where the finding has such a level."""
     for found in findings:
         words, *known = (found.details.get(k) for k in ("words", "residual_as_given", "residual"))
         numbers = [number for number in known if isinstance(number, float)]
         slipped = isinstance(words, str) and words.startswith(SLIPPED)
-        if found.level == "doubt" and slipped and len(numbers) == 2:
+        if found.level in levels and slipped and len(numbers) == 2:
             return [(IN_STEP, numbers[0]), (brief(words), numbers[1])]
     return []
 
@@ -275,5 +276,5 @@ def _other_geometry(findings: Collection[Finding]) -> list[tuple[str, float]]:
     return [
         (str(found.details["words"]), float(found.details["residual"]))
         for found in findings
-        if found.level == "mended"
+        if found.level == "mended" and found.name != SLIP
     ]
