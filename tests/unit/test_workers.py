@@ -74,3 +74,20 @@ def test_a_single_worker_is_the_caller() -> None:
     with Workers(100) as workers:
         threads = {found for _, found in workers.each(lambda _: threading.get_ident(), range(99))}
     assert caller not in threads and len(threads) <= MOST_WORKERS
+
+
+def test_the_caller_shares_nothing_out_beside_workers() -> None:
+    """An operation of PyTorch that it shared out would wait for a thread that has no core."""
+    torch = pytest.importorskip("torch")
+    from ptychopinn.ops.options import TorchExecution
+    from ptychopinn.ops.torch import TorchOps
+
+    for threads, beside in ((2, 1), (1, 1)):
+        xp = TorchOps(TorchExecution(threads=threads, accelerator="cpu"))
+        before = torch.get_num_threads()
+        with xp.computing():
+            assert torch.get_num_threads() == threads
+            found = [(torch.get_num_threads(), x) for _, x in xp.each(lambda k: k, range(3))]
+            assert found == [(beside, 0), (beside, 1), (beside, 2)]
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == before

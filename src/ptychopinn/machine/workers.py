@@ -29,6 +29,11 @@ class Workers:
         self._count, self._inside = min(count, MOST_WORKERS), inside
         self._pool = ThreadPoolExecutor(self._count, "patterns") if self._count > 1 else None
 
+    @property
+    def several(self) -> bool:
+        """Whether batches are worked on beside the caller."""
+        return self._pool is not None
+
     def __enter__(self) -> Workers:
         return self
 

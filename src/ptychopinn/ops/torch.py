@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -317,7 +317,9 @@ class TorchOps(Together, Ops):
                     self._workers = ALONE
 
     def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        return self._workers.each(work, items)
+        # Beside workers that keep the cores busy, what this thread shares out waits for one of them.
+        with using_threads(1) if self._workers.several else nullcontext():
+            yield from self._workers.each(work, items)
 
     def assign(self, variable: Tensor, values: NDArray[Any]) -> None:
         with torch.no_grad():
