@@ -317,7 +317,7 @@ class TorchOps(Together, Ops):
                     self._workers = ALONE
 
     def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        # Beside workers that keep the cores busy, what this thread shares out waits for one of them.
+        # Beside workers on all cores, what this thread shared out would wait for one of them.
         with using_threads(1) if self._workers.several else nullcontext():
             yield from self._workers.each(work, items)
 
