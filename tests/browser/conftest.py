@@ -56,8 +56,8 @@ def served(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     scan = pp.simulate(N=32, patterns=60, photons=1e6, seed=3)
     pp.save_scan(scan, folder / "scan.h5")
     (folder / "damaged.h5").write_bytes(b"no scan")
-    for name, passes in (("long", "30"), ("short", "1")):
-        words = ["refine", str(folder / "scan.h5"), "-o", str(folder / name), "--passes", passes]
+    for name, *how in (("long", "30", "--no-report"), ("short", "1")):
+        words = ["refine", str(folder / "scan.h5"), "-o", str(folder / name), "--passes", *how]
         assert run([*words, "--backend", "numpy", "--quiet"]) in (0, 3)
     with subprocess.Popen(
         [sys.executable, "-m", "ptychopinn", "serve", str(folder), "--port", "0"],

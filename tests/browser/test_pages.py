@@ -228,7 +228,8 @@ def looked_at(page: Any, axe: bool = True) -> list[str]:
     if wide > room:
         found.append(f"{wide} pixels wide where there are {room}")
     if axe:
-        page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+        if not page.evaluate("() => 'axe' in window"):
+            page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
         answer = page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
         found += [
             f"{fault['id']}: {fault['help']}: {[n['target'] for n in fault['nodes']][:3]}"
