@@ -179,9 +179,9 @@ class PtychiSolver(Solver):
         # logging of the process to say so.
         with (
             TorchOps(self.execution).threaded(),
-            _process_kept(),
+            process_kept(),
             PtychographyTask(
-                _options(config, TorchOps(self.execution).device, tuple(middle - corner)),
+                task_options(config, TorchOps(self.execution).device, tuple(middle - corner)),
                 diffraction_data=counts.astype(np.float32) * scan.scan.good_pixels,
                 valid_pixel_mask=scan.scan.good_pixels.copy(),
                 object_data=canvas[None],
@@ -204,7 +204,7 @@ class PtychiSolver(Solver):
         yield Step(config.passes, misfits[-1], lambda: last)
 
 
-def _options(config: PtychiConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
+def task_options(config: PtychiConfig, device: torch.device, origin: tuple[int, ...]) -> Any:
     """Settings of pty-chi: its own for the algorithm, and ours for what is refined."""
     from ptychi import api
 
@@ -249,7 +249,7 @@ def _pass(task: Any, config: PtychiConfig, per_count: float, earlier: Sequence[f
 
 
 @contextmanager
-def _process_kept() -> Iterator[None]:
+def process_kept() -> Iterator[None]:
     """pty-chi sets the default device, the default number type and the random generators of the
     process; this puts them back.
 
