@@ -30,8 +30,9 @@ import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.contracts import Glance, Looked
 from ptychopinn.data.normalization import prepare
-from ptychopinn.errors import WHAT_TO_SEND, InputError
+from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.report.asking import WHAT_TO_SEND
 from ptychopinn.report.levels import UNSEEN, phase_levels, seen_box
 from ptychopinn.report.live_picture import LivePicture, WorstPatterns
 from ptychopinn.serving.access import Guard
