@@ -12,12 +12,6 @@ from itertools import islice
 
 # Set to anything, it shows where an unexpected error came from.
 DEBUG = "PTYCHOPINN_DEBUG"
-# At the end of pages that say what went wrong.
-WHAT_TO_SEND = (
-    "Where that does not help, send the developers what ptychopinn doctor --report prints, the "
-    f"command with what it shows when {DEBUG}=1 is set, and run.json and log.txt of its folder "
-    "where there is one."
-)
 
 
 class PtychoPINNError(Exception):

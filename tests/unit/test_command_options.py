@@ -85,8 +85,9 @@ def test_messages_call_options_what_the_command_line_calls_them(
 
 # What composes the command line to type for a file that is no scan, or one that it runs.
 TYPED = {
-    "io/guess.py", "sources/by_keys.py", "sources/overview.py", "sources/places.py",
-    "serving/agent_tools.py", "serving/job_words.py", "serving/runs.py", "serving/web_app.py",
+    "io/guess.py", "report/asking.py", "sources/by_keys.py", "sources/overview.py",
+    "sources/places.py", "serving/agent_tools.py", "serving/job_words.py", "serving/runs.py",
+    "serving/web_app.py",
 }  # fmt: skip
 
 

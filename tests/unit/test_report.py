@@ -20,12 +20,13 @@ from oracle.forward import intensities
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.data.views import PatternView
-from ptychopinn.errors import WHAT_TO_SEND, InputError
+from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.evaluation.beside import Compared
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.io.atomic import replacing
 from ptychopinn.report import plots, web_page
+from ptychopinn.report.asking import WHAT_TO_SEND
 from ptychopinn.report.colours import limits
 from ptychopinn.report.figure_names import KINDS, formats_of
 from ptychopinn.report.packed import packed_bytes, packed_map, packed_numbers

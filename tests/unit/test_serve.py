@@ -31,8 +31,9 @@ from ptychopinn.cli import run
 from ptychopinn.contracts import Glance, Looked
 from ptychopinn.data.levels import UNSEEN, phase_levels, seen_box
 from ptychopinn.data.normalization import prepare
-from ptychopinn.errors import WHAT_TO_SEND, InputError
+from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.report.asking import WHAT_TO_SEND
 from ptychopinn.report.live_picture import LivePicture, WorstPatterns
 from ptychopinn.serving.access import Guard
 from ptychopinn.serving.inside import Inside

@@ -20,11 +20,11 @@ from typing import Any
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import WHAT_TO_SEND
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.beside import Compared
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.io.atomic import atomic_path, refuse_existing
+from ptychopinn.report.asking import WHAT_TO_SEND
 from ptychopinn.report.report_data import Other, page_data
 
 SCRIPTS = ("decode.js", "draw.js", "viewer.js", "positions.js", "page.js")

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
-from ptychopinn.errors import WHAT_TO_SEND
+from ptychopinn.report.asking import WHAT_TO_SEND
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
