@@ -723,6 +723,17 @@ def test_an_early_slip_after_an_offset_is_mended_too() -> None:
     assert wrong.sum() <= 2
 
 
+@pytest.mark.parametrize("offset", [1, 2])
+def test_a_small_offset_is_told_from_light_by_its_steadiness(offset: int) -> None:
+    scan = pp.simulate(N=32, object="leaves", patterns=64, photons=1e5, seed=1)
+    patterns = np.asarray(scan.diffraction)
+    (found,) = examine(replace(scan, diffraction=patterns + patterns.dtype.type(offset))).findings
+    assert (found.name, found.details["counts"]) == ("detector-offset", offset)
+    light = np.random.default_rng(1).poisson(offset, patterns.shape).astype(patterns.dtype)
+    lit = examine(replace(scan, diffraction=patterns + light)).findings
+    assert all(one.name != "detector-offset" for one in lit)
+
+
 @pytest.mark.parametrize("photons", [100, 1000])
 def test_a_dead_band_is_found_in_few_photons(photons: float) -> None:
     scan = pp.simulate(object="leaves", patterns=100, photons=photons, seed=1)

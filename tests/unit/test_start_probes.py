@@ -204,6 +204,19 @@ def test_the_search_finds_the_sign_of_the_defocus(defocus: float) -> None:
     assert found.residual < 0.6 * found.flat
 
 
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """The correlation of two probes, wherever they are."""
+    product = np.fft.fft2(one) * np.fft.fft2(other).conj()
+    return float(abs(np.fft.ifft2(product)).max() / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def test_the_probe_of_a_faint_scan_is_found_as_well() -> None:
+    """64 patterns, as many as of a bright one, leave 0.72."""
+    scan = pp.simulate(object="leaves", patterns=256, photons=300, seed=3)
+    found = find_probe(NumpyOps(), replace(scan, object=None))
+    assert likeness(found.probe, scan.probe[0]) > 0.8
+
+
 def result_of(scan: pp.Scan, folder: Path) -> Path:
     folder.mkdir()
     pp.refine(scan, None, pp.RefineConfig(passes=1), backend="numpy", no_mend="all").save(folder)

@@ -12,6 +12,9 @@ from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 DARKEST, FEWEST = 0.05, 16
 # It is subtracted when it is so many photons, and holds this share of the counts.
 PHOTONS, SHARE = 4.0, 0.005
+# One photon is enough where the darkest pixels always read the same, nothing reads less, and so
+# many of their readings would if that were light.
+STEADY_PHOTONS, WOULD_READ_LESS = 0.99, 50.0
 # An offset scatters less than light: readings scatter by this share of it at most, and with this
 # share of the variance of photons. Light that fluctuates less is none.
 STEADY, OF_PHOTONS = 0.2, 0.5
@@ -31,14 +34,17 @@ def detector_offset(look: Look) -> Iterator[Noticed]:
     means = look.mean[good]
     # Cheap, and true of nearly all scans: something is dark.
     darkest = np.argsort(means, kind="stable")[: max(FEWEST, int(DARKEST * len(means)))]
-    if means[darkest[len(darkest) // 2]] < PHOTONS * look.photon:
+    if means[darkest[len(darkest) // 2]] < STEADY_PHOTONS * look.photon:
         return
     readings = look.sample[:, good]
     dark = readings[:, darkest]
     low, level = (float(v) for v in np.percentile(dark, (15.87, 50)))
     scatter = level - low
     photon = look.photon
-    if level < PHOTONS * photon or level * len(means) < SHARE * float(np.median(look.sums)):
+    dark_by_chance = dark.size * np.exp(-level / photon)
+    steady = dark.max() == level == readings.min() and dark_by_chance > WOULD_READ_LESS
+    least = STEADY_PHOTONS if steady else PHOTONS
+    if level < least * photon or level * len(means) < SHARE * float(np.median(look.sums)):
         return
     if scatter > STEADY * level or scatter**2 > OF_PHOTONS * level * photon:
         return

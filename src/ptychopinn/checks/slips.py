@@ -35,7 +35,7 @@ CENTRES, FAR_PX = 150, 12.0
 # It is named when the patterns behind it leave this share of what they have beyond noise, those
 # before it that many times as much, and it is mended up to the second share. A slip the other way
 # must leave so many times more, and -2 log L must fall by so much.
-NAMED, MENDED, OTHERS, OTHER_WAY, LIKELIER = 0.8, 0.7, 1.1, 1.15, 150.0
+NAMED, MENDED, OTHERS, OTHER_WAY, LIKELIER = 0.75, 0.7, 1.1, 1.15, 600.0
 # And a group behind it must explain this share of what distinguishes the patterns.
 EXPLAINS = 0.5
 # How many starts are tried on a group at a time, and for how many groups.

@@ -45,6 +45,11 @@ FINE, ROUNDS = 0.25, 2
 # of the residual that must be left for another one to be believed.
 TURNS = (AS_GIVEN, Orientation(flip_y=True), Orientation(True), Orientation(True, flip_y=True))
 BELIEVED = 0.87
+# Photons that all patterns of the trials hold together: where the usual number holds fewer, more
+# are tried, and these at most, for so many passes. Noise is slow to tell candidates apart: 64
+# patterns of 300 photons move the minimum by a third of a wavelength, and three passes may leave
+# another one.
+ENOUGH_PHOTONS, MOST_PATTERNS, MORE_PASSES = 80_000, 400, 6
 # The part of the detector that trials look at, in radii of the pupil from its middle.
 SEEN = 1.3
 
@@ -82,11 +87,12 @@ def find_probe(xp: Ops, scan: Scan) -> Found:
     most = LARGEST_SPOT * scan.N / 2 * pupil.radius / scan.N / 2
     count = min(MOST // 2, int(most / STEP))
     scanned = [(k * STEP, 0.0, 0.0) for k in range(-count, count + 1)]
-    part = _middle(scan, _width(scan.N, pupil))
+    numbers, passes = _tried(scan)
+    part = _middle(scan, numbers, _width(scan.N, pupil))
     trials, left = {}, {}
     for turn in TURNS if scan.M >= FEWEST else TURNS[:1]:
         places = turn.of_positions(part.positions_px)
-        trials[turn] = _Trials(xp, replace(part, positions_px=places), pupil)
+        trials[turn] = _Trials(xp, replace(part, positions_px=places), pupil, passes)
         # Every other one tells the turns apart.
         left[turn] = min(map(trials[turn], scanned[count % 2 :: 2]))
     turn = min(left, key=left.__getitem__)
@@ -145,8 +151,8 @@ def _lowest(trials: _Trials, best: Waves, axis: int, step: float) -> Waves:
 class _Trials:
     """Misfit of candidates on some neighbouring patterns, on the middle of the detector."""
 
-    def __init__(self, xp: Ops, part: Scan, pupil: Pupil) -> None:
-        self.solver = PhysicsSolver(xp, PhysicsConfig(passes=PASSES, stagnation=0.0), LIMIT_BYTES)
+    def __init__(self, xp: Ops, part: Scan, pupil: Pupil, passes: int) -> None:
+        self.solver = PhysicsSolver(xp, PhysicsConfig(passes=passes, stagnation=0.0), LIMIT_BYTES)
         self.pupil, self.n = pupil, part.N
         self.prepared: PreparedScan = prepare(part)
         self.power = float(np.linalg.norm(self.prepared.probe))
@@ -174,10 +180,20 @@ def _cut(pattern: NDArray[Any], n: int) -> NDArray[Any]:
     return pattern[..., start : start + n, start : start + n]
 
 
-def _middle(scan: Scan, n: int) -> Scan:
+def _tried(scan: Scan) -> tuple[NDArray[np.int64], int]:
+    """The numbers of the patterns that are tried, and for how many passes."""
+    numbers = neighbours(scan)
+    usual = prepare(scan.select(numbers))
+    needed = int(np.ceil(ENOUGH_PHOTONS * usual.noise.photon / usual.counts))
+    if needed <= len(numbers):
+        return numbers, PASSES
+    return neighbours(scan, min(needed, MOST_PATTERNS)), MORE_PASSES
+
+
+def _middle(scan: Scan, numbers: NDArray[np.int64], n: int) -> Scan:
     """The patterns that are tried, cut down to n x n pixels: the object pixels grow, the width of
     the probe's array stays."""
-    chosen = scan.select(neighbours(scan))
+    chosen = scan.select(numbers)
     patterns = np.asarray(chosen.diffraction)
     return replace(
         chosen,

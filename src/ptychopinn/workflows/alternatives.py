@@ -19,7 +19,7 @@ from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.checks.upright import likelier_orientation, right_geometry
-from ptychopinn.data.findings import Finding, Level
+from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -260,7 +260,7 @@ def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
     return []
 
 
-def _slips(findings: Collection[Finding], levels: Collection[Level]) -> list[tuple[str, float]]:
+def _slips(findings: Collection[Finding], levels: Collection[str]) -> list[tuple[str, float]]:
     """A frame that was lost or came twice, as alternatives, where the finding has such a level."""
     for found in findings:
         words, *known = (found.details.get(k) for k in ("words", "residual_as_given", "residual"))
