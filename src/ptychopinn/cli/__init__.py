@@ -24,7 +24,7 @@ COMMANDS = {
     "infer": "Reconstruct a scan with a trained model.",
     "batch": "Reconstruct many scans on all cores, or on a cluster.",
     "refine": "Improve a result, or start from an empty object, by physics alone.",
-    "pretrain": "Train the unrolled network on simulated scans of every kind.",
+    "pretrain": "Train a network on simulated scans of every kind.",
     "evaluate": "Score a reconstruction against the truth or against the measured patterns.",
     "compare": "Run several models and physics iterations on one scan, side by side.",
     "convert": "Convert a scan or a result into another format.",

@@ -57,9 +57,11 @@ def identity_of(scan: Scan) -> str:
 
 def difference(one: str, other: str) -> str | None:
     """Where two fingerprints differ: counts, positions or both, in words; None when they agree."""
-    names = ("counts", "positions")
-    pairs = zip(names, one.split("-"), other.split("-"), strict=False)
-    return " and ".join(name for name, a, b in pairs if a != b) or None
+    if one == other:
+        return None
+    pairs = zip(("counts", "positions"), one.split("-"), other.split("-"), strict=False)
+    # What is no fingerprint, in a file that somebody changed, agrees with none.
+    return " and ".join(name for name, a, b in pairs if a != b) or "counts and positions"
 
 
 def recorded(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
