@@ -73,8 +73,11 @@ def measure(backend: str, mode: str, n: int, patterns: int, task: str) -> None:
     the cores that it may use."""
     if task == "misfit" and mode == "one":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    kind = TorchExecution if backend == "pytorch" else TFExecution
-    work = works(n, patterns, kind(threads=THREADS[mode]))[task]
+    execution: Execution = TorchExecution(threads=THREADS[mode])
+    if backend == "tensorflow":
+        # The automatic number as commands have it that never train.
+        execution = TFExecution(threads=THREADS[mode], side_by_side=mode == "automatic")
+    work = works(n, patterns, execution)[task]
     work()
     print("ready", flush=True)
     for _ in sys.stdin:

@@ -211,5 +211,7 @@ def chosen_backend(
                 f"{flag} is an option of the {other} backend, received it with {name}; leave it "
                 f"out, or add --backend {other}."
             )
-    schema = KINDS[name].execution
-    return name, validated(schema, given(flags, schema, prefix=f"{KINDS[name].prefix}_"))
+    kind = KINDS[name]
+    usual = {} if training else kind.untrained
+    own = given(flags, kind.execution, prefix=f"{kind.prefix}_")
+    return name, validated(kind.execution, {**usual, **own})

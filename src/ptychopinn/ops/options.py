@@ -65,6 +65,11 @@ class TFExecution(Section):
     threads: int | None = Field(
         None, ge=1, description="CPU threads, of the whole process; all cores when not given"
     )
+    side_by_side: bool = Field(
+        False,
+        description="each CPU thread works on patterns of its own, sharing no operation, in the "
+        "whole process: faster beside other jobs, slower to train; commands that never train do so",
+    )
     num_workers: Readers = 0
     logger: Logger = "csv"
     picture_every: PictureEvery = 1
@@ -83,5 +88,5 @@ class NumpyExecution(Section):
 Execution = TorchExecution | TFExecution | NumpyExecution
 
 # Options that only one of the two verbs looks at; all others belong to both.
-INFERENCE_ONLY = {"inference_batch_mib"}
+INFERENCE_ONLY = {"inference_batch_mib", "side_by_side"}
 TRAINING_ONLY = {"precision", "deterministic", "num_workers", "logger", "picture_every"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
@@ -25,6 +25,7 @@ class _Kind:
     module, operations : file in this folder, and its class.
     packages : needed for inference.  training : needed beyond that to train; None if it cannot.
     execution : schema of its own options.  prefix : of their flags, ``--PREFIX-``.
+    untrained : options for a process that never trains, unless the user gives them.
     """
 
     module: str
@@ -33,11 +34,20 @@ class _Kind:
     training: tuple[str, ...] | None
     execution: type[Execution]
     prefix: str
+    untrained: Mapping[str, object] = field(default_factory=dict)
 
 
 KINDS: Mapping[BackendName, _Kind] = {
     "pytorch": _Kind("torch", "TorchOps", ("torch",), ("lightning",), TorchExecution, "torch"),
-    "tensorflow": _Kind("tensorflow", "TensorflowOps", ("tensorflow",), (), TFExecution, "tf"),
+    "tensorflow": _Kind(
+        "tensorflow",
+        "TensorflowOps",
+        ("tensorflow",),
+        (),
+        TFExecution,
+        "tf",
+        untrained={"side_by_side": True},
+    ),
     # Without a framework: it reconstructs and refines, slower and exact.
     "numpy": _Kind("numpy", "NumpyOps", (), None, NumpyExecution, "numpy"),
 }

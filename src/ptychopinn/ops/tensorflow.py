@@ -47,26 +47,44 @@ def device_of(execution: TFExecution) -> str:
     return "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
 
 
-def use_threads(threads: int | None) -> None:
-    """Set the CPU threads of TensorFlow, which it allows until its first computation only."""
-    if threads is None:
+def use_threads(threads: int | None, side_by_side: bool = False) -> None:
+    """Set the CPU threads of TensorFlow, which it allows until its first computation only.
+
+    side_by_side : each of them works alone. A process that has computed keeps what it has: only
+        the speed depends on it."""
+    if threads is None and (not side_by_side or chosen_threads()):
         return
+    number = available() if threads is None else threads
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else number)
+        tf.config.threading.set_inter_op_parallelism_threads(number if side_by_side else 1)
     except RuntimeError as error:
+        if threads is None:
+            return
         raise InputError(
             f"TensorFlow takes its number of threads before it computes anything, received "
-            f"{threads} in a process where it runs with "
-            f"{tf.config.threading.get_intra_op_parallelism_threads() or 'all cores'}; give the "
-            "number in the first call, or start a new process."
+            f"{threads} in a process where it runs with {chosen_threads() or 'all cores'}; give "
+            "the number in the first call, or start a new process."
         ) from error
 
 
 def chosen_threads() -> int:
-    """The number of threads that share one operation, where the user chose one; else 0."""
+    """The number of threads, where one was chosen; else 0. They share one operation, or work side
+    by side where an operation has one only."""
+    shared = _shared()
+    return max(shared, _alone()) if shared == 1 else shared
+
+
+def _shared() -> int:
+    """The number of threads that share one operation, as set; else 0."""
     set_to = tf.config.threading.get_intra_op_parallelism_threads()
     return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
+
+
+def _alone() -> int:
+    """The number of operations at a time, as set; else 0."""
+    set_to = tf.config.threading.get_inter_op_parallelism_threads()
+    return int(set_to or os.environ.get("TF_NUM_INTEROP_THREADS") or 0)
 
 
 class TensorflowOps(TensorflowLayers):
@@ -84,7 +102,7 @@ class TensorflowOps(TensorflowLayers):
 
     def __init__(self, execution: TFExecution | None = None) -> None:
         self.execution = TFExecution() if execution is None else execution
-        use_threads(self.execution.threads)
+        use_threads(self.execution.threads, self.execution.side_by_side)
         self.device = device_of(self.execution)
         self._workers: Workers | None = None
         self._threads: Threads | None = None
@@ -294,13 +312,15 @@ class TensorflowOps(TensorflowLayers):
 
     @property
     def threads(self) -> int:
-        return chosen_threads() or len(cores())
+        return _shared() or len(cores())
 
     @contextmanager
     def computing(self) -> Iterator[None]:
         first_use.check()
         if self._threads is None:
-            self._threads = Threads(available(), chosen_threads() or None)
+            chosen = chosen_threads()
+            own = self.execution.threads is None and self.execution.side_by_side
+            self._threads = Threads(chosen or available(), None if own else chosen or None)
         count = self._threads.look() if "CPU" in self.device else 1
         try:
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:

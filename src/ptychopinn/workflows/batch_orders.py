@@ -63,9 +63,9 @@ class Orders:
     look: Look = field(default_factory=Look)
 
     def options(self) -> dict[str, Any]:
-        """What decides about a result, as plain JSON data; not how many threads make it."""
+        """What decides about a result, as plain JSON data; not which threads make it."""
         config = None if self.config is None else self.config.model_dump(mode="json")
-        execution = self.execution.model_dump(mode="json", exclude={"threads"})
+        execution = self.execution.model_dump(mode="json", exclude={"threads", "side_by_side"})
         return {
             "verb": self.verb,
             "model": self.model_digest,
