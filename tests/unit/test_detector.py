@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.sources.conditioning import Conditioned, look_at, no_measurement
-from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
+from ptychopinn.sources.cutting import cut_for, find_centre
 from ptychopinn.sources.frames import ArrayFrames
 
 orientations = st.builds(Orientation, st.booleans(), st.booleans(), st.booleans())
@@ -41,9 +42,9 @@ def test_a_window_is_the_same_before_and_after_turning(turn: Orientation, data: 
     y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     y1, x1 = data.draw(st.integers(y0 + 1, height)), data.draw(st.integers(x0 + 1, width))
     stored = turn.stored_window(slice(y0, y1), slice(x0, x1), (7, 11))
-    np.testing.assert_array_equal(turn.apply(frame)[y0:y1, x0:x1], turn.apply(frame[stored]))
+    np.testing.assert_array_equal(turn.of_frames(frame)[y0:y1, x0:x1], turn.of_frames(frame[stored]))
     y, x = turn.point((5, 9), (7, 11))
-    assert turn.apply(frame)[int(y), int(x)] == frame[5, 9]
+    assert turn.of_frames(frame)[int(y), int(x)] == frame[5, 9]
 
 
 @pytest.mark.parametrize(
@@ -87,11 +88,11 @@ def test_counts_mask_dark_and_flat_turn_together(turn: Orientation, seed: int) -
     patterns = conditioned(frames, cut, turn, bad=bad.copy(), dark=dark, flat=flat, clip=True)
     found = all_of(patterns)
     whole = np.where(bad, 0, np.maximum((frames - dark) / flat, 0))
-    turned = turn.apply(whole)
+    turned = turn.of_frames(whole)
     y, x = turn.point(centre, (40, 44))
     box = np.s_[:, int(y) - 16 : int(y) + 16, int(x) - 16 : int(x) + 16]
     np.testing.assert_allclose(found, turned[box], rtol=1e-12)
-    np.testing.assert_array_equal(patterns.mask(), ~turn.apply(bad)[box[1:]])
+    np.testing.assert_array_equal(patterns.mask(), ~turn.of_frames(bad)[box[1:]])
 
 
 def test_one_bad_pixel_makes_the_binned_one_bad_and_padding_is_bad() -> None:

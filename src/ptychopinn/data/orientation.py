@@ -36,12 +36,37 @@ class Orientation:
 
     def of_patterns(self, patterns: NDArray[Any], about_centre: bool = True) -> NDArray[Any]:
         """Arrays (..., N, N), turned: ``about_centre`` about pixel [N/2, N/2], else as pictures."""
-        found = np.swapaxes(patterns, -1, -2) if self.transpose else patterns
-        for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)):
-            if flip:
-                found = np.flip(found, axis)
-                found = np.roll(found, 1, axis) if about_centre else found
+        found = self.of_frames(patterns)
+        if about_centre:
+            found = np.roll(found, (int(self.flip_y), int(self.flip_x)), (-2, -1))
         return np.ascontiguousarray(found)
+
+    def of_frames(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Arrays (..., H, W), turned as pictures: a view."""
+        if self.transpose:
+            frames = np.swapaxes(frames, -1, -2)
+        return frames[..., :: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+    def shape(self, stored: tuple[int, int]) -> tuple[int, int]:
+        """Of turned frames."""
+        return (stored[1], stored[0]) if self.transpose else stored
+
+    def point(self, centre: tuple[float, float], stored: tuple[int, int]) -> tuple[float, float]:
+        """Where a stored pixel (y, x) comes to lie."""
+        y, x = centre[::-1] if self.transpose else centre
+        height, width = self.shape(stored)
+        return (height - 1 - y if self.flip_y else y), (width - 1 - x if self.flip_x else x)
+
+    def stored_window(
+        self, rows: slice, columns: slice, stored: tuple[int, int]
+    ) -> tuple[slice, slice]:
+        """The stored pixels of a window of turned frames."""
+        height, width = self.shape(stored)
+        if self.flip_y:
+            rows = slice(height - rows.stop, height - rows.start)
+        if self.flip_x:
+            columns = slice(width - columns.stop, width - columns.start)
+        return (columns, rows) if self.transpose else (rows, columns)
 
     @property
     def inverse(self) -> Orientation:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.corner import rolls
 from ptychopinn.data.far_away import position_text
 from ptychopinn.data.findings import Finding
+from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
@@ -23,7 +24,7 @@ from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
-from ptychopinn.sources.cutting import Orientation, cut_for, find_centre
+from ptychopinn.sources.cutting import cut_for, find_centre
 from ptychopinn.sources.frames import Frames, RolledFrames, joined
 from ptychopinn.sources.geometry_numbers import (
     numbers_of,

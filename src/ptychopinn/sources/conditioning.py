@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.orientation import Orientation
 from ptychopinn.data.scan import LARGEST_COUNTS
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
 from ptychopinn.io.detector import NEARLY_ALL, impossible, lost
-from ptychopinn.sources.cutting import Cut, Orientation
+from ptychopinn.sources.cutting import Cut
 from ptychopinn.sources.frames import Frames
 
 # What detectors with 32 bits write where there is no pixel, also when it was copied into floats.
@@ -259,11 +260,11 @@ class Conditioned:
         if self.amplitude:
             with np.errstate(over="ignore"):
                 block = block.astype(np.float64) ** 2
-        return self.cut.pick(self.orientation.apply(block))
+        return self.cut.pick(self.orientation.of_frames(block))
 
     def mask(self) -> NDArray[np.bool_]:
         """(N, N), True at good pixels, by what is known so far."""
-        return ~self.cut.bad(self.orientation.apply(self.bad[self.window]))
+        return ~self.cut.bad(self.orientation.of_frames(self.bad[self.window]))
 
 
 class Wider(Exception):

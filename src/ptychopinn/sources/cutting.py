@@ -22,42 +22,6 @@ Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Orientation:
-    """How stored frames are turned; first transposed, then flipped."""
-
-    transpose: bool = False
-    flip_y: bool = False
-    flip_x: bool = False
-
-    def apply(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """Frames (..., H, W), as a view."""
-        if self.transpose:
-            frames = np.swapaxes(frames, -1, -2)
-        return frames[..., :: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
-
-    def shape(self, stored: tuple[int, int]) -> tuple[int, int]:
-        """Of turned frames."""
-        return (stored[1], stored[0]) if self.transpose else stored
-
-    def point(self, centre: Pair, stored: tuple[int, int]) -> Pair:
-        """Where a stored pixel (y, x) comes to lie."""
-        y, x = centre[::-1] if self.transpose else centre
-        height, width = self.shape(stored)
-        return (height - 1 - y if self.flip_y else y), (width - 1 - x if self.flip_x else x)
-
-    def stored_window(
-        self, rows: slice, columns: slice, stored: tuple[int, int]
-    ) -> tuple[slice, slice]:
-        """The stored pixels of a window of turned frames."""
-        height, width = self.shape(stored)
-        if self.flip_y:
-            rows = slice(height - rows.stop, height - rows.start)
-        if self.flip_x:
-            columns = slice(width - columns.stop, width - columns.start)
-        return (columns, rows) if self.transpose else (rows, columns)
-
-
-@dataclass(frozen=True)
 class Cut:
     """Which pixels of turned frames make up a pattern.
 
