@@ -42,7 +42,9 @@ def test_a_window_is_the_same_before_and_after_turning(turn: Orientation, data: 
     y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     y1, x1 = data.draw(st.integers(y0 + 1, height)), data.draw(st.integers(x0 + 1, width))
     stored = turn.stored_window(slice(y0, y1), slice(x0, x1), (7, 11))
-    np.testing.assert_array_equal(turn.of_frames(frame)[y0:y1, x0:x1], turn.of_frames(frame[stored]))
+    np.testing.assert_array_equal(
+        turn.of_frames(frame)[y0:y1, x0:x1], turn.of_frames(frame[stored])
+    )
     y, x = turn.point((5, 9), (7, 11))
     assert turn.of_frames(frame)[int(y), int(x)] == frame[5, 9]
 

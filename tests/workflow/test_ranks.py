@@ -96,6 +96,17 @@ def test_who_this_process_is() -> None:
         started({LAUNCHED: "run"})
 
 
+def test_gpus_exchange_directly_where_every_process_has_one_of_its_own() -> None:
+    from torch import stack, zeros_like
+
+    from ptychopinn.ops.torch_together import identity, one_each
+
+    one, other = identity("5a3f" * 8), identity("0123" * 8)
+    assert one_each(stack([one, other]))
+    assert not one_each(stack([one, one]))  # NCCL refuses processes that share a GPU
+    assert not one_each(stack([one, zeros_like(one)]))  # one of them computes on its cores
+
+
 def check_same_object(one: Path, other: Path) -> None:
     """Objects agree within the rounding of sums in another order, which passes amplify little."""
     a, b = (load_reconstruction(folder) for folder in (one, other))

@@ -21,7 +21,7 @@ from ptychopinn.ops.base import Array, Variable
 from ptychopinn.ops.engine import BETAS, EPSILON, Arrays, Engine, Loss, group_of, mapped
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.ops.torch import TorchOps, using_threads
-from ptychopinn.ops.torch_together import joined, summed
+from ptychopinn.ops.torch_together import Contact, joined
 
 # What cuBLAS needs to be told for results that can be repeated.
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -35,8 +35,9 @@ class TorchEngine(Engine):
     def __init__(self, xp: TorchOps, variables: Mapping[str, Array]) -> None:
         super().__init__(xp, variables)
         self.execution: TorchExecution = xp.execution
-        self.ranks = ranks.started()
-        kind = xp.device.type
+        self.ranks, self.contact = ranks.started(), Contact()
+        self.device = xp.device
+        kind = self.device.type
         if kind == "xpu":
             raise InputError(
                 "training needs a device that Lightning Fabric knows, received the accelerator "
@@ -105,7 +106,7 @@ class TorchEngine(Engine):
         parts = [torch.zeros_like(v) if v.grad is None else v.grad for v in variables]
         shares = variables[0].new_tensor([float(v.grad is not None) for v in variables])
         flat = torch.cat([part.reshape(-1) for part in parts] + [shares])
-        flat = summed(flat, self.ranks.size)
+        flat = self.contact.summed(flat)
         *sums, shares = flat.split([part.numel() for part in parts] + [len(parts)])
         for variable, found, there in zip(variables, sums, shares.tolist(), strict=True):
             variable.grad = found.reshape(variable.shape) if there else None
@@ -113,7 +114,7 @@ class TorchEngine(Engine):
     def total(self, values: NDArray[Any]) -> NDArray[Any]:
         if self.ranks.size == 1:
             return values
-        sums = summed(torch.from_numpy(np.array(values)), self.ranks.size)
+        sums = self.contact.summed(torch.from_numpy(np.array(values)))
         found: NDArray[Any] = sums.numpy()
         return found
 
@@ -124,7 +125,7 @@ class TorchEngine(Engine):
     @contextmanager
     def computing(self) -> Iterator[None]:
         with (
-            joined(self.ranks.size),
+            joined(self.ranks, self.device) as self.contact,
             using_threads(self.xp.threads),
             _deterministic(self.execution.deterministic),
         ):

@@ -1,10 +1,12 @@
-"""Several processes that work together in PyTorch, through the memory of their machines: several of
-them may share a GPU."""
+"""Several processes that work together in PyTorch: what they add up goes from GPU to GPU where each
+has one of its own, else through the memory of their machines."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,47 +18,73 @@ from ptychopinn.machine.ranks import Ranks, started
 from ptychopinn.ops.base import Array
 
 
+@dataclass(frozen=True)
+class Contact:
+    """How ``size`` processes exchange arrays; ``direct`` between their GPUs, without the hosts."""
+
+    size: int = 1
+    direct: bool = False
+
+    def summed(self, values: Tensor, work: str = "training") -> Tensor:
+        """The sum over all processes, the same in each.
+
+        Raises TrainingError when one of them has ended."""
+        sums = values.clone() if self.direct and values.is_cuda else values.cpu()
+        try:
+            together.all_reduce(sums)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{work} by {self.size} processes needs all of them to the end, received one that "
+                "ended before; what it said last tells why."
+            ) from error
+        return sums.to(values.device)
+
+
 @contextmanager
-def joined(size: int) -> Iterator[None]:
-    """In contact with the other processes inside the block."""
-    if size > 1:
-        together.init_process_group("gloo")
+def joined(ranks: Ranks, device: torch.device) -> Iterator[Contact]:
+    """In contact with the other processes inside the block; this one computes on ``device``."""
+    if ranks.size == 1:
+        yield Contact()
+        return
+    direct = torch.cuda.is_available() and together.is_nccl_available()
+    together.init_process_group("cpu:gloo,cuda:nccl" if direct else "gloo")
     try:
-        yield
+        devices = torch.zeros(ranks.size, 16, dtype=torch.uint8)
+        if direct and device.type == "cuda":
+            devices[ranks.rank] = identity(str(torch.cuda.get_device_properties(device).uuid))
+        together.all_reduce(devices)
+        yield Contact(ranks.size, one_each(devices))
     finally:
-        if size > 1:
-            together.destroy_process_group()
+        together.destroy_process_group()
 
 
-def summed(values: Tensor, size: int, work: str = "training") -> Tensor:
-    """The sum over all ``size`` processes, the same in each.
+def identity(name: str) -> Tensor:
+    """The 16 bytes of the unique name of a GPU."""
+    return torch.tensor(list(uuid.UUID(name).bytes), dtype=torch.uint8)
 
-    Raises TrainingError when one of them has ended."""
-    sums = values.cpu()
-    try:
-        together.all_reduce(sums)
-    except RuntimeError as error:
-        raise TrainingError(
-            f"{work} by {size} processes needs all of them to the end, received one that ended "
-            "before; what it said last tells why."
-        ) from error
-    return sums.to(values.device)
+
+def one_each(devices: Tensor) -> bool:
+    """Whether every process, a row with the identity of its GPU or zeros, has one of its own; NCCL
+    refuses processes that share one."""
+    return bool(devices.any(1).all()) and len(torch.unique(devices, dim=0)) == len(devices)
 
 
 class Together:
     """What operations need that several processes share the patterns of a scan."""
 
     ranks: Ranks
+    device: torch.device
+    contact = Contact()
 
     @contextmanager
     def together(self) -> Iterator[None]:
         before = self.ranks
-        with joined(started().size):
-            self.ranks = started()
+        with joined(started(), self.device) as contact:
+            self.ranks, self.contact = started(), contact
             try:
                 yield
             finally:
-                self.ranks = before
+                self.ranks, self.contact = before, Contact()
 
     def totals(self, arrays: Sequence[Array]) -> list[Array]:
         if self.ranks.size == 1 or not arrays:
@@ -64,7 +92,7 @@ class Together:
         tensors = [torch.as_tensor(x) for x in arrays]
         parts = [torch.view_as_real(x) if x.is_complex() else x for x in tensors]
         flat = torch.cat([part.reshape(-1) for part in parts])
-        sums = summed(flat, self.ranks.size, "work").split([part.numel() for part in parts])
+        sums = self.contact.summed(flat, "work").split([part.numel() for part in parts])
         found = []
         for given, tensor, part, total in zip(arrays, tensors, parts, sums, strict=True):
             whole = total.reshape(part.shape).to(part.dtype)
