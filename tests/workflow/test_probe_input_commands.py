@@ -74,6 +74,11 @@ def test_it_is_pretrained_on_drawn_probes(
     assert model.probe.shape[1:] == (32, 32)
     assert model.manifest.statistics["simulated_scans"] == 2
     assert infer(folder, other, tmp_path / "r", *PLAIN) in (0, 3)
+    onward = ["reconstruct", str(other), "-o", str(tmp_path / "o"), "--torch-threads", "1", *PLAIN]
+    assert run([*onward, "--network", str(folder), "--refine", "never"]) in (0, 3)
+    assert read_json(tmp_path / "o" / "run.json")["model"] == str(folder)
+    same = [load_reconstruction(tmp_path / name).object for name in ("r", "o")]
+    np.testing.assert_array_equal(*same)
     assert train(other, tmp_path / "further", *SHORT, "--from", folder) == 0
     assert read_json(tmp_path / "further" / "run.json")["config"]["model"] == (
         model.config.model.model_dump(mode="json")
@@ -86,3 +91,14 @@ def test_a_probe_that_is_refined_is_refused(
     assert train(scans / "a.h5", tmp_path / "m", *SEES, "--probe-trainable") == 2
     check_sentence(capsys.readouterr().err, "--probe-trainable", "--probe-input channels")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_network_in_place_of_effects_is_named(
+    other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["reconstruct", str(other), "-o", str(tmp_path / "o")]
+    assert run([*command, "--model", str(tmp_path)]) == 2
+    check_sentence(capsys.readouterr().err, "--model", f"--network '{tmp_path}'")
+    assert run([*command, "--network", str(other)]) == 2
+    check_sentence(capsys.readouterr().err, "bundle")
+    assert not (tmp_path / "o").exists()

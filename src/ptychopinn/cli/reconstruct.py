@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptychopinn.cli.options import (
+    ANY_PATH,
     backend_options,
     chosen_backend,
     force_option,
@@ -41,6 +42,14 @@ if TYPE_CHECKING:
     help="Physics iterations after the network: auto refines object and probe when the probe of "
     "the scan does not fit the data.  [default: auto]",
 )
+@click.option(
+    "--network",
+    metavar="BUNDLE",
+    type=ANY_PATH,
+    default=None,
+    help="The network: a wts.h5.zip or the folder that holds it.  [default: the one that comes "
+    "with the program]",
+)
 @model_option("refine_model")
 @force_option("earlier results in DIR")
 @quiet_option
@@ -54,6 +63,7 @@ def command(
     scan: Path,
     output: Path,
     refine: Further,
+    network: Path | None,
     refine_model: str | None,
     force: bool,
     quiet: bool,
@@ -67,21 +77,29 @@ def command(
 ) -> int:
     """Reconstruct SCAN with the network that comes with the program and write the result to DIR.
 
-    No training and no options are needed. When the result does not explain the measured patterns,
-    the files are written and marked, and the exit code is 3. Ctrl-C saves what is finished by then,
-    once the network has found a first object.
+    No training and no options are needed; --network takes one of your own. When the result does not
+    explain the measured patterns, the files are written and marked, and the exit code is 3. Ctrl-C
+    saves what is finished by then, once the network has found a first object.
     """
     import time
     from functools import partial
 
+    from ptychopinn.errors import InputError
+
     begun = time.perf_counter()
+    if refine_model is not None and Path(refine_model).exists():
+        raise InputError(
+            "--model says which effects are followed, auto or terms like far-field+background, "
+            f"received the path '{refine_model}'; give a network with --network '{refine_model}'."
+        )
     backend, execution = chosen_backend(backend, flags, training=False)
     claim(output, force)
-    from ptychopinn.workflows.verbs import PRETRAINED, reconstruct
+    from ptychopinn.workflows.verbs import PRETRAINED, open_model, reconstruct
 
+    used = PRETRAINED if network is None else open_model(network)
     make = partial(
         reconstruct,
-        model=PRETRAINED,
+        model=used,
         backend=backend,
         execution=execution,
         uncertainty=uncertainty,
@@ -90,7 +108,7 @@ def command(
         refine_model=refine_model,
     )
     record = {
-        "model": PRETRAINED,
+        "model": PRETRAINED if network is None else str(network),
         **({} if refine_model is None else {"refine_model": refine_model}),
         "execution": execution.model_dump(mode="json"),
     }
