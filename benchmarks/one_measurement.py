@@ -48,21 +48,21 @@ class Stopwatch:
         return lambda *_, **__: None
 
 
-def network(scan: pp.Scan, backend: Any) -> float:
-    """Wall seconds of the network alone, from the loaded scan to the object."""
+def network(scan: pp.Scan, backend: Any, bundle: str) -> float:
+    """Wall seconds of the network of this bundle alone, from the loaded scan to the object."""
     # Earlier versions give the times from a verb of its own.
     places = ("ptychopinn.workflows.verbs", "ptychopinn.workflows")
     try:
         verb = find("reconstruct_with_report", *places)
     except ImportError:
         verb = pp.reconstruct
-    return timed(verb, scan, backend)
+    return timed(verb, scan, backend, bundle)
 
 
-def timed(verb: Any, scan: pp.Scan, backend: Any) -> float:
+def timed(verb: Any, scan: pp.Scan, backend: Any, bundle: str) -> float:
     """Seconds of the network, as the verb's result states them."""
     model_first = next(iter(inspect.signature(verb).parameters)) == "model"
-    given = ("pretrained", scan) if model_first else (scan, "pretrained")
+    given = (bundle, scan) if model_first else (scan, bundle)
     return float(verb(*given, backend=backend).seconds["network"])
 
 
@@ -88,11 +88,11 @@ def step(scan: pp.Scan, backend: Any, architecture: str, clock: Callable[[], flo
     return median(b - a for a, b in pairwise(watch.ends[WARM_UP_STEPS:]))
 
 
-def seconds(row: str, scan: pp.Scan, backend: Any) -> float:
+def seconds(row: str, scan: pp.Scan, backend: Any, bundle: str) -> float:
     """What the row takes, by the clock that the package has."""
     match row.split():
         case ["network", _]:
-            return network(scan, backend)
+            return network(scan, backend, bundle)
         case ["refine", what]:
             return refine(scan, backend, what == "object+probe")
         case ["train", architecture]:
@@ -102,7 +102,7 @@ def seconds(row: str, scan: pp.Scan, backend: Any) -> float:
 
 
 def main() -> None:
-    tree, row, backend, file, repeats, clock = sys.argv[1:]
+    tree, row, backend, file, repeats, clock, bundle = sys.argv[1:]
     if not Path(pp.__file__).is_relative_to(tree):
         sys.exit(f"the package must be the one of {tree}, received {pp.__file__}.")
     if row == "make":  # the scans of the rows
@@ -118,8 +118,8 @@ def main() -> None:
     scan = pp.load_scan(file)
     # Training leaves out its first steps by itself.
     if not row.startswith("train"):
-        seconds(row, scan, backend)
-    print(json.dumps([seconds(row, scan, backend) for _ in range(int(repeats))]))
+        seconds(row, scan, backend, bundle)
+    print(json.dumps([seconds(row, scan, backend, bundle) for _ in range(int(repeats))]))
 
 
 if __name__ == "__main__":
