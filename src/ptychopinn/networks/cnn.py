@@ -8,9 +8,9 @@ half the field per side is reconstructed at full resolution, which is the oversa
 retrieval needs. Around it the object is 1, or (``probe_big``) comes from four reserved channels at
 half the resolution.
 
-Nine tenths of that work are convolutions of large images, and no place of a pattern tells of a
-place of the object. With the ``stem`` space_to_depth the encoder therefore begins where the
-published one ends: squares of N/8 x N/8 pixels become the channels of an image of about 8 x 8
+Five sixths of that work are the encoder's, most of it on large images, though no place of a pattern
+tells of a place of the object. With the ``stem`` space_to_depth the encoder therefore begins where
+the published one ends: squares of N/8 x N/8 pixels become the channels of an image of about 8 x 8
 pixels, which loses nothing, and two convolutions with s*128 filters follow. The decoders have half
 of the filters.
 """
