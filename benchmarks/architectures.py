@@ -2,18 +2,21 @@
 
     python benchmarks/architectures.py --seconds 60
     python benchmarks/architectures.py --N 32 --names fno,cnn --head cos_sin --seeds 3
+    python benchmarks/architectures.py --names cnn:stem=convolution,unrolled:corrector=ffno
 
-Every network trains on one scan, without ground truth and with its own recipe, until the same
-number of CPU seconds is spent, and reconstructs another scan, of an object that nobody saw. How
-many epochs that makes, or what share of one, is found by a short training before, so that the
-schedule of the learning rate ends with the budget. "collapsed" says that the training was given up,
-or that its object explains less than a hundredth of the structure of held-out patterns.
+A name may be followed by options of that network. Every network trains on one scan, without ground
+truth and with its own recipe, until the same number of CPU seconds is spent, and reconstructs
+another scan, of an object that nobody saw. How many epochs that makes, or what share of one, is
+found by a short training before, so that the schedule of the learning rate ends with the budget.
+"collapsed" says that the training was given up, or that its object explains less than a hundredth
+of the structure of held-out patterns.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,11 +61,9 @@ class Cost(NamedTuple):
     validation: float
 
     def plan(self, seconds: float, usual: int) -> tuple[int, int]:
-        """Epochs and groups in each, as usual where the budget is enough for one such epoch."""
-        epochs = round(seconds / (usual * self.group + self.validation))
-        if epochs:
-            return epochs, usual
-        return 1, max(8, int((seconds - self.validation) / self.group))
+        """Epochs and groups in each, at most as many as usual, that take so long together."""
+        epochs = ceil(seconds / (usual * self.group + self.validation))
+        return epochs, max(8, int((seconds / epochs - self.validation) / self.group))
 
 
 def cost(scan: pp.Scan, model: Mapping[str, Any], backend: Any) -> Cost:
@@ -85,21 +86,29 @@ def inference(scan: pp.Scan, model: pp.Model, backend: Any) -> float:
     return clock.read()[1]
 
 
-def row(
-    scan: pp.Scan, test: pp.Scan, model: Mapping[str, Any], seed: int, o: Any
-) -> dict[str, Any]:
+def model_of(name: str, o: Any) -> dict[str, Any]:
+    """The options of a network that is written as NAME:OPTION=VALUE:..."""
+    architecture, *further = name.split(":")
+    model: dict[str, Any] = {"architecture": architecture}
+    if ModelConfig.kinds[architecture].family == "patch":
+        model |= {"gridsize": o.gridsize, "head": o.head}
+    return model | dict(option.split("=") for option in further)
+
+
+def row(scan: pp.Scan, test: pp.Scan, name: str, costs: Cost, seed: int, o: Any) -> dict[str, Any]:
     """One network, one seed."""
+    model = model_of(name, o)
     family = ModelConfig.kinds[model["architecture"]].family
     # A patch network makes about an epoch of as many groups as there are patterns to train on.
     usual = round(0.9 * scan.M) if family == "patch" else 50
-    epochs, groups = cost(scan, model, o.backend).plan(o.seconds, usual)
+    epochs, groups = costs.plan(o.seconds, usual)
     training = {"epochs": epochs, "seed": seed}
     if o.learning_rate:
         training["learning_rate"] = o.learning_rate
     config = pp.Config(model=model, data={"n_groups": groups}, training=training)
     shapes = config.model.for_patterns(scan.N) if family == "patch" else config.model
     found: dict[str, Any] = {
-        "network": model["architecture"],
+        "network": name,
         "parameters": sum(
             int(np.prod(shape)) for shape in shapes.describe().parameter_shapes().values()
         ),
@@ -132,23 +141,23 @@ def row(
 def main() -> None:
     o = arguments(
         __doc__, names=",".join(ModelConfig.kinds), N=64, gridsize=1, patterns=900, photons=1e6,
-        head="amplitude_phase", learning_rate=0.0, seconds=60.0, seeds=1, backend="pytorch",
+        head="amplitude_phase", learning_rate=0.0, seconds=60.0, seeds=1, first_seed=0,
+        backend="pytorch",
     )  # fmt: skip
     step = 6.2 * o.N / 64
     scan, test = (
         l9(seed, patterns, N=o.N, photons=o.photons, step_px=step)
         for seed, patterns in ((1, o.patterns), (2, 225))
     )
-    rows = []
-    for name in o.names.split(","):
-        model: dict[str, Any] = {"architecture": name}
-        if ModelConfig.kinds[name].family == "patch":
-            model |= {"gridsize": o.gridsize, "head": o.head}
-        for seed in range(o.seeds):
-            rows.append(row(scan, test, model, seed, o))
-            print(rows[-1], flush=True)
-    columns = {key: "-" for found in rows for key in found}
-    report(f"architectures_{o.N}_{o.gridsize}_{o.head}", o.out, [{**columns, **r} for r in rows])
+    costs: dict[str, Cost] = {}
+    rows: list[dict[str, Any]] = []
+    for seed in range(o.first_seed, o.first_seed + o.seeds):
+        for name in o.names.split(","):
+            if name not in costs:
+                costs[name] = cost(scan, model_of(name, o), o.backend)
+            rows.append(row(scan, test, name, costs[name], seed, o))
+            columns = {key: "-" for found in rows for key in found}
+            report(f"architectures_{o.N}_{o.gridsize}", o.out, [{**columns, **r} for r in rows])
 
 
 if __name__ == "__main__":

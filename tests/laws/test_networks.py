@@ -55,11 +55,13 @@ SMALL = (
         for n, gridsize, border in itertools.product(SIZES, (1, 2, 3), BORDERS)
     ),
     *(cnn(50, 2, border, head=head) for border in BORDERS for head in HEADS[1:]),
+    *(cnn(64, 2, border, stem="convolution", n_filters_scale=0.25) for border in BORDERS),
     *OTHERS,
 )
 SAMPLE = (
     cnn(32, 2, n_filters_scale=0.25),
     cnn(50, 1, "full", n_filters_scale=0.25),
+    cnn(64, 1, stem="convolution", n_filters_scale=0.25),
     UNROLLED[1],
     *OTHERS[1::3],
 )
@@ -120,7 +122,8 @@ def label(model: ModelConfig) -> str:
         return f"unrolled-{model.iterations}-{model.width}-{model.levels}"
     options = model.model_dump()
     border = next((k for k, v in BORDERS.items() if v.items() <= options.items()), "")
-    return f"{model.architecture}-{model.N}-{model.gridsize}-{model.head}-{border}"
+    stem = options.get("stem", "")
+    return f"{model.architecture}-{model.N}-{model.gridsize}-{model.head}-{border}{stem}"
 
 
 def side_of(model: ModelConfig) -> int:
@@ -448,12 +451,29 @@ def filters(network: Network, part: str) -> list[int]:
 )
 def test_the_published_filters(n: int, encoder: list[int], decoder: list[int]) -> None:
     """Two convolutions a block, twice these filters at the default scale."""
-    network = cnn(n).describe()
+    network = cnn(n, stem="convolution").describe()
     assert filters(network, "encoder") == [2 * f for f in encoder]
     for part in ("amplitude", "phase"):
         assert filters(network, part) == [2 * f for f in decoder]
         second = [layer for layer in network.layers if layer.name.startswith(f"{part}0_2")]
         assert second[0].options["filters"] == 2 * decoder[0]
+
+
+@pytest.mark.parametrize(
+    ("n", "square", "decoder"),
+    [(32, 4, [64]), (64, 8, [64, 32]), (96, 8, [64, 32]), (128, 16, [64, 32, 16])],
+)
+def test_the_stem_takes_the_place_of_the_encoder(n: int, square: int, decoder: list[int]) -> None:
+    """Squares become channels of images as small as those that the published encoder ends with."""
+    network, published = (cnn(n, stem=s).describe() for s in ("space_to_depth", "convolution"))
+    assert (network.layers[0].kind, network.layers[0].options) == (
+        "space_to_depth",
+        {"factor": square},
+    )
+    assert filters(network, "encoder_") == [256]
+    assert filters(network, "phase") == decoder
+    assert network.multiple_of == published.multiple_of == square
+    assert network == cnn(n).describe()
 
 
 @pytest.mark.parametrize(("n", "levels"), [(32, 2), (50, 2), (64, 3), (96, 3), (128, 4), (512, 6)])
@@ -465,7 +485,7 @@ def test_the_ladder_ends_at_about_eight_pixels(n: int, levels: int) -> None:
 
 
 def test_the_border_has_its_own_four_channels() -> None:
-    shapes = cnn(64).describe().parameter_shapes()
+    shapes = cnn(64, stem="convolution").describe().parameter_shapes()
     assert shapes["amplitude_head.weight"] == (1, 64 - RESERVED, 3, 3)
     assert shapes["amplitude_rim_head.weight"] == (1, RESERVED, 3, 3)
 

@@ -19,10 +19,12 @@ from safetensors.numpy import load
 import ptychopinn
 from ptychopinn.config import SECTIONS, Config, ModelConfig, RefineConfig, merged, validated
 from ptychopinn.errors import InputError
+from ptychopinn.io.models import Bundle, Manifest, save_bundle
 from ptychopinn.networks.architecture import CanvasConfig, PatchConfig, architecture
 from ptychopinn.networks.build import initial_weights
 from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.schema import options_of
+from ptychopinn.workflows.model import load_model
 
 # The section `model` as it was stored before each architecture had its own options.
 FLAT = {
@@ -105,6 +107,19 @@ def test_the_bundle_that_comes_with_the_program_is_read() -> None:
         weights = load(bundle.read("weights.safetensors"))
     model = validated(Config, stored).model
     assert {name: w.shape for name, w in weights.items()} == model.describe().parameter_shapes()
+
+
+def test_a_model_that_does_not_name_an_option_is_older_than_it(tmp_path: Path) -> None:
+    """A stored `cnn` without a stem is the published network, a new configuration is not."""
+    small = {"architecture": "cnn", "N": 32, "n_filters_scale": 0.1}
+    older = ModelConfig(**small, stem="convolution")
+    stored = Config(model=older).model_dump(mode="json")
+    del stored["model"]["stem"]
+    weights = initial_weights(older.describe(), 0)
+    manifest = Manifest(backend="pytorch", config=stored, versions={}, seed=0)
+    save_bundle(Bundle(manifest, weights, np.ones((1, 32, 32), np.complex64)), tmp_path / "w.zip")
+    assert load_model(tmp_path / "w.zip").config.model == older
+    assert ModelConfig(**small).describe() != older.describe()
 
 
 # --- what is refused ------------------------------------------------------------------------------

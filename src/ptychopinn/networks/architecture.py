@@ -24,6 +24,7 @@ class ModelConfig(Variant):
     family : what the network maps patterns to, object patches or an object canvas.
     recipe : defaults of options of other sections that this architecture needs, by section.
     unused : options of other sections that it has no use for, as "section.option".
+    unnamed : what options meant to models that do not name them, because they are older.
     """
 
     tag: ClassVar[str] = "architecture"
@@ -44,6 +45,7 @@ class ModelConfig(Variant):
     family: ClassVar[Family]
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     unused: ClassVar[frozenset[str]] = frozenset()
+    unnamed: ClassVar[Mapping[str, Any]] = {}
 
     architecture: str = "unrolled"
     mode: Literal["pinn", "supervised"] = Field(

@@ -7,6 +7,12 @@ of N adds one level, so the encoder always ends with about 8 x 8 pixels. The dec
 half the field per side is reconstructed at full resolution, which is the oversampling that phase
 retrieval needs. Around it the object is 1, or (``probe_big``) comes from four reserved channels at
 half the resolution.
+
+Five sixths of that work are the encoder's, most of it on large images, though no place of a pattern
+tells of a place of the object. With the ``stem`` space_to_depth the encoder therefore begins where
+the published one ends: squares of N/8 x N/8 pixels become the channels of an image of about 8 x 8
+pixels, which loses nothing, and two convolutions with s*128 filters follow. The decoders have half
+of the filters.
 """
 
 from __future__ import annotations
@@ -22,6 +28,8 @@ from ptychopinn.networks.heads import PATTERNS, HeadConfig, Part
 from ptychopinn.networks.spec import Builder, Network
 
 RESERVED = 4
+# Filters of the last level of the encoder.
+WIDEST = 128
 
 
 @architecture
@@ -35,6 +43,12 @@ class CnnConfig(HeadConfig):
     }
 
     architecture: Literal["cnn"] = "cnn"
+    unnamed: ClassVar[Mapping[str, Any]] = {"stem": "convolution"}
+    stem: Literal["space_to_depth", "convolution"] = Field(
+        "space_to_depth",
+        description="space_to_depth: squares of N/8 x N/8 pixels become channels before the first "
+        "convolution; convolution: the network as it was published, about seven times slower",
+    )
     n_filters_scale: float = Field(2.0, gt=0, le=8, description="multiplies all filter counts")
     pad_object: bool = Field(True, description="the object lives in the central N/2 pixels")
     probe_big: bool = Field(
@@ -60,33 +74,42 @@ class CnnConfig(HeadConfig):
         levels = ladder(self.side())
         size = self.side(2**levels)
 
-        def filters(base: float) -> int:
-            return max(RESERVED + 1, round(self.n_filters_scale * base))
-
-        top = 128
-        x = self.with_probe(b, PATTERNS)
-        for level in range(levels):
-            width = filters(top / 2 ** (levels - 1 - level))
-            x = b.conv(f"encoder{level}_1", x, width, "relu")
-            x = b.conv(f"encoder{level}_2", x, width, "relu")
-            x = b.max_pool(f"encoder{level}_pool", x)
-        code = x
-
+        published = self.stem == "convolution"
+        code = self._encoder(b, levels) if published else self._squares(b, levels)
         # Without pad_object one more upsampling takes the decoders to the full N.
-        widths = [top / 2 ** (k + 1) for k in range(levels - 1)]
-        if not self.pad_object:
-            widths.append(top / 2**levels)
+        steps = levels - 1 if self.pad_object else levels
+        top = WIDEST if published else WIDEST / 2
+        widths = [self._filters(top / 2 ** (k + 1)) for k in range(steps)]
         images: dict[str, str] = {}
         for trunk in ("amplitude", "phase"):
             x = code
-            for step, base in enumerate(widths):
-                x = b.conv(f"{trunk}{step}_1", x, filters(base), "relu")
-                x = b.conv(f"{trunk}{step}_2", x, filters(base), "relu")
+            for step, width in enumerate(widths):
+                x = b.conv(f"{trunk}{step}_1", x, width, "relu")
+                x = b.conv(f"{trunk}{step}_2", x, width, "relu")
                 x = b.upsample(f"{trunk}{step}_up", x)
             for part in self.parts:
                 if part.trunk == trunk:
-                    images[part.name] = self._image(b, part, x, filters(widths[-1]), size)
+                    images[part.name] = self._image(b, part, x, widths[-1], size)
         return self.network(b, images, 2**levels)
+
+    def _filters(self, base: float) -> int:
+        return max(RESERVED + 1, round(self.n_filters_scale * base))
+
+    def _encoder(self, b: Builder, levels: int) -> str:
+        """The published one."""
+        x = self.with_probe(b, PATTERNS)
+        for level in range(levels):
+            width = self._filters(WIDEST / 2 ** (levels - 1 - level))
+            x = b.conv(f"encoder{level}_1", x, width, "relu")
+            x = b.conv(f"encoder{level}_2", x, width, "relu")
+            x = b.max_pool(f"encoder{level}_pool", x)
+        return x
+
+    def _squares(self, b: Builder, levels: int) -> str:
+        """The one that begins with images as small as the published one ends with."""
+        x = b.space_to_depth("squares", self.with_probe(b, PATTERNS), 2**levels)
+        x = b.conv("encoder_1", x, self._filters(WIDEST), "relu")
+        return b.conv("encoder_2", x, self._filters(WIDEST), "relu")
 
     def _image(self, b: Builder, part: Part, x: str, last: int, size: int) -> str:
         """A part of the object, ``size`` pixels wide, from the ``last`` channels of its decoder."""

@@ -340,6 +340,10 @@ class TorchOps(Together, Ops):
         self, x: Tensor, weight: Tensor, bias: Tensor, stride: int, dilation: int, groups: int
     ) -> Tensor:
         rim = dilation * (weight.shape[-1] // 2)
+        if self.device.type == "cpu":
+            # The library computes with the channels last, and would reorder image and result.
+            x = x.contiguous(memory_format=torch.channels_last)
+            weight = weight.contiguous(memory_format=torch.channels_last)
         return functional.conv2d(x, weight, bias, stride, rim, dilation, groups)
 
     def conv_transpose2d(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:

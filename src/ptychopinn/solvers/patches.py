@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan, batch_length, slices
-from ptychopinn.data.sampling import nearest_groups, reading_order
+from ptychopinn.data.sampling import covering, nearest_groups, reading_order
 from ptychopinn.errors import InputError
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.heads import PROBE
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.groups import common_patches, merge_weight, reach_of
 from ptychopinn.physics.probe_images import probe_images
-from ptychopinn.physics.stitching import Stitcher
+from ptychopinn.physics.stitching import Shifted, Stitcher
 
 PATCH_BYTES = 4096
 # Groups that the network sees at once, at most; more are not faster.
-MOST_GROUPS = 256
+MOST_GROUPS = 32
 
 
 class PatchNetwork:
@@ -107,6 +107,7 @@ class PatchNetworkSolver(Solver):
             )
         positions, size = scan.scan.positions_px, self.size
         nearest = nearest_groups(positions, np.arange(m), size, size - 1, np.random.default_rng(0))
+        nearest = covering(positions, nearest)
         # Of processes that work together each has a part of the groups.
         groups = self.xp.ranks.share(reading_order(positions, nearest))
         stitcher = Stitcher(positions, merge_weight(scan.probe))
@@ -114,10 +115,15 @@ class PatchNetworkSolver(Solver):
         images = self.model.images(scan, scan.probe)
         progress.epoch(0, -(-m // length))
         begun = time.perf_counter()
-        for part in slices(m, length):
-            self._add(stitcher, scan, groups[part], images)
-            elapsed = max(time.perf_counter() - begun, 1e-9)
-            progress.step(float("nan"), self.xp.ranks.size * min(part.stop, m) / elapsed)
+
+        def work(part: slice) -> Shifted:
+            return self._found(stitcher, scan, groups[part], images)
+
+        with self.xp.running():
+            for part, found in self.xp.each(work, slices(m, length)):
+                stitcher.put(found)
+                elapsed = max(time.perf_counter() - begun, 1e-9)
+                progress.step(float("nan"), self.xp.ranks.size * min(part.stop, m) / elapsed)
         progress.epoch_done(0, {})
         stitcher.sums = self.xp.totals(stitcher.sums)
 
@@ -128,25 +134,24 @@ class PatchNetworkSolver(Solver):
 
         yield Step(1, float("nan"), result)
 
-    def _add(self, stitcher: Stitcher, scan: PreparedScan, chosen: Any, images: Any) -> None:
-        """Put the patches of groups (B, C) onto the canvas; ``images`` are those of the probe."""
+    def _found(self, stitcher: Stitcher, scan: PreparedScan, chosen: Any, images: Any) -> Shifted:
+        """The patches of groups (B, C), ready for the canvas; ``images`` are those of the
+        probe."""
         model, xp = self.model, self.model.xp
         places = scan.scan.positions_px[chosen]
-        with xp.running():
-            amplitudes = xp.asarray(scan.amplitudes(chosen))
-            parameters = list(model.network.parameters.values())
-            probe = images if isinstance(images, tuple) else xp.asarray(images)
-            if self.size == 1:
-                patches = xp.call(model.objects, amplitudes, parameters, probe)
-            else:
-                offsets = places - places.mean(axis=1, keepdims=True)
-                weight = xp.asarray(merge_weight(scan.probe).astype(np.float32))
-                patches = xp.call(
-                    model.merged, amplitudes, parameters, xp.asarray(offsets), weight,
-                    reach_of(offsets), probe,
-                )  # fmt: skip
-                # After the merge patch k sits at the whole-pixel offset from the group's centre.
-                places = places - (offsets - np.floor(offsets + 0.5))
-            found = xp.to_numpy(patches)
+        amplitudes = xp.asarray(scan.amplitudes(chosen))
+        parameters = list(model.network.parameters.values())
+        probe = images if isinstance(images, tuple) else xp.asarray(images)
+        if self.size == 1:
+            patches = xp.call(model.objects, amplitudes, parameters, probe)
+        else:
+            offsets = places - places.mean(axis=1, keepdims=True)
+            weight = xp.asarray(stitcher.weight)
+            patches = xp.call(
+                model.merged, amplitudes, parameters, xp.asarray(offsets), weight,
+                reach_of(offsets), probe,
+            )  # fmt: skip
+            # After the merge patch k sits at the whole-pixel offset from the group's centre.
+            places = places - (offsets - np.floor(offsets + 0.5))
         n = scan.scan.N
-        stitcher.add(found.reshape(-1, n, n), places.reshape(-1, 2))
+        return stitcher.shifted(xp.to_numpy(patches).reshape(-1, n, n), places.reshape(-1, 2))

@@ -91,7 +91,11 @@ class Model:
                 f"where {', '.join(ModelConfig.kinds)} are; import the module that registers it, "
                 "or upgrade ptychopinn."
             )
-        config = validated(Config, self.manifest.config)
+        kind = ModelConfig.kinds[name] if isinstance(name, str) else ModelConfig
+        values = dict(self.manifest.config)
+        if isinstance(section, dict):
+            values["model"] = {**kind.unnamed, **section}
+        config = validated(Config, values)
         shapes = config.model.describe().parameter_shapes()
         expected = {name: (shape, np.float32) for name, shape in shapes.items()}
         check_weights(self.weights, expected)
