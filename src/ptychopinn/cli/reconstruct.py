@@ -76,7 +76,7 @@ def command(
 
     begun = time.perf_counter()
     backend, execution = chosen_backend(backend, flags, training=False)
-    claim(output, force)
+    claim(output, force, live)
     from ptychopinn.workflows.verbs import PRETRAINED, reconstruct
 
     make = partial(

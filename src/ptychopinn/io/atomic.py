@@ -75,7 +75,7 @@ def atomic_paths(*paths: str | Path, force: bool = True) -> Iterator[tuple[Path,
                 "name."
             )
     with ExitStack() as stack:
-        temporaries = tuple(stack.enter_context(_temporary(target)) for target in targets)
+        temporaries = tuple(stack.enter_context(temporary_file(target)) for target in targets)
         try:
             yield temporaries
             for temporary in temporaries:
@@ -127,7 +127,7 @@ def _link_one(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
+def temporary_file(target: Path) -> Iterator[Path]:
     """An empty file beside ``target``, locked as long as the block runs."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -313,6 +313,8 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             move_in(stage, folder, names)
     except CannotWrite as error:
         raise CannotWrite(folder / names[0], error.reason) from error
+    except OSError as error:
+        raise CannotWrite(folder / names[0], error.strerror or str(error)) from error
 
 
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
