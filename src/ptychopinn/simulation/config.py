@@ -241,7 +241,7 @@ class SimulationConfig(Section):
 def _file_for(noun: str, value: Path | None, info: ValidationInfo) -> Path | None:
     kind = info.data.get(noun)
     if kind == "file" and value is None:
-        raise ValueError(f"expected the file to read, since --{noun} is 'file'")
+        raise ValueError(f"expected the file to read, which {noun}='file' needs")
     if kind not in (None, "file") and value is not None:
-        raise ValueError(f"expected --{noun} file together with it instead of '{kind}'")
+        raise ValueError(f"expected {noun}='file' together with it instead of {noun}='{kind}'")
     return value
