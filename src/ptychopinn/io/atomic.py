@@ -64,14 +64,16 @@ def atomic_paths(*paths: str | Path, force: bool = True) -> Iterator[tuple[Path,
     Raises
     ------
     InputError
-        When a folder cannot be written to, the disk is full, or, unless ``force`` is set, a file of
-        this name has appeared meanwhile.
+        When a folder cannot be written to, the disk is full, a name is that of a device, or, unless
+        ``force`` is set, a file of this name has appeared meanwhile.
     """
     targets = [Path(path) for path in paths]
     for target in targets:
-        if target.is_dir():
+        # Renamed into its place, a file would be where a device or a pipe was.
+        if target.exists() and not target.is_file():
+            kind = "folder" if target.is_dir() else "pipe or device"
             raise InputError(
-                f"the name of a file was expected, received the folder '{target}'; choose another "
+                f"the name of a file was expected, received the {kind} '{target}'; choose another "
                 "name."
             )
     with ExitStack() as stack:
