@@ -236,6 +236,32 @@ def test_iterate_refuses_at_once_what_refine_refuses(scan: pp.Scan) -> None:
         pp.iterate(scan, FEW, start)
 
 
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda s, r: pp.refine(s, None, {"passes": 1}), "config must be a RefineConfig"),
+        (lambda s, r: pp.refine(s, None, 5, model="background"), "config must be a RefineConfig"),
+        (lambda s, r: pp.iterate(s, FEW, s), "start must be a Reconstruction"),
+        (lambda s, r: pp.refine(s, s), "start must be a Reconstruction"),
+        (lambda s, r: pp.refine(s, execution=5), "execution options must be one of"),
+        (lambda s, r: pp.reconstruct(s, backend="xx"), "backend must be one of"),
+        (lambda s, r: pp.reconstruct(s, no_mend=3), "no_mend must be all or names"),
+        (lambda s, r: pp.train(s, 3), "config must be a Config"),
+        (lambda s, r: pp.evaluate(s, r), "result must be a Reconstruction"),
+        (lambda s, r: pp.evaluate(r, 3), "truth must be a Scan"),
+        (lambda s, r: replace(s, energy_eV="8 keV"), "energy_eV must be positive"),
+        (lambda s, r: pp.simulate(object="file"), "object='file' needs"),
+        (lambda s, r: pp.simulate(probe_file="x.npy"), "probe='file' together"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_a_sentence(
+    call: Any, expected: str, scan: pp.Scan, result: pp.Reconstruction
+) -> None:
+    with pytest.raises(pp.InputError) as refused:
+        call(scan, result)
+    assert expected in str(refused.value) and "--" not in str(refused.value)
+
+
 # --- progress -------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from ptychopinn.config import Config, DataConfig, LossConfig, ModelConfig, TrainingConfig
+from ptychopinn.config import (
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainingConfig,
+    validated,
+)
 from ptychopinn.errors import InputError
+from ptychopinn.ops.options import Execution, NumpyExecution, TFExecution, TorchExecution
 
 
 @pytest.mark.parametrize("as_objects", [False, True])
@@ -66,3 +74,10 @@ def test_a_stored_configuration_is_read_back_unchanged() -> None:
     for architecture in ("unrolled", "cnn"):
         config = Config.model_validate({"model": {"architecture": architecture}})
         assert Config.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("kind", [TorchExecution, TFExecution, NumpyExecution])
+def test_more_threads_than_any_machine_has(kind: type[Execution]) -> None:
+    """Libraries crash where 100000 are asked for."""
+    with pytest.raises(InputError, match="threads"):
+        validated(kind, {"threads": 100_000})

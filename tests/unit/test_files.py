@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -115,6 +116,16 @@ def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:
     with pytest.raises(InputError), atomic_path(tmp_path / "a.txt", force=False) as temporary:
         temporary.write_text("new")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_device_is_no_output(tmp_path: Path) -> None:
+    """Renamed into its place, a file would be where it was."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe or device"), atomic_path(tmp_path / "pipe"):
+        raise AssertionError
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_names_as_long_as_the_file_system_allows(tmp_path: Path) -> None:

@@ -126,3 +126,18 @@ def test_what_is_no_scan_is_one_sentence(
 def test_amplitudes_are_not_taken_for_counts(truth: pp.Scan) -> None:
     with pytest.raises(pp.InputError, match="square them"):
         pp.Scan.from_arrays(np.sqrt(truth.diffraction), truth.positions_px, truth.probe)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("modes", [10**9, 33, 2.5, "3", True])
+def test_modes_beyond_what_a_machine_holds(modes: Any) -> None:
+    scan = pp.simulate(N=32, patterns=4, seed=3)
+    with pytest.raises(pp.InputError, match="modes must be a whole number up to 32"):
+        pp.Scan.from_arrays(scan.diffraction, scan.positions_px, scan.probe, modes=modes)
+
+
+def test_a_pixel_size_that_is_no_number() -> None:
+    scan = pp.simulate(N=32, patterns=4, seed=3)
+    with pytest.raises(pp.InputError, match="pixel_size_m must be positive, received '10 nm'"):
+        pp.Scan.from_arrays(
+            scan.diffraction, scan.positions_px, scan.probe, unit="um", pixel_size_m="10 nm"
+        )

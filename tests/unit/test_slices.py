@@ -223,7 +223,7 @@ def test_electrons_have_a_wavelength_of_their_own(scan: Scan) -> None:
     unknown = replace(scan, energy_eV=None)
     with pytest.raises(InputError, match="without photon energy"):
         refined(unknown)
-    with pytest.raises(InputError, match="without pixel size"):
+    with pytest.raises(InputError, match=r"without pixel size; write it with them\.$"):
         refined(replace(scan, pixel_size_m=None), wavelength_m=2e-12)
     found = refined(unknown, wavelength_m=1.55e-10, passes=1)
     assert found.effects["slices"][3] == 1.55e-10

@@ -361,6 +361,33 @@ def test_raw_data_by_a_recipe(scans: Path, tmp_path: Path) -> None:
     assert batch(*line) == 3
     table = rows(tmp_path / "out")
     assert table["a"]["kept"] == "True" and "raw files differ" in table["b"]["error"]
+    # Whoever replaces it and fails has changed nothing: here the probe is gone when all is read.
+    before = {name: (tmp_path / "out/a" / name).read_bytes() for name in files(tmp_path / "out/a")}
+    given = tmp_path / "out/a/scan.h5"
+    assert pp.load_reconstruction(tmp_path / "out/a").provenance["scan"]["file"] == str(given)
+    assert batch(*line, "--probe", tmp_path / "no.h5", "--force") == 3
+    assert "no.h5" in rows(tmp_path / "out")["a"]["error"]
+    assert before == {
+        name: (tmp_path / "out/a" / name).read_bytes() for name in files(tmp_path / "out/a")
+    }
+
+
+def test_a_prepared_scan_takes_no_other_file(scans: Path, tmp_path: Path) -> None:
+    """Neither somebody's own scan.h5, which raw data know nothing of."""
+    scan = pp.load_scan(scans / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["frames"], file["yx"] = np.asarray(scan.diffraction), scan.positions_px
+    (tmp_path / "out/a").mkdir(parents=True)
+    own = tmp_path / "out/a/scan.h5"
+    for content in (b"my own", (scans / "b.h5").read_bytes()):
+        own.write_bytes(content)
+        recipe = {"patterns": "frames", "positions": "yx", "unit": "px", "order": "yx",
+                  "probe": f"{scans / 'a.h5'}:probe"}  # fmt: skip
+        found = pp.reconstruct_many(
+            [tmp_path / "a.h5"], tmp_path / "out", **{**FEW, "recipe": recipe, "workers": 1}
+        )
+        assert "was not made of" in str(found.rows[0]["error"])
+        assert own.read_bytes() == content
 
 
 def test_workers_of_a_scheduler_that_is_there(scans: Path, tmp_path: Path) -> None:

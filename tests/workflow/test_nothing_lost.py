@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,16 @@ def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_pa
     assert not (tmp_path / "new/wts.h5.zip").exists()
 
 
+def test_a_recipe_and_a_notebook_on_a_full_disk(tmp_path: Path) -> None:
+    assert run(["init", "-o", str(tmp_path)]) == 0
+    before = content(tmp_path)
+    command = process("init", "-o", tmp_path, "--force", preexec_fn=limited(700))
+    code, out, err = finished(command)
+    assert code == 2 and out == ""
+    check_sentence(err, "recipe.yaml", "File too large")
+    assert content(tmp_path) == before
+
+
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_log_that_cannot_be_written_costs_no_epoch(
     failing: int,
@@ -166,6 +177,51 @@ def test_a_log_that_cannot_be_written_costs_no_epoch(
     assert read_checkpoint(model / "checkpoints/last.ckpt").state["epoch"] == failing
     assert train(scans / "a.h5", model, "--resume") == 0
     assert same_weights(model, tmp_path / "whole")
+
+
+def test_a_picture_that_is_shown_costs_no_result(
+    full_disk: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(OSError), (full_disk / "other").open("wb") as file:
+        while file.write(bytes(512)):
+            file.flush()
+    words = ["refine", str(scans / "a.h5"), "-o", str(tmp_path / "r"), "--passes", "2"]
+    shown = ["--live", str(full_disk / "now.png")]
+    assert run([*words, *shown, "--backend", "numpy", "--quiet"]) in (0, 3)
+    said = [line for line in capsys.readouterr().err.splitlines() if "shown no more" in line]
+    assert len(said) == 1 and "No space left" in said[0]
+    assert (tmp_path / "r/reconstruction.h5").exists()
+    assert files(full_disk) == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "word"),
+    [
+        ("a.h5", ["--force"], "end in"),
+        ("log", ["--force"], "end in"),
+        ("old.png", [], "earlier results"),
+        ("folder.png", ["--force"], "folder"),
+        (f"{'x' * 300}.png", [], "too long"),
+        ("old.png/x.png", ["--force"], "folder"),
+    ],
+)
+def test_a_picture_that_is_shown_takes_no_other_file(
+    name: str,
+    more: list[str],
+    word: str,
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(scans / "a.h5", tmp_path)
+    (tmp_path / "old.png").write_bytes(b"old")
+    (tmp_path / "folder.png").mkdir()
+    before = content(tmp_path)
+    for command in ("refine", "reconstruct"):
+        words = [command, tmp_path / "a.h5", "-o", tmp_path / "r", "--live", tmp_path / name, *more]
+        assert run([str(part) for part in words]) == 2
+        check_sentence(capsys.readouterr().err, word)
+        assert content(tmp_path) == before
 
 
 # --- refused, failed, killed ----------------------------------------------------------------------

@@ -57,6 +57,24 @@ def test_flags_override_the_file_which_overrides_the_defaults(tmp_path: Path) ->
     assert stored.amplitude == (0.8, 1.0) and not stored.poisson
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("amplitude", ["0", "1e300"]),
+        ("phase", ["-1e300", "1e300"]),
+        ("diameter", ["1e-300"]),
+    ],
+)
+def test_numbers_that_no_experiment_has(
+    option: str, values: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--patterns", "4", "--N", "32"]
+    assert run(["simulate", str(tmp_path / "s.h5"), *few, f"--{option}", *values]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ptychopinn: ") and option in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_existing_files_are_kept_without_force(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

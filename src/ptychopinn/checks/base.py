@@ -281,7 +281,8 @@ TWIN = "twin"
 def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     """The names of the checks that are left out."""
     known = (*CHECKS, *LATER, ALTERNATIVES, AXES, TWIN, *EFFECTS)
-    names = (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
+    several = isinstance(no_mend, Collection) and not isinstance(no_mend, str)
+    names: tuple[Any, ...] = tuple(no_mend) if several else (no_mend,)
     unknown = [name for name in names if name not in known and name != "all"]
     if unknown:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,14 @@ def command(
     from ptychopinn.errors import InputError
 
     begun = time.perf_counter()
-    if refine_model is not None and Path(refine_model).exists():
+    effects = refine_model is None or refine_model == "auto" or "-field" in refine_model
+    if not effects and os.path.exists(refine_model or ""):
         raise InputError(
             "--model says which effects are followed, auto or terms like far-field+background, "
             f"received the path '{refine_model}'; give a network with --network '{refine_model}'."
         )
     backend, execution = chosen_backend(backend, flags, training=False)
-    claim(output, force)
+    claim(output, force, live)
     from ptychopinn.workflows.verbs import PRETRAINED, open_model, reconstruct
 
     used = PRETRAINED if network is None else open_model(network)

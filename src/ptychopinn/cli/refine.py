@@ -106,7 +106,7 @@ def command(
         ptychi.execution_for(backend, execution)
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
-    claim(output, force)
+    claim(output, force, live)
     from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows.verbs import refine
 

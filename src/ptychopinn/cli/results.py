@@ -61,19 +61,24 @@ uncertainty_option = click.option(
 live_option = click.option(
     "--live",
     metavar="PNG",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     default=None,
     help="Write the phase as it is found to this picture, after passes of the iterations. A name "
-    "that ends with .live gets probe and worst patterns as well, for the pages of serve.",
+    "that ends with .live gets probe and worst patterns as well, for the pages of serve. With "
+    "--force it may exist.",
 )
 
 
-def claim(output: Path, force: bool) -> None:
-    """Keep ``output`` for the result of this command, until it ends. Of processes that share its
-    work the first one writes."""
+def claim(output: Path, force: bool, live: Path | None = None) -> None:
+    """Keep ``output`` for the result of this command, until it ends, and see that the picture
+    ``live`` may be written. Of processes that share its work the first one writes."""
     from ptychopinn.io.atomic import claimed
 
     if started().first:
+        if live is not None:
+            from ptychopinn.report.live_picture import check_place
+
+            check_place(live, force)
         names = (*WRITTEN, *OUTDATED)
         click.get_current_context().with_resource(claimed(output, names, force))
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.propagators import FarField, Propagator, near_field
 
 Propagation = Literal["far-field", "near-field"]
@@ -73,8 +73,11 @@ def check_experiment(experiment: Experiment) -> None:
 
 def check_number(name: str, value: float | None) -> None:
     """Raise InputError unless a number of ``NUMBERS`` is unknown or one that an experiment has."""
-    if value is not None and not (np.isfinite(value) and value > 0):
-        raise InputError(f"{name} must be positive, received {value}; leave it out when unknown.")
+    number = isinstance(value, int | float | np.number)
+    if value is not None and not (number and np.isfinite(value) and value > 0):
+        raise InputError(
+            f"{name} must be positive, received {shown(value)}; leave it out when unknown."
+        )
     low, high = PLAUSIBLE.get(name, (0.0, np.inf))
     if value is not None and not low <= value <= high:
         raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import left_out
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,6 +156,20 @@ class Evaluation:
         return "\n".join([*lines, *self.notes])
 
 
+def _require_kinds(result: Any, truth: Any, data: Any) -> None:
+    from ptychopinn.data.reconstruction import Reconstruction
+    from ptychopinn.data.scan import Scan
+
+    kinds: dict[str, tuple[Any, type]] = {"result": (result, Reconstruction)}
+    kinds |= {k: (v, Scan) for k, v in (("truth", truth), ("data", data)) if v is not None}
+    for name, (value, kind) in kinds.items():
+        if not isinstance(value, kind):
+            raise InputError(
+                f"{name} must be a {kind.__name__}, received {shown(value)}; write "
+                "evaluate(result, truth, data)."
+            )
+
+
 def evaluate(
     result: Reconstruction, truth: Scan | None = None, data: Scan | None = None
 ) -> Evaluation:
@@ -176,6 +190,7 @@ def evaluate(
         When neither is given, the truth has no object, or they do not belong to the result (see
         :mod:`ptychopinn.evaluation.belonging`).
     """
+    _require_kinds(result, truth, data)
     if truth is None and data is None:
         raise InputError(
             "an evaluation needs something to compare with, received neither a truth nor data; "

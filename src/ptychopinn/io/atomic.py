@@ -64,18 +64,20 @@ def atomic_paths(*paths: str | Path, force: bool = True) -> Iterator[tuple[Path,
     Raises
     ------
     InputError
-        When a folder cannot be written to, the disk is full, or, unless ``force`` is set, a file of
-        this name has appeared meanwhile.
+        When a folder cannot be written to, the disk is full, a name is that of a device, or, unless
+        ``force`` is set, a file of this name has appeared meanwhile.
     """
     targets = [Path(path) for path in paths]
     for target in targets:
-        if target.is_dir():
+        # Renamed into its place, a file would be where a device or a pipe was.
+        if target.exists() and not target.is_file():
+            kind = "folder" if target.is_dir() else "pipe or device"
             raise InputError(
-                f"the name of a file was expected, received the folder '{target}'; choose another "
+                f"the name of a file was expected, received the {kind} '{target}'; choose another "
                 "name."
             )
     with ExitStack() as stack:
-        temporaries = tuple(stack.enter_context(_temporary(target)) for target in targets)
+        temporaries = tuple(stack.enter_context(temporary_file(target)) for target in targets)
         try:
             yield temporaries
             for temporary in temporaries:
@@ -127,7 +129,7 @@ def _link_one(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
+def temporary_file(target: Path) -> Iterator[Path]:
     """An empty file beside ``target``, locked as long as the block runs."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -313,6 +315,8 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             move_in(stage, folder, names)
     except CannotWrite as error:
         raise CannotWrite(folder / names[0], error.reason) from error
+    except OSError as error:
+        raise CannotWrite(folder / names[0], error.strerror or str(error)) from error
 
 
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:

@@ -112,10 +112,11 @@ def _pixels(
             f"positions in {unit} need the size of an object pixel, received no pixel_size_m; give "
             "it in metres."
         )
-    if not (np.isfinite(pixel_size_m) and pixel_size_m > 0):
+    number = isinstance(pixel_size_m, int | float | np.number)
+    if not (number and np.isfinite(pixel_size_m) and pixel_size_m > 0):
         raise InputError(
-            f"pixel_size_m must be positive, received {pixel_size_m}; give the size of an object "
-            "pixel in metres."
+            f"pixel_size_m must be positive, received {shown(pixel_size_m)}; give the size of an "
+            "object pixel in metres."
         )
     return placed * (METRES[unit] / pixel_size_m)
 

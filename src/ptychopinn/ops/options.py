@@ -8,6 +8,8 @@ from pydantic import Field
 
 from ptychopinn.schema import Section
 
+# More than the cores of any machine; libraries crash where far more are asked for.
+MOST_THREADS = 1024
 # Options that several backends have.
 Accelerator = Annotated[Literal["auto", "cpu", "cuda"], Field(description="device to compute on")]
 TorchAccelerator = Annotated[
@@ -17,6 +19,7 @@ Readers = Annotated[
     int,
     Field(
         ge=0,
+        le=MOST_THREADS,
         description="threads that read patterns in the background, or processes that simulate them",
     ),
 ]
@@ -51,7 +54,9 @@ class TorchExecution(Section):
         "32", description="precision of the convolutions on a GPU; the physics stays in 32 bit"
     )
     deterministic: bool = Field(True, description="train with deterministic algorithms only")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores when not given")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; all cores when not given"
+    )
     num_workers: Readers = 0
     logger: Logger = "csv"
     picture_every: PictureEvery = 1
@@ -63,7 +68,10 @@ class TFExecution(Section):
 
     accelerator: Accelerator = "auto"
     threads: int | None = Field(
-        None, ge=1, description="CPU threads, of the whole process; all cores when not given"
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads, of the whole process; all cores when not given",
     )
     side_by_side: bool = Field(
         False,
@@ -80,7 +88,10 @@ class NumpyExecution(Section):
     """How NumPy runs on this machine; it only reconstructs and refines."""
 
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of the transforms; all cores when not given"
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads of the transforms; all cores when not given",
     )
     inference_batch_mib: Memory = 512
 

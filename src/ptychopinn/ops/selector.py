@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
-from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.errors import InputError, MissingDependencyError, shown
 from ptychopinn.machine.interruption import check_interrupted
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution, NumpyExecution, TFExecution, TorchExecution
@@ -63,9 +63,18 @@ def choose(
 
     A given ``execution`` names its backend too. Nothing is imported.
 
-    Raises InputError when ``execution`` belongs to another backend; MissingDependencyError when the
-    packages of the backend, or of all of them, are not installed."""
+    Raises InputError when there is no such backend, or ``execution`` belongs to another one;
+    MissingDependencyError when the packages of the backend, or of all, are not installed."""
+    if name is not None and name not in KINDS:
+        raise InputError(
+            f"the backend must be one of {', '.join(BACKENDS)}, received {shown(name)}; correct it."
+        )
     owner = next((b for b in BACKENDS if isinstance(execution, KINDS[b].execution)), None)
+    if execution is not None and owner is None:
+        kinds = ", ".join(KINDS[b].execution.__name__ for b in BACKENDS)
+        raise InputError(
+            f"the execution options must be one of {kinds}, received {shown(execution)}; give one."
+        )
     if name is not None and owner is not None and owner != name:
         raise InputError(
             f"the execution options must be those of the {name} backend, received a "

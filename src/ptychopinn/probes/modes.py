@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 
+# More are never needed, and each costs as much time and memory as the first.
+MOST_MODES = 32
 # Share of the power that an added mode gets, and that all of them get at most.
 SHARE, MOST = 0.07, 0.3
 
@@ -48,9 +50,17 @@ def with_modes(probe: NDArray[Any], count: int) -> NDArray[np.complex64]:
     Raises
     ------
     InputError
-        When the probe has more modes than that.
+        When the probe has more modes than that, or it is no whole number up to ``MOST_MODES``.
     """
     known = np.asarray(probe, np.complex128)
+    if (
+        isinstance(count, bool)
+        or not isinstance(count, int | np.integer)
+        or count > max(MOST_MODES, len(known))
+    ):
+        raise InputError(
+            f"modes must be a whole number up to {MOST_MODES}, received {shown(count)}; correct it."
+        )
     if count < len(known):
         raise InputError(
             f"modes must be at least the {len(known)} that the probe has, received {count}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,11 @@ from ptychopinn.data.levels import (
     probe_levels,
     seen_box,
 )
+from ptychopinn.errors import InputError, brief
+from ptychopinn.io.atomic import refuse_existing, temporary_file
+from ptychopinn.io.reading import kind_of
+
+_log = logging.getLogger(__name__)
 
 # Pixels of the longer side, and seconds from one to the next.
 LONGEST_PX, EVERY_S, PATTERNS_S = 1024, 0.1, 1.0
@@ -32,8 +38,25 @@ REST, PATTERNS_REST, WAITING = 40.0, 250.0, 5.0
 # Pixels of patterns that are looked at together, how many are shown, and modes of the probe.
 LOOK_PX, WORST, MODES = 1 << 17, 3, 4
 # A name with this ending gets the numbers for those who draw themselves.
-PARTS = ".live"
+PICTURE, PARTS = ".png", ".live"
 FORMAT, VERSION = "ptychopinn-live", 1
+
+
+def check_place(path: Path, force: bool) -> None:
+    """Raise InputError unless the file ``path`` may be written anew again and again.
+
+    It must be called .png or .live, and be a new one unless ``force`` is set.
+    """
+    if path.suffix not in (PICTURE, PARTS):
+        raise InputError(
+            f"the name of a picture that is shown must end in {PICTURE} or {PARTS}, received "
+            f"'{brief(path)}'; give another one."
+        )
+    if kind_of(path) == "folder":
+        raise InputError(
+            f"the name of a picture was expected, received the folder '{path}'; name a file in it."
+        )
+    refuse_existing(path.parent, [path.name], force)
 
 
 class LivePicture:
@@ -47,18 +70,20 @@ class LivePicture:
     patterns (K, 2, n, n) : measured and modelled, logarithms of photons, of the positions
         ``numbers`` with the largest ``misfit`` of the ``known`` ones of ``all``.
 
-    Any other name gets the phase as a PNG, in grey, what was never seen in blue.
+    Any other name gets the phase as a PNG, in grey, what was never seen in blue. Where it cannot be
+    written any more, it is said once and nothing more is shown: the work goes on.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._next = 0.0
+        self._shown = True
         self._limits: Limits | None = None
         self._patterns = WorstPatterns()
 
     def __call__(self, step: Step) -> None:
         begun, worked = time.perf_counter(), time.process_time()
-        if begun < self._next:
+        if begun < self._next or not self._shown:
             return
         glance = _glance(step)
         box = seen_box(glance.seen, LONGEST_PX)
@@ -71,13 +96,20 @@ class LivePicture:
             content = self._parts(step, glance, levels)
         else:
             content = [_png(levels)]
-        # Renamed when it is whole, but not forced to the disk: the next one follows at once.
-        new = self.path.with_name(f".{self.path.name}.new")
-        with new.open("wb") as file:
-            file.writelines(content)
-        new.replace(self.path)
+        self._write(content)
         end, worked = time.perf_counter(), time.process_time() - worked - looking
         self._next = end + max(EVERY_S, REST * worked, WAITING * (end - begun))
+
+    def _write(self, content: list[Any]) -> None:
+        try:
+            with temporary_file(self.path) as new:
+                with new.open("wb") as file:
+                    file.writelines(content)
+                # It is whole, but not forced to the disk: the next one follows at once.
+                new.replace(self.path)
+        except (OSError, InputError) as error:
+            self._shown = False
+            _log.warning("the picture '%s' is shown no more: %s", self.path, brief(error))
 
     def _parts(self, step: Step, glance: Glance, levels: Levels) -> list[Any]:
         probe = np.stack([probe_levels(mode) for mode in glance.probe[:MODES]])

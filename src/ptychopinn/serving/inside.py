@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptychopinn.errors import InputError, shown
+from ptychopinn.io.reading import kind_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Inside:
         Raises
         ------
         InputError
-            When it leads out of the folder, also by a link, or is no path.
+            When it leads out of the folder, also by a link, is no path, or is what no reader may
+            open, such as a pipe.
         """
         try:
             found = (self.folder / name).resolve()
@@ -50,6 +52,7 @@ class Inside:
                 f"a path without hidden folders was expected, received {shown(name)}; name one "
                 "whose parts begin without a dot."
             )
+        kind_of(found)
         return found
 
     def there(self, name: str) -> Path:

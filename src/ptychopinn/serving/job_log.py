@@ -97,6 +97,6 @@ def tail(log: Path, most: int = TAIL) -> str:
             length = file.seek(0, 2)
             file.seek(max(0, length - most))
             text = file.read(most).decode(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return ""
     return text if length <= most else text[text.find("\n") + 1 :]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.errors import InputError, shown
+from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.serving.command import DONE, POOR, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import Progress, tail
@@ -85,11 +86,8 @@ class Jobs:
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute(SCHEMA)
                 database.execute(f"PRAGMA user_version={VERSION}")
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise InputError(
-                f"the jobs must be kept in '{self._file}', received: {error}; move that file away, "
-                "or choose a folder that can be written to."
-            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def add(self, order: Any) -> dict[str, Any]:
         """Queue what is asked for (see :mod:`ptychopinn.serving.job_words`).
@@ -163,7 +161,7 @@ class Jobs:
             rows = database.execute(
                 "SELECT * FROM jobs ORDER BY id DESC LIMIT ?", (SHOWN,)
             ).fetchall()
-        return [self._as_json(row, curve=row["state"] == "running") for row in rows]
+            return [self._as_json(row, curve=row["state"] == "running") for row in rows]
 
     def log(self, number: int) -> Path:
         """Where what a job says is kept."""
@@ -184,7 +182,8 @@ class Jobs:
 
     def _look(self, database: sqlite3.Connection, row: sqlite3.Row) -> None:
         gone = (
-            time.time() - row["began"] > START_S
+            # A clock may be set back.
+            abs(time.time() - row["began"]) > START_S
             if row["process"] is None
             else birth(row["process"]) != row["birth"]
         )
@@ -196,8 +195,8 @@ class Jobs:
         if code is None:
             self._ended(
                 database, row["id"], "lost", None,
-                "its process is gone and left no exit code: it was killed, or the machine was "
-                "started anew.",
+                "its process is gone and left no exit code: it was killed, the disk was full, or "
+                "the machine was started anew.",
             )  # fmt: skip
         elif code in (DONE, POOR):
             self._ended(database, row["id"], "done", code, None)
@@ -214,9 +213,11 @@ class Jobs:
 
     def _code(self, number: int) -> int | None:
         try:
-            return int((self._logs / f"{number}.exit").read_text())
+            text = (self._logs / f"{number}.exit").read_bytes()
         except FileNotFoundError:
             return None
+        # What a machine left that lost its power is none.
+        return int(text) if re.fullmatch(rb"-?\d{1,4}\s*", text) else None
 
     def _claimed(self, database: sqlite3.Connection) -> sqlite3.Row | None:
         """The next job, when one may run; no other server gets it."""
@@ -237,6 +238,9 @@ class Jobs:
 
     def _start(self, database: sqlite3.Connection, row: sqlite3.Row) -> None:
         files = [str(self._logs / f"{row['id']}.{ending}") for ending in ("log", "exit")]
+        # Of a job of that number in a database that was moved away.
+        for left in (*map(Path, files), self.picture(row["id"])):
+            left.unlink(missing_ok=True)
         begun = subprocess.run(
             [
                 sys.executable, "-m", "ptychopinn.serving.job_process",
@@ -301,13 +305,25 @@ class Jobs:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self._file, timeout=10.0, isolation_level=None)
-        database.row_factory = sqlite3.Row
+        """The database; whatever is wrong with it or with what it holds becomes InputError."""
         try:
-            yield database
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
+            database = sqlite3.connect(self._file, timeout=10.0, isolation_level=None)
+            database.row_factory = sqlite3.Row
+            try:
+                yield database
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+            finally:
+                database.close()
+        except InputError:
             raise
-        finally:
-            database.close()
+        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> InputError:
+        return InputError(
+            f"the jobs must be kept in '{self._file}', received: {brief(error)}; move that file "
+            "away, make room, or choose a folder that can be written to."
+        )

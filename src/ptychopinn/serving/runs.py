@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief, shown
 from ptychopinn.io.reading import read_json
 from ptychopinn.serving.inside import Inside
 
@@ -18,6 +18,8 @@ RECORD = "run.json"
 LIVE = "--live"
 # Folders below this depth are not looked into, and no more of them than that.
 DEPTH, MOST = 6, 5000
+# Of the findings in a record.
+DEEPEST = 6
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ def run_of(inside: Inside, folder: Path) -> Run:
     if isinstance(seconds, dict):
         seconds = seconds.get("total")
     findings = content.get("findings")
-    when = datetime.fromtimestamp(record.stat().st_mtime, UTC)
+    try:
+        when = datetime.fromtimestamp(record.stat().st_mtime, UTC)
+    except (OverflowError, ValueError) as error:
+        raise InputError(
+            f"a time of the calendar was expected for '{record}', received one that is none "
+            f"({brief(error)}); set it anew with touch."
+        ) from error
     return Run(
         folder=inside.name(folder),
         verb=_text(command[0]) if isinstance(command, list) and command else None,
@@ -77,7 +85,9 @@ def run_of(inside: Inside, folder: Path) -> Run:
         expected=_number(fit.get("expected")),
         likely=_text(fit.get("likely")),
         cause=_text(fit.get("cause")),
-        findings=[f for f in findings if isinstance(f, dict)] if isinstance(findings, list) else [],
+        findings=[_plain(f) for f in findings if isinstance(f, dict)]
+        if isinstance(findings, list)
+        else [],
         seconds=_number(seconds),
         patterns=int(number) if (number := _number(content.get("patterns"))) is not None else None,
         finished=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -96,7 +106,7 @@ def command_of(inside: Inside, folder: Path) -> list[str] | None:
     words = read_json(inside.path(str(folder / RECORD))).get("command")
     if not isinstance(words, list):
         return None
-    kept = [str(word) for word in words]
+    kept = [str(_plain(word)) for word in words]
     while LIVE in kept[:-1]:
         place = kept.index(LIVE)
         del kept[place : place + 2]
@@ -133,7 +143,21 @@ def has_letters(path: Path) -> bool:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return _plain(value) if isinstance(value, str) else None
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What can be sent: bytes of a name that are no letters become escapes, and what is nested
+    deeply one text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict | list) and depth == DEEPEST:
+        return shown(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(part, depth + 1) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part, depth + 1) for part in value]
+    return value
 
 
 def _number(value: Any) -> float | None:

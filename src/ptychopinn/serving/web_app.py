@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -31,7 +30,7 @@ from ptychopinn.serving.job_log import TAIL, tail
 from ptychopinn.serving.job_words import Name, Number, Order
 from ptychopinn.serving.jobs import Jobs
 from ptychopinn.serving.live_tiles import LiveTiles
-from ptychopinn.serving.runs import command_of, run_of, runs_in
+from ptychopinn.serving.runs import command_of, has_letters, run_of, runs_in
 from ptychopinn.serving.tickets import Tickets
 from ptychopinn.serving.uploads import TooLarge, receive, scans_in
 from ptychopinn.workflows.model import package_versions
@@ -89,9 +88,9 @@ class Board:
         try:
             self.jobs.tick()
             return json.dumps({"jobs": self.jobs.all()}, allow_nan=False)
-        except (sqlite3.Error, OSError) as error:
+        except (InputError, OSError) as error:
             # A full disk, a file system that is away: said to all viewers until it is back.
-            return json.dumps({"error": f"the jobs cannot be read: {brief(error)}"})
+            return json.dumps({"error": f"the jobs cannot be read: {brief(error, 400)}"})
 
     async def after(self, text: str) -> str:
         """What follows ``text``, as soon as it does."""
@@ -181,9 +180,11 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
     def run(folder: str) -> dict[str, Any]:
         """A result: its record, the names of its pictures and files, the end of its log."""
         place = visible.there(folder)
+        if not place.is_dir():
+            raise InputError("the folder of a result was expected, received a file; name it.")
         files = [
             p for p in sorted(place.iterdir())
-            if p.is_file() and not p.is_symlink() and not p.name.startswith(".")
+            if p.is_file() and not p.is_symlink() and not p.name.startswith(".") and has_letters(p)
         ]  # fmt: skip
         return {
             **run_of(visible, place).as_json(),
@@ -360,6 +361,9 @@ def _mistakes(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:
+            return said(request, 400, f"a request was expected, received one that cannot be read "
+                        f"({brief(error.detail)}); see /openapi.json.")  # fmt: skip
         return said(
             request,
             error.status_code,

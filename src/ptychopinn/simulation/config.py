@@ -17,6 +17,8 @@ from ptychopinn.schema import Section
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "textures", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
 ScanKind = Literal["raster", "fermat", "random"]
+# Of amplitudes and phases (rad); squares of larger ones are no longer finite in single precision.
+LARGEST_VALUE = 1e6
 # What slices need beside their spacing: with 16 um each blurs the next by 5 pixels.
 THICK = {"pixel_size_m": 1e-8, "energy_eV": 8000.0}
 # A near-field experiment with hard X-rays; the Fresnel number of a pixel is 1/31.
@@ -74,7 +76,7 @@ class SimulationConfig(Section):
     )
     diameter: float = Field(
         0.375,
-        gt=0,
+        ge=1e-3,
         le=1,
         description="Pupil diameter as a fraction of the detector width (1/e^2 for a Gaussian).",
     )
@@ -192,6 +194,8 @@ class SimulationConfig(Section):
             raise ValueError("expected the smaller value first")
         if info.field_name == "amplitude" and (low < 0 or high == 0):
             raise ValueError("expected amplitudes that are not negative and not all zero")
+        if max(abs(low), abs(high)) > LARGEST_VALUE:
+            raise ValueError(f"expected values up to {LARGEST_VALUE:g}")
         return value
 
     @field_validator("object_file")
@@ -237,7 +241,7 @@ class SimulationConfig(Section):
 def _file_for(noun: str, value: Path | None, info: ValidationInfo) -> Path | None:
     kind = info.data.get(noun)
     if kind == "file" and value is None:
-        raise ValueError(f"expected the file to read, since --{noun} is 'file'")
+        raise ValueError(f"expected the file to read, which {noun}='file' needs")
     if kind not in (None, "file") and value is not None:
-        raise ValueError(f"expected --{noun} file together with it instead of '{kind}'")
+        raise ValueError(f"expected {noun}='file' together with it instead of {noun}='{kind}'")
     return value

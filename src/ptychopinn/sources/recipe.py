@@ -20,6 +20,8 @@ from ptychopinn.schema import Section, validated
 
 KEY = "recipe"
 LONGEST = 200
+# Wider than any detector; a larger number would be shown with all its digits.
+LARGEST_CROP = 1e6
 # Options that are numbers with commas or colons between them.
 WRITTEN = ("grid", "step", "crop", "centre", "frames")
 
@@ -170,7 +172,7 @@ def step_of(text: str) -> tuple[float, float]:
 def crop_of(text: str) -> tuple[int, tuple[float, float] | None]:
     """N, and the centre (y, x) if it is given."""
     values = _numbers(text, float, (1, 3), "N or N,y,x")
-    if values[0] < 1 or values[0] != int(values[0]):
+    if not 1 <= values[0] <= LARGEST_CROP or values[0] != int(values[0]):
         raise ValueError("it must be N or N,y,x with N a whole number above 0")
     return int(values[0]), (values[1], values[2]) if len(values) == 3 else None
 

@@ -8,7 +8,8 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import DEBUG, InputError, PtychoPINNError, unforeseen
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.io import load_scan
-from ptychopinn.io.atomic import TEMPORARY, claimed
+from ptychopinn.io.atomic import TEMPORARY, claimed, scratch
 from ptychopinn.io.log_file import kept_messages
 from ptychopinn.io.reading import kind_of, read_json
 from ptychopinn.io.reconstructions import load_reconstruction
@@ -132,8 +133,9 @@ class Bench:
         with (
             kept_messages() as log_file,
             claimed(folder, (*WRITTEN, *OUTDATED), self.orders.force or unfinished),
+            self._prepared(order) as path,
         ):
-            scan, start = self._opened(order)
+            scan, start = self._opened(order, path)
             seconds = {"load": time.perf_counter() - begun}
             result = self._made(order, scan)
             seconds.update(result.seconds)
@@ -164,16 +166,47 @@ class Bench:
             )
         return self._row_of(order, result, read_json(folder / RECORD), kept=False)
 
-    def _opened(self, order: Order) -> tuple[Scan, dict[str, Any]]:
+    @contextmanager
+    def _prepared(self, order: Order) -> Iterator[Path]:
+        """The scan file to work on. Where it is made of raw data it lies beside its result, where
+        refining it finds it: from the end of the block on, when there is a new result, and not
+        before, so that an earlier result keeps its own.
+
+        Raises
+        ------
+        InputError
+            When another file has its name.
+        """
+        if self.orders.recipe is None:
+            yield Path(order.scan)
+            return
+        folder = Path(order.folder)
+        place, result = folder / PREPARED, folder / WRITTEN[0]
+        if not self.orders.force and not _made_of(place, order.scan):
+            raise InputError(
+                f"the prepared scan must be a new file, received '{place}', which was not made of "
+                f"'{order.scan}'; choose another folder or add force=True to overwrite."
+            )
+        before = _identity(result)
+        with scratch(folder) as stage:
+            try:
+                prepare([order.scan], stage / PREPARED, self.orders.recipe)
+                yield stage / PREPARED
+            finally:
+                # Also when only the figures failed.
+                if _identity(result) not in (None, before):
+                    (stage / PREPARED).replace(place)
+
+    def _opened(self, order: Order, path: Path) -> tuple[Scan, dict[str, Any]]:
         """The scan that is worked on, and what tells it from others."""
-        path, reading = Path(order.scan), dict(self.orders.reading)
-        if self.orders.recipe is not None:
-            # Beside its result, where refining it finds it.
-            path = Path(order.folder) / PREPARED
-            prepare([order.scan], path, self.orders.recipe, force=True)
+        reading = dict(self.orders.reading)
         if order.lead is not None:
             reading["probe"] = order.lead
         scan = load_scan(path, **reading)
+        if self.orders.recipe is not None:
+            # Where it will be.
+            file = str((Path(order.folder) / PREPARED).absolute())
+            scan = replace(scan, provenance={**scan.provenance, "file": file})
         start = self._start_of(order, scan if order.lead is None else None)
         if order.axes is not None:
             scan = with_axes(scan, ScanAxes(**order.axes), order.lead or "")
@@ -254,6 +287,26 @@ def recorded(folder: Path) -> dict[str, Any] | None:
         return None
     expected = isinstance(found, dict) and {"options", "start", "started_from"} <= set(found)
     return found if expected else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that takes its place; None when there is none."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
+def _made_of(scan: Path, source: str) -> bool:
+    """Whether a file is a scan that was prepared of this raw data, or not there."""
+    if kind_of(scan) == "nothing":
+        return True
+    try:
+        made = load_scan(scan, probe_needed=False).provenance
+    except InputError:
+        return False
+    return made.get("sources") == [str(Path(source).absolute())]
 
 
 def cut_short(folder: Path) -> bool:

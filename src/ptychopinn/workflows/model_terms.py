@@ -21,6 +21,7 @@ from ptychopinn.physics.effects import restored
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
+from ptychopinn.probes.modes import MOST_MODES
 from ptychopinn.schema import meant
 from ptychopinn.solvers.configs import PhysicsConfig
 
@@ -28,8 +29,6 @@ AUTO = "auto"
 FIELDS: tuple[str, str] = ("far-field", "near-field")
 # Eigenprobes and slices where a term does not say how many.
 EIGENPROBES, SLICES = 4, 2
-# As of the option of the commands.
-MOST_MODES = 32
 # What terms decide, so that an option beside them would contradict them.
 DECIDED = (
     "beam_current",

@@ -46,7 +46,7 @@ from ptychopinn.workflows.growing_modes import asked_modes, grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.model_choice import NO_UNCERTAINTY, Choice, chosen_model, with_choice
 from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
-from ptychopinn.workflows.results import continued, reported, require_scan, with_uncertainty
+from ptychopinn.workflows.results import continued, reported, require_refinable, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
 from ptychopinn.workflows.slicing import canvas_from
 from ptychopinn.workflows.stopping import operations_of, until_stopped
@@ -105,7 +105,7 @@ def refine(
     Interrupted
         When ``stop`` is set before a pass was finished.
     """
-    require_scan(scan, start, "refine(scan, start, config)")
+    require_refinable(scan, config, start, "refine(scan, start, config)")
     stop = StopFlag() if stop is None else stop
     if model is not None:
         config, modes = with_model(model, scan, config, modes)
@@ -277,7 +277,7 @@ def iterate(
     InputError
         As :func:`refine`, at once; and when the result of a step is asked for after the next one.
     """
-    require_scan(scan, config if start is None else start, "iterate(scan, config, start)")
+    require_refinable(scan, config, start, "iterate(scan, config, start)")
     # Not part of the generator: what is wrong is said here and not at the first pass.
     work = _work(scan, start, config, backend, execution, no_mend)
     return _iterations(work, stages_of(progress)(work.config.passes))

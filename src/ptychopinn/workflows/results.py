@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import TWIN
+from ptychopinn.config import RefineConfig
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.findings import with_findings
 from ptychopinn.data.fingerprint import difference, recorded
@@ -41,6 +42,19 @@ def require_scan(scan: Any, second: Any, call: str) -> None:
         f"a Scan was expected first, received {_kind(scan)}; read one with load_scan, make one "
         f"with Scan.from_arrays, and write {call}."
     )
+
+
+def require_kind(value: Any, kind: type, name: str, remedy: str) -> None:
+    """Raise InputError unless the argument ``name`` is of this kind, or left out."""
+    if value is not None and not isinstance(value, kind):
+        raise InputError(f"{name} must be a {kind.__name__}, received {_kind(value)}; {remedy}.")
+
+
+def require_refinable(scan: Any, config: Any, start: Any, call: str) -> None:
+    """Raise InputError unless these are arguments of ``call``, which refines."""
+    require_scan(scan, config if start is None else start, call)
+    require_kind(config, RefineConfig, "config", "write RefineConfig(passes=20)")
+    require_kind(start, Reconstruction, "start", "give a result, or None for an empty object")
 
 
 def _kind(value: Any) -> str:

@@ -66,7 +66,8 @@ def slices_for(
     if pixel is None or wavelength is None:
         raise InputError(
             f"slices need the pixel size and the wavelength, received a scan without "
-            f"{' and '.join(missing)}; write it with them, or give the option wavelength_m."
+            f"{' and '.join(missing)}; write it with them"
+            f"{', or give the option wavelength_m' if wavelength is None and pixel else ''}."
         )
     if spacing is None:
         moving = config.refine_positions

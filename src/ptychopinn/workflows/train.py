@@ -30,7 +30,7 @@ from ptychopinn.workflows.alternatives import likely_cause
 from ptychopinn.workflows.checking import in_right_geometry, leaves_much, mended
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import AnyModel, Model, open_model, package_versions
-from ptychopinn.workflows.results import require_scan
+from ptychopinn.workflows.results import require_kind, require_scan
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ def train(
     chosen: list[Scan] = [*cast(Any, scans)] if several else [cast(Any, scans)]
     for scan in chosen:
         require_scan(scan, config, "train(scans, config)")
+    require_kind(config, Config, "config", "write Config(training={'epochs': 20})")
     stages = stages_of(progress, "epoch", "loss")
     own = _own_loss(loss, replace_loss)
     parent = None if start is None else open_model(start)
