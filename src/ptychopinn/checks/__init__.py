@@ -10,7 +10,7 @@ from importlib import import_module
 
 from ptychopinn.checks.base import CHECKS, Checked, examine
 
-ORDER = ("mask", "level", "beam", "patterns", "pixels", "centre", "placement")
+ORDER = ("stored_numbers", "mask", "level", "beam", "patterns", "pixels", "centre", "placement")
 for _name in ORDER:
     import_module(f"{__name__}.{_name}")
 

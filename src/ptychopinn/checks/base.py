@@ -38,6 +38,7 @@ class Mend:
     rolled, probe_rolled : (y, x) pixels by which patterns and probe are rolled.
     probe_factor : (N, N).  saturation : counts from which readings are lower bounds only.
     offset : counts that are subtracted from every pixel; nothing gets negative.
+    swapped : the bytes of each count are put in the opposite order.
     """
 
     masked: NDArray[np.bool_] | None = None
@@ -49,10 +50,13 @@ class Mend:
     probe_factor: Array | None = None
     saturation: float | None = None
     offset: float | None = None
+    swapped: bool = False
 
     def of(self, scan: Scan) -> Scan:
         """The mended scan. Its probe keeps its unit: it is scaled anew where it was before."""
         before = scan
+        if self.swapped:
+            scan = replace(scan, diffraction=changed_patterns(scan.diffraction, _swapped))
         if self.masked is not None:
             scan = replace(scan, mask=scan.good_pixels & ~self.masked)
         if self.positions_px is not None:
@@ -96,6 +100,10 @@ class _Without:
         # Counts may be unsigned, which wrap around below 0.
         offset = patterns.dtype.type(self.offset)
         return np.maximum(patterns, offset) - offset
+
+
+def _swapped(patterns: Array) -> Array:
+    return patterns.byteswap()
 
 
 def _scaled_again(scan: Scan, before: Scan) -> Scan:

@@ -1,19 +1,21 @@
-"""A frame that was lost, or came twice, during a scan: from there on patterns and positions are one
-frame apart.
+"""Frames that were lost, or came twice, during a scan: from there on patterns and positions are
+some frames apart.
 
 Along the rows of a raster all patterns then are where they should be, but for a shift that no
 pattern tells; those at the ends of the rows are in a row of their own. Therefore groups of patterns
 are tried in which a step by one frame changes the distances most: those at one end of some rows
-together with those at the other end, where the frames after them are. Each of a few parts of the
-scan has such a group, and tells whether its patterns belong to their positions or to those one
-frame later or earlier; the slip is where that changes, and there it is looked for among single
-patterns.
+together with those at the other end, where the frames after them are. Each of a few windows of the
+scan has such a group, and tells whether its patterns belong to their positions or to those some
+frames later or earlier. The path through all windows that leaves least, each change of it having
+its price, tells where the slips are; the first of them is looked for among single patterns and
+mended, then the next one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -21,105 +23,182 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
 from ptychopinn.checks.trial_fits import explained_by, residual_of, trial_of
-from ptychopinn.data.findings import Finding, left_out, recorded_findings
+from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
 
 NAME = "frame-slip"
 # Passes of a trial, and of one that looks for single patterns; patterns of a group, parts of a scan
-# at most and at least, and the patterns of a part at least.
+# at most and at least, and the patterns of a part at least. Windows are parts, and then
+# halves of two neighbouring ones.
 PASSES, CLOSER, GROUP, PARTS, FEWEST_PARTS, PART = 4, 8, 32, 6, 3, 32
 # Centres of groups that are looked at, and the distance in pixels that counts at most.
 CENTRES, FAR_PX = 150, 12.0
-# It is named when the patterns behind it leave this share of what they have beyond noise, those
+# A slip is named when the patterns behind it leave this share of what they have beyond noise, those
 # before it that many times as much, and it is mended up to the second share. A slip the other way
 # must leave so many times more, and -2 log L must fall by so much.
 NAMED, MENDED, OTHERS, OTHER_WAY, LIKELIER = 0.75, 0.7, 1.1, 1.15, 600.0
+# Nothing is gone on with where no window is right and none leaves this share one frame away.
+BETTER = 0.9
 # And a group behind it must explain this share of what distinguishes the patterns.
 EXPLAINS = 0.5
+# Patterns and positions may be so many frames apart; the price of a change by one frame, as the
+# logarithm of such a share; slips of a scan at most.
+APART, PRICE, MOST = 3, 0.25, 5
+# How the words of a slip begin.
+SLIPPED = "each pattern from about number "
 # How many starts are tried on a group at a time, and for how many groups.
 STARTS, ROUNDS = 5, 12
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Numbers of patterns; residuals at their positions and at those ``frames`` later, the residual
-    of photon noise, and by how much the latter lower -2 log L."""
+@dataclass(eq=False)
+class _Window:
+    """Numbers of patterns that tell most about [low, high), and what they leave at their positions
+    and at those some frames later."""
 
+    low: int
+    high: int
     numbers: NDArray[np.int64]
-    given: float
-    moved: float
     noise: float
-    gained: float
+    unit: float
+    left: dict[int, float]
+
+    def ratio(self, frames: int) -> float:
+        """What is beyond noise at other positions, relative to that at the given ones. A short fit
+        of few patterns follows a part of the noise."""
+        given, moved = self.left[0], self.left.get(frames, np.inf)
+        floor = min(0.8 * self.noise, 0.9 * given, 0.9 * moved)
+        return (moved - floor) / (given - floor)
+
+    def gained(self, frames: int) -> float:
+        """By how much other positions lower -2 log L."""
+        return (self.left[0] - self.left[frames]) / self.unit
 
     @property
-    def ratio(self) -> float:
-        """What is beyond noise at the other positions, relative to that at the given ones. A short
-        fit of few patterns follows a part of the noise."""
-        floor = min(0.8 * self.noise, 0.9 * self.given, 0.9 * self.moved)
-        return (self.moved - floor) / (self.given - floor)
+    def right(self) -> bool:
+        """Whether one frame away all is worse."""
+        return min(self.ratio(1), self.ratio(-1)) >= OTHERS
+
+    @property
+    def likelier(self) -> bool:
+        """Whether one frame away something is better."""
+        return min(self.ratio(1), self.ratio(-1)) <= BETTER
+
+
+def slips(xp: Ops, scan: Scan) -> tuple[Finding, ...]:
+    """Slips one after the other, each of a scan in which those before it are mended."""
+    found: list[Finding] = []
+    while len(found) < MOST and all(one.level == "mended" for one in found):
+        one = slip(xp, scan)
+        if one is None:
+            break
+        found.append(one)
+        scan = mend_of_slip(one.details, scan).of(scan)
+        scan = replace(scan, provenance=with_findings(scan.provenance, [one]))
+    return tuple(found)
 
 
 def slip(xp: Ops, scan: Scan) -> Finding | None:
-    """Whether from some pattern on, or up to some pattern, each belongs to the position one frame
-    later or earlier."""
+    """The first slip: from some pattern on, or up to some pattern, each belongs to the position
+    some frames later or earlier."""
     parts = min(PARTS, scan.M // PART)
     if parts < FEWEST_PARTS:
         return None
-    edges = np.linspace(0, scan.M, parts + 1).astype(np.int64)
-    rows = {
-        frames: [_group(xp, scan, frames, *part) for part in pairwise(edges)] for frames in (1, -1)
-    }
-    steps = {frames: _step(groups) for frames, groups in rows.items()}
-    frames = min(steps, key=lambda one: steps[one][0])
-    share, others, border, behind = steps[frames]
-    if share > NAMED or others < OTHERS:
+    edges = np.linspace(0, scan.M, 2 * parts + 1).round().astype(int).tolist()
+    windows = [_window(xp, scan, *bounds) for bounds in zip(edges[:-2:2], edges[2::2], strict=True)]
+    right = [window.right for window in windows]
+    # Of slips by more than one frame only what is before them tells.
+    if all(right) or not (any(right) or any(w.likelier for w in windows)):
         return None
-    chosen = slice(border, None) if behind else slice(None, border)
-    groups = rows[frames][chosen]
-    if _mean(rows[-frames][chosen]) < OTHER_WAY * share:
+    windows += [_window(xp, scan, *each) for each in zip(edges[1:-2:2], edges[3::2], strict=True)]
+    windows.sort(key=lambda window: window.low)
+    if any(right):
+        for window in windows:
+            if not window.right:
+                _try(xp, scan, window, [f for f in range(-APART, APART + 1) if f])
+    path = _path(windows)
+    if not any(path):
         return None
-    if sum(group.gained for group in groups) < LIKELIER:
+    # Where the path leaves its first state; one that never is 0 left it before the first window.
+    at = next((k for k, frames in enumerate(path) if frames != path[0]), len(path))
+    before = path[0] != 0 and 0 in path
+    frames = path[0] if path[0] else path[at]
+    ours = windows[:at] if path[0] else windows[at:]
+    ours = list(takewhile(lambda w: path[windows.index(w)] == frames, ours))
+    # The first and the last of them may hold a slip.
+    ours = ours[1:-1] if len(ours) > 3 else ours
+    there = _mean(window.ratio(frames) for window in ours)
+    beside = windows[at] if before else windows[at - 1]
+    others = [w for w, state in zip(windows, path, strict=True) if not state and w is not beside]
+    if there > NAMED or _mean(w.ratio(frames) for w in others) < OTHERS:
         return None
-    best = min(groups, key=lambda group: group.ratio)
-    if explained_by(_moved(scan, best.numbers, frames), best.moved) < EXPLAINS:
+    if _mean(window.ratio(-frames) for window in ours) < OTHER_WAY * there:
         return None
-    low, high = edges[max(border - 1, 0)], edges[min(border + 1, parts)]
-    start = _located(xp, scan, frames, behind, int(low), int(high))
-    return _said(scan, frames, start, behind, share <= MENDED, groups)
+    if sum(window.gained(frames) for window in ours) < LIKELIER:
+        return None
+    best = min(ours, key=lambda window: window.ratio(frames))
+    if explained_by(_moved(scan, best.numbers, frames), best.left[frames]) < EXPLAINS:
+        return None
+    if before:
+        around = windows[at - 1].low, windows[at].high
+    elif path[0]:
+        around = 0, windows[0].high
+    else:
+        around = windows[at - 1].low, windows[at].high
+    start = _located(xp, scan, frames, not before, *around)
+    return _said(scan, frames, start, not before, there <= MENDED, ours)
 
 
-def _step(groups: list[_Group]) -> tuple[float, float, int, bool]:
-    """The border between parts behind which, or before which, the other positions are likelier:
-    what they leave there, what on the other side, the border, and whether it is behind. The part
-    beside the border may hold the slip, and has no say."""
-    logs = [float(np.log(group.ratio)) for group in groups]
-
-    def apart(border: int, behind: bool) -> float:
-        return (sum(logs[border:]) - sum(logs[:border])) * (1 if behind else -1)
-
-    borders = [(b, behind) for b in range(len(groups)) for behind in (True, False) if b or behind]
-    border, behind = min(borders, key=lambda one: apart(*one))
-    there = groups[border:] if behind else groups[:border]
-    others = groups[: max(border - 1, 0)] if behind else groups[border + 1 :]
-    return _mean(there), _mean(others), border, behind
+def _window(xp: Ops, scan: Scan, low: int, high: int) -> _Window:
+    members = np.arange(max(low, 1), min(high, scan.M - 1))
+    numbers = _telling(scan, members, members, 1)
+    prepared = prepare(_moved(scan, numbers, 0))
+    found = _Window(low, high, numbers, prepared.expected_misfit, prepared.likelihood_unit, {})
+    _try(xp, scan, found, (0, 1, -1))
+    return found
 
 
-def _mean(groups: list[_Group]) -> float:
-    """The geometric mean of their ratios; of none the least that tells right positions."""
-    return float(np.exp(np.mean([np.log(group.ratio) for group in groups]))) if groups else OTHERS
+def _try(xp: Ops, scan: Scan, window: _Window, frames: Iterable[int]) -> None:
+    """Add what the patterns of a window leave so many frames later, as far as there are any."""
+    for by in frames:
+        numbers = window.numbers + by
+        if by not in window.left and numbers.min() >= 0 and numbers.max() < scan.M:
+            window.left[by] = residual_of(xp, _moved(scan, window.numbers, by), PASSES)
 
 
-def _group(xp: Ops, scan: Scan, frames: int, low: int, high: int) -> _Group:
-    """The patterns of a part of the scan that tell most."""
-    members = np.arange(max(low, -frames), min(high, scan.M - max(frames, 0)))
-    numbers = _telling(scan, members, members, frames)
-    parts = [_moved(scan, numbers, by) for by in (0, frames)]
-    given, moved = (residual_of(xp, part, PASSES) for part in parts)
-    prepared = prepare(parts[0])
-    gained = (given - moved) / prepared.likelihood_unit
-    return _Group(numbers, given, moved, prepared.expected_misfit, gained)
+def _path(windows: list[_Window]) -> list[int]:
+    """By how many frames each window is off, on the way that leaves least."""
+    states = range(-APART, APART + 1)
+    costs = dict.fromkeys(states, 0.0)
+    came: list[dict[int, int]] = []
+    for window in windows:
+        own = {state: 0.0 if state == 0 else _log(window.ratio(state)) for state in states}
+        step: dict[int, int] = {}
+        total: dict[int, float] = {}
+        for state in states:
+            step[state] = min(
+                states, key=lambda old: (costs[old] + PRICE * abs(old - state), abs(old))
+            )
+            total[state] = costs[step[state]] + PRICE * abs(step[state] - state) + own[state]
+        came.append(step)
+        costs = total
+    state = min(states, key=lambda one: (costs[one], abs(one)))
+    path = []
+    for step in reversed(came):
+        path.append(state)
+        state = step[state]
+    return path[::-1]
+
+
+def _log(ratio: float) -> float:
+    return float(np.log(ratio)) if ratio < np.inf else np.inf
+
+
+def _mean(ratios: Iterable[float]) -> float:
+    """The geometric mean; of none the least that tells right positions."""
+    known = list(ratios)
+    return float(np.exp(np.mean(np.log(known)))) if known else OTHERS
 
 
 def _telling(
@@ -181,20 +260,25 @@ def _located(xp: Ops, scan: Scan, frames: int, behind: bool, low: int, high: int
 
 
 def _said(
-    scan: Scan, frames: int, start: int, behind: bool, clear: bool, groups: list[_Group]
+    scan: Scan, frames: int, start: int, behind: bool, clear: bool, windows: list[_Window]
 ) -> Finding:
     first, stop = (start, scan.M) if behind else (0, start)
     gone = left_out(recorded_findings(scan.provenance))
     origin = np.delete(np.arange(scan.M + len(gone)), gone)
     number = int(origin[min(start, scan.M - 1)])
-    lost = (frames > 0) == behind
-    where, what = ("later" if frames > 0 else "earlier", "was lost" if lost else "came twice")
-    which = "on" if behind else "back"
-    words = f"each pattern from about number {number} {which} at the position one frame {where}"
-    given, moved = (float(np.mean([getattr(g, k) for g in groups])) for k in ("given", "moved"))
-    numbers = (
-        f"with {words} some patterns leave a residual of {moved:.4f}, as given {given:.4f}: a "
-        f"frame {what} there"
+    lost, count = (frames > 0) == behind, abs(frames)
+    far = "one frame" if count == 1 else f"{count} frames"
+    what = ("a frame was" if count == 1 else f"{count} frames were") + " lost"
+    if not lost:
+        what = "a frame came twice" if count == 1 else f"{count} frames came twice"
+    words = (
+        f"{SLIPPED}{number} {'on' if behind else 'back'} at the position {far} "
+        f"{'later' if frames > 0 else 'earlier'}"
+    )
+    given, moved = (float(np.mean([w.left[k] for w in windows])) for k in (0, frames))
+    said = (
+        f"with {words} some patterns leave a residual of {moved:.4f}, as given {given:.4f}: {what} "
+        "there"
     )
     details: dict[str, Any] = {
         "slipped": frames, "start": first, "stop": stop, "words": words, "residual": moved,
@@ -202,31 +286,32 @@ def _said(
     }  # fmt: skip
     if not clear:
         return finding(
-            NAME, "doubt", f"{numbers}; put positions and patterns together again.", **details
+            NAME, "doubt", f"{said}; put positions and patterns together again.", **details
         )
     without = origin[_without_partner(scan.M, frames, first, stop)]
+    some = f"number {number}" if count == 1 else f"the {count} from number {number} on"
     remedy = (
-        f"leave the position of number {number} out of the positions"
+        f"leave the position of {some} out of the positions"
         if lost
-        else f"leave pattern {number} out of the patterns"
+        else f"leave {some.replace('number', 'pattern', 1)} out of the patterns"
     )
     return finding(
         NAME, "mended",
-        f"{numbers}; they were moved there, and pattern{'s' if len(without) > 1 else ''} "
+        f"{said}; they were moved there, and pattern{'s' if len(without) > 1 else ''} "
         f"{numbered(without)} left out; to make that permanent, {remedy}.",
         **details, patterns=without.tolist(),
     )  # fmt: skip
 
 
 def _without_partner(patterns: int, frames: int, first: int, stop: int) -> NDArray[np.int64]:
-    """The pattern whose position would be beyond the ends, or is that of another one."""
-    at = stop - 1 if frames > 0 else first
-    return np.array([at]) if 0 <= at < patterns else np.array([], np.int64)
+    """The patterns whose positions would be beyond the ends, or are those of other ones."""
+    at = np.arange(stop - frames, stop) if frames > 0 else np.arange(first, first - frames)
+    return at[(at >= 0) & (at < patterns)]
 
 
 def mend_of_slip(details: Any, scan: Scan) -> Mend:
     """What a finding of a slip does to a scan."""
-    frames = int(np.sign(details["slipped"]))
+    frames = int(np.clip(details["slipped"], -APART, APART))
     first, stop = (int(np.clip(details[key], 0, scan.M)) for key in ("start", "stop"))
     at = np.arange(scan.M)
     at[first:stop] += frames

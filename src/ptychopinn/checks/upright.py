@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
 from ptychopinn.checks.slips import NAME as SLIP
-from ptychopinn.checks.slips import mend_of_slip, slip
+from ptychopinn.checks.slips import mend_of_slip, slips
 from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
@@ -88,8 +88,7 @@ def right_geometry(
     # A slip early in the scan is an offset of nearly all of it, and the rest is left.
     if SLIP not in skip and all(one.name == "frame-offset" for one in found):
         known = with_findings(scan.provenance, found)
-        slipped = slip(xp, replace(scan, provenance=known))
-        if slipped is not None:
+        for slipped in slips(xp, replace(scan, provenance=known)):
             found.append(slipped)
             scan = mend_of(slipped, scan).of(scan)
     if found:

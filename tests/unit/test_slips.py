@@ -1,0 +1,35 @@
+"""Several slips of frames in one scan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+import ptychopinn as pp
+from ptychopinn.checks.replay import mended_like
+from ptychopinn.checks.slips import slips
+from ptychopinn.data.findings import left_out
+from ptychopinn.ops.numpy import NumpyOps
+
+
+def test_several_slips_are_mended_one_after_the_other() -> None:
+    scan = pp.simulate(
+        N=32, object="leaves", scan="fermat", patterns=196, step_px=4, photons=1e5, seed=5
+    )
+    # Two frames are lost, and much later one comes twice.
+    numbers = np.insert(np.delete(np.arange(scan.M), [60, 61]), 135, 136)
+    given = replace(
+        scan, object=None, diffraction=scan.diffraction[numbers],
+        positions_px=scan.positions_px[: len(numbers)],
+    )  # fmt: skip
+    found = slips(NumpyOps(), given)
+    assert [one.level for one in found] == ["mended", "mended"]
+    assert [one.details["slipped"] for one in found] == [2, -1]
+    assert "2 frames were lost" in found[0].message and "came twice" in found[1].message
+    back = mended_like(given, found)
+    kept = np.setdiff1d(np.arange(given.M), left_out(found))
+    wrong = np.abs(back.positions_px - scan.positions_px[numbers[kept]]).max(axis=1) > 1e-9
+    assert len(kept) == back.M >= given.M - 3
+    # But for some beside the slips, of 136 that were wrong.
+    assert wrong.sum() <= 5

@@ -1,0 +1,68 @@
+"""Counts that were spoilt when they were stored: swapped bytes and counters that began again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import ptychopinn as pp
+from ptychopinn.checks import examine
+from ptychopinn.data.scan import Scan
+
+
+def drawn(expected: Scan, brightest: float, seed: int = 1) -> NDArray[Any]:
+    """Counts whose brightest expected one is this."""
+    mean = np.asarray(expected.diffraction, np.float64)
+    return np.random.default_rng(seed).poisson(mean * (brightest / mean.max()))
+
+
+@pytest.fixture(scope="module", params=[("leaves", 32, 0.0), ("natural", 64, 0.4)])
+def expected(request: pytest.FixtureRequest) -> Scan:
+    kind, n, stop = request.param
+    return pp.simulate(
+        object=kind, N=n, patterns=64, step_px=n / 10, central_stop=stop, poisson=False, seed=2
+    )
+
+
+@pytest.mark.parametrize("dtype", ["u2", "u4"])
+@pytest.mark.parametrize("brightest", [300, 3000, 60000])
+def test_swapped_bytes_are_swapped_back(expected: Scan, brightest: float, dtype: str) -> None:
+    counts = np.minimum(drawn(expected, brightest), 65535).astype(dtype)
+    right = replace(expected, diffraction=counts)
+    assert "swapped-bytes" not in [one.name for one in examine(right).findings]
+    found = examine(replace(right, diffraction=counts.byteswap()))
+    assert [one.name for one in found.findings][:1] == ["swapped-bytes"]
+    assert found.findings[0].level == "mended"
+    np.testing.assert_array_equal(found.scan.diffraction, counts)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("times", [1.5, 6, 40])
+def test_counts_that_began_again_are_an_error(expected: Scan, bits: int, times: float) -> None:
+    end = 2**bits
+    counts = (drawn(expected, times * end) % end).astype(np.uint16)
+    found = examine(replace(expected, diffraction=counts))
+    (said,) = found.findings
+    assert (said.name, said.level, said.details["end"]) == ("wrapped-counts", "fault", end)
+    assert f"numbers of {bits} bits" in said.message
+    with pytest.raises(pp.InputError, match="no_mend wrapped-counts"):
+        found.require()
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_counts_that_end_just_below_are_left_alone(expected: Scan, bits: int) -> None:
+    """And so they are where a pixel is dead, and where the brightest readings are saturated."""
+    end = 2**bits
+    counts = drawn(expected, 1.2 * end)
+    below = (counts * ((end - 1) / counts.max())).astype(np.uint16)
+    saturated = np.minimum(counts, end - 1).astype(np.uint16)
+    dead = below.copy()
+    y, x = np.unravel_index(int(below.sum(axis=0).argmax()), below.shape[1:])
+    dead[:, y, x] = 0
+    for patterns in (below, saturated, dead):
+        names = [one.name for one in examine(replace(expected, diffraction=patterns)).findings]
+        assert "wrapped-counts" not in names
