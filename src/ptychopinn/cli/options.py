@@ -50,6 +50,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 ANY_PATH = click.Path(path_type=Path)
 
 scan_argument = click.argument("scan", type=ANY_PATH)
+live_option = click.option(
+    "--live",
+    metavar="PNG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Write the phase as it is found to this picture, after passes and epochs. A name "
+    "that ends with .live gets probe and worst patterns as well, for the pages of serve.",
+)
+
 quiet_option = click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 config_file_option = click.option(
     "--config",

@@ -13,6 +13,7 @@ from ptychopinn.cli.options import (
     config_options,
     force_option,
     given,
+    live_option,
     output_option,
     quiet_option,
     resume_option,
@@ -70,6 +71,7 @@ PER_EPOCH = 100
 @start_option
 @force_option("an earlier run in DIR")
 @quiet_option
+@live_option
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
 @config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
@@ -82,6 +84,7 @@ def command(
     start: str | None,
     force: bool,
     quiet: bool,
+    live: Path | None,
     backend: BackendName | None,
     **flags: Any,
 ) -> int:
@@ -136,4 +139,4 @@ def command(
             "execution": execution.model_dump(mode="json"),
         }
         epochs = -(-scans // PER_EPOCH)
-        return written_run(run, config, epochs, work, record)
+        return written_run(run, config, epochs, work, record, live=live)

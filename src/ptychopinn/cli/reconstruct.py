@@ -11,13 +11,13 @@ from ptychopinn.cli.options import (
     backend_options,
     chosen_backend,
     force_option,
+    live_option,
     output_option,
     quiet_option,
     scan_argument,
 )
 from ptychopinn.cli.results import (
     claim,
-    live_option,
     look_options,
     made_result,
     model_option,

@@ -58,15 +58,6 @@ uncertainty_option = click.option(
     "the time.",
 )
 
-live_option = click.option(
-    "--live",
-    metavar="PNG",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="Write the phase as it is found to this picture, after passes of the iterations. A name "
-    "that ends with .live gets probe and worst patterns as well, for the pages of serve.",
-)
-
 
 def claim(output: Path, force: bool) -> None:
     """Keep ``output`` for the result of this command, until it ends. Of processes that share its
