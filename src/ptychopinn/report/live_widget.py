@@ -47,7 +47,7 @@ class LiveCanvas(anywidget.AnyWidget):
     def show(self, step: Step) -> None:
         """Show the object after a pass."""
         self.draw(step.look())
-        self.caption = f"pass {step.number}{_misfit(step.misfit)}"
+        self.caption = f"pass {step.number}{_said('misfit', step.misfit)}"
 
     def draw(self, glance: Glance) -> None:
         """The picture alone."""
@@ -98,7 +98,8 @@ class _Stage:
         if math.isfinite(value):
             self._misfits.append(value)
         unit = "pass" if "train_loss" not in metrics else "epoch"
-        caption = f"{unit} {number + 1} of {self._count}{_misfit(value)}"
+        name = "misfit" if unit == "pass" else "loss"
+        caption = f"{unit} {number + 1} of {self._count}{_said(name, value)}"
         self._canvas.tell(caption, list(self._misfits))
 
     def found(self, step: Step) -> None:
@@ -113,5 +114,5 @@ class _Stage:
             self._canvas.draw(self._waiting.look())
 
 
-def _misfit(value: float) -> str:
-    return f", {value:.4g}" if math.isfinite(value) else ""
+def _said(name: str, value: float) -> str:
+    return f", {name} {value:.4g}" if math.isfinite(value) else ""
