@@ -19,7 +19,7 @@ from ptychopinn.networks.build import BuiltNetwork, initial_weights
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.ops.selector import get_ops
-from ptychopinn.report.live_picture import Followed, LivePicture, WorstPatterns
+from ptychopinn.report.live_picture import Followed, LivePicture, Pause, WorstPatterns
 from ptychopinn.serving.live_tiles import LiveTiles
 from ptychopinn.solvers import patches
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -174,7 +174,7 @@ def test_the_worst_patterns_are_kept_within_a_stage() -> None:
     worst = WorstPatterns()
 
     def known(number: int, done: bool) -> int:
-        worst._next = 0.0
+        worst._pause = Pause()
         worst.look(number, glance, done)
         return int(worst.about["known"])
 

@@ -34,7 +34,7 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.report.asking import WHAT_TO_SEND
-from ptychopinn.report.live_picture import LivePicture, WorstPatterns
+from ptychopinn.report.live_picture import LivePicture, Pause, WorstPatterns
 from ptychopinn.serving.access import Guard
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import MOST, Progress
@@ -620,7 +620,7 @@ def test_the_worst_patterns_of_many_are_found_in_turn() -> None:
     glance = Glance(ones[0], np.ones((64, 64), bool), ones, 1000, look)
     worst = WorstPatterns()
     for number in range(1, 40):
-        worst._next = 0.0
+        worst._pause = Pause()
         worst.look(number, glance)
         assert len(asked[-1]) <= 32
     assert (worst.about["known"], worst.about["numbers"]) == (1000, [776, 775, 774])

@@ -31,11 +31,33 @@ WITHIN_S = 0.5
 # The computation goes on in between for so many times the seconds of a core that one took: 2.5 % of
 # the time at most, and 0.4 % for the patterns; and for so many times what it waited for the disk.
 REST, PATTERNS_REST, WAITING = 40.0, 250.0, 5.0
+# After so many times that on the clock the next look comes in any case.
+LATE = 10.0
 # Pixels of patterns that are looked at together, how many are shown, and modes of the probe.
 LOOK_PX, WORST, MODES = 1 << 17, 3, 4
 # A name with this ending gets the numbers for those who draw themselves.
 PARTS = ".live"
 FORMAT, VERSION = "ptychopinn-live", 1
+
+
+class Pause:
+    """Between one look and the next, the computation goes on for a while."""
+
+    def __init__(self) -> None:
+        self._soonest = self._latest = self._worked = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time for the next look."""
+        now = time.perf_counter()
+        # Where the seconds of a core hardly pass, a GPU works, or others do.
+        return now >= self._soonest and (time.process_time() >= self._worked or now >= self._latest)
+
+    def begin(self, least_s: float, rest_s: float) -> None:
+        """For so long at least, and until the process has had so many seconds of a core."""
+        now = time.perf_counter()
+        self._soonest, self._latest = now + least_s, now + LATE * rest_s
+        self._worked = time.process_time() + rest_s
 
 
 class LivePicture:
@@ -55,7 +77,7 @@ class LivePicture:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._next = self._told = 0.0
+        self._pause, self._told = Pause(), 0.0
         self._limits: Limits | None = None
         self._number = 0
         self._within: dict[str, Any] | None = None
@@ -71,9 +93,12 @@ class LivePicture:
         self._show(number, glance, False)
 
     def _show(self, number: int, look: Callable[[], Glance], done: bool) -> None:
-        begun, worked = time.perf_counter(), time.process_time()
-        if begun < self._next:
+        if not self._pause.over:
             return
+        begun = time.perf_counter()
+        # Within a pass other threads go on with its patterns: their work is not that of showing.
+        clock = time.process_time if done else time.thread_time
+        worked = clock()
         glance = look()
         box = seen_box(glance.seen, LONGEST_PX)
         levels, self._limits = phase_levels(
@@ -81,13 +106,13 @@ class LivePicture:
         )
         looking = 0.0
         if self.path.suffix == PARTS:
-            looking = self._patterns.look(number, glance, done)
+            looking = self._patterns.look(number, glance, done, clock)
             content = self._parts(number, glance, levels)
         else:
             content = [_png(levels)]
         self._write(content)
-        end, worked = time.perf_counter(), time.process_time() - worked - looking
-        self._next = end + max(EVERY_S, REST * worked, WAITING * (end - begun))
+        worked, waited = clock() - worked - looking, time.perf_counter() - begun
+        self._pause.begin(max(EVERY_S, WAITING * waited), REST * worked)
 
     def within(self, about: Mapping[str, Any]) -> None:
         """How far the present pass is, for the pages: a part without levels."""
@@ -141,23 +166,29 @@ class WorstPatterns:
         self.about: dict[str, Any] = {}
         self._misfit: NDArray[np.float64] = np.zeros(0)
         self._at = self._pass = 0
-        self._next = 0.0
+        self._pause = Pause()
 
-    def look(self, number: int, glance: Glance, done: bool = True) -> float:
+    def look(
+        self,
+        number: int,
+        glance: Glance,
+        done: bool = True,
+        clock: Callable[[], float] = time.process_time,
+    ) -> float:
         """Look, when it is time, after the pass ``number``, or within it; the seconds of a core it
-        took."""
-        begun, worked = time.perf_counter(), time.process_time()
+        took, as ``clock`` knows them."""
+        worked = clock()
         if number <= self._pass or len(self._misfit) != glance.patterns:
             # Another solver: what was found before says nothing.
             self._misfit, self._at = np.full(glance.patterns, np.nan), 0
-            self.shown, self._next = None, 0.0
+            self.shown, self._pause = None, Pause()
         # What is looked at within a pass comes again at its end.
         self._pass = number if done else number - 1
-        if begun < self._next or not glance.patterns:
+        if not self._pause.over or not glance.patterns:
             return 0.0
         self._show(self._chosen(glance), glance)
-        worked = time.process_time() - worked
-        self._next = time.perf_counter() + max(PATTERNS_S, PATTERNS_REST * worked)
+        worked = clock() - worked
+        self._pause.begin(PATTERNS_S, PATTERNS_REST * worked)
         return worked
 
     def _chosen(self, glance: Glance) -> NDArray[np.int64]:
