@@ -119,6 +119,15 @@ class Glance:
     patterns: int
     look: Callable[[NDArray[np.int64]], Looked]
 
+    @classmethod
+    def of(cls, canvas: Canvas, probe: NDArray[np.complex64]) -> Glance:
+        """A canvas and a probe, of which no patterns are known."""
+
+        def none(numbers: NDArray[np.int64]) -> Looked:
+            raise IndexError(numbers)
+
+        return cls(canvas.object, canvas.weight > 0, probe, 0, none)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -135,6 +144,13 @@ class Step:
     result: Callable[[], Solved]
     glance: Callable[[], Glance] | None = None
 
+    def look(self) -> Glance:
+        """What there is to show; of a solver without a glance no patterns."""
+        if self.glance is not None:
+            return self.glance()
+        found = self.result()
+        return Glance.of(found.canvas, found.probe)
+
 
 @runtime_checkable
 class Follows(Protocol):
@@ -142,6 +158,15 @@ class Follows(Protocol):
 
     def found(self, step: Step) -> None:
         """A pass is done; ``step.result()`` is the object as it is now."""
+
+
+@runtime_checkable
+class Glimpses(Protocol):
+    """A progress that also looks in the middle of a pass."""
+
+    def meanwhile(self, number: int, share: float, glance: Callable[[], Glance]) -> None:
+        """A ``share`` of the patterns of pass ``number`` (from 1) is done; ``glance()`` is what
+        there is at this moment."""
 
 
 class Solver(ABC):

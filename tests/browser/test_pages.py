@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from importlib.resources import files
+from shutil import copytree
 from typing import Any
 from urllib.parse import quote
 
@@ -106,6 +107,44 @@ def test_two_results_side_by_side(opened: Open, expect: Any) -> None:
         "() => { const shown = [...document.images].filter((i) => i.src);"
         " return shown.length > 1 && shown.every((i) => i.complete && i.naturalWidth > 50); }"
     )
+
+
+def test_two_results_behind_one_slider(opened: Open, served: Served, expect: Any) -> None:
+    copytree(served.folder / "short", served.folder / "copies" / "again")
+    page = opened(viewport=DESK)
+    # A result without a report has no slider.
+    page.goto(f"{served.address}/#/compare/long,short")
+    expect(page.get_by_text("long leaves the least residual on this scan.")).to_be_visible()
+    expect(page.get_by_role("button", name="Compare with a slider")).to_have_count(0)
+    page.goto(f"{served.address}/#/compare/short,copies%2Fagain")
+    with page.context.expect_page() as both:
+        page.get_by_role("button", name="Compare with a slider").click()
+    both = both.value
+    both.locator("html[data-ready=yes]").wait_for()
+    slider = both.get_by_role("slider", name="how much of this result is shown")
+    expect(slider).to_be_visible()
+    for name in ("← short", "copies/again →"):
+        expect(both.get_by_text(name, exact=True)).to_be_visible()
+    look = "() => document.querySelector('canvas.picture').toDataURL()"
+    before = both.evaluate(look)
+    slider.press("Home")
+    assert both.evaluate(look) != before
+    both.locator("canvas.picture").hover()
+    expect(both.get_by_text(re.compile(r"px.*: phase .* \| copies/again: phase "))).to_be_visible()
+
+
+def test_words_of_the_table_are_not_torn(opened: Open, expect: Any) -> None:
+    page = opened(viewport={"width": 1200, "height": 900})
+    expect(page.get_by_role("link", name="short", exact=True)).to_be_visible()
+    torn = page.evaluate(
+        """() => [...document.querySelectorAll("thead th, td")].filter((cell) => {
+          const words = document.createRange();
+          words.selectNodeContents(cell);
+          const lines = new Set([...words.getClientRects()].map((line) => line.top));
+          return cell.children.length === 0 && !/\\s/.test(cell.textContent) && lines.size > 1;
+        }).map((cell) => cell.textContent)"""
+    )
+    assert torn == [] and looked_at(page, axe=False) == []
 
 
 def test_without_the_token_nothing_is_shown(opened: Open, served: Served, expect: Any) -> None:

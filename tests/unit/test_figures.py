@@ -24,6 +24,7 @@ from ptychopinn.report.drawing import write
 from ptychopinn.report.page import save_evaluation
 from ptychopinn.report.pictures import save_amplitude, save_phase, view
 from ptychopinn.report.plots import FIGURES
+from ptychopinn.report.report_data import page_data
 
 RED = (0xB3, 0x26, 0x1E)
 UNSEEN = (0xC6, 0xD3, 0xE3)
@@ -53,6 +54,16 @@ def pair() -> tuple[Reconstruction, Scan]:
         name="a name",
     )
     return result, scan
+
+
+def test_patterns_of_positions_whose_errors_are_known(pair: Any) -> None:
+    """As refined positions have them: a few of the positions were taken with the errors of all."""
+    result, scan = pair
+    spread = np.tile(0.01 * np.eye(2), (len(result.positions_px), 1, 1))
+    refined = replace(result, position_covariance=spread)
+    assert refined.plot("patterns", scan).axes
+    page = page_data(refined, Compared.of(refined, scan))
+    assert page["patterns"]["groups"] and "patterns_note" not in page
 
 
 def test_pictures_of_the_object(tmp_path: Path, pair: Any) -> None:

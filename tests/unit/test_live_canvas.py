@@ -55,7 +55,9 @@ def test_it_fills_in_while_a_verb_runs(canvas: Any, scan: pp.Scan) -> None:
         assert image.format == "PNG"
         image.load()
     assert np.asarray(Image.open(io.BytesIO(pictures[-1])).convert("L")).std() > 10
-    passes = [int(m[1]) for text in captions if (m := re.match(r"pass (\d+) of 8, 0\.", text))]
+    passes = [
+        int(m[1]) for text in captions if (m := re.match(r"pass (\d+) of 8, misfit 0\.", text))
+    ]
     assert passes[:2] == [1, 2] and passes[-1] == max(passes)
     assert len(canvas.misfits) >= 1
     assert all(np.isfinite(canvas.misfits))
@@ -68,7 +70,7 @@ def test_the_last_pass_is_shown(canvas: Any, scan: pp.Scan) -> None:
         for number in range(3):
             stage.epoch_done(number, {"misfit": 0.5 / (number + 1)})
             stage.found(last)
-    assert canvas.caption == "pass 3 of 3, 0.1667"
+    assert canvas.caption == "pass 3 of 3, misfit 0.1667"
     assert canvas.misfits == [0.5, 0.25, 0.5 / 3]
     assert canvas.picture
 
@@ -76,10 +78,10 @@ def test_the_last_pass_is_shown(canvas: Any, scan: pp.Scan) -> None:
 def test_loops_of_your_own(canvas: Any, scan: pp.Scan) -> None:
     pictures = seen_by(canvas, "picture")
     for step in pp.iterate(scan, pp.RefineConfig(passes=3), progress=canvas):
-        assert canvas.caption.startswith(f"pass {step.number} of 3, ")
+        assert canvas.caption.startswith(f"pass {step.number} of 3, misfit ")
     assert pictures
     canvas.show(passes_of(scan)[-1])
-    assert canvas.caption.startswith("pass 3, ")
+    assert canvas.caption.startswith("pass 3, misfit ")
 
 
 def test_a_training_tells_its_losses(canvas: Any) -> None:
@@ -87,7 +89,7 @@ def test_a_training_tells_its_losses(canvas: Any) -> None:
         stage.epoch(0, 1)
         stage.step(-3.0, 100.0)
         stage.epoch_done(0, {"train_loss": -3.5, "val_loss": -3.0})
-    assert canvas.caption == "epoch 1 of 2, -3.5"
+    assert canvas.caption == "epoch 1 of 2, loss -3.5"
     assert canvas.picture == b""
 
 

@@ -18,9 +18,7 @@ from PIL import Image
 import ptychopinn as pp
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import CannotWrite
-from ptychopinn.training.data import Batch
 from ptychopinn.training.loggers import lead_to_pictures, log_of
-from ptychopinn.training.objective import Prediction
 from ptychopinn.training.pictured import Pictured
 
 CONFIG = {"model": {"width": 8}, "training": {"epochs": 3}}
@@ -206,15 +204,16 @@ def test_patches_make_one_picture(scan: pp.Scan) -> None:
     corner = places - n // 2
     patches = np.stack([scan.object[y : y + n, x : x + n] for y, x in corner])[:, None]
     weight = np.outer(np.hanning(n), np.hanning(n))
-    pictured, none = Pictured(), np.zeros((len(places), 1, 1, 1), np.float32)
-    prediction = Prediction([], none, patches[:60], weight, None)
-    pictured.add(Batch(none[:60], places[:60, None].astype(float), 0), prediction)
-    pictured.add(Batch(none[60:], places[60:, None].astype(float), 0),
-                 prediction._replace(images=patches[60:]))  # fmt: skip
+    pictured, where = Pictured(), places[:, None].astype(float)
+    pictured.add(3, where[:60], patches[:60], weight)
+    pictured.add(3, where[60:], patches[60:], weight)
     # Another scan is another object.
-    pictured.add(Batch(none[:60], places[:60, None].astype(float) + 9, 1), prediction)
-    canvas = pictured.take()
-    assert canvas is not None and pictured.take() is None
+    pictured.add(4, where[:60] + 9, patches[:60], weight)
+    assert pictured.scan == 3
+    found = pictured.take(scan.probe)
+    assert found is not None and pictured.take(scan.probe) is None
+    canvas = found.canvas
+    np.testing.assert_array_equal(found.probe, scan.probe)
     (y, x), (height, width) = canvas.origin_px, canvas.object.shape
     top, left = max(y, 0), max(x, 0)
     known = scan.object[top : y + height, left : x + width]

@@ -34,7 +34,7 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.errors import InputError
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.report.asking import WHAT_TO_SEND
-from ptychopinn.report.live_picture import LivePicture, WorstPatterns
+from ptychopinn.report.live_picture import LivePicture, Pause, WorstPatterns
 from ptychopinn.serving.access import Guard
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import MOST, Progress
@@ -362,7 +362,7 @@ def test_a_job_from_start_to_verdict_for_all_viewers(page: TestClient, folder: P
         assert "pass 1/30: misfit" in said
         # And what was found, by parts.
         kinds = {about["kind"] for about, _ in map(part_of, pictures)}
-        assert kinds == {"tile", "probe", "patterns"}
+        assert kinds == {"tile", "probe", "patterns", "within"}
     job = page.get("/api/jobs/1").json()
     assert (job["state"], job["code"], job["said"]) == ("done", 0, None)
     assert len(job["progress"]["values"]) == 30
@@ -508,6 +508,34 @@ def test_a_report_opens_once_and_in_a_sandbox(folder: Path, tmp_path: Path) -> N
     assert page.get("/report/x").status_code == 404
 
 
+def test_two_reports_open_as_one(folder: Path) -> None:
+    for name, maps in (("one", "[1]"), ("two", '["\\u003c/script\\u003e"]'), ("none", "")):
+        (folder / name).mkdir()
+        data = '<script type="application/json" id="data">' + (
+            f'{{"maps": {maps}, "positions": 5}}</script>' if maps else "1</script>"
+        )
+        (folder / name / "report.html").write_text(f"<p>{name}</p>{data}")
+    page = client(folder)
+
+    def opened(*names: str) -> Any:
+        asked = dict(zip(("folder", "beside"), names, strict=False))
+        return page.get(page.post("/api/report", json=asked).json()["address"])
+
+    answer = opened("one", "two")
+    assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts")
+    scripts = re.findall(
+        r"<script type=\"application/json\" id=\"(\w+)\">(.*?)</script>", answer.text
+    )
+    assert [name for name, _ in scripts] == ["beside", "data"]
+    two = json.loads(scripts[0][1])
+    assert two == {"own": "one", "other": {"maps": ["</script>"], "name": "two"}}
+    assert answer.text.startswith("<p>one</p>") and "<p>two</p>" not in answer.text
+    for names in (("one", "none"), ("none", "none")):
+        answer = opened(*names)
+        assert answer.status_code == 400 and "two reports" in answer.text
+    assert page.post("/api/report", json={"folder": "one", "beside": "../x"}).status_code == 400
+
+
 def test_the_phase_is_shown_as_it_is_found(tmp_path: Path) -> None:
     scan, made = pp.simulate(N=32, patterns=60, photons=1e6, seed=3), tmp_path / "now.png"
     pp.save_scan(scan, tmp_path / "scan.h5")
@@ -592,7 +620,7 @@ def test_the_worst_patterns_of_many_are_found_in_turn() -> None:
     glance = Glance(ones[0], np.ones((64, 64), bool), ones, 1000, look)
     worst = WorstPatterns()
     for number in range(1, 40):
-        worst._next = 0.0
+        worst._pause = Pause()
         worst.look(number, glance)
         assert len(asked[-1]) <= 32
     assert (worst.about["known"], worst.about["numbers"]) == (1000, [776, 775, 774])

@@ -50,6 +50,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 ANY_PATH = click.Path(path_type=Path)
 
 scan_argument = click.argument("scan", type=ANY_PATH)
+live_option = click.option(
+    "--live",
+    metavar="PNG",
+    type=ANY_PATH,
+    default=None,
+    help="Write the phase as it is found to this picture, after passes and epochs. A name that "
+    "ends with .live gets probe and worst patterns as well, for the pages of serve. With --force "
+    "it may exist.",
+)
+
+
+def check_live(live: Path | None, force: bool) -> None:
+    """Raise InputError unless the picture ``live``, if any, may be written anew again and again."""
+    if live is not None:
+        from ptychopinn.report.live_picture import check_place
+
+        check_place(live, force)
+
+
 quiet_option = click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 config_file_option = click.option(
     "--config",

@@ -9,10 +9,12 @@ import click
 
 from ptychopinn.cli.options import (
     backend_options,
+    check_live,
     chosen_backend,
     config_options,
     force_option,
     given,
+    live_option,
     output_option,
     quiet_option,
     resume_option,
@@ -70,6 +72,7 @@ PER_EPOCH = 100
 @start_option
 @force_option("an earlier run in DIR")
 @quiet_option
+@live_option
 @config_options(ModelConfig, only=MODEL)
 @config_options(LossConfig, only=("iterate_decay",))
 @config_options(TrainingConfig, only=TRAINING, defaults=DEFAULTS)
@@ -82,6 +85,7 @@ def command(
     start: str | None,
     force: bool,
     quiet: bool,
+    live: Path | None,
     backend: BackendName | None,
     **flags: Any,
 ) -> int:
@@ -114,6 +118,7 @@ def command(
 
         backend = backend_of_run(run_folder(output))
     backend, execution = chosen_backend(backend, flags, training=True)
+    check_live(live, force or resume)
     with run_in(output, force=force, resume=resume, quiet=quiet) as run:
 
         def work(progress: Progress) -> Model:
@@ -136,4 +141,4 @@ def command(
             "execution": execution.model_dump(mode="json"),
         }
         epochs = -(-scans // PER_EPOCH)
-        return written_run(run, config, epochs, work, record)
+        return written_run(run, config, epochs, work, record, live=live)

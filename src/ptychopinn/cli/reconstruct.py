@@ -13,13 +13,13 @@ from ptychopinn.cli.options import (
     backend_options,
     chosen_backend,
     force_option,
+    live_option,
     output_option,
     quiet_option,
     scan_argument,
 )
 from ptychopinn.cli.results import (
     claim,
-    live_option,
     look_options,
     made_result,
     model_option,
@@ -89,7 +89,8 @@ def command(
 
     begun = time.perf_counter()
     effects = refine_model is None or refine_model == "auto" or "-field" in refine_model
-    if not effects and os.path.exists(refine_model or ""):
+    # False, too, for what cannot be a path.
+    if not effects and os.path.exists(refine_model or ""):  # noqa: PTH110
         raise InputError(
             "--model says which effects are followed, auto or terms like far-field+background, "
             f"received the path '{refine_model}'; give a network with --network '{refine_model}'."

@@ -14,12 +14,12 @@ from ptychopinn.cli.options import (
     config_options,
     force_option,
     given,
+    live_option,
     output_option,
     quiet_option,
 )
 from ptychopinn.cli.results import (
     claim,
-    live_option,
     look_options,
     made_result,
     model_option,

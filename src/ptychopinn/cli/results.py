@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from ptychopinn.cli.options import check_live
 from ptychopinn.machine.ranks import started
 from ptychopinn.report.figure_names import DRAWN, formats_of
 from ptychopinn.workflows.result_folder import OUTDATED, REPORT, WRITTEN, Look
@@ -58,16 +59,6 @@ uncertainty_option = click.option(
     "the time.",
 )
 
-live_option = click.option(
-    "--live",
-    metavar="PNG",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Write the phase as it is found to this picture, after passes of the iterations. A name "
-    "that ends with .live gets probe and worst patterns as well, for the pages of serve. With "
-    "--force it may exist.",
-)
-
 
 def claim(output: Path, force: bool, live: Path | None = None) -> None:
     """Keep ``output`` for the result of this command, until it ends, and see that the picture
@@ -75,10 +66,7 @@ def claim(output: Path, force: bool, live: Path | None = None) -> None:
     from ptychopinn.io.atomic import claimed
 
     if started().first:
-        if live is not None:
-            from ptychopinn.report.live_picture import check_place
-
-            check_place(live, force)
+        check_live(live, force)
         names = (*WRITTEN, *OUTDATED)
         click.get_current_context().with_resource(claimed(output, names, force))
 

@@ -152,14 +152,17 @@ def written_run(
     train: Callable[[Progress], Model],
     record: Mapping[str, Any],
     notes: tuple[str, ...] = (),
+    live: Path | None = None,
 ) -> int:
     """Train and write all files of a run; ``notes`` are logged first. Returns the exit code.
 
-    ``record`` goes into run.json beside the numbers.
+    ``record`` goes into run.json beside the numbers; ``live`` is where the phase is shown as it is
+    found.
     """
     from ptychopinn.cli.console import command_line
     from ptychopinn.report.bars import ProgressBar
     from ptychopinn.report.curves import save_loss_curve
+    from ptychopinn.report.live_picture import Followed, LivePicture
     from ptychopinn.workflows.model import package_versions
 
     folder, output = run.folder, run.output
@@ -181,7 +184,7 @@ def written_run(
         _cleared_when_failing(folder, output, run.resume),
         ProgressBar(run.console, epochs, run.quiet, first_epoch) as bar,
     ):
-        model = train(bar)
+        model = train(bar if live is None else Followed(bar, LivePicture(live), epochs, "epoch"))
         # A finished run that is resumed has no further epoch.
         bar.begin()
     with replacing(folder, RESULTS) as new:

@@ -11,11 +11,13 @@ import click
 from ptychopinn.cli.options import (
     ANY_PATH,
     backend_options,
+    check_live,
     chosen_backend,
     config_file_option,
     config_options,
     force_option,
     given,
+    live_option,
     output_option,
     quiet_option,
     resume_option,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 @start_option
 @force_option("an earlier run in DIR")
 @quiet_option
+@live_option
 @click.option(
     "--probe-check/--no-probe-check",
     default=True,
@@ -59,6 +62,7 @@ def command(
     start: str | None,
     force: bool,
     quiet: bool,
+    live: Path | None,
     probe_check: bool,
     backend: BackendName | None,
     reading: Reading,
@@ -101,6 +105,7 @@ def command(
         quiet=quiet,
         probe_check=probe_check,
         no_mend=no_mend,
+        live=live,
     )
 
 
@@ -119,10 +124,13 @@ def run_training(
     start: str | None = None,
     notes: tuple[str, ...] = (),
     no_mend: tuple[str, ...] = (),
+    live: Path | None = None,
 ) -> int:
-    """Train and write all files of a run; ``notes`` are logged first. Returns the exit code."""
+    """Train and write all files of a run; ``notes`` are logged first, ``live`` is where the phase
+    is shown as it is found. Returns the exit code."""
     from ptychopinn.workflows.verbs import complete, train
 
+    check_live(live, force or resume)
     with run_in(output, force=force, resume=resume, quiet=quiet) as run:
         scans = [read(path) for path in paths]
         config = complete(config, scans)
@@ -147,4 +155,4 @@ def run_training(
             "backend": backend,
             "execution": execution.model_dump(mode="json"),
         }
-        return written_run(run, config, config.training.epochs, work, record, notes)
+        return written_run(run, config, config.training.epochs, work, record, notes, live)

@@ -47,7 +47,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "halves_half_bit_half_period_m": ("FRC halves, 1/2-bit [m]", ".3g"),
     "halves_one_bit_fraction_of_nyquist": ("FRC halves, 1-bit [Nyquist]", ".3f"),
     "halves_one_bit_half_period_m": ("FRC halves, 1-bit [m]", ".3g"),
-    "position_sigma_px": ("uncertainty of a position, median [px]", ".3f"),
+    "position_sigma_px": ("position uncertainty, median [px]", ".3f"),
     "shift_y_px": ("removed shift y [px]", "+.3f"),
     "shift_x_px": ("removed shift x [px]", "+.3f"),
     "ramp_y_rad_per_px": ("removed ramp y [rad/px]", "+.2e"),

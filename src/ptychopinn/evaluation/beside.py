@@ -72,6 +72,7 @@ class Compared:
         part = replace(
             self.result,
             positions_px=self.result.positions_px[found],
+            position_covariance=None,
             effects=kept,
             fit=None,
             uncertainty=None,

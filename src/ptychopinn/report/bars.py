@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ptychopinn.contracts import Glance
+
 
 class ProgressBar:
     """Draws how epochs of a training or passes over a scan advance: number, loss, patterns per
@@ -48,6 +50,7 @@ class ProgressBar:
         )
         self._task: TaskID | None = None
         self._steps, self._before = 1, 0
+        self._begun = self._done = 0
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -71,16 +74,23 @@ class ProgressBar:
             self._before = number
             total = self.epochs - number
             self._task = self._bar.add_task(title, total=total, loss="-", rate="-")
-        self._bar.update(self._task, description=title, completed=number - self._before)
+        self._begun, self._done = number - self._before, 0
+        self._bar.update(self._task, description=title, completed=self._begun)
 
     def step(self, loss: float, patterns_per_s: float) -> None:
+        self._done += 1
         if self._task is not None:
             self._bar.update(
                 self._task,
-                advance=1 / self._steps,
+                completed=self._begun + self._done / self._steps,
                 loss=f"{loss:.4g}" if isfinite(loss) else "-",
                 rate=_rate(patterns_per_s),
             )
+
+    def meanwhile(self, number: int, share: float, glance: Callable[[], Glance]) -> None:
+        """So much of pass ``number`` (from 1) is done."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=self._begun + share)
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         shown = ("train_loss", "val_loss", "residual", "correlation", "misfit")

@@ -17,8 +17,8 @@ def live_canvas() -> LiveCanvas:
     Show it in one cell, and give it as ``progress`` to :func:`ptychopinn.refine`,
     :func:`ptychopinn.reconstruct`, :func:`ptychopinn.iterate` or another verb in the next; in a
     loop over the passes of a :class:`ptychopinn.Solver` call ``canvas.show(step)``. What was never
-    seen is blue; a fifth of the time at most goes into the pictures. While a network is trained
-    there is no picture, only the losses.
+    seen is blue; a fifth of the time at most goes into the pictures. They change within a pass as
+    well where that takes long, and after the epochs of a training.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.contracts import Glance, Looked, Progress, Step
+from ptychopinn.contracts import Glance, Glimpses, Looked, Progress, Step
 from ptychopinn.data.grey import grey_image
 from ptychopinn.data.levels import (
     Levels,
@@ -32,9 +32,13 @@ _log = logging.getLogger(__name__)
 
 # Pixels of the longer side, and seconds from one to the next.
 LONGEST_PX, EVERY_S, PATTERNS_S = 1024, 0.1, 1.0
+# Seconds from one word about how far a pass is to the next.
+WITHIN_S = 0.5
 # The computation goes on in between for so many times the seconds of a core that one took: 2.5 % of
 # the time at most, and 0.4 % for the patterns; and for so many times what it waited for the disk.
 REST, PATTERNS_REST, WAITING = 40.0, 250.0, 5.0
+# After so many times that on the clock the next look comes in any case.
+LATE = 10.0
 # Pixels of patterns that are looked at together, how many are shown, and modes of the probe.
 LOOK_PX, WORST, MODES = 1 << 17, 3, 4
 # A name with this ending gets the numbers for those who draw themselves.
@@ -59,6 +63,26 @@ def check_place(path: Path, force: bool) -> None:
     refuse_existing(path.parent, [path.name], force)
 
 
+class Pause:
+    """Between one look and the next, the computation goes on for a while."""
+
+    def __init__(self) -> None:
+        self._soonest = self._latest = self._worked = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time for the next look."""
+        now = time.perf_counter()
+        # Where the seconds of a core hardly pass, a GPU works, or others do.
+        return now >= self._soonest and (time.process_time() >= self._worked or now >= self._latest)
+
+    def begin(self, least_s: float, rest_s: float) -> None:
+        """For so long at least, and until the process has had so many seconds of a core."""
+        now = time.perf_counter()
+        self._soonest, self._latest = now + least_s, now + LATE * rest_s
+        self._worked = time.process_time() + rest_s
+
+
 class LivePicture:
     """Writes what is found into the file ``path`` after passes, whole or not at all.
 
@@ -67,6 +91,7 @@ class LivePicture:
 
     canvas (h, w) : phase as levels 1 to 255 between its ``limits`` in radians, 0 where unseen.
     probe (P, 2, n, n) : amplitude and phase of its modes, 0 to 255.
+    within (0) : how far pass or epoch (``unit``) ``number`` of ``count`` is, ``share`` of it.
     patterns (K, 2, n, n) : measured and modelled, logarithms of photons, of the positions
         ``numbers`` with the largest ``misfit`` of the ``known`` ones of ``all``.
 
@@ -76,29 +101,51 @@ class LivePicture:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._next = 0.0
-        self._shown = True
+        self._pause, self._told, self._shown = Pause(), 0.0, True
         self._limits: Limits | None = None
+        self._number = 0
+        self._within: dict[str, Any] | None = None
+        self._kept: tuple[list[dict[str, Any]], list[Any]] = ([], [])
         self._patterns = WorstPatterns()
 
     def __call__(self, step: Step) -> None:
-        begun, worked = time.perf_counter(), time.process_time()
-        if begun < self._next or not self._shown:
+        """A pass is done."""
+        self._show(step.number, step.look, True)
+
+    def meanwhile(self, number: int, glance: Callable[[], Glance]) -> None:
+        """Something changed in pass ``number``, which is not over."""
+        self._show(number, glance, False)
+
+    def _show(self, number: int, look: Callable[[], Glance], done: bool) -> None:
+        if not self._shown or not self._pause.over:
             return
-        glance = _glance(step)
+        begun = time.perf_counter()
+        # Within a pass other threads go on with its patterns: their work is not that of showing.
+        clock = time.process_time if done else time.thread_time
+        worked = clock()
+        glance = look()
         box = seen_box(glance.seen, LONGEST_PX)
         levels, self._limits = phase_levels(
             glance.object[(..., *box)], glance.seen[box], self._limits
         )
         looking = 0.0
         if self.path.suffix == PARTS:
-            looking = self._patterns.look(step.number, glance)
-            content = self._parts(step, glance, levels)
+            looking = self._patterns.look(number, glance, done, clock)
+            content = self._parts(number, glance, levels)
         else:
             content = [_png(levels)]
         self._write(content)
-        end, worked = time.perf_counter(), time.process_time() - worked - looking
-        self._next = end + max(EVERY_S, REST * worked, WAITING * (end - begun))
+        worked, waited = clock() - worked - looking, time.perf_counter() - begun
+        self._pause.begin(max(EVERY_S, WAITING * waited), REST * worked)
+
+    def within(self, about: Mapping[str, Any]) -> None:
+        """How far the present pass is, for the pages: a part without levels."""
+        now = time.perf_counter()
+        if not self._shown or self.path.suffix != PARTS or now < self._told:
+            return
+        self._within = {"kind": "within", "shape": [0], **about}
+        self._write(self._packed())
+        self._told = time.perf_counter() + WITHIN_S
 
     def _write(self, content: list[Any]) -> None:
         try:
@@ -111,7 +158,7 @@ class LivePicture:
             self._shown = False
             _log.warning("the picture '%s' is shown no more: %s", self.path, brief(error))
 
-    def _parts(self, step: Step, glance: Glance, levels: Levels) -> list[Any]:
+    def _parts(self, number: int, glance: Glance, levels: Levels) -> list[Any]:
         probe = np.stack([probe_levels(mode) for mode in glance.probe[:MODES]])
         parts: list[tuple[dict[str, Any], Levels]] = [
             ({"kind": "canvas", "limits": self._limits}, levels),
@@ -119,12 +166,19 @@ class LivePicture:
         ]
         if self._patterns.shown is not None:
             parts.append(({"kind": "patterns", **self._patterns.about}, self._patterns.shown))
-        head = {
-            "format": FORMAT, "version": VERSION, "pass": step.number,
-            "parts": [{**about, "shape": array.shape} for about, array in parts],
-        }  # fmt: skip
         # Written as they are: copies would cost as much as the pictures.
         arrays = [np.ascontiguousarray(array).data for _, array in parts]
+        self._number = number
+        self._kept = [{**about, "shape": array.shape} for about, array in parts], arrays
+        return self._packed()
+
+    def _packed(self) -> list[Any]:
+        """The file, of what was shown last."""
+        parts, arrays = self._kept
+        within = [] if self._within is None else [self._within]
+        head = {
+            "format": FORMAT, "version": VERSION, "pass": self._number, "parts": [*parts, *within],
+        }  # fmt: skip
         return [json.dumps(head, allow_nan=False).encode(), b"\n", *arrays]
 
 
@@ -140,21 +194,29 @@ class WorstPatterns:
         self.about: dict[str, Any] = {}
         self._misfit: NDArray[np.float64] = np.zeros(0)
         self._at = self._pass = 0
-        self._next = 0.0
+        self._pause = Pause()
 
-    def look(self, number: int, glance: Glance) -> float:
-        """Look, when it is time, after the pass ``number``; the seconds of a core it took."""
-        begun, worked = time.perf_counter(), time.process_time()
+    def look(
+        self,
+        number: int,
+        glance: Glance,
+        done: bool = True,
+        clock: Callable[[], float] = time.process_time,
+    ) -> float:
+        """Look, when it is time, after the pass ``number``, or within it; the seconds of a core it
+        took, as ``clock`` knows them."""
+        worked = clock()
         if number <= self._pass or len(self._misfit) != glance.patterns:
             # Another solver: what was found before says nothing.
             self._misfit, self._at = np.full(glance.patterns, np.nan), 0
-            self.shown, self._next = None, 0.0
-        self._pass = number
-        if begun < self._next or not glance.patterns:
+            self.shown, self._pause = None, Pause()
+        # What is looked at within a pass comes again at its end.
+        self._pass = number if done else number - 1
+        if not self._pause.over or not glance.patterns:
             return 0.0
         self._show(self._chosen(glance), glance)
-        worked = time.process_time() - worked
-        self._next = time.perf_counter() + max(PATTERNS_S, PATTERNS_REST * worked)
+        worked = clock() - worked
+        self._pause.begin(PATTERNS_S, PATTERNS_REST * worked)
         return worked
 
     def _chosen(self, glance: Glance) -> NDArray[np.int64]:
@@ -190,35 +252,37 @@ class WorstPatterns:
         }
 
 
-def _glance(step: Step) -> Glance:
-    """What there is to show; of a solver without a glance no patterns."""
-    if step.glance is not None:
-        return step.glance()
-    found = step.result()
-
-    def look(numbers: NDArray[np.int64]) -> Looked:
-        raise IndexError(numbers)
-
-    return Glance(found.canvas.object, found.canvas.weight > 0, found.probe, 0, look)
-
-
 def _png(levels: Levels) -> bytes:
     made = BytesIO()
     grey_image(levels).save(made, "PNG", compress_level=1)
     return made.getvalue()
 
 
-class _Followed:
-    """A progress that shows what is found as well."""
+class Followed:
+    """A progress that shows what is found as well; ``unit`` is what its ``count`` passes are
+    called."""
 
-    def __init__(self, progress: Progress, show: Callable[[Step], None]) -> None:
-        self._progress, self._show = progress, show
+    def __init__(
+        self, progress: Progress, show: LivePicture, count: int, unit: str = "pass"
+    ) -> None:
+        self._progress, self._show, self._count, self._unit = progress, show, count, unit
+        self._number, self._steps, self._done = 0, 1, 0
 
     def epoch(self, number: int, steps: int) -> None:
+        self._number, self._steps, self._done = number, steps, 0
         self._progress.epoch(number, steps)
+        self._tell(0.0)
 
     def step(self, loss: float, patterns_per_s: float) -> None:
+        self._done += 1
         self._progress.step(loss, patterns_per_s)
+        self._tell(min(1.0, self._done / max(1, self._steps)))
+
+    def _tell(self, share: float) -> None:
+        self._show.within({
+            "unit": self._unit, "number": self._number + 1, "count": self._count,
+            "share": round(share, 3),
+        })  # fmt: skip
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         self._progress.epoch_done(number, metrics)
@@ -226,15 +290,21 @@ class _Followed:
     def found(self, step: Step) -> None:
         self._show(step)
 
+    def meanwhile(self, number: int, share: float, glance: Callable[[], Glance]) -> None:
+        self._tell(share)
+        self._show.meanwhile(number, glance)
+        if isinstance(self._progress, Glimpses):
+            self._progress.meanwhile(number, share, glance)
+
 
 def followed(
-    stages: Callable[[int], AbstractContextManager[Progress]], show: Callable[[Step], None]
+    stages: Callable[[int], AbstractContextManager[Progress]], show: LivePicture
 ) -> Callable[[int], AbstractContextManager[Progress]]:
     """The same stages, whose passes are shown as well."""
 
     @contextmanager
     def stage(count: int) -> Iterator[Progress]:
         with stages(count) as progress:
-            yield _Followed(progress, show)
+            yield Followed(progress, show, count)
 
     return stage

@@ -15,8 +15,9 @@ from importlib.resources import files
 import anywidget
 import traitlets
 
-from ptychopinn.contracts import Progress, Step
-from ptychopinn.data.grey import phase_picture
+from ptychopinn.contracts import Glance, Progress, Step
+from ptychopinn.data.grey import grey_image
+from ptychopinn.data.levels import phase_levels, seen_box
 
 # Pixels of the longer side.
 LONGEST_PX = 512
@@ -45,13 +46,15 @@ class LiveCanvas(anywidget.AnyWidget):
 
     def show(self, step: Step) -> None:
         """Show the object after a pass."""
-        self.draw(step)
-        self.caption = f"pass {step.number}{_misfit(step.misfit)}"
+        self.draw(step.look())
+        self.caption = f"pass {step.number}{_said('misfit', step.misfit)}"
 
-    def draw(self, step: Step) -> None:
+    def draw(self, glance: Glance) -> None:
         """The picture alone."""
         file = io.BytesIO()
-        phase_picture(step.result().canvas, LONGEST_PX).save(file, "PNG", compress_level=1)
+        box = seen_box(glance.seen, LONGEST_PX)
+        levels, _ = phase_levels(glance.object[(..., *box)], glance.seen[box])
+        grey_image(levels).save(file, "PNG", compress_level=1)
         self.picture = file.getvalue()
 
     def tell(self, caption: str, misfits: list[float]) -> None:
@@ -60,17 +63,17 @@ class LiveCanvas(anywidget.AnyWidget):
 
 
 class _Unhurried:
-    """Shows passes with ``show``, in which a fifth of the time at most goes."""
+    """Shows what there is with ``show``, in which a fifth of the time at most goes."""
 
-    def __init__(self, show: Callable[[Step], None]) -> None:
+    def __init__(self, show: Callable[[Glance], None]) -> None:
         self._show, self._next = show, 0.0
 
-    def __call__(self, step: Step) -> bool:
-        """Whether the pass was shown."""
+    def __call__(self, glance: Callable[[], Glance]) -> bool:
+        """Whether it was shown."""
         begun = time.perf_counter()
         if begun < self._next:
             return False
-        self._show(step)
+        self._show(glance())
         end = time.perf_counter()
         self._next = end + max(EVERY_S, REST * (end - begun))
         return True
@@ -95,17 +98,21 @@ class _Stage:
         if math.isfinite(value):
             self._misfits.append(value)
         unit = "pass" if "train_loss" not in metrics else "epoch"
-        caption = f"{unit} {number + 1} of {self._count}{_misfit(value)}"
+        name = "misfit" if unit == "pass" else "loss"
+        caption = f"{unit} {number + 1} of {self._count}{_said(name, value)}"
         self._canvas.tell(caption, list(self._misfits))
 
     def found(self, step: Step) -> None:
-        self._waiting = None if self._unhurried(step) else step
+        self._waiting = None if self._unhurried(step.look) else step
+
+    def meanwhile(self, number: int, share: float, glance: Callable[[], Glance]) -> None:
+        self._unhurried(glance)
 
     def end(self) -> None:
         """Show the last pass, if there was no time for it."""
         if self._waiting is not None:
-            self._canvas.draw(self._waiting)
+            self._canvas.draw(self._waiting.look())
 
 
-def _misfit(value: float) -> str:
-    return f", {value:.4g}" if math.isfinite(value) else ""
+def _said(name: str, value: float) -> str:
+    return f", {name} {value:.4g}" if math.isfinite(value) else ""

@@ -26,6 +26,7 @@ from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.io.atomic import atomic_path, refuse_existing
 from ptychopinn.report.asking import WHAT_TO_SEND
 from ptychopinn.report.report_data import Other, page_data
+from ptychopinn.report.two_pages import in_script
 
 SCRIPTS = ("decode.js", "draw.js", "viewer.js", "positions.js", "page.js")
 STYLE = "report.css"
@@ -96,9 +97,6 @@ def result_page(
     rings = None if evaluation is None else evaluation.frc
     if fit is not None:
         result = replace(result, fit=fit)
-    data = json.dumps(
-        page_data(result, compared, rings, other), allow_nan=False, separators=(",", ":")
-    )
     script = "\n".join(_part(name) for name in SCRIPTS)
     style = _part(STYLE)
     tables = _tables(result, seconds or {}, evaluation)
@@ -115,8 +113,7 @@ def result_page(
         verdict=_verdict(result, fit, advice),
         findings=_findings(result.findings, () if evaluation is None else evaluation.notes),
         tables=tables,
-        # Inside of a script element only these can end it, or begin another one.
-        data=data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        data=in_script(page_data(result, compared, rings, other)),
         script=script,
     )
 

@@ -131,4 +131,4 @@ def words_of(order: Any, inside: Inside) -> tuple[list[str], Path]:
 
 def live_words(verb: str, picture: Path) -> list[str]:
     """What is typed to see the object as it is found, where the command can show it."""
-    return [LIVE, str(picture)] if verb in ("reconstruct", "refine") else []
+    return [LIVE, str(picture)] if verb in ("reconstruct", "refine", "train") else []

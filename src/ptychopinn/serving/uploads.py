@@ -45,8 +45,9 @@ def upload_name(name: str) -> str:
         or any(sign in '/\\:*?"<>|' or not sign.isprintable() for sign in plain)
     ):
         raise InputError(
-            "the plain name of a file was expected, without folders and signs that cannot be "
-            f"printed, received {shown(name)}; rename the file."
+            f"the plain name of a file was expected, of at most {LONGEST} bytes, without a dot "
+            "before it, signs that cannot be printed, and those of folders and patterns "
+            f'(/ \\ : * ? " < > |), received {shown(name)}; rename the file.'
         )
     return plain
 

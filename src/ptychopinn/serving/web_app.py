@@ -16,13 +16,14 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from ptychopinn.errors import InputError, brief, unforeseen
 from ptychopinn.ops.selector import BACKENDS, KINDS, installed
+from ptychopinn.report.two_pages import page_beside
 from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard, error_body
 from ptychopinn.serving.command import DONE, ran, sentence
 from ptychopinn.serving.inside import Inside
@@ -53,11 +54,12 @@ class ScanName(BaseModel):
 
 
 class Folder(BaseModel):
-    """A result."""
+    """A result, and another one behind its slider."""
 
     model_config = ConfigDict(extra="forbid")
 
     folder: Name
+    beside: Name | None = None
 
 
 class Board:
@@ -112,7 +114,7 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
     """
     visible = Inside(inside.folder, hidden=False)
     board = Board(Jobs(visible, at_once))
-    tickets = Tickets()
+    tickets = Tickets[list[tuple[str, Path]]]()
     checks = anyio.CapacityLimiter(CHECKS)
 
     @asynccontextmanager
@@ -204,18 +206,25 @@ def web_app(inside: Inside, token: str, host: str, at_once: int, largest: int) -
 
     @app.post("/api/report", status_code=201)
     def report(asked: Folder) -> dict[str, Any]:
-        """An address that opens the report of a result, once."""
-        page = visible.there(f"{asked.folder}/{REPORT_FILE}")
-        return {"address": f"{REPORT}{tickets.issue(page)}"}
+        """An address that opens the report of a result, once; with another result behind its
+        slider where one is named."""
+        names = [name for name in (asked.folder, asked.beside) if name is not None]
+        pages = [(name, visible.there(f"{name}/{REPORT_FILE}")) for name in names]
+        return {"address": f"{REPORT}{tickets.issue(pages)}"}
 
     @app.get(f"{REPORT}{{ticket}}", include_in_schema=False)
-    def opened(ticket: str) -> FileResponse:
-        page = tickets.redeem(ticket)
-        if page is None:
+    def opened(ticket: str) -> Response:
+        pages = tickets.redeem(ticket)
+        if pages is None:
             raise HTTPException(404, "an address that opens a report is good once")
         # It may run its own scripts, as of another site: what is here, it cannot see.
         headers = {"content-security-policy": REPORT_POLICY}
-        return FileResponse(page, media_type="text/html; charset=utf-8", headers=headers)
+        (name, page), *others = pages
+        if not others:
+            return FileResponse(page, media_type="text/html; charset=utf-8", headers=headers)
+        texts = [path.read_text(encoding="utf-8", errors="replace") for _, path in pages]
+        both = page_beside(texts[0], name, texts[1], others[0][0])
+        return HTMLResponse(both, headers=headers)
 
     @app.get("/api/jobs")
     def jobs() -> dict[str, Any]:

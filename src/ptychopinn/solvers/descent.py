@@ -173,6 +173,8 @@ class Descent:
     effects : what beam and detector do beyond the probe.  watches : whether :meth:`take_seen` is
     going to be asked.
     counts_photons : whether updates follow the likelihood of counted photons, or moduli.
+    glimpse : is told within an update how many more patterns were worked on, and what gives the
+    canvas that would follow from those of the update by now.
     """
 
     def __init__(
@@ -188,6 +190,7 @@ class Descent:
         self.problem, self.refine_probe = problem, refine_probe
         self.effects, self.watches = tuple(effects), False
         self.counts_photons = counts_photons
+        self.glimpse: Callable[[int, Callable[[], Array]], None] | None = None
         self._seen: list[tuple[NDArray[np.int64], Any]] = []
         self._asked: list[Array] = []
         self._spread: Array | None = None
@@ -251,9 +254,11 @@ class Descent:
         problem = self.problem
         return (problem.floor, 1.0) if self.counts_photons else (problem.stabiliser, ())
 
-    def _step(self, number: int) -> tuple[list[Any], Array, Array, Array]:
+    def _step(
+        self, number: int, ahead: Callable[[Array], tuple[Array, Array]]
+    ) -> tuple[list[Any], Array, Array, Array]:
         """Sums of a modulus projection over a subset, modelled intensities of its last batch, phase
-        gradients and their pixels."""
+        gradients and their pixels; ``ahead`` gives the canvas that follows from a numerator."""
         xp = self.xp
         function = object_and_probe_step if self.refine_probe else object_step
         further = (*self.rule, self.low.k, self.size)
@@ -273,6 +278,9 @@ class Descent:
             # One array each: many small ones would cut the memory between them to pieces.
             gradients = [xp.concat([*gradients, gradient])]
             centres = [xp.concat([*centres, batch.centre])]
+            if self.glimpse is not None:
+                done = int(xp.shape(batch.amplitudes)[0])
+                self.glimpse(done, lambda so_far=sums[0]: ahead(so_far)[0])  # type: ignore[misc]
         return xp.totals(sums), model, xp.gathered(gradients[0]), xp.gathered(centres[0])
 
     def update(
@@ -291,19 +299,16 @@ class Descent:
         """
         problem, xp = self.problem, self.xp
         subset = number % len(problem.subsets)
-        sums, model, gradients, centres = self._step(subset)
-        numerator, misfit, *probe = sums
         damping = 0.0 if damp is None else DAMP_UNIT * xp.maximum(damp, 0.0) * problem.noise**2
-        self.canvas, self.velocity = xp.call(
-            advanced,
-            self.canvas,
-            self.velocity,
-            xp.reshape(numerator, self.shape),
-            self.illumination[subset],
-            step,
-            momentum,
-            damping,
-        )
+        before, light = (self.canvas, self.velocity), self.illumination[subset]
+
+        def ahead(numerator: Array) -> Any:
+            found = xp.reshape(numerator, self.shape)
+            return xp.call(advanced, *before, found, light, step, momentum, damping)
+
+        sums, model, gradients, centres = self._step(subset, ahead)
+        numerator, misfit, *probe = sums
+        self.canvas, self.velocity = ahead(numerator)
         self.next_misfit = None
         if (decide or self.follows_phase) and problem.propagator.measures_momentum:
             self._follow(xp.call(missing_rotation, gradients, centres, phase_gain, self.low),

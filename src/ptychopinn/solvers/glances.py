@@ -28,13 +28,19 @@ class Glances:
         self._seen = np.zeros((0, 0), bool)
         self._lit: Descent | None = None
 
-    def of(self, state: Descent, scan: PreparedScan, origin_px: NDArray[np.int64]) -> Glance:
-        """The state as it is; ``origin_px`` is that of its canvas."""
-        xp = state.xp
+    def of(
+        self,
+        state: Descent,
+        scan: PreparedScan,
+        origin_px: NDArray[np.int64],
+        canvas: Array | None = None,
+    ) -> Glance:
+        """The state as it is, or with another ``canvas``; ``origin_px`` is that of its canvas."""
+        xp, canvas = state.xp, state.canvas if canvas is None else canvas
 
         def look(numbers: NDArray[np.int64]) -> Looked:
             with xp.running():
-                return looked(state, scan, origin_px, numbers)
+                return looked(state, scan, origin_px, numbers, canvas)
 
         with xp.running():
             if self._lit is not state:
@@ -42,14 +48,18 @@ class Glances:
                 self.light = light.reshape(-1, *light.shape[-2:]).mean(axis=0)
                 self._seen = self.light > RIM / 10 * self.light.max()
                 self._lit = state
-            obj, probe = xp.to_numpy(state.canvas), xp.to_numpy(state.probe)
+            obj, probe = xp.to_numpy(canvas), xp.to_numpy(state.probe)
             return Glance(obj, self._seen, probe, scan.scan.M, look)
 
 
 def looked(
-    state: Descent, scan: PreparedScan, origin_px: NDArray[np.int64], numbers: NDArray[np.int64]
+    state: Descent,
+    scan: PreparedScan,
+    origin_px: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    canvas: Array,
 ) -> Looked:
-    """The patterns ``numbers`` (K,) of ``scan`` beside those that the state gives.
+    """The patterns ``numbers`` (K,) of ``scan`` beside those that the state gives with ``canvas``.
 
     The misfit of each is sum (sqrt(I_hat) - sqrt(I))^2 / sum I over its good pixels.
     """
@@ -62,7 +72,7 @@ def looked(
     if bounds is not None:
         batch = batch._replace(bounds=xp.asarray(bounds))
     batch = applied(xp, state.effects, batch, numbers, propagator.inward)
-    model, apart = xp.call(_beside, problem.propagator, state.canvas, batch, problem.good)
+    model, apart = xp.call(_beside, problem.propagator, canvas, batch, problem.good)
     measured = propagator.outward(xp.to_numpy(amplitudes)) ** 2
     square = (xp.to_numpy(apart).astype(np.float64) ** 2).sum(axis=(1, 2))
     power = measured.sum(axis=(1, 2), dtype=np.float64)

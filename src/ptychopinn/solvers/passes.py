@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from ptychopinn.contracts import Progress
+from ptychopinn.contracts import Glance, Glimpses, Progress
 
 
 class Passes:
@@ -19,14 +20,22 @@ class Passes:
 
     def __init__(self, progress: Progress, patterns: int) -> None:
         self._progress, self._patterns = progress, patterns
-        self._number = self._updates = self._done = 0
+        self._number = self._updates = self._done = self._seen = 0
         self._misfit = self._begun = 0.0
 
     def begin(self, updates: int) -> None:
         """A pass of so many updates begins, each with the same share of the patterns."""
-        self._updates, self._done, self._misfit = updates, 0, 0.0
+        self._updates, self._done, self._seen, self._misfit = updates, 0, 0, 0.0
         self._begun = time.perf_counter()
         self._progress.epoch(self._number, updates)
+
+    def within(self, patterns: int, glance: Callable[[], Glance]) -> None:
+        """So many more patterns of the pass were worked on; ``glance`` gives what there is."""
+        self._seen += patterns
+        if isinstance(self._progress, Glimpses):
+            self._progress.meanwhile(
+                self._number + 1, min(1.0, self._seen / self._patterns), glance
+            )
 
     def step(self, misfit: float) -> None:
         """An update is done; its share of the relative misfit of the pass."""

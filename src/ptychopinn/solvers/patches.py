@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
+from ptychopinn.contracts import (
+    SILENT,
+    Canvas,
+    Glance,
+    Glimpses,
+    Progress,
+    Solved,
+    Solver,
+    Step,
+)
 from ptychopinn.data.normalization import PreparedScan, batch_length, slices
 from ptychopinn.data.sampling import covering, nearest_groups, reading_order
 from ptychopinn.errors import InputError
@@ -113,6 +122,15 @@ class PatchNetworkSolver(Solver):
         stitcher = Stitcher(positions, merge_weight(scan.probe))
         length, m = min(batch_length(n, PATCH_BYTES * size, self.limit), MOST_GROUPS), len(groups)
         images = self.model.images(scan, scan.probe)
+
+        def result() -> Solved:
+            canvas, weight = stitcher.result()
+            found = Canvas(canvas, weight, stitcher.origin_px, np.empty(0))
+            return Solved(found, scan.probe, positions, 1)
+
+        def glance() -> Glance:
+            return Glance.of(result().canvas, scan.probe)
+
         progress.epoch(0, -(-m // length))
         begun = time.perf_counter()
 
@@ -124,13 +142,11 @@ class PatchNetworkSolver(Solver):
                 stitcher.put(found)
                 elapsed = max(time.perf_counter() - begun, 1e-9)
                 progress.step(float("nan"), self.xp.ranks.size * min(part.stop, m) / elapsed)
+                alone = self.xp.ranks.size == 1
+                if alone and part.stop < m and isinstance(progress, Glimpses):
+                    progress.meanwhile(1, part.stop / m, glance)
         progress.epoch_done(0, {})
         stitcher.sums = self.xp.totals(stitcher.sums)
-
-        def result() -> Solved:
-            canvas, weight = stitcher.result()
-            found = Canvas(canvas, weight, stitcher.origin_px, np.empty(0))
-            return Solved(found, scan.probe, positions, 1)
 
         yield Step(1, float("nan"), result)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import SILENT, Canvas, Glance, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
-from ptychopinn.ops.base import Ops
+from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Effect, slices_of
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.total_variation import matters, smoothed, thresholds
@@ -133,6 +133,7 @@ class PhysicsSolver(Solver):
                 iterations.free_probe(len(misfits) >= config.probe_from)
                 stage = iterations.shared(stage, misfits)
                 iterations.watch(len(misfits) >= EFFECTS_FROM or start is not None)
+                iterations.tell(passes)
                 passes.begin(updates)
                 misfit = 0.0
                 for u in range(updates):
@@ -281,10 +282,18 @@ class _Iterations:
         end, limit = origin + np.array(shape), self.origin + np.array(self.shape)
         return bool((origin >= self.origin).all() and (end <= limit).all())
 
-    def glance(self) -> Glance:
-        """The state to be shown: as the result, but for the power of the probe, and without the
-        covariance of the positions."""
-        found = self.glances.of(self.state, self.scan, self.origin)
+    def tell(self, passes: Passes) -> None:
+        """Let ``passes`` know within the updates of the next pass what they find."""
+
+        def glimpse(patterns: int, canvas: Callable[[], Array]) -> None:
+            passes.within(patterns, lambda: self.glance(canvas()))
+
+        self.state.glimpse = glimpse
+
+    def glance(self, canvas: Array | None = None) -> Glance:
+        """The state to be shown, or that with another ``canvas``: as the result, but for the power
+        of the probe, and without the covariance of the positions."""
+        found = self.glances.of(self.state, self.scan, self.origin, canvas)
         if not self.solver.config.refine_probe or found.object.ndim > 2:
             return found
         # Some rows and columns tell the gradient.

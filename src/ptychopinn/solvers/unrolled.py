@@ -12,7 +12,7 @@ of patterns. Without a network the passes are the plain iterations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -127,14 +127,17 @@ class Unrolled:
         *,
         guarded: bool = False,
         low: LowFrequency | None = None,
+        follow: Callable[[Descent, int, Callable[[], Array]], None] | None = None,
     ) -> Iterator[Pass]:
-        """Run all passes.
+        """Run all passes; ``follow`` is told of the state what :class:`Descent` tells as glimpse.
 
         With ``guarded`` a learned correction or a low-frequency phase that raises the misfit of
         the patterns that come next is damped or left out; that costs three further predictions of
         one subset a pass.
         """
         state = Descent(problem, start, low=low)
+        if follow is not None:
+            state.glimpse = partial(follow, state)
         for k in range(self.count):
             yield self._pass(k, state, guarded)
 
@@ -215,10 +218,16 @@ class CanvasNetworkSolver(Solver):
         losses: list[float] = []
         shares: list[float] = []
         glances = Glances()
+
+        def follow(state: Descent, patterns: int, canvas: Callable[[], Array]) -> None:
+            if xp.ranks.size == 1:
+                shown.within(patterns, lambda: glances.of(state, scan, origin, canvas()))
+
+        shown = Passes(progress, scan.scan.M)
         with xp.running():
             problem, origin = scan_problem(xp, scan, self.unrolled.updates, self.limit)
             canvas = None if start is None else xp.asarray(start.on(problem.shape, origin))
-            passes = self.unrolled.passes(problem, canvas, guarded=True)
+            passes = self.unrolled.passes(problem, canvas, guarded=True, follow=follow)
 
         def result() -> Solved:
             state = found.state
@@ -230,7 +239,6 @@ class CanvasNetworkSolver(Solver):
                 len(losses),
             )
 
-        shown = Passes(progress, scan.scan.M)
         for number in range(self.unrolled.count):
             shown.begin(1)
             # Entered for each pass, so that nothing is switched while the caller looks.

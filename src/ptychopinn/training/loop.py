@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.contracts import Follows, Step
 from ptychopinn.machine.interruption import StopFlag, Stopped
 from ptychopinn.machine.readers import read_ahead, reading
 from ptychopinn.ops.engine import Engine
@@ -66,7 +67,10 @@ class Loop:
         self.folder = None if folder is None else folder / CHECKPOINTS
         self.epoch = self.steps = self.seen = 0
         self.readers: Executor | None = None
-        task.pictured = epoch_log.pictures_every > 0
+        self.follower: Follows | None = None
+        if isinstance(monitor.progress, Follows) and engine.ranks.first:
+            self.follower = monitor.progress
+        task.pictured = epoch_log.pictures_every > 0 or self.follower is not None
 
     def run(self) -> None:
         """Train until the epochs are over, early stopping, or a signal.
@@ -97,14 +101,23 @@ class Loop:
         self.epoch += 1
         try:
             self.log.write(metrics, self.epoch)
-            found = self.task.found()
-            if found is not None and self.epoch % self.log.pictures_every == 0:
-                self.log.show(pictures_of(found), self.epoch)
+            self._show(metrics[self.monitor.judged])
         finally:
             # A log that cannot be written must not cost the epoch.
             self._save()
         # Nobody reads what the first process has not written yet.
         self.engine.total(np.zeros(1))
+
+    def _show(self, loss: float) -> None:
+        """Let those who follow see what the epoch found."""
+        found = self.task.found()
+        if found is None:
+            return
+        every = self.log.pictures_every
+        if every > 0 and self.epoch % every == 0:
+            self.log.show(pictures_of(found.canvas), self.epoch)
+        if self.follower is not None:
+            self.follower.found(Step(self.epoch, loss, lambda: found))
 
     def _train(self, works: Sequence[Any]) -> float:
         """The batches of an epoch, shared by the processes that train together; their mean loss."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ptychopinn.contracts import Canvas
+from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.grey import amplitude_picture, phase_picture
 from ptychopinn.physics.stitching import Stitcher
-from ptychopinn.training.data import Batch
-from ptychopinn.training.objective import Prediction
 
 # So many patterns of a patch network make the picture; further ones are left out.
 MOST = 1024
@@ -32,25 +32,35 @@ class Pictured:
         self._weight: NDArray[np.float32] = np.ones((1, 1), np.float32)
         self._count = 0
 
-    def add(self, batch: Batch, prediction: Prediction) -> None:
-        """Look at a batch; the prediction holds NumPy arrays."""
-        if self._scan not in (None, batch.scan) or self._count >= MOST:
+    @property
+    def scan(self) -> int:
+        """The number of the scan that was looked at, 0 before."""
+        return self._scan or 0
+
+    def add(self, scan: int, positions_px: NDArray[np.float64], images: Any, weight: Any) -> None:
+        """Look at a batch of the scan of this number: an object (H, W), or patches (..., N, N) at
+        the positions (..., 2), with their weight."""
+        if self._scan not in (None, scan) or self._count >= MOST:
             return
-        images = np.asarray(prediction.images)
-        weight = np.asarray(prediction.weight, dtype=np.float32)
+        images, weight = np.asarray(images), np.asarray(weight, dtype=np.float32)
         if images.ndim == 2:
             zero = np.zeros(2, dtype=np.int64)
             self._canvas = Canvas(images, np.broadcast_to(weight, images.shape), zero, np.zeros(0))
             self._count = MOST
         else:
-            places = batch.positions_px.reshape(-1, 2)
+            places = positions_px.reshape(-1, 2)
             self._patches.append((places, images.reshape(-1, *images.shape[-2:])))
             self._weight = weight / weight.max()
             self._count += len(places)
-        self._scan = batch.scan
+        self._scan = scan
 
-    def take(self) -> Canvas | None:
-        """The object, network units; None when nothing was looked at since the last call."""
+    def take(self, probe: NDArray[np.complex64]) -> Solved | None:
+        """The object, network units, with the ``probe`` (P, N, N) of its scan; None when nothing
+        was looked at since the last call."""
+        canvas = self._take()
+        return None if canvas is None else Solved(canvas, probe, np.zeros((0, 2)), 0)
+
+    def _take(self) -> Canvas | None:
         canvas, patches, weight = self._canvas, self._patches, self._weight
         self._start()
         if not patches:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.contracts import SILENT, Progress
+from ptychopinn.contracts import SILENT, Progress, Solved
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.sampling import nearest_groups, reading_order
 from ptychopinn.errors import InputError, shown
@@ -53,6 +53,7 @@ from ptychopinn.training.families import (
     group_prediction,
 )
 from ptychopinn.training.objective import objective
+from ptychopinn.training.pictured import Pictured
 from ptychopinn.training.plan import Work
 from ptychopinn.training.run import Outcome, Start, begun, check_finite
 from ptychopinn.training.schedule import Schedule
@@ -129,6 +130,23 @@ class ScansTask(Task):
         self.accumulated = training.batch_size
         self.judged, self.keeps_best = "train_loss", False
         self.average = network.export_weights()
+        self._pictured, self._looked = Pictured(), 0
+        self._probe: NDArray[np.complex64] = np.zeros((0, 1, 1), np.complex64)
+
+    def look(self, scan: PreparedScan, positions_px: NDArray[np.float64], seen: Any) -> None:
+        """Keep what the network makes of the first scan of an epoch: ``seen`` are its images and
+        their weight, None where nobody looks."""
+        if seen is None:
+            return
+        if self._looked == 0:
+            self._probe = scan.probe
+            images, weight = (self.network.xp.to_numpy(array) for array in seen)
+            self._pictured.add(0, positions_px, images, weight)
+        self._looked += 1
+
+    def found(self) -> Solved | None:
+        self._looked = 0
+        return self._pictured.take(self._probe)
 
     def over(self, epoch: int, seen: int) -> bool:
         return seen >= self.scans
@@ -182,7 +200,10 @@ class DrawnTask(ScansTask):
         inputs = canvas_inputs(batch, every, illumination_of(batch.probe), batch.probe, subsets)
         return inputs, inside_box(positions, scan.N)
 
-    def loss(self, xp: Ops, inputs: tuple[CanvasInputs, Array]) -> tuple[Array, None]:
+    def watch(self, batch: PreparedScan, seen: Any, loss: float, validation: bool) -> None:
+        self.look(batch, batch.scan.positions_px, seen)
+
+    def loss(self, xp: Ops, inputs: tuple[CanvasInputs, Array]) -> tuple[Array, Any]:
         given, inside = inputs
         canvases, found = [], None
         for found in self.unrolled.passes(canvas_problem(xp, given), low=given.low):
@@ -197,7 +218,8 @@ class DrawnTask(ScansTask):
             s = self.config.loss.iterate_decay ** (len(canvases) - k)
             error = relative_error(xp, canvas, given.truth, weight)
             total, shares = total + s * xp.log(error + FLOOR), shares + s
-        return total / shares + self.physics_weight * xp.log(found.misfit + FLOOR), None
+        seen = (canvases[-1], weight) if self.pictured else None
+        return total / shares + self.physics_weight * xp.log(found.misfit + FLOOR), seen
 
 
 class DrawnGroups(NamedTuple):
@@ -243,8 +265,13 @@ class DrawnPatchesTask(ScansTask):
         images = self.model.images(scan, scan.probe)
         return group_inputs(scan, groups, illumination_of(scan.probe), weight, images)
 
-    def loss(self, xp: Ops, inputs: GroupInputs) -> tuple[Array, None]:
-        return objective(xp, group_prediction(xp, self.model, inputs), self.config.loss), None
+    def watch(self, batch: DrawnGroups, seen: Any, loss: float, validation: bool) -> None:
+        self.look(batch.scan, batch.scan.scan.positions_px[batch.groups], seen)
+
+    def loss(self, xp: Ops, inputs: GroupInputs) -> tuple[Array, Any]:
+        prediction = group_prediction(xp, self.model, inputs)
+        seen = (prediction.images, prediction.weight) if self.pictured else None
+        return objective(xp, prediction, self.config.loss), seen
 
 
 def check_can_be_pretrained(model: ModelConfig) -> None:

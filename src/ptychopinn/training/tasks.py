@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.config import Config
-from ptychopinn.contracts import Canvas
+from ptychopinn.contracts import Solved
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.ops.base import Array, Ops
@@ -92,8 +92,9 @@ class Task(ABC):
         """Of what was watched since the last call, beside the mean loss of the batches."""
         return {}
 
-    def found(self) -> Canvas | None:
-        """The object as it was watched since the last call, to be looked at, if there is one."""
+    def found(self) -> Solved | None:
+        """Object and probe as they were watched since the last call, to be looked at, if there are
+        any."""
         return None
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -168,7 +169,7 @@ class GroupTask(Task):
             arrays = mapped(self._array, seen)
             self._watch.add(batch.scan, arrays, loss)
             if self.pictured:
-                self._pictured.add(batch, arrays)
+                self._pictured.add(batch.scan, batch.positions_px, arrays.images, arrays.weight)
 
     def _array(self, leaf: Any) -> Any:
         return leaf if isinstance(leaf, float) else self.network.xp.to_numpy(leaf)
@@ -176,8 +177,8 @@ class GroupTask(Task):
     def metrics(self) -> dict[str, float]:
         return self._watch.metrics(self._vacuum)
 
-    def found(self) -> Canvas | None:
-        return self._pictured.take()
+    def found(self) -> Solved | None:
+        return self._pictured.take(self.probes.field(self._pictured.scan))
 
     def _vacuum(self, scan: int) -> NDArray[Any]:
         propagator = self.scans[scan].propagator

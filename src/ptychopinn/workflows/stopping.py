@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ptychopinn.contracts import Canvas, Follows, Progress, Solved, Solver
+from ptychopinn.contracts import Canvas, Follows, Glance, Glimpses, Progress, Solved, Solver
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
 from ptychopinn.ops.base import Ops
@@ -30,6 +30,10 @@ class _Stopping:
 
     def epoch_done(self, number: int, metrics: Mapping[str, float]) -> None:
         self._progress.epoch_done(number, metrics)
+
+    def meanwhile(self, number: int, share: float, glance: Callable[[], Glance]) -> None:
+        if isinstance(self._progress, Glimpses) and self._xp.ranks.size == 1:
+            self._progress.meanwhile(number, share, glance)
 
 
 def operations_of(solver: Solver) -> Ops:
@@ -71,3 +75,22 @@ def until_stopped(
         if last is None:
             raise Interrupted(stop.signal or 0)
         return last.result()
+
+
+def followed_through(
+    solver: Solver, scan: PreparedScan, progress: Progress, start: Canvas | None = None
+) -> Solved:
+    """What the solver finds in the end; who follows sees every pass.
+
+    Raises
+    ------
+    InputError
+        As :meth:`ptychopinn.contracts.Solver.run`.
+    """
+    last, xp = None, operations_of(solver)
+    for step in solver.run(scan, start, progress):
+        last = step
+        if isinstance(progress, Follows) and xp.ranks.size == 1:
+            progress.found(step)
+    assert last is not None  # every solver makes at least one pass
+    return last.result()

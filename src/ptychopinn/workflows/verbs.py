@@ -47,7 +47,7 @@ from ptychopinn.workflows.model_terms import AUTO, with_model
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
-from ptychopinn.workflows.stopping import operations_of
+from ptychopinn.workflows.stopping import followed_through, operations_of
 from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
@@ -295,7 +295,7 @@ def _network(
     limit = execution.inference_batch_mib << 20
     solver = network_solver(get_ops(backend, execution), config.model, model.weights, limit)
     with operations_of(solver).together():
-        canvas = solver.solve(prepared, None, progress).canvas
+        canvas = followed_through(solver, prepared, progress).canvas
     seconds = {"network": time.perf_counter() - start}
     stage: dict[str, Any] = {
         "stage": "network",

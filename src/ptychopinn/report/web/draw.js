@@ -87,7 +87,9 @@ function tabled(table, share) {
 
 // A chart of lines: series are {name, x, y, kind}, where kind is a class of the style sheet.
 function chart(series, { title, x, y, log = false, low = null, high = null }) {
-  const [width, height, left, right, top, bottom] = [460, 270, 62, 12, 26, 44];
+  // Several lines are named above the grid, where no line runs.
+  const [width, height, left, right, bottom] = [460, 270, 62, 12, 44];
+  const top = series.length > 1 ? 46 : 26;
   const numbers = (key) => series.flatMap((s) => Array.from(s[key])).filter(Number.isFinite);
   const xs = numbers("x");
   let ys = numbers("y");
@@ -131,9 +133,11 @@ function chart(series, { title, x, y, log = false, low = null, high = null }) {
     });
     made.append(h("path", { d: path, class: `line ${s.kind || `line${number}`}` }));
     if (series.length > 1) {
-      const at = top + 14 + 16 * number;
-      made.append(h("line", { x1: width - 118, x2: width - 98, y1: at - 4, y2: at - 4, class: `line ${s.kind || `line${number}`}` }));
-      made.append(h("text", { x: width - 92, y: at, class: "tick" }, s.name));
+      const at = left + 40 + (number * (width - left - 40)) / series.length;
+      const most = Math.floor((width - left - 40) / series.length / 6.5) - 4;
+      const name = s.name.length > most ? `…${s.name.slice(1 - most)}` : s.name;
+      made.append(h("line", { x1: at, x2: at + 18, y1: 33, y2: 33, class: `line ${s.kind || `line${number}`}` }));
+      made.append(h("text", { x: at + 23, y: 37, class: "tick" }, name));
     }
   });
   made.append(h("text", { x: (left + width) / 2, y: height - 8, class: "tick middle" }, x));

@@ -22,13 +22,13 @@ function curve(misfits) {
 function render({ model, el }) {
   const image = document.createElement("img");
   image.alt = "The phase as it is being found";
-  image.style.cssText = "display:block;max-width:100%;min-width:240px;image-rendering:pixelated";
+  image.style.cssText = "max-width:100%;min-width:min(240px,100%);image-rendering:pixelated";
   const space = "http://www.w3.org/2000/svg";
   const drawing = document.createElementNS(space, "svg");
   drawing.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   drawing.setAttribute("role", "img");
   drawing.setAttribute("aria-label", "Misfit of the passes");
-  drawing.style.cssText = `width:${WIDTH}px;height:${HEIGHT}px;display:block`;
+  drawing.style.cssText = `width:${WIDTH}px;height:${HEIGHT}px`;
   const line = document.createElementNS(space, "polyline");
   line.setAttribute("fill", "none");
   line.setAttribute("stroke", "currentColor");
@@ -36,6 +36,9 @@ function render({ model, el }) {
   drawing.append(line);
   const words = document.createElement("div");
   words.setAttribute("aria-live", "polite");
+
+  // Takes no room before there is something to show.
+  const shown = (element, there) => { element.style.display = there ? "block" : "none"; };
 
   let address = "";
   const onPicture = () => {
@@ -46,10 +49,14 @@ function render({ model, el }) {
       address = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
       image.src = address;
     }
-    image.hidden = !address;
+    shown(image, Boolean(address));
     if (before) URL.revokeObjectURL(before);
   };
-  const onMisfits = () => line.setAttribute("points", curve(model.get("misfits")));
+  const onMisfits = () => {
+    const points = curve(model.get("misfits"));
+    line.setAttribute("points", points);
+    shown(drawing, Boolean(points));
+  };
   const onCaption = () => { words.textContent = model.get("caption"); };
 
   el.append(image, drawing, words);

@@ -59,7 +59,12 @@ async function begin() {
   let positions = null;
   const viewer = new Viewer(document.getElementById("viewer"), layer, tables, (at) => positions.nearest(at));
   viewer.dots = places;
-  if (data.other) viewer.compare(await layerOf(data.other));
+  const beside = document.getElementById("beside");
+  if (beside) {
+    const two = JSON.parse(beside.textContent);
+    viewer.a.name = two.own;
+    viewer.compare(await layerOf(two.other));
+  } else if (data.other) viewer.compare(await layerOf(data.other));
   positions = new Positions(document.getElementById("positions"), places, tables, (at) => {
     viewer.ring = at;
     viewer.draw();

@@ -88,7 +88,9 @@ class Positions {
     const table = this.tables[this.kind === "number" ? "viridis" : "magma"];
     const dark = cssColour("--dark") === "1";
     const turned = this.kind !== "number" && !dark;
-    const colour = (v) => { const s = (v - low) / (high - low || 1); return `rgb(${tabled(table, turned ? 1 - s : s)})`; };
+    // Without the end that would vanish in the ground.
+    const shade = (s) => tabled(table, turned ? 0.9 * (1 - s) : 0.2 + 0.8 * s);
+    const colour = (v) => `rgb(${shade(Math.max(0, Math.min(1, (v - low) / (high - low || 1))))})`;
     pen.fillStyle = cssColour("--panel");
     pen.fillRect(0, 0, width, height);
     const radius = Math.max(1.2, Math.min(7, 0.35 * Math.sqrt((width * height) / values.length)));
@@ -111,7 +113,7 @@ class Positions {
     }
     const bar = fitted(this.bar);
     bar.pen.imageSmoothingEnabled = true;
-    bar.pen.drawImage(painted(256, 1, (n) => tabled(table, (turned ? 255 - n : n) / 255)), 0, 0, bar.width, bar.height);
+    bar.pen.drawImage(painted(256, 1, (n) => shade(n / 255)), 0, 0, bar.width, bar.height);
     this.ends.replaceChildren(h("span", {}, brief(low)), h("span", {}, brief(high)));
   }
 

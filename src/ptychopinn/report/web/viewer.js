@@ -18,8 +18,14 @@ class Viewer {
     this.text = h("output", { class: "reading" }, "Move over the picture to read values.");
     this.profile = h("div", { class: "profile" });
     this.status = h("p", { class: "note", role: "status" });
+    // Below the picture whose parting line it moves.
+    this.slider = h("input", {
+      type: "range", min: 0, max: 1000, value: 500, hidden: true, class: "parting", "aria-label": "how much of this result is shown, from left to right",
+      oninput: () => { this.split = this.slider.value / 1000; this.draw(); },
+    });
+    this.sides = h("div", { class: "ends", hidden: true });
     place.append(
-      h("div", { class: "stage" }, this.canvas, this.bar, this.ends, this.text, this.profile),
+      h("div", { class: "stage" }, this.canvas, this.slider, this.sides, this.bar, this.ends, this.text, this.profile),
       this.controls());
     const wide = layer.width / layer.height;
     this.canvas.style.aspectRatio = String(Math.max(0.8, Math.min(wide, 6)));
@@ -42,10 +48,6 @@ class Viewer {
     });
     this.rampBoxes = [ramp(0), ramp(1)];
     const file = h("input", { type: "file", accept: ".html,text/html", onchange: () => this.open(file.files[0]) });
-    this.slider = h("input", {
-      type: "range", min: 0, max: 1000, value: 500, disabled: true, "aria-label": "how much of this result is shown, from left to right",
-      oninput: () => { this.split = this.slider.value / 1000; this.draw(); },
-    });
     const tool = (name, words) => h("button", { type: "button", "aria-pressed": String(name === this.tool), onclick: () => this.take(name) }, words);
     this.tools = { move: tool("move", "Move"), line: tool("line", "Profile") };
     const dots = h("input", { type: "checkbox", onchange: () => { this.showDots = dots.checked; this.draw(); } });
@@ -67,7 +69,7 @@ class Viewer {
       h("label", { class: "tick" }, dots, h("span", {}, "scan positions")),
       this.limitPart, this.rampPart,
       h("fieldset", {}, h("legend", {}, "Another result behind a slider"),
-        labelled("its report.html", file), this.slider, this.status));
+        labelled("its report.html", file), this.status));
   }
 
   choose(name) {
@@ -132,8 +134,11 @@ class Viewer {
   compare(other) {
     if (other.pixel && this.a.pixel) other.factor = other.pixel / this.a.pixel;
     this.b = other;
-    this.slider.disabled = false;
-    this.status.textContent = `left: ${this.a.name}; right: ${other.name}`;
+    // Two results of one scan have its name.
+    this.names = other.name === this.a.name ? [`${this.a.name} (this one)`, `${other.name} (the other)`] : [this.a.name, other.name];
+    this.slider.hidden = this.sides.hidden = false;
+    this.sides.replaceChildren(...this.names.map((name, k) => h("span", {}, k ? `${name} →` : `← ${name}`)));
+    this.status.textContent = `Shown to the right of the line in the picture: ${this.names[1]}.`;
     this.changed();
   }
 
@@ -291,7 +296,7 @@ class Viewer {
       return `${name} ${beyond}${brief(value)}${layer.maps[name].unit ? ` ${layer.maps[name].unit}` : ""}`;
     }).join(", ");
     let text = `y ${brief(y, 5)}, x ${brief(x, 5)} px${place}: ${words(this.a)}`;
-    if (this.b) text += ` | ${this.b.name}: ${words(this.b)}`;
+    if (this.b) text += ` | ${this.names[1]}: ${words(this.b)}`;
     this.text.textContent = text;
   }
 
@@ -303,8 +308,8 @@ class Viewer {
     const quantity = this.quantity === "complex" ? "amplitude" : this.quantity;
     const unit = this.a.pixel ? 1e6 * this.a.pixel : 1;
     const at = Array.from({ length: count }, (_, k) => k / (count - 1));
-    const series = [this.a, ...(this.b ? [this.b] : [])].map((layer) => ({
-      name: layer.name.slice(0, 12),
+    const series = [this.a, ...(this.b ? [this.b] : [])].map((layer, which) => ({
+      name: this.b ? this.names[which] : layer.name,
       x: at.map((t) => t * length * unit),
       y: at.map((t) => this.valueAt(layer, y0 + t * (y1 - y0), x0 + t * (x1 - x0), quantity).value),
     }));

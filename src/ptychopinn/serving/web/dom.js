@@ -48,7 +48,12 @@ export function duration(seconds) {
   return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${digits(seconds / 3600, 2)} h`;
 }
 
-export const moment = (seconds) => new Date(1000 * seconds).toLocaleString();
+/** Day and time; the year only where it is another one. */
+export function moment(seconds) {
+  const when = new Date(1000 * seconds);
+  const year = when.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+  return when.toLocaleString(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", ...year });
+}
 
 /** A sentence at the border of the window, which screen readers speak. */
 export function say(text) {

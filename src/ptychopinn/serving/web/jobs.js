@@ -128,6 +128,8 @@ class Card {
       const now = await post(`/api/jobs/${job.id}/stop`);
       say(now.state === "running" ? "It saves what is finished and ends." : `Job ${job.id}: ${now.state}.`);
     }, { label: `Stop job ${job.id}` });
+    // How far the present pass is, where the job shows it.
+    this.near = null;
     this.element = h("section", { class: whole ? null : "panel" },
       h("div", { class: "row" }, h("div", { class: "grow" }, this.title), this.state, this.stop),
       this.far, this.bar, this.curve, this.said, this.help, this.result);
@@ -138,6 +140,7 @@ class Card {
     const text = JSON.stringify(job);
     if (text === this.before) return;
     this.before = text;
+    this.job = job;
     const { progress: far } = job;
     const running = job.state === "running";
     const name = `${job.id}: ${job.verb} ${job.sources.join(", ")}`;
@@ -147,26 +150,50 @@ class Card {
     this.state.replaceChildren(badge(job.state));
     this.stop.hidden = !running && job.state !== "queued";
     this.stop.textContent = job.stopping ? "End at once" : "Stop";
-    const time = job.began ? (job.ended ?? Date.now() / 1000) - job.began : null;
-    const stage = far.stage > 1 ? `stage ${far.stage}, ` : "";
-    const parts = [
-      far.unit ? `${stage}${far.unit} ${far.number} of ${far.count}` : null,
-      far.last !== null ? `${far.unit === "epoch" ? "loss" : "misfit"} ${digits(far.last)}` : null,
-      time !== null && !running ? duration(time) : null,
-      job.stopping && running ? "stopping, saves what is finished" : null,
-    ];
-    this.far.textContent = parts.filter(Boolean).join(" · ");
-    this.bar.hidden = !running;
-    if (far.count) this.bar.value = far.number / far.count;
-    else this.bar.removeAttribute("value");
+    this.tell();
     if (far.values.length > 1 && (running || this.whole)) {
       this.curve.replaceChildren(curve(far.values, far.unit === "epoch" ? "loss" : "misfit"));
     } else if (!this.whole) this.curve.replaceChildren();
     // What a pass says is in the numbers above.
-    const words = running && !/^INFO (pass|epoch) /.test(far.said) ? far.said : "";
+    const words = running && !/^INFO (pass|epoch) /.test(far.said) ? far.said.replace(/^INFO /, "") : "";
     this.said.textContent = job.said ?? words;
+    if (running && !far.unit && !far.said) this.said.textContent = "It starts: reading the scan and looking at it.";
     this.help.hidden = !["failed", "lost"].includes(job.state);
     if (job.ended && !this.shown) this.show(job);
+  }
+
+  /** How far the present pass or epoch is. */
+  farther(about) {
+    this.near = about;
+    this.tell();
+  }
+
+  /** The line of numbers, and the bar. */
+  tell() {
+    const { progress: far, state, began, ended, stopping } = this.job;
+    const running = state === "running";
+    const now = running ? this.near ?? far : far;
+    const time = began ? (ended ?? Date.now() / 1000) - began : null;
+    const parts = [
+      now.unit ? `${far.stage > 1 ? `stage ${far.stage}, ` : ""}${now.unit} ${now.number} of ${now.count}` : null,
+      far.last !== null ? `${far.unit === "epoch" ? "loss" : "misfit"} ${digits(far.last)}` : null,
+      time !== null && (!running || this.whole) ? duration(Math.max(0, running ? Math.round(time) : time)) : null,
+      stopping && running ? "stopping, saves what is finished" : null,
+    ];
+    this.far.textContent = parts.filter(Boolean).join(" · ");
+    this.bar.hidden = !running;
+    // A pass that is named by what is shown has begun; one that is named by the log is done.
+    const done = running && this.near ? this.near.number - 1 + this.near.share : far.number;
+    if (now.count) this.bar.value = done / now.count;
+    else this.bar.removeAttribute("value");
+    if (running && this.whole) this.clock ??= setInterval(() => this.tick(), 1000);
+  }
+
+  /** Time passes without a word of the job. */
+  tick() {
+    if (this.element.isConnected && this.job.state === "running") return this.tell();
+    clearInterval(this.clock);
+    this.clock = null;
   }
 
   show(job) {
@@ -178,7 +205,8 @@ class Card {
       if (this.whole && run.pictures.length) {
         this.result.append(h("div", { class: "pictures" }, figures(run)));
       }
-    }, () => this.result.append(h("p", { class: "faint" }, "Nothing was written.")));
+    }, () => this.result.append(h("p", { class: "faint" }, job.state === "stopped"
+      ? "Nothing was written: there was nothing to save yet." : "Nothing was written.")));
   }
 }
 
@@ -210,7 +238,7 @@ export class JobsPage {
 export class JobPage {
   constructor(id) {
     this.id = Number(id);
-    this.now = new LiveView(this.id);
+    this.now = new LiveView(this.id, (about) => this.card?.farther(about));
     this.log = h("pre", { tabindex: "0", "aria-label": "What the command says" });
   }
 

@@ -41,8 +41,10 @@ function hue(turns, value) {
 }
 
 export class LiveView {
-  constructor(job) {
+  /** `within` hears how far the present pass is. */
+  constructor(job, within) {
     this.job = job;
+    this.within = within;
     this.canvas = h("canvas", { role: "img", "aria-label": `Phase of job ${job} as it is found` });
     this.limits = h("span");
     this.modes = h("div", { class: "frames" });
@@ -80,6 +82,7 @@ export class LiveView {
 
   draw({ job, about, levels }) {
     if (job !== this.job || this.ended) return;
+    if (about.kind === "within") return this.within(about);
     if (about.kind === "tile") this.showTile(about, levels);
     else if (about.kind === "probe") this.showProbe(about.shape, levels);
     else if (about.kind === "patterns") this.showPatterns(about, levels);

@@ -1,7 +1,7 @@
 // Results: all of the folder, one, several side by side.
 
 import { fileAddress, get, keepFile, post } from "./api.js";
-import { badge, button, bytes, digits, duration, h, say } from "./dom.js";
+import { badge, button, bytes, digits, duration, h, moment, say } from "./dom.js";
 
 export const toRun = (folder) => `#/run/${encodeURIComponent(folder)}`;
 const within = (folder, name) => (folder === "." ? name : `${folder}/${name}`);
@@ -68,7 +68,7 @@ export async function runsPage() {
       h("td", { class: "number", "data-label": "noise" }, digits(run.expected)),
       h("td", { class: "number", "data-label": "patterns" }, run.patterns ?? ""),
       h("td", { class: "number", "data-label": "time" }, duration(run.seconds)),
-      h("td", { "data-label": "finished" }, new Date(run.finished).toLocaleString()),
+      h("td", { "data-label": "finished" }, moment(Date.parse(run.finished) / 1000)),
       h("td", { "data-label": "compare" }, tick));
   };
   const heads = ["folder", "phase", "verdict", "command", "scan", "residual", "photon noise",
@@ -101,6 +101,13 @@ function verdict(run) {
     run.likely ? h("p", {}, h("strong", {}, "Likely cause: "), run.cause ?? run.likely) : null);
 }
 
+const hasReport = (run) => run.files.some((file) => file.name === "report.html");
+
+async function openReport(asked) {
+  const { address } = await post("/api/report", asked);
+  open(address, "_blank", "noopener");
+}
+
 export async function runPage(folder) {
   const run = await get(`/api/run?folder=${encodeURIComponent(folder)}`);
   const command = run.command ? ["ptychopinn", ...run.command].join(" ") : null;
@@ -110,10 +117,7 @@ export async function runPage(folder) {
     h("div", { class: "row" }, run.verb !== "train" && run.verdict !== null
       ? h("a", { class: "button", href: `#/jobs/refine/${encodeURIComponent(run.folder)}` },
         "Refine this result") : null,
-    run.files.some((file) => file.name === "report.html") ? button("Open the report", async () => {
-      const { address } = await post("/api/report", { folder: run.folder });
-      open(address, "_blank", "noopener");
-    }) : null),
+    hasReport(run) ? button("Open the report", () => openReport({ folder: run.folder })) : null),
     h("h2", {}, "Pictures"),
     run.pictures.length ? h("div", { class: "pictures" }, figures(run))
       : h("p", { class: "faint" }, "It has none."),
@@ -123,7 +127,7 @@ export async function runPage(folder) {
       h("dt", {}, "scan"), h("dd", {}, run.scan ?? "none"),
       h("dt", {}, "patterns"), h("dd", {}, String(run.patterns ?? "")),
       h("dt", {}, "time"), h("dd", {}, duration(run.seconds)),
-      h("dt", {}, "finished"), h("dd", {}, new Date(run.finished).toLocaleString())),
+      h("dt", {}, "finished"), h("dd", {}, moment(Date.parse(run.finished) / 1000))),
     command ? [h("h2", {}, "Command"), h("pre", {}, command), button("Copy", async () => {
       await navigator.clipboard.writeText(command);
       say("Copied.");
@@ -150,6 +154,9 @@ export async function comparePage(list) {
     h("h1", {}, "Side by side"),
     h("p", {}, best ? `${best.folder} leaves the least residual on this scan.`
       : "They are not all of one scan, so that their residuals say nothing about which is better."),
+    // The second one lies behind the slider of the first one's report.
+    runs.length === 2 && runs.every(hasReport) ? h("p", {}, button("Compare with a slider", () =>
+      openReport({ folder: runs[0].folder, beside: runs[1].folder }), { main: true })) : null,
     h("div", { class: "side" }, runs.map((run) => h("section", {},
       h("h2", {}, h("a", { href: toRun(run.folder) }, run.folder)),
       verdict(run), figures(run)))),
