@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,19 @@ def test_the_recipe_is_the_default_configuration(architecture: str, tmp_path: Pa
     text = (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
     for section in (default.model, default.data, default.loss, default.training):
         assert all(f"{name}:" in text for name in type(section).model_fields)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
+def test_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"n\xff.h5")
+    pp.save_scan(pp.simulate(N=32, patterns=4), tmp_path / "n.h5")
+    (tmp_path / "n.h5").rename(path)
+    assert run(["init", str(path), "-o", str(tmp_path / "out")]) == 0
+    cells = cells_of(tmp_path / "out" / "first_steps.ipynb")
+    code = next(text for kind, text in cells if kind == "code" and "load_scan" in text)
+    scope: dict[str, Any] = {"pp": pp}
+    exec(code, scope)
+    assert scope["scan"].M == 4
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -544,3 +544,10 @@ def test_nothing_of_dask_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     check_sentence(done.stderr, "pip install 'ptychopinn[batch]'")
     assert re.search(r"--share +\[nothing", done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
+def test_workers_need_a_folder_whose_name_is_text(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(pp.InputError, match="name is text"):
+        pp.reconstruct_many([scans / "a.h5"], tmp_path / os.fsdecode(b"b\xff"), **FEW)
+    assert not list(tmp_path.iterdir())

@@ -186,6 +186,7 @@ def crew(
             if Path(address).is_file():
                 how["scheduler_file"], address = address, None
         else:
+            _require_text(folder)
             workers, threads = where.shared(works)
             stack.enter_context(_environment())
             options = {
@@ -197,18 +198,7 @@ def crew(
                 # What is in the environment would count more.
                 os.environ[name] = str(threads)
             stack.enter_context(dask.config.set(options))
-            address = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    # Nobody else is to see it, and a second batch has its own.
-                    dashboard_address="127.0.0.1:0",
-                    memory_limit=0,
-                    local_directory=str(folder),
-                    silence_logs=60,
-                )
-            )
+            address = stack.enter_context(_local(distributed, workers, folder))
         own = where.scheduler is None and not where.slurm
         try:
             client = stack.enter_context(distributed.Client(address, **how))
@@ -224,6 +214,37 @@ def crew(
         finally:
             if not own:
                 client.unregister_worker_plugin(station.name)
+
+
+def _local(distributed: Any, workers: int, folder: Path) -> Any:
+    """Worker processes of this machine."""
+    try:
+        return distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            # Nobody else is to see it, and a second batch has its own.
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            local_directory=str(folder),
+            silence_logs=60,
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"{workers} workers must start on this machine, received: {brief(error)}; use fewer "
+            "of them, and look at the memory that is left."
+        ) from error
+
+
+def _require_text(folder: Path) -> None:
+    """Raise InputError unless Dask can tell workers the name of the folder."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"workers need a folder whose name is text in UTF-8, received '{brief(folder)}'; "
+            "choose another one."
+        ) from error
 
 
 def _place(client: Any, station: Any) -> None:

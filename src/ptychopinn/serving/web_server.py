@@ -115,5 +115,5 @@ def _listening(host: str, port: int) -> socket.socket:
 def _no_address(host: str, port: int, error: OSError) -> InputError:
     return InputError(
         f"a free address was expected, received host='{host}' port={port}: "
-        f"{error.strerror or error}; choose another port."
+        f"{error.strerror or error}; choose another port, or correct the host."
     )

@@ -145,6 +145,8 @@ def _notebook(cells: Sequence[tuple[str, str]]) -> str:
     """The notebook as JSON (nbformat 4.5)."""
 
     def cell(number: int, kind: str, text: str) -> dict[str, Any]:
+        # The name of a file may be no text.
+        text = text.encode("utf-8", "backslashreplace").decode()
         common = {"cell_type": kind, "id": f"cell-{number}", "metadata": {},
                   "source": text.splitlines(keepends=True)}  # fmt: skip
         return common if kind == "markdown" else {**common, "execution_count": None, "outputs": []}
