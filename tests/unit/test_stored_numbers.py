@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import ptychopinn as pp
 from ptychopinn.checks import examine
 from ptychopinn.data.scan import Scan
+from ptychopinn.io.detector import clean
 
 
 def drawn(expected: Scan, brightest: float, seed: int = 1) -> NDArray[Any]:
@@ -66,3 +67,19 @@ def test_counts_that_end_just_below_are_left_alone(expected: Scan, bits: int) ->
     for patterns in (below, saturated, dead):
         names = [one.name for one in examine(replace(expected, diffraction=patterns)).findings]
         assert "wrapped-counts" not in names
+
+
+def test_counts_that_go_on_below_zero_are_named() -> None:
+    scan = pp.simulate(object="leaves", N=32, patterns=64, photons=3e6, seed=2)
+    counts = np.asarray(scan.diffraction, np.int64)
+    assert counts.max() > 40000
+    for patterns, words in (
+        (counts.astype("i2"), "int16, ends at 32767"),
+        ((counts // 30).astype("i2").byteswap(), "bytes are in the opposite order"),
+    ):
+        assert patterns.min() < 0
+        with pytest.raises(pp.InputError, match=words):
+            clean(patterns, "data", None)
+    # What is no counts at all keeps its own words.
+    with pytest.raises(pp.InputError, match="no noise about zero"):
+        clean((counts // 100 - 20).astype("i2"), "data", None)

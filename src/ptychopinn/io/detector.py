@@ -20,6 +20,7 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import batches, sample_indices
+from ptychopinn.io.signed import refuse_spoilt
 
 Mask = NDArray[np.bool_]
 
@@ -278,10 +279,8 @@ def _no_number(values: NDArray[Any]) -> Mask:
 
 def _text(value: Any) -> str:
     if isinstance(value, np.floating):
-        if np.isnan(value):
-            return "NaN"
-        if np.isinf(value):
-            return "infinity"
+        if not np.isfinite(value):
+            return "NaN" if np.isnan(value) else "infinity"
         return f"{float(value):.10g}"
     return str(value)
 
@@ -342,6 +341,7 @@ def _negative(
     details = {"numbers": number, "share": share, "lowest": lowest}
     reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
     if reason is not None and not clip_negative:
+        refuse_spoilt(few, ~bad, where)
         raise InputError(
             f"{where} must hold photon counts >= 0, received {said} in {_patterns(worst)}, which "
             f"are no noise about zero: {reason}; subtract the offset of the detector, mark bad "
