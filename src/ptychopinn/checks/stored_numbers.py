@@ -15,7 +15,7 @@ from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 PATTERNS = 48
 # Bytes were swapped when swapping them back leaves this share of the roughness; or the second one
 # where most of the readings end with a byte of 0, as small counts then do.
-SMOOTHER, SMOOTHER_OF_SMALL, SMALL = 0.8, 0.99, 0.5
+SMOOTHER, SMOOTHER_OF_SMALL, SMALL = 0.8, 0.9999, 0.5
 # Counters and types end at powers of two; wrapped counts come so near to one and never reach it.
 FIRST_BITS, LAST_BITS, NEAR_TOP = 8, 16, 0.97
 # Between two readings above the first share of the end, one below the second is none of light. So
@@ -25,16 +25,18 @@ HOLES, PLACES, HOLES_SHARE = 10, 3, 5e-4
 
 
 def _roughness(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float:
-    """Differences between the amplitudes of neighbouring pixels, relative to these."""
+    """By how much the amplitudes of neighbouring pixels differ, relative to their sum: the mean of
+    all that are lit, so that a few pixels with any number in them hardly count."""
     amplitudes = np.sqrt(patterns.astype(np.float64))
-    difference = total = 0.0
+    difference = pairs = 0.0
     for axis in (1, 2):
         one, other = np.moveaxis(amplitudes, axis, 0)[:-1], np.moveaxis(amplitudes, axis, 0)[1:]
         lit = np.moveaxis(good[None], axis, 0)
-        both = lit[:-1] & lit[1:]
-        difference += float((np.abs(one - other) * both).sum())
-        total += float(((one + other) * both).sum())
-    return difference / total if total > 0 else 0.0
+        both = lit[:-1] & lit[1:] & (one + other > 0)
+        apart = np.divide(np.abs(one - other), one + other, out=np.zeros_like(one), where=both)
+        difference += float(apart.sum())
+        pairs += float(both.sum())
+    return difference / pairs if pairs > 0 else 0.0
 
 
 @check("swapped-bytes")
