@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks.base import CHECKS, LATER
 from ptychopinn.config import RefineConfig
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.solvers.affine import Equations, affine_step, warped
@@ -310,22 +309,3 @@ def test_a_probe_found_from_faint_patterns_may_be_out_of_focus(tmp_path: Path) -
     result = pp.reconstruct(scan, backend="numpy")
     assert result.fit is not None and result.fit.verdict == "good"
     assert [found.level for found in result.findings if found.name == "scan-axes"] == ["note"]
-
-
-def test_axes_that_a_bright_scan_hides_behind_its_probe_are_doubted() -> None:
-    """A probe that was refined on scaled axes makes up for them, and a trial of the axes alone
-    gains little."""
-    scan = pp.simulate(
-        N=32, object="natural", phase=(-2, 2), scan="random", patterns=100, step_px=3, modes=1,
-        photons=1e9, defocus=-0.38, coma=0.06, central_stop=0.4, seed=185,
-    )  # fmt: skip
-    middle = scan.positions_px.mean(axis=0)
-    scaled = (scan.positions_px - middle) * [1.04, 0.98] + middle
-    config = pp.RefineConfig(passes=15, refine_probe=True)
-    skipped = (*CHECKS, *LATER)
-    right = pp.refine(replace(scan, object=None), None, config, no_mend=skipped)
-    assert right.fit is not None and right.fit.verdict == "good" and not right.findings
-    wrong = replace(scan, object=None, positions_px=scaled)
-    found = pp.refine(wrong, None, config, no_mend=skipped)
-    assert found.fit is not None
-    assert (found.fit.verdict, found.fit.likely) == ("doubtful", "positions")

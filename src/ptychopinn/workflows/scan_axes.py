@@ -57,10 +57,6 @@ NO_FOCUS_DEG = 1.0
 # And it must explain the patterns: a residual of so many times that of photon noise, or of this
 # share of the one with the probe refined.
 EXPLAINS, MUCH = 1.5, 0.75
-# A probe that was refined before has made up for a part of other axes, and holds them back. Where
-# they gain this share, it is freed together with them: after more passes both must leave the second
-# share of what the probe alone leaves.
-HELD_BACK, TOGETHER = 0.05, 0.6
 
 
 def axes_between(given_px: NDArray[np.float64], found_px: NDArray[np.float64]) -> ScanAxes:
@@ -204,30 +200,23 @@ def _believed(trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan) 
     unit = part.likelihood_unit
     noise, penalty = part.expected_misfit, 2 * 2 * part.probe.size * unit
 
-    def gains(before: float, after: float, share: float = OF_EXCESS) -> bool:
-        return before - after > max(LIKELIER * unit, share * (before - noise))
+    def gains(before: float, after: float) -> bool:
+        return before - after > max(LIKELIER * unit, OF_EXCESS * (before - noise))
 
     given, _ = trial(free_probe=False, free_axes=False)
     residual, _ = trial(free_probe=False, free_axes=True)
-    if not gains(given, residual, HELD_BACK):
+    if not gains(given, residual):
         return None
-    clear = gains(given, residual)
     probe, _ = trial(free_probe=True, free_axes=False)
     free_probe = residual > ALIKE * (probe + penalty)
-    if clear and free_probe:
+    if free_probe:
         # The probe is wrong. Are the axes as well? Until the probe is found they help it along.
         probe, _ = trial(free_probe=True, free_axes=False, passes=LONG)
         residual, _ = trial(free_probe=True, free_axes=True, passes=LONG)
         if not gains(probe, residual):
             return None
-    if not clear or residual > max(EXPLAINS * noise, MUCH * probe):
-        if clear and free_probe:
-            return None
-        free_probe = True
-        probe, _ = trial(free_probe=True, free_axes=False, passes=LONG)
-        residual, _ = trial(free_probe=True, free_axes=True, passes=LONG)
-        if not gains(probe, residual) or residual > max(EXPLAINS * noise, TOGETHER * probe):
-            return None
+    if residual > max(EXPLAINS * noise, MUCH * probe):
+        return None
     alike = not free_probe and given - probe - penalty > SHARED * (given - residual)
     _, axes = trial(free_probe=free_probe, free_axes=True, passes=LONG)
     return _Other(axes, residual, given, probe, alike)
