@@ -223,15 +223,6 @@ def reconstruct(
             found.fit.expected,
         )
         config = PhysicsConfig(passes=QUICK_PASSES, refine_probe=True, **followed)
-    elif refine == "auto" and found.fit.verdict != "good" and stop.signal is None:
-        # An object makes up for a part of a changing beam, or of a background, so that its fit does
-        # not show them; one that is found together with them does not.
-        log.info(
-            "the network leaves a residual of %.4f where photon noise alone gives %.4f: refining "
-            "the object from the start",
-            found.fit.residual,
-            found.fit.expected,
-        )
     else:
         if stop.signal is None:
             found = judged(found, scan, backend, execution, no_mend, looked_at)
