@@ -17,7 +17,7 @@ from strategies import assert_same, few, laws, seeds, small_scan
 from oracle import forward, groups, low_frequency
 from ptychopinn.config import ModelConfig
 from ptychopinn.data.normalization import PreparedScan, prepare
-from ptychopinn.data.sampling import covering, ordered_subsets, reading_order
+from ptychopinn.data.sampling import ordered_subsets, reading_order
 from ptychopinn.physics.scaling import check_probe_power, global_scale, reconcile_probe
 from ptychopinn.physics.stitching import Stitcher
 from ptychopinn.solvers.descent import DAMP_UNIT, PHASE_TOLERANCE, RIM
@@ -287,8 +287,7 @@ def test_a_patch_network_is_its_patches_merged_and_stitched(
     prepared, weights = prepare(scan), lively_weights(networks, CNN[gridsize])
     result = networks.reconstruct(model, weights, prepared)
     distance = np.linalg.norm(scan.positions_px[:, None] - scan.positions_px, axis=2)
-    nearest = covering(scan.positions_px, np.argsort(distance, axis=1)[:, :size])
-    chosen = reading_order(scan.positions_px, nearest)
+    chosen = reading_order(scan.positions_px, np.argsort(distance, axis=1)[:, :size])
     modulus, phase = networks.apply(model, weights, {"patterns": prepared.amplitudes(chosen)})
     centre = scan.positions_px[chosen].mean(axis=1, keepdims=True)
     offsets = scan.positions_px[chosen] - centre

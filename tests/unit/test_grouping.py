@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as hnp
 
 from ptychopinn.data.sampling import (
     choose_anchors,
-    covering,
     group_offsets,
     nearest_groups,
     reading_order,
@@ -264,25 +263,3 @@ def test_impossible_fraction(fraction: float) -> None:
         split_positions_held_out(np.zeros((5, 2)), fraction, seeded(0))
     with pytest.raises(InputError, match="at least 2"):
         split_positions_held_out(np.zeros((1, 2)), 0.5, seeded(0))
-
-
-@pytest.mark.parametrize("size", [1, 4, 9])
-def test_few_groups_hold_every_pattern(size: int) -> None:
-    """In whatever order the patterns come: at most half of the groups where they overlap."""
-    rng = np.random.default_rng(2)
-    places = np.mgrid[:12, :12].reshape(2, -1).T * 6.0 + rng.uniform(-1, 1, (144, 2))
-    groups = nearest_groups(places, np.arange(144), size, size - 1, rng)
-    chosen = covering(places, groups)
-    assert np.array_equal(np.unique(chosen), np.arange(144))
-    assert len(chosen) <= (144 if size == 1 else 2 * 144 // size)
-    assert {tuple(g) for g in chosen.tolist()} <= {tuple(g) for g in groups.tolist()}
-    order = rng.permutation(144)
-    again = nearest_groups(places[order], np.arange(144), size, size - 1, rng)
-    assert np.array_equal(order[covering(places[order], again)], chosen)
-
-
-def test_groups_that_hold_only_some_patterns_are_covered() -> None:
-    groups = np.array([[0, 1], [1, 0], [2, 1]])
-    places = np.array([[0.0, 0], [0, 1], [0, 3], [9, 9]])
-    assert covering(places, groups).tolist() == [[0, 1], [2, 1]]
-    assert covering(places, groups[:0]).shape == (0, 2)

@@ -123,35 +123,6 @@ def reading_order(positions_px: Positions, groups: NDArray[np.integer[Any]]) -> 
     return np.take_along_axis(rows, by_x, axis=2).reshape(-1, size)
 
 
-def covering(positions_px: Positions, groups: NDArray[np.integer[Any]]) -> Index:
-    """Few of the groups (B, C) that together hold every pattern that all of them hold.
-
-    The one with most patterns that no earlier one holds comes next; among equals, the one whose
-    first member has the lowest y, then x, so that the order of the groups does not matter.
-
-    Parameters
-    ----------
-    positions_px : (M, 2)
-    groups : (B, C) int
-        As from :func:`nearest_groups`.
-    """
-    first = _checked(positions_px)[groups[:, 0]]
-    left = groups[np.lexsort((first[:, 1], first[:, 0]))].tolist()
-    held: set[int] = set()
-    chosen = []
-    # What a group adds only shrinks, so that one look finds all that add as much as any can.
-    for most in range(groups.shape[1], 0, -1):
-        later = []
-        for group in left:
-            if len(set(group) - held) == most:
-                held.update(group)
-                chosen.append(group)
-            else:
-                later.append(group)
-        left = later
-    return np.array(chosen, dtype=np.int64).reshape(-1, groups.shape[1])
-
-
 def choose_anchors(
     m: int, n_groups: int | None, sequential: bool, oversampling: bool, rng: np.random.Generator
 ) -> Index:

@@ -20,7 +20,7 @@ from ptychopinn.contracts import (
     Step,
 )
 from ptychopinn.data.normalization import PreparedScan, batch_length, slices
-from ptychopinn.data.sampling import covering, nearest_groups, reading_order
+from ptychopinn.data.sampling import nearest_groups, reading_order
 from ptychopinn.errors import InputError
 from ptychopinn.networks.build import BuiltNetwork
 from ptychopinn.networks.heads import PROBE
@@ -116,7 +116,6 @@ class PatchNetworkSolver(Solver):
             )
         positions, size = scan.scan.positions_px, self.size
         nearest = nearest_groups(positions, np.arange(m), size, size - 1, np.random.default_rng(0))
-        nearest = covering(positions, nearest)
         # Of processes that work together each has a part of the groups.
         groups = self.xp.ranks.share(reading_order(positions, nearest))
         stitcher = Stitcher(positions, merge_weight(scan.probe))
