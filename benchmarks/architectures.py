@@ -3,13 +3,18 @@
     python benchmarks/architectures.py --seconds 60
     python benchmarks/architectures.py --N 32 --names fno,cnn --head cos_sin --seeds 3
     python benchmarks/architectures.py --names cnn:stem=convolution,unrolled:corrector=ffno
+    python benchmarks/architectures.py --names cnn,cnn:head=cos_sin --phase 3.3
 
-A name may be followed by options of that network. Every network trains on one scan, without ground
-truth and with its own recipe, until the same number of CPU seconds is spent, and reconstructs
-another scan, of an object that nobody saw. How many epochs that makes, or what share of one, is
-found by a short training before, so that the schedule of the learning rate ends with the budget.
-"collapsed" says that the training was given up, or that its object explains less than a hundredth
-of the structure of held-out patterns.
+A name may be followed by options of that network; --phase is the largest phase of the objects.
+Every network trains on one scan, without ground truth and with its own recipe, until the same
+number of CPU seconds is spent, and reconstructs another scan, of an object that nobody saw. How
+many epochs that makes, or what share of one, is found by a short training before, so that the
+schedule of the learning rate ends with the budget. "collapsed" says that the training was given
+up, or that its object explains less than a hundredth of the structure of held-out patterns.
+
+The names lsqml (of pty-chi, where it is installed) and refine stand for iterative solvers, which
+are not trained: lsqml iterates on the other scan as long as the networks train, refine ends by
+itself. benchmarks/draw_architectures.py makes a table and a picture of all that was written.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from ptychopinn.config import ModelConfig
 from ptychopinn.data.normalization import prepare
 from ptychopinn.errors import TrainingError
 from ptychopinn.ops.selector import KINDS, get_ops
+from ptychopinn.solvers.configs import PtychiConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.training.health import explains
 
@@ -34,6 +40,9 @@ from ptychopinn.training.health import explains
 TRIED = {"patch": 32, "canvas": 4}
 # Memory for patterns in inference.
 LIMIT = 256 << 20
+# Names that stand for solvers without a network, and passes of lsqml that tell what one takes.
+ITERATIVE = ("lsqml", "refine")
+TRIED_PASSES = 5
 
 
 class Stopwatch:
@@ -138,26 +147,52 @@ def row(scan: pp.Scan, test: pp.Scan, name: str, costs: Cost, seed: int, o: Any)
     }
 
 
+def iterative(test: pp.Scan, name: str, o: Any) -> dict[str, Any]:
+    """An iterative solver on the scan that networks reconstruct; its passes count as epochs."""
+    config: Any = pp.RefineConfig()
+    if name == "lsqml":
+        clock = Clock()
+        pp.refine(test, None, PtychiConfig(passes=TRIED_PASSES), no_mend="all")
+        config = PtychiConfig(passes=round(o.seconds * TRIED_PASSES / clock.read()[1]))
+    clock = Clock()
+    found = pp.refine(test, None, config, backend=o.backend, no_mend="all")
+    spent = clock.read()[1]
+    assert found.fit is not None  # of all that is refined
+    scores = pp.evaluate(found, truth=test).metrics
+    return {
+        "network": name,
+        "epochs": len(found.losses),
+        "explained": found.fit.explained,
+        "phase dB": scores["phase_psnr_db"],
+        "NRMSE": scores["nrmse"],
+        "inference CPU s": spent,
+    }
+
+
 def main() -> None:
     o = arguments(
         __doc__, names=",".join(ModelConfig.kinds), N=64, gridsize=1, patterns=900, photons=1e6,
         head="amplitude_phase", learning_rate=0.0, seconds=60.0, seeds=1, first_seed=0,
-        backend="pytorch",
+        backend="pytorch", phase=0.0,
     )  # fmt: skip
-    step = 6.2 * o.N / 64
-    scan, test = (
-        l9(seed, patterns, N=o.N, photons=o.photons, step_px=step)
-        for seed, patterns in ((1, o.patterns), (2, 225))
-    )
+    changes: dict[str, Any] = {"N": o.N, "photons": o.photons, "step_px": 6.2 * o.N / 64}
+    if o.phase:
+        changes["phase"] = (-o.phase, o.phase)
+    scan, test = (l9(seed, patterns, **changes) for seed, patterns in ((1, o.patterns), (2, 225)))
     costs: dict[str, Cost] = {}
     rows: list[dict[str, Any]] = []
     for seed in range(o.first_seed, o.first_seed + o.seeds):
         for name in o.names.split(","):
-            if name not in costs:
-                costs[name] = cost(scan, model_of(name, o), o.backend)
-            rows.append(row(scan, test, name, costs[name], seed, o))
+            if name in ITERATIVE:
+                found = iterative(test, name, o)
+            else:
+                if name not in costs:
+                    costs[name] = cost(scan, model_of(name, o), o.backend)
+                found = row(scan, test, name, costs[name], seed, o)
+            rows.append({"N": o.N, "backend": o.backend, **found})
             columns = {key: "-" for found in rows for key in found}
-            report(f"architectures_{o.N}_{o.gridsize}", o.out, [{**columns, **r} for r in rows])
+            file = f"architectures_{o.N}_{o.gridsize}_{o.backend}"
+            report(file, o.out, [{**columns, **r} for r in rows])
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def held(path: Path) -> tuple[Kind, Path]:
         found = find_format(path)
     except UnknownFormatError as error:
         expected = (
-            f"a scan [{descriptions()}], a model bundle ({BUNDLE_NAME}) or a result ({RESULT_FILE} "
+            f"a scan ({descriptions()}), a model bundle ({BUNDLE_NAME}) or a result ({RESULT_FILE} "
             f"or a ptychodus product) was expected, received '{path}' which is none of them"
         )
         raise InputError(with_line(expected, path, "convert it first")) from error

@@ -60,7 +60,7 @@ from ptychopinn.io.record import (
 from ptychopinn.io.record_scan import scan_fields
 
 NAME = "cxi"
-DESCRIPTION = "CXI 1.6 (/entry_1)"
+DESCRIPTION = "CXI"
 KEEPS = frozenset(
     {
         "patterns",

@@ -29,7 +29,7 @@ from ptychopinn.io.record_scan import scan_fields
 from ptychopinn.physics.propagators import wavelength_of
 
 NAME = "fold_slice"
-DESCRIPTION = "fold_slice or PtychoFM pair *_dp.hdf5 and *_para.hdf5"
+DESCRIPTION = "fold_slice"
 KEEPS = SCAN_ITEMS | {"center", "photon_energy_eV", "tomography_angle_deg"}
 
 

@@ -43,7 +43,7 @@ from ptychopinn.io.pairing import chosen
 from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
 
 NAME = "native"
-DESCRIPTION = "PtychoPINN scan (HDF5 with format = 'ptychopinn-scan')"
+DESCRIPTION = "PtychoPINN"
 
 FORMAT = "ptychopinn-scan"
 FORMAT_VERSION = 1

@@ -40,7 +40,7 @@ from ptychopinn.io.record import SCAN_ITEMS, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import thin_object, to_pixels
 
 NAME = "npz"
-DESCRIPTION = "NPZ with diff3d or diffraction, xcoords, ycoords, probeGuess"
+DESCRIPTION = "NPZ with diff3d"
 
 GEOMETRY = ("photon_energy_eV", "detector_object_distance_m")
 KEEPS = SCAN_ITEMS.union(GEOMETRY)

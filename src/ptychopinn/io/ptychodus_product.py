@@ -24,7 +24,7 @@ from ptychopinn.io.record import ALL, METADATA, Product, Record
 from ptychopinn.io.record_scan import scan_fields
 
 NAME = "product"
-DESCRIPTION = "ptychodus product.h5 or product.npz"
+DESCRIPTION = "ptychodus product"
 KEEPS = ALL - {"patterns", "bad_pixels", "detector_pixel", "pattern_photon_counts"}
 
 LARGEST_WHOLE = 2**53  # beyond, neighbouring whole numbers are one in float64

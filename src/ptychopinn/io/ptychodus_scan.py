@@ -23,7 +23,7 @@ from ptychopinn.io.record import ALL, Patterns, Record
 from ptychopinn.io.record_scan import scan_fields
 
 NAME = "ptychodus"
-DESCRIPTION = "ptychodus diffraction.h5 with product.h5 beside it, or their folder"
+DESCRIPTION = "ptychodus diffraction with product"
 KEEPS = ALL
 
 DIFFRACTION, PRODUCT = "diffraction.h5", "product.h5"

@@ -22,7 +22,7 @@ from ptychopinn.io.record import METADATA, SCAN_ITEMS, Patterns, Record, conjuga
 from ptychopinn.io.record_scan import scan_fields
 
 NAME = "ptychodus-training"
-DESCRIPTION = "ptychodus training data in HDF5 (patterns, probe_position_x_px)"
+DESCRIPTION = "ptychodus training data"
 NUMBERS = ("detector_object_distance_m", "photon_energy_eV")
 KEEPS = SCAN_ITEMS.union(NUMBERS)
 

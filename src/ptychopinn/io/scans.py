@@ -99,15 +99,14 @@ def find_format(path: Path) -> Format:
             if candidate.matches(path):
                 return candidate
     reason = (
-        f"a scan in one of the formats [{descriptions()}] was expected, received '{path}' which is "
-        "none of them"
+        f"a scan was expected ({descriptions()}), received '{path}' which is none of them"
     )
     raise UnknownFormatError(with_line(reason, path, "convert it first"))
 
 
 def descriptions() -> str:
-    """All formats in words."""
-    return "; ".join(candidate.DESCRIPTION for candidate in FORMATS)
+    """All formats by their short names."""
+    return ", ".join(candidate.DESCRIPTION for candidate in FORMATS)
 
 
 def load_scan(

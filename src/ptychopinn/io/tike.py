@@ -31,7 +31,7 @@ from ptychopinn.io.pairing import chosen
 from ptychopinn.io.reading import guarded
 
 NAME = "tike"
-DESCRIPTION = "tike NPZ or NPZ.BZ2 with data, scan, probe"
+DESCRIPTION = "tike"
 
 
 def matches(path: Path) -> bool:
