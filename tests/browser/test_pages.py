@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from importlib.resources import files
+from pathlib import Path
 from shutil import copytree
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from browsing import WAIT_MS, Open, Served
+
+from ptychopinn.serving.live_tiles import LiveTiles
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 # Passes that nobody waits for.
@@ -92,6 +96,28 @@ def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expe
         page.get_by_role("button", name="Download run.json").click()
     record = json.loads(kept.value.path().read_text())
     assert kept.value.suggested_filename == "run.json" and record["fit"]["verdict"] == "good"
+
+
+def test_a_part_is_unpacked_as_it_was_shown(opened: Open, tmp_path: Path) -> None:
+    rng, made = np.random.default_rng(0), tmp_path / "now.live"
+    canvas = rng.integers(0, 256, (300, 270), np.uint8)
+    canvas[:, 250:] = 0
+    head = {"format": "ptychopinn-live", "version": 1, "pass": 1,
+            "parts": [{"kind": "canvas", "shape": canvas.shape, "limits": [-1, 1]}]}  # fmt: skip
+    made.write_bytes(json.dumps(head).encode() + b"\n" + canvas.tobytes())
+    page = opened()
+    for _, message in LiveTiles().of(1, made).values():
+        about, levels = page.evaluate(
+            """async (bytes) => {
+              const { unpacked } = await import("/live.js");
+              const { about, levels } = await unpacked(new Uint8Array(bytes).buffer);
+              return [about, [...levels]];
+            }""",
+            list(message),
+        )
+        (y, x), (height, width) = about["at"], about["size"]
+        part = canvas[y : y + height, x : x + width]
+        assert np.array_equal(np.reshape(levels, (height, width)), part)
 
 
 def test_two_results_side_by_side(opened: Open, expect: Any) -> None:
