@@ -13,12 +13,14 @@ from urllib.request import url2pathname
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 import ptychopinn as pp
-from ptychopinn.data.grey import COLOUR
+from ptychopinn.data.grey import COLOUR, amplitude_image
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import CannotWrite
+from ptychopinn.report.colours import AMPLITUDE
 from ptychopinn.training.loggers import lead_to_pictures, log_of
 from ptychopinn.training.pictured import Pictured, pictures_of
 
@@ -30,6 +32,7 @@ WRITES = """
 import resource, signal, sys
 from pathlib import Path
 from ptychopinn.io.atomic import CannotWrite
+from ptychopinn.report.colours import AMPLITUDE
 from ptychopinn.training.loggers import log_of
 kind, folder, epochs, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 log = log_of(kind, folder, {"model": {"width": 8}}, False)
@@ -196,7 +199,10 @@ def test_what_had_no_light_is_blue_and_the_amplitude_has_its_colours() -> None:
     phase, amplitude = (shown[f"object/{name}"] for name in ("phase", "amplitude"))
     assert (phase[20:] == phase[20:, :, :1]).all()
     bright = np.unravel_index(np.abs(obj[:, 10:]).argmax(), (40, 20))
-    assert amplitude[bright].tolist() == [253, 231, 36]  # the bright end of viridis
+    assert amplitude[bright].tolist() == [253, 231, 36]
+    ramp = np.asarray(amplitude_image(np.arange(1, 256, dtype=np.uint8)[None]).convert("RGB"))[0]
+    wanted = colormaps[AMPLITUDE](np.linspace(0, 1, 255), bytes=True)[:, :3]
+    assert np.abs(ramp.astype(int) - wanted).max() <= 5
 
 
 def test_pictures_may_be_rarer(scan: pp.Scan, tmp_path: Path) -> None:

@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ptychopinn.contracts import Canvas, Solved
-from ptychopinn.data.grey import coloured_image, phase_picture
-from ptychopinn.data.levels import seen_box, value_levels
+from ptychopinn.data.grey import amplitude_picture, phase_picture
 from ptychopinn.physics.stitching import Stitcher
-from ptychopinn.report.colours import AMPLITUDE
-from ptychopinn.report.matplotlib_import import load_matplotlib
 from ptychopinn.solvers.problem import canvas_of
 
 # So many patterns of a patch network make the picture; further ones are left out.
@@ -81,17 +78,3 @@ def pictures_of(canvas: Canvas) -> dict[str, Image.Image]:
         "object/amplitude": amplitude_picture(canvas, LONGEST_PX),
         "object/phase": phase_picture(canvas, LONGEST_PX),
     }
-
-
-def amplitude_picture(canvas: Canvas, longest_px: int) -> Image.Image:
-    """The amplitude of what was seen, its longer side at most so many pixels; of a thick sample
-    that of all slices together."""
-    load_matplotlib()
-    from matplotlib import colormaps
-
-    seen = canvas.weight > 0
-    box = seen_box(seen, longest_px)
-    part = canvas.object[(..., *box)]
-    whole = part.reshape(-1, *part.shape[-2:]).prod(axis=0)
-    colours = colormaps[AMPLITUDE](np.linspace(0, 1, 255), bytes=True)[:, :3]
-    return coloured_image(value_levels(np.abs(whole), seen[box]), colours)
