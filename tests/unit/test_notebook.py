@@ -39,7 +39,7 @@ def test_a_value_shows_itself(name: str, values: dict[str, Any]) -> None:
     html = value._repr_html_()
     assert len(html) < 40_000
     assert "<script" not in html
-    assert len(repr(value)) < 3000
+    assert len(repr(value)) < 300
     assert "\n" not in repr(value)
     pictures = re.findall(r"base64,([^\"]+)", html)
     assert len(pictures) == (name in ("scan", "result", "model"))
@@ -59,6 +59,12 @@ def test_a_notebook_shows_a_figure(name: str, values: dict[str, Any]) -> None:
 
 def test_a_fit_is_one_line(values: dict[str, Any]) -> None:
     assert len(repr(values["result"].fit)) < 120
+
+
+def test_options_say_what_is_not_the_default(values: dict[str, Any]) -> None:
+    assert repr(pp.RefineConfig(passes=12)) == "PhysicsConfig(passes=12)"
+    alone = pp.evaluate(values["result"], truth=values["scan"])
+    assert alone.verdict is None and "verdict" not in repr(alone)
 
 
 def test_what_matters_is_said(values: dict[str, Any]) -> None:
