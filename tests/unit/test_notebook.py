@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import ptychopinn as pp
+from ptychopinn.report.bars import ProgressBar
 
 EVIL = '<script>alert("x")</script>'
 
@@ -59,6 +61,18 @@ def test_a_notebook_shows_a_figure(name: str, values: dict[str, Any]) -> None:
 
 def test_a_fit_is_one_line(values: dict[str, Any]) -> None:
     assert len(repr(values["result"].fit)) < 120
+
+
+@pytest.mark.parametrize(("notebook", "fits"), [(True, True), (False, False)])
+def test_a_bar_in_a_notebook_leaves_room_for_its_numbers(notebook: bool, fits: bool) -> None:
+    """A terminal is filled; a notebook may be narrow, and cuts off what is at the right."""
+    bar = ProgressBar(Console(force_jupyter=notebook, force_terminal=True, width=115), 15)
+    bar.epoch(0, 10)
+    bar.step(0.25, 300.0)
+    shown = io.StringIO()
+    Console(file=shown, width=115).print(bar._bar.get_renderable())
+    assert "0.25 300 patterns/s" in shown.getvalue()
+    assert (len(shown.getvalue().rstrip()) < 80) == fits
 
 
 def test_options_say_what_is_not_the_default(values: dict[str, Any]) -> None:
