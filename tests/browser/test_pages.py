@@ -232,6 +232,29 @@ def test_by_keyboard_alone(opened: Open, served: Served, expect: Any) -> None:
     expect(page.locator(".badge.stopped, .badge.failed")).to_be_visible()
 
 
+def test_the_cursor_of_a_report_stays_on_the_picture(browser: Any, served: Served) -> None:
+    page = browser.new_page()
+    page.goto((served.folder / "short" / "report.html").as_uri())
+    page.locator("html[data-ready=yes]").wait_for()
+    picture, reading = page.locator("canvas.picture"), page.locator("output.reading").first
+
+    def pressed(key: str, times: int) -> str:
+        for _ in range(times):
+            picture.press(key)
+        return str(reading.inner_text())
+
+    for corner in (("Shift+ArrowLeft", "Shift+ArrowUp"), ("Shift+ArrowRight", "Shift+ArrowDown")):
+        for key in corner:
+            assert pressed(key, 20) == pressed(key, 1)
+    # Where the picture is larger than the window, what the cursor is at comes into it.
+    looks = "() => document.querySelector('canvas.picture').toDataURL()"
+    pressed("+", 6)
+    before = page.evaluate(looks)
+    pressed("Shift+ArrowLeft", 3)
+    assert page.evaluate(looks) != before
+    page.close()
+
+
 VIEWS = {
     "runs": "Runs", "scans": "Scans", "jobs": "Jobs", "jobs/refine/scan.h5": "Jobs",
     "run/long": "long", "run/short": "short", "compare/long,short": "Side by side",
