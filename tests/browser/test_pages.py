@@ -255,11 +255,22 @@ def test_the_cursor_of_a_report_stays_on_the_picture(browser: Any, served: Serve
     page.close()
 
 
+def test_the_interface_describes_itself(opened: Open, served: Served, expect: Any) -> None:
+    page = opened(viewport=DESK)
+    page.get_by_role("link", name="API", exact=True).click()
+    expect(page.get_by_role("heading", name="POST /api/jobs", exact=True)).to_be_visible()
+    refine = page.get_by_role("table", name=re.compile("POST /api/jobs: Refine"))
+    expect(refine.get_by_role("row", name=re.compile("^source"))).to_contain_text("needed")
+    with page.context.expect_page() as plain:
+        page.get_by_role("link", name="openapi.json").click(modifiers=["Control"])
+    expect(plain.value.get_by_text('"openapi"')).to_be_visible()
+
+
 VIEWS = {
     "runs": "Runs", "scans": "Scans", "jobs": "Jobs", "jobs/refine/scan.h5": "Jobs",
     "run/long": "long", "run/short": "short", "compare/long,short": "Side by side",
     "scan/scan.h5": "scan.h5", "scan/damaged.h5": "damaged.h5", "run/none": "That did not work",
-    "job/99": "That did not work",
+    "job/99": "That did not work", "interface": "For scripts",
 }  # fmt: skip
 
 
