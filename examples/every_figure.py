@@ -22,12 +22,12 @@ FIGURES = (
 
 def main(folder: str = "every_figure") -> None:
     known = pp.simulate(
-        object="leaves", patterns=144, N=48, photons=1e6, modes=2, mode_decay=0.3, seed=5,
+        object="leaves", patterns=100, N=32, photons=1e6, modes=2, mode_decay=0.3, seed=5,
         position_error_px=1.0,
     )  # fmt: skip
     # With the size of a pixel the figures have a scale.
     known = replace(known, pixel_size_m=20e-9)
-    options = pp.RefineConfig(passes=25, refine_probe=True, refine_positions=True)
+    options = pp.RefineConfig(passes=20, refine_probe=True, refine_positions=True)
     result = pp.refine(known, None, options, modes=2, uncertainty=True)
     fit = result.fit
     print(f"residual {fit.residual:.4f}, photon noise {fit.expected:.4f}: {fit.verdict}")
