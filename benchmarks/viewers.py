@@ -2,13 +2,15 @@
 
     python benchmarks/viewers.py [--viewers 20] [--patterns 2000] [--size 64] [--passes 30]
     python benchmarks/viewers.py --canvas 1000
+    python benchmarks/viewers.py --canvas 1000 --price
     python benchmarks/viewers.py --cost [--rounds 3]
 
 Many WebSockets watch one job, and what it shows and says goes to all of them. The delay is from
 when the job wrote a picture until a viewer has a part of it. With ``--canvas`` the job is this
-script, which shows objects of that size that change everywhere, as often as a job may. With
-``--cost`` nobody watches: the seconds of all cores that a refinement takes, and those of them that
-go into showing it.
+script, which shows objects of that size that change everywhere, as often as a job may; with
+``--price`` as well nobody watches: the seconds of a core that one such picture takes in the job and
+in the server, which packs it once for all viewers. With ``--cost`` nobody watches either: the
+seconds of all cores that a refinement takes, and those of them that go into showing it.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ import threading
 import time
 import urllib.request
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -53,11 +56,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="N of the patterns")
     parser.add_argument("--passes", type=int, default=30)
     parser.add_argument("--canvas", type=int, default=0, help="side of an object that is shown")
+    parser.add_argument("--price", action="store_true", help="what a picture of --canvas costs")
     parser.add_argument("--cost", action="store_true", help="what showing costs the computation")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.price:
+            price(options.canvas or 1000, folder / "now.live")
+            return
         scan = pp.simulate(N=options.size, patterns=options.patterns, photons=1e6, seed=3)
         if options.cost:
             for _ in range(options.rounds):
@@ -171,7 +178,40 @@ class Watch:
 
 def changing(side: int, path: Path) -> None:
     """Show an object that changes everywhere, as a job would after passes."""
-    show, rng = LivePicture(path), np.random.default_rng(0)
+    show, steps = LivePicture(path), changed(side)
+    begun = time.monotonic()
+    while time.monotonic() < begun + OWN_S:
+        show(next(steps))
+        # A computation goes on; the next look waits for its seconds of a core.
+        until = time.perf_counter() + 0.01
+        while time.perf_counter() < until:
+            pass
+
+
+def price(side: int, path: Path, pictures: int = 30) -> None:
+    """Print the seconds of a core that a picture takes, in the middle of so many."""
+    steps, tiles, sizes = changed(side, patterns=0), LiveTiles(), []
+    spent: dict[str, list[float]] = {"job": [], "server": []}
+    for _ in range(pictures):
+        # One that shows for the first time does not wait.
+        step, show = next(steps), LivePicture(path)
+        begun = time.thread_time()
+        show(step)
+        written = time.thread_time()
+        messages = tiles.of(OWN, path)
+        spent["job"].append(written - begun)
+        spent["server"].append(time.thread_time() - written)
+        sizes.append(sum(len(message) for _, message in messages.values()))
+    job, server = (1e3 * np.median(found) for found in spent.values())
+    print(
+        f"a picture of {side} x {side}: {job:.1f} ms of a core in the job, {server:.1f} ms in the "
+        f"server, {np.median(sizes) / 1e6:.2f} MB"
+    )
+
+
+def changed(side: int, patterns: int = 1000) -> Iterator[Step]:
+    """Passes of which each changes the whole object, of so many patterns."""
+    rng = np.random.default_rng(0)
     noise = rng.normal(size=(side, 2 * side)) * 0.1
     y, x = np.indices((side, side)) / side
     seen, probe = np.ones((side, side), bool), np.exp(1j * np.indices((64, 64))[0] / 9)[None]
@@ -190,17 +230,11 @@ def changing(side: int, path: Path) -> None:
     def nothing() -> Solved:
         raise NotImplementedError
 
-    begun, number = time.monotonic(), 0
-    while time.monotonic() < begun + OWN_S:
-        number += 1
+    for number in count(1):
         # No picture comes twice.
         frame = np.roll(frames[number % 9], number, axis=0)
-        glance = Glance(frame, seen, probe.astype(np.complex64), 1000, look)
-        show(Step(number, 0.1, nothing, lambda found=glance: found))  # type: ignore[misc]
-        # A computation goes on; the next look waits for its seconds of a core.
-        until = time.perf_counter() + 0.01
-        while time.perf_counter() < until:
-            pass
+        glance = Glance(frame, seen, probe.astype(np.complex64), patterns, look)
+        yield Step(number, 0.1, nothing, lambda found=glance: found)  # type: ignore[misc]
 
 
 class Within(Silent):

@@ -13,6 +13,11 @@ ENTRY = re.compile(r"^(?P<names>\*{0,2}\w+(?:, \w+)*) : (?P<text>.*)$")
 # Names with explanations in a paragraph: at its beginning, and after two blanks.
 NAMED = re.compile(r"(?:^|(?<=\s))(\w+(?:, \w+)*) : ")
 WITH_ENTRIES = {"Parameters", "Attributes", "Returns", "Yields"}
+# What comes back, said in sentences and not as a type with a description.
+SENTENCES = re.compile(
+    r"^(?P<title>Returns|Yields)\n-+\n(?P<words>(?!\w+$|\w+ : ).+(?:\n(?!\S+\n-+$).+)*)",
+    re.MULTILINE,
+)
 
 
 class ReadableDocstrings(griffe.Extension):
@@ -20,14 +25,19 @@ class ReadableDocstrings(griffe.Extension):
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
-            obj.docstring.value = readable(obj.docstring.value)
+            kind = getattr(obj, "returns", None)
+            obj.docstring.value = readable(obj.docstring.value, "" if kind is None else str(kind))
 
 
-def readable(text: str) -> str:
+def readable(text: str, returns: str = "") -> str:
     """A docstring whose parameters are ``name : what it is`` on one line, or several, with the
     words where griffe expects a type at the place of the description; roles are names, and
-    paragraphs of names and explanations lists."""
-    lines, found, section = ROLE.sub(r"`\1`", text).splitlines(), [], ""
+    paragraphs of names and explanations lists. What comes back in sentences stands below its type,
+    which is given."""
+    text = ROLE.sub(r"`\1`", text)
+    if returns:
+        text = SENTENCES.sub(lambda found: _typed(found, returns), text)
+    lines, found, section = text.splitlines(), [], ""
     for number, line in enumerate(lines):
         following = lines[number + 1] if number + 1 < len(lines) else ""
         if line and set(following) == {"-"}:
@@ -41,6 +51,11 @@ def readable(text: str) -> str:
             words += "."
         found += [entry["names"], f"    {words}"]
     return "\n\n".join(paragraphs("\n".join(found)))
+
+
+def _typed(match: re.Match[str], kind: str) -> str:
+    words = match["words"].replace("``", "`").replace("\n", "\n    ")
+    return f"{match['title']}\n-------\n{kind}\n    {words}"
 
 
 def paragraphs(text: str) -> Iterator[str]:

@@ -39,6 +39,10 @@ def draw(written: Path, picture: Path) -> None:
     if written.suffix == ".png":
         shutil.copy(written, picture)
         return
+    if pictures := sorted(written.glob("*.png")):
+        for one in pictures:
+            shutil.copy(one, picture.with_stem(f"{picture.stem}-{one.stem}"))
+        return
     if written.is_dir():
         # Of many scans, the first.
         written = sorted(written.rglob("reconstruction.h5"))[0]

@@ -193,9 +193,14 @@ def gallery_pages(folder: Path) -> dict[str, str | bytes]:
             )
         code = script.read_text(encoding="utf-8")
         lines += ["", f"## {script.stem.replace('_', ' ').capitalize()} {{ #{script.stem} }}", ""]
-        for picture in sorted(folder.glob(f"{script.stem}*.png")):
-            lines += [f"![What {script.name} found](gallery/{picture.name})", ""]
+        pictures = sorted(folder.glob(f"{script.stem}*.png"))
+        # Two stand side by side where there are many.
+        wide = '{ width="49%" }' if len(pictures) > 1 else ""
+        for picture in pictures:
+            what = picture.stem.removeprefix(script.stem).strip("-") or f"What {script.name} found"
+            lines.append(f"![{what}](gallery/{picture.name}){wide}")
             pages[f"gallery/{picture.name}"] = picture.read_bytes()
+        lines.append("")
         lines += ["```text", printed.read_text(encoding="utf-8").rstrip(), "```", ""]
         lines += [f'```python title="examples/{script.name}"', code.rstrip(), "```"]
     pages["gallery.md"] = "\n".join(lines) + "\n"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from importlib.resources import files
+from pathlib import Path
 from shutil import copytree
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from browsing import WAIT_MS, Open, Served
+
+from ptychopinn.serving.live_tiles import LiveTiles
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 # Passes that nobody waits for.
@@ -92,6 +96,28 @@ def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expe
         page.get_by_role("button", name="Download run.json").click()
     record = json.loads(kept.value.path().read_text())
     assert kept.value.suggested_filename == "run.json" and record["fit"]["verdict"] == "good"
+
+
+def test_a_part_is_unpacked_as_it_was_shown(opened: Open, tmp_path: Path) -> None:
+    rng, made = np.random.default_rng(0), tmp_path / "now.live"
+    canvas = rng.integers(0, 256, (300, 270), np.uint8)
+    canvas[:, 250:] = 0
+    head = {"format": "ptychopinn-live", "version": 1, "pass": 1,
+            "parts": [{"kind": "canvas", "shape": canvas.shape, "limits": [-1, 1]}]}  # fmt: skip
+    made.write_bytes(json.dumps(head).encode() + b"\n" + canvas.tobytes())
+    page = opened()
+    for _, message in LiveTiles().of(1, made).values():
+        about, levels = page.evaluate(
+            """async (bytes) => {
+              const { unpacked } = await import("/live.js");
+              const { about, levels } = await unpacked(new Uint8Array(bytes).buffer);
+              return [about, [...levels]];
+            }""",
+            list(message),
+        )
+        (y, x), (height, width) = about["at"], about["size"]
+        part = canvas[y : y + height, x : x + width]
+        assert np.array_equal(np.reshape(levels, (height, width)), part)
 
 
 def test_two_results_side_by_side(opened: Open, expect: Any) -> None:
@@ -206,11 +232,45 @@ def test_by_keyboard_alone(opened: Open, served: Served, expect: Any) -> None:
     expect(page.locator(".badge.stopped, .badge.failed")).to_be_visible()
 
 
+def test_the_cursor_of_a_report_stays_on_the_picture(browser: Any, served: Served) -> None:
+    page = browser.new_page()
+    page.goto((served.folder / "short" / "report.html").as_uri())
+    page.locator("html[data-ready=yes]").wait_for()
+    picture, reading = page.locator("canvas.picture"), page.locator("output.reading").first
+
+    def pressed(key: str, times: int) -> str:
+        for _ in range(times):
+            picture.press(key)
+        return str(reading.inner_text())
+
+    for corner in (("Shift+ArrowLeft", "Shift+ArrowUp"), ("Shift+ArrowRight", "Shift+ArrowDown")):
+        for key in corner:
+            assert pressed(key, 20) == pressed(key, 1)
+    # Where the picture is larger than the window, what the cursor is at comes into it.
+    looks = "() => document.querySelector('canvas.picture').toDataURL()"
+    pressed("+", 6)
+    before = page.evaluate(looks)
+    pressed("Shift+ArrowLeft", 3)
+    assert page.evaluate(looks) != before
+    page.close()
+
+
+def test_the_interface_describes_itself(opened: Open, served: Served, expect: Any) -> None:
+    page = opened(viewport=DESK)
+    page.get_by_role("link", name="API", exact=True).click()
+    expect(page.get_by_role("heading", name="POST /api/jobs", exact=True)).to_be_visible()
+    refine = page.get_by_role("table", name="JSON for POST /api/jobs: Refine")
+    expect(refine.get_by_role("row", name="source", exact=False)).to_contain_text("needed")
+    with page.context.expect_page() as plain:
+        page.get_by_role("link", name="openapi.json").click(modifiers=["Control"])
+    expect(plain.value.get_by_text('"openapi"')).to_be_visible()
+
+
 VIEWS = {
     "runs": "Runs", "scans": "Scans", "jobs": "Jobs", "jobs/refine/scan.h5": "Jobs",
     "run/long": "long", "run/short": "short", "compare/long,short": "Side by side",
     "scan/scan.h5": "scan.h5", "scan/damaged.h5": "damaged.h5", "run/none": "That did not work",
-    "job/99": "That did not work",
+    "job/99": "That did not work", "interface": "For scripts",
 }  # fmt: skip
 
 

@@ -13,13 +13,16 @@ from urllib.request import url2pathname
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 import ptychopinn as pp
+from ptychopinn.data.grey import COLOUR, amplitude_image
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import CannotWrite
+from ptychopinn.report.colours import AMPLITUDE
 from ptychopinn.training.loggers import lead_to_pictures, log_of
-from ptychopinn.training.pictured import Pictured
+from ptychopinn.training.pictured import Pictured, pictures_of
 
 CONFIG = {"model": {"width": 8}, "training": {"epochs": 3}}
 METRICS = {"train_loss": 1.5, "val_loss": 1.25}
@@ -29,6 +32,7 @@ WRITES = """
 import resource, signal, sys
 from pathlib import Path
 from ptychopinn.io.atomic import CannotWrite
+from ptychopinn.report.colours import AMPLITUDE
 from ptychopinn.training.loggers import log_of
 kind, folder, epochs, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 log = log_of(kind, folder, {"model": {"width": 8}}, False)
@@ -173,6 +177,32 @@ def test_a_training_shows_its_object(kind: str, family: str, scan: pp.Scan, tmp_
             # Of the part of the object that validation saw, nothing that is empty.
             assert min(image.size) > 16
             assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_what_had_no_light_is_blue_and_the_amplitude_has_its_colours() -> None:
+    rng, light = np.random.default_rng(0), np.ones((40, 30), np.float32)
+    light[:, :10] = 1e-4
+    obj = (rng.uniform(0.5, 1, (40, 30)) * np.exp(1j * rng.uniform(-1, 1, (40, 30)))).astype("c8")
+    pictured = Pictured()
+    pictured.add(0, np.zeros((1, 2)), obj, light)
+    found = pictured.take(np.ones((1, 8, 8), np.complex64))
+    assert found is not None
+    assert ((found.canvas.weight > 0) == (light == 1)).all()
+    # The gap is seen, where it lies within what was seen.
+    found.canvas.weight[5:15, 15:20] = 0
+    shown = {
+        name: np.asarray(one.convert("RGB")) for name, one in pictures_of(found.canvas).items()
+    }
+    for picture in shown.values():
+        assert picture.shape == (40, 20, 3)
+        assert (picture[5:15, 5:10] == COLOUR).all()
+    phase, amplitude = (shown[f"object/{name}"] for name in ("phase", "amplitude"))
+    assert (phase[20:] == phase[20:, :, :1]).all()
+    bright = np.unravel_index(np.abs(obj[:, 10:]).argmax(), (40, 20))
+    assert amplitude[bright].tolist() == [253, 231, 36]
+    ramp = np.asarray(amplitude_image(np.arange(1, 256, dtype=np.uint8)[None]).convert("RGB"))[0]
+    wanted = colormaps[AMPLITUDE](np.linspace(0, 1, 255), bytes=True)[:, :3]
+    assert np.abs(ramp.astype(int) - wanted).max() <= 5
 
 
 def test_pictures_may_be_rarer(scan: pp.Scan, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import ptychopinn as pp
+from ptychopinn.report.bars import ProgressBar
 
 EVIL = '<script>alert("x")</script>'
 
@@ -39,7 +41,7 @@ def test_a_value_shows_itself(name: str, values: dict[str, Any]) -> None:
     html = value._repr_html_()
     assert len(html) < 40_000
     assert "<script" not in html
-    assert len(repr(value)) < 3000
+    assert len(repr(value)) < 300
     assert "\n" not in repr(value)
     pictures = re.findall(r"base64,([^\"]+)", html)
     assert len(pictures) == (name in ("scan", "result", "model"))
@@ -59,6 +61,24 @@ def test_a_notebook_shows_a_figure(name: str, values: dict[str, Any]) -> None:
 
 def test_a_fit_is_one_line(values: dict[str, Any]) -> None:
     assert len(repr(values["result"].fit)) < 120
+
+
+@pytest.mark.parametrize(("notebook", "fits"), [(True, True), (False, False)])
+def test_a_bar_in_a_notebook_leaves_room_for_its_numbers(notebook: bool, fits: bool) -> None:
+    """A terminal is filled; a notebook may be narrow, and cuts off what is at the right."""
+    bar = ProgressBar(Console(force_jupyter=notebook, force_terminal=True, width=115), 15)
+    bar.epoch(0, 10)
+    bar.step(0.25, 300.0)
+    shown = io.StringIO()
+    Console(file=shown, width=115).print(bar._bar.get_renderable())
+    assert "0.25 300 patterns/s" in shown.getvalue()
+    assert (len(shown.getvalue().rstrip()) < 80) == fits
+
+
+def test_options_say_what_is_not_the_default(values: dict[str, Any]) -> None:
+    assert repr(pp.RefineConfig(passes=12)) == "PhysicsConfig(passes=12)"
+    alone = pp.evaluate(values["result"], truth=values["scan"])
+    assert alone.verdict is None and "verdict" not in repr(alone)
 
 
 def test_what_matters_is_said(values: dict[str, Any]) -> None:

@@ -158,6 +158,14 @@ def test_a_poor_fit_says_why(pair: Any) -> None:
     assert WHAT_TO_SEND not in Page(result_page(result, None)).words
 
 
+def test_settings_are_words_and_not_code(pair: Any) -> None:
+    stage = {"stage": "refinement", "scan_axes": {"shear": 0.0004456433973931}, "effects": [],
+             "used": ["slices", "background"], "passes": 25, "probe": True}  # fmt: skip
+    words = page_of(pair, provenance={"stages": [stage]}).words
+    assert "shear 0.000445643" in words and "slices, background" in words and "none" in words
+    assert not any(sign in words.partition("To make it again")[0] for sign in ("{", "[]", "(s)"))
+
+
 def test_a_result_without_its_scan_has_a_page_too(pair: Any) -> None:
     alone = replace(pair[0], fit=None)
     page = Page(result_page(alone, None))

@@ -95,7 +95,10 @@ def part_of(message: bytes) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     end = 8 + int.from_bytes(message[4:8], "big")
     about = json.loads(message[8:end])
     levels = np.frombuffer(zlib.decompress(message[end:]), np.uint8)
-    return about, levels.reshape(about["size"] if about["kind"] == "tile" else about["shape"])
+    if about["kind"] != "tile":
+        return about, levels.reshape(about["shape"])
+    # Each pixel is the difference from the one on its left.
+    return about, np.cumsum(levels.reshape(about["size"]), axis=1, dtype=np.uint8)
 
 
 def ended(page: TestClient, number: int) -> Any:

@@ -93,6 +93,10 @@ def test_an_agent_goes_the_whole_way(folder: Path) -> None:
             assert "reconstructed_phase.png" in found["pictures"]
             score = await called(client, "evaluate", result="second", data="scan.h5")
             assert score["verdict"] == "good"
+            # Against a known object there is no fit to judge: what was recorded of it is said.
+            alone = await called(client, "evaluate", result="second", truth="scan.h5")
+            for answer in (score, alone):
+                assert answer["run"]["verdict"] == "good" and "findings" in answer["run"]
             both = await called(client, "compare", results=["first", "second"])
             assert set(both["least_residual"].values()) <= {"first", "second"}
             listed = await called(client, "list_runs")

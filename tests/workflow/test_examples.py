@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ptychopinn.report.figure_names import KINDS
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Script -> the file that it writes into the folder where it runs.
 WRITES = {
+    "every_figure.py": "every_figure",
     "first_picture.py": "first_picture.png",
     "many_scans.py": "many_scans",
     "near_field.py": "near_field.h5",
@@ -38,6 +41,11 @@ def test_an_example_runs(script: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [WRITES[script]]
     assert "poor" not in printed
     assert "nan" not in printed
+
+
+def test_the_gallery_has_every_figure() -> None:
+    code = (EXAMPLES / "every_figure.py").read_text(encoding="utf-8")
+    assert [name for name in KINDS if f'"{name}"' not in code] == []
 
 
 def test_the_first_picture_of_a_measured_scan(star: Path, tmp_path: Path) -> None:

@@ -148,6 +148,11 @@ scans : the scans; all
 probe : (P, N, N) complex64
     Modes.
 
+Returns
+-------
+What was found; ``.require()`` gives
+the scan.
+
 Raises
 ------
 InputError
@@ -167,6 +172,12 @@ probe
     (P, N, N) complex64.
     Modes.
 
+Returns
+-------
+Checked
+    What was found; `.require()` gives
+    the scan.
+
 Raises
 ------
 InputError
@@ -176,7 +187,13 @@ InputError
 
 def test_docstrings_are_readable() -> None:
     pytest.importorskip("griffe", reason="the reference is made with griffe: the extra docs")
-    assert script("docstrings").readable(DOCSTRING).strip() == READABLE.strip()
+    assert script("docstrings").readable(DOCSTRING, "Checked").strip() == READABLE.strip()
+
+
+def test_a_type_that_comes_back_stays_one() -> None:
+    pytest.importorskip("griffe", reason="the reference is made with griffe: the extra docs")
+    typed = "Words.\n\nReturns\n-------\nScan\n    With its object."
+    assert script("docstrings").readable(typed, "Scan") == typed
 
 
 def outputs(notebook: Path) -> Iterator[Any]:

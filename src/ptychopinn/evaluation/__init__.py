@@ -99,7 +99,9 @@ class Evaluation:
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{words} {value}" for words, value in self.rows()[:4])
-        return f"Evaluation({self.name!r}: {numbers}, verdict {self.verdict})"
+        # Without measured patterns there is no verdict.
+        verdict = "" if self.verdict is None else f", verdict {self.verdict}"
+        return f"Evaluation({self.name!r}: {numbers}{verdict})"
 
     def _repr_html_(self) -> str:
         from ptychopinn.report.notebook import evaluation_card

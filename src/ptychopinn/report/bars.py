@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from ptychopinn.contracts import Glance
 
+# Letters of a bar in a notebook.
+NOTEBOOK_BAR = 20
+
 
 class ProgressBar:
     """Draws how epochs of a training or passes over a scan advance: number, loss, patterns per
@@ -40,7 +43,7 @@ class ProgressBar:
         self._log = logging.getLogger(__name__)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            _bar_column(console),
             *([] if loss is None else [TextColumn(loss + " {task.fields[loss]}")]),
             TextColumn("{task.fields[rate]} patterns/s"),
             TimeRemainingColumn(),
@@ -105,7 +108,7 @@ class ScansBar:
     def __init__(self, console: Console, count: int, quiet: bool = False) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            _bar_column(console),
             TextColumn("{task.completed:.0f}/{task.total:.0f} scans{task.fields[bad]}"),
             TimeRemainingColumn(),
             console=console,
@@ -131,6 +134,11 @@ class ScansBar:
 def passes_shown(console: Console, quiet: bool) -> Callable[[int], ProgressBar]:
     """A bar for every stage that makes so many passes over a scan."""
     return partial(ProgressBar, console, quiet=quiet, unit="pass", loss="misfit")
+
+
+def _bar_column(console: Console) -> BarColumn:
+    """As wide as the terminal allows. A notebook says nothing of its width: the words are short."""
+    return BarColumn(bar_width=NOTEBOOK_BAR if console.is_jupyter else None)
 
 
 def _rate(per_s: float) -> str:

@@ -40,7 +40,9 @@ def card(title: str, rows: Rows, picture: bytes | None = None, verdict: str | No
         shown = f'<img alt="" src="data:image/png;base64,{data}" style="max-width:160px">'
     return (
         '<div style="display:flex;gap:1em;align-items:flex-start;flex-wrap:wrap">'
-        f"{shown}<div><b>{escape(title)}</b>{mark}<table>{cells}</table></div></div>"
+        # Beside the picture where there is room for a few words.
+        f'{shown}<div style="flex:1 1 12em;min-width:0"><b>{escape(title)}</b>{mark}'
+        f"<table>{cells}</table></div></div>"
     )
 
 

@@ -204,10 +204,11 @@ def _tables(
     result: Reconstruction, seconds: Mapping[str, float], evaluation: Evaluation | None
 ) -> str:
     height, width = result.object.shape
+    modes = "1 mode" if len(result.probe) == 1 else f"{len(result.probe)} modes"
     about = [
         ("object", f"{height} x {width} pixels"),
         ("positions", str(len(result.positions_px))),
-        ("probe", f"{len(result.probe)} mode(s) of {result.N} x {result.N} pixels"),
+        ("probe", f"{modes} of {result.N} x {result.N} pixels"),
         ("pixel size", _quantity(result.pixel_size_m, 1e-9, "nm")),
         ("photon energy", _quantity(result.energy_eV, 1e3, "keV")),
         ("distance", _quantity(result.distance_m, 1.0, "m")),
@@ -234,7 +235,11 @@ def _setting(value: Any) -> str:
     words = {None: "none", True: "yes", False: "no"}
     if value is None or isinstance(value, bool):
         return words[value]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_setting(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _quantity(value: float | None, unit: float, name: str) -> str:

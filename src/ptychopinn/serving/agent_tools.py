@@ -13,7 +13,7 @@ from ptychopinn.errors import InputError, MissingDependencyError
 from ptychopinn.ops.selector import installed
 from ptychopinn.serving.command import DONE, POOR, ran, sentence
 from ptychopinn.serving.inside import Inside
-from ptychopinn.serving.runs import run_of, runs_in
+from ptychopinn.serving.runs import RECORD, run_of, runs_in
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -112,7 +112,8 @@ def server(folder: Path) -> MCPServer[Any]:
     ) -> dict[str, Any]:
         """Score the result in a folder against the measured patterns of the scan ``data`` (fit,
         resolution) and against a scan with a known object, ``truth`` (PSNR, NRMSE, FRC); one of
-        them or both. Writes evaluation.json and evaluation.png beside the result."""
+        them or both. Writes evaluation.json and evaluation.png beside the result. ``run`` is what
+        was recorded of the result: its verdict, likely cause and findings."""
         words = ["evaluate", str(path(result)), "--json", "--force"]
         for flag, name in (("--data", data), ("--truth", truth)):
             words += [] if name is None else [flag, str(path(name))]
@@ -120,6 +121,10 @@ def server(folder: Path) -> MCPServer[Any]:
         if code != DONE:
             raise ToolError(sentence(errors))
         content: dict[str, Any] = json.loads(out)
+        folder = path(result) if path(result).is_dir() else path(result).parent
+        # A result that was copied alone has no record.
+        if (folder / RECORD).is_file():
+            content["run"] = run_of(inside, folder).as_json()
         return content
 
     @made.tool()

@@ -12,21 +12,19 @@ from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.runs import LIVE
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
+Scan = Annotated[Name, Field(description="Path of the file, in the folder.")]
 # Of a job.
 Number = Annotated[int, Field(ge=1, lt=2**31)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _Order(BaseModel):
-    """What all jobs have. All paths are relative to the folder of the server.
-
-    output : new folder for what the job writes.  backend : framework; the installed one if None.
-    """
+    """What all jobs have. All paths are relative to the folder of the server."""
 
     model_config = ConfigDict(extra="forbid")
 
-    output: Name
-    backend: BackendName | None = None
+    output: Name = Field(description="New folder for what the job writes.")
+    backend: BackendName | None = Field(None, description="Framework; the installed one if none.")
 
     def sources(self) -> list[str]:
         """What it reads."""
@@ -41,9 +39,11 @@ class Reconstruct(_Order):
     """The pretrained network on a scan, and refinement where its fit asks for it."""
 
     verb: Literal["reconstruct"]
-    scan: Name
-    refine: Literal["auto", "always", "never"] = "auto"
-    uncertainty: bool = False
+    scan: Scan
+    refine: Literal["auto", "always", "never"] = Field(
+        "auto", description="Whether iterations follow the network; auto: where its fit asks."
+    )
+    uncertainty: bool = Field(False, description="State how far the object may be off.")
 
     def sources(self) -> list[str]:
         return [self.scan]
@@ -56,12 +56,14 @@ class Refine(_Order):
     """Physics iterations on a result, or on a scan from an empty object."""
 
     verb: Literal["refine"]
-    source: Name
-    passes: Count | None = None
-    refine_probe: bool = False
-    refine_positions: bool = False
-    background: bool = False
-    modes: Literal["auto"] | Annotated[int, Field(ge=1, le=32)] | None = None
+    source: Name = Field(description="Folder of a result to go on from, or a scan.")
+    passes: Count | None = Field(None, description="Passes over the patterns, at most.")
+    refine_probe: bool = Field(False, description="Refine the probe as well.")
+    refine_positions: bool = Field(False, description="Refine the scan positions as well.")
+    background: bool = Field(False, description="Fit a smooth background of all patterns.")
+    modes: Literal["auto"] | Annotated[int, Field(ge=1, le=32)] | None = Field(
+        None, description="Incoherent modes of the probe; those it has if none."
+    )
 
     def sources(self) -> list[str]:
         return [self.source]
@@ -80,10 +82,14 @@ class Train(_Order):
     """A network of one's own from the patterns of scans."""
 
     verb: Literal["train"]
-    scans: Annotated[list[Name], Field(min_length=1, max_length=1000)]
-    epochs: Count | None = None
-    architecture: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,40}$")] | None = None
-    resume: bool = False
+    scans: Annotated[list[Name], Field(min_length=1, max_length=1000)] = Field(
+        description="Paths of the files."
+    )
+    epochs: Count | None = Field(None, description="Epochs; those of the network if none.")
+    architecture: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,40}$")] | None = Field(
+        None, description="Network, as ptychopinn train names it."
+    )
+    resume: bool = Field(False, description="Go on with a training that was stopped.")
 
     def sources(self) -> list[str]:
         return self.scans
@@ -100,9 +106,13 @@ class Batch(_Order):
     """Many scans on workers of this machine."""
 
     verb: Literal["batch"]
-    scans: Annotated[list[Name], Field(min_length=1, max_length=10_000)]
-    each: Literal["reconstruct", "refine"] = "reconstruct"
-    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    scans: Annotated[list[Name], Field(min_length=1, max_length=10_000)] = Field(
+        description="Paths of the files."
+    )
+    each: Literal["reconstruct", "refine"] = Field("reconstruct", description="What is done.")
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Processes; as many as there are cores if none."
+    )
 
     def sources(self) -> list[str]:
         return self.scans

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # Pixels along a side of a tile; jobs whose messages are kept.
 TILE, KEPT = 256, 8
 FORMAT, VERSION = "ptychopinn-live", 1
@@ -34,7 +36,8 @@ class LiveTiles:
         """Those of a job that writes ``path``; none when there is no such file.
 
         A message is the number of the job and the length of what follows (4 bytes each,
-        big-endian), JSON about the part, and its levels, packed (zlib).
+        big-endian), JSON about the part, and its levels, packed (zlib). Those of a tile are
+        differences from the pixel on the left, modulo 256; before the first of a row is a 0.
         """
         with self._lock:
             shown = self._shown.setdefault(number, _Shown(number))
@@ -71,7 +74,10 @@ class _Shown:
     def _packed(self, about: dict[str, Any], levels: bytes) -> bytes:
         head = json.dumps(about).encode()
         numbers = self._number.to_bytes(4, "big") + len(head).to_bytes(4, "big")
-        return numbers + head + zlib.compress(levels, 1)
+        # Differences lie near 0, so their frequencies say most. To look for what comes again as
+        # well would take twice as long, and noise does not come again.
+        packing = zlib.compressobj(1, strategy=zlib.Z_RLE)
+        return numbers + head + packing.compress(levels) + packing.flush()
 
 
 def _pieces(content: bytes) -> Iterator[tuple[str, dict[str, Any], bytes]]:
@@ -89,11 +95,9 @@ def _pieces(content: bytes) -> Iterator[tuple[str, dict[str, Any], bytes]]:
         if part["kind"] != "canvas":
             yield part["kind"], part, bytes(levels)
             continue
-        height, width = part["shape"]
-        for y in range(0, height, TILE):
-            for x in range(0, width, TILE):
-                size = min(TILE, height - y), min(TILE, width - x)
-                lines = (levels[k * width + x : k * width + x + size[1]]
-                         for k in range(y, y + size[0]))  # fmt: skip
-                about = {**part, "kind": "tile", "at": [y, x], "size": list(size)}
-                yield f"tile {y} {x}", about, b"".join(lines)
+        canvas = np.frombuffer(levels, np.uint8).reshape(part["shape"])
+        for y in range(0, canvas.shape[0], TILE):
+            for x in range(0, canvas.shape[1], TILE):
+                tile = canvas[y : y + TILE, x : x + TILE]
+                about = {**part, "kind": "tile", "at": [y, x], "size": [*tile.shape]}
+                yield f"tile {y} {x}", about, np.diff(tile, axis=1, prepend=np.uint8(0)).tobytes()

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from ptychopinn.errors import InputError, brief, unforeseen
@@ -28,7 +28,7 @@ from ptychopinn.serving.access import REPORT, REPORT_POLICY, Guard, error_body
 from ptychopinn.serving.command import DONE, ran, sentence
 from ptychopinn.serving.inside import Inside
 from ptychopinn.serving.job_log import TAIL, tail
-from ptychopinn.serving.job_words import Name, Number, Order
+from ptychopinn.serving.job_words import Name, Number, Order, Scan
 from ptychopinn.serving.jobs import Jobs
 from ptychopinn.serving.live_tiles import LiveTiles
 from ptychopinn.serving.runs import command_of, has_letters, run_of, runs_in
@@ -50,7 +50,7 @@ class ScanName(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    scan: Name
+    scan: Scan
 
 
 class Folder(BaseModel):
@@ -58,8 +58,8 @@ class Folder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    folder: Name
-    beside: Name | None = None
+    folder: Name = Field(description="Folder of a result with a report.")
+    beside: Name | None = Field(None, description="Another one.")
 
 
 class Board:

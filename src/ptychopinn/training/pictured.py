@@ -11,6 +11,7 @@ from PIL import Image
 from ptychopinn.contracts import Canvas, Solved
 from ptychopinn.data.grey import amplitude_picture, phase_picture
 from ptychopinn.physics.stitching import Stitcher
+from ptychopinn.solvers.problem import canvas_of
 
 # So many patterns of a patch network make the picture; further ones are left out.
 MOST = 1024
@@ -39,13 +40,13 @@ class Pictured:
 
     def add(self, scan: int, positions_px: NDArray[np.float64], images: Any, weight: Any) -> None:
         """Look at a batch of the scan of this number: an object (H, W), or patches (..., N, N) at
-        the positions (..., 2), with their weight."""
+        the positions (..., 2), with their weight: of an object, its light."""
         if self._scan not in (None, scan) or self._count >= MOST:
             return
         images, weight = np.asarray(images), np.asarray(weight, dtype=np.float32)
         if images.ndim == 2:
-            zero = np.zeros(2, dtype=np.int64)
-            self._canvas = Canvas(images, np.broadcast_to(weight, images.shape), zero, np.zeros(0))
+            light = np.broadcast_to(weight, images.shape)
+            self._canvas = canvas_of(images, light, np.zeros(2, dtype=np.int64), ())
             self._count = MOST
         else:
             places = positions_px.reshape(-1, 2)
@@ -72,7 +73,7 @@ class Pictured:
 
 
 def pictures_of(canvas: Canvas) -> dict[str, Image.Image]:
-    """Name -> picture of an object, as logs show it."""
+    """Name -> picture of an object, as logs show it: in the colours that its figures have."""
     return {
         "object/amplitude": amplitude_picture(canvas, LONGEST_PX),
         "object/phase": phase_picture(canvas, LONGEST_PX),

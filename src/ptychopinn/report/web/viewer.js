@@ -216,6 +216,18 @@ class Viewer {
     this.draw();
   }
 
+  // The cursor stays on the picture, and where it is can be seen.
+  moveCursor(by) {
+    const clamped = (v, low, high) => Math.max(low, Math.min(v, high));
+    const { origin, step, height, width } = this.a;
+    const last = [height, width].map((count, axis) => origin[axis] + (count - 1) * step);
+    this.cursor = this.cursor.map((v, axis) => clamped(v + by[axis], origin[axis], last[axis]));
+    const box = this.canvas.getBoundingClientRect();
+    const [px, py] = this.onCanvas(this.cursor);
+    this.x += (px - clamped(px, 0, box.width)) / this.scale;
+    this.y += (py - clamped(py, 0, box.height)) / this.scale;
+  }
+
   onCanvas([y, x]) { return [(x - this.x) * this.scale, (y - this.y) * this.scale]; }
   inScan([px, py]) { return [this.y + py / this.scale, this.x + px / this.scale]; }
 
@@ -373,8 +385,7 @@ class Viewer {
       const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
       if (!this.cursor) this.cursor = [...this.about];
       if (steps[event.key]) {
-        const by = this.a.step * (event.shiftKey ? 10 : 1);
-        this.cursor = this.cursor.map((v, axis) => v + by * steps[event.key][axis]);
+        this.moveCursor(steps[event.key].map((v) => v * this.a.step * (event.shiftKey ? 10 : 1)));
         this.read();
       } else if (event.key === "+" || event.key === "=") this.zoom(1.5, this.onCanvas(this.cursor));
       else if (event.key === "-") this.zoom(1 / 1.5, this.onCanvas(this.cursor));

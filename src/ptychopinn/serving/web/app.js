@@ -2,6 +2,7 @@
 
 import { Live, get, setToken, tokenFromAddress } from "./api.js";
 import { field, h, mistake } from "./dom.js";
+import { interfacePage } from "./interface.js";
 import { JobPage, JobsPage } from "./jobs.js";
 import { comparePage, runPage, runsPage } from "./runs.js";
 import { scanPage, scansPage } from "./scans.js";
@@ -51,6 +52,7 @@ async function drawn(name, first, second) {
     case "scan": return scanPage(first);
     case "jobs": page = new JobsPage(); return page.draw(state, first, second);
     case "job": page = new JobPage(first); return page.draw(state, live);
+    case "interface": return interfacePage();
     default: return runsPage();
   }
 }
