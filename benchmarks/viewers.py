@@ -1,12 +1,14 @@
 """How late viewers of ``ptychopinn serve`` see the object of a job that runs.
 
     python benchmarks/viewers.py [--viewers 20] [--patterns 2000] [--size 64] [--passes 30]
+    python benchmarks/viewers.py --epochs 5 [--patterns 400]
     python benchmarks/viewers.py --canvas 1000
     python benchmarks/viewers.py --canvas 1000 --price
     python benchmarks/viewers.py --cost [--rounds 3]
 
-Many WebSockets watch one job, and what it shows and says goes to all of them. The delay is from
-when the job wrote a picture until a viewer has a part of it. With ``--canvas`` the job is this
+Many WebSockets watch one job, a refinement or with ``--epochs`` a training, and what it shows and
+says goes to all of them. The delay is from when the job wrote a picture until a viewer has a part
+of it. With ``--canvas`` the job is this
 script, which shows objects of that size that change everywhere, as often as a job may; with
 ``--price`` as well nobody watches: the seconds of a core that one such picture takes in the job and
 in the server, which packs it once for all viewers. With ``--cost`` nobody watches either: the
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--patterns", type=int, default=2000)
     parser.add_argument("--size", type=int, default=64, help="N of the patterns")
     parser.add_argument("--passes", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=0, help="of a training in place of passes")
     parser.add_argument("--canvas", type=int, default=0, help="side of an object that is shown")
     parser.add_argument("--price", action="store_true", help="what a picture of --canvas costs")
     parser.add_argument("--cost", action="store_true", help="what showing costs the computation")
@@ -91,7 +94,10 @@ def main() -> None:
                     alone.join()
                     watch.ended.set()
                 else:
-                    watch.order(options.passes)
+                    verb = {"verb": "train", "epochs": options.epochs}
+                    watch.order(
+                        verb if options.epochs else {"verb": "refine", "passes": options.passes}
+                    )
                 watch.end(options.viewers)
             finally:
                 server.terminate()
@@ -152,9 +158,9 @@ class Watch:
                 elif any(job["ended"] for job in json.loads(message).get("jobs", [])):
                     self.ended.set()
 
-    def order(self, passes: int) -> None:
-        """Let the server start a refinement."""
-        order = {"verb": "refine", "source": "scan.h5", "output": "out", "passes": passes}
+    def order(self, verb: dict[str, str | int]) -> None:
+        """Let the server start what is wanted, with its options."""
+        order = {"source": "scan.h5", "output": "out", **verb}
         request = urllib.request.Request(
             f"{self.address}/api/jobs", json.dumps(order).encode(),
             {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
