@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
+from ptychopinn.checks.base import Look, Mend, Noticed, Swapped, check, finding
 
 # Patterns that are looked at.
 PATTERNS = 48
@@ -51,7 +51,10 @@ def swapped_bytes(look: Look) -> Iterator[Noticed]:
     lit = few[few > 0]
     if not lit.size:
         return
-    given, swapped = (_roughness(part, look.good) for part in (few, few.byteswap()))
+    # Four bytes with the opposite order hold no count below 2^16.
+    width = 2 if look.largest.max() < 1 << 16 else kind.itemsize
+    right = Swapped(width)(few)
+    given, swapped = (_roughness(part, look.good) for part in (few, right))
     small = float((lit & 0xFF == 0).mean()) >= SMALL
     if not swapped < (SMOOTHER_OF_SMALL if small else SMOOTHER) * given:
         return
@@ -60,11 +63,11 @@ def swapped_bytes(look: Look) -> Iterator[Noticed]:
             "swapped-bytes", "mended",
             f"the bytes of the counts are in the opposite order: swapped, so that neighbouring "
             f"pixels differ by {swapped:.1%} of their amplitudes instead of {given:.1%}, and the "
-            f"largest reading is {int(few.byteswap().max())} instead of {int(few.max())}; write "
+            f"largest reading is {int(right.max())} instead of {int(few.max())}; write "
             "the patterns anew in the order that the file states (little or big endian).",
             roughness=swapped, roughness_as_given=given,
         ),
-        Mend(swapped=True),
+        Mend(swapped=width),
     )  # fmt: skip
 
 
