@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.byte_order import Swapped
 from ptychopinn.data.findings import Finding, Level, with_findings
 from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.orientation import Turn
@@ -102,17 +103,6 @@ class _Without:
         # Counts may be unsigned, which wrap around below 0.
         offset = patterns.dtype.type(self.offset)
         return np.maximum(patterns, offset) - offset
-
-
-@dataclass(frozen=True)
-class Swapped:
-    """Puts the low bytes of counts in the opposite order: those of a file may lie in a larger type
-    by now."""
-
-    width: int
-
-    def __call__(self, patterns: Array) -> Array:
-        return patterns.astype(f"u{self.width}").byteswap().astype(patterns.dtype)
 
 
 def _scaled_again(scan: Scan, before: Scan) -> Scan:

@@ -253,6 +253,7 @@ class _Work:
             pixel_size_m=self.assembly.pixel_size_m,
             energy_eV=self.assembly.energy_eV,
             distance_m=self.assembly.distance_m,
+            saturation=self.assembly.saturation,
             **self.assembly.way,
             # The name of a file may be no text.
             name=self.paths[0].stem.encode("utf-8", "backslashreplace").decode(),
