@@ -103,3 +103,15 @@ def test_frames_count_those_that_were_left_out(whole: Scan) -> None:
     assert own[0] == 1
     # Of a part of the scan nobody else has the positions.
     assert partners(scan, -1, 20, 30).tolist() == [*range(20), -1, *range(20, 29), *range(30, 46)]
+
+
+def test_what_a_wrong_geometry_makes_up_is_not_said(
+    whole: Scan, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With swapped axes the beam seems to change its intensity, until they are turned back."""
+    given = at(whole, whole.positions_px[:, ::-1])
+    config = pp.PhysicsConfig(passes=30)
+    result = pp.refine(given, config=config, backend="numpy", no_mend=("frame-slip",))
+    assert [found.name for found in result.findings] == ["orientation"]
+    assert "the positions were turned" in caplog.text
+    assert "intensity of the beam" not in caplog.text
