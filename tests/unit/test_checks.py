@@ -28,6 +28,9 @@ from ptychopinn.io.summary import nearest_px
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.scaling import probe_power
 
+# What is not tried where the orientation is looked for.
+NO_OTHER = ["frame-offset", "frame-slip", "position-unit"]
+
 Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
 
 
@@ -539,7 +542,9 @@ def test_orientations_and_their_inverses(orientation: Orientation) -> None:
 @pytest.mark.parametrize("orientation", ORIENTATIONS[1:], ids=str)
 def test_turned_positions_are_turned_back(orientation: Orientation, whole: Scan) -> None:
     given = replace(whole, positions_px=orientation.of_positions(whole.positions_px), object=None)
-    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset", "position-unit"])
+    scan, (found,) = right_geometry(
+        NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
+    )
     assert (found.name, found.level) == ("orientation", "mended")
     # Up to the mirror image of everything, which no pattern tells from it.
     moved = scan.positions_px - scan.positions_px.mean(axis=0)
@@ -554,7 +559,9 @@ def test_turned_patterns_are_turned_back(about_centre: bool, whole: Scan) -> Non
     orientation = Orientation(flip_x=True)
     turned = orientation.of_patterns(whole.diffraction[:], about_centre)
     given = replace(whole, diffraction=turned, object=None)
-    scan, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset", "position-unit"])
+    scan, (found,) = right_geometry(
+        NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
+    )
     assert found.details["turned"] == "patterns"
     assert "--flip-x" in found.message
     np.testing.assert_array_equal(scan.diffraction[:], whole.diffraction[:])
@@ -568,7 +575,9 @@ def test_a_probe_that_looks_the_same_either_way_leaves_open_what_was_turned() ->
         )
         turned = Orientation(flip_y=True, flip_x=True).of_patterns(scan.diffraction[:])
         given = replace(scan, diffraction=turned, object=None)
-        _, (found,) = right_geometry(NumpyOps(), given, skip=["frame-offset", "position-unit"])
+        _, (found,) = right_geometry(
+            NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
+        )
         assert found.level == "mended"
         assert found.details["undecided"] == undecided
         assert ("a turned image of the true one" in found.message) == undecided

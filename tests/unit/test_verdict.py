@@ -17,6 +17,7 @@ from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
+    LIT,
     MORE_MODES,
     OTHER_AXES,
     POSITIONS_FREE,
@@ -208,7 +209,7 @@ def test_the_best_alternative_is_the_cause() -> None:
     signs = Signs(0.02, 0.001, 0.8)
 
     def likely(**left: float) -> Any:
-        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE, "modes": MORE_MODES}
+        names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE, "modes": MORE_MODES, "lit": LIT}
         return judge(signs, [(AS_IT_IS, 0.019), *((names[k], v) for k, v in left.items())]).likely
 
     assert likely(probe=0.002, positions=0.015) == "probe"
@@ -218,6 +219,8 @@ def test_the_best_alternative_is_the_cause() -> None:
     assert likely(probe=0.018, positions=0.018, modes=0.003) == "unknown"
     assert likely(probe=0.018, positions=0.018, modes=0.00108) == "modes"
     assert likely(probe=0.0012, positions=0.018, modes=0.00115) == "probe"
+    # A free probe makes up for a part of a background.
+    assert likely(probe=0.004, positions=0.018, lit=0.0011) == "background"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
 
 
@@ -231,7 +234,7 @@ def test_every_cause_is_one_sentence(name: Any, numbers: Callable[[], dict[str, 
 @pytest.fixture
 def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
-        "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1, "background": 0.02,
+        "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1,
         "words": "the axes swapped", "how": "with the positions refined", "better": 0.001,
         "given": 0.01, "missing": 0.2, "explained": 0.1,
     }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.byte_order import Swapped
 from ptychopinn.data.findings import Finding, Level, with_findings
 from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.orientation import Turn
@@ -19,7 +20,7 @@ from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.readout import noise_by_steps, noise_of_patterns
-from ptychopinn.physics.scaling import probe_power
+from ptychopinn.physics.scaling import SCALED, probe_power
 
 # Values that the counts of one photon are read off, and photons per pattern where none are seen.
 PHOTON_PIXELS, ASSUMED_DOSE = 1 << 18, 1e5
@@ -38,7 +39,8 @@ class Mend:
     rolled, probe_rolled : (y, x) pixels by which patterns and probe are rolled.
     probe_factor : (N, N).  saturation : counts from which readings are lower bounds only.
     offset : counts that are subtracted from every pixel; nothing gets negative.
-    swapped : the bytes of each count are put in the opposite order.
+    swapped : so many of the low bytes of each count, which hold all of it, are put in the opposite
+    order.
     """
 
     masked: NDArray[np.bool_] | None = None
@@ -50,13 +52,14 @@ class Mend:
     probe_factor: Array | None = None
     saturation: float | None = None
     offset: float | None = None
-    swapped: bool = False
+    swapped: int = 0
 
     def of(self, scan: Scan) -> Scan:
         """The mended scan. Its probe keeps its unit: it is scaled anew where it was before."""
         before = scan
         if self.swapped:
-            scan = replace(scan, diffraction=changed_patterns(scan.diffraction, _swapped))
+            patterns = changed_patterns(scan.diffraction, Swapped(self.swapped))
+            scan = replace(scan, diffraction=patterns)
         if self.masked is not None:
             scan = replace(scan, mask=scan.good_pixels & ~self.masked)
         if self.positions_px is not None:
@@ -102,13 +105,9 @@ class _Without:
         return np.maximum(patterns, offset) - offset
 
 
-def _swapped(patterns: Array) -> Array:
-    return patterns.byteswap()
-
-
 def _scaled_again(scan: Scan, before: Scan) -> Scan:
     """The probe scaled to the counts that are left, where it was scaled to the counts before."""
-    power = scan.provenance.get("probe_power")
+    power = scan.provenance.get(SCALED)
     same = scan.mask is before.mask and scan.M == before.M
     if not isinstance(power, dict) or (same and scan.diffraction is before.diffraction):
         return scan

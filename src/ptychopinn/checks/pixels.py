@@ -14,6 +14,7 @@ from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.checks.blocks import Box, dead_blocks
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import batch_length, slices
+from ptychopinn.data.saturation import PileUp
 
 # So many times more than around it, and than the beam gives there, is a pixel's own doing; less
 # suffices where it varies by less than photons do.
@@ -31,10 +32,6 @@ LIT_RIM = 0.9
 # A spike of a single pattern: so many times what is around it there, and what its pixels usually
 # have, at least so many counts, and pixels at most.
 SPIKE, SPIKE_COUNTS, LARGEST_SPIKE = 12.0, 40.0, 16
-# Saturation: so many readings are the largest number, and so many times more than just below it.
-SATURATED, PILED = 12, 3.0
-# Of fewer pixels it is a fault of theirs.
-FEWEST_SATURATED = 4
 # Masked at most, as a share of the detector.
 MOST_SPIKES = 0.02
 LISTED = 50
@@ -257,35 +254,25 @@ def _shadows(
 def saturated_pixels(look: Look) -> Iterator[Noticed]:
     """Readings that pile up at the largest number are no measurements."""
     scan, good = look.scan, look.good
-    top = float(look.largest[good].max())
-    if top < 8 * look.photon or scan.saturation is not None:
+    if scan.saturation is not None:
         return
-    edge = top - max(look.photon, 1e-6 * top)
-    if int((good & (look.largest > edge)).sum()) < FEWEST_SATURATED:
+    piled = PileUp(float(look.largest[good].max()), look.photon, good)
+    if not piled.worth_counting(look.largest):
         return
-    at_top, below = 0, np.zeros(3)
-    saturated = np.zeros((scan.N, scan.N), np.int64)
     for part in slices(scan.M, batch_length(scan.N, 8)):
-        block = np.asarray(scan.diffraction[part])
-        full = (block > edge) & good
-        saturated += full.sum(axis=0)
-        at_top += int(full.sum())
-        width = max(look.photon, 0.01 * top)
-        for k in range(3):
-            inside = (block > edge - (k + 1) * width) & (block <= edge - k * width) & good
-            below[k] += int(inside.sum())
-    if at_top < SATURATED or at_top < PILED * max(1.0, float(below.max())):
+        piled.add(np.asarray(scan.diffraction[part]))
+    if not piled.clear:
         return
-    which = saturated > 0
+    count = int(piled.pixels.sum())
     yield (
         finding(
             "saturated-pixels",
             "mended",
-            f"{at_top} readings of {int(which.sum())} pixels pile up at {top:.6g} counts: they are "
-            "taken as saturated, lower bounds of what was there.",
-            count=int(which.sum()),
-            readings=at_top,
-            counts=top,
+            f"{piled.readings} readings of {count} pixels pile up at {piled.top:.6g} counts: they "
+            "are taken as saturated, lower bounds of what was there.",
+            count=count,
+            readings=piled.readings,
+            counts=piled.top,
         ),
-        Mend(saturation=top),
+        Mend(saturation=piled.top),
     )

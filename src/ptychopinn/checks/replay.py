@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from ptychopinn.checks.base import CHECKS, LATER, examine
 from ptychopinn.checks.upright import mend_of
-from ptychopinn.data.findings import Finding
+from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.scan import Scan
 
 
@@ -18,4 +19,6 @@ def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
     for found in findings:
         if found.name in LATER:
             scan = mend_of(found, scan).of(scan)
+            # Those after it go by the numbers of the patterns that are left.
+            scan = replace(scan, provenance=with_findings(scan.provenance, [found]))
     return scan

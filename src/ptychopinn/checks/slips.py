@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
+from ptychopinn.checks.numbering import given_numbers, partners
 from ptychopinn.checks.trial_fits import explained_by, residual_of, trial_of
-from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
+from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -263,8 +264,7 @@ def _said(
     scan: Scan, frames: int, start: int, behind: bool, clear: bool, windows: list[_Window]
 ) -> Finding:
     first, stop = (start, scan.M) if behind else (0, start)
-    gone = left_out(recorded_findings(scan.provenance))
-    origin = np.delete(np.arange(scan.M + len(gone)), gone)
+    origin = given_numbers(scan)
     number = int(origin[min(start, scan.M - 1)])
     lost, count = (frames > 0) == behind, abs(frames)
     far = "one frame" if count == 1 else f"{count} frames"
@@ -288,7 +288,7 @@ def _said(
         return finding(
             NAME, "doubt", f"{said}; put positions and patterns together again.", **details
         )
-    without = origin[_without_partner(scan.M, frames, first, stop)]
+    without = origin[partners(scan, frames, first, stop) < 0]
     some = f"number {number}" if count == 1 else f"the {count} from number {number} on"
     remedy = (
         f"leave the position of {some} out of the positions"
@@ -303,17 +303,14 @@ def _said(
     )  # fmt: skip
 
 
-def _without_partner(patterns: int, frames: int, first: int, stop: int) -> NDArray[np.int64]:
-    """The patterns whose positions would be beyond the ends, or are those of other ones."""
-    at = np.arange(stop - frames, stop) if frames > 0 else np.arange(first, first - frames)
-    return at[(at >= 0) & (at < patterns)]
-
-
 def mend_of_slip(details: Any, scan: Scan) -> Mend:
     """What a finding of a slip does to a scan."""
     frames = int(np.clip(details["slipped"], -APART, APART))
     first, stop = (int(np.clip(details[key], 0, scan.M)) for key in ("start", "stop"))
-    at = np.arange(scan.M)
-    at[first:stop] += frames
-    positions = scan.positions_px[np.clip(at, 0, scan.M - 1)]
-    return Mend(positions_px=positions, left_out=_without_partner(scan.M, frames, first, stop))
+    return moved_to(scan, partners(scan, frames, first, stop))
+
+
+def moved_to(scan: Scan, at: NDArray[np.int64]) -> Mend:
+    """Each pattern at the position of pattern ``at`` (M,); those with -1 have none."""
+    positions = scan.positions_px[np.maximum(at, 0)]
+    return Mend(positions_px=positions, left_out=np.flatnonzero(at < 0))

@@ -4,18 +4,14 @@ numbers hold."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
+from ptychopinn.data.byte_order import opposite_order
 
 # Patterns that are looked at.
 PATTERNS = 48
-# Bytes were swapped when swapping them back leaves this share of the roughness; or the second one
-# where most of the readings end with a byte of 0, as small counts then do.
-SMOOTHER, SMOOTHER_OF_SMALL, SMALL = 0.8, 0.9999, 0.5
 # Counters and types end at powers of two; wrapped counts come so near to one and never reach it.
 FIRST_BITS, LAST_BITS, NEAR_TOP = 8, 16, 0.97
 # Between two readings above the first share of the end, one below the second is none of light. So
@@ -24,48 +20,19 @@ BRIGHT, DARK = 0.5, 0.2
 HOLES, PLACES, HOLES_SHARE = 10, 3, 5e-4
 
 
-def _roughness(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float:
-    """By how much the amplitudes of neighbouring pixels differ, relative to their sum: the mean of
-    all that are lit, so that a few pixels with any number in them hardly count."""
-    amplitudes = np.sqrt(patterns.astype(np.float64))
-    difference = pairs = 0.0
-    for axis in (1, 2):
-        one, other = np.moveaxis(amplitudes, axis, 0)[:-1], np.moveaxis(amplitudes, axis, 0)[1:]
-        lit = np.moveaxis(good[None], axis, 0)
-        both = lit[:-1] & lit[1:] & (one + other > 0)
-        apart = np.divide(np.abs(one - other), one + other, out=np.zeros_like(one), where=both)
-        difference += float(apart.sum())
-        pairs += float(both.sum())
-    return difference / pairs if pairs > 0 else 0.0
-
-
 @check("swapped-bytes")
 def swapped_bytes(look: Look) -> Iterator[Noticed]:
-    """Whole numbers whose bytes are in the opposite order: of small ones only the scale changes,
-    but from 256 on neighbouring counts become numbers that have nothing to do with each other."""
-    patterns = look.scan.diffraction
-    kind = np.dtype(patterns.dtype)
-    if kind.kind != "u" or kind.itemsize not in (2, 4):
+    """Whole numbers whose bytes are in the opposite order."""
+    few = look.numbers[:: max(1, len(look.numbers) // PATTERNS)]
+    if np.dtype(look.scan.diffraction.dtype).kind != "u":
         return
-    few = np.asarray(patterns[look.numbers[:: max(1, len(look.numbers) // PATTERNS)]])
-    lit = few[few > 0]
-    if not lit.size:
-        return
-    given, swapped = (_roughness(part, look.good) for part in (few, few.byteswap()))
-    small = float((lit & 0xFF == 0).mean()) >= SMALL
-    if not swapped < (SMOOTHER_OF_SMALL if small else SMOOTHER) * given:
-        return
-    yield (
-        finding(
-            "swapped-bytes", "mended",
-            f"the bytes of the counts are in the opposite order: swapped, so that neighbouring "
-            f"pixels differ by {swapped:.1%} of their amplitudes instead of {given:.1%}, and the "
-            f"largest reading is {int(few.byteswap().max())} instead of {int(few.max())}; write "
-            "the patterns anew in the order that the file states (little or big endian).",
-            roughness=swapped, roughness_as_given=given,
-        ),
-        Mend(swapped=True),
-    )  # fmt: skip
+    patterns = np.asarray(look.scan.diffraction[few])
+    found = opposite_order(patterns, look.good, float(look.largest.max()))
+    if found is not None:
+        yield (
+            finding("swapped-bytes", "mended", found.message, **found.details),
+            Mend(swapped=found.width),
+        )
 
 
 @check("wrapped-counts")

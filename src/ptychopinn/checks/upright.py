@@ -8,7 +8,7 @@ patterns or positions, is told by the probe: held fixed, it fits patterns of its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
+from ptychopinn.checks.numbering import given_numbers, partners
 from ptychopinn.checks.slips import NAME as SLIP
-from ptychopinn.checks.slips import mend_of_slip, slips
+from ptychopinn.checks.slips import mend_of_slip, moved_to, slips
 from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
-from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
+from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn
 from ptychopinn.data.scan import Scan
@@ -49,8 +50,10 @@ SETTLED = 0.85
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 OFFSET_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
-# Factors of the positions that are tried.
+# Factors of the positions that are tried. One is believed that leaves the first share of what
+# positions of other patterns leave, where the next one leaves so many times that share.
 FACTORS = (0.5, 2.0)
+UNIT_BELIEVED, UNIT_OTHER = 0.7, 1.15
 # Where patterns show hardly more than noise, another orientation is likelier when it raises the
 # likelihood (-2 log L) by so much. The right one is above all others by several hundred.
 LIKELIER = 150.0
@@ -70,30 +73,34 @@ def right_geometry(
     found: list[Finding] = []
     if scan.M < FEWEST:
         return scan, ()
-    if "orientation" not in skip:
-        turned = _orientation(xp, scan)
-        if turned is not None:
-            found.append(turned)
-            scan = mend_of(turned, scan).of(scan)
-    if "frame-offset" not in skip and scan.M > FEWEST + 2 * MOST_FRAMES:
-        moved = _offset(xp, scan)
-        if moved is not None:
-            found.append(moved)
-            scan = mend_of(moved, scan).of(scan)
-    if "position-unit" not in skip and not any(one.level == "mended" for one in found):
-        scaled = _unit(xp, scan)
-        if scaled is not None:
-            found.append(scaled)
-            scan = mend_of(scaled, scan).of(scan)
+    given = scan
+
+    def tried(name: str, look: Callable[[Ops, Scan], Finding | None]) -> bool:
+        """Whether a look found, and mended, what was not found before."""
+        nonlocal scan
+        if name in skip or any(one.name == name for one in found):
+            return False
+        one = look(xp, scan)
+        if one is None:
+            return False
+        found.append(one)
+        scan = mend_of(one, scan).of(scan)
+        scan = replace(scan, provenance=with_findings(scan.provenance, [one]))
+        return one.level == "mended"
+
+    tried("orientation", _orientation)
+    moved = tried("frame-offset", _offset)
+    if not moved and tried("position-unit", _unit):
+        # In a wrong unit they may have looked alike.
+        tried("orientation", _orientation)
+        tried("frame-offset", _offset)
     # A slip early in the scan is an offset of nearly all of it, and the rest is left.
-    if SLIP not in skip and all(one.name == "frame-offset" for one in found):
-        known = with_findings(scan.provenance, found)
-        for slipped in slips(xp, replace(scan, provenance=known)):
+    if SLIP not in skip and all(one.level == "mended" for one in found):
+        for slipped in slips(xp, scan):
             found.append(slipped)
             scan = mend_of(slipped, scan).of(scan)
-    if found:
-        scan = replace(scan, provenance=with_findings(scan.provenance, found))
-    return scan, tuple(found)
+            scan = replace(scan, provenance=with_findings(scan.provenance, [slipped]))
+    return (scan, tuple(found)) if found else (given, ())
 
 
 def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
@@ -248,13 +255,19 @@ def _image(orientation: Orientation) -> str:
 
 
 def _offset(xp: Ops, scan: Scan) -> Finding | None:
+    if scan.M <= FEWEST + 2 * MOST_FRAMES:
+        return None
     chosen = neighbours(scan)
     # Each of them has as many frames before and after.
-    chosen = chosen[(chosen >= MOST_FRAMES) & (chosen < scan.M - MOST_FRAMES)]
+    apart = range(-MOST_FRAMES, MOST_FRAMES + 1)
+    at = {frames: partners(scan, frames) for frames in apart}
+    chosen = chosen[np.all([at[frames][chosen] >= 0 for frames in apart], axis=0)]
+    if len(chosen) < FEWEST:
+        return None
     part = trial_of(scan, chosen)
 
     def run(frames: int, passes: int) -> float:
-        moved = scan.positions_px[chosen + frames]
+        moved = scan.positions_px[at[frames][chosen]]
         return residual_of(xp, replace(part, positions_px=moved), passes)
 
     first = {k: run(k, SHORT) for k in (0, 1, -1)}
@@ -271,52 +284,62 @@ def _offset(xp: Ops, scan: Scan) -> Finding | None:
         return None
     if explained_by(part, residuals[frames]) < OFFSET_EXPLAINS:
         return None
-    lost = _without_position(scan.M, frames)
-    many = abs(frames) > 1
-    apart = f"{abs(frames)} frames" if many else "one frame"
-    where = f"{apart} {'later' if frames > 0 else 'earlier'}"
-    numbers = np.delete(
-        np.arange(scan.M + len(gone := left_out(recorded_findings(scan.provenance)))), gone
-    )
+    lost = given_numbers(scan)[at[frames] < 0]
+    many = len(lost) > 1
+    distance = f"{abs(frames)} frames" if abs(frames) > 1 else "one frame"
+    where = f"{distance} {'later' if frames > 0 else 'earlier'}"
     return finding(
         "frame-offset",
         "mended",
         f"each pattern belongs to the position {where}: so some patterns around the middle leave "
         f"a residual of {residuals[frames]:.4f}, as given {residuals[0]:.4f}; "
-        f"pattern{'s' if many else ''} {numbered(numbers[lost])} {'have' if many else 'has'} none "
+        f"pattern{'s' if many else ''} {numbered(lost)} {'have' if many else 'has'} none "
         f"and {'are' if many else 'is'} left out.",
         frames=frames,
-        patterns=numbers[lost].tolist(),
+        patterns=lost.tolist(),
         residuals={str(k): v for k, v in residuals.items()},
         words=f"each pattern at the position {where}",
         residual=residuals[frames],
     )
 
 
-def _without_position(patterns: int, frames: int) -> NDArray[np.int64]:
-    """The patterns that have no position when each belongs to the one so many frames later."""
-    numbers = np.arange(patterns)
-    return numbers[-frames:] if frames > 0 else numbers[:-frames]
-
-
 def _unit(xp: Ops, scan: Scan) -> Finding | None:
-    """Positions in half or twice the pixels, as where patterns were binned."""
+    """Positions in half or twice the pixels, as where patterns were binned.
+
+    Far apart patterns hardly contradict each other, wherever they are. Therefore each unit is
+    judged by what it leaves relative to what the positions of other patterns leave.
+    """
     part = trial_of(scan, neighbours(scan))
+    units = (1.0, *FACTORS)
 
-    def run(factor: float, passes: int) -> float:
-        scaled = replace(part, positions_px=_scaled(part.positions_px, factor))
-        return residual_of(xp, scaled, passes)
+    def placed(factor: float, orientation: Orientation) -> Scan:
+        positions = orientation.of_positions(_scaled(part.positions_px, factor))
+        return replace(part, positions_px=positions)
 
-    first = {factor: run(factor, SHORT) for factor in (1.0, *FACTORS)}
-    factor = min(first, key=first.__getitem__)
-    if factor == 1 or first[factor] > DOUBTED * first[1.0]:
+    def judged(factor: float, orientation: Orientation) -> tuple[float, float]:
+        own = placed(factor, orientation)
+        others = replace(own, positions_px=np.roll(own.positions_px, own.M // 2, axis=0))
+        left = residual_of(xp, own, LONG)
+        return left / residual_of(xp, others, LONG), left
+
+    first = {f: residual_of(xp, placed(f, AS_GIVEN), SHORT) for f in units}
+    least = min(first, key=first.__getitem__)
+    if least == 1 or first[least] > DOUBTED * first[1.0]:
         return None
-    residuals = {factor: run(factor, LONG) for factor in first}
-    factor = min(residuals, key=residuals.__getitem__)
-    if factor == 1 or residuals[factor] > OFFSET_BELIEVED * residuals[1.0]:
+    turns = dict.fromkeys(units, AS_GIVEN)
+    scores = {f: judged(f, AS_GIVEN) for f in units}
+    factor = _clear_unit(scores)
+    if factor is None:
+        # In a wrong unit all orientations leave much, and then the unit alone mends nothing.
+        for f in FACTORS:
+            left = {o: residual_of(xp, placed(f, o), SHORT) for o in ORIENTATIONS}
+            turns[f] = min(left, key=left.__getitem__)
+            scores[f] = judged(f, turns[f])
+        factor = _clear_unit(scores)
+    if factor is None or factor == 1:
         return None
-    best = replace(part, positions_px=_scaled(part.positions_px, factor))
-    if explained_by(best, residuals[factor]) < OFFSET_EXPLAINS:
+    residuals = {f: left for f, (_, left) in scores.items()}
+    if explained_by(placed(factor, turns[factor]), residuals[factor]) < OFFSET_EXPLAINS:
         return None
     return finding(
         "position-unit",
@@ -330,6 +353,13 @@ def _unit(xp: Ops, scan: Scan) -> Finding | None:
         words=f"the positions times {factor:g}",
         residual=residuals[factor],
     )
+
+
+def _clear_unit(scores: dict[float, tuple[float, float]]) -> float | None:
+    """The factor whose share of what other positions leave is clearly the smallest, if any is."""
+    best, second = sorted(scores, key=scores.__getitem__)[:2]
+    clear = scores[best][0] <= min(UNIT_BELIEVED, scores[second][0] / UNIT_OTHER)
+    return best if clear else None
 
 
 def _scaled(positions_px: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
@@ -360,9 +390,7 @@ def _mend(details: Any, scan: Scan) -> Mend:
         return mend_of_slip(details, scan)
     if "frames" in details:
         frames = int(np.clip(details["frames"], -MOST_FRAMES, MOST_FRAMES))
-        at = np.clip(np.arange(scan.M) + frames, 0, scan.M - 1)
-        lost = _without_position(scan.M, frames)
-        return Mend(positions_px=scan.positions_px[at], left_out=lost)
+        return moved_to(scan, partners(scan, frames))
     if "scale" in details:
         return Mend(positions_px=_scaled(scan.positions_px, float(details["scale"])))
     orientation = _of(details)

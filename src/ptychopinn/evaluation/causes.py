@@ -50,8 +50,7 @@ CAUSES: dict[Likely, Cause] = {
         "refine the result, which fits a factor for each pattern",
     ),
     "background": Cause(
-        "the patterns have a background: in the dark {background:.1%} of all counts, spread over "
-        "the detector, are not explained",
+        "the patterns have a background: {how}",
         "refine the result, which fits a background",
     ),
     "geometry": Cause(

@@ -27,7 +27,7 @@ Alternatives = Sequence[tuple[str, float]]
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
 MORE_MODES = "the probe refined with two more modes"
-SPREAD = "a point spread fitted"
+SPREAD, LIT = "a point spread fitted", "a background fitted"
 # Words of trials of their own, which list another way only where the patterns show it beyond noise:
 # as the axes are, and what begins so, other ones; the same of the geometry.
 AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
@@ -268,7 +268,8 @@ def _signature(signs: Signs) -> Found | None:
     """A fault that the residual shows by its shape."""
     share = signs.background
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
-        return "background", {"background": share}
+        how = f"in the dark {share:.1%} of all counts, spread over the detector, are not explained"
+        return "background", {"how": how}
     if not _matters(signs):
         return None
     if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
@@ -351,13 +352,21 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         numbers = {"words": words, "better": best, "given": given}
         names: dict[str, Likely] = {
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
-            SPREAD: "point-spread",
+            SPREAD: "point-spread", LIT: "background",
         }  # fmt: skip
         numbers["how"] = "with the positions refined"
+        if words == LIT:
+            numbers["how"] = _LIT.format(**numbers)
         return names.get(words, "geometry"), numbers
     if given - floor <= BETTER * signs.excess and given < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
     return None
+
+
+_LIT = (
+    "with one fitted some patterns around the middle leave a residual of {better:.4g}, without "
+    "{given:.4g}"
+)
 
 
 def _general(signs: Signs) -> Found:

@@ -44,6 +44,7 @@ from ptychopinn.io.scans import (
     report_findings,
     with_probe,
 )
+from ptychopinn.physics.scaling import SCALED
 
 Target = Literal["native", "npz", "ptychodus", "ptychodus-training", "product", "cxi", "fold_slice"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -214,7 +215,7 @@ def convert(
             fields = scan_fields(record, ReadOptions(), start)
         losses += lost(record, scan_keeps(record))
         scan = scan_of(fields, start)
-        power = scan.provenance.get("probe_power")
+        power = scan.provenance.get(SCALED)
         if not fields.probe_in_counts and power is not None:
             losses.append(f"the scale of the probe (it was multiplied by {power['factor']:.6g})")
         save_scan(scan, end, force=force)

@@ -14,10 +14,12 @@ from ptychopinn.io.counts import mean_counts
 from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.scaling import (
+    SCALED,
     check_probe_power,
     global_scale,
     probe_power,
     reconcile_probe,
+    scaled_by,
 )
 
 # Patterns read to compare a stated probe with the counts, and to scale an object.
@@ -30,6 +32,9 @@ _log = logging.getLogger("ptychopinn")
 def in_counts(scan: Scan, *, stated: bool) -> Scan:
     """The scan with a probe in sqrt(counts); ``stated`` says that it is already, to be checked.
 
+    One that was scaled to these very counts, flooded patterns and hot pixels included, is not
+    checked: the look at the scan scales it again when it has left those out.
+
     Raises
     ------
     InputError
@@ -37,6 +42,8 @@ def in_counts(scan: Scan, *, stated: bool) -> Scan:
     """
     if not stated:
         return _reconciled(scan)
+    if SCALED in scan.provenance:
+        return scan
     # Single patterns may be flooded, or without beam.
     sample, good = sample_indices(scan.M, POWER_SAMPLE), scan.good_pixels
     sums = np.concatenate(
@@ -64,7 +71,7 @@ def _reconciled(scan: Scan) -> Scan:
     )
     provenance = {
         **scan.provenance,
-        "probe_power": {"given": power, "counts": counts, "factor": factor},
+        SCALED: scaled_by(power, counts, factor),
     }
     obj = scan.object
     if obj is not None:

@@ -23,6 +23,9 @@ from ptychopinn.physics.propagators import Propagator
 MAX_COUNTS_OVER_POWER = 4.0
 MIN_COUNTS_OVER_POWER = 1e-3
 
+# What a scan remembers, in its provenance, of a probe that was scaled to its counts.
+SCALED = "probe_power"
+
 
 def probe_power(
     probe: NDArray[Any],
@@ -59,6 +62,11 @@ def reconcile_probe(
             )
     factor = float(np.sqrt(mean_counts / power))
     return (np.asarray(probe, dtype=np.complex128) * factor).astype(np.complex64), factor
+
+
+def scaled_by(power: float, counts: float, factor: float) -> dict[str, float]:
+    """What is remembered, as :data:`SCALED`, of a probe of this power that was scaled."""
+    return {"given": power, "counts": counts, "factor": factor}
 
 
 def check_probe_power(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.corner import rolls
 from ptychopinn.data.far_away import position_text
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.orientation import Orientation
@@ -23,8 +22,15 @@ from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
 from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.beam_centre import (
+    MIDDLE,
+    centre_of_frames,
+    doubt_middle,
+    rolled_finding,
+    rolls_of,
+)
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
-from ptychopinn.sources.cutting import cut_for, find_centre
+from ptychopinn.sources.cutting import cut_for
 from ptychopinn.sources.frames import Frames, RolledFrames, joined
 from ptychopinn.sources.geometry_numbers import (
     numbers_of,
@@ -35,6 +41,7 @@ from ptychopinn.sources.geometry_numbers import (
 )
 from ptychopinn.sources.masks import check_mask, given_mask
 from ptychopinn.sources.places import image_at, place_of
+from ptychopinn.sources.raw_faults import flat_field, hidden_faults, in_order
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import (
     check_places,
@@ -49,9 +56,6 @@ from ptychopinn.sources.scan_points import (
 # Bytes of memory for each pixel of the detector while patterns are looked at.
 PIXEL_BYTES = 100
 SAMPLE, SAMPLE_PIXELS = 64, 1 << 26
-# How far the centre of mass may be from the taken centre, in pixels and of the frame.
-MIDDLE = "the middle of the detector"
-OFF_CENTRE, OFF_SHARE = 3.0, 0.05
 
 _log = logging.getLogger("ptychopinn")
 
@@ -62,7 +66,7 @@ class Assembly:
 
     ``positions_px`` (M, 2) and ``pixel_size_m`` are of the final patterns; ``done`` is plain JSON
     data that says with which numbers the recipe was carried out, ``way`` what a scan calls
-    propagation and focus_distance_m.
+    propagation and focus_distance_m, and ``saturation`` from which counts on they are bounds.
     """
 
     source: Source
@@ -70,6 +74,7 @@ class Assembly:
     look: Look
     given_bad: NDArray[np.bool_]
     findings: tuple[Finding, ...]
+    saturation: float | None
     positions_px: NDArray[np.float64]
     pixel_size_m: float | None
     energy_eV: float | None
@@ -147,18 +152,31 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     bad = np.zeros(size, bool) if source.mask is None else ~source.mask
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")
+    findings: list[Finding] = []
     if flat is not None:
+        flat, said = flat_field(flat)
+        findings += said
         bad |= ~(np.isfinite(flat) & (flat > 0))
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
+    frames, said = in_order(source.patterns, sample, ~(bad | look.missing))
+    if said:
+        findings += said
+        source = replace(source, patterns=frames)
+        look = look_at(source.patterns, sample, bad)
     bad |= given_mask(recipe, source, size, look)
     check_mask(bad, look)
     way = {"propagation": propagation_of(source, recipe)}
     far_field = way["propagation"] == "far-field"
-    by = _rolls(recipe, source, np.where(bad | look.missing, 0, look.mean)) if far_field else (0, 0)
+    by = (
+        rolls_of(recipe, source, np.where(bad | look.missing, 0, look.mean))
+        if far_field
+        else (0, 0)
+    )
     if any(by):
         source = replace(source, patterns=RolledFrames(source.patterns, by))
+        findings.append(rolled_finding(by))
         bad = np.roll(bad, by, (0, 1))
         dark, flat = (None if a is None else np.roll(a, by, (0, 1)) for a in (dark, flat))
         look = look.rolled(by)
@@ -167,7 +185,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     orientation = Orientation(recipe.transpose, recipe.flip_y, recipe.flip_x)
     turned_shape = orientation.shape(size)
     crop = None if recipe.crop is None else crop_of(recipe.crop)
-    centre, how = _centre(recipe, source, look, bad, dark, size)
+    centre, how = centre_of_frames(recipe, source, look, bad, dark, size)
     if crop is not None and crop[1] is not None:
         if recipe.centre is not None and centre_of(recipe.centre) != crop[1]:
             raise InputError(
@@ -201,7 +219,10 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         own = own_edge(source)
         if own is not None:
             placed = placed * (cut.n * cut.binning / own)
-    findings = [_rolled_finding(by)] if any(by) else []
+    dead, saturation, said = hidden_faults(patterns, sample)
+    findings += said
+    patterns.bad |= dead
+    given_bad |= dead
     far = far_positions(placed, cut.n)
     if len(far):
         findings.append(far_finding(placed, far))
@@ -236,8 +257,9 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         given_bad=given_bad,
         findings=(
             *findings,
-            *(_doubt_middle(look, bad, size) if how == MIDDLE and far_field else ()),
+            *(doubt_middle(look, bad, size) if how == MIDDLE and far_field else ()),
         ),
+        saturation=saturation,
         positions_px=placed,
         pixel_size_m=pixel,
         # A scan's energy is that of photons.
@@ -318,60 +340,6 @@ def _image(
         return None
     place = place_of(text, source.path, what.rsplit(" ", 2)[1].replace("frames", "dark"))
     return image_at(place, size, what, average=True).astype(np.float64)
-
-
-def _centre(
-    recipe: Recipe,
-    source: Source,
-    look: Look,
-    bad: NDArray[np.bool_],
-    dark: NDArray[np.float64] | None,
-    size: tuple[int, int],
-) -> tuple[tuple[float, float] | None, str]:
-    """The zero frequency on the stored frames, and how it is known."""
-    if recipe.centre is None:
-        if source.centre is not None:
-            return source.centre, "stated by the file"
-        return None, MIDDLE
-    given = centre_of(recipe.centre)
-    if given is not None:
-        return given, "given"
-    mean = look.mean if dark is None else np.maximum(look.mean - dark, 0)
-    return find_centre(np.maximum(mean, 0), ~bad), "the centre of mass of the patterns"
-
-
-def _rolls(recipe: Recipe, source: Source, mean: NDArray[np.float64]) -> tuple[int, int]:
-    """By how many pixels (y, x) patterns are rolled whose zero frequency is in the corner."""
-    stated = None if recipe.centre is None else centre_of(recipe.centre)
-    cropped = None if recipe.crop is None else crop_of(recipe.crop)[1]
-    if stated is not None or cropped is not None or source.centre is not None:
-        return 0, 0
-    # No single pixel decides.
-    return rolls(np.minimum(mean, np.percentile(mean, 99.5)))
-
-
-def _rolled_finding(by: tuple[int, int]) -> Finding:
-    message = (
-        f"the patterns have their zero frequency {'in the corner' if all(by) else 'at the border'}:"
-        f" rolled by {by[0]} and {by[1]} pixels (y, x), so that it is in the middle."
-    )
-    return Finding("patterns-in-corner", "mended", message, {"rolled": list(by)})
-
-
-def _doubt_middle(look: Look, bad: NDArray[np.bool_], size: tuple[int, int]) -> tuple[Finding, ...]:
-    """What to say when the beam is not where it is taken to be."""
-    try:
-        y, x = find_centre(np.maximum(look.mean, 0), ~bad)
-    except InputError:
-        return ()
-    away = float(np.hypot(y - size[0] // 2, x - size[1] // 2))
-    if away <= max(OFF_CENTRE, OFF_SHARE * min(size)):
-        return ()
-    message = (
-        f"the middle of the detector is taken as the centre, but the centre of mass of the "
-        f"patterns, ({y:.1f}, {x:.1f}) (y, x), is {away:.1f} px away from it; centre=auto takes it."
-    )
-    return (Finding("beam-off-centre", "doubt", message, {"centre_yx": [y, x], "away_px": away}),)
 
 
 def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:

@@ -30,6 +30,7 @@ from ptychopinn.evaluation.verdict import (
     AXES_GIVEN,
     BETTER,
     IN_STEP,
+    LIT,
     MORE_MODES,
     MOVING,
     POSITIONS_FREE,
@@ -50,6 +51,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
@@ -171,7 +173,7 @@ def tried(
     sliced: bool = True,
 ) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free, positions free,
-    and a point spread where these leave more than noise.
+    and a background and a point spread where more than noise is left.
 
     Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
     exposure during which the sample is ``moving``, and one that is thick (``sliced``).
@@ -200,6 +202,11 @@ def tried(
         (POSITIONS_FREE, left(part, refine_positions=True)),
     ]
     least, noise = min(residual for _, residual in found), part.expected_misfit
+    if found[0][1] > NEAR_NOISE * noise and Background.name not in here:
+        # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
+        # may make up for nearly all.
+        found.append((LIT, left(part, Background.none(chosen.positions_px, scan.N))))
+        least = min(least, found[-1][1])
     if least > NEAR_NOISE * noise and PointSpread.name not in here:
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
         least = min(least, found[-1][1])

@@ -18,7 +18,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io import native
 from ptychopinn.io.atomic import atomic_path, refuse_source
 from ptychopinn.io.probes import names_file
-from ptychopinn.physics.scaling import reconcile_probe
+from ptychopinn.physics.scaling import SCALED, reconcile_probe, scaled_by
 from ptychopinn.schema import validated
 from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
 from ptychopinn.sources.conditioning import Wider, fitted
@@ -244,11 +244,21 @@ class _Work:
                 "good pixels must hold counts, received a mask or a window without any; check "
                 "mask, centre and crop."
             )
-        total = float(read.sum[good].sum())
-        scaled, factor = reconcile_probe(
-            self._probe, total / self._seen, None if good.all() else good
+        counts = float(read.sum[good].sum()) / self._seen
+        scan = Scan(
+            diffraction=patterns,
+            positions_px=self.assembly.positions_px,
+            probe=self._probe,
+            mask=None if good.all() else good,
+            pixel_size_m=self.assembly.pixel_size_m,
+            energy_eV=self.assembly.energy_eV,
+            distance_m=self.assembly.distance_m,
+            saturation=self.assembly.saturation,
+            **self.assembly.way,
+            # The name of a file may be no text.
+            name=self.paths[0].stem.encode("utf-8", "backslashreplace").decode(),
         )
-        bad = int((~good).sum())
+        scaled, factor = reconcile_probe(scan.probe, counts, scan.mask, scan.propagator)
         provenance = {
             "made_by": "ptychopinn prepare",
             "sources": [str(path.absolute()) for path in self.paths],
@@ -256,25 +266,15 @@ class _Work:
             KEY: self.recipe.given(),
             "prepared": {
                 **self.assembly.done,
-                "bad_pixels": bad,
+                "bad_pixels": int((~good).sum()),
                 "pixel_size_m": self.assembly.pixel_size_m,
                 "probe_factor": factor,
             },
+            SCALED: scaled_by(counts / factor**2, counts, factor),
             **self.assembly.source.notes,
         }
-        return Scan(
-            diffraction=patterns,
-            positions_px=self.assembly.positions_px,
-            probe=scaled,
-            mask=None if good.all() else good,
-            pixel_size_m=self.assembly.pixel_size_m,
-            energy_eV=self.assembly.energy_eV,
-            distance_m=self.assembly.distance_m,
-            **self.assembly.way,
-            # The name of a file may be no text.
-            name=self.paths[0].stem.encode("utf-8", "backslashreplace").decode(),
-            provenance=with_findings(provenance, self._findings()),
-        )
+        found = with_findings(provenance, self._findings())
+        return replace(scan, probe=scaled, provenance=found)
 
     def _findings(self) -> tuple[Finding, ...]:
         """What was noticed, by what is known so far."""

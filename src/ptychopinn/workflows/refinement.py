@@ -122,9 +122,6 @@ def refine(
     if shown is not None and stop.signal is None:
         result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
     assert result.fit is not None
-    for found in result.findings:
-        if found.name in (AXES, *EFFECTS) and found.level == "mended":
-            log.warning("%s: %s", scan.name, found.message)
     if start is None and suspicious(result.fit) and stop.signal is None:
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
         if turned is not work.scan:
@@ -135,6 +132,9 @@ def refine(
             )  # fmt: skip
             result = with_record(result, model)
             return judged(result, turned, work.backend, work.execution, no_mend, LATER)
+    for found in result.findings:
+        if found.name in (AXES, *EFFECTS) and found.level == "mended":
+            log.warning("%s: %s", scan.name, found.message)
     if modes == "auto" and stop.signal is None:
         result = _with_grown_modes(scan, result, work, stages_of(progress), stop)
     if stop.signal is None:

@@ -226,15 +226,22 @@ def reconstruct(
     else:
         if stop.signal is None:
             found = judged(found, scan, backend, execution, no_mend, looked_at)
-        if uncertainty:
-            # The probe is that of all patterns.
-            alike = partial(
-                reconstruct, model=model, backend=backend, execution=execution, keep_probe=True,
-                refine="never", no_mend="all",
-            )  # fmt: skip
-            used = replace(scan, probe=found.probe)
-            found = with_uncertainty(stop, found, used, alike, NETWORK_FACTOR, from_nothing=False)
-        return found
+        assert found.fit is not None
+        told = refine == "auto" and refine_model is None and stop.signal is None
+        if not (told and shown_by(found.fit, left_out) == Background.name):
+            if uncertainty:
+                # The probe is that of all patterns.
+                alike = partial(
+                    reconstruct, model=model, backend=backend, execution=execution,
+                    keep_probe=True, refine="never", no_mend="all",
+                )  # fmt: skip
+                used = replace(scan, probe=found.probe)
+                found = with_uncertainty(
+                    stop, found, used, alike, NETWORK_FACTOR, from_nothing=False
+                )
+            return found
+        # A trial told what the network's object had made up for.
+        config = PhysicsConfig(**{**followed, "background": True})
     try:
         further = _refine(
             scan,
@@ -253,7 +260,7 @@ def reconstruct(
         if stop.signal is None:
             raise
         return found
-    assert further.fit is not None
+    assert further.fit is not None and found.fit is not None
     names = [*found.seconds, *further.seconds]
     spent = {s: found.seconds.get(s, 0.0) + further.seconds.get(s, 0.0) for s in names}
     # After a few passes only it may still be worse than what the network found.

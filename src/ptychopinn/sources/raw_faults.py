@@ -1,0 +1,207 @@
+"""Faults of stored readings that nobody would see any more once they are corrected and binned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.byte_order import Swapped, opposite_order
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.saturation import PileUp
+from ptychopinn.physics.readout import noise_by_steps
+from ptychopinn.sources.conditioning import Conditioned, chunks
+from ptychopinn.sources.frames import Frames, Window
+
+# Stored readings that are looked at for the order of their bytes, and for the size of a photon.
+ORDER_READINGS, PHOTON_READINGS = 1 << 22, 1 << 20
+# So many times the brightest pixels are left out, where they are few, to find the level of others.
+ALONE = 20
+# A pixel without a count is dead where others on both sides, so near, had so many photons.
+FARTHEST, DUE = 3, 30.0
+# A flat field whose median is not within these factors of 1 is in the unit of its detector.
+FLAT_WITHIN = 2.0
+
+
+@dataclass(frozen=True)
+class SwappedFrames:
+    """Patterns whose bytes are put in the opposite order."""
+
+    source: Frames
+    swap: Swapped
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
+        """See :class:`~ptychopinn.sources.frames.Frames`."""
+        return self.swap(self.source.read(indices, window))
+
+
+def in_order(
+    frames: Frames, sample: NDArray[np.int64], good: NDArray[np.bool_]
+) -> tuple[Frames, tuple[Finding, ...]]:
+    """The frames with their bytes swapped back, where some of them show that they are swapped."""
+    if frames.dtype.kind != "u":
+        return frames, ()
+    few = sample[:: max(1, len(sample) * good.size // ORDER_READINGS)]
+    found = opposite_order(frames.read(few, _whole(frames)), good)
+    if found is None:
+        return frames, ()
+    said = Finding("swapped-bytes", "mended", found.message, found.details)
+    return SwappedFrames(frames, Swapped(found.width)), (said,)
+
+
+def flat_field(flat: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[Finding, ...]]:
+    """A flat field (H, W) as factors about 1: one in counts would divide all of them away."""
+    usable = flat[np.isfinite(flat) & (flat > 0)]
+    middle = float(np.median(usable)) if usable.size else 1.0
+    if 1 / FLAT_WITHIN <= middle <= FLAT_WITHIN:
+        return flat, ()
+    message = (
+        f"the flat field has a median of {middle:.6g}: it was divided by that, so that the "
+        "patterns stay counts of photons."
+    )
+    return flat / middle, (Finding("flat-field", "mended", message, {"median": middle}),)
+
+
+def hidden_faults(
+    patterns: Conditioned, sample: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], float | None, tuple[Finding, ...]]:
+    """Of patterns whose counts are others than were read, or sums of several readings: dead pixels
+    (H, W), from which prepared counts on readings may be saturated, and what is said about both.
+    """
+    dead = np.zeros(patterns.bad.shape, bool)
+    corrected = patterns.dark is not None or patterns.flat is not None
+    if patterns.amplitude or not (corrected or patterns.cut.binning > 1):
+        return dead, None, ()
+    photon = _photon(patterns, sample)
+    found: tuple[Finding, ...] = ()
+    if patterns.cut.binning > 1:
+        dead = _dead_within(patterns, sample, DUE * photon)
+        found = (_dead_finding(dead),) if dead.any() else ()
+    level, said = _saturation(patterns, sample, photon)
+    return dead, level, (*found, *said)
+
+
+def _photon(patterns: Conditioned, sample: NDArray[np.int64]) -> float:
+    """What one photon reads, or the noise of a reading where that is more; 1 where none tells."""
+    good = ~patterns.bad[patterns.window]
+    if not good.any():
+        return 1.0
+    some = sample[:: max(1, len(sample) * good.size // PHOTON_READINGS)]
+    block = patterns.frames.read(some, patterns.window).astype(np.float32)
+    noise = noise_by_steps(block, good)
+    return 1.0 if noise is None else max(noise.photon, noise.readout)
+
+
+def _dead_within(patterns: Conditioned, sample: NDArray[np.int64], due: float) -> NDArray[np.bool_]:
+    """(H, W) pixels that never count between others that do: in a binned one it is not seen."""
+    total = np.zeros(patterns.bad.shape)
+    whole = _whole(patterns.frames)
+    for part in chunks(sample, _bytes(patterns.frames)):
+        block = patterns.frames.read(sample[part], whole)
+        total += np.where(block > 0, block, 0).sum(axis=0, dtype=np.float64)
+    silent = (total == 0) & ~patterns.bad
+    lit = (total >= due) & ~patterns.bad
+    dead = np.zeros(silent.shape, bool)
+    for axis in (0, 1):
+        dead |= _near(lit, axis, 1) & _near(lit, axis, -1)
+    dead &= silent
+    # Of a line that counts nowhere the ends are dead as well, where little light falls.
+    nowhere = (total == 0) | patterns.bad
+    for axis in (0, 1):
+        dead |= np.expand_dims(nowhere.all(axis=axis) & dead.any(axis=axis), axis)
+    return dead & ~patterns.bad
+
+
+def _dead_finding(dead: NDArray[np.bool_]) -> Finding:
+    places = np.argwhere(dead)
+    some = ", ".join(f"({y}, {x})" for y, x in places[:6])
+    more = f" and {len(places) - 6} more" if len(places) > 6 else ""
+    message = (
+        f"masked {len(places)} pixel{'s' if len(places) > 1 else ''} of the detector that never "
+        f"count between others that do, before they were binned: at (y, x) = {some}{more}."
+    )
+    details = {"count": len(places), "pixels": places[:50].tolist()}
+    return Finding("dead-pixels", "mended", message, details)
+
+
+def _saturation(
+    patterns: Conditioned, sample: NDArray[np.int64], photon: float
+) -> tuple[float | None, tuple[Finding, ...]]:
+    """Saturated readings are equal as they are stored, and all different when a dark frame was
+    subtracted, a flat field divided by, or pixels were added up."""
+    frames, window = patterns.frames, patterns.window
+    good = ~patterns.bad[window]
+    if not good.any():
+        return None, ()
+    parts = [sample[part] for part in chunks(sample, _bytes(frames))]
+    largest = np.zeros(good.shape)
+    for part in parts:
+        np.maximum(largest, frames.read(part, window).max(axis=0), out=largest)
+    for _ in range(ALONE):
+        piled = PileUp(float(largest[good].max(initial=0.0)), photon, good)
+        if piled.worth_counting(largest):
+            break
+        # A few pixels have more than all others: those are hot, or were struck.
+        good = good & (largest <= piled.edge)
+    else:
+        return None, ()
+    for part in parts:
+        piled.add(frames.read(part, window))
+    if not piled.clear:
+        return None, ()
+    # The dark frame lowers them, the flat field may: any reading from the least on may be one.
+    lowest = np.inf
+    blind = replace(patterns)
+    for part in parts:
+        block = frames.read(part, window)
+        full = piled.full(block)
+        struck = full.any(axis=(1, 2))
+        if not struck.any():
+            continue
+        counts = blind.counts(block[struck])
+        which = patterns.cut.pick(patterns.orientation.of_frames(full[struck].astype(np.uint8)))
+        lowest = min(lowest, _least(counts[(which > 0) & blind.mask()]))
+    if not np.isfinite(lowest) or lowest <= 0:
+        return None, ()
+    count = int(piled.pixels.sum())
+    message = (
+        f"readings of {count} pixels of the detector pile up at {piled.top:.6g}: they are taken as "
+        f"saturated, and prepared counts from {lowest:.6g} on as lower bounds of what was there."
+    )
+    details = {"count": count, "readings": piled.readings, "counts": lowest}
+    return lowest, (Finding("saturated-pixels", "mended", message, details),)
+
+
+def _least(values: NDArray[Any]) -> float:
+    return float(values.min()) if values.size else np.inf
+
+
+def _near(lit: NDArray[np.bool_], axis: int, side: int) -> NDArray[np.bool_]:
+    """Where a lit pixel is on this side along an axis, not far away."""
+    found = np.zeros(lit.shape, bool)
+    for away in range(1, FARTHEST + 1):
+        moved = np.roll(lit, side * away, axis)
+        edge = slice(0, away) if side > 0 else slice(-away, None)
+        moved[(edge, slice(None)) if axis == 0 else (slice(None), edge)] = False
+        found |= moved
+    return found
+
+
+def _whole(frames: Frames) -> Window:
+    _, height, width = frames.shape
+    return slice(0, height), slice(0, width)
+
+
+def _bytes(frames: Frames) -> int:
+    _, height, width = frames.shape
+    return height * width * max(8, frames.dtype.itemsize)

@@ -1,0 +1,41 @@
+"""A background that an object makes up for does not show in the dark; a trial tells it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ptychopinn as pp
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.verdict import AS_IT_IS, LIT, PROBE_FREE, Signs, judge
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.workflows.alternatives import tried
+
+
+@pytest.fixture(scope="module")
+def whole() -> Scan:
+    return pp.simulate(
+        N=32, object="grf", patterns=64, step_px=3, photons=1e5, central_stop=0.3, seed=12
+    )
+
+
+@pytest.mark.parametrize("kind", ["background", "probe"])
+def test_a_background_and_a_wrong_probe_are_told_apart(kind: str, whole: Scan) -> None:
+    if kind == "background":
+        light = np.random.default_rng(1).poisson(5, whole.diffraction.shape)
+        given = replace(whole, diffraction=(whole.diffraction[:] + light).astype(np.uint32))
+    else:
+        k = np.fft.fftfreq(32)
+        lens = np.exp(40j * (k[:, None] ** 2 + 1.3 * k**2))
+        probe = np.fft.ifft2(np.fft.fft2(whole.probe) * lens)
+        given = replace(whole, probe=probe.astype(np.complex64))
+    left = tried(NumpyOps(), given, moving=False, sliced=False)
+    known = dict(left)
+    signs = Signs(1.05 * known[AS_IT_IS], 0.3 * known[AS_IT_IS], 0.9)
+    found = judge(signs, left)
+    assert (found.verdict, found.likely) == ("doubtful", kind)
+    if kind == "background":
+        assert known[LIT] < known[PROBE_FREE] < 0.5 * known[AS_IT_IS]
+        assert found.cause is not None and "with one fitted" in found.cause
