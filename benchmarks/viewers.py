@@ -33,6 +33,7 @@ from contextlib import suppress
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +95,10 @@ def main() -> None:
                     alone.join()
                     watch.ended.set()
                 else:
-                    verb = {"verb": "train", "epochs": options.epochs}
                     watch.order(
-                        verb if options.epochs else {"verb": "refine", "passes": options.passes}
+                        {"verb": "train", "scans": ["scan.h5"], "epochs": options.epochs}
+                        if options.epochs
+                        else {"verb": "refine", "source": "scan.h5", "passes": options.passes}
                     )
                 watch.end(options.viewers)
             finally:
@@ -158,9 +160,9 @@ class Watch:
                 elif any(job["ended"] for job in json.loads(message).get("jobs", [])):
                     self.ended.set()
 
-    def order(self, verb: dict[str, str | int]) -> None:
+    def order(self, verb: dict[str, Any]) -> None:
         """Let the server start what is wanted, with its options."""
-        order = {"source": "scan.h5", "output": "out", **verb}
+        order = {"output": "out", **verb}
         request = urllib.request.Request(
             f"{self.address}/api/jobs", json.dumps(order).encode(),
             {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},

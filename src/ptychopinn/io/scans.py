@@ -98,9 +98,7 @@ def find_format(path: Path) -> Format:
         with parsing(path):
             if candidate.matches(path):
                 return candidate
-    reason = (
-        f"a scan was expected ({descriptions()}), received '{path}' which is none of them"
-    )
+    reason = f"a scan was expected ({descriptions()}), received '{path}' which is none of them"
     raise UnknownFormatError(with_line(reason, path, "convert it first"))
 
 

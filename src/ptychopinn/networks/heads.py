@@ -27,6 +27,11 @@ from ptychopinn.networks.spec import Builder, Network
 from ptychopinn.physics.probe_images import PROBE_IMAGES
 
 Trunk = Literal["amplitude", "phase"]
+Head = Literal["amplitude_phase", "real_imaginary", "cos_sin"]
+HEADS_IN_WORDS = (
+    "what the network writes the object with: amplitude and phase, real and imaginary part, or "
+    "amplitude, cosine and sine of a phase that may go round"
+)
 
 # Amplitudes of the sigmoid head lie in (0, 2): in network units the mean modulus of the object is
 # 1.
@@ -62,11 +67,7 @@ class Part:
 class HeadConfig(PatchConfig):
     """Options of patch networks that end with one of these heads."""
 
-    head: Literal["amplitude_phase", "real_imaginary", "cos_sin"] = Field(
-        "amplitude_phase",
-        description="what the network writes the object with: amplitude and phase, real and "
-        "imaginary part, or amplitude, cosine and sine of a phase that may go round",
-    )
+    head: Head = Field("amplitude_phase", description=HEADS_IN_WORDS)
     amp_activation: Literal["sigmoid", "swish", "softplus", "relu"] = Field(
         "sigmoid", description="activation of the amplitude head"
     )
