@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 LONGEST_PX, EVERY_S, PATTERNS_S = 1024, 0.1, 1.0
 # Seconds from one word about how far a pass is to the next.
 WITHIN_S = 0.5
-# The computation goes on in between for so many times the seconds of a core that one took: 2.5 % of
+# The computation goes on in between for so many times the seconds of a core that one took: 3 % of
 # the time at most, and 0.4 % for the patterns; and for so many times what it waited for the disk.
-REST, PATTERNS_REST, WAITING = 40.0, 250.0, 5.0
+REST, PATTERNS_REST, WAITING = 32.0, 250.0, 5.0
 # After so many times that on the clock the next look comes in any case.
 LATE = 10.0
 # Pixels of patterns that are looked at together, how many are shown, and modes of the probe.
