@@ -388,7 +388,7 @@ def test_the_phase_of_cosine_and_sine_goes_round(networks: Networks, name: str) 
     np.testing.assert_allclose(np.abs(turned), 1, atol=1e-3)
     for before, after in itertools.pairwise(turned):
         np.testing.assert_allclose(np.angle(after / before), 0.2, atol=1e-3)
-    model = small_network(name)
+    model = small_network(name, head="amplitude_phase")
     weights = networks.initial_weights(model, 0)
     weights["phase_head.bias"] = np.full_like(weights["phase_head.bias"], 50.0)
     end = networks.objects(model, weights, np.ones((1, 1, 32, 32)))[..., 16, 16]

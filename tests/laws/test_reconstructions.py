@@ -283,8 +283,9 @@ def test_a_patch_network_is_its_patches_merged_and_stitched(
     networks: Networks, gridsize: int
 ) -> None:
     """Network, merge, extract at whole offsets from the centre of the group, stitch there."""
-    scan, model, size = small_scan(9, m=20), CNN[gridsize], gridsize**2
-    prepared, weights = prepare(scan), lively_weights(networks, CNN[gridsize])
+    scan, size = small_scan(9, m=20), gridsize**2
+    model = CNN[gridsize].model_copy(update={"head": "amplitude_phase"})
+    prepared, weights = prepare(scan), lively_weights(networks, model)
     result = networks.reconstruct(model, weights, prepared)
     distance = np.linalg.norm(scan.positions_px[:, None] - scan.positions_px, axis=2)
     chosen = reading_order(scan.positions_px, np.argsort(distance, axis=1)[:, :size])

@@ -15,7 +15,7 @@ import numpy as np
 from ptychopinn.cli import run
 
 UNROLLED = [
-    "--iterations", "2", "--updates", "2", "--width", "8", "--levels", "2", "--n-groups", "6",
+    "--iterations", "3", "--width", "8", "--levels", "2", "--n-groups", "6",
     "--subscan-patterns", "50",
 ]  # fmt: skip
 CNN = ["--architecture", "cnn", "--n-filters-scale", "0.25"]

@@ -25,6 +25,8 @@ from ptychopinn.physics.scaling import (
 # Patterns read to compare a stated probe with the counts, and to scale an object.
 POWER_SAMPLE = 64
 OBJECT_SAMPLE = 16
+# A mask that came later takes some of the power of a probe, not as much as this factor.
+SAME_POWER = 2.0
 
 _log = logging.getLogger("ptychopinn")
 
@@ -32,7 +34,7 @@ _log = logging.getLogger("ptychopinn")
 def in_counts(scan: Scan, *, stated: bool) -> Scan:
     """The scan with a probe in sqrt(counts); ``stated`` says that it is already, to be checked.
 
-    One that was scaled to these very counts, flooded patterns and hot pixels included, is not
+    One that still has the power it was scaled to, flooded patterns and hot pixels included, is not
     checked: the look at the scan scales it again when it has left those out.
 
     Raises
@@ -42,7 +44,7 @@ def in_counts(scan: Scan, *, stated: bool) -> Scan:
     """
     if not stated:
         return _reconciled(scan)
-    if SCALED in scan.provenance:
+    if _as_scaled(scan):
         return scan
     # Single patterns may be flooded, or without beam.
     sample, good = sample_indices(scan.M, POWER_SAMPLE), scan.good_pixels
@@ -55,6 +57,16 @@ def in_counts(scan: Scan, *, stated: bool) -> Scan:
     counts = float(np.median(sums)) or float(np.mean(sums))
     check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
     return scan
+
+
+def _as_scaled(scan: Scan) -> bool:
+    """Whether the probe has the power that its scan remembers to have scaled it to."""
+    scaled = scan.provenance.get(SCALED)
+    counts = scaled.get("counts") if isinstance(scaled, dict) else None
+    if not isinstance(counts, float) or not counts > 0:
+        return False
+    power = probe_power(scan.probe, scan.mask, scan.propagator)
+    return 1 / SAME_POWER < power / counts < SAME_POWER
 
 
 def _reconciled(scan: Scan) -> Scan:
