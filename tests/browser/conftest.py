@@ -53,7 +53,8 @@ def served(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A scan, one that is damaged, and two results of the first, of which one is poor."""
     folder = tmp_path_factory.mktemp("served") / "beamline"
     folder.mkdir()
-    scan = pp.simulate(N=32, patterns=60, photons=1e6, seed=3)
+    # So many photons that a refinement goes on until somebody stops it.
+    scan = pp.simulate(N=32, patterns=60, photons=1e9, seed=3)
     pp.save_scan(scan, folder / "scan.h5")
     (folder / "damaged.h5").write_bytes(b"no scan")
     for name, *how in (("long", "30", "--no-report"), ("short", "1")):
