@@ -188,11 +188,10 @@ class JoinedFrames:
 
 
 @dataclass(frozen=True)
-class RolledFrames:
-    """Patterns that are rolled by (y, x) pixels, so that each is read whole."""
+class ChangedFrames:
+    """Patterns of a source that are changed when they are read; shape and type stay."""
 
     source: Frames
-    by: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -201,6 +200,13 @@ class RolledFrames:
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.source.dtype
+
+
+@dataclass(frozen=True)
+class RolledFrames(ChangedFrames):
+    """Patterns that are rolled by (y, x) pixels, so that each is read whole."""
+
+    by: tuple[int, int]
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`Frames`."""

@@ -13,7 +13,7 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
 from ptychopinn.physics.readout import noise_by_steps
 from ptychopinn.sources.conditioning import Conditioned, chunks
-from ptychopinn.sources.frames import Frames, Window
+from ptychopinn.sources.frames import ChangedFrames, Frames, Window
 
 # Stored readings that are looked at for the order of their bytes, and for the size of a photon.
 ORDER_READINGS, PHOTON_READINGS = 1 << 22, 1 << 20
@@ -26,19 +26,10 @@ FLAT_WITHIN = 2.0
 
 
 @dataclass(frozen=True)
-class SwappedFrames:
+class SwappedFrames(ChangedFrames):
     """Patterns whose bytes are put in the opposite order."""
 
-    source: Frames
     swap: Swapped
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.source.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.source.dtype
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`~ptychopinn.sources.frames.Frames`."""
