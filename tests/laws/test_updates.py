@@ -11,6 +11,7 @@ from adapters import Oracle, Physics
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from strategies import (
     Experiment,
     assert_same,
@@ -27,6 +28,7 @@ from strategies import (
 
 from oracle import forward, low_frequency
 from oracle.near_field import FreeSpace
+from ptychopinn.physics.low_frequency import fast_length
 
 Array = NDArray[Any]
 
@@ -189,6 +191,11 @@ def test_the_low_frequency_phase_is_that_of_the_oracle(
         low_frequency.missing_phase(expected, *place),
         30 * implementation.rtol,
     )
+
+
+def test_transforms_are_as_long_as_scipy_has_them() -> None:
+    lengths = [next_fast_len(n, real=True) for n in range(1, 2000)]
+    assert [fast_length(n) for n in range(1, 2000)] == lengths
 
 
 @laws

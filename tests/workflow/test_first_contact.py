@@ -24,7 +24,8 @@ from ptychopinn.cli.border import as_flags
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.propagators import fourier_shift
-from ptychopinn.workflows.verbs import load_model, pretrain
+from ptychopinn.workflows.train import pretrain
+from ptychopinn.workflows.verbs import load_model
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")

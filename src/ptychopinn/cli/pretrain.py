@@ -98,7 +98,8 @@ def command(
     written. Ctrl-C saves what is there; --resume goes on from the last finished epoch with the
     options of the run.
     """
-    from ptychopinn.workflows.verbs import open_model, pretrain
+    from ptychopinn.workflows.model import open_model
+    from ptychopinn.workflows.train import pretrain
 
     layers: list[dict[str, Any]] = [{"training": DEFAULTS}]
     if resume:

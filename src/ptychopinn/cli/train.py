@@ -128,7 +128,7 @@ def run_training(
 ) -> int:
     """Train and write all files of a run; ``notes`` are logged first, ``live`` is where the phase
     is shown as it is found. Returns the exit code."""
-    from ptychopinn.workflows.verbs import complete, train
+    from ptychopinn.workflows.train import complete, train
 
     check_live(live, force or resume)
     with run_in(output, force=force, resume=resume, quiet=quiet) as run:

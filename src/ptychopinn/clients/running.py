@@ -13,6 +13,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, PtychoPINNError
 from ptychopinn.io.models import Bundle
 from ptychopinn.ops.selector import BackendName
+from ptychopinn.workflows import train as training
 from ptychopinn.workflows import verbs as workflows
 
 EpochHook = Callable[[int, Mapping[str, float]], None]
@@ -70,7 +71,7 @@ def train(
     directory: Path | None = None,
     on_epoch: EpochHook | None = None,
 ) -> workflows.Model:
-    """Train as the translated settings say; see :func:`ptychopinn.workflows.verbs.train`."""
+    """Train as the translated settings say; see :func:`ptychopinn.train`."""
     config = translation.config
     for note in translation.notes:
         logger.info("no effect: %s", note)
@@ -82,7 +83,7 @@ def train(
         sum(scan.M for scan in scans),
         len(scans),
     )
-    model = workflows.train(
+    model = training.train(
         scans,
         config,
         directory=directory,

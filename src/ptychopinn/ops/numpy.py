@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
-from scipy.special import erf, expit
 
 from ptychopinn.machine.threads import available
 from ptychopinn.ops.base import Function, Function2, Ops, Padding
@@ -26,11 +25,11 @@ class NumpyOps(Ops):
     remedy: ClassVar[str] = "lower numpy_inference_batch_mib or use fewer patterns"
     activations: ClassVar[Mapping[str, Function]] = {
         "relu": lambda x: np.maximum(x, 0),
-        "swish": lambda x: x * expit(x),
+        "swish": lambda x: x * scipy.special.expit(x),
         "softplus": lambda x: np.logaddexp(x, 0),
-        "sigmoid": expit,
+        "sigmoid": lambda x: scipy.special.expit(x),
         "tanh": np.tanh,
-        "gelu": lambda x: 0.5 * x * (1 + erf(x / np.sqrt(2)).astype(x.dtype)),
+        "gelu": lambda x: 0.5 * x * (1 + scipy.special.erf(x / np.sqrt(2)).astype(x.dtype)),
     }
 
     def __init__(self, execution: NumpyExecution | None = None) -> None:
@@ -220,6 +219,4 @@ class NumpyOps(Ops):
         )
 
     def softmax(self, x: Array) -> Array:
-        from scipy.special import softmax
-
-        return np.asarray(softmax(x, axis=-1))
+        return np.asarray(scipy.special.softmax(x, axis=-1))

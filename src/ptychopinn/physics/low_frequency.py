@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.geometry import probe_intensity
@@ -48,11 +47,23 @@ class LowFrequency(NamedTuple):
     larger: tuple[Any, Any]
 
 
+def fast_length(n: int) -> int:
+    """The smallest length from ``n`` on without prime factors above 5, for fast real transforms.
+
+    That of scipy.fft.next_fast_len, whose import takes longer than the first pass of a network.
+    """
+    left = n
+    for prime in (2, 3, 5):
+        while left % prime == 0:
+            left //= prime
+    return n if left == 1 else fast_length(n + 1)
+
+
 def low_frequency(xp: Ops, probe: NDArray[Any], shape: tuple[int, int]) -> LowFrequency:
     """For a ``probe`` (P, N, N) on a canvas (H, W), in the precision of the probe."""
     n, kind = probe.shape[-1], probe.dtype
     # Hardly larger than the canvas, and the transforms are fast.
-    larger = next_fast_len(shape[0], real=True), next_fast_len(shape[1], real=True)
+    larger = fast_length(shape[0]), fast_length(shape[1])
     return LowFrequency(
         spread=xp.asarray(probe_spread(probe, larger).astype(kind)),
         integrate=xp.asarray(integration_kernels(larger).astype(kind)),

@@ -1,4 +1,4 @@
-"""The verbs of the product, independent of backend and command line: train, reconstruct, refine."""
+"""The verbs of the product that reconstruct, independent of backend and command line."""
 
 from __future__ import annotations
 
@@ -48,22 +48,18 @@ from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.stopping import followed_through, operations_of
-from ptychopinn.workflows.train import complete, pretrain, train
 
 __all__ = [
     "PRETRAINED",
     "Iteration",
     "Model",
     "check_scan",
-    "complete",
     "iterate",
     "load_model",
     "open_model",
     "package_versions",
-    "pretrain",
     "reconstruct",
     "refine",
-    "train",
 ]
 
 log = logging.getLogger(__name__)
