@@ -19,6 +19,8 @@ DEMO ?= demo
 DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
+# Python compiles what it imports; to compile all that is installed takes a minute for .venv alone.
+PIP_ARGS := --quiet --no-compile
 
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 0
@@ -29,12 +31,12 @@ FUZZ_CASES ?= 300
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pytorch,tensorflow-cpu,tensorboard,mlflow,dev]'
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[pytorch,tensorflow-cpu,tensorboard,mlflow,dev]'
 	touch $@
 
 $(CORE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(CORE)/bin/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable .
 	touch $@
 
 demo: $(VENV)/.installed
@@ -59,7 +61,7 @@ test: lint $(CORE)/.installed
 
 $(DOCS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(DOCS)/bin/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 # The examples train, so they run where PyTorch is.
@@ -73,7 +75,7 @@ notebooks: $(VENV)/.installed
 
 $(CLIENTS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --constraint constraints.txt \
+	$(CLIENTS)/bin/python -m pip install $(PIP_ARGS) --constraint constraints.txt \
 		'ptychodus==1.7.0' --editable '.[pytorch]'
 	touch $@
 
@@ -84,7 +86,7 @@ clients: $(VENV)/.installed $(CLIENTS)/.installed
 $(PTYCHI)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PTYCHI)
 	grep -v '^torch==' constraints.txt > $(PTYCHI)/constraints.txt
-	$(PTYCHI)/bin/python -m pip install --quiet --no-compile --constraint $(PTYCHI)/constraints.txt \
+	$(PTYCHI)/bin/python -m pip install $(PIP_ARGS) --constraint $(PTYCHI)/constraints.txt \
 		$(PTYCHI_TORCH) 'ptychi==2.2.*' pytest hypothesis --editable '.[pytorch,ptychi]'
 	touch $@
 
@@ -93,7 +95,7 @@ ptychi: $(PTYCHI)/.installed
 
 $(BROWSER)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BROWSER)
-	$(BROWSER)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[serve,browser]'
+	$(BROWSER)/bin/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[serve,browser]'
 	touch $@
 
 browser: $(BROWSER)/.installed

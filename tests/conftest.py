@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from ptychopinn.entry import MORE_OBJECTS
+
 # Test processes run side by side; threads of each would wait for each other, actively.
 for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# As in the commands: with both frameworks loaded there is much to look through.
+gc.set_threshold(MORE_OBJECTS)
 
 # How long an example takes says something about the machine only.
 settings.register_profile("untimed", deadline=None)
