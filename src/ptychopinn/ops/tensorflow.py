@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +218,9 @@ class TensorflowOps(TensorflowLayers):
         if shape is not None:
             have = self.shape(x)[-2:]
             x = self.pad(x, (0, 0), (shape[0] - have[0], shape[1] - have[1]), "zero")
-        return _half_spectrum(x)
+        with _derivative("RFFT2D", "PtychoPINNHalfSpectrum"):
+            kind = tf.complex128 if x.dtype == tf.float64 else tf.complex64
+            return tf.raw_ops.RFFT2D(input=x, fft_length=tf.shape(x)[-2:], Tcomplex=kind)
 
     def irfft2(self, x: Tensor, shape: tuple[Any, Any]) -> Tensor:
         return tf.signal.irfft2d(x, tf.stack(list(shape)))
@@ -255,28 +257,15 @@ class TensorflowOps(TensorflowLayers):
         return (corner[:, 0] * width + corner[:, 1] + first)[:, None] + inside[None, :]
 
     def gather(self, canvas: Tensor, places: Tensor, n: Any) -> Tensor:
-        size = tf.size(canvas)
-
-        @tf.custom_gradient
-        def pixels(flat: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-            def adjoint(upstream: Tensor) -> Tensor:
-                return tf.math.unsorted_segment_sum(upstream, places, size)
-
-            # On a CPU twice as fast as tf.gather, which copies slices, for single pixels.
-            return tf.gather_nd(flat, places[..., None]), adjoint
-
-        return tf.reshape(pixels(tf.reshape(canvas, [-1])), tf.stack([-1, n, n]))
+        # On a CPU twice as fast as tf.gather, which copies slices, for single pixels.
+        with _derivative("GatherNd", "PtychoPINNGather"):
+            pixels = tf.gather_nd(tf.reshape(canvas, [-1]), places[..., None])
+        return tf.reshape(pixels, tf.stack([-1, n, n]))
 
     def spread(self, patches: Tensor, places: Tensor, size: Any) -> Tensor:
-        # The library's own gradient would look for negative indices, of which there are none.
-        @tf.custom_gradient
-        def total(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-            def adjoint(upstream: Tensor) -> Tensor:
-                return tf.gather(upstream, places)
-
-            return tf.math.unsorted_segment_sum(values, places, size), adjoint
-
-        return total(tf.reshape(patches, tf.shape(places)))
+        with _derivative("UnsortedSegmentSum", "PtychoPINNSpread"):
+            values = tf.reshape(patches, tf.shape(places))
+            return tf.math.unsorted_segment_sum(values, places, size)
 
     def spread_points(self, values: Tensor, pixels: Tensor, size: Any) -> Tensor:
         return tf.math.unsorted_segment_sum(values, pixels, size)
@@ -347,24 +336,40 @@ def _in_precision(value: Any, dtype: Any) -> Tensor:
     return tf.constant(value, dtype) if isinstance(value, int | float) else tf.cast(value, dtype)
 
 
-@tf.custom_gradient
-def _half_spectrum(values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """2-D DFT of real ``values`` (..., H, W), the half (..., H, W//2 + 1) that tells the rest.
+def _derivative(operation: str, name: str) -> AbstractContextManager[Any]:
+    """Operations of this kind that are added to a graph have the derivative of this name.
 
-    Its derivative, unlike TensorFlow's own, is an inverse transform of half a spectrum: columns
-    that stand for their mirror image too are counted twice there, so they enter with one half.
+    tf.custom_gradient would do, but keeps every graph in which it is used until the process ends.
     """
-    size = tf.shape(values)[-2:]
+    if tf.executing_eagerly():
+        return nullcontext()
+    graph = tf.compat.v1.get_default_graph()
+    return cast(AbstractContextManager[Any], graph.gradient_override_map({operation: name}))
 
-    def adjoint(upstream: Tensor) -> Tensor:
-        column = tf.range(size[1] // 2 + 1)
-        single = (column == 0) | (2 * column == size[1])
-        real = upstream.dtype.real_dtype
-        weight = tf.where(single, tf.constant(1.0, real), tf.constant(0.5, real))
-        factor = weight * tf.cast(size[0] * size[1], real)
-        return tf.signal.irfft2d(upstream * tf.complex(factor, tf.zeros_like(factor)), size)
 
-    return tf.signal.rfft2d(values), adjoint
+@tf.RegisterGradient("PtychoPINNGather")
+def _of_gather(operation: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    canvas, places = operation.inputs
+    return tf.math.unsorted_segment_sum(upstream, places[..., 0], tf.size(canvas)), None
+
+
+@tf.RegisterGradient("PtychoPINNSpread")
+def _of_spread(operation: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    """The library's own would look for negative places, of which there are none."""
+    return tf.gather_nd(upstream, operation.inputs[1][..., None]), None, None
+
+
+@tf.RegisterGradient("PtychoPINNHalfSpectrum")
+def _of_half_spectrum(operation: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    """Unlike the library's own an inverse transform of half a spectrum: columns that stand for
+    their mirror image too are counted twice there, so they enter with one half."""
+    size = operation.inputs[1]
+    column = tf.range(size[1] // 2 + 1)
+    single = (column == 0) | (2 * column == size[1])
+    weight = tf.cast(size[0] * size[1], upstream.dtype)
+    weight *= tf.cast(tf.where(single, 1.0, 0.5), upstream.dtype)
+    kind = upstream.dtype.real_dtype
+    return tf.raw_ops.IRFFT2D(input=upstream * weight, fft_length=size, Treal=kind), None
 
 
 @cache

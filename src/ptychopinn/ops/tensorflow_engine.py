@@ -85,11 +85,9 @@ class TensorflowEngine(Engine):
             if by is None:
                 return (*loss(self.xp, inputs), [])
             where, variables = by
-            with tf.GradientTape() as tape:
-                tape.watch([flat[k] for k in where])
-                value, more = loss(self.xp, inputs)
-                part = value * tf.cast(share, value.dtype)
-            return value, more, tape.gradient(part, [*(flat[k] for k in where), *variables])
+            value, more = loss(self.xp, inputs)
+            part = value * tf.cast(share, value.dtype)
+            return value, more, tf.gradients(part, [*(flat[k] for k in where), *variables])
 
         return traced
 
