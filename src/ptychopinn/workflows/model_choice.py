@@ -33,7 +33,7 @@ from ptychopinn.workflows.alternatives import within_noise
 from ptychopinn.workflows.effect_candidates import LONG, Candidate, Candidates, Untried
 from ptychopinn.workflows.effect_trials import Fit, Trials
 from ptychopinn.workflows.left_out import gain_of
-from ptychopinn.workflows.model_terms import Modes, terms_of, written
+from ptychopinn.workflows.model_terms import Modes, passes_with, terms_of, written
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ LEAST, LEAST_LEFT_OUT = 64, 8
 EXPLAINED = 0.9995
 # Trials end where the patterns that are used are explained to so many times the photon noise.
 NEAR_NOISE = 1 + SEEN_EXCESS_OF_NOISE
-# Effects at most, and passes that these need on all patterns.
-MOST, PASSES_WITH = 3, {"opr": 60, "slices": 100}
+# Effects at most.
+MOST = 3
 # Of several effects that are kept the first is taken, as long as no other one is better by so many
 # standard errors: they are in the order of their number of unknowns.
 BETTER = 2.0
@@ -61,12 +61,14 @@ NO_UNCERTAINTY = (VaryingProbe.name, Slices.name)
 @dataclass(frozen=True)
 class Choice:
     """options : of the refinement, for what was kept.  modes : of the probe, where more were kept.
-    terms : of the model.  trials : what was tried, in that order.  seconds : that this took."""
+    terms : of the model.  trials : what was tried, in that order.  untried : why nothing was.
+    seconds : that this took."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     modes: int | None = None
     terms: tuple[str, ...] = ()
     trials: tuple[EffectTrial, ...] = ()
+    untried: str = ""
     seconds: float = 0.0
 
 
@@ -94,25 +96,31 @@ def chosen_model(
     """
 
     if scan.M < LEAST:
-        log.warning("no effect is tried: that takes %d patterns, received %d", LEAST, scan.M)
-        return Choice()
+        return _untried(f"that takes {LEAST} patterns, received {scan.M}", logging.WARNING)
     explained = within_noise(fit) or fit.explained >= EXPLAINED
     # What was followed by a test of its own is judged by what was left out as well.
     beam = any(effect.name == BeamCurrent.name and effect.changes for effect in effects)
-    if explained:
-        log.info("no effect is tried: the patterns are explained to within photon noise")
-        if not beam:
-            return Choice()
+    near = "the patterns are explained to within photon noise"
+    if explained and not beam:
+        return _untried(near)
     others = [effect for effect in effects if effect.name != BeamCurrent.name]
     trials = Trials(xp, scan, config, others)
     if len(trials.left) < LEAST_LEFT_OUT:
-        log.warning(
-            "no effect is tried: that takes %d patterns whose places others cover, received %d",
-            LEAST_LEFT_OUT, len(trials.left),
-        )  # fmt: skip
-        return Choice()
+        return _untried(
+            f"that takes {LEAST_LEFT_OUT} patterns whose places others cover, received "
+            f"{len(trials.left)}",
+            logging.WARNING,
+        )
     search = _Search(trials, Candidates(trials, others, without), stopped, beam)
-    return search.beam_current_alone() if explained else search.choice()
+    if not explained:
+        return search.choice()
+    alone = search.beam_current_alone()
+    return alone if alone.trials else _untried(near)
+
+
+def _untried(why: str, level: int = logging.INFO) -> Choice:
+    log.log(level, "no effect is tried: %s", why)
+    return Choice(untried=why)
 
 
 def with_choice(
@@ -133,8 +141,7 @@ def with_choice(
     if choice.options or choice.modes is not None:
         said = {name: getattr(config, name) for name in config.model_fields_set}
         if "passes" not in said:
-            needed = [PASSES_WITH.get(term.partition(":")[0], 0) for term in choice.terms]
-            said["passes"] = max(config.passes, *needed)
+            said["passes"] = passes_with(choice.terms, config.passes)
         options = PhysicsConfig(**{**said, **choice.options})
         log.info("refining again with %s", " and ".join(choice.terms) or "none of them")
         try:
@@ -164,7 +171,9 @@ def with_choice(
     terms = list(() if best is result else choice.terms)
     there = {term.partition(":")[0] for term in terms}
     terms += [term for term in terms_of(best) if term.partition(":")[0] not in there]
-    record = {"chosen": written(best.propagation, terms), "tried": tried}
+    record: dict[str, Any] = {"chosen": written(best.propagation, terms), "tried": tried}
+    if choice.untried:
+        record["untried"] = choice.untried
     provenance = {**best.provenance, RECORD: record}
     return replace(best, provenance=provenance, seconds=seconds), used
 
