@@ -53,7 +53,21 @@ def test_auto_is_no_worse_than_without_where_the_probe_is_wrong() -> None:
     )
     assert plain.fit is not None and auto.fit is not None
     assert auto.fit.residual <= plain.fit.residual
-    assert auto.provenance["effects_model"]["untried"] == "that takes 64 patterns, received 49"
+    record = auto.provenance["effects_model"]
+    assert record["untried"] == "that takes 64 patterns, received 49"
+    assert "probe" in record["chosen"].split("+")
+
+
+def test_where_the_network_suffices_the_result_says_so() -> None:
+    scan = pp.simulate(object="leaves", N=32, patterns=100, step_px=3, photons=5e3, seed=3)
+    found = pp.reconstruct(
+        replace(scan, object=None), refine_model="auto", no_mend="all", backend="numpy"
+    )
+    assert [stage["stage"] for stage in found.provenance["stages"]] == ["network"]
+    assert found.provenance["effects_model"] == {
+        "asked": "auto", "chosen": "far-field", "tried": [],
+        "untried": "the patterns are explained to within photon noise",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ HARDLY = 0.2
 SETTLED = 24
 # Share of the misfit at photon noise that must be gained, at least.
 LEAST_GAIN = 0.05
+# Why nothing is tried where nothing is left to be gained.
+NEAR = "the patterns are explained to within photon noise"
+# Terms that have a probe that is refined.
+OF_PROBE = ("opr", "modes")
 # Effects with which no uncertainty is stated.
 NO_UNCERTAINTY = (VaryingProbe.name, Slices.name)
 
@@ -100,9 +104,8 @@ def chosen_model(
     explained = within_noise(fit) or fit.explained >= EXPLAINED
     # What was followed by a test of its own is judged by what was left out as well.
     beam = any(effect.name == BeamCurrent.name and effect.changes for effect in effects)
-    near = "the patterns are explained to within photon noise"
     if explained and not beam:
-        return _untried(near)
+        return _untried(NEAR)
     others = [effect for effect in effects if effect.name != BeamCurrent.name]
     trials = Trials(xp, scan, config, others)
     if len(trials.left) < LEAST_LEFT_OUT:
@@ -115,7 +118,7 @@ def chosen_model(
     if not explained:
         return search.choice()
     alone = search.beam_current_alone()
-    return alone if alone.trials else _untried(near)
+    return alone if alone.trials else _untried(NEAR)
 
 
 def _untried(why: str, level: int = logging.INFO) -> Choice:
@@ -167,15 +170,33 @@ def with_choice(
     seconds = {**best.seconds, "effects": choice.seconds}
     if best is not result:
         seconds["first refinement"] = sum(result.seconds.values())
-    tried = [trial.as_json() for trial in trials]
-    terms = list(() if best is result else choice.terms)
-    there = {term.partition(":")[0] for term in terms}
-    terms += [term for term in terms_of(best) if term.partition(":")[0] not in there]
-    record: dict[str, Any] = {"chosen": written(best.propagation, terms), "tried": tried}
-    if choice.untried:
-        record["untried"] = choice.untried
-    provenance = {**best.provenance, RECORD: record}
-    return replace(best, provenance=provenance, seconds=seconds), used
+    terms = () if best is result else choice.terms
+    return _recorded(replace(best, seconds=seconds), terms, trials, choice.untried), used
+
+
+def none_tried(result: Reconstruction) -> Reconstruction:
+    """A result within photon noise, with the record that nothing was tried for that reason."""
+    return _recorded(result, (), (), NEAR)
+
+
+def _recorded(
+    result: Reconstruction, chosen: Sequence[str], trials: Sequence[EffectTrial], untried: str
+) -> Reconstruction:
+    """The result with these terms and what it knows beside them, what was tried, or why nothing
+    was."""
+    names = {term.partition(":")[0] for term in chosen}
+    others = [term for term in terms_of(result) if term.partition(":")[0] not in names]
+    terms = [*chosen, *others]
+    stages = result.provenance.get("stages", ())
+    moved = bool(stages) and stages[-1].get("refine_probe")
+    if moved and not {term.partition(":")[0] for term in terms} & {"probe", *OF_PROBE}:
+        terms.append("probe")
+    record: dict[str, Any] = {
+        "chosen": written(result.propagation, terms),
+        "tried": [trial.as_json() for trial in trials],
+        **({"untried": untried} if untried else {}),
+    }
+    return replace(result, provenance={**result.provenance, RECORD: record})
 
 
 def _without_choice(trial: EffectTrial, followed: Collection[str]) -> EffectTrial:

@@ -43,7 +43,8 @@ from ptychopinn.workflows.model import (
     open_model,
     package_versions,
 )
-from ptychopinn.workflows.model_terms import AUTO, with_model
+from ptychopinn.workflows.model_choice import none_tried
+from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
@@ -226,6 +227,9 @@ def reconstruct(
     else:
         if stop.signal is None:
             found = judged(found, scan, backend, execution, no_mend, looked_at)
+        assert found.fit is not None
+        if refine_model == AUTO and within_noise(found.fit):
+            found = with_record(none_tried(found), refine_model)
         assert found.fit is not None
         told = refine == "auto" and refine_model is None and stop.signal is None
         if not (told and shown_by(found.fit, left_out) == Background.name):
