@@ -103,6 +103,11 @@ def test_terms_are_options(ideal: Scan) -> None:
     given = RefineConfig(passes=7)
     config, modes = with_model("beam-current+modes:4", ideal, given, None)
     assert (config.passes, config.beam_current, modes) == (7, True, 4)  # type: ignore[attr-defined]
+    # As many passes as the terms take, unless they are said.
+    for model, passes in (("opr:3", 60), ("probe+slices:2", 100), ("background", 40)):
+        for known in (None, RefineConfig(passes=7)):
+            config, _ = with_model(model, ideal, known, None)
+            assert config.passes == (passes if known is None else 7)
     config, _ = with_model("point-spread:0.7", ideal, None, None)
     assert config.point_spread_px == 0.7 and not config.point_spread  # type: ignore[attr-defined]
 

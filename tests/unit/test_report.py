@@ -166,6 +166,17 @@ def test_settings_are_words_and_not_code(pair: Any) -> None:
     assert not any(sign in words.partition("To make it again")[0] for sign in ("{", "[]", "(s)"))
 
 
+def test_the_page_lists_the_effects_that_were_tried(pair: Any) -> None:
+    kept = {"effect": "modes:3", "gain": 0.256, "error": 0.016, "kept": True}
+    record = {"chosen": "far-field+<b>modes:3", "asked": "auto", "tried": [kept]}
+    page = page_of(pair, provenance={"effects_model": record})
+    assert "far-field+<b>modes:3" in page.words and not [e for e in page.elements if e[0] == "b"]
+    assert "tried modes:3" in page.words and "gain 25.6 % +- 1.6 %" in page.words
+    for strange in ({"untried": "why"}, {"chosen": 3, "tried": "x"}, 5):
+        words = page_of(pair, provenance={"effects_model": strange}).words
+        assert ("Beam, sample and detector" in words) is (strange == {"untried": "why"})
+
+
 def test_a_result_without_its_scan_has_a_page_too(pair: Any) -> None:
     alone = replace(pair[0], fit=None)
     page = Page(result_page(alone, None))

@@ -207,6 +207,12 @@ def test_the_spacing_is_found_or_asked_for(scan: Scan) -> None:
         found_spacing(xp, prepare(made()), 2, 1e-8, wavelength)
 
 
+@pytest.mark.parametrize(("spacing", "unsure"), [(4e-6, True), (8e-6, False)])
+def test_a_blur_that_hardly_shows_is_said(spacing: float, unsure: bool) -> None:
+    words = Slices.of(2, spacing, 1e-8, 1.55e-10).in_words(1e5)
+    assert words is not None and ("up to a third too large" in words) is unsure
+
+
 def test_slices_that_are_carried_away_stop(scan: Scan) -> None:
     thick = Slices.of(2, SPACING, 1e-8, 1.55e-10)
     solver = PhysicsSolver(NumpyOps(), PhysicsConfig(), LIMIT, effects=(thick,))

@@ -41,7 +41,13 @@ NOT_ALL = 3
     default="reconstruct",
     help="What is done with every scan.  [default: reconstruct]",
 )
-@click.option("--model", metavar="MODEL", default=None, help="The model of --verb infer.")
+@click.option(
+    "--model",
+    metavar="MODEL|auto|TERMS",
+    default=None,
+    help="With --verb infer the network, a bundle; with the others as of these commands, which "
+    "effects of beam, sample and detector are followed.",
+)
 @click.option(
     "--refine",
     type=click.Choice(["auto", "always", "never"]),

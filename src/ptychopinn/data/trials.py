@@ -63,6 +63,20 @@ def recorded_trials(provenance: Mapping[str, Any]) -> tuple[EffectTrial, ...]:
     )
 
 
+def model_in_words(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a provenance records of the model of beam, sample and detector, as (what, words): the
+    model, what was asked for, each effect that was tried, and why none was. Empty where it records
+    none; what is not text is passed over."""
+    record = provenance.get(RECORD)
+    known = record if isinstance(record, Mapping) else {}
+    named = (("model", "chosen"), ("asked for", "asked"), ("effects tried", "untried"))
+    rows = {words: known[name] for words, name in named if isinstance(known.get(name), str)}
+    if "effects tried" in rows:
+        rows["effects tried"] = f"none, because {rows['effects tried']}"
+    tried = [(f"tried {one.effect}", one.in_words) for one in recorded_trials(provenance)]
+    return [*((words, brief(text)) for words, text in rows.items()), *tried]
+
+
 def _number(value: Any) -> float | None:
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if known else None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ptychopinn.physics.forward import PatternBatch
 
 MOST = 8
+# Pixels that a slice must blur the next one by for their distance to show exactly.
+SURE_BLUR = 3.0
 
 
 @effect
@@ -84,7 +86,12 @@ class Slices(Effect):
             return None
         count, spacing, pixel, wavelength = self.values
         blur = np.sqrt(spacing * wavelength) / pixel
+        unsure = (
+            "; so near to each other their distance is up to a third too large where it had to be "
+            "found from the patterns"
+        )
         return (
             f"the sample was taken as {count:.0f} slices that are {spacing:.3g} m apart, a way on "
             f"which a detail of {blur:.1f} px spreads to twice its size; object is their product"
+            f"{unsure if blur < SURE_BLUR else ''}"
         )

@@ -20,6 +20,7 @@ from typing import Any
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.data.trials import model_in_words
 from ptychopinn.evaluation import Evaluation
 from ptychopinn.evaluation.beside import Compared
 from ptychopinn.evaluation.misfit import Misfit
@@ -218,6 +219,9 @@ def _tables(
     sections = [("About the result", about)]
     if evaluation is not None:
         sections.insert(0, ("Scores", evaluation.rows()))
+    model = model_in_words(result.provenance)
+    if model:
+        sections.append(("Beam, sample and detector", model))
     stages = result.provenance.get("stages")
     for stage in stages if isinstance(stages, list) else []:
         if isinstance(stage, Mapping):

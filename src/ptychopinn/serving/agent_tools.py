@@ -78,12 +78,19 @@ def server(folder: Path) -> MCPServer[Any]:
 
     @made.tool()
     async def reconstruct(
-        scan: str, output: str, refine: Literal["auto", "always", "never"] = "auto"
+        scan: str,
+        output: str,
+        refine: Literal["auto", "always", "never"] = "auto",
+        model: str | None = None,
     ) -> dict[str, Any]:
         """Reconstruct a scan with the pretrained network, in seconds, into the new folder
         ``output``. ``refine``: physics iterations after it; auto makes them where the fit asks for
-        it. Returns verdict, residual beside photon noise, likely cause, findings, pictures."""
-        return await result_of(path(output), "reconstruct", str(path(scan)), "--refine", refine)
+        it. ``model``: effects of beam, sample and detector, auto tries them and keeps what patterns
+        that were left out gain from. Returns verdict, residual beside photon noise, likely cause,
+        findings, pictures."""
+        words = ["reconstruct", str(path(scan)), "--refine", refine]
+        words += [] if model is None else ["--model", model]
+        return await result_of(path(output), *words)
 
     @made.tool()
     async def refine(
@@ -94,14 +101,16 @@ def server(folder: Path) -> MCPServer[Any]:
         modes: int | Literal["auto"] | None = None,
         background: bool | None = None,
         passes: int | None = None,
+        model: str | None = None,
     ) -> dict[str, Any]:
         """Improve the result in the folder ``source``, or start from the scan ``source``, by
         physics alone, into the new folder ``output``. Probe and positions move only if asked for;
-        ``modes`` adds incoherent probe modes. Returns the same as reconstruct."""
+        ``modes`` adds incoherent probe modes; ``model`` as of reconstruct. Returns the same."""
         words = ["refine", str(path(source))]
         words += ["--refine-probe"] * refine_probe + ["--refine-positions"] * refine_positions
         words += [] if modes is None else ["--modes", str(modes)]
         words += [] if passes is None else ["--passes", str(passes)]
+        words += [] if model is None else ["--model", model]
         if background is not None:
             words.append("--background" if background else "--no-background")
         return await result_of(path(output), *words)

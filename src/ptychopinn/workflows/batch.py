@@ -155,7 +155,8 @@ def reconstruct_many(
     output : the folder of all.
     verb : "reconstruct" with the network that comes with the package, "refine" from an empty
         object, "infer" with ``model``.
-    model : path of a bundle, for "infer".
+    model : for "infer" the path of a bundle; for the others which effects of beam, sample and
+        detector are followed, as in :func:`ptychopinn.refine`.
     refine : as in :func:`ptychopinn.reconstruct`, for "reconstruct".
     config, modes : as in :func:`ptychopinn.refine`, for "refine".
     backend, execution, uncertainty, no_mend : as in these.
@@ -191,9 +192,10 @@ def reconstruct_many(
     require(where)
     paths = paths_of(scans)
     backend, execution = choose(backend, execution)
+    bundle, effects = model_of(verb, model)
     orders = Orders(
         verb=verb,
-        model=model_of(verb, model),
+        model=bundle,
         model_digest=None,
         refine=refine,
         config=RefineConfig() if verb == "refine" and config is None else config,
@@ -208,6 +210,7 @@ def reconstruct_many(
         force=force,
         advice=voice.advice,
         look=Look(formats_of(",".join(figures)) if figures else (), report),
+        effects=effects,
     )
     check(orders)
     orders = replace(orders, model_digest=digest_of(orders.model))

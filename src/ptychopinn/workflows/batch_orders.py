@@ -18,6 +18,7 @@ from ptychopinn.io.reading import kind_of
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.workflows.model import PRETRAINED, Model, open_model
+from ptychopinn.workflows.model_terms import with_model
 from ptychopinn.workflows.result_folder import Look
 from ptychopinn.workflows.verbs import Further
 
@@ -41,7 +42,8 @@ def in_python(likely: str | None, cause: str | None) -> str:
 class Orders:
     """What is done with every scan; the names are those of :func:`reconstruct_many`.
 
-    model : a path or "pretrained", and ``model_digest`` that of its bundle.  reading : what
+    model : a path or "pretrained", and ``model_digest`` that of its bundle.  effects : the model of
+    beam, sample and detector, of the verbs that have no other one.  reading : what
     :func:`ptychopinn.load_scan` is told.  recipe : how raw data become a scan, or None.
     """
 
@@ -61,6 +63,7 @@ class Orders:
     force: bool = False
     advice: Advice = in_python
     look: Look = field(default_factory=Look)
+    effects: str | None = None
 
     def options(self) -> dict[str, Any]:
         """What decides about a result, as plain JSON data; not which threads make it."""
@@ -72,6 +75,7 @@ class Orders:
             "refine": self.refine if self.verb == "reconstruct" else None,
             "config": config,
             "modes": self.modes,
+            "effects": self.effects,
             "uncertainty": self.uncertainty,
             "no_mend": sorted(self.no_mend),
             "reading": {k: v for k, v in self.reading.items() if v not in (None, False)},
@@ -149,11 +153,20 @@ def _alike(names: Sequence[str]) -> set[int]:
     return {k for k, name in enumerate(names) if counts[name.casefold()] > 1}
 
 
-def model_of(verb: Verb, model: str | Path | Model | None) -> str | None:
+def model_of(verb: Verb, model: str | Path | Model | None) -> tuple[str | None, str | None]:
+    """The bundle of a verb, a path or "pretrained", and the model of beam, sample and detector."""
     if verb not in get_args(Verb):
         raise InputError(
             f"verb must be one of {', '.join(get_args(Verb))}, received {shown(verb)}; correct it."
         )
+    if verb != "infer":
+        network = isinstance(model, Model | Path) or model == PRETRAINED
+        if network or (isinstance(model, str) and kind_of(Path(model)) != "nothing"):
+            raise InputError(
+                f"a network is for the verb infer, received one as option model with {verb}; leave "
+                "it out, or give auto or terms like far-field+background."
+            )
+        return (PRETRAINED if verb == "reconstruct" else None), model  # type: ignore[return-value]
     if isinstance(model, Model):
         if model.source is None:
             raise InputError(
@@ -161,18 +174,12 @@ def model_of(verb: Verb, model: str | Path | Model | None) -> str | None:
                 "that is in memory; save it and give its path."
             )
         model = model.source
-    if verb == "infer":
-        if model is None:
-            raise InputError(
-                "the verb infer needs a model, received none; give the path of one with the "
-                "option model."
-            )
-        return str(model) if str(model) == PRETRAINED else str(Path(model).absolute())
-    if model is not None:
+    if model is None:
         raise InputError(
-            f"option model is for the verb infer, received it with {verb}; leave it out."
+            "the verb infer needs a model, received none; give the path of one with the option "
+            "model."
         )
-    return PRETRAINED if verb == "reconstruct" else None
+    return (str(model) if str(model) == PRETRAINED else str(Path(model).absolute())), None
 
 
 def digest_of(model: str | None) -> str | None:
@@ -223,6 +230,13 @@ def check(orders: Orders) -> None:
         if value not in words:
             raise InputError(
                 f"{name} must be one of {', '.join(words)}, received {shown(value)}; correct it."
+            )
+    if orders.effects is not None:
+        with_model(orders.effects, None, orders.config, orders.modes)
+        if orders.refine == "never":
+            raise InputError(
+                "a model is followed by a refinement, received option model with refine 'never'; "
+                "leave either out."
             )
     moved = orders.config is not None and orders.config.refine_positions
     if orders.share == "positions" and not moved:

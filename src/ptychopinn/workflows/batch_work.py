@@ -117,7 +117,7 @@ class Bench:
         if (
             known is not None
             and not self.orders.force
-            and known["options"] == self.orders.options()
+            and not other_options(known, self.orders.options())
         ):
             start = self._start_of(order)
             changed = _changed(known["start"], start)
@@ -147,6 +147,7 @@ class Bench:
                     if orders.config is None
                     else {"config": orders.config.model_dump(mode="json")}
                 ),
+                **self._effects("model" if orders.verb == "refine" else "refine_model"),
                 "execution": self.execution.model_dump(mode="json"),
                 "scan": order.scan,
                 "stopped_by_signal": None,
@@ -236,14 +237,20 @@ class Bench:
             "progress": passes_shown(Console(stderr=True), quiet=True),
         }
         if orders.verb == "refine":
-            return refine(scan, None, orders.config, modes=orders.modes, **common)
+            own = self._effects("model")
+            return refine(scan, None, orders.config, modes=orders.modes, **own, **common)
         if self.model is None:
             assert orders.model is not None  # of every verb with a network
             self.model = open_model(orders.model)
         if orders.verb == "infer":
             given = orders.reading.get("probe") is not None or order.lead is not None
             return reconstruct(scan, self.model, refine="never", keep_probe=given, **common)
-        return reconstruct(scan, self.model, refine=orders.refine, **common)
+        own = self._effects("refine_model")
+        return reconstruct(scan, self.model, refine=orders.refine, **own, **common)
+
+    def _effects(self, name: str) -> dict[str, Any]:
+        """The model of beam, sample and detector as an argument of this name; nothing of none."""
+        return {} if self.orders.effects is None else {name: self.orders.effects}
 
     def _advised(self, fit: Misfit) -> str:
         return self.orders.advice(fit.likely, fit.cause)

@@ -12,6 +12,7 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.verdict import (
@@ -30,7 +31,7 @@ from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.exposure import possible_directions
-from ptychopinn.workflows.slicing import slices_for
+from ptychopinn.workflows.slicing import lengths_of, slices_for
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
 LEAST = 1e-3
@@ -100,16 +101,34 @@ def effects_for(
     if thick is not None:
         known[Slices.name] = thick
     wanted[Slices.name] = thick is not None
-    if VaryingProbe.name in known and len(prepared.probe) > 1:
-        raise InputError(
-            f"eigenprobes (opr in a model) need a probe of one mode, received "
-            f"{len(prepared.probe)}; leave either out."
-        )
+    if VaryingProbe.name in known:
+        require_one_mode(len(prepared.probe))
     return tuple(
         known.get(name) or EFFECTS[name].none(scan.positions_px, scan.N)
         for name, on in wanted.items()
         if on
     )
+
+
+def require_one_mode(modes: int) -> None:
+    """Raise InputError where eigenprobes do not go with so many modes of the probe."""
+    if modes > 1:
+        raise InputError(
+            "eigenprobes (opr in a model) need a probe of one mode, received "
+            f"{modes}; leave either out."
+        )
+
+
+def require_possible(config: RefineConfig, scan: Scan, uncertainty: bool) -> None:
+    """Raise InputError where the effects that these options follow contradict the scan, or an
+    uncertainty that is asked for."""
+    assert isinstance(config, PhysicsConfig)  # another engine follows none
+    if (config.slices or 1) > 1:
+        lengths_of(config, scan)
+    if config.eigenprobes is not None:
+        require_one_mode(len(scan.probe))
+    if uncertainty:
+        require_one_probe_and_slice(config, None)
 
 
 def varies(config: RefineConfig, start: Reconstruction | None) -> bool:

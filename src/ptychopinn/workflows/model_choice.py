@@ -33,7 +33,7 @@ from ptychopinn.workflows.alternatives import within_noise
 from ptychopinn.workflows.effect_candidates import LONG, Candidate, Candidates, Untried
 from ptychopinn.workflows.effect_trials import Fit, Trials
 from ptychopinn.workflows.left_out import gain_of
-from ptychopinn.workflows.model_terms import Modes, terms_of, written
+from ptychopinn.workflows.model_terms import Modes, passes_with, terms_of, written
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ LEAST, LEAST_LEFT_OUT = 64, 8
 EXPLAINED = 0.9995
 # Trials end where the patterns that are used are explained to so many times the photon noise.
 NEAR_NOISE = 1 + SEEN_EXCESS_OF_NOISE
-# Effects at most, and passes that these need on all patterns.
-MOST, PASSES_WITH = 3, {"opr": 60, "slices": 100}
+# Effects at most.
+MOST = 3
 # Of several effects that are kept the first is taken, as long as no other one is better by so many
 # standard errors: they are in the order of their number of unknowns.
 BETTER = 2.0
@@ -54,6 +54,10 @@ HARDLY = 0.2
 SETTLED = 24
 # Share of the misfit at photon noise that must be gained, at least.
 LEAST_GAIN = 0.05
+# Why nothing is tried where nothing is left to be gained.
+NEAR = "the patterns are explained to within photon noise"
+# Terms that have a probe that is refined.
+OF_PROBE = ("opr", "modes")
 # Effects with which no uncertainty is stated.
 NO_UNCERTAINTY = (VaryingProbe.name, Slices.name)
 
@@ -61,12 +65,14 @@ NO_UNCERTAINTY = (VaryingProbe.name, Slices.name)
 @dataclass(frozen=True)
 class Choice:
     """options : of the refinement, for what was kept.  modes : of the probe, where more were kept.
-    terms : of the model.  trials : what was tried, in that order.  seconds : that this took."""
+    terms : of the model.  trials : what was tried, in that order.  untried : why nothing was.
+    seconds : that this took."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     modes: int | None = None
     terms: tuple[str, ...] = ()
     trials: tuple[EffectTrial, ...] = ()
+    untried: str = ""
     seconds: float = 0.0
 
 
@@ -94,25 +100,30 @@ def chosen_model(
     """
 
     if scan.M < LEAST:
-        log.warning("no effect is tried: that takes %d patterns, received %d", LEAST, scan.M)
-        return Choice()
+        return _untried(f"that takes {LEAST} patterns, received {scan.M}", logging.WARNING)
     explained = within_noise(fit) or fit.explained >= EXPLAINED
     # What was followed by a test of its own is judged by what was left out as well.
     beam = any(effect.name == BeamCurrent.name and effect.changes for effect in effects)
-    if explained:
-        log.info("no effect is tried: the patterns are explained to within photon noise")
-        if not beam:
-            return Choice()
+    if explained and not beam:
+        return _untried(NEAR)
     others = [effect for effect in effects if effect.name != BeamCurrent.name]
     trials = Trials(xp, scan, config, others)
     if len(trials.left) < LEAST_LEFT_OUT:
-        log.warning(
-            "no effect is tried: that takes %d patterns whose places others cover, received %d",
-            LEAST_LEFT_OUT, len(trials.left),
-        )  # fmt: skip
-        return Choice()
+        return _untried(
+            f"that takes {LEAST_LEFT_OUT} patterns whose places others cover, received "
+            f"{len(trials.left)}",
+            logging.WARNING,
+        )
     search = _Search(trials, Candidates(trials, others, without), stopped, beam)
-    return search.beam_current_alone() if explained else search.choice()
+    if not explained:
+        return search.choice()
+    alone = search.beam_current_alone()
+    return alone if alone.trials else _untried(NEAR)
+
+
+def _untried(why: str, level: int = logging.INFO) -> Choice:
+    log.log(level, "no effect is tried: %s", why)
+    return Choice(untried=why)
 
 
 def with_choice(
@@ -133,8 +144,7 @@ def with_choice(
     if choice.options or choice.modes is not None:
         said = {name: getattr(config, name) for name in config.model_fields_set}
         if "passes" not in said:
-            needed = [PASSES_WITH.get(term.partition(":")[0], 0) for term in choice.terms]
-            said["passes"] = max(config.passes, *needed)
+            said["passes"] = passes_with(choice.terms, config.passes)
         options = PhysicsConfig(**{**said, **choice.options})
         log.info("refining again with %s", " and ".join(choice.terms) or "none of them")
         try:
@@ -160,13 +170,33 @@ def with_choice(
     seconds = {**best.seconds, "effects": choice.seconds}
     if best is not result:
         seconds["first refinement"] = sum(result.seconds.values())
-    tried = [trial.as_json() for trial in trials]
-    terms = list(() if best is result else choice.terms)
-    there = {term.partition(":")[0] for term in terms}
-    terms += [term for term in terms_of(best) if term.partition(":")[0] not in there]
-    record = {"chosen": written(best.propagation, terms), "tried": tried}
-    provenance = {**best.provenance, RECORD: record}
-    return replace(best, provenance=provenance, seconds=seconds), used
+    terms = () if best is result else choice.terms
+    return _recorded(replace(best, seconds=seconds), terms, trials, choice.untried), used
+
+
+def none_tried(result: Reconstruction) -> Reconstruction:
+    """A result within photon noise, with the record that nothing was tried for that reason."""
+    return _recorded(result, (), (), NEAR)
+
+
+def _recorded(
+    result: Reconstruction, chosen: Sequence[str], trials: Sequence[EffectTrial], untried: str
+) -> Reconstruction:
+    """The result with these terms and what it knows beside them, what was tried, or why nothing
+    was."""
+    names = {term.partition(":")[0] for term in chosen}
+    others = [term for term in terms_of(result) if term.partition(":")[0] not in names]
+    terms = [*chosen, *others]
+    stages = result.provenance.get("stages", ())
+    moved = bool(stages) and stages[-1].get("refine_probe")
+    if moved and not {term.partition(":")[0] for term in terms} & {"probe", *OF_PROBE}:
+        terms.append("probe")
+    record: dict[str, Any] = {
+        "chosen": written(result.propagation, terms),
+        "tried": [trial.as_json() for trial in trials],
+        **({"untried": untried} if untried else {}),
+    }
+    return replace(result, provenance={**result.provenance, RECORD: record})
 
 
 def _without_choice(trial: EffectTrial, followed: Collection[str]) -> EffectTrial:

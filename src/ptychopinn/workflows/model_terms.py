@@ -99,12 +99,13 @@ class Choice:
 @dataclass(frozen=True)
 class Term:
     """written : with its values.  options : gives those of the refinement for the values.
-    values : that it may have.  least : how many it must have."""
+    values : that it may have.  least : how many it must have.  passes : that it takes."""
 
     written: str
     options: Callable[..., dict[str, Any]]
     values: tuple[Number | Choice, ...] = ()
     least: int = 0
+    passes: int = 0
 
     @property
     def in_words(self) -> str:
@@ -140,8 +141,11 @@ TERMS: Mapping[str, Term] = {
         "opr:K",
         lambda k=EIGENPROBES: {"eigenprobes": k, "refine_probe": True},
         (Number("K", "eigenprobes"),),
+        passes=60,
     ),
-    "slices": Term("slices:K", lambda k=SLICES: {"slices": k}, (Number("K", "slices"),)),
+    "slices": Term(
+        "slices:K", lambda k=SLICES: {"slices": k}, (Number("K", "slices"),), passes=100
+    ),
     "fly": Term(
         "fly:PIXELS or fly:PIXELS:y|x|scan",
         lambda px, along="scan": {"exposure_px": px, "exposure_along": along},
@@ -164,11 +168,18 @@ TERMS: Mapping[str, Term] = {
 WRITTEN = ", ".join(("auto", *FIELDS, *(term.written for term in TERMS.values())))
 
 
+def passes_with(terms: Iterable[str], passes: int) -> int:
+    """How many passes a model takes that has these terms, where another one takes ``passes``."""
+    names = [term.partition(":")[0] for term in terms]
+    return max([passes, *(TERMS[name].passes for name in names if name in TERMS)])
+
+
 def with_model(
-    model: Any, scan: Scan, config: RefineConfig | None, modes: Modes
+    model: Any, scan: Scan | None, config: RefineConfig | None, modes: Modes
 ) -> tuple[RefineConfig, Modes]:
     """The options of a refinement and its modes, as a written ``model`` says; as they are for
-    ``"auto"``, which chooses them later.
+    ``"auto"``, which chooses them later. Passes that the options do not say are as many as the
+    terms take. Without a ``scan`` its propagation is not compared.
 
     Raises
     ------
@@ -236,10 +247,11 @@ def with_model(
         )
     asked = found.pop("modes", None)
     known = {name: getattr(config, name) for name in config.model_fields_set}
+    known.setdefault("passes", passes_with(names, config.passes))
     return validated(RefineConfig, {**known, **found}), asked
 
 
-def _options_of(name: str, values: list[str], scan: Scan, text: str) -> dict[str, Any]:
+def _options_of(name: str, values: list[str], scan: Scan | None, text: str) -> dict[str, Any]:
     term = Term(name, dict) if name in FIELDS else TERMS.get(name)
     if term is None:
         guess = meant(name, (AUTO, *FIELDS, *TERMS))
@@ -254,6 +266,8 @@ def _options_of(name: str, values: list[str], scan: Scan, text: str) -> dict[str
             f"the term {name} of a model is written {term.in_words}, received {shown(text)}; "
             "correct it."
         ) from error
+    if scan is None:
+        return found
     kind = scan.propagation if isinstance(scan.propagation, str) else "other propagator"
     if name in FIELDS and name != kind:
         raise InputError(

@@ -13,6 +13,7 @@ from ptychopinn.checks.trial_fits import neighbours
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect
@@ -56,7 +57,22 @@ def slices_for(
         return None
     if spacing is None and before is not None and before.slices == count:
         return before
-    scan = prepared.scan
+    pixel, wavelength = lengths_of(config, prepared.scan)
+    if spacing is None:
+        moving = config.refine_positions
+        spacing = found_spacing(xp, prepared, count, pixel, wavelength, effects, moving)
+        log.info("the slices are %.3g m apart, as the patterns show", spacing)
+    return Slices.of(count, spacing, pixel, wavelength)
+
+
+def lengths_of(config: PhysicsConfig, scan: Scan) -> tuple[float, float]:
+    """Pixel size and wavelength in metres, which slices need.
+
+    Raises
+    ------
+    InputError
+        When neither scan nor options say one of them.
+    """
     pixel, wavelength = scan.pixel_size_m, config.wavelength_m
     if wavelength is None and scan.energy_eV is not None:
         wavelength = wavelength_of(scan.energy_eV)
@@ -69,11 +85,7 @@ def slices_for(
             f"{' and '.join(missing)}; write it with them"
             f"{', or give the option wavelength_m' if wavelength is None and pixel else ''}."
         )
-    if spacing is None:
-        moving = config.refine_positions
-        spacing = found_spacing(xp, prepared, count, pixel, wavelength, effects, moving)
-        log.info("the slices are %.3g m apart, as the patterns show", spacing)
-    return Slices.of(count, spacing, pixel, wavelength)
+    return pixel, wavelength
 
 
 def found_spacing(

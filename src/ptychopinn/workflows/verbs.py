@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
@@ -27,7 +27,7 @@ from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.alternatives import judged, within_noise
-from ptychopinn.workflows.beyond_probe import options_without, shown_by
+from ptychopinn.workflows.beyond_probe import options_without, require_possible, shown_by
 from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
@@ -43,7 +43,8 @@ from ptychopinn.workflows.model import (
     open_model,
     package_versions,
 )
-from ptychopinn.workflows.model_terms import AUTO, with_model
+from ptychopinn.workflows.model_choice import none_tried
+from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
@@ -163,13 +164,17 @@ def reconstruct(
                 "a model is followed by a refinement, received refine_model with refine 'never'; "
                 "leave either out."
             )
-        with_model(refine_model, scan, PhysicsConfig(), None)
+        # Before the network, not after it.
+        require_possible(
+            with_model(refine_model, scan, PhysicsConfig(), None)[0], scan, uncertainty
+        )
         off = {name: value for name, value in followed.items() if value is False}
         followed = off if refine_model == AUTO else {}
     if refine == "auto" and _probe_from_nothing(scan):
         # It is near enough for iterations on probe and object, not for a network.
         # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
-        free = PhysicsConfig(passes=LONG_PASSES, refine_probe=True, probe_from=1, **followed)
+        long = {"passes": LONG_PASSES} if refine_model is None else {}
+        free = PhysicsConfig(refine_probe=True, probe_from=1, **long, **followed)
         return _refine(
             scan, None, free, backend=backend, execution=execution, uncertainty=uncertainty,
             no_mend=no_mend, progress=stages, stop=stop, model=refine_model,
@@ -223,6 +228,9 @@ def reconstruct(
         if stop.signal is None:
             found = judged(found, scan, backend, execution, no_mend, looked_at)
         assert found.fit is not None
+        if refine_model == AUTO and within_noise(found.fit):
+            found = with_record(none_tried(found), refine_model)
+        assert found.fit is not None
         told = refine == "auto" and refine_model is None and stop.signal is None
         if not (told and shown_by(found.fit, left_out) == Background.name):
             if uncertainty:
@@ -238,33 +246,55 @@ def reconstruct(
             return found
         # A trial told what the network's object had made up for.
         config = PhysicsConfig(**{**followed, "background": True})
-    try:
-        further = _refine(
-            scan,
-            start,
-            config,
-            backend=backend,
-            execution=execution,
-            uncertainty=uncertainty,
-            no_mend="all",
-            progress=stages,
-            stop=stop,
-            model=refine_model,
-        )
-    except Interrupted:
-        # Before its first pass was finished.
-        if stop.signal is None:
-            raise
+    again = partial(
+        _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
+        no_mend="all", progress=stages, stop=stop, model=refine_model,
+    )  # fmt: skip
+    further = _unless_stopped(again, start, config, stop)
+    if further is None:
         return found
     assert further.fit is not None and found.fit is not None
-    names = [*found.seconds, *further.seconds]
-    spent = {s: found.seconds.get(s, 0.0) + further.seconds.get(s, 0.0) for s in names}
     # After a few passes only it may still be worse than what the network found.
     better = stop.signal is None or further.fit.residual < found.fit.residual
-    best = further if better else found
+    best, took = (further if better else found), [found.seconds, further.seconds]
+    if refine == "auto" and refine_model == AUTO and stop.signal is None and _held_back(further):
+        log.info(
+            "a residual of %.4f is left where photon noise alone gives %.4f: refining object and "
+            "probe from the start",
+            further.fit.residual, further.fit.expected,
+        )  # fmt: skip
+        free = PhysicsConfig(refine_probe=True, **followed)
+        other = _unless_stopped(again, None, free, stop)
+        if other is not None and other.fit is not None:
+            took.append(other.seconds)
+            best = other if other.fit.residual < further.fit.residual else best
     if stop.signal is None:
         best = judged(best, scan, backend, execution, no_mend, looked_at)
+    names = dict.fromkeys(name for seconds in took for name in seconds)
+    spent = {name: sum(seconds.get(name, 0.0) for seconds in took) for name in names}
     return replace(best, seconds=spent)
+
+
+def _unless_stopped(
+    again: Callable[..., Reconstruction],
+    start: Reconstruction | None,
+    config: PhysicsConfig,
+    stop: StopFlag,
+) -> Reconstruction | None:
+    """What a refinement finds; None where it was stopped before its first pass was finished."""
+    try:
+        return again(start, config)
+    except Interrupted:
+        if stop.signal is None:
+            raise
+        return None
+
+
+def _held_back(result: Reconstruction) -> bool:
+    """Whether a refinement with the probe of the scan leaves so much that it may be wrong."""
+    assert result.fit is not None  # every verb states it
+    last = result.provenance["stages"][-1]
+    return not result.fit.fits_probe and not last.get("refine_probe")
 
 
 def _probe_from_nothing(scan: Scan) -> bool:
