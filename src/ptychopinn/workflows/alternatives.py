@@ -62,7 +62,7 @@ from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
-from ptychopinn.workflows.exposure import found_exposure, possible_directions
+from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.thick_sample import found_thickness
@@ -131,6 +131,8 @@ def judged(
         if other is not None:
             words, residual, given = other
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    if not found and MovingExposure.name not in left_out:
+        found = _moved_within_noise(xp, used, result)
     if not found:
         return result
     fit = fit.judged([*fit.alternatives, *found])
@@ -223,16 +225,32 @@ def tried(
     return found
 
 
+def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """What :func:`_exposures` finds where the residual is that of noise and patterns are washed out
+    all the same: the few photons that are missing are at the same places in all of them."""
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    known = effects_of(result)
+    told = fit.verdict != "good" or not within_noise(fit) or MovingExposure.name in result.effects
+    if told or scan.M < FEWEST or not washed_out(scan, result):
+        return []
+    numbers = neighbours(scan)
+    part = prepare(scan.select(numbers))
+    here = in_network_units([effect.chosen(numbers) for effect in known], part)
+    return _exposures(xp, part, possible_directions(scan.positions_px), numbers, here, True)
+
+
 def _exposures(
     xp: Ops,
     part: PreparedScan,
     directions: Mapping[str, Values],
     numbers: NDArray[np.int64],
     here: Mapping[str, Effect],
+    in_noise: bool = False,
 ) -> list[tuple[str, float]]:
     """The sample at rest and moving, as alternatives, where the second is believed."""
     ways = {name: unit[numbers] for name, unit in directions.items()}
-    exposure = found_exposure(xp, part, ways, tuple(here.values()))
+    exposure = found_exposure(xp, part, ways, tuple(here.values()), in_noise)
     if exposure is None:
         return []
     name, length, still, moving = exposure
