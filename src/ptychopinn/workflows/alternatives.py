@@ -38,12 +38,14 @@ from ptychopinn.evaluation.verdict import (
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
     SPREAD,
+    STEADY,
     STILL,
     THICK,
     THIN,
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
+    UNSTEADY,
     judge,
     signs_of,
 )
@@ -52,6 +54,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
@@ -67,6 +70,7 @@ from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.thick_sample import found_thickness
 from ptychopinn.workflows.twin_image import with_twin
+from ptychopinn.workflows.unsteady_beam import doubted_beam, unsteady_beam
 
 PASSES = 16
 # More modes are tried where all else leaves so many times the photon noise: below, their many
@@ -116,6 +120,13 @@ def judged(
         found += known
     found += _slips(result.findings, ("doubt",))
     xp = get_ops(backend, execution)
+    beam = doubted_beam(result.findings)
+    open_beam = BeamCurrent.name not in left_out and not found and not beam
+    if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
+        residuals = unsteady_beam(xp, used, effects_of(result))
+        beam = [] if residuals is None else list(zip((STEADY, UNSTEADY), residuals, strict=True))
+    if beam:
+        return _with_alternatives(result, [*found, *beam])
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
         moving, sliced = (e.name not in left_out for e in (MovingExposure, Slices))
@@ -135,7 +146,15 @@ def judged(
         found = _moved_within_noise(xp, used, result)
     if not found:
         return result
-    fit = fit.judged([*fit.alternatives, *found])
+    return _with_alternatives(result, found)
+
+
+def _with_alternatives(
+    result: Reconstruction, found: Sequence[tuple[str, float]]
+) -> Reconstruction:
+    """The result judged again, with what was found beside what it knows."""
+    assert result.fit is not None
+    fit = result.fit.judged([*result.fit.alternatives, *found])
     return replace(result, fit=fit, provenance={**result.provenance, "fit": fit.summary()})
 
 
