@@ -19,7 +19,7 @@ from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.moving_exposure import FEWEST, MOST, MovingExposure, directions_of
 from ptychopinn.simulation import simulate
 from ptychopinn.workflows import alternatives
-from ptychopinn.workflows.exposure import found_exposure, possible_directions
+from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
 from ptychopinn.workflows.refinement import refine
 
 LENGTH = 5.0
@@ -30,16 +30,20 @@ def still() -> Scan:
     return simulate(object="leaves", N=32, patterns=100, step_px=3, photons=1e6, seed=4)
 
 
-@pytest.fixture(scope="module")
-def moved(still: Scan) -> Scan:
-    """The same scan on the fly."""
-    ways, obj = LENGTH * directions_of(still.positions_px), np.asarray(still.object)
+def on_the_fly(still: Scan, length: float) -> Scan:
+    """The same scan, its sample moving by so many pixels during each exposure."""
+    ways, obj = length * directions_of(still.positions_px), np.asarray(still.object)
     times = (np.arange(20) + 0.5) / 20 - 0.5
     counts = np.mean(
         [intensities(obj, still.probe, still.positions_px + t * ways) for t in times], axis=0
     )
     drawn = np.random.default_rng(0).poisson(counts).astype(np.uint32)
     return replace(still, diffraction=drawn, object=None)
+
+
+@pytest.fixture(scope="module")
+def moved(still: Scan) -> Scan:
+    return on_the_fly(still, LENGTH)
 
 
 def test_directions_follow_the_scan_and_not_its_flyback() -> None:
@@ -102,6 +106,24 @@ def test_the_verdict_names_it() -> None:
     assert found.likely == "moving-exposure"
     assert found.cause is not None
     assert "6.0 px along the scan" in found.cause
+
+
+@pytest.fixture(scope="module")
+def few_photons() -> Scan:
+    return simulate(object="leaves", N=32, patterns=64, step_px=3, photons=1e4, seed=5)
+
+
+@pytest.mark.parametrize("length", [0.0, LENGTH])
+def test_a_residual_like_that_of_noise_hides_no_way(few_photons: Scan, length: float) -> None:
+    """What is left of the washed out fringes is less than a tenth of the noise."""
+    given = few_photons if length == 0 else on_the_fly(few_photons, length)
+    found = refine(replace(given, object=None), None, RefineConfig(passes=10), backend="numpy")
+    fit = found.fit
+    assert fit is not None
+    assert fit.excess < 0.1 * fit.expected
+    assert washed_out(given, found) is (length > 0)
+    named = fit.verdict, fit.likely
+    assert named == (("doubtful", "moving-exposure") if length else ("good", None))
 
 
 def test_ways_must_belong_to_the_patterns() -> None:

@@ -13,7 +13,7 @@ import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.causes import CAUSES
-from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.evaluation.misfit import misfit, recorded_alternatives
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
@@ -26,7 +26,6 @@ from ptychopinn.evaluation.verdict import (
     TURNED_AS_GIVEN,
     Signs,
     judge,
-    recorded_alternatives,
     signs_of,
 )
 from ptychopinn.physics.axes import ScanAxes
@@ -234,7 +233,7 @@ def test_every_cause_is_one_sentence(name: Any, numbers: Callable[[], dict[str, 
 @pytest.fixture
 def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
-        "pixels": "(1, 2)", "patterns": "3", "share": 0.5, "scatter": 0.1,
+        "pixels": "(1, 2)", "patterns": "3", "share": 0.5,
         "words": "the axes swapped", "how": "with the positions refined", "better": 0.001,
         "given": 0.01, "missing": 0.2, "explained": 0.1,
     }  # fmt: skip

@@ -45,8 +45,7 @@ CAUSES: dict[Likely, Cause] = {
         "leave them out, or check that they belong to their positions",
     ),
     "beam-current": Cause(
-        "the intensity of the beam changed: measured over modelled counts scatter by {scatter:.1%} "
-        "from pattern to pattern",
+        "the intensity of the beam changed: {how}",
         "refine the result, which fits a factor for each pattern",
     ),
     "background": Cause(

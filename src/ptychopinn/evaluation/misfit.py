@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,13 +13,12 @@ from ptychopinn.data.findings import left_out
 from ptychopinn.data.normalization import noise_of, total_pattern
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, brief
 from ptychopinn.evaluation.causes import Likely
 from ptychopinn.evaluation.verdict import (
     Alternatives,
     Verdict,
     judge,
-    recorded_alternatives,
     signs_of,
 )
 from ptychopinn.machine.memory import check_memory
@@ -378,3 +377,14 @@ def _as_pattern(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.flo
     pattern = np.full(good.shape, np.nan)
     pattern[good] = values
     return pattern
+
+
+def recorded_alternatives(provenance: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """What was tried when a result was made, as its provenance remembers it."""
+    fit = provenance.get("fit")
+    stored = fit.get("alternatives") if isinstance(fit, Mapping) else None
+    return tuple(
+        (brief(item[0]), float(item[1]))
+        for item in (stored if isinstance(stored, list) else [])
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[1], int | float)
+    )

@@ -6,14 +6,13 @@ The thresholds were calibrated on simulated scans with and without faults
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import brief
 from ptychopinn.evaluation.causes import CAUSES, Likely
 from ptychopinn.physics.noise import POOR_EXCESS
 
@@ -35,6 +34,7 @@ TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
 IN_STEP, SLIPPED = "each pattern at its position", "each pattern from about number "
 THIN, THICK = "a thin sample", "two slices of the sample, about "
 STILL, MOVING = "no way during an exposure", "a way during an exposure of "
+STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
@@ -215,8 +215,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED`` or ``SLIPPED`` need no comparison; those
-        that are not constants of this module are another geometry.
+        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED``, ``SLIPPED`` or ``UNSTEADY`` need no
+        comparison; those that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -225,6 +225,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     shown, alternatives = _shown(alternatives)
     better = shown or _better(signs, alternatives)
     found = _signature(signs)
+    if found and found[0] == "patterns" and shown and shown[0] == "beam-current":
+        found = shown
     systematic = signs.systematic >= SYSTEMATIC and _matters(signs)
     seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
     verdict: Verdict = "good"
@@ -275,7 +277,10 @@ def _signature(signs: Signs) -> Found | None:
     if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
         return pixels
     if signs.current >= CURRENT_SPREAD and signs.current_share >= CURRENT_SHARE:
-        return "beam-current", {"scatter": signs.current}
+        how = (
+            f"measured over modelled counts scatter by {signs.current:.1%} from pattern to pattern"
+        )
+        return "beam-current", {"how": how}
     if signs.patterns and signs.patterns_share >= PATTERN_SHARE:
         share = min(signs.patterns_share, 1.0)
         return "patterns", {"patterns": _listed(signs.patterns), "share": share}
@@ -289,7 +294,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     found: Found | None = None
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
-        (IN_STEP, SLIPPED),
+        (IN_STEP, SLIPPED), (STEADY, UNSTEADY),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -302,6 +307,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         elif prefix == THICK:
             words = "about " + others[0].removeprefix(THICK)
             found = "thick-sample", {**numbers, "words": words}
+        elif prefix == UNSTEADY:
+            found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == OTHER_AXES:
@@ -356,15 +363,15 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         }  # fmt: skip
         numbers["how"] = "with the positions refined"
         if words == LIT:
-            numbers["how"] = _LIT.format(**numbers)
+            numbers["how"] = _FITTED.format(**numbers)
         return names.get(words, "geometry"), numbers
     if given - floor <= BETTER * signs.excess and given < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
     return None
 
 
-_LIT = (
-    "with one fitted some patterns around the middle leave a residual of {better:.4g}, without "
+_FITTED = (
+    "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
     "{given:.4g}"
 )
 
@@ -386,14 +393,3 @@ def _listed(items: Sequence[Any], most: int = 8) -> str:
     words = ", ".join(str(item) for item in items[:most])
     more = len(items) - most
     return words + (f" and {more} more" if more > 0 else "")
-
-
-def recorded_alternatives(provenance: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """What was tried when a result was made, as its provenance remembers it."""
-    fit = provenance.get("fit")
-    stored = fit.get("alternatives") if isinstance(fit, Mapping) else None
-    return tuple(
-        (brief(item[0]), float(item[1]))
-        for item in (stored if isinstance(stored, list) else [])
-        if isinstance(item, list) and len(item) == 2 and isinstance(item[1], int | float)
-    )

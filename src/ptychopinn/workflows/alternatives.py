@@ -38,12 +38,14 @@ from ptychopinn.evaluation.verdict import (
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
     SPREAD,
+    STEADY,
     STILL,
     THICK,
     THIN,
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
+    UNSTEADY,
     judge,
     signs_of,
 )
@@ -52,6 +54,7 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
@@ -62,11 +65,12 @@ from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
-from ptychopinn.workflows.exposure import found_exposure, possible_directions
+from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.thick_sample import found_thickness
 from ptychopinn.workflows.twin_image import with_twin
+from ptychopinn.workflows.unsteady_beam import doubted_beam, unsteady_beam
 
 PASSES = 16
 # More modes are tried where all else leaves so many times the photon noise: below, their many
@@ -116,6 +120,13 @@ def judged(
         found += known
     found += _slips(result.findings, ("doubt",))
     xp = get_ops(backend, execution)
+    beam = doubted_beam(result.findings)
+    open_beam = BeamCurrent.name not in left_out and not found and not beam
+    if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
+        residuals = unsteady_beam(xp, used, effects_of(result))
+        beam = [] if residuals is None else list(zip((STEADY, UNSTEADY), residuals, strict=True))
+    if beam:
+        return _with_alternatives(result, [*found, *beam])
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
         moving, sliced = (e.name not in left_out for e in (MovingExposure, Slices))
@@ -131,9 +142,19 @@ def judged(
         if other is not None:
             words, residual, given = other
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    if not found and MovingExposure.name not in left_out:
+        found = _moved_within_noise(xp, used, result)
     if not found:
         return result
-    fit = fit.judged([*fit.alternatives, *found])
+    return _with_alternatives(result, found)
+
+
+def _with_alternatives(
+    result: Reconstruction, found: Sequence[tuple[str, float]]
+) -> Reconstruction:
+    """The result judged again, with what was found beside what it knows."""
+    assert result.fit is not None
+    fit = result.fit.judged([*result.fit.alternatives, *found])
     return replace(result, fit=fit, provenance={**result.provenance, "fit": fit.summary()})
 
 
@@ -223,16 +244,32 @@ def tried(
     return found
 
 
+def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """What :func:`_exposures` finds where the residual is that of noise and patterns are washed out
+    all the same: the few photons that are missing are at the same places in all of them."""
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    known = effects_of(result)
+    told = fit.verdict != "good" or not within_noise(fit) or MovingExposure.name in result.effects
+    if told or scan.M < FEWEST or not washed_out(scan, result):
+        return []
+    numbers = neighbours(scan)
+    part = prepare(scan.select(numbers))
+    here = in_network_units([effect.chosen(numbers) for effect in known], part)
+    return _exposures(xp, part, possible_directions(scan.positions_px), numbers, here, True)
+
+
 def _exposures(
     xp: Ops,
     part: PreparedScan,
     directions: Mapping[str, Values],
     numbers: NDArray[np.int64],
     here: Mapping[str, Effect],
+    in_noise: bool = False,
 ) -> list[tuple[str, float]]:
     """The sample at rest and moving, as alternatives, where the second is believed."""
     ways = {name: unit[numbers] for name, unit in directions.items()}
-    exposure = found_exposure(xp, part, ways, tuple(here.values()))
+    exposure = found_exposure(xp, part, ways, tuple(here.values()), in_noise)
     if exposure is None:
         return []
     name, length, still, moving = exposure

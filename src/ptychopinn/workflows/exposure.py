@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ptychopinn.checks.trial_fits import neighbours
 from ptychopinn.data.normalization import PreparedScan
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics import forward
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure, directions_of
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -19,16 +25,80 @@ FIRST, NEXT = 4.0, (2.0, 6.0, 9.0, 13.0)
 # It is believed when it leaves this share of the residual beyond photon noise, or less, and hardly
 # more than noise: copies of the probe also make up for a beam that is not coherent.
 BELIEVED, HARDLY = 0.75, 1.3
+# Where the residual is that of noise it is believed when it raises the likelihood (-2 log L) by so
+# much, and lowers the residual by this share of the noise.
+LIKELIER, OF_NOISE = 40.0, 0.02
+# Patterns are washed out when a short way (pixels) would lower -2 log L by so much: the square of a
+# standard normal number where nothing moves.
+SHORT, WASHED_OUT = 1.0, 20.0
+# Modelled values of one batch.
+_BATCH_VALUES = 1 << 20
+
+
+def washed_out(scan: Scan, result: Reconstruction) -> bool:
+    """Whether some patterns around the middle are more washed out than the model, along a direction
+    in which the sample may have moved, by more than photon noise.
+
+    A score test, without any fit: a short way changes the model J by h, which lowers -2 log L by
+    s^2 with s = sum h (I - J) / V / sqrt(sum h^2 / V), V being the variance of the counts I. An
+    object that has followed noise has too much contrast rather than too little, so that s < 0.
+
+    Parameters
+    ----------
+    scan : the patterns of the result, in its order.
+    """
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    xp, numbers = NumpyOps(), neighbours(scan)
+    known = [effect.chosen(numbers) for effect in effects_of(result)]
+    measured = np.asarray(scan.diffraction[numbers], np.float64)
+    weighed = np.broadcast_to(scan.good_pixels, measured.shape)
+    if scan.saturation is not None:
+        weighed = weighed & (measured < scan.saturation)
+
+    def modelled(*further: Effect) -> Values:
+        counts = forward.predict(
+            xp,
+            result.object if result.slices is None else result.slices,
+            result.probe,
+            result.positions_px[numbers],
+            result.origin_px,
+            result.propagator,
+            max(1, _BATCH_VALUES // result.probe.size),
+            [*known, *further],
+        )
+        return fit.scale**2 * np.concatenate([frames for _, frames in counts])[weighed]
+
+    model = modelled()
+    variance = np.maximum(fit.noise.variance(np.maximum(model, 0.25 * fit.noise.photon)), 1e-12)
+    variance *= max(fit.residual / fit.expected, 1.0)
+    missing = (measured[weighed] - model) / variance
+    for unit in possible_directions(result.positions_px).values():
+        change = modelled(MovingExposure(SHORT * unit[numbers])) - model
+        slope, stiffness = float(change @ missing), float(change @ (change / variance))
+        if slope > 0 and slope**2 >= WASHED_OUT * stiffness:
+            return True
+    return False
 
 
 def found_exposure(
-    xp: Ops, part: PreparedScan, directions: dict[str, Values], effects: tuple[Effect, ...] = ()
+    xp: Ops,
+    part: PreparedScan,
+    directions: dict[str, Values],
+    effects: tuple[Effect, ...] = (),
+    in_noise: bool = False,
 ) -> tuple[str, float, float, float] | None:
     """What :func:`likeliest_exposure` finds, where a moving exposure explains patterns clearly
-    better and hardly anything is left; None elsewhere."""
+    better and hardly anything is left; None elsewhere.
+
+    in_noise : whether the residual was that of noise before, so that likelihoods decide.
+    """
     name, length, still, least = likeliest_exposure(xp, part, directions, effects)
     floor = part.expected_misfit
-    clearly = least - floor <= BELIEVED * (still - floor) and least < still - 0.1 * floor
+    if in_noise:
+        clearly = still - least > max(LIKELIER * part.likelihood_unit, OF_NOISE * floor)
+    else:
+        clearly = least - floor <= BELIEVED * (still - floor) and least < still - 0.1 * floor
     if clearly and least <= HARDLY * floor:
         return name, length, still, least
     return None

@@ -23,6 +23,7 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes, affine_between
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect
 from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.affine import equations_of, likeliest_step
@@ -31,6 +32,7 @@ from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.workflows.beyond_probe import in_network_units
+from ptychopinn.workflows.unsteady_beam import unsteady_beam, with_doubted_beam
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,8 @@ def estimate_axes(
     Where the equations for an affine map ask for one, some patterns around the middle are refined
     from the object of ``found``, with a map of their positions or with the probe. When the map is
     large and explains the patterns better, that is a WARNING and a finding (level "doubt") of both
-    scan and result, which are else returned as they are. Positions are not changed.
+    scan and result, which are else returned as they are. Positions are not changed. Where a beam
+    that changed explains still more, that is said of the result instead.
     """
     fit = found.fit
     assert fit is not None  # every verb states it
@@ -142,6 +145,11 @@ def estimate_axes(
     other = _believed(trial, part)
     if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
+    if BeamCurrent.name not in chosen_names(no_mend):
+        used = replace(scan, probe=found.probe, object=None)
+        beam = unsteady_beam(get_ops(backend, execution), used, effects_of(found))
+        if beam is not None:
+            return scan, with_doubted_beam(found, *beam)
     focus = _may_be_focus(scan, found, other)
     also = ", or the probe is out of focus" if other.alike or focus else ""
     remedy = (
