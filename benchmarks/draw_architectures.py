@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isnan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +23,15 @@ Rows = list[dict[str, Any]]
 def median_of(rows: Rows, column: str) -> float:
     """Over the rows that have it; NaN where none does."""
     values = [row[column] for row in rows if isinstance(row[column], (int, float))]
+    values = [value for value in values if not isnan(value)]
     return float(median(values)) if values else float("nan")
+
+
+def score(values: list[float]) -> str:
+    """Median and range."""
+    if len(values) < 2:
+        return "".join(f"{value:.1f}" for value in values)
+    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def line(name: str, rows: Rows) -> str:
@@ -37,7 +46,7 @@ def line(name: str, rows: Rows) -> str:
         f"{median_of(rows, 'groups'):.0f}" if million == million else "",
         f"{median_of(rows, 'training CPU s'):.0f}" if million == million else "",
         f"{median_of(rows, 'explained'):.2f}",
-        f"{median(scores):.1f} ({min(scores):.1f} to {max(scores):.1f})" if scores else "",
+        score(scores),
         f"{median_of(rows, 'NRMSE'):.3f}",
         f"{collapsed} of {len(rows)}" if million == million else "",
         f"{median_of(rows, TIME):.2g}",
@@ -47,7 +56,10 @@ def line(name: str, rows: Rows) -> str:
 
 def main() -> None:
     target, *files = (Path(word) for word in sys.argv[1:])
-    rows: Rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    read: Rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    # Files of iterative solvers alone have fewer columns.
+    columns = {column for row in read for column in row}
+    rows: Rows = [dict.fromkeys(columns, "-") | row for row in read]
     sizes = sorted({row["N"] for row in rows})
     best = max(sizes, key=lambda n: len({row["network"] for row in rows if row["N"] == n}))
     found = {row["network"] for row in rows}
