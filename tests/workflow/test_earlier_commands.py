@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ptychopinn.clients.commands import ptycho_inference, ptycho_train
@@ -206,6 +207,12 @@ def test_the_other_backend(place: Path) -> None:
         (ptycho_train, "--train_data_file train.npz --torch-accelerator tpu", "accelerators"),
         (ptycho_train, "--train_data_file train.npz --backend jax", "jax"),
         (ptycho_train, "--train_data_file train.npz --output_dir o --optimizer sgd", "adam"),
+        (ptycho_train, "--train_data_file train.npz --nepochs 0", "--nepochs is not valid"),
+        (
+            ptycho_train,
+            "--train_data_file train.npz --n_subsample 5 --gridsize 2",
+            "--validation-fraction (of ptychopinn train)",
+        ),
         (ptycho_inference, "--model_path none --test_data train.npz", "none"),
     ],
 )
@@ -222,3 +229,40 @@ def test_bad_input_is_one_sentence(
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("ptycho_")
     assert words in message
+
+
+@pytest.fixture
+def fractional(place: Path, tmp_path: Path) -> Path:
+    """A scan whose patterns may be counts or amplitudes, with a first one that has no position."""
+    arrays = dict(np.load(place / "train.npz"))
+    arrays["diff3d"] = 1.37 * np.concatenate([arrays["diff3d"][:1], arrays["diff3d"]]) ** 2
+    np.savez(tmp_path / "fractional.npz", **arrays)
+    return tmp_path / "fractional.npz"
+
+
+def test_what_errors_ask_for_can_be_given(
+    model: Path, fractional: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--model_path", str(model), "--test_data", str(fractional)]
+    line += ["--output_dir", str(tmp_path / "r"), "--no-mend", "all"]
+    for flag, value in (("--frames", "1:"), ("--units", "counts")):
+        assert ptycho_inference.run(line) == 2
+        assert flag in capsys.readouterr().err.strip().splitlines()[-1]
+        line += [flag, value]
+    line[line.index("--no-mend")] = "--no_mend"
+    assert ptycho_inference.run([*line, "--comparison_plot"]) == 0
+    assert (tmp_path / "r" / "comparison_plot.png").is_file()
+
+
+def test_words_about_scans_in_a_configuration_file(
+    model: Path, fractional: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    line = ["--config", str(config), "--model_path", str(model), "--test_data", str(fractional)]
+    line += ["--output_dir", str(tmp_path / "r")]
+    config.write_text("units: parsec\nframes: '1:'\n")
+    assert ptycho_inference.run(line) == 2
+    assert "'parsec'" in capsys.readouterr().err
+    config.write_text("units: counts\nframes: '1:'\nno_mend: [foo]\n")
+    assert ptycho_inference.run(line) == 2
+    assert "received 'foo'" in capsys.readouterr().err

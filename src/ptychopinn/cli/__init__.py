@@ -95,8 +95,13 @@ def run(
     arguments: list[str] | None = None,
     command: click.Command = app,
     program: str = "ptychopinn",
+    successor: str | None = None,
 ) -> int:
-    """Like :func:`main`, but return the exit code; also for commands with a name of their own."""
+    """Like :func:`main`, but return the exit code; also for commands with a name of their own.
+
+    Of those ``successor`` is the command of ``ptychopinn`` that does the same: an error that asks
+    for an option which only that one has names both.
+    """
     given = sys.argv[1:] if arguments is None else list(arguments)
     border.show_any_letter()
     try:
@@ -117,7 +122,11 @@ def run(
         return error.exit_code
     except PtychoPINNError as error:
         # What a library says may be part of it, on several lines.
-        text = border.as_flags(" ".join(str(error).split()), _parameters(command, given))
+        own = _parameters(command, given)
+        text = border.as_flags(" ".join(str(error).split()), own)
+        if successor is not None:
+            theirs = _parameters(app, [successor])
+            text = border.as_flags(text, border.beside(theirs, own), f"ptychopinn {successor}")
         click.echo(f"{program}: {text}", err=True)
         return border.flushed(program, error.exit_code)
     # The border: what nobody foresaw becomes a sentence here.

@@ -21,31 +21,40 @@ UNEXPECTED = 2
 READER_GONE = 128 + 13
 
 
-def as_flags(text: str, parameters: Sequence[click.Parameter]) -> str:
+def beside(
+    parameters: Sequence[click.Parameter], own: Sequence[click.Parameter]
+) -> list[click.Parameter]:
+    """Those parameters of another command that are not one's own as well."""
+    known = {parameter.name for parameter in own}
+    return [parameter for parameter in parameters if parameter.name not in known]
+
+
+def as_flags(text: str, parameters: Sequence[click.Parameter], of: str = "") -> str:
     """A message of the package with the options of a command as its flags.
 
     The package calls them as Python does. Rewritten are ``NAME=VALUE``, ``option NAME`` and names
     with an underscore, where they are options of the command; all other words may be ordinary ones,
     and what is quoted is somebody else's. A message about the content of a file, or about a word
-    that is no option, speaks of keys.
+    that is no option, speaks of keys. ``of`` is the command, where it is not the one that runs.
     """
     options = {p.name: p for p in parameters if isinstance(p, click.Option) and p.name}
     if not options:
         return text
     names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
+    whose = f" (of {of})" if of else ""
     of_keys = text.startswith("in '") or "' is not an option" in text
 
     def flag(found: re.Match[str]) -> str:
         option, value = options[found["name"]], found["value"]
         long = next((o for o in option.opts if o.startswith("--")), option.opts[0])
         if value == "True":
-            return long
+            return long + whose
         if value == "False":
-            return option.secondary_opts[0] if option.secondary_opts else found[0]
+            return option.secondary_opts[0] + whose if option.secondary_opts else found[0]
         if value:
-            return long if value == "..." else f"{long} {value.strip(chr(39))}"
+            return (long if value == "..." else f"{long} {value.strip(chr(39))}") + whose
         marked = found["marked"] or ("_" in found["name"] and not of_keys)
-        return long if marked else found[0]
+        return long + whose if marked else found[0]
 
     pattern = (
         r"(?<![\w./'\"-])(?P<marked>(?:the )?option )?(?P<name>"

@@ -10,11 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
 import click
 
+from ptychopinn.cli.scans import Reading, mend_option, scan_options
 from ptychopinn.clients.settings import TORCH, Rule
 from ptychopinn.errors import InputError, PoorFitError
 from ptychopinn.io.config_file import read_config_file
@@ -31,18 +34,28 @@ WORDS = frozenset(
         "output_dir",
         "backend",
         "console_level",
+        "probe",
+        "units",
+        "frames",
+        "propagation",
     }
 )
+#: What the commands of today can be told about a scan file as well.
+ABOUT_SCANS = (*Reading._fields, "no_mend")
 #: Old names of flags, and what takes their place.
 DEPRECATED: Mapping[str, str] = {"n_images": "n_groups"}
 # Switches whose neutral value does not tell that they are.
 SWITCHES = frozenset({"torch_deterministic", "torch_recon_log_stitch"})
+NO_OTHERS: Mapping[str, str] = MappingProxyType({})
 
 
-def spelled(arguments: Sequence[str], switches: frozenset[str]) -> list[str]:
+def spelled(
+    arguments: Sequence[str], switches: frozenset[str], others: Mapping[str, str] = NO_OTHERS
+) -> list[str]:
     """The arguments with the one spelling that the commands know: underscores, values for switches.
 
-    ``--no-flag`` of a switch becomes ``--flag false``.
+    ``--no-flag`` of a switch becomes ``--flag false``; ``others`` are flags that are spelled
+    otherwise, by their names with underscores.
     """
     result: list[str] = []
     for argument in arguments:
@@ -54,7 +67,7 @@ def spelled(arguments: Sequence[str], switches: frozenset[str]) -> list[str]:
         if name.startswith("no_") and name[3:] in switches and not equals:
             result += [f"--{name[3:]}", "false"]
         else:
-            result.append(f"--{name}{equals}{value}")
+            result.append(f"{others.get(name, f'--{name}')}{equals}{value}")
     return result
 
 
@@ -187,14 +200,45 @@ def need(found: dict[str, Any], *names: str) -> Any:
     )
 
 
+def about_scans(function: F) -> F:
+    """Decorator: the flags of today about scan files; the command gets all that were given as
+    ``about``, by the names in :data:`ABOUT_SCANS`."""
+
+    @wraps(function)
+    def command(*arguments: Any, reading: Reading, no_mend: Sequence[str], **more: Any) -> Any:
+        unsaid = Reading()._asdict()
+        about = {k: value for k, value in reading._asdict().items() if value != unsaid[k]}
+        if no_mend:
+            about["no_mend"] = tuple(no_mend)
+        return function(*arguments, about=about, **more)
+
+    return cast(F, scan_options(mend_option(command)))
+
+
+def said_of_scans(found: dict[str, Any]) -> tuple[Reading, tuple[str, ...]]:
+    """Take out what is said of scan files, and the checks that are left out."""
+    no_mend = found.pop("no_mend", ())
+    names = {name: found.pop(name) for name in Reading._fields if name in found}
+    return Reading(**names), (no_mend,) if isinstance(no_mend, str) else tuple(no_mend)
+
+
 def run(
-    arguments: Sequence[str] | None, switches: frozenset[str], command: click.Command, program: str
+    arguments: Sequence[str] | None,
+    switches: frozenset[str],
+    command: click.Command,
+    program: str,
+    successor: str,
 ) -> int:
-    """Run a command with these arguments, in either spelling, and return its exit code."""
+    """Run a command with these arguments, in either spelling, and return its exit code.
+
+    Messages name the options of ``successor``, the command of today, where only that has them.
+    """
     from ptychopinn.cli import run as run_command
 
     given = sys.argv[1:] if arguments is None else arguments
-    return run_command(spelled(given, switches), command, program)
+    flags = [flag[2:] for option in command.params for flag in option.opts]
+    others = {name.replace("-", "_"): f"--{name}" for name in flags if "-" in name}
+    return run_command(spelled(given, switches, others), command, program, successor)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ptychopinn.cli import wait_shortly
+from ptychopinn.cli.scans import Reading, open_scan
 from ptychopinn.clients.commands import earlier
 from ptychopinn.clients.settings import (
     ACCELERATORS,
@@ -49,7 +50,7 @@ PLACES = (
     "quiet",
     "console_level",
 )
-KNOWN = (*PLACES, *RULES)
+KNOWN = (*PLACES, *RULES, *earlier.ABOUT_SCANS)
 DEFAULT_OUTPUT = "inference_outputs"
 COMPARISON = "comparison_plot.png"
 
@@ -80,7 +81,8 @@ COMPARISON = "comparison_plot.png"
 )
 @click.option("--console_level", help="WARNING and above is the same as --quiet.")
 @earlier.rule_options(RULES)
-def command(config_file: Path | None, **flags: Any) -> int:
+@earlier.about_scans
+def command(config_file: Path | None, about: dict[str, Any], **flags: Any) -> int:
     """Reconstruct a scan with a trained model, as the command of this name always did.
 
     Underscores and hyphens in names are the same. Every pattern is used. See docs/migrating.md.
@@ -88,7 +90,8 @@ def command(config_file: Path | None, **flags: Any) -> int:
     from ptychopinn.cli import infer
     from ptychopinn.errors import InputError
 
-    found = earlier.settings(config_file, flags, KNOWN)
+    found = earlier.settings(config_file, {**flags, **about}, KNOWN)
+    reading, no_mend = earlier.said_of_scans(found)
     model = Path(earlier.need(found, "model_path"))
     source = Path(earlier.need(found, "test_data", "test_data_file"))
     output = Path(found.pop("output_dir", DEFAULT_OUTPUT))
@@ -119,6 +122,8 @@ def command(config_file: Path | None, **flags: Any) -> int:
             force=True,
             quiet=quiet,
             backend=backend,
+            no_mend=no_mend,
+            **reading._asdict(),
             **{f"{KINDS[backend].prefix}_accelerator": accelerator},
         )
     if code:
@@ -137,18 +142,18 @@ def command(config_file: Path | None, **flags: Any) -> int:
             limits=limits,
         )
     if compare:
-        _compare(output, source)
+        _compare(output, source, reading)
     return 0
 
 
-def _compare(output: Path, source: Path) -> None:
+def _compare(output: Path, source: Path, reading: Reading) -> None:
     """Draw the result beside the object in the scan; say so when there is none."""
     from ptychopinn.evaluation import evaluate
-    from ptychopinn.io import load_scan
     from ptychopinn.io.reconstructions import load_reconstruction
     from ptychopinn.report.page import save_evaluation
 
-    scan = load_scan(source)
+    # Its probe plays no part.
+    scan = open_scan(source, reading._replace(probe=None, modes=None), probe_needed=False)
     if scan.object is None:
         click.echo(
             f"no {COMPARISON}: the scan '{source}' holds no object to compare with", err=True
@@ -159,7 +164,7 @@ def _compare(output: Path, source: Path) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run with these arguments, in either spelling, and return the exit code."""
-    return earlier.run(arguments, SWITCHES, command, "ptycho_inference")
+    return earlier.run(arguments, SWITCHES, command, "ptycho_inference", "infer")
 
 
 def main() -> None:

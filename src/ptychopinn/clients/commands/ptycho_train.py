@@ -29,7 +29,7 @@ PLACES = (
     "verbose",
     "console_level",
 )
-KNOWN = (*PLACES, *COMMAND_RULES)
+KNOWN = (*PLACES, *COMMAND_RULES, *earlier.ABOUT_SCANS)
 DEFAULT_OUTPUT = "training_outputs"
 
 
@@ -50,7 +50,8 @@ def _switch(name: str, text: str) -> Any:
 @_switch("verbose", "No effect: all messages are in log.txt.")
 @click.option("--console_level", help="WARNING and above is the same as --quiet.")
 @earlier.rule_options(COMMAND_RULES)
-def command(config_file: Path | None, **flags: Any) -> int:
+@earlier.about_scans
+def command(config_file: Path | None, about: dict[str, Any], **flags: Any) -> int:
     """Train on a scan and write wts.h5.zip, as the command of this name always did.
 
     Underscores and hyphens in names are the same. The network is the published one unless
@@ -61,7 +62,8 @@ def command(config_file: Path | None, **flags: Any) -> int:
     from ptychopinn.cli.train import run_training
     from ptychopinn.io import load_scan
 
-    found = earlier.settings(config_file, flags, KNOWN)
+    found = earlier.settings(config_file, {**flags, **about}, KNOWN)
+    reading, no_mend = earlier.said_of_scans(found)
     source = Path(earlier.need(found, "train_data_file"))
     test = found.pop("test_data_file", None)
     output = Path(found.pop("output_dir", DEFAULT_OUTPUT))
@@ -83,7 +85,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         notes.append("no effect: --verbose: all messages are shown, and kept in log.txt")
     code = run_training(
         (source,),
-        lambda path: load_scan(path, fallback_photons=photons),
+        lambda path: load_scan(path, fallback_photons=photons, **reading._asdict()),
         translation.config,
         translation.backend,
         translation.execution,
@@ -94,6 +96,7 @@ def command(config_file: Path | None, **flags: Any) -> int:
         probe_check=True,
         start=starting_model(),
         notes=tuple(notes),
+        no_mend=no_mend,
     )
     if code == 0 and stitching and test is not None:
         with earlier.saying_poor_fits():
@@ -105,13 +108,15 @@ def command(config_file: Path | None, **flags: Any) -> int:
                 force=True,
                 quiet=quiet,
                 backend=translation.backend,
+                no_mend=no_mend,
+                **reading._asdict(),
             )
     return code
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run with these arguments, in either spelling, and return the exit code."""
-    return earlier.run(arguments, SWITCHES, command, "ptycho_train")
+    return earlier.run(arguments, SWITCHES, command, "ptycho_train", "train")
 
 
 def main() -> None:

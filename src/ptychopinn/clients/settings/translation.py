@@ -104,8 +104,16 @@ def translate(
             else:
                 own[section][field] = single
                 chosen[target] = name
-    execution = validated(schema, own.pop("execution"))
-    config = validated(Config, merged(own, further))
+    try:
+        execution = validated(schema, own.pop("execution"))
+        config = validated(Config, merged(own, further))
+    except InputError as error:
+        # They know the names of today.
+        text = str(error)
+        for target, name in chosen.items():
+            ours = target.removeprefix("execution.")
+            text = text.replace(f"option '{ours}'", names(name))
+        raise InputError(text) from error
     return Translation(config, backend, execution, tuple(notes))
 
 
