@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import PatternArray
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.io.reading import guarded
 from ptychopinn.physics.propagators import Propagator
 
@@ -55,6 +56,20 @@ class ReadOptions:
     propagation: Propagation | None = None
     distance_m: float | None = None
     focus_distance_m: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.units not in (None, *get_args(Units)):
+            raise InputError(
+                f"the option units must be counts or amplitude, received {shown(self.units)}; "
+                "correct it, or leave it out where the file tells."
+            )
+        for name in ("photons", "fallback_photons"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
+                raise InputError(
+                    f"the option {name.removeprefix('fallback_')} must be the mean counts of a "
+                    f"pattern, a positive number, received {shown(value)}; correct it."
+                )
 
     @property
     def way(self) -> dict[str, Any]:
