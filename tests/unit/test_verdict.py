@@ -109,6 +109,13 @@ def test_a_flat_object_blames_geometry_or_probe(expected: Scan) -> None:
     assert (fit.verdict, fit.likely) == ("poor", "geometry-or-probe")
 
 
+def test_a_model_that_is_worse_than_none_tells_nothing_by_its_shape(expected: Scan) -> None:
+    flat = replace(expected, probe=np.full_like(expected.probe, np.abs(expected.probe).max()))
+    fit = misfit(true_result(flat), drawn(expected))
+    assert fit.residual > 1
+    assert (fit.verdict, fit.likely) == ("poor", "geometry-or-probe")
+
+
 def test_what_was_tried_is_remembered_and_decides(expected: Scan) -> None:
     scan = drawn(expected)
     blurred = expected.object + 0.12 * np.random.default_rng(3).normal(size=expected.object.shape)

@@ -224,10 +224,11 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     excess, explained = signs.excess, signs.explained
     shown, alternatives = _shown(alternatives)
     better = shown or _better(signs, alternatives)
-    found = _signature(signs)
+    told = signs.residual < 1  # What a model without light leaves; one that is worse tells nothing.
+    found = _signature(signs) if told else None
     if found and found[0] == "patterns" and shown and shown[0] == "beam-current":
         found = shown
-    systematic = signs.systematic >= SYSTEMATIC and _matters(signs)
+    systematic = told and signs.systematic >= SYSTEMATIC and _matters(signs)
     seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
     verdict: Verdict = "good"
     if not excess <= POOR_EXCESS or explained < POOR_EXPLAINED:
