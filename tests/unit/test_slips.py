@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import ptychopinn as pp
 from ptychopinn.checks.replay import mended_like
@@ -33,3 +34,24 @@ def test_several_slips_are_mended_one_after_the_other() -> None:
     assert len(kept) == back.M >= given.M - 3
     # But for some beside the slips, of 136 that were wrong.
     assert wrong.sum() <= 5
+
+
+def test_training_sees_a_frame_that_was_lost_far_from_the_middle(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("torch", reason="trains with PyTorch")
+    pytest.importorskip("lightning", reason="trains with Lightning")
+    scan = pp.simulate(
+        N=32, object="leaves", patterns=196, step_px=3, jitter_px=0.5, photons=1e5, seed=5
+    )
+    given = replace(
+        scan, object=None, diffraction=np.delete(np.asarray(scan.diffraction), 18, axis=0),
+        positions_px=scan.positions_px[:-1],
+    )  # fmt: skip
+    config = pp.Config(
+        model={"architecture": "cnn", "n_filters_scale": 0.5},
+        data={"n_groups": 8},
+        training={"epochs": 1},
+    )
+    pp.train(given, config, backend="pytorch")
+    assert "a frame was lost there" in caplog.text

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from ptychopinn.checks.base import LATER, chosen_names
+from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.config import Config
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import PreparedScan, prepare
@@ -283,11 +285,15 @@ def _check(
     execution: Execution,
     no_mend: Collection[str],
 ) -> tuple[PreparedScan, ProbeCheck]:
-    """A scan with its scales, turned where that is due, and whether its probe fits."""
+    """A scan with its scales, turned or put in step where that is due, and whether its probe
+    fits."""
     prepared = prepare(scan)
     trial = probe_trial(prepared)
-    if refuse and leaves_much(trial.check.residual, trial.check.expected):
-        turned = in_right_geometry(scan, backend, execution, no_mend)
+    if refuse:
+        # Of frames that were lost far from the middle nothing is seen there.
+        seen = leaves_much(trial.check.residual, trial.check.expected)
+        others = set() if seen else {name for name in LATER if name != SLIP}
+        turned = in_right_geometry(scan, backend, execution, chosen_names(no_mend) | others)
         if turned is not scan:
             prepared = prepare(turned)
             trial = probe_trial(prepared)
