@@ -159,6 +159,18 @@ def test_swapped_bytes_are_swapped_before_pixels_are_binned(raw: Raw, tmp_path: 
     )
 
 
+def test_counts_that_began_again_are_refused_before_pixels_are_binned(
+    raw: Raw, tmp_path: Path
+) -> None:
+    stored = split(np.random.default_rng(4).poisson(raw.counts * 800.0))
+    top = int(np.sort(stored.max(axis=(1, 2)))[len(stored) // 2] // 2)
+    stored = np.round(stored * (65536 / top))
+    with pytest.raises(pp.InputError, match="from 65536 on began again at 0"):
+        prepared(raw, tmp_path, (stored % 65536).astype("u2"), bin=2)
+    assert not (tmp_path / "scan.h5").exists()
+    assert prepared(raw, tmp_path, stored.astype("u4"), bin=2).M == 40
+
+
 def test_a_flat_field_in_counts_leaves_photons(raw: Raw, tmp_path: Path) -> None:
     flat = np.random.default_rng(2).uniform(0.9, 1.1, (32, 32))
     for level in (1.0, 20000.0):

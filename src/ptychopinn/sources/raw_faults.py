@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ptychopinn.data.byte_order import Swapped, opposite_order
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
+from ptychopinn.data.wrapped import wrapped_counts
+from ptychopinn.errors import InputError
 from ptychopinn.physics.readout import noise_by_steps
 from ptychopinn.sources.conditioning import Conditioned, chunks
 from ptychopinn.sources.frames import ChangedFrames, Frames, Window
@@ -68,11 +70,17 @@ def hidden_faults(
 ) -> tuple[NDArray[np.bool_], float | None, tuple[Finding, ...]]:
     """Of patterns whose counts are others than were read, or sums of several readings: dead pixels
     (H, W), from which prepared counts on readings may be saturated, and what is said about both.
+
+    Raises
+    ------
+    InputError
+        For counts that began again at 0 where the numbers that store them end.
     """
     dead = np.zeros(patterns.bad.shape, bool)
     corrected = patterns.dark is not None or patterns.flat is not None
     if patterns.amplitude or not (corrected or patterns.cut.binning > 1):
         return dead, None, ()
+    _refuse_wrapped(patterns, sample)
     photon = _photon(patterns, sample)
     found: tuple[Finding, ...] = ()
     if patterns.cut.binning > 1:
@@ -80,6 +88,19 @@ def hidden_faults(
         found = (_dead_finding(dead),) if dead.any() else ()
     level, said = _saturation(patterns, sample, photon)
     return dead, level, (*found, *said)
+
+
+def _refuse_wrapped(patterns: Conditioned, sample: NDArray[np.int64]) -> None:
+    """Sums and corrected counts do not end where the stored ones did."""
+    frames, window = patterns.frames, patterns.window
+    if frames.dtype.kind != "u":
+        return
+    good = ~patterns.bad[window]
+    for part in chunks(sample, _bytes(frames)):
+        readings = frames.read(sample[part], window)
+        found = wrapped_counts(readings, good, readings.max(axis=0))
+        if found is not None:
+            raise InputError(found.message)
 
 
 def _photon(patterns: Conditioned, sample: NDArray[np.int64]) -> float:
