@@ -390,6 +390,8 @@ def test_a_part_of_a_scan_belongs_to_it_whatever_its_origin() -> None:
     assert common_origin(result, moved).tolist() == [70, -9]
     assert common_origin(other, whole).tolist() == [-70, 9]
     assert common_origin(result, whole).tolist() == [0, 0]
+    # As many, but paired otherwise, as after a frame that was lost.
+    assert common_origin(other, part.select(np.roll(np.arange(62), 20))).tolist() == [-70, 9]
     stranger = replace(moved, probe=np.roll(moved.probe, 9, 1))
     with pytest.raises(InputError, match="other counts at other positions"):
         check_belongs(result, stranger, "truth")

@@ -327,14 +327,13 @@ def common_origin(result: Reconstruction, truth: Scan) -> NDArray[np.int64]:
     gone = left_out(result.findings)
     if len(places) == len(result.positions_px) + len(gone):
         places = np.delete(places, gone, axis=0)
-    if len(result.positions_px) != len(places):
-        from ptychopinn.evaluation.belonging import PART, translation
+    if len(result.positions_px) == len(places):
+        difference = places - result.positions_px
+        offset = np.median(difference, axis=0)
+        if np.median(np.abs(difference - offset)) <= 1:
+            return np.asarray(np.round(offset), dtype=np.int64)
+    from ptychopinn.evaluation.belonging import PART, translation
 
-        shift, share = translation(result.positions_px, truth.positions_px)
-        return np.asarray(np.round(shift if share >= PART else 0 * shift), dtype=np.int64)
-    difference = places - result.positions_px
-    offset = np.median(difference, axis=0)
-    if np.median(np.abs(difference - offset)) > 1:
-        # Not the same scan points: the files are taken at their word.
-        return np.zeros(2, dtype=np.int64)
-    return np.asarray(np.round(offset), dtype=np.int64)
+    shift, share = translation(result.positions_px, truth.positions_px)
+    # Where they are not the same scan points, the files are taken at their word.
+    return np.asarray(np.round(shift if share >= PART else 0 * shift), dtype=np.int64)
