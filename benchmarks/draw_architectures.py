@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = {"pytorch": "C1", "tensorflow": "C0"}
-SCORE, TIME = "phase dB", "inference CPU s"
+SCORE, UNSEEN, TIME = "phase dB", "phase dB, unseen probe", "inference CPU s"
 Rows = list[dict[str, Any]]
 
 
@@ -36,7 +36,10 @@ def score(values: list[float]) -> str:
 
 def line(name: str, rows: Rows) -> str:
     """A row of the table: medians, and in parentheses the range."""
-    scores = [row[SCORE] for row in rows if isinstance(row[SCORE], float)]
+    scores, unseen = (
+        [row[column] for row in rows if isinstance(row.get(column), float)]
+        for column in (SCORE, UNSEEN)
+    )
     collapsed = sum(row["collapsed"] not in ("no", "-") for row in rows)
     million = median_of(rows, "parameters") / 1e6
     cells = [
@@ -47,6 +50,7 @@ def line(name: str, rows: Rows) -> str:
         f"{median_of(rows, 'training CPU s'):.0f}" if million == million else "",
         f"{median_of(rows, 'explained'):.2f}",
         score(scores),
+        score(unseen),
         f"{median_of(rows, 'NRMSE'):.3f}",
         f"{collapsed} of {len(rows)}" if million == million else "",
         f"{median_of(rows, TIME):.2g}",
@@ -72,8 +76,10 @@ def main() -> None:
     figure = Figure(figsize=(4.2 * len(sizes), 0.34 * len(order) + 1.4), layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    head = ["network", "parameters, million", "seeds", "groups", "training, CPU s", "explained",
-            "phase dB", "NRMSE", "collapsed", "inference, CPU s"]  # fmt: skip
+    head = [
+        "network", "parameters, million", "seeds", "groups", "training, CPU s", "explained",
+        "phase dB", "the same, unseen probe", "NRMSE", "collapsed", "inference, CPU s",
+    ]  # fmt: skip
     for part, n in zip(parts, sizes, strict=True):
         for number, backend in enumerate(COLOURS):
             own = [row for row in rows if (row["N"], row["backend"]) == (n, backend)]
