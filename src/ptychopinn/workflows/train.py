@@ -22,7 +22,7 @@ from ptychopinn.networks.architecture import PatchConfig
 from ptychopinn.networks.build import Weights
 from ptychopinn.networks.unrolled import with_further_passes
 from ptychopinn.ops.base import Ops
-from ptychopinn.ops.options import Execution
+from ptychopinn.ops.options import Execution, NumpyExecution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, probe_trial
 from ptychopinn.training import pretraining, run
@@ -99,10 +99,7 @@ def train(
     backend, execution = choose(backend, execution, training=True)
     xp = get_ops(backend, execution)
     identities: list[Any] = [identity_of(scan) for scan in chosen]
-    judged = [
-        _check(mended(scan, no_mend), config, probe_check, backend, execution, no_mend)
-        for scan in chosen
-    ]
+    judged = [_check(mended(scan, no_mend), config, probe_check, no_mend) for scan in chosen]
     prepared, checks = [p for p, _ in judged], [check for _, check in judged]
     begin = None if parent is None else _start_of(parent, config)
     begun = time.perf_counter()
@@ -281,25 +278,25 @@ def _check(
     scan: Scan,
     config: Config,
     refuse: bool,
-    backend: BackendName,
-    execution: Execution,
     no_mend: Collection[str],
 ) -> tuple[PreparedScan, ProbeCheck]:
     """A scan with its scales, turned or put in step where that is due, and whether its probe
     fits."""
     prepared = prepare(scan)
     trial = probe_trial(prepared)
+    # TensorFlow takes its threads once for a process: they are those of the training.
+    apart = NumpyExecution()
     if refuse:
         # Of frames that were lost far from the middle nothing is seen there.
         seen = leaves_much(trial.check.residual, trial.check.expected)
         others = set() if seen else {name for name in LATER if name != SLIP}
-        turned = in_right_geometry(scan, backend, execution, chosen_names(no_mend) | others)
+        turned = in_right_geometry(scan, "numpy", apart, chosen_names(no_mend) | others)
         if turned is not scan:
             prepared = prepare(turned)
             trial = probe_trial(prepared)
     result, cause = trial.check, None
     if leaves_much(result.residual, result.expected):
-        cause = likely_cause(trial, backend, execution, no_mend)
+        cause = likely_cause(trial, "numpy", apart, no_mend)
     # What helps against it is said for results.
     likely = "" if cause is None else f", likely because {cause.rpartition(';')[0]}"
     inexact = "probe or positions are not exact" if cause is None else "the scan is not exact"
