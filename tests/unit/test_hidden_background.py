@@ -38,4 +38,4 @@ def test_a_background_and_a_wrong_probe_are_told_apart(kind: str, whole: Scan) -
     assert (found.verdict, found.likely) == ("doubtful", kind)
     if kind == "background":
         assert known[LIT] < known[PROBE_FREE] < 0.5 * known[AS_IT_IS]
-        assert found.cause is not None and "with one fitted" in found.cause
+        assert found.cause is not None and "with that fitted" in found.cause

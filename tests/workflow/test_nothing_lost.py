@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from training_commands import (
     BACKENDS,
+    SHALLOW,
     UNROLLED,
     backend_flags,
     check_sentence,
@@ -130,8 +131,8 @@ def test_results_on_a_full_disk(size: int, model: Path, scans: Path, tmp_path: P
 def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_path: Path) -> None:
     before = content(copied)
     for size, folder in ((500, copied), (20_000, copied), (20_000, tmp_path / "new")):
-        options = ["-o", folder, *QUICK, "--seed", "9", *backend_flags(backend)]
-        options += ["--force"] if folder == copied else []
+        options = ["-o", folder, *SHALLOW, "--n-groups", "2", "--epochs", "1", "--seed", "9"]
+        options += [*backend_flags(backend), *(["--force"] if folder == copied else [])]
         command = process("train", scans / "a.h5", *options, preexec_fn=limited(size))
         code, out, err = finished(command)
         assert code == 2 and out == "", err
@@ -243,7 +244,7 @@ def test_refused_training_keeps_the_earlier_run(
 def test_killed_replacement_keeps_the_earlier_run_and_is_resumed(
     backend: str, copied: Path, scans: Path, tmp_path: Path
 ) -> None:
-    options = [*UNROLLED, "--n-groups", 12, "--epochs", 3, "--seed", 8]
+    options = [*SHALLOW, "--n-groups", 12, "--epochs", 3, "--seed", 8]
     assert train(scans / "a.h5", tmp_path / "whole", *options, backend=backend) == 0
     before = content(copied)
     flags = [*options, *backend_flags(backend), "--force"]

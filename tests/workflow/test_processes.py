@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from training_commands import (
     BACKENDS,
-    UNROLLED,
+    SHALLOW,
     backend_flags,
     files,
     finished,
@@ -96,7 +96,7 @@ def test_nothing_is_written_into_the_home_folder(backend: str, scans: Path, tmp_
         ["simulate", "s.h5", "--N", 32, "--patterns", 64, "--preview", "p.png"],
         ["reconstruct", scan, "-o", "r", *on],
         ["evaluate", "r", "--truth", scan],
-        ["train", scan, "-o", "m", *UNROLLED, "--epochs", 1, *on],
+        ["train", scan, "-o", "m", *SHALLOW, "--epochs", 1, *on],
     ):
         command = subprocess.run(
             [sys.executable, "-m", "ptychopinn", *map(str, arguments)],
@@ -117,7 +117,7 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
     """The last bits depend on it. A process of its own for each part, as TensorFlow needs it."""
     pytest.importorskip(backend.replace("py", ""))
     prefix = {"pytorch": "torch", "tensorflow": "tf"}[backend]
-    options = [*UNROLLED, "--scheduler", "constant", "--backend", backend]
+    options = [*SHALLOW, "--scheduler", "constant", "--backend", backend]
     two = [f"--{prefix}-threads", 2]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
 

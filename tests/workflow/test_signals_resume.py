@@ -14,6 +14,7 @@ import pytest
 from training_commands import (
     BACKENDS,
     CNN,
+    SHALLOW,
     UNROLLED,
     backend_flags,
     check_sentence,
@@ -33,9 +34,9 @@ pytest.importorskip("lightning")
 
 # Everything with a state of its own: schedules, early stopping, the probe, accumulated gradients.
 RUNS: dict[str, list[Any]] = {
-    "unrolled, cosine": [*UNROLLED, "--scheduler", "cosine", "--n-groups", 12, "--epochs", 5],
+    "unrolled, cosine": [*SHALLOW, "--scheduler", "cosine", "--n-groups", 12, "--epochs", 5],
     "unrolled, probe": [
-        *UNROLLED, "--probe-trainable", "--batch-size", 2, "--n-groups", 12, "--epochs", 5,
+        *SHALLOW, "--probe-trainable", "--batch-size", 2, "--n-groups", 12, "--epochs", 5,
     ],
     "cnn, plateau": [
         *CNN, "--gridsize", 2, "--scheduler", "plateau", "--plateau-patience", 0,
@@ -108,7 +109,7 @@ def test_interrupted_run_is_resumed_to_the_bit(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scheduler", ["constant", "plateau"])
-@pytest.mark.parametrize("options", [UNROLLED, [*CNN, "--gridsize", "2"]], ids=["unrolled", "cnn"])
+@pytest.mark.parametrize("options", [SHALLOW, [*CNN, "--gridsize", "2"]], ids=["unrolled", "cnn"])
 def test_run_is_prolonged_to_the_bit(
     options: list[str], scheduler: str, backend: str, scans: Path, tmp_path: Path
 ) -> None:

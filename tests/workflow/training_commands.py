@@ -18,6 +18,8 @@ UNROLLED = [
     "--iterations", "3", "--width", "8", "--levels", "2", "--n-groups", "6",
     "--subscan-patterns", "50",
 ]  # fmt: skip
+# Where it does not matter what the object looks like: TensorFlow traces a third of the graph.
+SHALLOW = [*UNROLLED, "--iterations", "1"]
 CNN = ["--architecture", "cnn", "--n-filters-scale", "0.25"]
 ARCHITECTURES: dict[str, list[str]] = {
     "unrolled": UNROLLED,
