@@ -235,8 +235,8 @@ def check(orders: Orders) -> None:
         with_model(orders.effects, None, orders.config, orders.modes)
         if orders.refine == "never":
             raise InputError(
-                "a model is followed by a refinement, received option model with refine 'never'; "
-                "leave either out."
+                "a model is followed by a refinement, received option model with option "
+                "refine 'never'; leave either out."
             )
     moved = orders.config is not None and orders.config.refine_positions
     if orders.share == "positions" and not moved:

@@ -161,8 +161,8 @@ def reconstruct(
     if refine_model is not None:
         if refine == "never":
             raise InputError(
-                "a model is followed by a refinement, received refine_model with refine 'never'; "
-                "leave either out."
+                "a model is followed by a refinement, received refine_model with option "
+                "refine 'never'; leave either out."
             )
         # Before the network, not after it.
         require_possible(
