@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 COLOURS = {"pytorch": "C1", "tensorflow": "C0"}
 SCORE, UNSEEN, TIME = "phase dB", "phase dB, unseen probe", "inference CPU s"
+UNSEEN_ERROR = "NRMSE, unseen probe"
 Rows = list[dict[str, Any]]
 
 
@@ -52,6 +53,7 @@ def line(name: str, rows: Rows) -> str:
         score(scores),
         score(unseen),
         f"{median_of(rows, 'NRMSE'):.3f}",
+        f"{median_of(rows, UNSEEN_ERROR):.3f}",
         f"{collapsed} of {len(rows)}" if million == million else "",
         f"{median_of(rows, TIME):.2g}",
     ]
@@ -78,7 +80,7 @@ def main() -> None:
     parts = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
     head = [
         "network", "parameters, million", "seeds", "groups", "training, CPU s", "explained",
-        "phase dB", "the same, unseen probe", "NRMSE", "collapsed", "inference, CPU s",
+        "phase dB", "unseen probe", "NRMSE", "unseen probe", "collapsed", "inference, CPU s",
     ]  # fmt: skip
     for part, n in zip(parts, sizes, strict=True):
         for number, backend in enumerate(COLOURS):
@@ -90,12 +92,17 @@ def main() -> None:
                 of_name = [row for row in own if row["network"] == name]
                 if of_name:
                     print(line(name, of_name))
-            part.plot(
-                [row[SCORE] for row in own if isinstance(row[SCORE], float)],
-                [order.index(row["network"]) + 0.3 * (0.5 - number)
-                 for row in own if isinstance(row[SCORE], float)],
-                "o", color=COLOURS[backend], markersize=5, alpha=0.7, label=backend,
-            )  # fmt: skip
+            height = 0.3 * (0.5 - number)
+            for column, face, what in (
+                (SCORE, COLOURS[backend], ""), (UNSEEN, "none", ", unseen probe")
+            ):  # fmt: skip
+                known = [row for row in own if isinstance(row.get(column), float)]
+                part.plot(
+                    [row[column] for row in known],
+                    [order.index(row["network"]) + height for row in known],
+                    "o", color=COLOURS[backend], markerfacecolor=face, markersize=5, alpha=0.7,
+                    label=backend + what,
+                )  # fmt: skip
         part.set_title(f"N = {n}", fontsize=9)
         part.set_xlabel("phase of an unseen object, PSNR (dB)")
         part.set_yticks(range(len(order)), [name.replace(":", "\n") for name in order], fontsize=8)

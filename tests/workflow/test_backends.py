@@ -17,6 +17,7 @@ import pytest
 from training_commands import (
     BACKENDS,
     CNN,
+    SHALLOW,
     UNROLLED,
     check_sentence,
     files,
@@ -44,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / ".venv-core" / "bin" / "python"
 KINDS: dict[str, list[str]] = {
     "unrolled": [*UNROLLED, "--n-groups", "2"],
-    "unrolled supervised": [*UNROLLED, "--n-groups", "2", "--mode", "supervised"],
+    "unrolled supervised": [*SHALLOW, "--n-groups", "2", "--mode", "supervised"],
     **{
         f"cnn {gridsize} {mode}": [*CNN, "--gridsize", str(gridsize), "--mode", mode]
         for gridsize, mode in itertools.product((1, 2), ("pinn", "supervised"))

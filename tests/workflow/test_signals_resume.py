@@ -145,7 +145,7 @@ def test_signal_saves_the_best_model(
 ) -> None:
     """To the whole process group, as a terminal and batch systems send it."""
     folder = tmp_path / "m"
-    chosen = [*UNROLLED, "--epochs", 1000, *options]
+    chosen = [*SHALLOW, "--epochs", 1000, *options]
     command = running(scans / "a.h5", folder, *chosen, backend=backend)
     wait_for(command, folder / "checkpoints/last.ckpt")
     os.killpg(command.pid, number)
@@ -166,7 +166,7 @@ def test_signal_in_the_first_epoch(
 ) -> None:
     """The present weights are saved; there is no epoch to go on from, and the user is told."""
     folder = tmp_path / "m"
-    command = running(scans / "a.h5", folder, *UNROLLED, "--n-groups", 1000, backend=backend)
+    command = running(scans / "a.h5", folder, *SHALLOW, "--n-groups", 1000, backend=backend)
     wait_for(command, folder / "config.json")
     command.send_signal(signal.SIGINT)
     code, _, err = finished(command, timeout=60)
@@ -180,7 +180,7 @@ def test_signal_in_the_first_epoch(
 
 def test_ctrl_c_before_the_training(scans: Path, tmp_path: Path) -> None:
     """While packages are loaded: one sentence, nothing written."""
-    command = running(scans / "a.h5", tmp_path / "m", *UNROLLED)
+    command = running(scans / "a.h5", tmp_path / "m", *SHALLOW)
     assert command.stderr is not None
     assert command.stderr.readline().startswith("INFO probe")
     command.send_signal(signal.SIGINT)
@@ -218,7 +218,7 @@ def test_resuming_with_another_backend(
 ) -> None:
     """The optimisers keep different things; without a word the run goes on with its own."""
     folder = tmp_path / "m"
-    chosen = [*UNROLLED, "--n-groups", 2, "--scheduler", "constant"]
+    chosen = [*SHALLOW, "--n-groups", 2, "--scheduler", "constant"]
     assert train(scans / "a.h5", folder, *chosen, "--epochs", 1, backend="tensorflow") == 0
     for run, own, other in (
         (short, "pytorch", "tensorflow"),
