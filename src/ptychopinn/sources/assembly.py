@@ -154,14 +154,15 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     flat = _image(recipe.flat, source, size, "the flat field")
     findings: list[Finding] = []
     if flat is not None:
-        flat, said = flat_field(flat)
-        findings += said
+        if recipe.mends("flat-field"):
+            flat, said = flat_field(flat)
+            findings += said
         bad |= ~(np.isfinite(flat) & (flat > 0))
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
     frames, said = in_order(source.patterns, sample, ~(bad | look.missing))
-    if said:
+    if said and recipe.mends("swapped-bytes"):
         findings += said
         source = replace(source, patterns=frames)
         look = look_at(source.patterns, sample, bad)
@@ -171,7 +172,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     far_field = way["propagation"] == "far-field"
     by = (
         rolls_of(recipe, source, np.where(bad | look.missing, 0, look.mean))
-        if far_field
+        if far_field and recipe.mends("patterns-in-corner")
         else (0, 0)
     )
     if any(by):
@@ -219,7 +220,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         own = own_edge(source)
         if own is not None:
             placed = placed * (cut.n * cut.binning / own)
-    dead, saturation, said = hidden_faults(patterns, sample)
+    dead, saturation, said = hidden_faults(patterns, sample, recipe)
     findings += said
     patterns.bad |= dead
     given_bad |= dead
