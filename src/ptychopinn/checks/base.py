@@ -273,7 +273,7 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 
 # Checks that need a reconstruction are made by the verbs.
-LATER = ("orientation", "frame-offset", "frame-slip", "position-unit")
+LATER = ("orientation", "frame-order", "frame-offset", "frame-slip", "position-unit")
 # Not a check, but left out with them: what the verdict on a fit tries.
 ALTERNATIVES = "alternatives"
 # The affine part of wrong positions: a refinement of positions mends it.
