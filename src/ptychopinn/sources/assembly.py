@@ -283,6 +283,11 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         )
     points = _points(source, recipe, count, len(chosen))
     found = len(points.values)
+    if found > count and recipe.frames is not None:
+        # Of those that are more, as where a scan is read.
+        taken = points.values[frames_of(recipe.frames)]
+        if len(taken) == count:
+            return np.arange(count, dtype=np.int64), replace(points, values=taken)
     _check_pairs(found, points.where, recipe, count, len(chosen))
     indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
     if found == count:
@@ -294,9 +299,15 @@ def _check_pairs(found: int, where: str, recipe: Recipe, count: int, chosen: int
     if found in (count, chosen):
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
+    less = min(count, found)
+    remedy = (
+        "say which positions belong to them" if found > count else "say which patterns are theirs"
+    )
+    number = "" if abs(count - found) == 1 else f" {abs(count - found)}"
     raise InputError(
         f"each pattern must have a position, received {count} patterns{taken} and {found} "
-        f"positions from {where}; say with frames=A:B which patterns belong to them."
+        f"positions from {where}; {remedy}: frames='{abs(count - found)}:' leaves out the first"
+        f"{number}, frames=':{less}' the last{number}."
     )
 
 

@@ -68,7 +68,9 @@ class Recipe(Section):
         None, description="Step of the grid in the unit given: one number, or Y,X."
     )
     frames: str | None = Field(
-        None, description="A:B or A:B:S, which patterns to take, counted from 0; B is not taken."
+        None,
+        description="A:B or A:B:S, which patterns to take, counted from 0, B is not taken; where "
+        "positions are more than patterns, which of the positions.",
     )
     mask: str | None = Field(None, description="FILE:KEY of the mask of the detector.")
     mask_marks: Literal["good", "bad"] | None = Field(
