@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine, upright
+from ptychopinn.checks import CHECKS, examine, frame_order
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import neighbours, trial_of
@@ -29,7 +29,7 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.scaling import probe_power
 
 # What is not tried where the orientation is looked for.
-NO_OTHER = ["frame-offset", "frame-slip", "position-unit"]
+NO_OTHER = ["frame-order", "frame-offset", "frame-slip", "position-unit"]
 
 Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
 
@@ -124,6 +124,16 @@ def emptied(counts: NDArray[Any], rng: np.random.Generator) -> None:
 
 def without_beam(counts: NDArray[Any], rng: np.random.Generator) -> None:
     counts[[7, 8, 60]] = rng.poisson(0.2, counts[:3].shape)
+
+
+def test_a_scan_that_was_interrupted_early_is_what_was_measured(whole: Scan) -> None:
+    """The rest of the file holds zeros, more than half of it."""
+    counts = np.array(whole.diffraction[:])
+    counts[35:] = 0
+    checked = examine(replace(whole, diffraction=counts))
+    (found,) = checked.findings
+    assert (found.name, found.level, checked.scan.M) == ("empty-patterns", "mended", 35)
+    assert "65 of 100 patterns hold no counts" in found.message
 
 
 def flooded(counts: NDArray[Any], rng: np.random.Generator) -> None:
@@ -542,9 +552,7 @@ def test_orientations_and_their_inverses(orientation: Orientation) -> None:
 @pytest.mark.parametrize("orientation", ORIENTATIONS[1:], ids=str)
 def test_turned_positions_are_turned_back(orientation: Orientation, whole: Scan) -> None:
     given = replace(whole, positions_px=orientation.of_positions(whole.positions_px), object=None)
-    scan, (found,) = right_geometry(
-        NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
-    )
+    scan, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
     assert (found.name, found.level) == ("orientation", "mended")
     # Up to the mirror image of everything, which no pattern tells from it.
     moved = scan.positions_px - scan.positions_px.mean(axis=0)
@@ -559,9 +567,7 @@ def test_turned_patterns_are_turned_back(about_centre: bool, whole: Scan) -> Non
     orientation = Orientation(flip_x=True)
     turned = orientation.of_patterns(whole.diffraction[:], about_centre)
     given = replace(whole, diffraction=turned, object=None)
-    scan, (found,) = right_geometry(
-        NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
-    )
+    scan, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
     assert found.details["turned"] == "patterns"
     assert "--flip-x" in found.message
     np.testing.assert_array_equal(scan.diffraction[:], whole.diffraction[:])
@@ -575,9 +581,7 @@ def test_a_probe_that_looks_the_same_either_way_leaves_open_what_was_turned() ->
         )
         turned = Orientation(flip_y=True, flip_x=True).of_patterns(scan.diffraction[:])
         given = replace(scan, diffraction=turned, object=None)
-        _, (found,) = right_geometry(
-            NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
-        )
+        _, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
         assert found.level == "mended"
         assert found.details["undecided"] == undecided
         assert ("a turned image of the true one" in found.message) == undecided
@@ -606,8 +610,9 @@ def test_a_frame_offset_explains_the_patterns(
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
     # As given, one frame later and one earlier after a few passes, then the first two again.
     residuals = iter([1.0, left, 1.3, 1.0, left])
-    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
-    _, findings = right_geometry(NumpyOps(), whole, skip=["orientation", "position-unit"])
+    monkeypatch.setattr(frame_order, "residual_of", lambda *_, **__: varied * next(residuals))
+    without = ["orientation", "frame-order", "position-unit"]
+    _, findings = right_geometry(NumpyOps(), whole, skip=without)
     assert bool(findings) == found
 
 

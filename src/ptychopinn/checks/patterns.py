@@ -19,7 +19,8 @@ FLOODED = 4.0
 # deviations and as a share, to be none of this scan.
 UNLIKE_DEVIATIONS, UNLIKE_SHARE = 10.0, 0.75
 # More than this share of the patterns is not left out: then something else is wrong. Patterns
-# without beam say nothing, however many there are.
+# without beam say nothing, however many there are, and those without any count are never more than
+# the end of a scan that was interrupted.
 MOST_LEFT_OUT, MOST_EMPTY = 0.2, 0.5
 # Of fewer patterns none stands out.
 FEWEST = 8
@@ -66,8 +67,17 @@ def _left_out(
 @check("empty-patterns")
 def empty_patterns(look: Look) -> Iterator[Noticed]:
     """Patterns without beam: next to no counts."""
+    if look.scan.M < FEWEST:
+        return
     middle = float(np.median(look.sums))
-    if look.scan.M < FEWEST or middle <= 0:
+    lit = look.sums > 0
+    if middle <= 0 and np.count_nonzero(lit) >= FEWEST:
+        middle = float(np.median(look.sums[lit]))
+        which = np.flatnonzero(~lit)
+        why = f"hold no counts, the others {middle:.4g} at the median"
+        yield from _left_out(look, "empty-patterns", which, why, 1.0)
+        return
+    if middle <= 0:
         return
     # As many counts as photons may vanish by chance are no sign of anything.
     low = look.sums < EMPTY * middle if middle > 200 * look.photon else look.sums < -1
