@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine, frame_order
+from ptychopinn.checks import CHECKS, examine, frame_order, upright
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import neighbours, trial_of
@@ -625,6 +625,23 @@ def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> Non
     assert (found.name, found.details["scale"]) == ("position-unit", 1 / factor)
     np.testing.assert_allclose(scan.positions_px, whole.positions_px)
     np.testing.assert_allclose(mended_like(given, [found]).positions_px, whole.positions_px)
+
+
+@pytest.mark.parametrize(("left", "found"), [(0.1, True), (0.32, False)])
+def test_another_unit_leaves_clearly_less(
+    left: float, found: bool, whole: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With half of the probe gone, positions nearer to each other are but the least bad."""
+    amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
+    mean = np.sqrt((amplitudes**2).mean(axis=0))
+    varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
+    # As given, times 0.5 and times 2; then each beside what positions of other patterns leave.
+    residuals = iter([0.35, left, 0.4, 0.35, 0.4, left, 0.6, 0.4, 0.41])
+    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
+    without = ["orientation", "frame-order", "frame-offset", "frame-slip"]
+    if found:
+        residuals = iter([*residuals, *[1.0] * 99])
+    assert bool(right_geometry(NumpyOps(), whole, without)[1]) == found
 
 
 def test_on_a_background_no_orientation_is_believed(whole: Scan) -> None:

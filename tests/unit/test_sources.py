@@ -563,6 +563,19 @@ def test_a_frame_too_few_is_said_and_which_positions_to_take(raw: Raw, tmp_path:
         prepare(path, frames="2:", **options)
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_patterns_that_are_counted_along_another_axis_are_named(
+    axis: int, raw: Raw, tmp_path: Path
+) -> None:
+    """And not the positions, of which there are as many as they should be."""
+    path = keys_of(raw, tmp_path, np.moveaxis(raw.counts, 0, axis))
+    options = {"probe": str(raw.native), "pixel_size_m": PIXEL}
+    with pytest.raises(InputError, match=r"positions .* whose first axis must count them"):
+        prepare(path, **options)
+    with pytest.raises(InputError, match=r"\(pattern, row, column\), received .* 40 positions"):
+        prepare(path, positions="motors/y_um,motors/x_um", **options)
+
+
 @pytest.mark.parametrize("axes", ["yx", "grid", "xyz", "xyz first"])
 def test_positions_in_one_array_with_other_axes(axes: str, raw: Raw, tmp_path: Path) -> None:
     places = np.stack([raw.y, raw.x])

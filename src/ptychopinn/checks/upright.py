@@ -326,6 +326,9 @@ def _unit(xp: Ops, scan: Scan) -> Finding | None:
     if factor is None or factor == 1:
         return None
     residuals = {f: left for f, (_, left) in scores.items()}
+    # With a hopeless probe the nearest positions hold together best, and leave hardly less.
+    if residuals[factor] > BELIEVED * residuals[1.0]:
+        return None
     if explained_by(placed(factor, turns[factor]), residuals[factor]) < MUCH_EXPLAINS:
         return None
     return finding(

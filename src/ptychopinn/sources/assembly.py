@@ -283,6 +283,12 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         )
     points = _points(source, recipe, count, len(chosen))
     found = len(points.values)
+    if found not in (count, len(chosen)) and found in source.patterns.shape[1:]:
+        raise InputError(
+            f"patterns must have the axes (pattern, row, column), received the shape "
+            f"{source.patterns.shape} and {found} positions from {points.where}, as if another "
+            "axis counted the patterns; write the array anew with that axis first."
+        )
     if found > count and recipe.frames is not None:
         # Of those that are more, as where a scan is read.
         taken = points.values[frames_of(recipe.frames)]
@@ -323,10 +329,15 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
     if recipe.grid is None and source.points is not None:
         return source.points
     if grid is None:
+        shape = source.patterns.shape
+        odd = shape[0] in shape[1:] and shape[1] != shape[2]
+        last = (
+            f", and patterns of the shape {shape}, whose first axis must count them" if odd else ""
+        )
         raise InputError(
             f"positions were expected, received '{source.path}' without any that could be "
-            "recognised; name them with the option positions, or a raster with grid='Y,X' and "
-            "step=...."
+            f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
+            "and step=...."
         )
     _check_pairs(grid[0] * grid[1], f"a grid of {grid[0]} x {grid[1]}", recipe, count, chosen)
     if recipe.step is not None:
