@@ -129,11 +129,22 @@ def without_beam(counts: NDArray[Any], rng: np.random.Generator) -> None:
 def test_a_scan_that_was_interrupted_early_is_what_was_measured(whole: Scan) -> None:
     """The rest of the file holds zeros, more than half of it."""
     counts = np.array(whole.diffraction[:])
-    counts[35:] = 0
+    for rest in (0.0, 0.02):
+        counts[35:] = np.random.default_rng(1).poisson(rest, counts[35:].shape)
+        checked = examine(replace(whole, diffraction=counts))
+        (found,) = checked.findings
+        assert (found.name, found.level, checked.scan.M) == ("empty-patterns", "mended", 35)
+        assert "65 of 100 patterns hold less than 2 %" in found.message
+    # In between they are more than a shutter that was late.
+    mixed = counts[np.random.default_rng(2).permutation(100)]
+    (found,) = examine(replace(whole, diffraction=mixed)).findings[:1]
+    assert (found.name, found.level) == ("empty-patterns", "doubt")
+    # And those that are flooded are no beam.
+    counts = np.array(whole.diffraction[:], np.uint32)
+    counts[80:95] = np.random.default_rng(3).poisson(6e3, counts[80:95].shape)
     checked = examine(replace(whole, diffraction=counts))
     (found,) = checked.findings
-    assert (found.name, found.level, checked.scan.M) == ("empty-patterns", "mended", 35)
-    assert "65 of 100 patterns hold no counts" in found.message
+    assert (found.name, found.level, checked.scan.M) == ("flooded-patterns", "mended", 85)
 
 
 def flooded(counts: NDArray[Any], rng: np.random.Generator) -> None:

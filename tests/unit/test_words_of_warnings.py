@@ -34,12 +34,14 @@ def test_on_the_screen_and_in_the_log(terminal: bool, tmp_path: Path) -> None:
     ):
         log.warning("%s: %s", "probe_check", SAID)
         log.warning("lower learning_rate below %.1f", 0.5)
+        log.warning("refine with the option refine_positions to correct that")
         log.info("the stage had probe_trainable=True")
         file.open(tmp_path / "log.txt")
     for text in (shown.getvalue(), (tmp_path / "log.txt").read_text()):
         # The name of a scan is no option.
         assert "probe_check: refine it with --probe-trainable, or give another with --probe" in text
         assert "lower --learning-rate below 0.5" in text
+        assert "refine with --refine-positions (of ptychopinn refine) to correct that" in text
         assert "the stage had probe_trainable=True" in text
 
 

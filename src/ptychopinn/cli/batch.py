@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ptychopinn.cli.border import as_flags
+from ptychopinn.cli.border import typed
 from ptychopinn.cli.options import (
     ANY_PATH,
     backend_options,
@@ -208,7 +208,7 @@ def command(
 
 def _sentence(text: str) -> str:
     """A sentence of the package, for this command."""
-    return as_flags(text, command.params)
+    return typed(text, command.params)
 
 
 def _print(batch: Batch) -> None:

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
-from ptychopinn.cli.border import as_flags
+from ptychopinn.cli.border import typed
 from ptychopinn.errors import PtychoPINNError
 from ptychopinn.io.log_file import LogFile, Worded, kept_messages
 
@@ -24,7 +24,7 @@ def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
     logger = logging.getLogger("ptychopinn")
     context = click.get_current_context(silent=True)
     # Messages come from other threads as well, which have no context.
-    wording = partial(as_flags, parameters=[] if context is None else context.command.params)
+    wording = partial(typed, parameters=[] if context is None else context.command.params)
     shown: logging.Handler
     if console.is_terminal:
         shown = RichHandler(console=console, show_path=False, show_time=False, markup=False)
