@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine, upright
+from ptychopinn.checks import CHECKS, examine, frame_order, upright
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import neighbours, trial_of
@@ -29,7 +29,7 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.scaling import probe_power
 
 # What is not tried where the orientation is looked for.
-NO_OTHER = ["frame-offset", "frame-slip", "position-unit"]
+NO_OTHER = ["frame-order", "frame-offset", "frame-slip", "position-unit"]
 
 Change = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
 
@@ -124,6 +124,27 @@ def emptied(counts: NDArray[Any], rng: np.random.Generator) -> None:
 
 def without_beam(counts: NDArray[Any], rng: np.random.Generator) -> None:
     counts[[7, 8, 60]] = rng.poisson(0.2, counts[:3].shape)
+
+
+def test_a_scan_that_was_interrupted_early_is_what_was_measured(whole: Scan) -> None:
+    """The rest of the file holds zeros, more than half of it."""
+    counts = np.array(whole.diffraction[:])
+    for rest in (0.0, 0.02):
+        counts[35:] = np.random.default_rng(1).poisson(rest, counts[35:].shape)
+        checked = examine(replace(whole, diffraction=counts))
+        (found,) = checked.findings
+        assert (found.name, found.level, checked.scan.M) == ("empty-patterns", "mended", 35)
+        assert "65 of 100 patterns hold less than 2 %" in found.message
+    # In between they are more than a shutter that was late.
+    mixed = counts[np.random.default_rng(2).permutation(100)]
+    (found,) = examine(replace(whole, diffraction=mixed)).findings[:1]
+    assert (found.name, found.level) == ("empty-patterns", "doubt")
+    # And those that are flooded are no beam.
+    counts = np.array(whole.diffraction[:], np.uint32)
+    counts[80:95] = np.random.default_rng(3).poisson(6e3, counts[80:95].shape)
+    checked = examine(replace(whole, diffraction=counts))
+    (found,) = checked.findings
+    assert (found.name, found.level, checked.scan.M) == ("flooded-patterns", "mended", 85)
 
 
 def flooded(counts: NDArray[Any], rng: np.random.Generator) -> None:
@@ -542,9 +563,7 @@ def test_orientations_and_their_inverses(orientation: Orientation) -> None:
 @pytest.mark.parametrize("orientation", ORIENTATIONS[1:], ids=str)
 def test_turned_positions_are_turned_back(orientation: Orientation, whole: Scan) -> None:
     given = replace(whole, positions_px=orientation.of_positions(whole.positions_px), object=None)
-    scan, (found,) = right_geometry(
-        NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
-    )
+    scan, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
     assert (found.name, found.level) == ("orientation", "mended")
     # Up to the mirror image of everything, which no pattern tells from it.
     moved = scan.positions_px - scan.positions_px.mean(axis=0)
@@ -559,9 +578,7 @@ def test_turned_patterns_are_turned_back(about_centre: bool, whole: Scan) -> Non
     orientation = Orientation(flip_x=True)
     turned = orientation.of_patterns(whole.diffraction[:], about_centre)
     given = replace(whole, diffraction=turned, object=None)
-    scan, (found,) = right_geometry(
-        NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
-    )
+    scan, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
     assert found.details["turned"] == "patterns"
     assert "--flip-x" in found.message
     np.testing.assert_array_equal(scan.diffraction[:], whole.diffraction[:])
@@ -575,9 +592,7 @@ def test_a_probe_that_looks_the_same_either_way_leaves_open_what_was_turned() ->
         )
         turned = Orientation(flip_y=True, flip_x=True).of_patterns(scan.diffraction[:])
         given = replace(scan, diffraction=turned, object=None)
-        _, (found,) = right_geometry(
-            NumpyOps(), given, ["frame-offset", "frame-slip", "position-unit"]
-        )
+        _, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
         assert found.level == "mended"
         assert found.details["undecided"] == undecided
         assert ("a turned image of the true one" in found.message) == undecided
@@ -606,8 +621,9 @@ def test_a_frame_offset_explains_the_patterns(
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
     # As given, one frame later and one earlier after a few passes, then the first two again.
     residuals = iter([1.0, left, 1.3, 1.0, left])
-    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
-    _, findings = right_geometry(NumpyOps(), whole, skip=["orientation", "position-unit"])
+    monkeypatch.setattr(frame_order, "residual_of", lambda *_, **__: varied * next(residuals))
+    without = ["orientation", "frame-order", "position-unit"]
+    _, findings = right_geometry(NumpyOps(), whole, skip=without)
     assert bool(findings) == found
 
 
@@ -620,6 +636,23 @@ def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> Non
     assert (found.name, found.details["scale"]) == ("position-unit", 1 / factor)
     np.testing.assert_allclose(scan.positions_px, whole.positions_px)
     np.testing.assert_allclose(mended_like(given, [found]).positions_px, whole.positions_px)
+
+
+@pytest.mark.parametrize(("left", "found"), [(0.1, True), (0.32, False)])
+def test_another_unit_leaves_clearly_less(
+    left: float, found: bool, whole: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With half of the probe gone, positions nearer to each other are but the least bad."""
+    amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
+    mean = np.sqrt((amplitudes**2).mean(axis=0))
+    varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
+    # As given, times 0.5 and times 2; then each beside what positions of other patterns leave.
+    residuals = iter([0.35, left, 0.4, 0.35, 0.4, left, 0.6, 0.4, 0.41])
+    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
+    without = ["orientation", "frame-order", "frame-offset", "frame-slip"]
+    if found:
+        residuals = iter([*residuals, *[1.0] * 99])
+    assert bool(right_geometry(NumpyOps(), whole, without)[1]) == found
 
 
 def test_on_a_background_no_orientation_is_believed(whole: Scan) -> None:

@@ -377,6 +377,19 @@ def test_json_and_summary(scan: Scan) -> None:
     assert len(found.rows()) == len(found.metrics)
 
 
+def test_faults_of_data_that_are_not_its_own_are_named() -> None:
+    """Nobody mends them, and the result is not to blame."""
+    whole = pp.simulate(N=32, patterns=64, photons=1e5, seed=3, step_px=3.0)
+    result = pp.refine(whole, None, pp.RefineConfig(passes=12), backend="numpy")
+    counts = np.array(whole.diffraction[:], np.uint32)
+    counts[[7, 30]] = 0
+    dark = evaluate(result, data=replace(whole, diffraction=counts))
+    assert any("only one like it; a look at it finds empty-patterns" in n for n in dark.notes)
+    counts[[7, 30]] = 60000
+    with pytest.raises(InputError, match=r"belong to the result.*a look at it finds flooded-pat"):
+        evaluate(result, data=replace(whole, diffraction=counts))
+
+
 def test_a_part_of_a_scan_belongs_to_it_whatever_its_origin() -> None:
     """Some formats put the origin in the middle of the positions, also of one that is wrong."""
     whole = pp.simulate(N=32, patterns=64, photons=1e5, seed=3, step_px=3.0)

@@ -16,8 +16,10 @@ from tests.raw_files import PIXEL, Raw
 import ptychopinn as pp
 from ptychopinn import prepare
 from ptychopinn.checks import examine
+from ptychopinn.cli import run
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.data.scan import Scan
+from ptychopinn.io.base import sample_indices
 
 Change = Callable[[NDArray[Any]], None]
 
@@ -169,6 +171,54 @@ def test_counts_that_began_again_are_refused_before_pixels_are_binned(
         prepared(raw, tmp_path, (stored % 65536).astype("u2"), bin=2)
     assert not (tmp_path / "scan.h5").exists()
     assert prepared(raw, tmp_path, stored.astype("u4"), bin=2).M == 40
+
+
+def test_a_few_patterns_that_began_again_are_refused(
+    raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that are looked at first do not show it: all are judged before the file appears."""
+    counts = np.tile(np.random.default_rng(4).poisson(raw.counts * 800.0), (6, 1, 1))
+    counts = np.round(counts * (65000 / counts.max())).astype(np.int64)
+    unseen = np.setdiff1d(np.arange(240), sample_indices(240, 64))[::20]
+    counts[unseen] = counts[unseen] * 3 % 65536
+    path, out = tmp_path / "few.h5", tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["frames"] = counts.astype("u2")
+        file["y_um"], file["x_um"] = np.arange(240) // 16 * 0.03, np.arange(240) % 16 * 0.03
+    np.save(tmp_path / "flat.npy", np.ones((32, 32)))
+    options: dict[str, Any] = {
+        "positions": "y_um,x_um", "flat": str(tmp_path / "flat.npy"), "pixel_size_m": PIXEL,
+        "probe": str(raw.native),
+    }  # fmt: skip
+    line = ["prepare", str(path), "-o", str(out)]
+    for name, value in options.items():
+        line += [f"--{name.replace('_', '-')}", str(value)]
+    assert run(line) == 2
+    assert "leave this check out with --no-mend wrapped-counts" in capsys.readouterr().err
+    assert not out.exists()
+    with pytest.raises(pp.InputError, match="with the option no_mend wrapped-counts"):
+        prepare(path, **options)
+    assert run([*line, "--no-mend", "wrapped-counts"]) == 0
+    assert pp.load_scan(out).provenance["recipe"]["no_mend"] == ["wrapped-counts"]
+    assert prepare(path, out, recipe=out, force=True).M == 240
+
+
+def test_each_look_can_be_left_out(raw: Raw, tmp_path: Path) -> None:
+    stored = split(np.random.default_rng(4).poisson(raw.counts * 16.0)).astype("u2")
+    stored[:, 30] = 0
+    swapped = stored.byteswap()
+    np.save(tmp_path / "flat.npy", np.full((64, 64), 3.0))
+    options: dict[str, Any] = {"bin": 2, "flat": str(tmp_path / "flat.npy"), "force": True}
+    assert set(names(prepared(raw, tmp_path, swapped, **options))) >= {
+        "swapped-bytes", "dead-pixels", "flat-field"
+    }  # fmt: skip
+    for name in ("swapped-bytes", "dead-pixels", "flat-field"):
+        # Numbers whose bytes stay swapped look wrapped.
+        without = (name, "wrapped-counts")
+        assert name not in names(prepared(raw, tmp_path, swapped, no_mend=without, **options))
+    assert names(prepared(raw, tmp_path, swapped, no_mend="all", **options)) == []
+    with pytest.raises(pp.InputError, match="no_mend"):
+        prepared(raw, tmp_path, stored, no_mend="dead-pixel", **options)
 
 
 def test_a_flat_field_in_counts_leaves_photons(raw: Raw, tmp_path: Path) -> None:

@@ -401,6 +401,14 @@ def test_tables(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             read_table(path)
+    # Commas stand in numbers where they do not separate them.
+    for text in ("y;x\n1,5;-2\n3;,25e1\n", "y\tx\n1,5\t-2\n3\t2,5\n", "y x\n1,5 -2,0\n3,0 2,5\n"):
+        path.write_text(text)
+        table = read_table(path)
+        assert table.names == ("y", "x")
+        np.testing.assert_array_equal(table.values, [[1.5, -2], [3, 2.5]])
+    path.write_text("1,5, 2\n3,5, 4\n")
+    np.testing.assert_array_equal(read_table(path).values, [[1, 5, 2], [3, 5, 4]])
     path.write_text("1 2\n3 4\n")
     with pytest.raises(InputError, match="a number from 1 to 2"):
         read_table(path).column("z")
@@ -539,6 +547,33 @@ def test_a_frame_too_many_is_said_and_not_that_there_are_no_positions(
         prepare(path, **options)
     scan = prepare(path, frames="1:", **options)
     np.testing.assert_array_equal(scan.diffraction[:], raw.counts)
+
+
+def test_a_frame_too_few_is_said_and_which_positions_to_take(raw: Raw, tmp_path: Path) -> None:
+    path = keys_of(raw, tmp_path, raw.counts[1:])
+    options = {"probe": str(raw.native), "pixel_size_m": PIXEL}
+    words = "39 patterns and 40 positions.*which positions.*frames=':39' the last"
+    with pytest.raises(InputError, match=words):
+        prepare(path, **options)
+    scan = prepare(path, frames="1:", **options)
+    np.testing.assert_array_equal(scan.diffraction[:], raw.counts[1:])
+    apart = scan.positions_px - raw.scan.positions_px[1:]
+    np.testing.assert_allclose(apart, apart[:1].repeat(39, 0), atol=1e-6)
+    with pytest.raises(InputError, match="of which frames=2: takes 37"):
+        prepare(path, frames="2:", **options)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_patterns_that_are_counted_along_another_axis_are_named(
+    axis: int, raw: Raw, tmp_path: Path
+) -> None:
+    """And not the positions, of which there are as many as they should be."""
+    path = keys_of(raw, tmp_path, np.moveaxis(raw.counts, 0, axis))
+    options = {"probe": str(raw.native), "pixel_size_m": PIXEL}
+    with pytest.raises(InputError, match=r"positions .* whose first axis must count them"):
+        prepare(path, **options)
+    with pytest.raises(InputError, match=r"\(pattern, row, column\), received .* 40 positions"):
+        prepare(path, positions="motors/y_um,motors/x_um", **options)
 
 
 @pytest.mark.parametrize("axes", ["yx", "grid", "xyz", "xyz first"])

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.checks import examine
+from ptychopinn.checks.base import Look
 from ptychopinn.data.scan import Scan
+from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.io.detector import clean
 
 
@@ -52,6 +54,36 @@ def test_counts_that_began_again_are_an_error(expected: Scan, bits: int, times: 
     assert f"numbers of {bits} bits" in said.message
     with pytest.raises(pp.InputError, match="no_mend wrapped-counts"):
         found.require()
+
+
+def test_a_few_patterns_that_began_again_are_seen() -> None:
+    """None of them is among those that other checks look at."""
+    scan = pp.simulate(object="leaves", N=32, patterns=64, poisson=False, step_px=3.2, seed=2)
+    counts = np.tile(drawn(scan, 3900), (10, 1, 1)).astype(np.uint16)
+    places = np.tile(scan.positions_px, (10, 1)) + np.arange(640)[:, None] * 1e-3
+    many = replace(scan, diffraction=counts, positions_px=places, object=None)
+    assert "wrapped-counts" not in [one.name for one in examine(many).findings]
+    unseen = np.setdiff1d(np.arange(640), Look(many).numbers)[::40]
+    assert 3 <= len(unseen) <= 8
+    counts[unseen] = counts[unseen].astype(np.int64) * 3 % 4096
+    (said,) = examine(many).findings
+    assert (said.name, said.details["end"]) == ("wrapped-counts", 4096)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_it_is_judged_by_all_blocks_together(expected: Scan, bits: int) -> None:
+    """One by one no pattern shows enough, and the brightest may come last."""
+    counts = (drawn(expected, 1.5 * 2**bits) % 2**bits).astype(np.uint16)
+    good = expected.good_pixels
+    counts = counts[np.argsort(counts.max(axis=(1, 2)))]
+    tallies = [WrapTally(good.shape) for _ in range(2)]
+    tallies[0].add(counts, good)
+    for pattern in counts:
+        alone = WrapTally(good.shape)
+        alone.add(pattern[None], good)
+        tallies[1].add(pattern[None], good)
+    first, second = (tally.found(good) for tally in tallies)
+    assert first is not None and first == second and first.end == 2**bits
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

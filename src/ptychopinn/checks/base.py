@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.byte_order import Swapped
-from ptychopinn.data.findings import Finding, Level, with_findings
+from ptychopinn.data.findings import Finding, Level, refused, with_findings
 from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.orientation import Turn
 from ptychopinn.data.scan import Scan
@@ -238,10 +238,7 @@ class Checked:
         """
         for found in self.findings:
             if found.level == "fault":
-                raise InputError(
-                    f"{found.message.rstrip('.')}; if that is meant, leave this check out with the "
-                    f"option no_mend {found.name}."
-                )
+                raise InputError(refused(found))
         return self.scan
 
 
@@ -276,7 +273,7 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 
 # Checks that need a reconstruction are made by the verbs.
-LATER = ("orientation", "frame-offset", "frame-slip", "position-unit")
+LATER = ("orientation", "frame-order", "frame-offset", "frame-slip", "position-unit")
 # Not a check, but left out with them: what the verdict on a fit tries.
 ALTERNATIVES = "alternatives"
 # The affine part of wrong positions: a refinement of positions mends it.

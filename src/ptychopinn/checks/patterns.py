@@ -12,6 +12,8 @@ from ptychopinn.data.normalization import batch_length, slices
 
 # Patterns with less than this share of the median counts have no beam in them.
 EMPTY = 0.02
+# Where most have none, the others are told by so many brightest ones.
+LIT = 0.9
 # Samples hardly amplify a beam: so many times the median counts come from somewhere else, unless
 # the pattern is shaped like the beam.
 FLOODED = 4.0
@@ -19,7 +21,8 @@ FLOODED = 4.0
 # deviations and as a share, to be none of this scan.
 UNLIKE_DEVIATIONS, UNLIKE_SHARE = 10.0, 0.75
 # More than this share of the patterns is not left out: then something else is wrong. Patterns
-# without beam say nothing, however many there are.
+# without beam say nothing, however many there are; those at the end of a scan, and those without
+# any count, were never measured.
 MOST_LEFT_OUT, MOST_EMPTY = 0.2, 0.5
 # Of fewer patterns none stands out.
 FEWEST = 8
@@ -66,14 +69,41 @@ def _left_out(
 @check("empty-patterns")
 def empty_patterns(look: Look) -> Iterator[Noticed]:
     """Patterns without beam: next to no counts."""
+    if look.scan.M < FEWEST:
+        return
     middle = float(np.median(look.sums))
-    if look.scan.M < FEWEST or middle <= 0:
+    lit = look.sums > max(EMPTY * float(np.quantile(look.sums, LIT)), 0.0)
+    if middle <= EMPTY * float(np.quantile(look.sums, LIT)) and _beam_in(look, lit):
+        which, middle = np.flatnonzero(~lit), float(np.median(look.sums[lit]))
+        # The end of a scan that was interrupted, whatever its patterns hold.
+        over = not look.sums[which].any() or which[0] == look.scan.M - len(which)
+        why = f"hold less than {100 * EMPTY:.0f} % of the {middle:.4g} counts of the others"
+        yield from _left_out(look, "empty-patterns", which, why, 1.0 if over else MOST_EMPTY)
+        return
+    if middle <= 0:
         return
     # As many counts as photons may vanish by chance are no sign of anything.
     low = look.sums < EMPTY * middle if middle > 200 * look.photon else look.sums < -1
     which = np.flatnonzero(low)
     why = f"hold less than {100 * EMPTY:.0f} % of the {middle:.4g} counts of the median"
     yield from _left_out(look, "empty-patterns", which, why, MOST_EMPTY)
+
+
+def _beam_in(look: Look, lit: NDArray[np.bool_]) -> bool:
+    """Whether the patterns with more counts are shaped like the beam, more than the others."""
+    if np.count_nonzero(lit) < FEWEST:
+        return False
+    beam = np.sqrt(look.vacuum[look.good].clip(0))
+    total = {True: np.zeros(beam.shape), False: np.zeros(beam.shape)}
+    for part in slices(look.scan.M, batch_length(look.scan.N, 8)):
+        block = chosen_pixels(look.scan.diffraction[part], look.good)
+        for one in total:
+            total[one] += block[lit[part] == one].sum(axis=0, dtype=np.float64)
+
+    def likeness(pattern: NDArray[np.float64]) -> float:
+        return float(beam @ np.sqrt(pattern.clip(0))) / max(float(np.sqrt(pattern.sum())), 1e-30)
+
+    return likeness(total[True]) > likeness(total[False])
 
 
 @check("flooded-patterns")

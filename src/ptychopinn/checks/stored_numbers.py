@@ -9,7 +9,8 @@ import numpy as np
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.byte_order import opposite_order
-from ptychopinn.data.wrapped import wrapped_counts
+from ptychopinn.data.normalization import batch_length, slices
+from ptychopinn.data.wrapped import WrapTally, nearly_full
 
 # Patterns that are looked at.
 PATTERNS = 48
@@ -33,9 +34,14 @@ def swapped_bytes(look: Look) -> Iterator[Noticed]:
 @check("wrapped-counts")
 def began_again(look: Look) -> Iterator[Noticed]:
     """Counts that began again at 0 where the numbers that store them end."""
-    if np.dtype(look.scan.diffraction.dtype).kind != "u":
+    scan, top = look.scan, float(look.largest[look.good].max(initial=0.0))
+    if np.dtype(scan.diffraction.dtype).kind != "u" or not nearly_full(top):
         return
-    found = wrapped_counts(look.sample, look.good, look.largest)
+    # A few patterns may be brighter than all others.
+    tally = WrapTally((scan.N, scan.N))
+    for part in slices(scan.M, batch_length(scan.N, 8)):
+        tally.add(np.asarray(scan.diffraction[part]), look.good)
+    found = tally.found(look.good)
     if found is not None:
         yield (
             finding(

@@ -15,8 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import Mend, finding, numbered
-from ptychopinn.checks.numbering import given_numbers, partners
+from ptychopinn.checks.base import Mend, finding
+from ptychopinn.checks.frame_order import (
+    MOST_FRAMES,
+    OFFSET,
+    ORDER,
+    REVERSED,
+    offset,
+    order,
+    partners_in,
+    reordered,
+    said,
+)
+from ptychopinn.checks.numbering import partners
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.slips import mend_of_slip, moved_to, slips
 from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
@@ -41,15 +52,11 @@ BELIEVED, DOUBTED = 0.85, 0.97
 # Of orientations that differ by less the one nearer to what was given is taken: a mirrored object
 # under a mirrored probe gives the same patterns.
 TIE = 1.08
-# How many frames patterns and positions may be apart. In a raster scan the next frame is nearly as
-# good as a shift of the object: much must be gained, and the second best must be that much worse.
-MOST_FRAMES = 3
-OFFSET_BELIEVED, OFFSET_OTHER = 0.6, 1.3
-# Nothing further is tried when one of the first three leaves this share of the next one.
-SETTLED = 0.85
+# Turned by 180 degrees, or in another unit, they must leave this share with the probe held.
+HALF_TURN_BELIEVED = 0.6
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
-OFFSET_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
+MUCH_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
 # Factors of the positions that are tried. One is believed that leaves the first share of what
 # positions of other patterns leave, where the next one leaves so many times that share.
 FACTORS = (0.5, 2.0)
@@ -68,7 +75,8 @@ def right_geometry(
     ----------
     xp : the operations of a framework.
     scan : with a probe that need not be good; it is refined.
-    skip : of "orientation", "frame-offset", "frame-slip" and "position-unit" what is not tried.
+    skip : of "orientation", "frame-order", "frame-offset", "frame-slip" and "position-unit" what
+        is not tried.
     """
     found: list[Finding] = []
     if scan.M < FEWEST:
@@ -88,12 +96,20 @@ def right_geometry(
         scan = replace(scan, provenance=with_findings(scan.provenance, [one]))
         return one.level == "mended"
 
-    tried("orientation", _orientation)
-    moved = tried("frame-offset", _offset)
+    if tried("orientation", lambda xp, scan: _orientation(xp, scan, ORDER not in skip)):
+        # Of a raster that is walked along its other axis first it may be the better half only.
+        other = None if ORDER in skip else order(xp, given)
+        if other is not None and other.details["residual"] * UNTOLD < found[0].details["residual"]:
+            found.clear()
+            scan = given
+            tried(ORDER, lambda xp, scan: other)
+    else:
+        tried(ORDER, order)
+    moved = not _reordered(found) and tried(OFFSET, offset)
     if not moved and tried("position-unit", _unit):
         # In a wrong unit they may have looked alike.
         tried("orientation", _orientation)
-        tried("frame-offset", _offset)
+        tried(OFFSET, offset)
     # A slip early in the scan is an offset of nearly all of it, and the rest is left.
     if SLIP not in skip and all(one.level == "mended" for one in found):
         for slipped in slips(xp, scan):
@@ -101,6 +117,10 @@ def right_geometry(
             scan = mend_of(slipped, scan).of(scan)
             scan = replace(scan, provenance=with_findings(scan.provenance, [slipped]))
     return (scan, tuple(found)) if found else (given, ())
+
+
+def _reordered(found: Collection[Finding]) -> bool:
+    return any(one.name == ORDER and one.level == "mended" for one in found)
 
 
 def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
@@ -128,7 +148,7 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
     return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
 
 
-def _orientation(xp: Ops, scan: Scan) -> Finding | None:
+def _orientation(xp: Ops, scan: Scan, reversible: bool = False) -> Finding | None:
     part = trial_of(scan, neighbours(scan))
 
     def run(orientation: Orientation, passes: int) -> float:
@@ -148,7 +168,7 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
         f"{given:.4f}"
     )
     if AS_GIVEN in (top, top.opposite):
-        half = _half_turn(xp, part, trials)
+        half = _half_turn(xp, part, trials, scan if reversible else None)
         if half is not None:
             return half
     # With a probe that is far off all of them may diverge, which tells nothing.
@@ -172,22 +192,35 @@ def _orientation(xp: Ops, scan: Scan) -> Finding | None:
     return _said(_held(xp, part, turns), numbers, final[top], trials)
 
 
-def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]]) -> Finding | None:
+def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None) -> Finding | None:
     """Patterns or positions that were turned by 180 degrees, if the probe, held fixed, tells.
 
     A free probe does not: its conjugate explains them as given (:mod:`ptychopinn.physics.twin`).
+    Nor does an even raster tell it from frames of the ``scan`` in the opposite order.
     """
     given = residual_of(xp, part, LONG, free_probe=False)
     held = _held(xp, part, list(_turns(AS_GIVEN.opposite)))
     best = min(held, key=lambda one: one[1])
-    if best[1] > OFFSET_BELIEVED * given:
+    backwards = np.inf
+    if scan is not None:
+        part_backwards = reordered(scan, partners_in(scan, REVERSED))
+        if part_backwards.M >= FEWEST:
+            backwards = residual_of(xp, part_backwards, HELD, free_probe=False)
+    if min(best[1], backwards) > HALF_TURN_BELIEVED * given:
         return None
-    if explained_by(_mend(best[0], part).of(part), best[1]) < OFFSET_EXPLAINS:
+    if scan is not None and backwards * UNTOLD < best[1]:
+        if explained_by(part_backwards, backwards) < MUCH_EXPLAINS:
+            return None
+        return said(scan, REVERSED, given, backwards)
+    if explained_by(_mend(best[0], part).of(part), best[1]) < MUCH_EXPLAINS:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {best[1]:.4f} with the probe of the "
         f"scan, as given {given:.4f}"
     )
+    if backwards <= UNTOLD * best[1]:
+        also = ", or the frames are in the opposite order of the positions, which is the same here"
+        return _said(held, numbers, best[1], trials, also)
     return _said(held, numbers, best[1], trials)
 
 
@@ -220,9 +253,11 @@ def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
     return sorted(held, key=lambda one: (one[0]["turned"] != "positions", len(_of(one[0]).flags)))
 
 
-def _said(held: list[Held], numbers: str, residual: float, trials: list[list[Any]]) -> Finding:
+def _said(
+    held: list[Held], numbers: str, residual: float, trials: list[list[Any]], also: str = ""
+) -> Finding:
     """The finding of the first of what may have been turned that leaves hardly more than the best;
-    ``numbers`` are what is said of residuals."""
+    ``numbers`` are what is said of residuals, ``also`` what is the same as turned positions."""
     least = min(left for _, left in held)
     likely = [turn for turn, left in held if left <= UNTOLD * least]
     turn, orientation = likely[0], _of(likely[0])
@@ -239,7 +274,8 @@ def _said(held: list[Held], numbers: str, residual: float, trials: list[list[Any
     return finding(
         "orientation",
         "mended",
-        f"the {what} were turned ({orientation}): so {numbers}{remedy}.",
+        f"the {what} were turned ({orientation}){also if what == 'positions' else ''}: so "
+        f"{numbers}{remedy}.",
         **turn,
         undecided=bool(others),
         trials=trials,
@@ -252,55 +288,6 @@ def _image(orientation: Orientation) -> str:
     """What an object is whose positions were turned so instead of its patterns, in words."""
     mirrors = orientation.transpose ^ orientation.flip_y ^ orientation.flip_x
     return "the mirror image" if mirrors else "a turned image"
-
-
-def _offset(xp: Ops, scan: Scan) -> Finding | None:
-    if scan.M <= FEWEST + 2 * MOST_FRAMES:
-        return None
-    chosen = neighbours(scan)
-    # Each of them has as many frames before and after.
-    apart = range(-MOST_FRAMES, MOST_FRAMES + 1)
-    at = {frames: partners(scan, frames) for frames in apart}
-    chosen = chosen[np.all([at[frames][chosen] >= 0 for frames in apart], axis=0)]
-    if len(chosen) < FEWEST:
-        return None
-    part = trial_of(scan, chosen)
-
-    def run(frames: int, passes: int) -> float:
-        moved = scan.positions_px[at[frames][chosen]]
-        return residual_of(xp, replace(part, positions_px=moved), passes)
-
-    first = {k: run(k, SHORT) for k in (0, 1, -1)}
-    least, other = sorted(first.values())[:2]
-    if least > SETTLED * other:
-        first |= {s * k: run(s * k, SHORT) for k in range(2, MOST_FRAMES + 1) for s in (1, -1)}
-    frames, second = sorted(first, key=first.__getitem__)[:2]
-    if frames == 0:
-        return None
-    residuals = {k: run(k, LONG) for k in dict.fromkeys((0, frames, second))}
-    if residuals[frames] > OFFSET_BELIEVED * residuals[0]:
-        return None
-    if residuals[second] < OFFSET_OTHER * residuals[frames]:
-        return None
-    if explained_by(part, residuals[frames]) < OFFSET_EXPLAINS:
-        return None
-    lost = given_numbers(scan)[at[frames] < 0]
-    many = len(lost) > 1
-    distance = f"{abs(frames)} frames" if abs(frames) > 1 else "one frame"
-    where = f"{distance} {'later' if frames > 0 else 'earlier'}"
-    return finding(
-        "frame-offset",
-        "mended",
-        f"each pattern belongs to the position {where}: so some patterns around the middle leave "
-        f"a residual of {residuals[frames]:.4f}, as given {residuals[0]:.4f}; "
-        f"pattern{'s' if many else ''} {numbered(lost)} {'have' if many else 'has'} none "
-        f"and {'are' if many else 'is'} left out.",
-        frames=frames,
-        patterns=lost.tolist(),
-        residuals={str(k): v for k, v in residuals.items()},
-        words=f"each pattern at the position {where}",
-        residual=residuals[frames],
-    )
 
 
 def _unit(xp: Ops, scan: Scan) -> Finding | None:
@@ -339,7 +326,10 @@ def _unit(xp: Ops, scan: Scan) -> Finding | None:
     if factor is None or factor == 1:
         return None
     residuals = {f: left for f, (_, left) in scores.items()}
-    if explained_by(placed(factor, turns[factor]), residuals[factor]) < OFFSET_EXPLAINS:
+    # With a hopeless probe the nearest positions hold together best, and leave hardly less.
+    if residuals[factor] > BELIEVED * residuals[1.0]:
+        return None
+    if explained_by(placed(factor, turns[factor]), residuals[factor]) < MUCH_EXPLAINS:
         return None
     return finding(
         "position-unit",
@@ -388,6 +378,8 @@ def _of(details: Any) -> Orientation:
 def _mend(details: Any, scan: Scan) -> Mend:
     if "slipped" in details:
         return mend_of_slip(details, scan)
+    if "order" in details:
+        return moved_to(scan, partners_in(scan, str(details["order"])))
     if "frames" in details:
         frames = int(np.clip(details["frames"], -MOST_FRAMES, MOST_FRAMES))
         return moved_to(scan, partners(scan, frames))

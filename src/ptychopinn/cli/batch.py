@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ptychopinn.cli.border import as_flags
+from ptychopinn.cli.border import typed
 from ptychopinn.cli.options import (
     ANY_PATH,
     backend_options,
@@ -161,7 +161,6 @@ def command(
     told = reading._asdict()
     if verb != "refine":
         told["modes"] = number_of_modes
-    parameters = click.get_current_context().command.params
     line, named = command_line(), [str(scan) for scan in scans]
 
     def arguments(scan: str) -> Sequence[str]:
@@ -195,7 +194,7 @@ def command(
             force=force,
             progress=ScansBar(console, len(scans), quiet),
             stop=stop,
-            voice=Voice(typed_advice, lambda text: as_flags(text, parameters), arguments),
+            voice=Voice(typed_advice, _sentence, arguments),
         )
     if as_json:
         _print(batch)
@@ -205,6 +204,11 @@ def command(
         return 128 + stop.signal
     bad = any(row["verdict"] in ("poor", "failed") for row in batch.rows)
     return NOT_ALL if bad else 0
+
+
+def _sentence(text: str) -> str:
+    """A sentence of the package, for this command."""
+    return typed(text, command.params)
 
 
 def _print(batch: Batch) -> None:

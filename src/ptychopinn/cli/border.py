@@ -64,6 +64,19 @@ def as_flags(text: str, parameters: Sequence[click.Parameter], of: str = "") -> 
     return re.sub(pattern, flag, text)
 
 
+def typed(text: str, parameters: Sequence[click.Parameter]) -> str:
+    """A message with options of this command, or else of the command refine, as flags.
+
+    What helps against a fit that is not good is often an option of that one.
+    """
+    text = as_flags(text, parameters)
+    if not re.search(r"\boption [a-z_]+", text):
+        return text
+    from ptychopinn.cli.refine import command
+
+    return as_flags(text, beside(command.params, parameters), "ptychopinn refine")
+
+
 def show_any_letter() -> None:
     """Let letters that the terminal or the file behind a stream cannot hold be shown as escapes."""
     for stream in (sys.stdout, sys.stderr):

@@ -6,37 +6,41 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import click
 from rich.console import Console
 from rich.logging import RichHandler
 
-from ptychopinn.cli.border import as_flags
+from ptychopinn.cli.border import typed
 from ptychopinn.errors import PtychoPINNError
-from ptychopinn.io.log_file import LogFile, kept_messages
+from ptychopinn.io.log_file import LogFile, Worded, kept_messages
 
 
 @contextmanager
 def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
-    """Send the messages of the package to ``console`` and to the yielded file inside the block."""
+    """Send the messages of the package to ``console`` and to the yielded file inside the block;
+    warnings call options what the running command calls them."""
     logger = logging.getLogger("ptychopinn")
+    context = click.get_current_context(silent=True)
+    # Messages come from other threads as well, which have no context.
+    wording = partial(typed, parameters=[] if context is None else context.command.params)
     shown: logging.Handler
     if console.is_terminal:
         shown = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+        shown.setFormatter(Worded("%(message)s", wording))
     else:
         shown = logging.StreamHandler(console.file)
-        shown.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        shown.setFormatter(Worded("%(levelname)s %(message)s", wording))
     shown.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.addHandler(shown)
     try:
-        with kept_messages() as file:
+        with kept_messages(wording) as file:
             try:
                 yield file
             except PtychoPINNError as error:
                 # The command line shows it; the file must know too.
-                context = click.get_current_context(silent=True)
-                parameters = [] if context is None else context.command.params
-                file.note(logging.ERROR, as_flags(str(error), parameters))
+                file.note(logging.ERROR, str(error))
                 raise
     finally:
         logger.removeHandler(shown)

@@ -48,6 +48,14 @@ OWN = (ENERGY, PROPAGATION)
 @force_option("existing files")
 @quiet_option
 @config_options(Recipe, only=[name for name in Recipe.model_fields if name not in OWN])
+@click.option(
+    "--no-mend",
+    "no_mend",
+    metavar="NAME",
+    multiple=True,
+    callback=lambda context, parameter, names: names or None,
+    help=Recipe.model_fields["no_mend"].description,
+)
 @click.option("--propagator", PROPAGATION, type=click.Choice(get_args(Propagation)), default=None,
               help=Recipe.model_fields[PROPAGATION].description)  # fmt: skip
 @click.option("--energy-ev", "--energy-eV", ENERGY, type=float, default=None,

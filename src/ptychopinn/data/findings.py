@@ -45,6 +45,14 @@ class Finding:
         }
 
 
+def refused(found: Finding) -> str:
+    """The sentence of an error for a fault, with the way to go on all the same."""
+    return (
+        f"{found.message.rstrip('.')}; if that is meant, leave this check out with the option "
+        f"no_mend {found.name}."
+    )
+
+
 def recorded_findings(provenance: Mapping[str, Any]) -> tuple[Finding, ...]:
     """The findings in the provenance of a scan or a result; what is no finding is left out."""
     found = []

@@ -38,35 +38,58 @@ class Wrapped:
         )
 
 
-def wrapped_counts(
-    readings: NDArray[Any], good: NDArray[np.bool_], largest: NDArray[Any]
-) -> Wrapped | None:
-    """Whether counts that are stored unsigned began again at 0, as some of them show.
+class WrapTally:
+    """Adds up, block by block, what tells whether counts that are stored unsigned began again at 0.
+
+    Few patterns may show it, or many a little each: so it is judged when all were added.
 
     Parameters
     ----------
-    readings : (m, H, W) as they are stored.
-    good : (H, W) pixels that are looked at.
-    largest : (H, W) the largest reading of each pixel.
+    shape : (H, W) of a pattern.
     """
-    top = float(largest[good].max(initial=0.0))
-    ends = [2**bits for bits in range(FIRST_BITS, LAST_BITS + 1)]
-    end = next((end for end in ends if NEAR_TOP * end <= top < end), None)
-    if end is None:
-        return None
-    # A dead pixel is dark between bright ones as well, but always.
-    alive = good & (largest >= end / 2)
-    holes, between = np.zeros(good.shape, np.int64), 0
-    for axis in (1, 2):
-        along = np.moveaxis(readings, axis, 1)
-        bright = (along >= BRIGHT * end) & np.moveaxis(good[None], axis, 1)
-        both = bright[:, :-2] & bright[:, 2:] & np.moveaxis(alive[None], axis, 1)[:, 1:-1]
-        dark = both & (along[:, 1:-1] < DARK * end)
-        between += int(both.sum())
-        found = np.zeros(along.shape[1:], np.int64)
-        found[1:-1] = dark.sum(axis=0)
-        holes += np.moveaxis(found[None], 1, axis)[0]
-    count, places = int(holes.sum()), int((holes > 0).sum())
-    if count < max(HOLES, HOLES_SHARE * between) or places < PLACES:
-        return None
-    return Wrapped(end, top, count, places)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._largest = np.zeros(shape)
+        self._holes, self._between = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        self._end: int | None = 0
+
+    def add(self, readings: NDArray[Any], good: NDArray[np.bool_]) -> None:
+        """Readings (m, H, W) as they are stored; pixels (H, W) that are not good do not count."""
+        np.maximum(self._largest, readings.max(axis=0, initial=0), out=self._largest)
+        end = _end_above(float(self._largest[good].max(initial=0.0)))
+        if end != self._end:
+            # No reading before was bright: each was below half of a later end.
+            self._holes[:], self._between[:], self._end = 0, 0, end
+        if end is None:
+            return
+        for axis in (1, 2):
+            along = np.moveaxis(readings, axis, 1)
+            bright = (along >= BRIGHT * end) & np.moveaxis(good[None], axis, 1)
+            both = bright[:, :-2] & bright[:, 2:]
+            dark = both & (along[:, 1:-1] < DARK * end)
+            for total, seen in ((self._between, both), (self._holes, dark)):
+                np.moveaxis(total, axis - 1, 0)[1:-1] += seen.sum(axis=0)
+
+    def found(self, good: NDArray[np.bool_]) -> Wrapped | None:
+        """What all that was added shows on good pixels (H, W)."""
+        top = float(self._largest[good].max(initial=0.0))
+        if self._end is None or _end_above(top) != self._end or not nearly_full(top):
+            return None
+        # A dead pixel is dark between bright ones as well, but always.
+        alive = good & (self._largest >= self._end / 2)
+        count, places = int(self._holes[alive].sum()), int((self._holes[alive] > 0).sum())
+        if count < max(HOLES, HOLES_SHARE * self._between[alive].sum()) or places < PLACES:
+            return None
+        return Wrapped(self._end, top, count, places)
+
+
+def nearly_full(top: float) -> bool:
+    """Whether the largest reading is so near the end of some numbers that they may have wrapped."""
+    end = _end_above(top)
+    return end is not None and top >= NEAR_TOP * end
+
+
+def _end_above(top: float) -> int | None:
+    """The first end of counters and types above a reading."""
+    ends = (2**bits for bits in range(FIRST_BITS, LAST_BITS + 1))
+    return next((end for end in ends if top < end), None)

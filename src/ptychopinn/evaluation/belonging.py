@@ -19,8 +19,8 @@ from ptychopinn.evaluation.misfit import misfit
 SAME_PX, PART = 0.05, 0.9
 # Another origin is looked for with so many positions, among so many of the first ones.
 FEW, MOST_SHIFTS = 32, 4096
-# The findings of patterns that belong to the position before or behind, all or some.
-OFFSETS = ("frame-offset", "frame-slip")
+# The findings of patterns that belong to other positions, all or some.
+OFFSETS = ("frame-order", "frame-offset", "frame-slip")
 # Probes that correlate by more than this are the same.
 SAME_PROBE = 0.95
 
@@ -58,17 +58,29 @@ def check_belongs(result: Reconstruction, scan: Scan, role: str) -> str | None:
             if fit.verdict == "poor":
                 reason = (
                     f"the same positions, but patterns that the result does not explain (residual "
-                    f"{fit.residual:.3f}, photon noise alone gives {fit.expected:.3f})"
+                    f"{fit.residual:.3f}, photon noise alone gives {fit.expected:.3f}"
+                    f"{_noticed(scan)})"
                 )
     elif not _partly(result, scan):
         reason = "other counts at other positions"
     if reason is None:
-        return f"The {role} is not the scan that the result was made from, only one like it."
+        return (
+            f"The {role} is not the scan that the result was made from, only one like it"
+            f"{_noticed(scan) if role == 'data' else ''}."
+        )
     remedy = "the scan that the result was made from" if file is None else f"'{file}'"
     raise InputError(
         f"the {role} must belong to the result, received '{scan.name}' with {reason}; give "
         f"{remedy}, or another scan of the same object at the same positions."
     )
+
+
+def _noticed(scan: Scan) -> str:
+    """What a look at the scan finds, which nobody has mended here, in words."""
+    from ptychopinn.checks import examine
+
+    found = [one.name for one in examine(scan).findings if one.level != "note"]
+    return f"; a look at it finds {', '.join(found)}" if found else ""
 
 
 def _explained(result: Reconstruction) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.atomic import CannotWrite
+
+# A sentence of the package as somebody else says it.
+Wording = Callable[[str], str]
 
 
 class _File(logging.FileHandler):
@@ -25,11 +29,41 @@ class _File(logging.FileHandler):
         raise CannotWrite(Path(self.baseFilename), error.strerror or str(error)) from error
 
 
-class LogFile:
-    """Keeps the messages until a file is opened, so that a refused command writes nothing."""
+class Worded(logging.Formatter):
+    """Warnings and errors in the words of whoever reads them, given by ``wording`` of a sentence.
 
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
+    A single word, such as the name of a scan, is nobody's sentence and stays.
+    """
+
+    def __init__(self, form: str, wording: Wording) -> None:
+        super().__init__(form)
+        self._wording = wording
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See :class:`logging.Formatter`."""
+        if record.levelno < logging.WARNING:
+            return super().format(record)
+        shown = copy(record)
+        shown.msg = self._wording(str(record.msg))
+        if isinstance(record.args, tuple):
+            shown.args = tuple(map(self._argument, record.args))
+        return super().format(shown)
+
+    def _argument(self, value: object) -> object:
+        if not isinstance(value, str | Exception):
+            return value
+        text = str(value)
+        return self._wording(text) if " " in text else text
+
+
+class LogFile:
+    """Keeps the messages until a file is opened, so that a refused command writes nothing.
+
+    ``wording`` says warnings as whoever reads the file would.
+    """
+
+    def __init__(self, logger: logging.Logger, wording: Wording = str) -> None:
+        self._logger, self._wording = logger, wording
         self._held = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
         self._file: logging.FileHandler | None = None
         logger.addHandler(self._held)
@@ -53,7 +87,7 @@ class LogFile:
                 f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "
                 "another one."
             ) from error
-        self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._file.setFormatter(Worded("%(asctime)s %(levelname)s %(message)s", self._wording))
         self._held.setTarget(self._file)
         self._held.flush()
         self._logger.removeHandler(self._held)
@@ -76,12 +110,12 @@ class LogFile:
 
 
 @contextmanager
-def kept_messages() -> Iterator[LogFile]:
-    """What the package says inside the block, for a file."""
+def kept_messages(wording: Wording = str) -> Iterator[LogFile]:
+    """What the package says inside the block, for a file; warnings in the words of ``wording``."""
     logger = logging.getLogger("ptychopinn")
     level = logger.level
     logger.setLevel(logging.INFO)
-    file = LogFile(logger)
+    file = LogFile(logger, wording)
     try:
         yield file
     finally:

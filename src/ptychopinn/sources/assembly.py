@@ -154,14 +154,15 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     flat = _image(recipe.flat, source, size, "the flat field")
     findings: list[Finding] = []
     if flat is not None:
-        flat, said = flat_field(flat)
-        findings += said
+        if recipe.mends("flat-field"):
+            flat, said = flat_field(flat)
+            findings += said
         bad |= ~(np.isfinite(flat) & (flat > 0))
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
     frames, said = in_order(source.patterns, sample, ~(bad | look.missing))
-    if said:
+    if said and recipe.mends("swapped-bytes"):
         findings += said
         source = replace(source, patterns=frames)
         look = look_at(source.patterns, sample, bad)
@@ -171,7 +172,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     far_field = way["propagation"] == "far-field"
     by = (
         rolls_of(recipe, source, np.where(bad | look.missing, 0, look.mean))
-        if far_field
+        if far_field and recipe.mends("patterns-in-corner")
         else (0, 0)
     )
     if any(by):
@@ -219,7 +220,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         own = own_edge(source)
         if own is not None:
             placed = placed * (cut.n * cut.binning / own)
-    dead, saturation, said = hidden_faults(patterns, sample)
+    dead, saturation, said = hidden_faults(patterns, sample, recipe)
     findings += said
     patterns.bad |= dead
     given_bad |= dead
@@ -282,6 +283,17 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         )
     points = _points(source, recipe, count, len(chosen))
     found = len(points.values)
+    if found not in (count, len(chosen)) and found in source.patterns.shape[1:]:
+        raise InputError(
+            f"patterns must have the axes (pattern, row, column), received the shape "
+            f"{source.patterns.shape} and {found} positions from {points.where}, as if another "
+            "axis counted the patterns; write the array anew with that axis first."
+        )
+    if found > count and recipe.frames is not None:
+        # Of those that are more, as where a scan is read.
+        taken = points.values[frames_of(recipe.frames)]
+        if len(taken) == count:
+            return np.arange(count, dtype=np.int64), replace(points, values=taken)
     _check_pairs(found, points.where, recipe, count, len(chosen))
     indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
     if found == count:
@@ -293,9 +305,15 @@ def _check_pairs(found: int, where: str, recipe: Recipe, count: int, chosen: int
     if found in (count, chosen):
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
+    less = min(count, found)
+    remedy = (
+        "say which positions belong to them" if found > count else "say which patterns are theirs"
+    )
+    number = "" if abs(count - found) == 1 else f" {abs(count - found)}"
     raise InputError(
         f"each pattern must have a position, received {count} patterns{taken} and {found} "
-        f"positions from {where}; say with frames=A:B which patterns belong to them."
+        f"positions from {where}; {remedy}: frames='{abs(count - found)}:' leaves out the first"
+        f"{number}, frames=':{less}' the last{number}."
     )
 
 
@@ -311,10 +329,15 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
     if recipe.grid is None and source.points is not None:
         return source.points
     if grid is None:
+        shape = source.patterns.shape
+        odd = shape[0] in shape[1:] and shape[1] != shape[2]
+        last = (
+            f", and patterns of the shape {shape}, whose first axis must count them" if odd else ""
+        )
         raise InputError(
             f"positions were expected, received '{source.path}' without any that could be "
-            "recognised; name them with the option positions, or a raster with grid='Y,X' and "
-            "step=...."
+            f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
+            "and step=...."
         )
     _check_pairs(grid[0] * grid[1], f"a grid of {grid[0]} x {grid[1]}", recipe, count, chosen)
     if recipe.step is not None:

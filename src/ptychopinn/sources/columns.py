@@ -1,7 +1,11 @@
-"""Tables in text files: separated by commas, semicolons, tabs or blanks, with or without names."""
+"""Tables in text files: separated by commas, semicolons, tabs or blanks, with or without names.
+
+Where commas do not separate columns they may stand in numbers, as in 12,5.
+"""
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +23,8 @@ LARGEST_TABLE = 512 << 20
 # Thousands of columns, and any number of one.
 LONGEST_LINE, LONGEST_NUMBER = 1 << 17, 10
 COMMENTS = ("#", "%", "//", "!")
+# A number with a decimal comma.
+_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -133,13 +139,17 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _words(line: str) -> list[str]:
+    parts = line.split()
+    if len(parts) > 1 and all(map(_COMMA.fullmatch, parts)):
+        return parts
     for separator in ("\t", ";", ","):
         if separator in line:
             return [word.strip().strip("\"'") for word in line.split(separator) if word.strip()]
-    return line.split()
+    return parts
 
 
 def _numbers(words: list[str]) -> list[float] | None:
+    words = [word.replace(",", ".") if _COMMA.fullmatch(word) else word for word in words]
     try:
         # Python would read 1_000 as a number, too.
         return None if any("_" in word for word in words) else [float(word) for word in words]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import Finding, refused
 from ptychopinn.data.orientation import Orientation
 from ptychopinn.data.scan import LARGEST_COUNTS
+from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
 from ptychopinn.io.detector import NEARLY_ALL, impossible, lost
@@ -20,6 +22,7 @@ from ptychopinn.sources.frames import Frames
 # What detectors with 32 bits write where there is no pixel, also when it was copied into floats.
 NO_PIXEL = float(2**32 - 1)
 SQUARES_BELOW = 1e5
+WRAPPED: Literal["wrapped-counts"] = "wrapped-counts"
 
 
 @dataclass
@@ -174,6 +177,7 @@ class Conditioned:
     dark, flat : (H, W), subtracted and divided by.
     amplitude : whether the stored numbers are sqrt(counts).
     clip : whether values below zero become zero.
+    watch : whether counts that began again at 0 are looked for, which nobody sees afterwards.
     sum, lost : of the patterns read last, their sum, and how many hold no value and became 0.
     """
 
@@ -186,8 +190,10 @@ class Conditioned:
     flat: NDArray[np.float64] | None = None
     amplitude: bool = False
     clip: bool = False
+    watch: bool = False
     sum: NDArray[np.float64] = field(init=False)
     lost: int = field(init=False, default=0)
+    _tally: WrapTally | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.window = self.orientation.stored_window(
@@ -200,14 +206,28 @@ class Conditioned:
         return len(self.indices), self.cut.n, self.cut.n
 
     def blocks(self, indices: NDArray[np.int64] | None = None) -> Iterator[Any]:
-        """Pairs of a slice of the patterns and their counts (k, N, N); ``sum`` adds them up."""
+        """Pairs of a slice of the patterns and their counts (k, N, N); ``sum`` adds them up.
+
+        Raises
+        ------
+        InputError
+            For impossible counts, and at the end for those that began again at 0.
+        """
         wanted = self.indices if indices is None else indices
         self.sum, self.lost = np.zeros((self.cut.n, self.cut.n)), 0
+        self._tally = WrapTally(self.bad[self.window].shape) if self.watch else None
         for part in chunks(wanted, self._frame_bytes()):
             block = self.counts(self.frames.read(wanted[part], self.window))
             check_possible(block, wanted[part])
             self.sum += block.sum(axis=0, dtype=np.float64)
             yield part, block
+        self.refuse_wrapped(self._tally)
+
+    def refuse_wrapped(self, tally: WrapTally | None) -> None:
+        """Raise InputError where readings that were added began again at 0."""
+        found = None if tally is None else tally.found(~self.bad[self.window])
+        if found is not None:
+            raise InputError(refused(Finding(WRAPPED, "fault", found.message)))
 
     def steps(self) -> int:
         """How many blocks :meth:`blocks` goes through."""
@@ -240,6 +260,8 @@ class Conditioned:
             self.bad[self.window] = bad
         if bad.any():
             block = np.where(missing | bad, 0, block)
+        if self._tally is not None:
+            self._tally.add(block, ~bad)
         if block.dtype.kind == "b":
             block = block.astype(np.uint8)
         if self.dark is not None or self.flat is not None:

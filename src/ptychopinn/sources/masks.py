@@ -16,6 +16,8 @@ from ptychopinn.sources.recipe import Recipe
 
 # A mask whose marked pixels hold this share of the counts marks the good ones.
 MOST_COUNTS = 0.9
+# Numbers by which masks of two kinds of pixels say yes: one, and black and white pictures.
+YES = (1, 255, 65535)
 
 _log = logging.getLogger("ptychopinn")
 
@@ -37,7 +39,8 @@ def given_mask(
     marked = np.asarray(array != 0)
     if recipe.mask_marks is not None:
         return marked if recipe.mask_marks == "bad" else ~marked
-    if not np.isin(array, (0, 1)).all():
+    number = array.max()
+    if number not in YES or not np.isin(array, (0, number)).all():
         return marked  # codes of what is wrong with a pixel
     share = look.mean[marked].sum() / max(float(look.mean.sum()), 1e-300)
     if 1 - MOST_COUNTS < share < MOST_COUNTS:
@@ -46,8 +49,8 @@ def given_mask(
             f"{100 * share:.3g} % of the counts; give mask_marks='good' or mask_marks='bad'."
         )
     _log.info(
-        "mask %s: the pixels marked with 1 hold %.3g %% of the counts and are taken as %s",
-        place, 100 * share, "good" if share >= MOST_COUNTS else "bad",
+        "mask %s: the pixels marked with %d hold %.3g %% of the counts and are taken as %s",
+        place, number, 100 * share, "good" if share >= MOST_COUNTS else "bad",
     )  # fmt: skip
     return ~marked if share >= MOST_COUNTS else marked
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ptychopinn.data.byte_order import Swapped, opposite_order
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
-from ptychopinn.data.wrapped import wrapped_counts
-from ptychopinn.errors import InputError
+from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.physics.readout import noise_by_steps
-from ptychopinn.sources.conditioning import Conditioned, chunks
+from ptychopinn.sources.conditioning import WRAPPED, Conditioned, chunks
 from ptychopinn.sources.frames import ChangedFrames, Frames, Window
+from ptychopinn.sources.recipe import Recipe
 
 # Stored readings that are looked at for the order of their bytes, and for the size of a photon.
 ORDER_READINGS, PHOTON_READINGS = 1 << 22, 1 << 20
@@ -66,7 +66,7 @@ def flat_field(flat: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[Fi
 
 
 def hidden_faults(
-    patterns: Conditioned, sample: NDArray[np.int64]
+    patterns: Conditioned, sample: NDArray[np.int64], recipe: Recipe
 ) -> tuple[NDArray[np.bool_], float | None, tuple[Finding, ...]]:
     """Of patterns whose counts are others than were read, or sums of several readings: dead pixels
     (H, W), from which prepared counts on readings may be saturated, and what is said about both.
@@ -80,27 +80,22 @@ def hidden_faults(
     corrected = patterns.dark is not None or patterns.flat is not None
     if patterns.amplitude or not (corrected or patterns.cut.binning > 1):
         return dead, None, ()
-    _refuse_wrapped(patterns, sample)
+    if recipe.mends(WRAPPED) and patterns.frames.dtype.kind == "u":
+        # The others are looked at while they are read, these at once.
+        patterns.watch = True
+        tally, good = WrapTally(patterns.bad[patterns.window].shape), ~patterns.bad[patterns.window]
+        for part in chunks(sample, _bytes(patterns.frames)):
+            tally.add(patterns.frames.read(sample[part], patterns.window), good)
+        patterns.refuse_wrapped(tally)
     photon = _photon(patterns, sample)
     found: tuple[Finding, ...] = ()
-    if patterns.cut.binning > 1:
+    if patterns.cut.binning > 1 and recipe.mends("dead-pixels"):
         dead = _dead_within(patterns, sample, DUE * photon)
         found = (_dead_finding(dead),) if dead.any() else ()
+    if not recipe.mends("saturated-pixels"):
+        return dead, None, found
     level, said = _saturation(patterns, sample, photon)
     return dead, level, (*found, *said)
-
-
-def _refuse_wrapped(patterns: Conditioned, sample: NDArray[np.int64]) -> None:
-    """Sums and corrected counts do not end where the stored ones did."""
-    frames, window = patterns.frames, patterns.window
-    if frames.dtype.kind != "u":
-        return
-    good = ~patterns.bad[window]
-    for part in chunks(sample, _bytes(frames)):
-        readings = frames.read(sample[part], window)
-        found = wrapped_counts(readings, good, readings.max(axis=0))
-        if found is not None:
-            raise InputError(found.message)
 
 
 def _photon(patterns: Conditioned, sample: NDArray[np.int64]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -36,6 +36,11 @@ def _as_text(value: Any) -> Any:
 
 
 Unit = Literal["m", "mm", "um", "nm", "px"]
+# What is looked for in stored readings and may be left out.
+Mended = Literal[
+    "all", "swapped-bytes", "wrapped-counts", "patterns-in-corner", "flat-field", "dead-pixels",
+    "saturated-pixels",
+]  # fmt: skip
 
 
 class Recipe(Section):
@@ -63,7 +68,9 @@ class Recipe(Section):
         None, description="Step of the grid in the unit given: one number, or Y,X."
     )
     frames: str | None = Field(
-        None, description="A:B or A:B:S, which patterns to take, counted from 0; B is not taken."
+        None,
+        description="A:B or A:B:S, which patterns to take, counted from 0, B is not taken; where "
+        "positions are more than patterns, which of the positions.",
     )
     mask: str | None = Field(None, description="FILE:KEY of the mask of the detector.")
     mask_marks: Literal["good", "bad"] | None = Field(
@@ -121,6 +128,17 @@ class Recipe(Section):
         None, description="FILE or FILE:KEY of a probe, or how to make one: auto, fzp:..., ..."
     )
 
+    no_mend: tuple[Mended, ...] = Field(
+        (),
+        description="Leave out this look at the stored readings, or all of them: "
+        f"{', '.join(get_args(Mended)[1:])}.",
+    )
+
+    @field_validator("no_mend", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
     @field_validator(*WRITTEN, mode="before")
     @classmethod
     def _as_written(cls, value: Any) -> Any:
@@ -138,6 +156,10 @@ class Recipe(Section):
                 "frames": frames_of,
             }[info.field_name](value)
         return value
+
+    def mends(self, name: Mended) -> bool:
+        """Whether stored readings are looked at for this."""
+        return name not in self.no_mend and "all" not in self.no_mend
 
     def given(self) -> dict[str, Any]:
         """Only what is not as it would be without a recipe, in plain JSON data."""

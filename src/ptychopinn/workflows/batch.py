@@ -14,6 +14,7 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.atomic import atomic_path, claimed, refuse_existing, scratch
+from ptychopinn.io.log_file import Wording
 from ptychopinn.io.reconstructions import load_reconstruction
 from ptychopinn.machine.cluster import Crew, Where, crew, require
 from ptychopinn.machine.interruption import StopFlag
@@ -55,11 +56,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Voice:
-    """How things are said: the advice about a fit, which a worker must be able to import; a
-    sentence of the package; and the arguments of the command that are about a scan."""
+    """How things are said: the advice about a fit and a sentence of the package, both of which a
+    worker must be able to import; and the arguments of the command that are about a scan."""
 
     advice: Advice = in_python
-    sentence: Callable[[str], str] = str
+    sentence: Wording = str
     arguments: Callable[[str], Sequence[str]] = lambda scan: ()
 
 
@@ -209,6 +210,7 @@ def reconstruct_many(
         execution=execution,
         force=force,
         advice=voice.advice,
+        wording=voice.sentence,
         look=Look(formats_of(",".join(figures)) if figures else (), report),
         effects=effects,
     )

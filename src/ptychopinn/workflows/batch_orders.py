@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from ptychopinn.config import RefineConfig
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import WAY
+from ptychopinn.io.log_file import Wording
 from ptychopinn.io.models import BUNDLE_NAME
 from ptychopinn.io.reading import kind_of
 from ptychopinn.ops.options import Execution
@@ -62,6 +63,7 @@ class Orders:
     execution: Execution
     force: bool = False
     advice: Advice = in_python
+    wording: Wording = str
     look: Look = field(default_factory=Look)
     effects: str | None = None
 

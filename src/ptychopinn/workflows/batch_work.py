@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from ptychopinn.checks.base import AXES
-from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.fingerprint import GIVEN, difference, identity_of
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -54,9 +54,10 @@ class Row(TypedDict):
 
     verdict : good, doubtful, poor or failed.  residual, expected : relative amplitude misfit, and
     that of photon noise alone.  seconds : that the result took.  likely : name of the likeliest
-    cause where a fit is not good.  remark : the advice then, or None.  started_from : the folder
-    whose probe it started with.  kept : whether the result was there.  error : why there is none.
-    axes : of the scan, as a refinement found them.  thumbnail : base64 of a PNG.
+    cause where a fit is not good.  remark : the advice then, and what was mended or is doubtful
+    about the scan, or None.  started_from : the folder whose probe it started with.  kept : whether
+    the result was there.  error : why there is none.  axes : of the scan, as a refinement found
+    them.  thumbnail : base64 of a PNG.
     """
 
     name: str
@@ -131,7 +132,7 @@ class Bench:
                 return self._kept(order, folder)
             unfinished = True
         with (
-            kept_messages() as log_file,
+            kept_messages(self.orders.wording) as log_file,
             claimed(folder, (*WRITTEN, *OUTDATED), self.orders.force or unfinished),
             self._prepared(order) as path,
         ):
@@ -271,14 +272,19 @@ class Bench:
 
         fit = record["fit"]
         bad = fit["verdict"] != "good"
-        remark = self.orders.advice(fit["likely"], fit["cause"]) if bad else None
+        remarks = [self.orders.advice(fit["likely"], fit["cause"])] if bad else []
+        remarks += [
+            self.orders.wording(found.message)
+            for found in recorded_findings(record)
+            if found.level != "note"
+        ]
         axes = [stage["scan_axes"] for stage in record["stages"] if "scan_axes" in stage]
         return Row(
             name=Path(order.folder).name, scan=order.scan, folder=order.folder,
             verdict=fit["verdict"], residual=fit["residual"], expected=fit["expected"],
             seconds=record["seconds"]["total"], patterns=record["patterns"], likely=fit["likely"],
-            remark=remark, started_from=record[KEY]["started_from"], kept=kept, error=None,
-            axes=axes[-1] if axes else None,
+            remark=" ".join(remarks) or None, started_from=record[KEY]["started_from"], kept=kept,
+            error=None, axes=axes[-1] if axes else None,
             thumbnail=base64.b64encode(phase_thumbnail(result)).decode(),
         )  # fmt: skip
 
