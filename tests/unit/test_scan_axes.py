@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.config import RefineConfig
+from ptychopinn.data.normalization import prepare
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.solvers.affine import Equations, affine_step, warped
 from ptychopinn.solvers.physics import STAGES, Schedule
@@ -309,3 +310,26 @@ def test_a_probe_found_from_faint_patterns_may_be_out_of_focus(tmp_path: Path) -
     result = pp.reconstruct(scan, backend="numpy")
     assert result.fit is not None and result.fit.verdict == "good"
     assert [found.level for found in result.findings if found.name == "scan-axes"] == ["note"]
+
+
+def test_the_noise_of_dark_fringes_is_less_than_that_of_their_mean() -> None:
+    scan = replace(simulated(photons=3e3, patterns=64), object=None)
+    found = pp.refine(scan, None, RefineConfig(passes=8), backend="numpy", no_mend="all")
+    assert found.fit is not None
+    chosen = np.arange(16, 48)
+    part = prepare(scan.select(chosen))
+    noise = scan_axes.noise_of_some(found.fit, part, chosen)
+    assert noise == pytest.approx(found.fit.expected, rel=0.1)
+    assert noise < 0.98 * part.expected_misfit
+
+
+@pytest.mark.parametrize(("noise", "believed"), [(0.0069, False), (0.0078, True)])
+def test_other_axes_must_take_away_a_fifth_of_what_noise_does_not_explain(
+    noise: float, believed: bool
+) -> None:
+    part = prepare(simulated(photons=1e5, patterns=64))
+
+    def trial(free_probe: bool, free_axes: bool, passes: int = 0) -> tuple[float, ScanAxes]:
+        return 0.0078 if free_axes else 0.0080, ScanAxes(1.0)
+
+    assert (scan_axes._believed(trial, part, noise) is not None) is believed

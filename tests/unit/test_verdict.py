@@ -17,6 +17,7 @@ from ptychopinn.evaluation.misfit import misfit, recorded_alternatives
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
+    FOLLOWED,
     LIT,
     MORE_MODES,
     OTHER_AXES,
@@ -209,6 +210,15 @@ def test_systematic_residuals_are_good_when_nothing_else_is_better() -> None:
     assert turned.cause is not None and "the axes swapped" in turned.cause
     # A wrong flip explains less than half.
     assert judge(Signs(0.0191, 0.0024, 0.37), tried).verdict == "doubtful"
+
+
+def test_a_fit_of_few_patterns_that_follows_their_noise_does_not_call_that_of_all_unfinished() -> (
+    None
+):
+    star = Signs(0.00883, 0.00687, 0.962)
+    tried = [(AS_IT_IS, 0.00801), (PROBE_FREE, 0.0077), (POSITIONS_FREE, 0.00762)]
+    assert judge(star, tried).likely == "unfinished"
+    assert judge(star, [*tried, (FOLLOWED, 0.0007)]).verdict == "good"
 
 
 def test_the_best_alternative_is_the_cause() -> None:

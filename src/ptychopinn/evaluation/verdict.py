@@ -27,6 +27,8 @@ Alternatives = Sequence[tuple[str, float]]
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
 MORE_MODES = "the probe refined with two more modes"
 SPREAD, LIT = "a point spread fitted", "a background fitted"
+# No trial: what the object of few patterns gains beyond that of all by following noise.
+FOLLOWED = "noise that a fit of so few follows"
 # Words of trials of their own, which list another way only where the patterns show it beyond noise:
 # as the axes are, and what begins so, other ones; the same of the geometry.
 AXES_GIVEN, OTHER_AXES = "the scan axes as they are", "the scan axes are "
@@ -346,7 +348,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     given = known.pop(AS_IT_IS, None)
     if given is None:
         given = known.pop(alternatives[0][0])
-    floor = signs.expected
+    floor, followed = signs.expected, known.pop(FOLLOWED, 0.0)
     spread, modes = known.pop(SPREAD, np.inf), known.pop(MORE_MODES, np.inf)
     # A spread makes up for a part of what else blurs fringes, and more numbers always fit better:
     # they are the cause when nothing is left.
@@ -366,7 +368,8 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         if words == LIT:
             numbers["how"] = _FITTED.format(**numbers)
         return names.get(words, "geometry"), numbers
-    if given - floor <= BETTER * signs.excess and given < signs.residual - 0.1 * floor:
+    alone = given + followed
+    if alone - floor <= BETTER * signs.excess and alone < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
     return None
 

@@ -29,6 +29,7 @@ from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
     BETTER,
+    FOLLOWED,
     IN_STEP,
     LIT,
     MORE_MODES,
@@ -56,6 +57,7 @@ from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Values
+from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.slices import Slices
@@ -66,6 +68,7 @@ from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
+from ptychopinn.workflows.hidden_motion import hidden_motion
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.thick_sample import found_thickness
@@ -112,7 +115,7 @@ def judged(
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     found = []
     # Axes are tried with a thin object only.
-    if result.slices is None and not _positions_refined(result):
+    if result.slices is None and not _was_refined(result, "refine_positions"):
         known = _other_axes(result.findings)
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
             _, result = estimate_axes(used, result, backend, execution, no_mend)
@@ -193,8 +196,9 @@ def tried(
     moving: bool = True,
     sliced: bool = True,
 ) -> list[tuple[str, float]]:
-    """(words, residual) on some patterns around the middle: as it is, probe free, positions free,
-    and a background and a point spread where more than noise is left.
+    """(words, residual) on some patterns around the middle: as it is, probe free (without what it
+    gains by following noise, see :func:`followed`), positions free, and a background and a point
+    spread where more than noise is left.
 
     Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
     exposure during which the sample is ``moving``, and one that is thick (``sliced``).
@@ -217,12 +221,14 @@ def tried(
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
         return float(solver.solve(part).canvas.losses[-1])
 
+    free_probe = left(part, refine_probe=True)
     found = [
         (AS_IT_IS, left(part)),
-        (PROBE_FREE, left(part, refine_probe=True)),
+        (PROBE_FREE, free_probe + followed(part)),
         (POSITIONS_FREE, left(part, refine_positions=True)),
     ]
-    least, noise = min(residual for _, residual in found), part.expected_misfit
+    least, noise = min(free_probe, *(residual for _, residual in found)), part.expected_misfit
+    found.append((FOLLOWED, noise * max(freedom(chosen) - freedom(scan), 0.0)))
     if found[0][1] > NEAR_NOISE * noise and Background.name not in here:
         # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
         # may make up for nearly all.
@@ -244,19 +250,44 @@ def tried(
     return found
 
 
+def followed(part: PreparedScan) -> float:
+    """The residual that a free probe takes away by following noise: each of its numbers that of one
+    reading. Few patterns and many modes make that a good part of the noise."""
+    readings = part.scan.M * int(part.scan.good_pixels.sum())
+    return part.expected_misfit * min(2 * part.probe.size / readings, 1.0)
+
+
+def freedom(scan: Scan) -> float:
+    """Numbers of the object over readings: the share of the noise that a fit follows."""
+    (height, width), _ = canvas_for(scan.positions_px, scan.N)
+    return min(2 * height * width / (scan.M * int(scan.good_pixels.sum())), 1.0)
+
+
 def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
     """What :func:`_exposures` finds where the residual is that of noise and patterns are washed out
-    all the same: the few photons that are missing are at the same places in all of them."""
+    all the same: the few photons that are missing are at the same places in all of them. A fit from
+    nothing may follow so few photons; then the result itself tells, if it does so along one
+    direction only. A probe that was refined may hide it."""
     fit = result.fit
     assert fit is not None  # every verb states it
     known = effects_of(result)
     told = fit.verdict != "good" or not within_noise(fit) or MovingExposure.name in result.effects
-    if told or scan.M < FEWEST or not washed_out(scan, result):
+    if told or scan.M < FEWEST:
         return []
-    numbers = neighbours(scan)
-    part = prepare(scan.select(numbers))
-    here = in_network_units([effect.chosen(numbers) for effect in known], part)
-    return _exposures(xp, part, possible_directions(scan.positions_px), numbers, here, True)
+    free = _was_refined(result, "refine_probe")
+    washed = washed_out(scan, result)
+    if washed is not None:
+        numbers = neighbours(scan)
+        part = prepare(scan.select(numbers))
+        here = in_network_units([effect.chosen(numbers) for effect in known], part)
+        directions = possible_directions(scan.positions_px)
+        found = _exposures(xp, part, directions, numbers, here, in_noise=True, free_probe=free)
+        if found:
+            return found
+        if washed.alone and washed.length:
+            return _at_rest_or_moving(washed.name, washed.length, washed.given, washed.moving)
+    hidden = hidden_motion(xp, scan, known) if free and result.slices is None else None
+    return [] if hidden is None else _at_rest_or_moving(*hidden)
 
 
 def _exposures(
@@ -265,14 +296,17 @@ def _exposures(
     directions: Mapping[str, Values],
     numbers: NDArray[np.int64],
     here: Mapping[str, Effect],
-    in_noise: bool = False,
+    **how: bool,
 ) -> list[tuple[str, float]]:
     """The sample at rest and moving, as alternatives, where the second is believed."""
     ways = {name: unit[numbers] for name, unit in directions.items()}
-    exposure = found_exposure(xp, part, ways, tuple(here.values()), in_noise)
-    if exposure is None:
-        return []
-    name, length, still, moving = exposure
+    exposure = found_exposure(xp, part, ways, tuple(here.values()), **how)
+    return [] if exposure is None else _at_rest_or_moving(*exposure)
+
+
+def _at_rest_or_moving(
+    name: str, length: float, still: float, moving: float
+) -> list[tuple[str, float]]:
     return [(STILL, still), (f"{MOVING}{length:.1f} px along {WAYS[name]}", moving)]
 
 
@@ -284,10 +318,11 @@ def _thickness(xp: Ops, scan: Scan, effects: Sequence[Effect]) -> list[tuple[str
     return [(THIN, thickness.thin), (f"{THICK}{thickness.spacing_m:.2g} m", thickness.thick)]
 
 
-def _positions_refined(result: Reconstruction) -> bool:
-    """Whether the positions of a result were refined, and with them the axes."""
+def _was_refined(result: Reconstruction, option: str) -> bool:
+    """Whether a stage of a result had this option: its positions, and with them the axes, were
+    refined, or its probe."""
     stages = result.provenance.get("stages", ())
-    return any(isinstance(s, Mapping) and s.get("refine_positions") for s in stages)
+    return any(isinstance(s, Mapping) and s.get(option) for s in stages)
 
 
 def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:

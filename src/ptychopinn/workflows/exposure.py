@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,13 +36,31 @@ SHORT, WASHED_OUT = 1.0, 20.0
 _BATCH_VALUES = 1 << 20
 
 
-def washed_out(scan: Scan, result: Reconstruction) -> bool:
-    """Whether some patterns around the middle are more washed out than the model, along a direction
-    in which the sample may have moved, by more than photon noise.
+@dataclass(frozen=True)
+class WashedOut:
+    """A direction along which patterns are more washed out than a model.
+
+    name : of the direction.  alone : whether they are not washed out as much across it.
+    length, given, moving : the way (pixels) with which the same object and probe leave least, and
+    the residuals of those patterns without and with it.
+    """
+
+    name: str
+    alone: bool
+    length: float
+    given: float
+    moving: float
+
+
+def washed_out(scan: Scan, result: Reconstruction) -> WashedOut | None:
+    """The direction along which some patterns around the middle are more washed out than the model,
+    by more than photon noise, as by a sample that moves; None where there is none.
 
     A score test, without any fit: a short way changes the model J by h, which lowers -2 log L by
     s^2 with s = sum h (I - J) / V / sqrt(sum h^2 / V), V being the variance of the counts I. An
-    object that has followed noise has too much contrast rather than too little, so that s < 0.
+    object that has followed noise has too much contrast rather than too little, so that s < 0, and
+    one that a network made too smooth, or a beam that is not coherent, has s > 0, but along all
+    directions; the difference of two s has the variance 2 - 2 c, c = sum h h' / V of unit vectors.
 
     Parameters
     ----------
@@ -55,6 +74,7 @@ def washed_out(scan: Scan, result: Reconstruction) -> bool:
     weighed = np.broadcast_to(scan.good_pixels, measured.shape)
     if scan.saturation is not None:
         weighed = weighed & (measured < scan.saturation)
+    readings = measured[weighed]
 
     def modelled(*further: Effect) -> Values:
         counts = forward.predict(
@@ -72,13 +92,30 @@ def washed_out(scan: Scan, result: Reconstruction) -> bool:
     model = modelled()
     variance = np.maximum(fit.noise.variance(np.maximum(model, 0.25 * fit.noise.photon)), 1e-12)
     variance *= max(fit.residual / fit.expected, 1.0)
-    missing = (measured[weighed] - model) / variance
-    for unit in possible_directions(result.positions_px).values():
-        change = modelled(MovingExposure(SHORT * unit[numbers])) - model
-        slope, stiffness = float(change @ missing), float(change @ (change / variance))
-        if slope > 0 and slope**2 >= WASHED_OUT * stiffness:
-            return True
-    return False
+    missing = (readings - model) / np.sqrt(variance)
+
+    def change(unit: Values) -> Values:
+        """Of the model by a short way, over the noise, as a unit vector."""
+        found = (modelled(MovingExposure(SHORT * unit)) - model) / np.sqrt(variance)
+        return found / max(float(np.linalg.norm(found)), 1e-12)
+
+    def residual(way: Values) -> float:
+        roots = np.sqrt(np.maximum(modelled(MovingExposure(way)), 0)) - np.sqrt(readings)
+        return float((roots**2).sum() / readings.sum())
+
+    units = {name: unit[numbers] for name, unit in possible_directions(result.positions_px).items()}
+    changes = {name: change(unit) for name, unit in units.items()}
+    slopes = {name: float(one @ missing) for name, one in changes.items()}
+    name = max(slopes, key=slopes.__getitem__)
+    if slopes[name] <= 0 or slopes[name] ** 2 < WASHED_OUT:
+        return None
+    unit = units[name]
+    across = change(unit[:, ::-1] * [1, -1])
+    beyond = slopes[name] - float(across @ missing)
+    alone = beyond > 0 and beyond**2 >= WASHED_OUT * (2 - 2 * float(across @ changes[name]))
+    left = {length: residual(length * unit) for length in (0.0, SHORT, *NEXT, FIRST)}
+    best = min(left, key=left.__getitem__)
+    return WashedOut(name, bool(alone), best, left[0.0], left[best])
 
 
 def found_exposure(
@@ -87,13 +124,16 @@ def found_exposure(
     directions: dict[str, Values],
     effects: tuple[Effect, ...] = (),
     in_noise: bool = False,
+    free_probe: bool = False,
 ) -> tuple[str, float, float, float] | None:
     """What :func:`likeliest_exposure` finds, where a moving exposure explains patterns clearly
     better and hardly anything is left; None elsewhere.
 
     in_noise : whether the residual was that of noise before, so that likelihoods decide.
+    free_probe : whether the probe is refined anew with each way: one that was refined without any
+        is washed out itself.
     """
-    name, length, still, least = likeliest_exposure(xp, part, directions, effects)
+    name, length, still, least = likeliest_exposure(xp, part, directions, effects, free_probe)
     floor = part.expected_misfit
     if in_noise:
         clearly = still - least > max(LIKELIER * part.likelihood_unit, OF_NOISE * floor)
@@ -105,7 +145,11 @@ def found_exposure(
 
 
 def likeliest_exposure(
-    xp: Ops, part: PreparedScan, directions: dict[str, Values], effects: tuple[Effect, ...] = ()
+    xp: Ops,
+    part: PreparedScan,
+    directions: dict[str, Values],
+    effects: tuple[Effect, ...] = (),
+    free_probe: bool = False,
 ) -> tuple[str, float, float, float]:
     """The direction and the length (pixels) of a moving exposure that explain patterns best, 0 for
     none, and the residuals without and with it.
@@ -118,7 +162,7 @@ def likeliest_exposure(
     """
 
     def left(way: Values) -> float:
-        config = PhysicsConfig(passes=PASSES, stagnation=0.0)
+        config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=free_probe)
         moving = (*effects, MovingExposure(way))
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=moving)
         return float(solver.solve(part).canvas.losses[-1])

@@ -17,7 +17,7 @@ from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import effects_of
+from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution
@@ -142,7 +142,7 @@ def estimate_axes(
     if gain < GAIN or not differs(asked, WORTH * DOUBT_DEG, WORTH * DOUBT):
         return scan, found
     trial = partial(_refined, get_ops(backend, execution), part, start, effects=effects)
-    other = _believed(trial, part)
+    other = _believed(trial, part, noise_of_some(fit, part, chosen))
     if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
     if BeamCurrent.name not in chosen_names(no_mend):
@@ -198,15 +198,30 @@ class _Other(NamedTuple):
     alike: bool
 
 
-def _believed(trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan) -> _Other | None:
-    """Axes that explain a part of a scan better than the given ones, and than another probe.
+def noise_of_some(fit: Misfit, part: PreparedScan, chosen: NDArray[np.int64]) -> float:
+    """The relative misfit that noise alone gives the ``chosen`` patterns of a fit, which are
+    ``part``.
+
+    Their mean pattern gives too much where fringes are dark: it has light at all pixels, and the
+    root of few counts scatters less than that of many.
+    """
+    weight = fit.counts[chosen]
+    own = float(np.nansum(weight * fit.expected_per_pattern[chosen]) / max(weight.sum(), 1e-12))
+    return min(own, part.expected_misfit)
+
+
+def _believed(
+    trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan, noise: float
+) -> _Other | None:
+    """Axes that explain a part of a scan better than the given ones, and than another probe;
+    ``noise`` is the residual that noise alone gives it.
 
     Residuals are compared as likelihoods: one unit of -2 log L is a quarter of a photon. A refined
     probe follows the noise, and counts less by twice its numbers (Akaike, IEEE Trans. Autom.
     Control 19, 716, 1974).
     """
     unit = part.likelihood_unit
-    noise, penalty = part.expected_misfit, 2 * 2 * part.probe.size * unit
+    penalty = 2 * 2 * part.probe.size * unit
 
     def gains(before: float, after: float) -> bool:
         return before - after > max(LIKELIER * unit, OF_EXCESS * (before - noise))

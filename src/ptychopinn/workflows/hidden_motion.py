@@ -1,0 +1,93 @@
+"""Did the sample move while a pattern was recorded, where a refined probe has taken that up?
+
+Such a probe is washed out along the way itself, so that the result shows nothing beyond noise.
+Short refinements of some neighbouring patterns are compared, all with the probe free: without a
+way, and with ways along the scan.
+
+Let D be -2 log L of the truth under the best model of a kind. The patterns that were refined have D
+less the number of unknowns that followed their noise, and as many others D plus that number.
+Without a way a model has more contrast to follow noise with, and so the first seem to speak for it
+and the second against it; the mean of both gains is that of D (Akaike, IEEE Trans. Autom. Control
+19, 716, 1974, takes the number of unknowns in place of other patterns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ptychopinn.data.scan import Scan
+from ptychopinn.ops.base import Ops
+from ptychopinn.physics.effects import Effect, Values
+from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.workflows.effect_trials import Fit, Trials
+from ptychopinn.workflows.left_out import SURE
+
+# Patterns of a trial, of at most 64 pixels and of more, how many of them are left out, and the
+# fewest of these; and its passes.
+SIDE, WINDOW, LARGE, LEFT_OUT, FEWEST, PASSES = 64, 56, 36, 12, 6, 12
+# Ways that are tried, as shares of the side of a pattern: the first, and those that follow on it
+# where it gains anything.
+FIRST, NEXT = 1 / 16, (1 / 32, 3 / 32, 1 / 8)
+ALONG = "scan"
+# A sample moves on during an exposure where the next position is beside the last one: the median
+# step is at most so many times the median distance of nearest positions.
+BESIDE = 2.0
+
+
+def hidden_motion(
+    xp: Ops, scan: Scan, effects: Sequence[Effect]
+) -> tuple[str, float, float, float] | None:
+    """The direction and the length (pixels) of a way during an exposure that patterns ask for
+    although a probe has taken it up, and the residuals without and with it; None where there is
+    none. They are those of patterns that were left out.
+
+    Parameters
+    ----------
+    scan : the patterns, with the probe and the positions of a result whose residual is that of
+        noise.
+    effects : what the result knows of beam and detector, in counts.
+    """
+    if not _goes_on(scan.positions_px):
+        return None
+    window = WINDOW if scan.N <= SIDE else LARGE
+    trials = Trials(xp, scan, PhysicsConfig(refine_probe=True), effects, window, LEFT_OUT)
+    if len(trials.left) < FEWEST:
+        return None
+    unit = trials.ways[ALONG]
+    own = tuple(effect.chosen(trials.used) for effect in trials.known)
+
+    def fitted(share: float) -> Fit:
+        way = MovingExposure(share * scan.N * unit)
+        here = (*own, way.chosen(trials.used))
+        return trials.further(None, here, (*trials.known, way), PASSES, True)
+
+    still = fitted(0.0)
+
+    def gain(fit: Fit) -> tuple[float, float]:
+        """Relative, of the mean of used and left out patterns, and its standard error."""
+        ratios = np.log(still.misfits / fit.misfits)
+        used = np.log(still.canvas.losses[-1] / fit.canvas.losses[-1])
+        return float(used + ratios.mean()) / 2, float(ratios.std(ddof=1) / np.sqrt(4 * len(ratios)))
+
+    found = {FIRST: fitted(FIRST)}
+    if gain(found[FIRST])[0] <= 0:
+        return None
+    found |= {share: fitted(share) for share in NEXT}
+    share = max(found, key=lambda one: gain(found[one])[0])
+    mean, error = gain(found[share])
+    given, moving = (float(fit.misfits.mean()) for fit in (still, found[share]))
+    if mean <= SURE * error or moving >= given:
+        return None
+    return ALONG, share * scan.N, given, moving
+
+
+def _goes_on(positions_px: Values) -> bool:
+    """Whether positions (M, 2) follow each other along lines."""
+    from scipy.spatial import cKDTree
+
+    steps = np.hypot(*np.diff(positions_px, axis=0).T)
+    nearest = cKDTree(positions_px).query(positions_px, 2)[0][:, 1]
+    return bool(np.median(steps) <= BESIDE * np.median(nearest))

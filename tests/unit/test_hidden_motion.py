@@ -1,0 +1,70 @@
+"""A sample that moves during the exposure is told although the refined probe has taken it up, and a
+free probe that follows noise is no better than the given one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptychopinn.config import RefineConfig
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.verdict import AS_IT_IS, PROBE_FREE
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.forward import intensities
+from ptychopinn.physics.moving_exposure import directions_of
+from ptychopinn.simulation import simulate
+from ptychopinn.workflows import alternatives
+from ptychopinn.workflows.alternatives import tried
+from ptychopinn.workflows.exposure import washed_out
+from ptychopinn.workflows.refinement import refine
+
+LENGTH = 4.0
+
+
+@pytest.fixture(scope="module")
+def expected() -> Scan:
+    options = {"object": "natural", "N": 32, "patterns": 81, "step_px": 3.2, "photons": 1e4}
+    return simulate(**options, seed=5, poisson=False)
+
+
+def drawn(expected: Scan, length: float) -> Scan:
+    """The sample moving by so many pixels during each exposure."""
+    ways, obj = length * directions_of(expected.positions_px), np.asarray(expected.object)
+    times = (np.arange(9) + 0.5) / 9 - 0.5
+    mean = np.mean(
+        [intensities(obj, expected.probe, expected.positions_px + t * ways) for t in times], axis=0
+    )
+    counts = np.random.default_rng(0).poisson(mean).astype(np.uint32)
+    return replace(expected, diffraction=counts, object=None)
+
+
+@pytest.mark.parametrize("length", [0.0, LENGTH])
+def test_a_refined_probe_hides_no_way(expected: Scan, length: float) -> None:
+    scan = drawn(expected, length)
+    found = refine(scan, None, RefineConfig(passes=20, refine_probe=True), backend="numpy")
+    assert found.fit is not None
+    assert found.fit.excess < 0
+    assert washed_out(scan, found) is None
+    named = found.fit.verdict, found.fit.likely
+    assert named == (("doubtful", "moving-exposure") if length else ("good", None))
+    if length:
+        assert found.fit.cause is not None
+        assert "3.0 px along the scan" in found.fit.cause
+
+
+def test_a_probe_that_was_not_refined_costs_no_trial(
+    expected: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alternatives, "hidden_motion", None)  # calling it would fail
+    found = refine(drawn(expected, 0.0), None, RefineConfig(passes=10), backend="numpy")
+    assert found.fit is not None
+    assert found.fit.verdict == "good"
+
+
+def test_a_free_probe_that_follows_noise_is_no_better() -> None:
+    """Three modes have a quarter as many numbers as 25 patterns have readings."""
+    scan = simulate(object="leaves", N=32, patterns=25, step_px=3, photons=1e5, seed=3, modes=3)
+    found = dict(tried(NumpyOps(), replace(scan, object=None), (), False, False))
+    assert found[PROBE_FREE] >= found[AS_IT_IS]
