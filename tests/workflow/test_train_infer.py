@@ -494,7 +494,11 @@ def test_flags_that_are_not_understood(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [SHALLOW, CNN], ids=["unrolled", "cnn"])
 def test_divergence_is_an_error(
-    options: list[str], backend: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    backend: str,
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     wild = ["--epochs", 2, "--learning-rate", 1e4, "--warmup-steps", 0]
     assert train(scans / "a.h5", tmp_path / "m", *options, *wild, backend=backend) == 1
