@@ -8,8 +8,9 @@ patterns or positions, is told by the probe: held fixed, it fits patterns of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -218,10 +219,13 @@ def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None) 
         f"some patterns around the middle leave a residual of {best[1]:.4f} with the probe of the "
         f"scan, as given {given:.4f}"
     )
+    also = {
+        "patterns": ", or the probe is the complex conjugate of the true one, which is the same"
+    }
     if backwards <= UNTOLD * best[1]:
-        also = ", or the frames are in the opposite order of the positions, which is the same here"
-        return _said(held, numbers, best[1], trials, also)
-    return _said(held, numbers, best[1], trials)
+        order = ", or the frames are in the opposite order of the positions, which is the same here"
+        also["positions"] = order
+    return _said(held, numbers, best[1], trials, also)
 
 
 # What may have been turned, as the details of a finding, and the residual with the probe held.
@@ -254,10 +258,15 @@ def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
 
 
 def _said(
-    held: list[Held], numbers: str, residual: float, trials: list[list[Any]], also: str = ""
+    held: list[Held],
+    numbers: str,
+    residual: float,
+    trials: list[list[Any]],
+    also: Mapping[str, str] = MappingProxyType({}),
 ) -> Finding:
     """The finding of the first of what may have been turned that leaves hardly more than the best;
-    ``numbers`` are what is said of residuals, ``also`` what is the same as turned positions."""
+    ``numbers`` are what is said of residuals, ``also`` what is the same as turned "patterns" or
+    "positions"."""
     least = min(left for _, left in held)
     likely = [turn for turn, left in held if left <= UNTOLD * least]
     turn, orientation = likely[0], _of(likely[0])
@@ -274,8 +283,7 @@ def _said(
     return finding(
         "orientation",
         "mended",
-        f"the {what} were turned ({orientation}){also if what == 'positions' else ''}: so "
-        f"{numbers}{remedy}.",
+        f"the {what} were turned ({orientation}){also.get(what, '')}: so {numbers}{remedy}.",
         **turn,
         undecided=bool(others),
         trials=trials,
