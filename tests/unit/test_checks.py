@@ -601,7 +601,7 @@ def test_a_probe_that_looks_the_same_either_way_leaves_open_what_was_turned() ->
 
 def test_a_conjugate_probe_is_named_beside_turned_patterns() -> None:
     """Patterns turned by 180 degrees, and the complex conjugate of the probe, are the same."""
-    scan = pp.simulate(object="leaves", N=32, patterns=64, step_px=3.0, coma=0.3, seed=7)
+    scan = pp.simulate(object="leaves", N=32, patterns=64, step_px=3.0, seed=7)
     given = replace(scan, probe=scan.probe.conj(), object=None)
     _, (found,) = right_geometry(NumpyOps(), given, NO_OTHER)
     assert found.details["turned"] == "patterns"
