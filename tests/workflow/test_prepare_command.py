@@ -463,3 +463,9 @@ def test_case_of_bitshuffled_patterns(cases: Path) -> None:
         load_scan(cases / "04_bitshuffle.cxi").diffraction[:],
         load_scan(CASES / "base.h5").diffraction[:],
     )
+
+
+def test_a_look_of_another_name_is_refused_by_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["prepare", "raw.h5", "-o", "scan.h5", "--no-mend", "nonsense"]) == 2
+    said = capsys.readouterr().err
+    assert "--no-mend" in said and "wrapped-counts" in said

@@ -9,7 +9,7 @@ import click
 
 from ptychopinn.cli.options import OutputPath, config_options, force_option, given, quiet_option
 from ptychopinn.data.experiment import Propagation
-from ptychopinn.sources.recipe import Recipe
+from ptychopinn.sources.recipe import Mended, Recipe
 
 if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
@@ -52,6 +52,7 @@ OWN = (ENERGY, PROPAGATION)
     "--no-mend",
     "no_mend",
     metavar="NAME",
+    type=click.Choice(get_args(Mended)),
     multiple=True,
     callback=lambda context, parameter, names: names or None,
     help=Recipe.model_fields["no_mend"].description,
