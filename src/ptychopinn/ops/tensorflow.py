@@ -273,23 +273,30 @@ class TensorflowOps(TensorflowLayers):
     # --- running ----------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if not tf.executing_eagerly():
+        of_a_model = "<locals>" in function.__qualname__ or hasattr(function, "__self__")
+        within = not tf.executing_eagerly()
+        if within and of_a_model:
+            # It may hold arrays of the graph that is being traced.
             return function(self, *arguments)
         flat = [
-            x if isinstance(x, tf.__internal__.EagerTensor) else tf.convert_to_tensor(x)
+            x if isinstance(x, Tensor) else tf.convert_to_tensor(x)
             for x in tf.nest.flatten(arguments)
         ]
         kinds = tuple(map(type, arguments))
+        sorts = tuple((x.dtype, len(x.shape)) for x in flat)
         # What is left out of a tuple, (), is not among the flat ones.
-        key = (function, kinds, _nesting(arguments), tuple((x.dtype, x.ndim) for x in flat))
-        of_a_model = "<locals>" in function.__qualname__ or hasattr(function, "__self__")
+        key = (function, kinds, _nesting(arguments), sorts)
         graphs = self._graphs if of_a_model else _graphs_on(self.device)
         graph = graphs.get(key)
         if graph is None:
-            specs = [tf.TensorSpec([None] * x.ndim, x.dtype) for x in flat]
+            specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in sorts]
             signature = tf.nest.pack_sequence_as(arguments, specs)
             traced = tf.function(partial(function, self), autograph=False)
-            graph = graphs[key] = traced.get_concrete_function(*signature)
+            with tf.init_scope():
+                graph = graphs[key] = traced.get_concrete_function(*signature)
+        if within:
+            # One node with a derivative, however often the function stands in a loss.
+            return graph(*tf.nest.pack_sequence_as(arguments, flat))
         # The short way, which checks no arguments and knows no derivatives.
         found = graph.inference_fn.call_flat(*flat)
         return tf.nest.pack_sequence_as(graph.structured_outputs, found)
