@@ -19,6 +19,7 @@ from training_commands import (
     BACKENDS,
     SHALLOW,
     UNROLLED,
+    UNTRIED,
     backend_flags,
     check_sentence,
     files,
@@ -117,7 +118,7 @@ def test_results_on_a_full_disk(size: int, model: Path, scans: Path, tmp_path: P
     assert run([str(part) for part in truth]) == 0
     before = content(result)
     flags = backend_flags("pytorch")
-    for arguments in (["infer", model, scans / "a.h5", "-o", result, *flags], truth):
+    for arguments in (["infer", model, scans / "a.h5", "-o", result, *UNTRIED, *flags], truth):
         command = process(*arguments, "--force", preexec_fn=limited(size))
         code, out, err = finished(command)
         assert code == 2 and out == ""
@@ -188,7 +189,7 @@ def test_a_picture_that_is_shown_costs_no_result(
             file.flush()
     words = ["refine", str(scans / "a.h5"), "-o", str(tmp_path / "r"), "--passes", "2"]
     shown = ["--live", str(full_disk / "now.png")]
-    assert run([*words, *shown, "--backend", "numpy", "--quiet"]) in (0, 3)
+    assert run([*words, *shown, *UNTRIED, "--backend", "numpy", "--quiet"]) in (0, 3)
     said = [line for line in capsys.readouterr().err.splitlines() if "shown no more" in line]
     assert len(said) == 1 and "No space left" in said[0]
     assert (tmp_path / "r/reconstruction.h5").exists()

@@ -25,7 +25,8 @@ import multiprocessing, sys
 import ptychopinn as pp
 
 def work(backend):
-    return pp.reconstruct(pp.simulate(N=32, patterns=36), backend=backend).N
+    scan = pp.simulate(N=32, patterns=36)
+    return pp.reconstruct(scan, refine="never", no_mend="all", backend=backend).N
 
 if __name__ == "__main__":
     backend, kind, computes = sys.argv[1:]

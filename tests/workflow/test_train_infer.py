@@ -578,7 +578,7 @@ def test_wrong_probe_is_refused(
     assert read_json(tmp_path / "n/run.json")["statistics"]["probe_residual"] < 0.001
     # A poor fit is written, marked, and told by the exit code.
     capsys.readouterr()
-    assert infer(tmp_path / "n", path, tmp_path / "r") == 3
+    assert infer(tmp_path / "n", path, tmp_path / "r", tries=True) == 3
     check_sentence(capsys.readouterr().err, "poor fit", "residual", "--probe FILE:KEY")
     assert files(tmp_path / "r") == RESULT_FILES
     assert read_json(tmp_path / "r/run.json")["fit"]["verdict"] == "poor"

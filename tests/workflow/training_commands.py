@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER
 from ptychopinn.cli import run
 
 UNROLLED = [
@@ -21,6 +22,9 @@ UNROLLED = [
 # Where it does not matter what the object looks like: TensorFlow traces a third of the graph.
 SHALLOW = [*UNROLLED, "--iterations", "1"]
 CNN = ["--architecture", "cnn", "--n-filters-scale", "0.25"]
+# What else would explain the patterns takes longer to try than the rest of a short command; the
+# tests of verdicts and of geometry ask for it.
+UNTRIED = [word for name in (*LATER, ALTERNATIVES, AXES) for word in ("--no-mend", name)]
 ARCHITECTURES: dict[str, list[str]] = {
     "unrolled": UNROLLED,
     "cnn": CNN,
@@ -46,9 +50,19 @@ def train(scan: Any, output: Path, *options: Any, backend: str = "pytorch") -> i
     return run(["train", *map(str, scans), "-o", str(output), *flags])
 
 
-def infer(model: Path, scan: Path, output: Path, *options: Any, backend: str = "pytorch") -> int:
-    """``ptychopinn infer`` in this process, on one thread; the exit code."""
-    flags = [*map(str, options), *backend_flags(backend, *options)]
+def infer(
+    model: Path,
+    scan: Path,
+    output: Path,
+    *options: Any,
+    backend: str = "pytorch",
+    tries: bool = False,
+) -> int:
+    """``ptychopinn infer`` in this process, on one thread; the exit code.
+
+    tries : whether other causes of a fit that is not good are tried.
+    """
+    flags = [*map(str, options), *backend_flags(backend, *options), *([] if tries else UNTRIED)]
     return run(["infer", str(model), str(scan), "-o", str(output), *flags])
 
 
