@@ -13,7 +13,7 @@ COLUMNS = (
     "name", "scan", "folder", "verdict", "residual", "expected", "seconds", "patterns", "likely",
     "remark", "started_from", "kept", "error",
 )  # fmt: skip
-TITLES = ("phase", "scan", "verdict", "misfit", "photon noise", "seconds", "remark")
+TITLES = ("phase", "scan", "verdict", "residual", "photon noise", "seconds", "remark")
 
 # Nothing is loaded and nothing runs, whatever a scan is called.
 _HEAD = """<!DOCTYPE html>
@@ -27,9 +27,11 @@ _HEAD = """<!DOCTYPE html>
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #1f2933; background: #fff; }}
 table {{ border-collapse: collapse; }}
 th, td {{ padding: .4rem .9rem; border-bottom: 1px solid #d5dae0; text-align: left;
- vertical-align: middle; overflow-wrap: anywhere; }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }}
-td.r {{ max-width: 40rem; }}
+ vertical-align: middle; }}
+th {{ white-space: nowrap; }}
+td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.s {{ min-width: 7rem; max-width: 20rem; overflow-wrap: anywhere; }}
+td.r {{ max-width: 40rem; overflow-wrap: anywhere; }}
 img {{ display: block; max-width: 128px; max-height: 128px; }}
 .good {{ color: #1b6e3c; }} .doubtful {{ color: #9a6700; }} .poor, .failed {{ color: #b3261e; }}
 </style>
@@ -73,7 +75,7 @@ def html_page(title: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> st
                 shown = f'<a href="./{target}/{quote(row["page"])}">{shown or "page"}</a>'
         verdict = _shown(row["verdict"])
         page.append(
-            f'<tr><td>{shown}</td><td>{name}</td><td class="{verdict}">{verdict}</td>'
+            f'<tr><td>{shown}</td><td class="s">{name}</td><td class="{verdict}">{verdict}</td>'
             f'<td class="n">{_number(row["residual"], ".4f")}</td>'
             f'<td class="n">{_number(row["expected"], ".4f")}</td>'
             f'<td class="n">{_number(row["seconds"], ".1f")}</td>'
