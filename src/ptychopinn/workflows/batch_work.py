@@ -283,7 +283,8 @@ class Bench:
             name=Path(order.folder).name, scan=order.scan, folder=order.folder,
             verdict=fit["verdict"], residual=fit["residual"], expected=fit["expected"],
             seconds=record["seconds"]["total"], patterns=record["patterns"], likely=fit["likely"],
-            remark=" ".join(text[:1].upper() + text[1:] for text in remarks) or None, started_from=record[KEY]["started_from"], kept=kept,
+            remark=" ".join(text[:1].upper() + text[1:] for text in remarks) or None,
+            started_from=record[KEY]["started_from"], kept=kept,
             error=None, axes=axes[-1] if axes else None,
             thumbnail=base64.b64encode(phase_thumbnail(result)).decode(),
         )  # fmt: skip
