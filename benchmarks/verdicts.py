@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from common import arguments, report
-from ptychopinn.evaluation.verdict import Signs, judge, signs_of
+from ptychopinn.evaluation.signs import Signs, signs_of
+from ptychopinn.evaluation.verdict import judge
 from ptychopinn.workflows.alternatives import SHOWN
 from verdict_cases import FAULTS, cases
 

@@ -12,7 +12,8 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation.verdict import MOVING, STILL, Signs, judge
+from ptychopinn.evaluation.signs import Signs
+from ptychopinn.evaluation.verdict import MOVING, STILL, judge
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.effects import restored
 from ptychopinn.physics.forward import intensities

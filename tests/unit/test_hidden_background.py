@@ -9,7 +9,8 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.verdict import AS_IT_IS, LIT, PROBE_FREE, Signs, judge
+from ptychopinn.evaluation.signs import Signs
+from ptychopinn.evaluation.verdict import AS_IT_IS, LIT, PROBE_FREE, judge
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.workflows.alternatives import tried
 

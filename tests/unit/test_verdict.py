@@ -14,6 +14,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.causes import CAUSES
 from ptychopinn.evaluation.misfit import misfit, recorded_alternatives
+from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
@@ -25,9 +26,7 @@ from ptychopinn.evaluation.verdict import (
     PROBE_FREE,
     TURNED,
     TURNED_AS_GIVEN,
-    Signs,
     judge,
-    signs_of,
 )
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.workflows.scan_axes import in_words

@@ -15,11 +15,11 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError, brief
 from ptychopinn.evaluation.causes import Likely
+from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     Alternatives,
     Verdict,
     judge,
-    signs_of,
 )
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.machine.threads import available

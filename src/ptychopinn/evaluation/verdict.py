@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptychopinn.evaluation.causes import CAUSES, Likely
+from ptychopinn.evaluation.signs import Signs
 from ptychopinn.physics.noise import POOR_EXCESS
-
-if TYPE_CHECKING:
-    from ptychopinn.evaluation.misfit import Misfit
 
 Verdict = Literal["good", "doubtful", "poor"]
 Alternatives = Sequence[tuple[str, float]]
@@ -48,9 +45,8 @@ SEEN_EXCESS_OF_NOISE = 0.1
 # Patterns that show no structure beyond noise: so much more than noise, as a share of it and of the
 # counts, is doubtful.
 UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
-# Structure that is a very small part of the counts: how much it must be, as a share of the counts
-# and of the noise, and the share of it that is to be explained.
-FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE, FAINT_EXPLAINED = 1e-4, 0.3, 0.8
+# The share of faint structure that is to be explained.
+FAINT_EXPLAINED = 0.8
 # The mean pattern holds so much of the excess only when the detector, or the probe, is wrong.
 SYSTEMATIC = 0.7
 # A fault that the residual shows by its shape matters when this share of the structure, or of the
@@ -67,48 +63,10 @@ BETTER = 0.6
 NOTHING_LEFT = 0.2
 # A factor per pattern: scatter beyond noise, and its share of the excess.
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
+# The share of the excess that few pixels, or few patterns, hold.
+PIXEL_SHARE, PATTERN_SHARE = 0.35, 0.5
 # Background: counts of the mean pattern above the model in the dark, as a share of all counts.
 BACKGROUND_SHARE, BACKGROUND_SIGMA = 0.016, 8.0
-# Pixels: how many times the noise of the mean pattern and the residual of the others, the share of
-# the excess that they hold, and how many they are at most.
-PIXEL_SIGMA, PIXEL_TIMES, PIXEL_SHARE, PIXELS_AT_MOST = 12.0, 30.0, 0.35, 0.03
-# Patterns: robust deviations of the excess from its median, the share that they hold.
-PATTERN_SIGMA, PATTERN_SHARE, PATTERNS_AT_MOST = 8.0, 0.5, 0.2
-
-
-@dataclass(frozen=True)
-class Signs:
-    """The numbers that a verdict is taken from.
-
-    residual, expected, explained : as in :class:`ptychopinn.evaluation.misfit.Misfit`.
-    faint : the share explained where the structure is a very small part of the counts, and yet more
-        than noise, so that ``explained`` is NaN; NaN elsewhere.
-    systematic : share of the excess that the mean pattern has.
-    background, background_sigma : what the darkest quarter of the mean pattern has above the model,
-        per pixel times all pixels, as a share of the counts; and in standard deviations.
-    pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
-    patterns, patterns_share : patterns far worse than the others; share of the excess in them.
-    current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
-        relative; share of the excess that it makes.
-    """
-
-    residual: float
-    expected: float
-    explained: float = float("nan")
-    faint: float = float("nan")
-    systematic: float = 0.0
-    background: float = 0.0
-    background_sigma: float = 0.0
-    pixels: tuple[tuple[int, int], ...] = ()
-    pixels_share: float = 0.0
-    patterns: tuple[int, ...] = ()
-    patterns_share: float = 0.0
-    current: float = 0.0
-    current_share: float = 0.0
-
-    @property
-    def excess(self) -> float:
-        return self.residual - self.expected
 
 
 @dataclass(frozen=True)
@@ -121,100 +79,12 @@ class Judgement:
     cause: str | None = None
 
 
-def signs_of(fit: Misfit) -> Signs:
-    """The signs of a fit; no pattern is read again.
-
-    With I the mean measured and J the mean modelled pattern over M patterns, a count of a photon q,
-    the noise s of reading and the sum C of I, the noise of I at a pixel has the variance
-    (q J + s^2) / M.
-    """
-    good = np.isfinite(fit.measured_mean)
-    measured, model = fit.measured_mean[good], fit.model_mean[good]
-    counts, m = float(measured.sum()), len(fit.per_pattern)
-    excess = max(fit.excess, 1e-12)
-    light = np.maximum(model, 0.25 * fit.noise.photon / m)
-    sigma = np.sqrt(fit.noise.variance(light) / m)
-    squares = (np.sqrt(measured) - np.sqrt(model)) ** 2 / counts
-    difference = measured - model
-    dark = np.argsort(model, kind="stable")[: max(1, len(model) // 4)]
-    level = float(np.median(difference[dark])) * len(model) / counts
-    pixels, pixels_share = _pixels(difference, squares, sigma, good)
-    patterns, patterns_share = _patterns(fit)
-    current, current_share = _current(fit, counts)
-    return Signs(
-        residual=fit.residual,
-        expected=fit.expected,
-        explained=fit.explained,
-        faint=_faint(fit),
-        systematic=max(float(squares.sum()) - fit.expected / m, 0.0) / excess,
-        background=max(level, 0.0),
-        background_sigma=float(difference[dark].sum() / np.sqrt((sigma[dark] ** 2).sum())),
-        pixels=pixels,
-        pixels_share=pixels_share / excess,
-        patterns=patterns,
-        patterns_share=patterns_share / excess,
-        current=current,
-        current_share=current_share / excess,
-    )
-
-
-def _faint(fit: Misfit) -> float:
-    least = max(FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE * fit.expected)
-    if np.isfinite(fit.explained) or not fit.structure > least:
-        return float("nan")
-    return 1 - fit.excess / fit.structure
-
-
-def _pixels(
-    difference: NDArray[Any], squares: NDArray[Any], sigma: NDArray[Any], good: NDArray[np.bool_]
-) -> tuple[tuple[tuple[int, int], ...], float]:
-    """Few pixels that differ by far more than the others do, and the residual in them."""
-    limit = np.quantile(squares, 1 - PIXELS_AT_MOST)
-    others = float(squares[squares <= limit].mean())
-    far = (squares > PIXEL_TIMES * others) & (np.abs(difference) > PIXEL_SIGMA * sigma)
-    if not far.any() or far.mean() > PIXELS_AT_MOST:
-        return (), 0.0
-    order = np.argsort(-squares[far], kind="stable")
-    places = np.argwhere(good)[far][order]
-    return tuple((int(y), int(x)) for y, x in places), float(squares[far].sum())
-
-
-def _patterns(fit: Misfit) -> tuple[tuple[int, ...], float]:
-    """Few patterns that are far worse than the others, and what they add to the residual."""
-    excess = fit.per_pattern - fit.expected_per_pattern
-    known = np.isfinite(excess)
-    if known.sum() < 8:
-        return (), 0.0
-    middle = float(np.median(excess[known]))
-    typical = 1.4826 * float(np.median(np.abs(excess[known] - middle)))
-    floor = 0.5 * float(np.median(fit.expected_per_pattern[known]))
-    far = known & (excess > middle + PATTERN_SIGMA * typical + floor)
-    if not far.any() or far.mean() > PATTERNS_AT_MOST:
-        return (), 0.0
-    weight = fit.counts / fit.counts.sum()
-    order = np.argsort(-excess[far], kind="stable")
-    share = float(((excess - middle) * weight)[far].sum())
-    return tuple(int(k) for k in np.flatnonzero(far)[order]), share
-
-
-def _current(fit: Misfit, counts: float) -> tuple[float, float]:
-    """Scatter of the factors beyond noise, and the residual that it makes."""
-    factors = fit.factors[np.isfinite(fit.factors)]
-    if len(factors) < 8 or not counts > 0:
-        return 0.0, 0.0
-    pixels = int(np.isfinite(fit.measured_mean).sum())
-    noise = pixels * float(fit.noise.variance(counts / pixels)) / counts**2
-    scatter = 1.4826 * float(np.median(np.abs(factors - np.median(factors))))
-    made = np.median((np.sqrt(np.maximum(factors, 0)) - 1) ** 2) / 0.455 - noise / 4
-    return float(np.sqrt(max(scatter**2 - noise, 0.0))), max(float(made), 0.0)
-
-
 def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     """The verdict, and for a fit that is not good the likeliest cause.
 
     Parameters
     ----------
-    signs : see :func:`signs_of`.
+    signs : see :func:`ptychopinn.evaluation.signs.signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED``, ``SLIPPED`` or ``UNSTEADY`` need no

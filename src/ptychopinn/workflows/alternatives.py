@@ -25,6 +25,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import brief
 from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     AXES_GIVEN,
@@ -48,7 +49,6 @@ from ptychopinn.evaluation.verdict import (
     TURNED_AS_GIVEN,
     UNSTEADY,
     judge,
-    signs_of,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution

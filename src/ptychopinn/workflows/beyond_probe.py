@@ -15,10 +15,10 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     BACKGROUND_SIGMA,
     LEAST_EXCESS_OF_NOISE,
-    signs_of,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.background import Background

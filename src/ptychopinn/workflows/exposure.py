@@ -52,68 +52,97 @@ class WashedOut:
     moving: float
 
 
+class Washing:
+    """How much more some patterns around the middle are washed out than the model of a result.
+
+    A score test, without any fit: a short way changes the model J by h, which lowers -2 log L by
+    s^2 with s = sum h (I - J) / V / sqrt(sum h^2 / V), V being the variance of the counts I; s is
+    a standard normal number where object and probe are the true ones and nothing moves.
+
+    Parameters
+    ----------
+    scan : the patterns of the result, in its order.
+
+    Attributes
+    ----------
+    numbers : of the patterns that are looked at.  units : by name, the directions (m, 2) along
+    which they may have moved.
+    """
+
+    def __init__(self, scan: Scan, result: Reconstruction) -> None:
+        assert result.fit is not None  # every verb states it
+        self.fit, self.result, self.numbers = result.fit, result, neighbours(scan)
+        self.known = [effect.chosen(self.numbers) for effect in effects_of(result)]
+        measured = np.asarray(scan.diffraction[self.numbers], np.float64)
+        self.weighed = np.broadcast_to(scan.good_pixels, measured.shape)
+        if scan.saturation is not None:
+            self.weighed = self.weighed & (measured < scan.saturation)
+        self.readings = measured[self.weighed]
+        directions = possible_directions(result.positions_px)
+        self.units = {name: unit[self.numbers] for name, unit in directions.items()}
+        noise = self.fit.noise
+        self.model = self.modelled()
+        variance = noise.variance(np.maximum(self.model, 0.25 * noise.photon))
+        variance = np.maximum(variance, 1e-12) * max(self.fit.residual / self.fit.expected, 1.0)
+        self.sigma = np.sqrt(variance)
+        self.missing = (self.readings - self.model) / self.sigma
+
+    def modelled(self, *further: Effect) -> Values:
+        """Expected counts of the readings that are weighed, (n,)."""
+        result = self.result
+        counts = forward.predict(
+            NumpyOps(),
+            result.object if result.slices is None else result.slices,
+            result.probe,
+            result.positions_px[self.numbers],
+            result.origin_px,
+            result.propagator,
+            max(1, _BATCH_VALUES // result.probe.size),
+            [*self.known, *further],
+        )
+        found = np.concatenate([frames for _, frames in counts])[self.weighed]
+        return np.asarray(self.fit.scale**2 * found)
+
+    def change(self, unit: Values) -> Values:
+        """Of the model by a short way along ``unit`` (m, 2), over the noise, as a unit vector."""
+        found = (self.modelled(MovingExposure(SHORT * unit)) - self.model) / self.sigma
+        return np.asarray(found / max(float(np.linalg.norm(found)), 1e-12))
+
+    def residual(self, way: Values) -> float:
+        """Of the same object and probe with ways (m, 2)."""
+        model = np.maximum(self.modelled(MovingExposure(way)), 0)
+        return float(((np.sqrt(model) - np.sqrt(self.readings)) ** 2).sum() / self.readings.sum())
+
+
+def across(unit: Values) -> Values:
+    """The directions (m, 2) at a right angle to these."""
+    return np.asarray(unit[:, ::-1] * [1, -1])
+
+
 def washed_out(scan: Scan, result: Reconstruction) -> WashedOut | None:
     """The direction along which some patterns around the middle are more washed out than the model,
     by more than photon noise, as by a sample that moves; None where there is none.
 
-    A score test, without any fit: a short way changes the model J by h, which lowers -2 log L by
-    s^2 with s = sum h (I - J) / V / sqrt(sum h^2 / V), V being the variance of the counts I. An
-    object that has followed noise has too much contrast rather than too little, so that s < 0, and
-    one that a network made too smooth, or a beam that is not coherent, has s > 0, but along all
-    directions; the difference of two s has the variance 2 - 2 c, c = sum h h' / V of unit vectors.
+    An object that has followed noise has too much contrast rather than too little, so that the
+    score of :class:`Washing` is below 0, and one that a network made too smooth, or a beam that is
+    not coherent, has one above 0, but along all directions; the difference of two s has the
+    variance 2 - 2 c, c = sum h h' / V of unit vectors.
 
     Parameters
     ----------
     scan : the patterns of the result, in its order.
     """
-    fit = result.fit
-    assert fit is not None  # every verb states it
-    xp, numbers = NumpyOps(), neighbours(scan)
-    known = [effect.chosen(numbers) for effect in effects_of(result)]
-    measured = np.asarray(scan.diffraction[numbers], np.float64)
-    weighed = np.broadcast_to(scan.good_pixels, measured.shape)
-    if scan.saturation is not None:
-        weighed = weighed & (measured < scan.saturation)
-    readings = measured[weighed]
-
-    def modelled(*further: Effect) -> Values:
-        counts = forward.predict(
-            xp,
-            result.object if result.slices is None else result.slices,
-            result.probe,
-            result.positions_px[numbers],
-            result.origin_px,
-            result.propagator,
-            max(1, _BATCH_VALUES // result.probe.size),
-            [*known, *further],
-        )
-        return fit.scale**2 * np.concatenate([frames for _, frames in counts])[weighed]
-
-    model = modelled()
-    variance = np.maximum(fit.noise.variance(np.maximum(model, 0.25 * fit.noise.photon)), 1e-12)
-    variance *= max(fit.residual / fit.expected, 1.0)
-    missing = (readings - model) / np.sqrt(variance)
-
-    def change(unit: Values) -> Values:
-        """Of the model by a short way, over the noise, as a unit vector."""
-        found = (modelled(MovingExposure(SHORT * unit)) - model) / np.sqrt(variance)
-        return found / max(float(np.linalg.norm(found)), 1e-12)
-
-    def residual(way: Values) -> float:
-        roots = np.sqrt(np.maximum(modelled(MovingExposure(way)), 0)) - np.sqrt(readings)
-        return float((roots**2).sum() / readings.sum())
-
-    units = {name: unit[numbers] for name, unit in possible_directions(result.positions_px).items()}
-    changes = {name: change(unit) for name, unit in units.items()}
-    slopes = {name: float(one @ missing) for name, one in changes.items()}
+    washing = Washing(scan, result)
+    changes = {name: washing.change(unit) for name, unit in washing.units.items()}
+    slopes = {name: float(one @ washing.missing) for name, one in changes.items()}
     name = max(slopes, key=slopes.__getitem__)
     if slopes[name] <= 0 or slopes[name] ** 2 < WASHED_OUT:
         return None
-    unit = units[name]
-    across = change(unit[:, ::-1] * [1, -1])
-    beyond = slopes[name] - float(across @ missing)
-    alone = beyond > 0 and beyond**2 >= WASHED_OUT * (2 - 2 * float(across @ changes[name]))
-    left = {length: residual(length * unit) for length in (0.0, SHORT, *NEXT, FIRST)}
+    unit = washing.units[name]
+    other = washing.change(across(unit))
+    beyond = slopes[name] - float(other @ washing.missing)
+    alone = beyond > 0 and beyond**2 >= WASHED_OUT * (2 - 2 * float(other @ changes[name]))
+    left = {length: washing.residual(length * unit) for length in (0.0, SHORT, *NEXT, FIRST)}
     best = min(left, key=left.__getitem__)
     return WashedOut(name, bool(alone), best, left[0.0], left[best])
 
