@@ -20,6 +20,7 @@ from ptychopinn.evaluation.verdict import (
     AXES_GIVEN,
     FOLLOWED,
     LIT,
+    LONGER,
     MORE_MODES,
     OTHER_AXES,
     POSITIONS_FREE,
@@ -237,6 +238,27 @@ def test_the_best_alternative_is_the_cause() -> None:
     # A free probe makes up for a part of a background.
     assert likely(probe=0.004, positions=0.018, lit=0.0011) == "background"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
+
+
+def test_what_was_only_quicker_is_no_cause() -> None:
+    signs = Signs(0.0048, 0.00025, 0.84)
+    tried = [(AS_IT_IS, 0.00064), (PROBE_FREE, 0.00057), (MORE_MODES, 0.00029)]
+    assert judge(signs, tried).likely == "modes"
+    assert judge(signs, [*tried, (LONGER, 0.00024)]).likely == "unfinished"
+    # A fault is what more passes do not remove.
+    assert judge(signs, [*tried, (LONGER, 0.0006)]).likely == "modes"
+
+
+@pytest.mark.parametrize(("modes", "likely"), [(1, {"unfinished"}), (3, {"probe", "modes"})])
+def test_an_unfinished_object_is_no_beam_that_is_less_coherent(
+    modes: int, likely: set[str]
+) -> None:
+    scan = pp.simulate(N=32, patterns=120, photons=1e6, seed=2, modes=modes)
+    power = np.sqrt((np.abs(scan.probe) ** 2).sum() / (np.abs(scan.probe[0]) ** 2).sum())
+    scan = replace(scan, probe=scan.probe[:1] * np.float32(power), object=None)
+    found = pp.refine(scan, None, pp.RefineConfig(passes=4), backend="numpy")
+    assert found.fit is not None
+    assert found.fit.likely in likely
 
 
 @pytest.mark.parametrize("name", CAUSES)

@@ -41,6 +41,7 @@ TO_TYPE = {
     "leave frame-slip out of --no-mend",
     "moving-exposure": "ptychopinn refine RESULT --exposure-px LENGTH, with --exposure-along y or "
     "x where it is not along the scan",
+    "washed-out": "ptychopinn refine SCAN, or with --model auto",
     "thick-sample": "ptychopinn refine SCAN --slices 2 --passes 100, or ptychopinn refine RESULT "
     "--model auto",
     "point-spread": "ptychopinn refine RESULT --point-spread",

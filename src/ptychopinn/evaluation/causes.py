@@ -16,6 +16,7 @@ Likely = Literal[
     "modes",
     "point-spread",
     "moving-exposure",
+    "washed-out",
     "thick-sample",
     "positions",
     "unfinished",
@@ -82,6 +83,12 @@ CAUSES: dict[Likely, Cause] = {
         "the sample moved while a pattern was recorded: with a way of {words} some patterns around "
         "the middle leave a residual of {better:.4g}, without {given:.4g}",
         "refine with that way (exposure_px, exposure_along)",
+    ),
+    "washed-out": Cause(
+        "the patterns are washed out {words}, as by a sample that moved or a beam that is not "
+        "coherent: patterns drawn from the result leave a network a residual of {better:.4g}, "
+        "those that were measured {given:.4g}",
+        "refine the scan from the start, which can tell what it is",
     ),
     "thick-sample": Cause(
         "the sample is thick: as two slices {words} apart, patterns that were left out of a trial "

@@ -23,6 +23,8 @@ Alternatives = Sequence[tuple[str, float]]
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
 MORE_MODES = "the probe refined with two more modes"
+# The first again, gone on with where another seems better.
+LONGER = "as it is, after as many passes again"
 SPREAD, LIT = "a point spread fitted", "a background fitted"
 # No trial: what the object of few patterns gains beyond that of all by following noise.
 FOLLOWED = "noise that a fit of so few follows"
@@ -33,6 +35,7 @@ TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
 IN_STEP, SLIPPED = "each pattern at its position", "each pattern from about number "
 THIN, THICK = "a thin sample", "two slices of the sample, about "
 STILL, MOVING = "no way during an exposure", "a way during an exposure of "
+AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
@@ -87,8 +90,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`ptychopinn.evaluation.signs.signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED``, ``SLIPPED`` or ``UNSTEADY`` need no
-        comparison; those that are not constants of this module are another geometry.
+        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED``, ``SLIPPED``, ``UNSTEADY`` or ``WASHED``
+        need no comparison; those that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -167,7 +170,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     found: Found | None = None
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
-        (IN_STEP, SLIPPED), (STEADY, UNSTEADY),
+        (IN_STEP, SLIPPED), (STEADY, UNSTEADY), (AS_DRAWN, WASHED),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -180,6 +183,10 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         elif prefix == THICK:
             words = "about " + others[0].removeprefix(THICK)
             found = "thick-sample", {**numbers, "words": words}
+        elif prefix == WASHED:
+            drawn, measured = known[as_given], known[others[0]]
+            words = others[0].removeprefix(WASHED)
+            found = "washed-out", {"words": words, "better": drawn, "given": measured}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == SLIPPED:
@@ -211,7 +218,13 @@ def _some_pixels(signs: Signs) -> Found | None:
 
 
 def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
-    """The alternative that leaves far less than what was given, if there is one."""
+    """The alternative that leaves far less than what was given, if there is one.
+
+    A trial of few passes may only have been quicker than the others, as with modes that are free to
+    make up for an object that is not finished yet. Where nothing is wrong with what was given it
+    catches up when it goes on, and a fault is one that more passes do not remove: so no alternative
+    is better that leaves no less than what was given does after as many passes again.
+    """
     if len(alternatives) < 2:
         return None
     known = dict(alternatives)
@@ -219,6 +232,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     if given is None:
         given = known.pop(alternatives[0][0])
     floor, followed = signs.expected, known.pop(FOLLOWED, 0.0)
+    longer = known.pop(LONGER, np.inf)
     spread, modes = known.pop(SPREAD, np.inf), known.pop(MORE_MODES, np.inf)
     # A spread makes up for a part of what else blurs fringes, and more numbers always fit better:
     # they are the cause when nothing is left.
@@ -228,6 +242,8 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     if modes - floor <= min(least, NOTHING_LEFT * floor):
         known[MORE_MODES] = modes
     words, best = min(known.items(), key=lambda item: item[1], default=("", np.inf))
+    if longer <= best:
+        given = min(given, longer)
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
         numbers = {"words": words, "better": best, "given": given}
         names: dict[str, Likely] = {

@@ -8,7 +8,7 @@ where the fit is so poor that the verbs look for them too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.checks.upright import likelier_orientation, right_geometry
+from ptychopinn.contracts import Canvas
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
@@ -27,12 +28,14 @@ from ptychopinn.errors import brief
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
+    AS_DRAWN,
     AS_IT_IS,
     AXES_GIVEN,
     BETTER,
     FOLLOWED,
     IN_STEP,
     LIT,
+    LONGER,
     MORE_MODES,
     MOVING,
     POSITIONS_FREE,
@@ -48,6 +51,7 @@ from ptychopinn.evaluation.verdict import (
     TURNED,
     TURNED_AS_GIVEN,
     UNSTEADY,
+    WASHED,
     judge,
 )
 from ptychopinn.ops.base import Ops
@@ -69,6 +73,7 @@ from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
+from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.thick_sample import found_thickness
@@ -96,6 +101,7 @@ def judged(
     execution: Execution,
     no_mend: Collection[str] = (),
     looked_at: Collection[str] = (),
+    again: Callable[[Scan], Reconstruction] | None = None,
 ) -> Reconstruction:
     """The result with a verdict that knows what else was tried, where its fit leaves much.
 
@@ -104,6 +110,7 @@ def judged(
     scan : the patterns that the result was made from, as they were mended.
     no_mend : names of checks that are left out, or "all".
     looked_at : names of checks that were made before, whatever they found.
+    again : of a network, the same one for other patterns, with the probe of the result.
     """
     fit = result.fit
     assert fit is not None  # every verb states it
@@ -147,6 +154,8 @@ def judged(
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
+        if not found and again is not None and fit.verdict == "good" and within_noise(fit):
+            found = _washed_out_beyond_draws(used, result, again)
     if not found:
         return result
     return _with_alternatives(result, found)
@@ -216,14 +225,18 @@ def tried(
     part = prepare(chosen)
     here = in_network_units([effect.chosen(numbers) for effect in effects], part)
 
-    def left(part: PreparedScan, *further: Effect, **free: Any) -> float:
+    def run(part: PreparedScan, start: Canvas | None, *further: Effect, **free: Any) -> Canvas:
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
-        return float(solver.solve(part).canvas.losses[-1])
+        return solver.solve(part, start).canvas
 
+    def left(part: PreparedScan, *further: Effect, **free: Any) -> float:
+        return float(run(part, None, *further, **free).losses[-1])
+
+    given = run(part, None)
     free_probe = left(part, refine_probe=True)
     found = [
-        (AS_IT_IS, left(part)),
+        (AS_IT_IS, float(given.losses[-1])),
         (PROBE_FREE, free_probe + followed(part)),
         (POSITIONS_FREE, left(part, refine_positions=True)),
     ]
@@ -247,6 +260,10 @@ def tried(
         untold = found[-1][0] == MORE_MODES and found[-1][1] > NEAR_NOISE * noise
         if sliced and untold and Slices.name not in here:
             found += _thickness(xp, scan, effects)
+    # Is that better, or only quicker?
+    tried_here = [left for words, left in found[1:] if words != FOLLOWED]
+    if min(tried_here) - noise <= BETTER * (found[0][1] - noise):
+        found.append((LONGER, float(run(part, given).losses[-1])))
     return found
 
 
@@ -288,6 +305,17 @@ def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tup
             return _at_rest_or_moving(washed.name, washed.length, washed.given, washed.moving)
     hidden = hidden_motion(xp, scan, known) if free and result.slices is None else None
     return [] if hidden is None else _at_rest_or_moving(*hidden)
+
+
+def _washed_out_beyond_draws(
+    scan: Scan, result: Reconstruction, again: Callable[[Scan], Reconstruction]
+) -> list[tuple[str, float]]:
+    """What :func:`washed_beyond_draws` finds, as alternatives."""
+    beyond = washed_beyond_draws(scan, result, again)
+    if beyond is None:
+        return []
+    where = "in all directions" if beyond.direction is None else f"along {WAYS[beyond.direction]}"
+    return [(AS_DRAWN, beyond.drawn), (WASHED + where, beyond.measured)]
 
 
 def _exposures(

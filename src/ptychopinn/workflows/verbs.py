@@ -225,8 +225,13 @@ def reconstruct(
         )
         config = PhysicsConfig(passes=QUICK_PASSES, refine_probe=True, **followed)
     else:
+        # The probe is that of all patterns.
+        alike = partial(
+            reconstruct, model=model, backend=backend, execution=execution,
+            keep_probe=True, refine="never", no_mend="all",
+        )  # fmt: skip
         if stop.signal is None:
-            found = judged(found, scan, backend, execution, no_mend, looked_at)
+            found = judged(found, scan, backend, execution, no_mend, looked_at, alike)
         assert found.fit is not None
         if refine_model == AUTO and within_noise(found.fit):
             found = with_record(none_tried(found), refine_model)
@@ -234,11 +239,6 @@ def reconstruct(
         told = refine == "auto" and refine_model is None and stop.signal is None
         if not (told and shown_by(found.fit, left_out) == Background.name):
             if uncertainty:
-                # The probe is that of all patterns.
-                alike = partial(
-                    reconstruct, model=model, backend=backend, execution=execution,
-                    keep_probe=True, refine="never", no_mend="all",
-                )  # fmt: skip
                 used = replace(scan, probe=found.probe)
                 found = with_uncertainty(
                     stop, found, used, alike, NETWORK_FACTOR, from_nothing=False
