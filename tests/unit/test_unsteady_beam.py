@@ -56,6 +56,21 @@ def test_a_jump_is_named_and_not_the_axes_that_make_up_for_it(jumped: pp.Scan) -
     assert pp.misfit(found, jumped).likely == BEAM
 
 
+def test_factors_that_would_still_grow_are_told_and_those_of_a_flicker_are_not(
+    expected: pp.Scan, jumped: pp.Scan
+) -> None:
+    """Beside factors that follow a part of a jump the residual is that of noise."""
+    config = pp.RefineConfig(passes=40)
+    found = pp.refine(jumped, None, config, backend="numpy", no_mend=("scan-axes",))
+    assert found.fit is not None and found.fit.cause is not None
+    assert found.fit.excess < 0.1 * found.fit.expected
+    assert (found.fit.verdict, found.fit.likely) == ("doubtful", BEAM)
+    assert "would still grow" in found.fit.cause
+    flicker = drawn(expected, 1 + 0.15 * np.random.default_rng(1).uniform(-1, 1, expected.M))
+    fit = pp.refine(flicker, None, config, backend="numpy").fit
+    assert fit is not None and fit.verdict == "good"
+
+
 def test_it_is_not_looked_for_when_that_is_switched_off(jumped: pp.Scan) -> None:
     found = pp.reconstruct(jumped, backend="numpy", refine="never", no_mend=(BEAM,))
     assert found.fit is not None

@@ -35,6 +35,7 @@ TURNED_AS_GIVEN, TURNED = "the orientation as given", "the orientation with "
 IN_STEP, SLIPPED = "each pattern at its position", "each pattern from about number "
 THIN, THICK = "a thin sample", "two slices of the sample, about "
 STILL, MOVING = "no way during an exposure", "a way during an exposure of "
+HALTED, GROWING = "factors of the beam as they were fitted", "factors that would still grow"
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
@@ -90,8 +91,9 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`ptychopinn.evaluation.signs.signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED``, ``SLIPPED``, ``UNSTEADY`` or ``WASHED``
-        need no comparison; those that are not constants of this module are another geometry.
+        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``TURNED``, ``SLIPPED``, ``UNSTEADY``, ``WASHED`` or
+        ``GROWING`` need no comparison; those that are not constants of this module are another
+        geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -171,6 +173,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (STEADY, UNSTEADY), (AS_DRAWN, WASHED),
+        (HALTED, GROWING),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -189,6 +192,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "washed-out", {"words": words, "better": drawn, "given": measured}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
+        elif prefix == GROWING:
+            found = "beam-current", {"how": _GROWING}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == OTHER_AXES:
@@ -260,6 +265,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     return None
 
 
+_GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
 _FITTED = (
     "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
     "{given:.4g}"

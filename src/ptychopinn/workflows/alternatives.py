@@ -78,7 +78,7 @@ from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.thick_sample import found_thickness
 from ptychopinn.workflows.twin_image import with_twin
-from ptychopinn.workflows.unsteady_beam import doubted_beam, unsteady_beam
+from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
 
 PASSES = 16
 # More modes are tried where all else leaves so many times the photon noise: below, their many
@@ -135,6 +135,8 @@ def judged(
     if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
         residuals = unsteady_beam(xp, used, effects_of(result))
         beam = [] if residuals is None else list(zip((STEADY, UNSTEADY), residuals, strict=True))
+    if BeamCurrent.name not in left_out and not found and not beam:
+        beam = growing_factors(result)
     if beam:
         return _with_alternatives(result, [*found, *beam])
     noisy = fit.verdict == "good" and within_noise(fit)

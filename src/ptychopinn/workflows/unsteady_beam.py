@@ -19,7 +19,7 @@ from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.verdict import STEADY, UNSTEADY
+from ptychopinn.evaluation.verdict import GROWING, HALTED, STEADY, UNSTEADY
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect
@@ -33,6 +33,9 @@ PASSES = 16
 # Factors are believed when they leave this share of the residual beyond photon noise, or less, and
 # take away this share of that noise.
 BELIEVED, OF_NOISE = 0.6, 0.1
+# Factors that were followed would still grow when that lowered -2 log L by so much: the square of a
+# standard normal number where they are at rest.
+STILL_GROWING = 20.0
 
 
 def unsteady_beam(xp: Ops, scan: Scan, effects: Sequence[Effect]) -> tuple[float, float] | None:
@@ -66,6 +69,47 @@ def unsteady_beam(xp: Ops, scan: Scan, effects: Sequence[Effect]) -> tuple[float
     noise = part.expected_misfit
     clearly = fitted - noise <= BELIEVED * (as_given - noise)
     return (as_given, fitted) if clearly and fitted < as_given - OF_NOISE * noise else None
+
+
+def growing_factors(result: Reconstruction) -> list[tuple[str, float]]:
+    """Factors of the beam that a refinement has followed and that would still grow, as
+    alternatives: residuals as they are and after a step.
+
+    Half a scan with a brighter beam is explained by an object that is more transparent there, but
+    for the patterns at the border, so that factors g_j take long to fetch the change from it. With
+    the counts C_j, their relative noise s_j, and d the mean of g - 1 over neighbours, a common step
+    along d lowers -2 log L by z^2 with
+
+        z = sum d_j e_j / s_j^2 / sqrt(sum d_j^2 / s_j^2),  e_j = C_j / modelled C_j - 1 - b_j,
+
+    where b_j = (s_j / t)^2 (g_j - 1) is what shrinking by t^2 / (t^2 + s_j^2) leaves on purpose
+    (:mod:`ptychopinn.physics.beam_current`). Where factors are at rest z is standard normal, or
+    less as they follow noise. The mean over neighbours is what an object can make up for.
+    """
+    fit, values = result.fit, result.effects.get(BeamCurrent.name)
+    if fit is None or values is None or len(values) < FEWEST:
+        return []
+    near = BeamCurrent.none(result.positions_px, result.N).near
+    lit = (fit.counts > 0) & np.isfinite(fit.factors)
+    if near is None or not near.size or not lit.any():
+        return []
+    moved = np.asarray(values, np.float64) - 1
+    pixels = int(np.isfinite(fit.measured_mean).sum())
+    counts = np.where(lit, fit.counts, 1.0)
+    noise = pixels * np.asarray(fit.noise.variance(counts / pixels)) / counts**2
+    # What was kept of a deviation of variance t^2 has the variance v = t^4 / (t^2 + s^2).
+    v, typical = float((moved**2).mean()), float(np.median(noise))
+    followed = (v + np.sqrt(v**2 + 4 * v * typical)) / 2
+    if not followed > 0:
+        return []
+    error = np.where(lit, fit.factors - 1 - noise / followed * moved, 0.0)
+    along = (moved + moved[near].sum(axis=1)) / (near.shape[1] + 1)
+    length = float(np.sqrt((along**2 / noise).sum()))
+    z = float((along * error / noise).sum()) / max(length, 1e-12)
+    if z <= 0 or z**2 < STILL_GROWING:
+        return []
+    gained = z**2 * fit.noise.photon / (4 * float(fit.counts.sum()))
+    return [(HALTED, fit.residual), (GROWING, fit.residual - gained)]
 
 
 def with_doubted_beam(result: Reconstruction, as_given: float, fitted: float) -> Reconstruction:
