@@ -18,7 +18,7 @@ LENGTH = 8.0
 @pytest.fixture(scope="module")
 def expected() -> pp.Scan:
     return pp.simulate(
-        object="natural", N=64, patterns=81, step_px=6.4, photons=1e4, seed=1, poisson=False
+        object="lines", N=64, patterns=81, step_px=6.4, photons=1e4, seed=1, poisson=False
     )
 
 

@@ -14,7 +14,14 @@ from training_commands import read_json
 import ptychopinn as pp
 from ptychopinn.cli import run
 from ptychopinn.clients.running import reconstruct as for_client
-from ptychopinn.evaluation.verdict import AS_IT_IS, FOLLOWED, LIT, POSITIONS_FREE, PROBE_FREE
+from ptychopinn.evaluation.verdict import (
+    AS_IT_IS,
+    FOLLOWED,
+    LIT,
+    LONGER,
+    POSITIONS_FREE,
+    PROBE_FREE,
+)
 from ptychopinn.workflows.model import PRETRAINED, load_model
 
 AMBER = np.array([0x9A, 0x67, 0x00]) / 255
@@ -101,7 +108,7 @@ def test_a_wrong_probe_is_blamed_where_a_free_one_is_better(unsteady: pp.Scan) -
     assert found.fit is not None and found.fit.likely == "probe"
     assert found.fit.verdict == "doubtful"
     tried = [words for words, _ in found.fit.alternatives]
-    assert tried == [AS_IT_IS, PROBE_FREE, POSITIONS_FREE, FOLLOWED, LIT]
+    assert tried == [AS_IT_IS, PROBE_FREE, POSITIONS_FREE, FOLLOWED, LIT, LONGER]
     assert found.provenance["fit"]["likely"] == "probe"
     # It is remembered, and a later look says the same.
     assert pp.misfit(found, scan).likely == "probe"
