@@ -26,6 +26,7 @@ from ptychopinn.physics.effects import Effect
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
+from ptychopinn.workflows.exposure import HARDLY
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,14 @@ def growing_factors(result: Reconstruction) -> list[tuple[str, float]]:
 
     where b_j = (s_j / t)^2 (g_j - 1) is what shrinking by t^2 / (t^2 + s_j^2) leaves on purpose
     (:mod:`ptychopinn.physics.beam_current`). Where factors are at rest z is standard normal, or
-    less as they follow noise. The mean over neighbours is what an object can make up for.
+    less as they follow noise. The mean over neighbours is what an object can make up for. Where the
+    residual is clearly more than photon noise, counts are off for other reasons too, and z tells
+    nothing.
     """
     fit, values = result.fit, result.effects.get(BeamCurrent.name)
     if fit is None or values is None or len(values) < FEWEST:
+        return []
+    if fit.residual > HARDLY * fit.expected:
         return []
     near = BeamCurrent.none(result.positions_px, result.N).near
     lit = (fit.counts > 0) & np.isfinite(fit.factors)
