@@ -86,6 +86,9 @@ PASSES = 16
 NEAR_NOISE = 1.1
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
 FEW_PHOTONS = 0.1
+# Where it is a larger share than this a network follows so much of it that washed-out fringes do
+# not show, and draws from its result, which take longer than itself, are worth their time.
+FOLLOWED_BY_NETWORKS = 0.02
 # The directions of a way during an exposure, in words.
 WAYS = {"scan": "the scan", "y": "y", "x": "x"}
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
@@ -156,7 +159,8 @@ def judged(
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
-        if not found and again is not None and fit.verdict == "good" and within_noise(fit):
+        unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS
+        if not found and again is not None and unseen:
             found = _washed_out_beyond_draws(used, result, again)
     if not found:
         return result
