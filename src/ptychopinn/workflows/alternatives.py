@@ -267,8 +267,9 @@ def tried(
         if sliced and untold and Slices.name not in here:
             found += _thickness(xp, scan, effects)
     # Is that better, or only quicker?
-    tried_here = [left for words, left in found[1:] if words != FOLLOWED]
-    if min(tried_here) - noise <= BETTER * (found[0][1] - noise):
+    compared = (PROBE_FREE, POSITIONS_FREE, LIT, SPREAD, MORE_MODES)
+    quickest = min(residual for words, residual in found if words in compared)
+    if quickest - noise <= BETTER * (found[0][1] - noise):
         found.append((LONGER, float(run(part, given).losses[-1])))
     return found
 
