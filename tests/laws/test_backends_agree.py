@@ -391,3 +391,27 @@ def test_the_graphs_of_inference_and_refinement_are_built_once() -> None:
     backend.reconstruct(bundle.config.model, bundle.weights, scan, 512)
     backend.refine(scan, config)
     assert set(graphs) == before
+
+
+def _cubed(xp: Any, x: Any) -> Any:
+    _cubed.traced += 1  # type: ignore[attr-defined]
+    return x * x * x
+
+
+def test_a_loss_traces_a_function_once_wherever_it_stands() -> None:
+    """And has its derivative: of ((3 x)^3)^3 it is 9 (3 x)^9 / x."""
+    need("tensorflow")
+    tf = import_module("tensorflow")
+    xp = Networks("tensorflow").xp
+    _cubed.traced = 0  # type: ignore[attr-defined]
+
+    def loss(x: Any) -> Any:
+        value = xp.sum(xp.call(_cubed, xp.call(_cubed, 3 * x)))
+        return value, tf.gradients(value, x)[0]
+
+    for size in (2, 5):
+        x = np.linspace(0.2, 0.5, size)
+        value, slope = tf.function(loss, autograph=False)(tf.constant(x))
+        assert float(value) == pytest.approx(((3 * x) ** 9).sum())
+        np.testing.assert_allclose(slope, 9 * (3 * x) ** 9 / x)
+    assert _cubed.traced == 1  # type: ignore[attr-defined]

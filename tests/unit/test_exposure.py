@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moving_scans import on_the_fly
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
@@ -16,7 +17,6 @@ from ptychopinn.evaluation.signs import Signs
 from ptychopinn.evaluation.verdict import MOVING, STILL, judge
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.effects import restored
-from ptychopinn.physics.forward import intensities
 from ptychopinn.physics.moving_exposure import FEWEST, MOST, MovingExposure, directions_of
 from ptychopinn.simulation import simulate
 from ptychopinn.workflows import alternatives
@@ -30,17 +30,6 @@ LENGTH = 5.0
 @pytest.fixture(scope="module")
 def still() -> Scan:
     return simulate(object="leaves", N=32, patterns=100, step_px=3, photons=1e6, seed=4)
-
-
-def on_the_fly(still: Scan, length: float) -> Scan:
-    """The same scan, its sample moving by so many pixels during each exposure."""
-    ways, obj = length * directions_of(still.positions_px), np.asarray(still.object)
-    times = (np.arange(20) + 0.5) / 20 - 0.5
-    counts = np.mean(
-        [intensities(obj, still.probe, still.positions_px + t * ways) for t in times], axis=0
-    )
-    drawn = np.random.default_rng(0).poisson(counts).astype(np.uint32)
-    return replace(still, diffraction=drawn, object=None)
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
+from moving_scans import on_the_fly
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.verdict import AS_IT_IS, PROBE_FREE
 from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.physics.forward import intensities
-from ptychopinn.physics.moving_exposure import directions_of
 from ptychopinn.simulation import simulate
 from ptychopinn.workflows import alternatives
 from ptychopinn.workflows.alternatives import tried
@@ -29,20 +27,9 @@ def expected() -> Scan:
     return simulate(**options, seed=5, poisson=False)
 
 
-def drawn(expected: Scan, length: float) -> Scan:
-    """The sample moving by so many pixels during each exposure."""
-    ways, obj = length * directions_of(expected.positions_px), np.asarray(expected.object)
-    times = (np.arange(9) + 0.5) / 9 - 0.5
-    mean = np.mean(
-        [intensities(obj, expected.probe, expected.positions_px + t * ways) for t in times], axis=0
-    )
-    counts = np.random.default_rng(0).poisson(mean).astype(np.uint32)
-    return replace(expected, diffraction=counts, object=None)
-
-
 @pytest.mark.parametrize("length", [0.0, LENGTH])
 def test_a_refined_probe_hides_no_way(expected: Scan, length: float) -> None:
-    scan = drawn(expected, length)
+    scan = on_the_fly(expected, length)
     found = refine(scan, None, RefineConfig(passes=20, refine_probe=True), backend="numpy")
     assert found.fit is not None
     assert found.fit.excess < 0
@@ -58,7 +45,7 @@ def test_a_probe_that_was_not_refined_costs_no_trial(
     expected: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alternatives, "hidden_motion", None)  # calling it would fail
-    found = refine(drawn(expected, 0.0), None, RefineConfig(passes=10), backend="numpy")
+    found = refine(on_the_fly(expected, 0.0), None, RefineConfig(passes=10), backend="numpy")
     assert found.fit is not None
     assert found.fit.verdict == "good"
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 import ptychopinn as pp
-from ptychopinn.physics.forward import intensities
-from ptychopinn.physics.moving_exposure import directions_of
+from moving_scans import on_the_fly
 from ptychopinn.workflows import alternatives
 
 LENGTH = 8.0
@@ -22,25 +18,14 @@ def expected() -> pp.Scan:
     )
 
 
-def drawn(expected: pp.Scan, length: float) -> pp.Scan:
-    """The sample moving by so many pixels during each exposure."""
-    ways, obj = length * directions_of(expected.positions_px), np.asarray(expected.object)
-    times = (np.arange(7) + 0.5) / 7 - 0.5
-    mean = np.mean(
-        [intensities(obj, expected.probe, expected.positions_px + t * ways) for t in times], axis=0
-    )
-    counts = np.random.default_rng(0).poisson(mean).astype(np.uint32)
-    return replace(expected, diffraction=counts, object=None)
-
-
 def test_patterns_of_a_sample_at_rest_are_like_draws_from_the_result(expected: pp.Scan) -> None:
-    found = pp.reconstruct(drawn(expected, 0.0), backend="numpy", refine="never")
+    found = pp.reconstruct(on_the_fly(expected, 0.0), backend="numpy", refine="never")
     assert found.fit is not None
     assert (found.fit.verdict, found.fit.likely) == ("good", None)
 
 
 def test_a_way_that_noise_hides_is_told_by_draws_from_the_result(expected: pp.Scan) -> None:
-    scan = drawn(expected, LENGTH)
+    scan = on_the_fly(expected, LENGTH)
     found = pp.reconstruct(scan, backend="numpy", refine="never")
     fit = found.fit
     assert fit is not None and fit.cause is not None
@@ -56,6 +41,6 @@ def test_it_is_not_looked_for_when_that_is_switched_off(
 ) -> None:
     monkeypatch.setattr(alternatives, "washed_beyond_draws", None)  # calling it would fail
     off = ("moving-exposure",)
-    scan = drawn(expected, LENGTH)
+    scan = on_the_fly(expected, LENGTH)
     fit = pp.reconstruct(scan, backend="numpy", refine="never", no_mend=off).fit
     assert fit is not None and fit.verdict == "good"

@@ -216,7 +216,8 @@ def tried(
     spread where more than noise is left.
 
     Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
-    exposure during which the sample is ``moving``, and one that is thick (``sliced``).
+    exposure during which the sample is ``moving``, and one that is thick (``sliced``). Where one is
+    far better the first goes on for as many passes again.
 
     Parameters
     ----------
