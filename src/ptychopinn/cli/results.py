@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 TERMS_WRITTEN = (
     "beam-current, background, probe, opr:K, slices:K, fly:PIXELS[:y|x], modes:K, "
-    "point-spread[:PIXELS]"
+    "point-spread[:PIXELS], pattern-shift"
 )
 # What helps against the causes of ptychopinn.evaluation.causes, as it is typed.
 TO_TYPE = {
@@ -45,6 +45,7 @@ TO_TYPE = {
     "thick-sample": "ptychopinn refine SCAN --slices 2 --passes 100, or ptychopinn refine RESULT "
     "--model auto",
     "point-spread": "ptychopinn refine RESULT --point-spread",
+    "pattern-shift": "ptychopinn refine SCAN --pattern-shift --passes 100",
     "modes": "ptychopinn refine RESULT --modes auto",
     "positions": "ptychopinn refine SCAN --refine-positions",
     "unfinished": "ptychopinn refine RESULT",

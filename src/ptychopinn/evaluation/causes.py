@@ -15,6 +15,7 @@ Likely = Literal[
     "probe",
     "modes",
     "point-spread",
+    "pattern-shift",
     "moving-exposure",
     "washed-out",
     "thick-sample",
@@ -78,6 +79,12 @@ CAUSES: dict[Likely, Cause] = {
         "points of the patterns spread over neighbouring pixels: with such a spread fitted some "
         "patterns around the middle leave a residual of {better:.4g}, without {given:.4g}",
         "refine with it (point_spread=True)",
+    ),
+    "pattern-shift": Cause(
+        "the patterns move on the detector during the scan, as where the beam drifts: with a shift "
+        "of each fitted some patterns around the middle leave a residual of {better:.4g}, without "
+        "{given:.4g}",
+        "refine the scan with it (pattern_shift=True, passes=100)",
     ),
     "moving-exposure": Cause(
         "the sample moved while a pattern was recorded: with a way of {words} some patterns around "

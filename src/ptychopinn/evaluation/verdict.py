@@ -26,6 +26,7 @@ MORE_MODES = "the probe refined with two more modes"
 # The first again, gone on with where another seems better.
 LONGER = "as it is, after as many passes again"
 SPREAD, LIT = "a point spread fitted", "a background fitted"
+SHIFTED = "a shift of each pattern fitted"
 # No trial: what the object of few patterns gains beyond that of all by following noise.
 FOLLOWED = "noise that a fit of so few follows"
 # Words of trials of their own, which list another way only where the patterns show it beyond noise:
@@ -253,7 +254,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         numbers = {"words": words, "better": best, "given": given}
         names: dict[str, Likely] = {
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
-            SPREAD: "point-spread", LIT: "background",
+            SPREAD: "point-spread", LIT: "background", SHIFTED: "pattern-shift",
         }  # fmt: skip
         numbers["how"] = "with the positions refined"
         if words == LIT:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -33,12 +34,10 @@ class Seen(NamedTuple):
     measured, modelled : (M,) sums of I and of J.
     surplus : (N, N) sum over the patterns of I / J - 1, the slope of their Poisson likelihood.
     information : (N, N) sum of 1 / J, its expected curvature for an intensity added everywhere.
-    spread : (2,) slope of the Poisson likelihood by the variance of a point spread,
-        sum (I / J - 1) L with L half the Laplacian of J, and its expected curvature, sum L^2 / J;
-        () where no effect looks at it.
     photon : the intensity of one photon.
     asked, light, probe : (B, N, N) sums of conj(O) chi and of abs(O)^2 over the parts of the scan
         that a batch has, and the probe (P, N, N); () where no effect looks at probes.
+    own : (M, K) what an effect asks of each pattern itself (:attr:`Effect.asks`), by its name.
     """
 
     measured: Values
@@ -49,7 +48,7 @@ class Seen(NamedTuple):
     asked: Asked = ()
     light: Asked = ()
     probe: Asked = ()
-    spread: Asked = ()
+    own: Mapping[str, Values] = MappingProxyType({})
 
 
 def seen(
@@ -68,24 +67,6 @@ def seen(
         xp.sum(information * (measured - modelled), axis=0),
         xp.sum(information, axis=0),
     )
-
-
-def seen_spread(
-    xp: Ops, amplitudes: Array, bounds: Any, modelled: Array, good: Array, e: Any
-) -> Array:
-    """``spread`` of :class:`Seen` (2,) of one batch; pixels beside a bad one do not count."""
-    beside = [(shift, axis) for shift in (-1, 1) for axis in (-2, -1)]
-    counted = good * xp.ones_like(modelled)
-    for shift, axis in beside:
-        counted = counted * xp.roll(good, shift, axis)
-    if not isinstance(bounds, tuple):
-        counted = counted * (1.0 - bounds)
-    half_laplacian = -2.0 * modelled
-    for shift, axis in beside:
-        half_laplacian = half_laplacian + 0.5 * xp.roll(modelled, shift, axis)
-    information = counted * half_laplacian / (modelled + e)
-    slope = information * (xp.square(amplitudes) - modelled)
-    return xp.stack([xp.sum(slope), xp.sum(information * half_laplacian)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +115,12 @@ class Effect(ABC):
         return False
 
     @property
-    def looks_at_spread(self) -> bool:
-        """Whether it follows from how sharp the patterns are."""
-        return False
+    def asks(self) -> Asks | None:
+        """What else it follows from: a function of the operations, the measured ``amplitudes``,
+        their ``bounds``, the ``modelled`` intensities (m, N, N), the ``good`` pixels and a small
+        intensity ``e`` that gives numbers (m, K), K for each pattern, in the order of the
+        fields."""
+        return None
 
     @property
     def copies(self) -> int:
@@ -171,6 +155,7 @@ class Effect(ABC):
 
 
 Inward = Callable[[NDArray[Any]], NDArray[Any]]
+Asks = Callable[..., Any]
 EFFECTS: dict[str, type[Effect]] = {}
 Kind = TypeVar("Kind", bound=type[Effect])
 

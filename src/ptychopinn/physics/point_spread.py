@@ -15,16 +15,16 @@ likelihood of the patterns, with measured and modelled intensities I and J,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.physics.effects import Effect, Inward, Seen, Values, effect
+from ptychopinn.physics.effects import Asks, Effect, Inward, Seen, Values, effect
 
 if TYPE_CHECKING:
-    from ptychopinn.ops.base import Ops
+    from ptychopinn.ops.base import Array, Ops
     from ptychopinn.physics.forward import PatternBatch
 
 # Largest s: a wider one leaves nothing of the fringes of an illuminated object.
@@ -79,13 +79,13 @@ class PointSpread(Effect):
         return batch._replace(transfer=transfer)
 
     @property
-    def looks_at_spread(self) -> bool:
-        return self.free
+    def asks(self) -> Asks | None:
+        return sharpness if self.free else None
 
     def advanced(self, seen: Seen, outward: Inward) -> PointSpread:
-        if not self.free or isinstance(seen.spread, tuple):
+        if not self.free or self.name not in seen.own:
             return self
-        slope, curvature = map(float, seen.spread)
+        slope, curvature = map(float, seen.own[self.name].sum(axis=0))
         if not curvature > 0:
             return self
         square = self.width_px**2 + STEP * slope / curvature
@@ -98,3 +98,23 @@ class PointSpread(Effect):
         if self.width_px < SAID:
             return None
         return f"a point spreads over {self.width_px:.2g} detector pixels (standard deviation)"
+
+
+def sharpness(
+    xp: Ops, amplitudes: Array, bounds: Any, modelled: Array, good: Array, e: Any
+) -> Array:
+    """(m, 2) slope of the Poisson likelihood of patterns by s^2, sum (I / J - 1) L, and its
+    expected curvature, sum L^2 / J; pixels beside a bad one do not count."""
+    beside = [(shift, axis) for shift in (-1, 1) for axis in (-2, -1)]
+    counted = good * xp.ones_like(modelled)
+    for shift, axis in beside:
+        counted = counted * xp.roll(good, shift, axis)
+    if not isinstance(bounds, tuple):
+        counted = counted * (1.0 - bounds)
+    half_laplacian = -2.0 * modelled
+    for shift, axis in beside:
+        half_laplacian = half_laplacian + 0.5 * xp.roll(modelled, shift, axis)
+    information = counted * half_laplacian / (modelled + e)
+    slope = information * (xp.square(amplitudes) - modelled)
+    return xp.stack([xp.sum(part, axis=(1, 2)) for part in (slope, information * half_laplacian)],
+                    axis=1)  # fmt: skip

@@ -64,6 +64,11 @@ class PhysicsConfig(RefineConfig):
         description="detector pixels over which it spreads (standard deviation), or is taken to at "
         "first",
     )
+    pattern_shift: bool = Field(
+        False,
+        description="fit how far each pattern is from its place on the detector, where the beam or "
+        "the detector moves during the scan",
+    )
     eigenprobes: int | None = Field(
         None,
         ge=1,

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.contracts import Canvas
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.effects import Effect, Seen, applied, seen, seen_spread, slices_of
+from ptychopinn.physics.effects import Effect, Seen, applied, seen, slices_of
 from ptychopinn.physics.forward import (
     PatternBatch,
     brought_back,
@@ -193,7 +193,7 @@ class Descent:
         self.glimpse: Callable[[int, Callable[[], Array]], None] | None = None
         self._seen: list[tuple[NDArray[np.int64], Any]] = []
         self._asked: list[Array] = []
-        self._spread: Array | None = None
+        self._own: dict[str, list[Array]] = {}
         self.probe = problem.probe
         self.low = low_frequency(xp, xp.to_numpy(self.probe), problem.shape) if low is None else low
         count = self.slices = slices_of(self.effects)
@@ -269,8 +269,10 @@ class Descent:
                 known = self.problem
                 given = (batch.amplitudes, batch.bounds, model, known.good, known.stabiliser)
                 self._seen.append((numbers, xp.call(seen, *given)))
-                if any(effect.looks_at_spread for effect in self.effects):
-                    self._spread = xp.plus(self._spread, xp.call(seen_spread, *given))
+                for effect in self.effects:
+                    if effect.asks is not None:
+                        own = self._own.setdefault(effect.name, [])
+                        own.append(xp.call(effect.asks, *given))
                 before = self._asked or [None] * len(probe[2:])
                 self._asked = [xp.plus(a, b) for a, b in zip(before, probe[2:], strict=True)]
             parts = [numerator, misfit, *probe[:2]]
@@ -359,9 +361,21 @@ class Descent:
         probes: tuple[Any, Any, Any] = ((), (), ())
         if asked:
             probes = asked[0], asked[1], xp.to_numpy(self.probe)
-        sharp, self._spread = self._spread, None
-        spread = () if sharp is None else xp.to_numpy(xp.totals([sharp])[0])
-        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, spread)
+        answers, self._own = self._own, {}
+        each = {name: self._of_each(found, given) for name, given in answers.items()}
+        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, each)
+
+    def _of_each(
+        self, found: Sequence[tuple[NDArray[np.int64], Any]], given: Sequence[Array]
+    ) -> NDArray[np.float64]:
+        """Numbers (M, K) of all patterns, ``given`` those of the batches of this process."""
+        xp, numbers = self.xp, np.concatenate([own for own, _ in found])
+        parts = np.concatenate([xp.to_numpy(part) for part in given])
+        count = int(xp.totals([np.array([float(len(numbers))])])[0][0])
+        every = np.zeros((count, parts.shape[1]))
+        every[numbers] = parts
+        total: NDArray[np.float64] = xp.totals([every])[0]
+        return total
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""

@@ -10,18 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.slips import NAME as SLIP
-from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
+from ptychopinn.checks.trial_fits import FEWEST, neighbours
 from ptychopinn.checks.upright import likelier_orientation, right_geometry
-from ptychopinn.contracts import Canvas
 from ptychopinn.data.findings import Finding
-from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import brief
@@ -29,24 +24,11 @@ from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     AS_DRAWN,
-    AS_IT_IS,
     AXES_GIVEN,
-    BETTER,
-    FOLLOWED,
     IN_STEP,
-    LIT,
-    LONGER,
-    MORE_MODES,
-    MOVING,
-    POSITIONS_FREE,
-    PROBE_FREE,
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
-    SPREAD,
     STEADY,
-    STILL,
-    THICK,
-    THIN,
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
@@ -58,39 +40,26 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
-from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
-from ptychopinn.physics.effects import Effect, Values
-from ptychopinn.physics.geometry import canvas_for
 from ptychopinn.physics.moving_exposure import MovingExposure
-from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.slices import Slices
-from ptychopinn.probes import with_modes
-from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
-from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
+from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
+from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
 from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
-from ptychopinn.workflows.thick_sample import found_thickness
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
 
-PASSES = 16
-# More modes are tried where all else leaves so many times the photon noise: below, their many
-# numbers would follow it.
-NEAR_NOISE = 1.1
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
 FEW_PHOTONS = 0.1
 # Where it is a larger share than this a network follows so much of it that washed-out fringes do
 # not show, and draws from its result, which take longer than itself, are worth their time.
 FOLLOWED_BY_NETWORKS = 0.02
-# The directions of a way during an exposure, in words.
-WAYS = {"scan": "the scan", "y": "y", "x": "x"}
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
@@ -204,90 +173,6 @@ def within_noise(fit: Misfit) -> bool:
     return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
 
 
-def tried(
-    xp: Ops,
-    scan: Scan,
-    effects: Sequence[Effect] = (),
-    moving: bool = True,
-    sliced: bool = True,
-) -> list[tuple[str, float]]:
-    """(words, residual) on some patterns around the middle: as it is, probe free (without what it
-    gains by following noise, see :func:`followed`), positions free, and a background and a point
-    spread where more than noise is left.
-
-    Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
-    exposure during which the sample is ``moving``, and one that is thick (``sliced``). Where one is
-    far better the first goes on for as many passes again.
-
-    Parameters
-    ----------
-    xp : the operations of a framework.
-    scan : the patterns, with the probe and the positions of the result.
-    effects : what the result knows of beam and detector.
-    """
-    if scan.M < FEWEST:
-        return []
-    numbers = neighbours(scan)
-    chosen = scan.select(numbers)
-    part = prepare(chosen)
-    here = in_network_units([effect.chosen(numbers) for effect in effects], part)
-
-    def run(part: PreparedScan, start: Canvas | None, *further: Effect, **free: Any) -> Canvas:
-        config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
-        solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
-        return solver.solve(part, start).canvas
-
-    def left(part: PreparedScan, *further: Effect, **free: Any) -> float:
-        return float(run(part, None, *further, **free).losses[-1])
-
-    given = run(part, None)
-    free_probe = left(part, refine_probe=True)
-    found = [
-        (AS_IT_IS, float(given.losses[-1])),
-        (PROBE_FREE, free_probe + followed(part)),
-        (POSITIONS_FREE, left(part, refine_positions=True)),
-    ]
-    least, noise = min(free_probe, *(residual for _, residual in found)), part.expected_misfit
-    found.append((FOLLOWED, noise * max(freedom(chosen) - freedom(scan), 0.0)))
-    if found[0][1] > NEAR_NOISE * noise and Background.name not in here:
-        # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
-        # may make up for nearly all.
-        found.append((LIT, left(part, Background.none(chosen.positions_px, scan.N))))
-        least = min(least, found[-1][1])
-    if least > NEAR_NOISE * noise and PointSpread.name not in here:
-        found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
-        least = min(least, found[-1][1])
-    told = least - noise <= BETTER * (found[0][1] - noise)
-    if least > NEAR_NOISE * noise and not told:
-        modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
-        found.append((MORE_MODES, left(modes, refine_probe=True)))
-        if moving and MovingExposure.name not in here:
-            found += _exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
-        # It takes as long as the others together.
-        untold = found[-1][0] == MORE_MODES and found[-1][1] > NEAR_NOISE * noise
-        if sliced and untold and Slices.name not in here:
-            found += _thickness(xp, scan, effects)
-    # Is that better, or only quicker?
-    compared = (PROBE_FREE, POSITIONS_FREE, LIT, SPREAD, MORE_MODES)
-    quickest = min(residual for words, residual in found if words in compared)
-    if quickest - noise <= BETTER * (found[0][1] - noise):
-        found.append((LONGER, float(run(part, given).losses[-1])))
-    return found
-
-
-def followed(part: PreparedScan) -> float:
-    """The residual that a free probe takes away by following noise: each of its numbers that of one
-    reading. Few patterns and many modes make that a good part of the noise."""
-    readings = part.scan.M * int(part.scan.good_pixels.sum())
-    return part.expected_misfit * min(2 * part.probe.size / readings, 1.0)
-
-
-def freedom(scan: Scan) -> float:
-    """Numbers of the object over readings: the share of the noise that a fit follows."""
-    (height, width), _ = canvas_for(scan.positions_px, scan.N)
-    return min(2 * height * width / (scan.M * int(scan.good_pixels.sum())), 1.0)
-
-
 def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
     """What :func:`_exposures` finds where the residual is that of noise and patterns are washed out
     all the same: the few photons that are missing are at the same places in all of them. A fit from
@@ -306,13 +191,13 @@ def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tup
         part = prepare(scan.select(numbers))
         here = in_network_units([effect.chosen(numbers) for effect in known], part)
         directions = possible_directions(scan.positions_px)
-        found = _exposures(xp, part, directions, numbers, here, in_noise=True, free_probe=free)
+        found = exposures(xp, part, directions, numbers, here, in_noise=True, free_probe=free)
         if found:
             return found
         if washed.alone and washed.length:
-            return _at_rest_or_moving(washed.name, washed.length, washed.given, washed.moving)
+            return at_rest_or_moving(washed.name, washed.length, washed.given, washed.moving)
     hidden = hidden_motion(xp, scan, known) if free and result.slices is None else None
-    return [] if hidden is None else _at_rest_or_moving(*hidden)
+    return [] if hidden is None else at_rest_or_moving(*hidden)
 
 
 def _washed_out_beyond_draws(
@@ -324,34 +209,6 @@ def _washed_out_beyond_draws(
         return []
     where = "in all directions" if beyond.direction is None else f"along {WAYS[beyond.direction]}"
     return [(AS_DRAWN, beyond.drawn), (WASHED + where, beyond.measured)]
-
-
-def _exposures(
-    xp: Ops,
-    part: PreparedScan,
-    directions: Mapping[str, Values],
-    numbers: NDArray[np.int64],
-    here: Mapping[str, Effect],
-    **how: bool,
-) -> list[tuple[str, float]]:
-    """The sample at rest and moving, as alternatives, where the second is believed."""
-    ways = {name: unit[numbers] for name, unit in directions.items()}
-    exposure = found_exposure(xp, part, ways, tuple(here.values()), **how)
-    return [] if exposure is None else _at_rest_or_moving(*exposure)
-
-
-def _at_rest_or_moving(
-    name: str, length: float, still: float, moving: float
-) -> list[tuple[str, float]]:
-    return [(STILL, still), (f"{MOVING}{length:.1f} px along {WAYS[name]}", moving)]
-
-
-def _thickness(xp: Ops, scan: Scan, effects: Sequence[Effect]) -> list[tuple[str, float]]:
-    """The sample as a thin one and as two slices, as alternatives, where the second is believed."""
-    thickness = found_thickness(xp, scan, effects)
-    if thickness is None:
-        return []
-    return [(THIN, thickness.thin), (f"{THICK}{thickness.spacing_m:.2g} m", thickness.thick)]
 
 
 def _was_refined(result: Reconstruction, option: str) -> bool:

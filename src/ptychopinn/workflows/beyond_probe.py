@@ -25,12 +25,14 @@ from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.readout import DetectorNoise
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.exposure import possible_directions
+from ptychopinn.workflows.pattern_centres import likely_shifts
 from ptychopinn.workflows.slicing import lengths_of, slices_for
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
@@ -91,6 +93,10 @@ def effects_for(
         width = before.values if config.point_spread_px is None else [config.point_spread_px]
         known[PointSpread.name] = PointSpread(np.array(width), config.point_spread)
     wanted[PointSpread.name] = PointSpread.name in known
+    if config.pattern_shift:
+        before = known.get(PatternShift.name) or likely_shifts(scan)
+        known[PatternShift.name] = PatternShift(before.values, free=True)
+    wanted[PatternShift.name] = PatternShift.name in known
     wanted[MovingExposure.name] = MovingExposure.name in known
     if config.eigenprobes is not None:
         before = known.get(VaryingProbe.name) or VaryingProbe.none(scan.positions_px, scan.N)
@@ -127,6 +133,11 @@ def require_possible(config: RefineConfig, scan: Scan, uncertainty: bool) -> Non
         lengths_of(config, scan)
     if config.eigenprobes is not None:
         require_one_mode(len(scan.probe))
+    if config.pattern_shift and not scan.propagator.measures_momentum:
+        raise InputError(
+            "shifts of the patterns (option pattern_shift) need a far field, where they are tilts "
+            "of the probe, received a scan of the near field; leave the option out."
+        )
     if uncertainty:
         require_one_probe_and_slice(config, None)
 

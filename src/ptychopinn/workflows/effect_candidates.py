@@ -14,6 +14,7 @@ from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.physics.slices import Slices
@@ -23,10 +24,11 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.effect_trials import PASSES, Fit, Trials
 from ptychopinn.workflows.exposure import likeliest_exposure
 from ptychopinn.workflows.model_terms import EIGENPROBES, SLICES
+from ptychopinn.workflows.pattern_centres import likely_shifts
 from ptychopinn.workflows.slicing import found_spacing
 
-# Passes of trials that find slowly what they look for.
-SLOW, SLICING = 24, 40
+# Passes of trials that find slowly what they look for, and of those that begin anew.
+SLOW, FROM_NOTHING = 24, 40
 # Patterns around the middle that tell how far the sample moved.
 FEW = 64
 # Shortest way during an exposure and narrowest point spread that are spoken of, pixels.
@@ -34,7 +36,10 @@ LEAST_WAY, LEAST_SPREAD = 1.0, 0.1
 ADDED_MODES = 2
 # Those that take long: they are tried where nothing else suffices.
 LONG = ("fly", "opr", "slices")
-NAMES = ("beam-current", "probe", "background", "point-spread", "fly", "modes", "opr", "slices")
+NAMES = (
+    "beam-current", "probe", "background", "point-spread", "pattern-shift", "fly", "modes", "opr",
+    "slices",
+)  # fmt: skip
 # Effects whose name is not that of their term.
 EFFECT_OF = {"fly": MovingExposure.name, "opr": VaryingProbe.name}
 
@@ -105,6 +110,19 @@ class Candidates:
                 raise Untried(f"found {width:.2g} px")
             return Candidate("point-spread", "point-spread", found, base(), {"point_spread": True})
 
+        def pattern_shift() -> Candidate:
+            scan = self.part.scan
+            if not scan.propagator.measures_momentum:
+                raise Untried("the patterns are of the near field")
+            # An object that was found without them has followed the shifts: from nothing.
+            effects = (*current.effects, likely_shifts(scan))
+            whole, free, begun = current.whole, current.free, current.probe
+            found = self.of.further(None, effects, whole, FROM_NOTHING, free, begun)
+            if not any(e.in_words(1.0) for e in found.effects if e.name == PatternShift.name):
+                raise Untried("the patterns show none")
+            options = {"pattern_shift": True}
+            return Candidate("pattern-shift", "pattern-shift", found, base(), options)
+
         def fly() -> Candidate:
             return self._moving(current, base())
 
@@ -131,7 +149,8 @@ class Candidates:
 
         every = {
             "beam-current": beam_current, "probe": probe, "background": background,
-            "point-spread": point_spread, "fly": fly, "modes": modes, "opr": opr, "slices": slices,
+            "point-spread": point_spread, "pattern-shift": pattern_shift, "fly": fly,
+            "modes": modes, "opr": opr, "slices": slices,
         }  # fmt: skip
         for name, make in every.items():
             if name not in self.possible or (name in there and name != "modes"):
@@ -179,7 +198,7 @@ class Candidates:
         thick = Slices.of(SLICES, spacing, pixel, wavelength)
         effects = (*current.effects, thick)
         whole = current.whole
-        found = self.of.further(None, effects, whole, SLICING, current.free, current.probe)
+        found = self.of.further(None, effects, whole, FROM_NOTHING, current.free, current.probe)
         options = {"slices": SLICES, "slice_spacing_m": spacing}
         return Candidate("slices", f"slices:{SLICES}", found, base, options)
 
@@ -191,6 +210,7 @@ def decided(config: PhysicsConfig) -> set[str]:
         "background": Background.name,
         "point_spread": PointSpread.name,
         "point_spread_px": PointSpread.name,
+        "pattern_shift": PatternShift.name,
         "exposure_px": MovingExposure.name,
         "eigenprobes": VaryingProbe.name,
         "slices": Slices.name,

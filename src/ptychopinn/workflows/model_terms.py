@@ -37,6 +37,7 @@ DECIDED = (
     "exposure_along",
     "point_spread",
     "point_spread_px",
+    "pattern_shift",
     "eigenprobes",
     "slices",
 )
@@ -157,6 +158,7 @@ TERMS: Mapping[str, Term] = {
         lambda k=AUTO: {"modes": k, "refine_probe": True},
         (Number("K", "modes", auto=True),),
     ),
+    "pattern-shift": Term("pattern-shift", lambda: {"pattern_shift": True}, passes=100),
     "point-spread": Term(
         "point-spread or point-spread:PIXELS",
         lambda px=None: (
