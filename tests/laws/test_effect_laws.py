@@ -29,6 +29,7 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Seen, seen
 from ptychopinn.physics.forward import brought_back, modelled
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.pattern_shift import PatternShift, displacement
 from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.simulation import simulate
@@ -98,6 +99,39 @@ def test_a_moving_exposure_adds_the_intensities_along_its_way(
     batch, propagator = batch_of(on, e, space, plain, (moving,))
     found = modelled(on.xp, propagator, on.to(e.canvas), batch)[2]
     assert_same(propagator.outward(on.numpy(found)), expected, 3 * on.rtol)
+
+
+@laws
+@given(experiments())
+def test_a_shift_moves_each_pattern(implementation: Physics, e: Experiment) -> None:
+    """By whole pixels, over the border, in each mode."""
+    on = on_ops(implementation)
+    shifts = e.rng.integers(-3, 4, (len(e.positions), 2))
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin, None)
+    batch, propagator = batch_of(on, e, None, plain, (PatternShift(shifts.astype(float)),))
+    found = propagator.outward(on.numpy(modelled(on.xp, propagator, on.to(e.canvas), batch)[2]))
+    moved = [np.roll(one, by, axis=(0, 1)) for one, by in zip(plain, shifts, strict=True)]
+    assert_same(found, np.stack(moved), 3 * on.rtol)
+
+
+@laws
+@given(experiments())
+def test_patterns_ask_for_the_shift_they_have(implementation: Physics, e: Experiment) -> None:
+    """To first order: intensities that differ by a small part of their gradient."""
+    on = on_ops(implementation)
+    plain = Oracle().intensities(e.canvas, e.probe, e.positions, e.origin, None) + 1.0
+    by = e.rng.uniform(-1e-2, 1e-2, (len(plain), 2))
+    slopes = np.stack(
+        [0.5 * (np.roll(plain, -1, axis) - np.roll(plain, 1, axis)) for axis in (-2, -1)], axis=1
+    )
+    moved = plain - np.einsum("ja,jayx->jyx", by, slopes)
+    good, nothing = on.to(np.ones((e.n, e.n))), on.to(np.zeros(()))
+    asked = on.numpy(
+        on.xp.call(displacement, on.to(np.sqrt(moved)), (), on.to(plain), good, nothing)
+    )
+    curvature = asked[:, [2, 3, 3, 4]].reshape(-1, 2, 2)
+    found = np.linalg.solve(curvature, asked[:, :2, None])[..., 0]
+    assert np.abs(found - by).max() < max(1e-6, 3e4 * on.rtol * np.abs(by).max())
 
 
 def spread_by(width: float, pixels: Array) -> Array:
@@ -238,7 +272,7 @@ def counts_of(on: OnOps, e: Experiment, counts: Array, effects: tuple[Effect, ..
     good = on.to(propagator.inward(e.mask.astype(float)))
     parts = [
         np.asarray(on.numpy(part), np.float64)
-        for part in seen(on.xp, batch.amplitudes, batch.bounds, model, good, 0.0)
+        for part in seen(on.xp, batch.amplitudes, batch.bounds, model, good, on.to(np.zeros(())))
     ]
     return Seen(parts[0], parts[1], parts[2], parts[3], 1e-12)
 

@@ -19,7 +19,7 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.effects import restored
 from ptychopinn.physics.moving_exposure import FEWEST, MOST, MovingExposure, directions_of
 from ptychopinn.simulation import simulate
-from ptychopinn.workflows import alternatives
+from ptychopinn.workflows import alternatives, other_causes
 from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
 from ptychopinn.workflows.refinement import refine
 from ptychopinn.workflows.verbs import reconstruct
@@ -68,11 +68,11 @@ def test_it_is_not_looked_for_when_that_is_switched_off(
     moved: Scan, no_mend: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Any] = []
-    monkeypatch.setattr(alternatives, "found_exposure", lambda *of: looked.append(of))
+    monkeypatch.setattr(other_causes, "found_exposure", lambda *of: looked.append(of))
     # Whatever else explains the patterns.
     monkeypatch.setattr(alternatives, "worth_a_trial", lambda fit: True)
-    monkeypatch.setattr(alternatives, "NEAR_NOISE", 0.0)
-    monkeypatch.setattr(alternatives, "BETTER", -1e9)
+    monkeypatch.setattr(other_causes, "NEAR_NOISE", 0.0)
+    monkeypatch.setattr(other_causes, "BETTER", -1e9)
     refine(moved, None, RefineConfig(passes=10), backend="numpy", no_mend=no_mend)
     assert bool(looked) is not bool(no_mend)
 

@@ -12,7 +12,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.signs import Signs
 from ptychopinn.evaluation.verdict import AS_IT_IS, LIT, PROBE_FREE, judge
 from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.workflows.alternatives import tried
+from ptychopinn.workflows.other_causes import tried
 
 
 @pytest.fixture(scope="module")

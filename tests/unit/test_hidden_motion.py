@@ -14,8 +14,8 @@ from ptychopinn.evaluation.verdict import AS_IT_IS, PROBE_FREE
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
 from ptychopinn.workflows import alternatives
-from ptychopinn.workflows.alternatives import tried
 from ptychopinn.workflows.exposure import washed_out
+from ptychopinn.workflows.other_causes import tried
 from ptychopinn.workflows.refinement import refine
 
 LENGTH = 4.0

@@ -37,7 +37,8 @@ class Mend:
     masked : (N, N) pixels that are bad.  positions_px : (M, 2) in the place of those given.
     turned : turns the patterns.  left_out : numbers of patterns, after all else.
     rolled, probe_rolled : (y, x) pixels by which patterns and probe are rolled.
-    probe_factor : (N, N).  saturation : counts from which readings are lower bounds only.
+    probe : (P, N, N) in the place of the one given.  probe_factor : (N, N).
+    saturation : counts from which readings are lower bounds only.
     offset : counts that are subtracted from every pixel; nothing gets negative.
     swapped : so many of the low bytes of each count, which hold all of it, are put in the opposite
     order.
@@ -49,6 +50,7 @@ class Mend:
     left_out: NDArray[np.int64] | None = None
     rolled: tuple[int, int] | None = None
     probe_rolled: tuple[int, int] | None = None
+    probe: Array | None = None
     probe_factor: Array | None = None
     saturation: float | None = None
     offset: float | None = None
@@ -82,6 +84,8 @@ class Mend:
             scan = replace(scan, diffraction=patterns, mask=mask)
         if self.probe_rolled is not None:
             scan = replace(scan, probe=np.roll(scan.probe, self.probe_rolled, (1, 2)))
+        if self.probe is not None:
+            scan = replace(scan, probe=self.probe)
         if self.probe_factor is not None:
             scan = replace(scan, probe=scan.probe * self.probe_factor)
         if self.saturation is not None:
@@ -273,7 +277,9 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 
 # Checks that need a reconstruction are made by the verbs.
-LATER = ("orientation", "frame-order", "frame-offset", "frame-slip", "position-unit")
+LATER = (
+    "probe-plane", "orientation", "frame-order", "frame-offset", "frame-slip", "position-unit",
+)  # fmt: skip
 # Not a check, but left out with them: what the verdict on a fit tries.
 ALTERNATIVES = "alternatives"
 # The affine part of wrong positions: a refinement of positions mends it.

@@ -76,3 +76,11 @@ def explained_by(part: Scan, residual: float) -> float:
     varied = float(((np.sqrt(intensities.mean(axis=0) + added) - roots) ** 2).sum())
     beyond = varied / float(intensities.sum()) - prepared.expected_misfit
     return 1 - (residual - prepared.expected_misfit) / max(beyond, 1e-12)
+
+
+def scaled(
+    positions_px: NDArray[np.float64], factor: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Positions (M, 2) multiplied by a factor, or by one of each axis (2,), about their mean."""
+    centre = positions_px.mean(axis=0)
+    return np.asarray(centre + factor * (positions_px - centre))

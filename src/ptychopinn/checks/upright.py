@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding
 from ptychopinn.checks.frame_order import (
@@ -29,11 +28,19 @@ from ptychopinn.checks.frame_order import (
     said,
 )
 from ptychopinn.checks.numbering import partners
+from ptychopinn.checks.probe_plane import NAME as PLANE
+from ptychopinn.checks.probe_plane import mend_of_plane, plane
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.slips import mend_of_slip, moved_to, slips
-from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import (
+    FEWEST,
+    explained_by,
+    neighbours,
+    residual_of,
+    scaled,
+    trial_of,
+)
 from ptychopinn.data.findings import Finding, with_findings
-from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -62,9 +69,6 @@ MUCH_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
 # positions of other patterns leave, where the next one leaves so many times that share.
 FACTORS = (0.5, 2.0)
 UNIT_BELIEVED, UNIT_OTHER = 0.7, 1.15
-# Where patterns show hardly more than noise, another orientation is likelier when it raises the
-# likelihood (-2 log L) by so much. The right one is above all others by several hundred.
-LIKELIER = 150.0
 
 
 def right_geometry(
@@ -76,13 +80,11 @@ def right_geometry(
     ----------
     xp : the operations of a framework.
     scan : with a probe that need not be good; it is refined.
-    skip : of "orientation", "frame-order", "frame-offset", "frame-slip" and "position-unit" what
-        is not tried.
+    skip : names of :data:`ptychopinn.checks.base.LATER` that are not tried.
     """
     found: list[Finding] = []
     if scan.M < FEWEST:
         return scan, ()
-    given = scan
 
     def tried(name: str, look: Callable[[Ops, Scan], Finding | None]) -> bool:
         """Whether a look found, and mended, what was not found before."""
@@ -97,11 +99,13 @@ def right_geometry(
         scan = replace(scan, provenance=with_findings(scan.provenance, [one]))
         return one.level == "mended"
 
+    tried(PLANE, plane)
+    given, before = scan, list(found)
     if tried("orientation", lambda xp, scan: _orientation(xp, scan, ORDER not in skip)):
         # Of a raster that is walked along its other axis first it may be the better half only.
         other = None if ORDER in skip else order(xp, given)
-        if other is not None and other.details["residual"] * UNTOLD < found[0].details["residual"]:
-            found.clear()
+        if other is not None and other.details["residual"] * UNTOLD < found[-1].details["residual"]:
+            found[:] = before
             scan = given
             tried(ORDER, lambda xp, scan: other)
     else:
@@ -117,36 +121,11 @@ def right_geometry(
             found.append(slipped)
             scan = mend_of(slipped, scan).of(scan)
             scan = replace(scan, provenance=with_findings(scan.provenance, [slipped]))
-    return (scan, tuple(found)) if found else (given, ())
+    return scan, tuple(found)
 
 
 def _reordered(found: Collection[Finding]) -> bool:
     return any(one.name == ORDER and one.level == "mended" for one in found)
-
-
-def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
-    """Another orientation under which the patterns are likelier: its words, the residual of some
-    patterns with it, and that as given.
-
-    For patterns that show hardly more than noise. The residual is then that of noise in every
-    orientation, but the small differences are of many photons. The probe is held, because a free
-    one would follow the noise; when it is wrong, any orientation may come out best.
-    """
-    if scan.M < FEWEST:
-        return None
-    part = trial_of(scan, neighbours(scan))
-    left = {
-        o: residual_of(
-            xp,
-            replace(part, positions_px=o.of_positions(part.positions_px)),
-            SHORT,
-            free_probe=False,
-        )
-        for o in ORIENTATIONS
-    }
-    best = min(left, key=left.__getitem__)
-    gained = (left[AS_GIVEN] - left[best]) / prepare(part).likelihood_unit
-    return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
 
 
 def _orientation(xp: Ops, scan: Scan, reversible: bool = False) -> Finding | None:
@@ -308,7 +287,7 @@ def _unit(xp: Ops, scan: Scan) -> Finding | None:
     units = (1.0, *FACTORS)
 
     def placed(factor: float, orientation: Orientation) -> Scan:
-        positions = orientation.of_positions(_scaled(part.positions_px, factor))
+        positions = orientation.of_positions(scaled(part.positions_px, factor))
         return replace(part, positions_px=positions)
 
     def judged(factor: float, orientation: Orientation) -> tuple[float, float]:
@@ -360,11 +339,6 @@ def _clear_unit(scores: dict[float, tuple[float, float]]) -> float | None:
     return best if clear else None
 
 
-def _scaled(positions_px: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    centre = positions_px.mean(axis=0)
-    return np.asarray(centre + factor * (positions_px - centre))
-
-
 def _as_json(orientation: Orientation) -> dict[str, Any]:
     return {
         "transpose": orientation.transpose,
@@ -384,6 +358,8 @@ def _of(details: Any) -> Orientation:
 
 
 def _mend(details: Any, scan: Scan) -> Mend:
+    if "probe" in details:
+        return mend_of_plane(details, scan)
     if "slipped" in details:
         return mend_of_slip(details, scan)
     if "order" in details:
@@ -392,7 +368,7 @@ def _mend(details: Any, scan: Scan) -> Mend:
         frames = int(np.clip(details["frames"], -MOST_FRAMES, MOST_FRAMES))
         return moved_to(scan, partners(scan, frames))
     if "scale" in details:
-        return Mend(positions_px=_scaled(scan.positions_px, float(details["scale"])))
+        return Mend(positions_px=scaled(scan.positions_px, float(details["scale"])))
     orientation = _of(details)
     if details["turned"] == "positions":
         return Mend(positions_px=orientation.of_positions(scan.positions_px))

@@ -47,6 +47,7 @@ TO_TYPE = {
     "point-spread": "ptychopinn refine RESULT --point-spread",
     "pattern-shift": "ptychopinn refine SCAN --pattern-shift --passes 100",
     "modes": "ptychopinn refine RESULT --modes auto",
+    "axis-unit": "write the positions again with that axis corrected",
     "positions": "ptychopinn refine SCAN --refine-positions",
     "unfinished": "ptychopinn refine RESULT",
     "geometry-or-probe": "look at the positions with ptychopinn inspect --check SCAN, then give a "

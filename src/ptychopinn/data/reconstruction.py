@@ -53,7 +53,8 @@ class Reconstruction:
     effects : mapping from name to array
         What was found of the beam and the detector (:mod:`ptychopinn.physics.effects`):
         ``beam-current``, (M,) a factor for each pattern; ``background``, (N, N) counts;
-        ``point-spread``, (1,) detector pixels; ``varying-probe``, eigenprobes and their
+        ``point-spread``, (1,) detector pixels; ``pattern-shift``, (M, 2) detector pixels (y, x);
+        ``varying-probe``, eigenprobes and their
         coefficients; ``slices``, the number of slices and, in metres, the distance between two, the
         pixel and the wavelength.
     uncertainty : (H, W) float32, optional

@@ -20,6 +20,7 @@ Likely = Literal[
     "washed-out",
     "thick-sample",
     "positions",
+    "axis-unit",
     "unfinished",
     "geometry-or-probe",
     "unknown",
@@ -106,6 +107,12 @@ CAUSES: dict[Likely, Cause] = {
         "the positions are not exact: {how} some patterns around the middle leave a residual of "
         "{better:.4g}, as they are {given:.4g}",
         "refine the positions (refine_positions=True)",
+    ),
+    "axis-unit": Cause(
+        "the positions along y and x are in different units, or steps of different motors: with "
+        "{words} some patterns around the middle leave a residual of {better:.4g}, as given "
+        "{given:.4g}",
+        "write the positions again with that axis corrected",
     ),
     "unfinished": Cause(
         "the object is not finished: after more passes some patterns around the middle leave a "

@@ -19,7 +19,7 @@ same rule with the object as its illumination.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -347,35 +347,27 @@ class Descent:
     def take_seen(self) -> Seen:
         """What the updates saw since this was asked last, which is a whole pass."""
         xp, (found, self._seen) = self.xp, (self._seen, [])
-        own = np.array([float(sum(len(numbers) for numbers, _ in found))])
-        count = int(xp.totals([own])[0][0])
-        measured, modelled = np.zeros(count), np.zeros(count)
-        n = int(xp.shape(self.problem.good)[-1])
-        pixels = np.zeros((2, n, n))
-        for numbers, (counts, model, *fields) in found:
-            measured[numbers], modelled[numbers] = xp.to_numpy(counts), xp.to_numpy(model)
-            pixels += [xp.to_numpy(field) for field in fields]
-        measured, modelled, pixels = xp.totals([measured, modelled, pixels])
-        photon = float((2 * self.problem.noise) ** 2)
-        asked, self._asked = [xp.to_numpy(field) for field in xp.totals(self._asked)], []
-        probes: tuple[Any, Any, Any] = ((), (), ())
-        if asked:
-            probes = asked[0], asked[1], xp.to_numpy(self.probe)
-        answers, self._own = self._own, {}
-        each = {name: self._of_each(found, given) for name, given in answers.items()}
-        return Seen(measured, modelled, pixels[0], pixels[1], photon, *probes, each)
-
-    def _of_each(
-        self, found: Sequence[tuple[NDArray[np.int64], Any]], given: Sequence[Array]
-    ) -> NDArray[np.float64]:
-        """Numbers (M, K) of all patterns, ``given`` those of the batches of this process."""
-        xp, numbers = self.xp, np.concatenate([own for own, _ in found])
-        parts = np.concatenate([xp.to_numpy(part) for part in given])
+        (answers, self._own), (asked, self._asked) = (self._own, {}), (self._asked, [])
+        numbers = np.concatenate([numbers for numbers, _ in found])
         count = int(xp.totals([np.array([float(len(numbers))])])[0][0])
-        every = np.zeros((count, parts.shape[1]))
-        every[numbers] = parts
-        total: NDArray[np.float64] = xp.totals([every])[0]
-        return total
+
+        def of_all(batches: Iterable[Array]) -> NDArray[np.float64]:
+            """Of each pattern, given those of this process batch by batch."""
+            parts = np.concatenate([xp.to_numpy(part) for part in batches])
+            every = np.zeros((count, *parts.shape[1:]))
+            every[numbers] = parts
+            return np.asarray(xp.totals([every])[0])
+
+        measured, modelled = (of_all(one[k] for _, one in found) for k in (0, 1))
+        pixels = [sum(xp.to_numpy(one[k]).astype(np.float64) for _, one in found) for k in (2, 3)]
+        surplus, information = xp.totals(pixels)
+        photon = float((2 * self.problem.noise) ** 2)
+        sums = [xp.to_numpy(field) for field in xp.totals(asked)]
+        probes: tuple[Any, Any, Any] = ((), (), ())
+        if sums:
+            probes = sums[0], sums[1], xp.to_numpy(self.probe)
+        own = {name: of_all(batches) for name, batches in answers.items()}
+        return Seen(measured, modelled, surplus, information, photon, *probes, own=own)
 
     def total_illumination(self) -> Array:
         """The illumination (H, W) of all patterns."""

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
+from ptychopinn.checks.likelier import likelier_orientation
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.trial_fits import FEWEST, neighbours
-from ptychopinn.checks.upright import likelier_orientation, right_geometry
+from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
@@ -25,7 +26,9 @@ from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     AS_DRAWN,
     AXES_GIVEN,
+    AXIS_GIVEN,
     IN_STEP,
+    OTHER_UNIT,
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
     STEADY,
@@ -53,6 +56,7 @@ from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.twin_image import with_twin
+from ptychopinn.workflows.uneven_axes import even_axes
 from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
 
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
@@ -92,6 +96,7 @@ def judged(
     if ALTERNATIVES in left_out or len(result.positions_px) != scan.M:
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
+    xp = get_ops(backend, execution)
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
@@ -99,9 +104,11 @@ def judged(
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
             _, result = estimate_axes(used, result, backend, execution, no_mend)
             known = _other_axes(result.findings)
+        if known and AXES not in left_out:
+            # Axes that are stretched by far are only begun to be found.
+            known = min(known, _other_unit(xp, scan, result), key=_least)
         found += known
     found += _slips(result.findings, ("doubt",))
-    xp = get_ops(backend, execution)
     beam = doubted_beam(result.findings)
     open_beam = BeamCurrent.name not in left_out and not found and not beam
     if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
@@ -114,7 +121,9 @@ def judged(
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
         moving, sliced = (e.name not in left_out for e in (MovingExposure, Slices))
-        found += tried(xp, used, effects_of(result), moving, sliced)
+        found += tried(xp, used, effects_of(result), moving, sliced, fit)
+        if AXES not in left_out and fit.judged(found).likely in (None, *MAY_HIDE):
+            found += _other_unit(xp, scan, result)
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
@@ -230,6 +239,19 @@ def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
                 *axes, given, residual = numbers
                 return [(AXES_GIVEN, given), (in_words(ScanAxes(*axes)), residual)]
     return []
+
+
+def _other_unit(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """Another unit of one axis, as alternatives, where the patterns show it."""
+    even = even_axes(xp, scan, effects_of(result))
+    if even is None:
+        return []
+    words, residual, given = even
+    return [(AXIS_GIVEN, given), (OTHER_UNIT + words, residual)]
+
+
+def _least(tried: Sequence[tuple[str, float]]) -> float:
+    return min((residual for _, residual in tried), default=float("inf"))
 
 
 def _slips(findings: Collection[Finding], levels: Collection[str]) -> list[tuple[str, float]]:

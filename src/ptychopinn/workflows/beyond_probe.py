@@ -93,6 +93,7 @@ def effects_for(
         width = before.values if config.point_spread_px is None else [config.point_spread_px]
         known[PointSpread.name] = PointSpread(np.array(width), config.point_spread)
     wanted[PointSpread.name] = PointSpread.name in known
+    require_far_field(config, scan)
     if config.pattern_shift:
         before = known.get(PatternShift.name) or likely_shifts(scan)
         known[PatternShift.name] = PatternShift(before.values, free=True)
@@ -125,6 +126,15 @@ def require_one_mode(modes: int) -> None:
         )
 
 
+def require_far_field(config: PhysicsConfig, scan: Scan) -> None:
+    """Raise InputError where shifts of the patterns are asked for and are no tilts of the probe."""
+    if config.pattern_shift and not scan.propagator.measures_momentum:
+        raise InputError(
+            "shifts of the patterns (option pattern_shift) need a far field, where they are tilts "
+            "of the probe, received a scan of the near field; leave the option out."
+        )
+
+
 def require_possible(config: RefineConfig, scan: Scan, uncertainty: bool) -> None:
     """Raise InputError where the effects that these options follow contradict the scan, or an
     uncertainty that is asked for."""
@@ -133,11 +143,7 @@ def require_possible(config: RefineConfig, scan: Scan, uncertainty: bool) -> Non
         lengths_of(config, scan)
     if config.eigenprobes is not None:
         require_one_mode(len(scan.probe))
-    if config.pattern_shift and not scan.propagator.measures_momentum:
-        raise InputError(
-            "shifts of the patterns (option pattern_shift) need a far field, where they are tilts "
-            "of the probe, received a scan of the near field; leave the option out."
-        )
+    require_far_field(config, scan)
     if uncertainty:
         require_one_probe_and_slice(config, None)
 

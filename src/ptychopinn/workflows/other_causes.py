@@ -16,6 +16,7 @@ from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.contracts import Canvas
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
     BETTER,
@@ -46,6 +47,7 @@ from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.exposure import found_exposure, possible_directions
 from ptychopinn.workflows.pattern_centres import likely_shifts
+from ptychopinn.workflows.scan_axes import noise_of_some
 from ptychopinn.workflows.thick_sample import found_thickness
 
 PASSES = 16
@@ -62,6 +64,7 @@ def tried(
     effects: Sequence[Effect] = (),
     moving: bool = True,
     sliced: bool = True,
+    fit: Misfit | None = None,
 ) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free (without what it
     gains by following noise, see :func:`followed`), positions free, and a background and a point
@@ -76,6 +79,7 @@ def tried(
     xp : the operations of a framework.
     scan : the patterns, with the probe and the positions of the result.
     effects : what the result knows of beam and detector.
+    fit : of the result, which knows the noise of single patterns.
     """
     if scan.M < FEWEST:
         return []
@@ -99,7 +103,8 @@ def tried(
         (PROBE_FREE, free_probe + followed(part)),
         (POSITIONS_FREE, left(part, refine_positions=True)),
     ]
-    least, noise = min(free_probe, *(residual for _, residual in found)), part.expected_misfit
+    least = min(free_probe, *(residual for _, residual in found))
+    noise = part.expected_misfit if fit is None else noise_of_some(fit, part, numbers)
     found.append((FOLLOWED, noise * max(freedom(chosen) - freedom(scan), 0.0)))
     if found[0][1] > NEAR_NOISE * noise and Background.name not in here:
         # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
@@ -110,7 +115,8 @@ def tried(
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
         least = min(least, found[-1][1])
     far = scan.propagator.measures_momentum
-    if far and least > NEAR_NOISE * noise and PatternShift.name not in here:
+    if far and found[0][1] > NEAR_NOISE * noise and PatternShift.name not in here:
+        # A free probe may make up for a part of it in a few patterns.
         found.append((SHIFTED, left(part, likely_shifts(chosen))))
         least = min(least, found[-1][1])
     told = least - noise <= BETTER * (found[0][1] - noise)

@@ -1,0 +1,41 @@
+"""Another orientation where patterns show hardly more than noise: likelihoods tell it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptychopinn.checks.trial_fits import FEWEST, neighbours, residual_of, trial_of
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS
+from ptychopinn.data.scan import Scan
+from ptychopinn.ops.base import Ops
+
+PASSES = 4
+# Another orientation is likelier when it raises the likelihood (-2 log L) by so much. The right one
+# is above all others by several hundred.
+LIKELIER = 150.0
+
+
+def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
+    """Another orientation under which the patterns are likelier: its words, the residual of some
+    patterns with it, and that as given.
+
+    For patterns that show hardly more than noise. The residual is then that of noise in every
+    orientation, but the small differences are of many photons. The probe is held, because a free
+    one would follow the noise; when it is wrong, any orientation may come out best.
+    """
+    if scan.M < FEWEST:
+        return None
+    part = trial_of(scan, neighbours(scan))
+    left = {
+        o: residual_of(
+            xp,
+            replace(part, positions_px=o.of_positions(part.positions_px)),
+            PASSES,
+            free_probe=False,
+        )
+        for o in ORIENTATIONS
+    }
+    best = min(left, key=left.__getitem__)
+    gained = (left[AS_GIVEN] - left[best]) / prepare(part).likelihood_unit
+    return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])

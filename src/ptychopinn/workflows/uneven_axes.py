@@ -1,0 +1,98 @@
+"""Positions that lie far closer along one axis than along the other: is one in another unit?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours, scaled
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.verdict import BETTER
+from ptychopinn.ops.base import Ops
+from ptychopinn.physics.effects import Effect
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.physics import PhysicsSolver
+from ptychopinn.workflows.beyond_probe import in_network_units
+
+# Scans whose distances along y and x differ by less than this factor are taken as they are.
+UNEVEN = 1.6
+# A factor between units, or of a motor, and how near to what makes the distances even it must be.
+USUAL, NEAR = (2.0, 4.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0, 1000.0), 1.25
+PASSES, TURNS = 16, 12
+AXES = ("y", "x")
+
+
+def unevenness(positions_px: NDArray[np.float64]) -> float:
+    """How many times as far apart neighbours are along y as along x, on average.
+
+    Neighbours are those of a Delaunay triangulation of the positions once they are even, which is
+    found by iteration.
+    """
+    from scipy.spatial import Delaunay, QhullError
+
+    distinct = np.unique(np.round(positions_px, 6), axis=0)
+    ratio = 1.0
+    for _ in range(TURNS):
+        even = distinct / [ratio, 1.0]
+        try:
+            corners = Delaunay(even).simplices
+        except QhullError:
+            # Positions on a line.
+            return 1.0
+        edges = np.concatenate([even[corners[:, k]] - even[corners[:, k - 1]] for k in range(3)])
+        y, x = np.median(np.abs(edges), axis=0)
+        y, x = np.sqrt((np.clip(np.abs(edges), 0, 3 * np.array([y, x])) ** 2).mean(axis=0))
+        if not (y > 0 and x > 0):
+            return 1.0
+        ratio *= y / x
+    return float(ratio)
+
+
+def factors_of(ratio: float) -> list[tuple[int, float]]:
+    """(axis, factor) by which positions of such an unevenness may be multiplied, in the order in
+    which they are tried; none where they are even."""
+    uneven = max(ratio, 1 / ratio)
+    if not UNEVEN <= uneven < np.inf:
+        return []
+    usual = min(USUAL, key=lambda factor: abs(np.log(factor / uneven)))
+    by = usual if abs(np.log(usual / uneven)) <= np.log(NEAR) else float(f"{uneven:.2g}")
+    wider, narrower = (0, 1) if ratio > 1 else (1, 0)
+    return [(wider, 1 / by), (narrower, by)]
+
+
+def even_axes(
+    xp: Ops, scan: Scan, effects: Sequence[Effect] = ()
+) -> tuple[str, float, float] | None:
+    """Words for another unit of one axis, the residual of some patterns around the middle with it,
+    and that as given, where it explains them far better; None elsewhere.
+
+    Parameters
+    ----------
+    scan : the patterns as they were given: a probe that was refined has made up for a part of it.
+    effects : what the result knows of beam and detector.
+    """
+    if scan.M < FEWEST:
+        return None
+    best: tuple[str, float, float] | None = None
+    for axis, factor in factors_of(unevenness(scan.positions_px)):
+        factors = np.where(np.arange(2) == axis, factor, 1.0)
+        other = replace(scan, positions_px=scaled(scan.positions_px, factors))
+        numbers = neighbours(other)
+
+        def left(of: Scan, numbers: NDArray[np.int64] = numbers) -> tuple[float, float]:
+            part = prepare(replace(of.select(numbers), object=None))
+            here = in_network_units([effect.chosen(numbers) for effect in effects], part)
+            config = PhysicsConfig(passes=PASSES, stagnation=0.0)
+            solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
+            return float(solver.solve(part).canvas.losses[-1]), part.expected_misfit
+
+        (given, noise), (residual, _) = left(scan), left(other)
+        clear = residual - noise <= BETTER * (given - noise) and residual < given - 0.1 * noise
+        if clear and (best is None or residual < best[1]):
+            how = f"divided by {1 / factor:g}" if factor < 1 else f"times {factor:g}"
+            best = f"{AXES[axis]} {how}", residual, given
+    return best
