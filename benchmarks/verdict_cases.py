@@ -171,6 +171,43 @@ def _moving(e: Experiment) -> pp.Scan:
     return e.measured(total)
 
 
+def _drifting(e: Experiment) -> pp.Scan:
+    most = float(e.rng.choice([1, 2, 4])) * e.scan.N / 64
+    way = most * np.linspace(0, 1, e.scan.M)
+    return e.measured(_tilted(e, np.stack([way, -way / 2], axis=1)))
+
+
+def _knocked(e: Experiment) -> pp.Scan:
+    after = np.arange(e.scan.M) >= int(e.scan.M * e.rng.uniform(0.3, 0.7))
+    shift = e.rng.choice([1, 2, 4], 2) * e.rng.choice([-1, 1], 2) * e.scan.N / 64
+    return e.measured(_tilted(e, after[:, None] * shift))
+
+
+def _tilted(e: Experiment, shifts: Array) -> Array:
+    """Expected patterns, each moved on the detector by (dy, dx) pixels."""
+    obj, n = np.asarray(e.scan.object, dtype=np.complex128), e.scan.N
+    u = (np.arange(n) - n // 2) / n
+    patterns = []
+    for at, (y, x) in zip(e.scan.positions_px, shifts, strict=True):
+        ramp = np.exp(2j * np.pi * (y * u[:, None] + x * u[None]))
+        patterns.append(pp.intensities(obj, e.scan.probe * ramp, at[None])[0])
+    return np.stack(patterns)
+
+
+def _one_axis(e: Experiment) -> pp.Scan:
+    factors = np.ones(2)
+    factors[int(e.rng.integers(2))] = float(e.rng.choice([0.1, 0.5, 2, 10]))
+    return _moved(e, lambda r: r * factors)
+
+
+def _averaged(e: Experiment) -> pp.Scan:
+    counts = np.asarray(e.measured().diffraction).astype(np.int64)
+    share = float(e.rng.choice([0.1, 0.25, 0.5]))
+    before = np.concatenate([counts[:1], counts[:-1]])
+    mixed = np.round((1 - share) * counts + share * before).astype(np.uint32)
+    return replace(e.scan, diffraction=mixed)
+
+
 FAULTS: dict[str, Callable[[Experiment], pp.Scan]] = {
     "axes swapped": lambda e: _moved(e, lambda r: r[:, ::-1]),
     "y axis flipped": lambda e: _moved(e, lambda r: r * [-1, 1] + [r[:, 0].max() + e.scan.N, 0]),
@@ -196,6 +233,10 @@ FAULTS: dict[str, Callable[[Experiment], pp.Scan]] = {
     "some empty": _some_empty,
     "saturated": _saturated,
     "moving exposure": _moving,
+    "beam drifts": _drifting,
+    "moved in mid-scan": _knocked,
+    "one axis in another unit": _one_axis,
+    "frames averaged": _averaged,
 }
 
 

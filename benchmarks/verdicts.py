@@ -46,6 +46,9 @@ NAMES = {
     "dead pixels": {"pixels"},
     "some shuffled": {"patterns"},
     "some empty": {"patterns", "beam-current"},
+    "beam drifts": {"pattern-shift"},
+    "moved in mid-scan": {"pattern-shift"},
+    "one axis in another unit": {"axis-unit", "geometry"},
 }
 
 

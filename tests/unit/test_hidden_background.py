@@ -32,7 +32,7 @@ def test_a_background_and_a_wrong_probe_are_told_apart(kind: str, whole: Scan) -
         lens = np.exp(40j * (k[:, None] ** 2 + 1.3 * k**2))
         probe = np.fft.ifft2(np.fft.fft2(whole.probe) * lens)
         given = replace(whole, probe=probe.astype(np.complex64))
-    left = tried(NumpyOps(), given, moving=False, sliced=False)
+    left = tried(NumpyOps(), given, without=("moving-exposure", "slices"))
     known = dict(left)
     signs = Signs(1.05 * known[AS_IT_IS], 0.3 * known[AS_IT_IS], 0.9)
     found = judge(signs, left)

@@ -93,6 +93,22 @@ def test_the_verdict_names_them_and_the_choice_of_a_model_takes_them_up() -> Non
     assert chosen.fit is not None and chosen.fit.verdict == "good"
 
 
+@pytest.mark.parametrize("no_mend", [(), (NAME,)])
+def test_noise_hides_none_unless_they_are_not_looked_for(no_mend: tuple[str, ...]) -> None:
+    scan, _ = knocked(replace(still(photons=4e2, patterns=64), object=None), 1, 1)
+    fit = pp.refine(scan, config=RefineConfig(passes=15), backend="numpy", no_mend=no_mend).fit
+    assert fit is not None and fit.excess < 0.1 * fit.expected
+    told = (fit.verdict, fit.likely) == ("doubtful", NAME)
+    assert told is not bool(no_mend)
+
+
+def test_the_probe_and_few_photons_are_taken_for_none() -> None:
+    scan = replace(still(photons=2e3, patterns=64, modes=2), object=None)
+    for given in (scan, replace(scan, probe=scan.probe[:1])):
+        found = pp.refine(given, config=RefineConfig(passes=15), backend="numpy")
+        assert found.fit is not None and found.fit.likely != NAME
+
+
 def test_a_result_goes_on_with_its_own(tmp_path: Path) -> None:
     scan, _ = drifting(still(), 2)
     first = refined(scan, pattern_shift=True)

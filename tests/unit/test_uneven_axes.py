@@ -41,9 +41,10 @@ def test_positions_on_a_line_tell_none() -> None:
 
 def test_factors_are_those_between_units_where_one_is_near() -> None:
     assert factors_of(1.3) == [] and factors_of(1 / 1.5) == []
-    assert factors_of(9.6) == [(0, 0.1), (1, 10.0)]
+    assert factors_of(10.0) == [(0, 0.1), (1, 10.0)]
     assert factors_of(1 / 1040) == [(1, 1e-3), (0, 1000.0)]
     assert factors_of(300.0) == [(0, 1 / 300), (1, 300.0)]
+    assert factors_of(2.4) == [(0, 1 / 2), (1, 2.0), (0, 1 / 2.4), (1, 2.4)]
     assert factors_of(np.inf) == []
 
 

@@ -39,6 +39,7 @@ STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 HALTED, GROWING = "factors of the beam as they were fitted", "factors that would still grow"
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
+IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
@@ -94,8 +95,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
-        ``UNSTEADY``, ``WASHED`` or ``GROWING`` need no comparison; those that are not constants of
-        this module are another geometry.
+        ``ASTRAY``, ``UNSTEADY``, ``WASHED`` or ``GROWING`` need no comparison; those that are not
+        constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -174,8 +175,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     found: Found | None = None
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
-        (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (STEADY, UNSTEADY), (AS_DRAWN, WASHED),
-        (HALTED, GROWING),
+        (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
+        (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -198,6 +199,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "beam-current", {"how": _GROWING}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
+        elif prefix == ASTRAY:
+            found = "pattern-shift", numbers
         elif prefix == OTHER_UNIT:
             found = "axis-unit", {**numbers, "words": others[0]}
         elif prefix == OTHER_AXES:

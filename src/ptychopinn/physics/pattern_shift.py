@@ -94,14 +94,8 @@ class PatternShift(Effect):
     def advanced(self, seen: Seen, outward: Inward) -> PatternShift:
         if not self.free or self.name not in seen.own:
             return self
-        slope, yy, yx, xx = np.split(seen.own[self.name], (2, 3, 4), axis=1)
-        curvature = np.concatenate([yy, yx, yx, xx], axis=1).reshape(-1, 2, 2)
-        known = np.linalg.det(curvature) > 0
-        step = np.zeros_like(self.values)
-        step[known] = np.linalg.solve(curvature[known], slope[known, :, None])[..., 0]
+        step, noise = likeliest_steps(seen.own[self.name], seen.photon)
         likeliest = _about_zero(self.values + np.clip(STEP * step, -FARTHEST, FARTHEST))
-        every = np.concatenate([yy, xx], axis=1)
-        noise = np.divide(seen.photon, every, out=np.zeros_like(every), where=every > 0)
         spread = np.maximum((likeliest**2 - noise).mean(axis=0), 0.0)
         kept = np.divide(spread, spread + noise, out=np.zeros_like(noise), where=spread > 0)
         return replace(self, values=_about_zero(kept * likeliest))
@@ -137,6 +131,17 @@ def smoothed(centres: Values) -> Values:
     steady = ndimage.median_filter(centres, (MEDIAN, 1), mode="nearest")
     found: Values = ndimage.uniform_filter1d(steady, MEAN, axis=0, mode="nearest")
     return found
+
+
+def likeliest_steps(asked: Values, photon: float) -> tuple[Values, Values]:
+    """Newton steps (M, 2) of the shifts, and the variances that photon noise gives them (M, 2),
+    given what :func:`displacement` finds (M, 5); 0 where a pattern tells nothing."""
+    curvature = asked[:, [2, 3, 3, 4]].reshape(-1, 2, 2)
+    known = np.linalg.det(curvature) > 0
+    step, noise = np.zeros((len(asked), 2)), np.zeros((len(asked), 2))
+    step[known] = np.linalg.solve(curvature[known], asked[known, :2, None])[..., 0]
+    noise[known] = photon / asked[known][:, [2, 4]]
+    return step, noise
 
 
 def tilted(xp: Ops, probes: Array, ramp: Array) -> Array:

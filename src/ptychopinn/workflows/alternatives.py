@@ -25,8 +25,10 @@ from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     AS_DRAWN,
+    ASTRAY,
     AXES_GIVEN,
     AXIS_GIVEN,
+    IN_PLACE,
     IN_STEP,
     OTHER_UNIT,
     SEEN_EXCESS_OF_NOISE,
@@ -45,12 +47,13 @@ from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.moving_exposure import MovingExposure
-from ptychopinn.physics.slices import Slices
+from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
+from ptychopinn.workflows.hidden_shifts import hidden_shifts
 from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
 from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
@@ -120,8 +123,7 @@ def judged(
         return _with_alternatives(result, [*found, *beam])
     noisy = fit.verdict == "good" and within_noise(fit)
     if worth_a_trial(fit):
-        moving, sliced = (e.name not in left_out for e in (MovingExposure, Slices))
-        found += tried(xp, used, effects_of(result), moving, sliced, fit)
+        found += tried(xp, used, effects_of(result), left_out, fit)
         if AXES not in left_out and fit.judged(found).likely in (None, *MAY_HIDE):
             found += _other_unit(xp, scan, result)
         # Only where nothing else is left: it takes as long as all the others.
@@ -135,6 +137,9 @@ def judged(
         if other is not None:
             words, residual, given = other
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    if not found and within_noise(fit) and PatternShift.name not in left_out:
+        shifted = hidden_shifts(xp, used, result)
+        found = [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
         unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.checks.trial_fits import neighbours
 from ptychopinn.data.normalization import PreparedScan
@@ -72,7 +73,6 @@ class Washing:
     def __init__(self, scan: Scan, result: Reconstruction) -> None:
         assert result.fit is not None  # every verb states it
         self.fit, self.result, self.numbers = result.fit, result, neighbours(scan)
-        self.known = [effect.chosen(self.numbers) for effect in effects_of(result)]
         measured = np.asarray(scan.diffraction[self.numbers], np.float64)
         self.weighed = np.broadcast_to(scan.good_pixels, measured.shape)
         if scan.saturation is not None:
@@ -89,19 +89,7 @@ class Washing:
 
     def modelled(self, *further: Effect) -> Values:
         """Expected counts of the readings that are weighed, (n,)."""
-        result = self.result
-        counts = forward.predict(
-            NumpyOps(),
-            result.object if result.slices is None else result.slices,
-            result.probe,
-            result.positions_px[self.numbers],
-            result.origin_px,
-            result.propagator,
-            max(1, _BATCH_VALUES // result.probe.size),
-            [*self.known, *further],
-        )
-        found = np.concatenate([frames for _, frames in counts])[self.weighed]
-        return np.asarray(self.fit.scale**2 * found)
+        return modelled_counts(self.result, self.numbers, further)[self.weighed]
 
     def change(self, unit: Values) -> Values:
         """Of the model by a short way along ``unit`` (m, 2), over the noise, as a unit vector."""
@@ -112,6 +100,25 @@ class Washing:
         """Of the same object and probe with ways (m, 2)."""
         model = np.maximum(self.modelled(MovingExposure(way)), 0)
         return float(((np.sqrt(model) - np.sqrt(self.readings)) ** 2).sum() / self.readings.sum())
+
+
+def modelled_counts(
+    result: Reconstruction, numbers: NDArray[np.int64], further: Sequence[Effect] = ()
+) -> Values:
+    """Expected counts (m, N, N) of the patterns ``numbers`` of a result, with ``further`` effects
+    of theirs."""
+    assert result.fit is not None  # every verb states it
+    counts = forward.predict(
+        NumpyOps(),
+        result.object if result.slices is None else result.slices,
+        result.probe,
+        result.positions_px[numbers],
+        result.origin_px,
+        result.propagator,
+        max(1, _BATCH_VALUES // result.probe.size),
+        [*(effect.chosen(numbers) for effect in effects_of(result)), *further],
+    )
+    return np.asarray(result.fit.scale**2 * np.concatenate([frames for _, frames in counts]))
 
 
 def across(unit: Values) -> Values:

@@ -5,7 +5,7 @@ Every trial is (words, residual); :mod:`ptychopinn.evaluation.verdict` knows wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,23 +62,23 @@ def tried(
     xp: Ops,
     scan: Scan,
     effects: Sequence[Effect] = (),
-    moving: bool = True,
-    sliced: bool = True,
+    without: Collection[str] = (),
     fit: Misfit | None = None,
 ) -> list[tuple[str, float]]:
     """(words, residual) on some patterns around the middle: as it is, probe free (without what it
     gains by following noise, see :func:`followed`), positions free, and a background and a point
     spread where more than noise is left.
 
-    Where none leaves little, two more modes of the probe are tried too, and, if asked for, an
-    exposure during which the sample is ``moving``, and one that is thick (``sliced``). Where one is
-    far better the first goes on for as many passes again.
+    Where none leaves little, two more modes of the probe are tried too, an exposure during which
+    the sample moves, and one that is thick. Where one is far better the first goes on for as many
+    passes again.
 
     Parameters
     ----------
     xp : the operations of a framework.
     scan : the patterns, with the probe and the positions of the result.
     effects : what the result knows of beam and detector.
+    without : names of effects that are not tried.
     fit : of the result, which knows the noise of single patterns.
     """
     if scan.M < FEWEST:
@@ -87,6 +87,7 @@ def tried(
     chosen = scan.select(numbers)
     part = prepare(chosen)
     here = in_network_units([effect.chosen(numbers) for effect in effects], part)
+    known = {*here, *without}
 
     def run(part: PreparedScan, start: Canvas | None, *further: Effect, **free: Any) -> Canvas:
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
@@ -106,16 +107,16 @@ def tried(
     least = min(free_probe, *(residual for _, residual in found))
     noise = part.expected_misfit if fit is None else noise_of_some(fit, part, numbers)
     found.append((FOLLOWED, noise * max(freedom(chosen) - freedom(scan), 0.0)))
-    if found[0][1] > NEAR_NOISE * noise and Background.name not in here:
+    if found[0][1] > NEAR_NOISE * noise and Background.name not in known:
         # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
         # may make up for nearly all.
         found.append((LIT, left(part, Background.none(chosen.positions_px, scan.N))))
         least = min(least, found[-1][1])
-    if least > NEAR_NOISE * noise and PointSpread.name not in here:
+    if least > NEAR_NOISE * noise and PointSpread.name not in known:
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
         least = min(least, found[-1][1])
     far = scan.propagator.measures_momentum
-    if far and found[0][1] > NEAR_NOISE * noise and PatternShift.name not in here:
+    if far and found[0][1] > NEAR_NOISE * noise and PatternShift.name not in known:
         # A free probe may make up for a part of it in a few patterns.
         found.append((SHIFTED, left(part, likely_shifts(chosen))))
         least = min(least, found[-1][1])
@@ -123,11 +124,11 @@ def tried(
     if least > NEAR_NOISE * noise and not told:
         modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
         found.append((MORE_MODES, left(modes, refine_probe=True)))
-        if moving and MovingExposure.name not in here:
+        if MovingExposure.name not in known:
             found += exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
         # It takes as long as the others together.
         untold = found[-1][0] == MORE_MODES and found[-1][1] > NEAR_NOISE * noise
-        if sliced and untold and Slices.name not in here:
+        if untold and Slices.name not in known:
             found += thickness_of(xp, scan, effects)
     # Is that better, or only quicker?
     compared = (PROBE_FREE, POSITIONS_FREE, LIT, SPREAD, SHIFTED, MORE_MODES)

@@ -20,8 +20,9 @@ from ptychopinn.workflows.beyond_probe import in_network_units
 
 # Scans whose distances along y and x differ by less than this factor are taken as they are.
 UNEVEN = 1.6
-# A factor between units, or of a motor, and how near to what makes the distances even it must be.
-USUAL, NEAR = (2.0, 4.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0, 1000.0), 1.25
+# Factors between units, or of motors, and how near to what makes the distances even, which is tried
+# as well, they must be.
+USUAL, NEAR = (2.0, 4.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0, 1000.0), 1.5
 PASSES, TURNS = 16, 12
 AXES = ("y", "x")
 
@@ -58,10 +59,10 @@ def factors_of(ratio: float) -> list[tuple[int, float]]:
     uneven = max(ratio, 1 / ratio)
     if not UNEVEN <= uneven < np.inf:
         return []
-    usual = min(USUAL, key=lambda factor: abs(np.log(factor / uneven)))
-    by = usual if abs(np.log(usual / uneven)) <= np.log(NEAR) else float(f"{uneven:.2g}")
+    near = [factor for factor in USUAL if abs(np.log(factor / uneven)) <= np.log(NEAR)]
+    factors = dict.fromkeys([*near, float(f"{uneven:.2g}")])
     wider, narrower = (0, 1) if ratio > 1 else (1, 0)
-    return [(wider, 1 / by), (narrower, by)]
+    return [pair for by in factors for pair in ((wider, 1 / by), (narrower, by))]
 
 
 def even_axes(
