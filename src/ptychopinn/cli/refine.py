@@ -111,7 +111,7 @@ def command(
     from ptychopinn.workflows.verbs import refine
 
     start: Reconstruction | None = None
-    if source.is_dir() or source.name == RESULT_FILE:
+    if source.is_dir() or source.name == RESULT_FILE or scan is not None:
         start = load_reconstruction(source)
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
