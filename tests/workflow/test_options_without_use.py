@@ -57,7 +57,9 @@ def test_the_scan_of_a_result_needs_a_result(
         assert not (out / "run.json").exists()
 
 
-def test_a_result_under_another_name_is_refined(scans: Path, tmp_path: Path) -> None:
+def test_a_result_under_another_name_is_refined_with_its_own_probe(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scan = pp.load_scan(scans / "a.h5")
     config = pp.PhysicsConfig(passes=2)
     found = pp.refine(scan, config=config, backend="numpy", no_mend="all")
@@ -67,3 +69,6 @@ def test_a_result_under_another_name_is_refined(scans: Path, tmp_path: Path) -> 
     again = ["refine", str(renamed), "--scan", str(scans / "a.h5"), "-o", str(out)]
     assert run([*again, *QUIET, "--no-mend", "alternatives"]) in (0, 3)
     assert len(pp.load_reconstruction(out).provenance["stages"]) == 2
+    other = ["-o", str(tmp_path / "other"), "--probe", "gaussian:fwhm=6"]
+    assert run(["refine", str(out), *other, *QUIET]) == 2
+    assert "refined with its own probe, received --probe gaussian" in capsys.readouterr().err
