@@ -122,17 +122,28 @@ def require_one_mode(modes: int) -> None:
         )
 
 
-def require_meaning(config: RefineConfig | None, auto: bool, start: Reconstruction | None) -> None:
-    """Raise InputError where an option says more of what is not asked for, and would do nothing.
-    With ``auto`` the probe may be freed and slices be tried."""
+def require_meaning(
+    config: RefineConfig | None,
+    modes: Any = None,
+    auto: bool = False,
+    start: Reconstruction | None = None,
+) -> None:
+    """Raise InputError where options contradict each other, or one says more of what is not asked
+    for and would do nothing. With ``auto`` the probe may be freed and slices be tried."""
     if config is None:
         return
     sliced = start is not None and start.slices is not None
-    free = config.refine_probe or varies(config, start)
+    with_probe = "modes" if modes is not None else "eigenprobes"
+    found = modes is not None or varies(config, None)
+    if found and "refine_probe" in config.model_fields_set and not config.refine_probe:
+        raise InputError(
+            f"{with_probe} are found together with the probe, received refine_probe=False as well; "
+            "leave either out."
+        )
     moving, slices = (getattr(config, name, None) for name in ("exposure_px", "slices"))
     asked = {
         "positions_from": ("refine_positions", config.refine_positions),
-        "probe_from": ("refine_probe", auto or free),
+        "probe_from": ("refine_probe", auto or found or config.refine_probe),
         "exposure_along": ("exposure_px", moving is not None),
         "wavelength_m": ("slices", auto or sliced or slices is not None),
     }
@@ -146,20 +157,9 @@ def require_meaning(config: RefineConfig | None, auto: bool, start: Reconstructi
 
 
 def with_free_probe(config: RefineConfig, because: str) -> RefineConfig:
-    """The options with the probe refined, ``because`` something else is.
-
-    Raises
-    ------
-    InputError
-        When they say that it is not.
-    """
+    """The options with the probe refined, ``because`` something else is."""
     if config.refine_probe:
         return config
-    if "refine_probe" in config.model_fields_set:
-        raise InputError(
-            f"{because} are found together with the probe, received refine_probe=False as well; "
-            "leave either out."
-        )
     log.info("the probe is refined, because %s are", because)
     return config.model_copy(update={"refine_probe": True})
 

@@ -113,9 +113,9 @@ def refine(
         config, modes = with_model(model, scan, config, modes)
     auto = model == AUTO
     given_modes = modes
+    require_meaning(config, modes, auto, start)
     if modes is not None:
         scan, start, config = asked_modes(scan, start, config, modes)
-    require_meaning(config, auto, start)
     work = _work(scan, start, config, backend, execution, no_mend, uncertainty)
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
@@ -281,7 +281,7 @@ def iterate(
         As :func:`refine`, at once; and when the result of a step is asked for after the next one.
     """
     require_refinable(scan, config, start, "iterate(scan, config, start)")
-    require_meaning(config, False, start)
+    require_meaning(config, start=start)
     # Not part of the generator: what is wrong is said here and not at the first pass.
     work = _work(scan, start, config, backend, execution, no_mend)
     return _iterations(work, stages_of(progress)(work.config.passes))
