@@ -17,16 +17,9 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
-from ptychopinn.solvers.physics import (
-    LITTLE,
-    SETTLING,
-    STAGES,
-    PhysicsSolver,
-    Schedule,
-    Stage,
-    fixed_gauge,
-)
+from ptychopinn.solvers.physics import PhysicsSolver, fixed_gauge
 from ptychopinn.solvers.positions import LARGEST_MOVE, least_squares_moves, moved
+from ptychopinn.solvers.stages import LITTLE, SETTLING, STAGES, Schedule, Stage
 from ptychopinn.workflows.stopping import until_stopped
 
 seeds = st.integers(0, 2**32 - 1)

@@ -19,8 +19,8 @@ from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import prepare
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.solvers.affine import Equations, affine_step, warped
-from ptychopinn.solvers.physics import STAGES, Schedule
 from ptychopinn.solvers.positions import least_squares_moves
+from ptychopinn.solvers.stages import STAGES, Schedule
 from ptychopinn.workflows import scan_axes
 from ptychopinn.workflows.scan_axes import corrected_axes
 

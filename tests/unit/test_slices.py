@@ -24,7 +24,8 @@ from ptychopinn.physics.propagators import HC
 from ptychopinn.physics.slices import Slices
 from ptychopinn.simulation import simulate, true_slices
 from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.solvers.physics import CALMER, STAGES, PhysicsSolver, _Iterations
+from ptychopinn.solvers.physics import PhysicsSolver, _Iterations
+from ptychopinn.solvers.stages import CALMER, STAGES
 from ptychopinn.workflows.slicing import found_spacing
 from ptychopinn.workflows.thick_sample import found_thickness
 

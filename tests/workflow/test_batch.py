@@ -475,6 +475,8 @@ def test_slurm_is_that_of_dask_jobqueue(
         (["--passes", "3"], ["--passes", "--verb refine"]),
         (["--modes", "auto"], ["--modes auto", "--verb refine"]),
         (["--verb", "refine", "--refine", "always"], ["--refine", "reconstruct"]),
+        (["--verb", "refine", "--positions-from", "2"], ["does nothing", "--refine-positions"]),
+        (["--verb", "refine", "--modes", "2", "--no-refine-probe"], ["modes", "the probe"]),
         (["--share", "positions"], ["--share positions", "--refine-positions"]),
         (["--scheduler", "tcp://127.0.0.1:1", "--slurm"], ["leave one out"]),
         (["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], ["--workers"]),

@@ -193,6 +193,29 @@ def test_a_signal_while_the_program_begins_or_ends(
     assert "Traceback" not in done.stderr and "stopped by" in done.stderr
 
 
+def test_a_framework_is_imported_whole_before_a_signal_is_answered(
+    scan: Path, tmp_path: Path
+) -> None:
+    """Within its extension modules an exception ends the process with an abort."""
+    script = (
+        "import atexit, importlib.abc, signal, sys\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch.autograd.gradcheck':\n"
+        f"            signal.raise_signal({int(signal.SIGTERM)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"sys.argv = ['ptychopinn', 'refine', {str(scan)!r}, '-o', {str(tmp_path / 'o')!r},\n"
+        "    '--backend', 'pytorch', '--no-mend', 'all', '--quiet']\n"
+        "from ptychopinn.entry import main\n"
+        "atexit.register(lambda: print('torch.fft' in sys.modules, file=sys.stderr))\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr.split("\n")[:2] == ["ptychopinn: stopped by SIGTERM.", "True"]
+    assert not files(tmp_path)
+
+
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_after_the_last_word_does_not_change_the_exit_code(
     number: signal.Signals, scan: Path, tmp_path: Path

@@ -107,12 +107,18 @@ def command(
     else:
         backend, execution = chosen_backend(backend, flags, training=False)
     claim(output, force, live)
+    from ptychopinn.errors import InputError
     from ptychopinn.io.reconstructions import RESULT_FILE, load_reconstruction
     from ptychopinn.workflows.verbs import refine
 
     start: Reconstruction | None = None
-    if source.is_dir() or source.name == RESULT_FILE:
+    if source.is_dir() or source.name == RESULT_FILE or scan is not None:
         start = load_reconstruction(source)
+        if reading.probe is not None:
+            raise InputError(
+                f"a result is refined with its own probe, received --probe {reading.probe}; leave "
+                "it out, or refine the scan."
+            )
         if scan is None:
             scan = scan_of(source if source.is_dir() else source.parent, start)
         reading = said_again(reading, start)

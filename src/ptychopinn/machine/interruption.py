@@ -33,10 +33,14 @@ class Interrupted(BaseException):
 
 
 class _Remembered:
-    """The first signal, and whether a further one is meant to end everything at once."""
+    """The first signal, and whether a further one is meant to end everything at once.
+
+    waits : whether the first one is to raise nothing now.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.waits = False
         self._when = 0.0
 
     def note(self, number: int) -> bool:
@@ -57,7 +61,8 @@ class Signals(_Remembered):
     """
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.note(number):
+        first = self.signal is None
+        if self.note(number) and not (first and self.waits):
             raise Interrupted(number)
 
     @contextmanager
@@ -101,7 +106,7 @@ class StopFlag(_Remembered):
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         first = self.signal is None
-        if self.note(number) and not (first and self.gentle):
+        if self.note(number) and not (first and (self.gentle or self.waits)):
             raise Interrupted(number)
 
     def check(self) -> None:
@@ -152,9 +157,12 @@ def _handled(handler: Callable[..., Any], replaced: Callable[[Any], bool]) -> It
             signal.signal(number, earlier)
 
 
+def _handlers() -> list[Any]:
+    return [signal.getsignal(number) for number in ENDING]
+
+
 def _of_the_command() -> Signals | None:
-    handlers = (signal.getsignal(number) for number in ENDING)
-    return next((h for h in handlers if isinstance(h, Signals)), None)
+    return next((h for h in _handlers() if isinstance(h, Signals)), None)
 
 
 def check_interrupted() -> None:
@@ -165,3 +173,30 @@ def check_interrupted() -> None:
     handler = _of_the_command()
     if handler is not None and handler.signal is not None:
         raise Interrupted(handler.signal)
+
+
+@contextmanager
+def imported_whole() -> Iterator[None]:
+    """Import a framework inside the block: the first signal is answered after it.
+
+    Their extension modules end the process at once, with words of their own, where a signal raises
+    an exception within them.
+
+    Raises
+    ------
+    Interrupted
+        After the block, when a signal came by then and is not merely remembered.
+    """
+    handlers = [handler for handler in _handlers() if isinstance(handler, _Remembered)]
+    for handler in handlers:
+        handler.waits = True
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.waits = False
+    for handler in handlers:
+        gentle = isinstance(handler, StopFlag) and handler.gentle
+        if handler.signal is not None and not gentle:
+            raise Interrupted(handler.signal)
+    check_interrupted()

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from ptychopinn.errors import InputError, MissingDependencyError, shown
-from ptychopinn.machine.interruption import check_interrupted
+from ptychopinn.machine.interruption import imported_whole
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution, NumpyExecution, TFExecution, TorchExecution
 
@@ -100,8 +100,8 @@ def get_ops(name: BackendName, execution: Execution) -> Ops:
 
     Raises InputError when the machine cannot run with these options."""
     kind = KINDS[name]
-    module = importlib.import_module(f"ptychopinn.ops.{kind.module}")
-    check_interrupted()
+    with imported_whole():
+        module = importlib.import_module(f"ptychopinn.ops.{kind.module}")
     return cast(Ops, getattr(module, kind.operations)(execution))
 
 

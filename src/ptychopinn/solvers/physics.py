@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,33 +26,11 @@ from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.position_noise import position_covariance
 from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
 from ptychopinn.solvers.problem import Problem, canvas_of, scan_problem
+from ptychopinn.solvers.stages import CALMER, PATIENT, RISING, STAGES, Schedule, Stage, ran_away
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """How the updates of a pass are made.
-
-    merged : how many ordered subsets make one update
-    step, momentum, phase_gain : of the update, see :mod:`ptychopinn.solvers.descent`
-    """
-
-    merged: int
-    step: float
-    momentum: float
-    phase_gain: float
-
-    def shared(self, count: int, ease: float, momentum: float) -> Stage:
-        """For ``count`` slices that move at once: each goes its part of the way, with the step
-        divided by ``ease`` as well, and what is left of the momentum's friction by ``momentum``."""
-        kept = 1 - (1 - self.momentum) / max(1.0, momentum)
-        return Stage(self.merged, self.step / (count * ease), kept, self.phase_gain / count)
-
-
-# Small subsets find the object in a few passes, but each pulls it to its own noise; all patterns
-# together settle it, with a momentum that makes up for the smaller number of updates.
-STAGES = (Stage(1, 0.7, 0.7, 0.4), Stage(2, 0.7, 0.8, 0.4), Stage(1 << 30, 1.0, 0.9, 0.2))
-# A pass that lowers the misfit by less than this share ends a stage other than the last.
-LITTLE = 0.01
 # Effects of beam and detector are followed once the object has taken this many passes.
 EFFECTS_FROM = 3
 # Where photon noise is a larger share of the counts the patterns are followed by their photons,
@@ -58,41 +38,11 @@ EFFECTS_FROM = 3
 FEW_PHOTONS = 0.02
 # Slices change the light on those behind them, and large steps with a large momentum may carry them
 # away. In the first passes steps are divided by this number, and the momentum makes up for the half
-# of their share only; in the last stage it makes up for twice their share, because what parts the
-# slices is found slowly, and the misfit rings longer. When it rises above its least value by this
-# factor, the slices stop and go on with steps divided by this one.
-CAREFUL, CAREFUL_STEP, RISING, CALMER, PATIENT = 8, 2.0, 1.5, 1.5, 2
+# of their share only; in the last stage it makes up for more than it, and the misfit rings longer.
+# When that rises, the slices stop and go on with smaller steps.
+CAREFUL, CAREFUL_STEP = 8, 2.0
 # Rows and columns of an object that tell its phase gradient well enough to be looked at.
 FEW_LINES = 24
-# The last stage is judged over so many passes, because its momentum lets the misfit ring.
-SETTLING = 6
-
-
-class Schedule:
-    """Goes on to the next stage when a pass improves little, and ends when the last stage
-    improves nothing or the number of passes is reached."""
-
-    def __init__(self, config: PhysicsConfig, slices: int = 1) -> None:
-        self.config = config
-        self.settling = SETTLING if slices == 1 else SETTLING * PATIENT * slices
-        self.number = self.entered = 0
-
-    def next_stage(self, misfits: Sequence[float], at_rest: bool = True) -> Stage | None:
-        """Stage of the next pass, given the misfit of every pass so far and whether the positions
-        are at rest, which the end waits for; None at the end."""
-        done = len(misfits)
-        if done >= self.config.passes:
-            return None
-        last = self.number == len(STAGES) - 1
-        window, least = (self.settling, self.config.stagnation) if last else (1, LITTLE)
-        if done - self.entered > window:
-            gain = 1 - misfits[-1] / misfits[-1 - window]
-            if gain < window * least:
-                if last and at_rest:
-                    return None
-                if not last:
-                    self.number, self.entered = self.number + 1, done
-        return STAGES[self.number]
 
 
 class PhysicsSolver(Solver):
@@ -135,19 +85,36 @@ class PhysicsSolver(Solver):
                 iterations.watch(len(misfits) >= EFFECTS_FROM or start is not None)
                 iterations.tell(passes)
                 passes.begin(updates)
-                misfit = 0.0
+                begun, misfit = iterations.present, 0.0
                 for u in range(updates):
                     share = iterations.update(u, stage, decide=u == updates - 1)
                     misfit += share
                     passes.step(share)
                 misfits.append(misfit)
-                iterations.agree()
-                iterations.smooth()
-                iterations.follow_effects()
-                if config.refine_positions and len(misfits) >= config.positions_from:
-                    iterations.move(misfit)
+                if ran_away(misfits):
+                    iterations.go_back(begun, misfit)
+                    schedule.begin_again(len(misfits))
+                else:
+                    iterations.keep(begun, misfit)
+                    iterations.agree()
+                    iterations.smooth()
+                    iterations.follow_effects()
+                    if config.refine_positions and len(misfits) >= config.positions_from:
+                        iterations.move(misfit)
             passes.end()
             yield Step(len(misfits), misfit, lambda: iterations.result(misfits), iterations.glance)
+
+
+class _Present(NamedTuple):
+    """What a pass begins with: canvas, probe and effects, and the positions with their canvas."""
+
+    canvas: Array
+    probe: Array
+    effects: tuple[Effect, ...]
+    search: PositionSearch
+    scan: PreparedScan
+    shape: tuple[int, int]
+    origin: NDArray[np.int64]
 
 
 class _Iterations:
@@ -159,6 +126,7 @@ class _Iterations:
         margin = MARGIN if config.refine_positions else 0
         self.shape, self.origin = canvas_for(scan.scan.positions_px, scan.scan.N, margin)
         self.problem, self.merged, self.calm = self._problem(), 1, 1.0
+        self.best: tuple[float, _Present] | None = None
         self.search = PositionSearch(scan.scan.positions_px, solver.single_positions)
         self.glances = Glances()
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
@@ -197,6 +165,34 @@ class _Iterations:
         """Let the updates of the next pass see what the effects follow from, or not."""
         self.state.watches = watched and bool(self.state.effects)
 
+    @property
+    def present(self) -> _Present:
+        """What the next pass begins with."""
+        state, search = self.state, deepcopy(self.search)
+        found = state.canvas, state.probe, state.effects
+        return _Present(*found, search, self.scan, self.shape, self.origin)
+
+    def keep(self, begun: _Present, misfit: float) -> None:
+        """Keep what a pass with this misfit began with, if none was better."""
+        if self.best is None or misfit <= self.best[0]:
+            self.best = misfit, begun
+
+    def go_back(self, begun: _Present, misfit: float) -> None:
+        """Take up again what was kept, or else what the pass with this misfit began with, at rest;
+        with smaller steps, if all patterns made one update already."""
+        log.info("a misfit of %.4g: going back, and on with all patterns in one update", misfit)
+        xp, state, best = self.solver.xp, self.state, begun if self.best is None else self.best[1]
+        if len(state.problem.subsets) == 1:
+            self.calm *= CALMER
+        self.search, self.scan = deepcopy(best.search), best.scan
+        self.shape, self.origin = best.shape, best.origin
+        if self.solver.config.refine_positions:
+            self.problem = self._problem()
+        state.probe, state.effects = best.probe, best.effects
+        still = xp.zeros_like(best.canvas)
+        self.state = state.onto(self.problem.merged(self.merged), best.canvas, still)
+        self.state.probe_velocity = xp.zeros_like(best.probe)
+
     def follow_effects(self) -> None:
         """Bring the effects up to date with what the last pass saw."""
         state = self.state
@@ -224,16 +220,16 @@ class _Iterations:
 
     def shared(self, stage: Stage, misfits: Sequence[float]) -> Stage:
         """The stage of the next pass for the slices of the object, given the misfit of every pass
-        so far."""
+        so far, with steps as small as they have to be."""
         count, done = self.state.slices, len(misfits)
         if count == 1:
-            return stage
+            return replace(stage, step=stage.step / self.calm)
         if done > 1 and misfits[-1] > max(misfits[-2], RISING * min(misfits)):
             self.calm *= CALMER
             self.state.velocity = self.solver.xp.zeros_like(self.state.velocity)
         if done < CAREFUL:
             return stage.shared(count, CAREFUL_STEP * self.calm, count / 2)
-        last = stage.merged == STAGES[-1].merged
+        last = stage.momentum == STAGES[-1].momentum
         return stage.shared(count, self.calm, count * PATIENT if last else count)
 
     def update(self, number: int, stage: Stage, *, decide: bool) -> float:

@@ -33,6 +33,7 @@ from ptychopinn.contracts import SILENT, Canvas, Progress, Solved, Solver, Step
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.scan import check_counts
 from ptychopinn.errors import InputError, MissingDependencyError, TrainingError
+from ptychopinn.machine.interruption import imported_whole
 from ptychopinn.ops.options import Execution, TorchExecution
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.geometry import canvas_for, illumination
@@ -69,7 +70,8 @@ def require() -> None:
             f"run: pip install 'ptychopinn[{PACKAGE}]'."
         )
     try:
-        import_module(f"{PACKAGE}.api.task")
+        with imported_whole():
+            import_module(f"{PACKAGE}.api.task")
     except (ImportError, OSError, RuntimeError) as error:
         # A torchvision that was built for another torch ends in a RuntimeError.
         raise MissingDependencyError(

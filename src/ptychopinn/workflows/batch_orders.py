@@ -18,6 +18,7 @@ from ptychopinn.io.models import BUNDLE_NAME
 from ptychopinn.io.reading import kind_of
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName
+from ptychopinn.workflows.beyond_probe import require_meaning
 from ptychopinn.workflows.model import PRETRAINED, Model, open_model
 from ptychopinn.workflows.model_terms import with_model
 from ptychopinn.workflows.result_folder import Look
@@ -233,6 +234,7 @@ def check(orders: Orders) -> None:
             raise InputError(
                 f"{name} must be one of {', '.join(words)}, received {shown(value)}; correct it."
             )
+    require_meaning(orders.config, orders.modes, orders.effects is not None)
     if orders.effects is not None:
         with_model(orders.effects, None, orders.config, orders.modes)
         if orders.refine == "never":

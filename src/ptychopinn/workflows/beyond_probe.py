@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
@@ -34,6 +35,8 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.exposure import possible_directions
 from ptychopinn.workflows.pattern_centres import likely_shifts
 from ptychopinn.workflows.slicing import lengths_of, slices_for
+
+log = logging.getLogger(__name__)
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more.
 LEAST = 1e-3
@@ -133,6 +136,48 @@ def require_far_field(config: PhysicsConfig, scan: Scan) -> None:
             "shifts of the patterns (option pattern_shift) need a far field, where they are tilts "
             "of the probe, received a scan of the near field; leave the option out."
         )
+
+
+def require_meaning(
+    config: RefineConfig | None,
+    modes: Any = None,
+    auto: bool = False,
+    start: Reconstruction | None = None,
+) -> None:
+    """Raise InputError where options contradict each other, or one says more of what is not asked
+    for and would do nothing. With ``auto`` the probe may be freed and slices be tried."""
+    if config is None:
+        return
+    sliced = start is not None and start.slices is not None
+    with_probe = "modes" if modes is not None else "eigenprobes"
+    found = modes is not None or varies(config, None)
+    if found and "refine_probe" in config.model_fields_set and not config.refine_probe:
+        raise InputError(
+            f"{with_probe} are found together with the probe, received refine_probe=False as well; "
+            "leave either out."
+        )
+    moving, slices = (getattr(config, name, None) for name in ("exposure_px", "slices"))
+    asked = {
+        "positions_from": ("refine_positions", config.refine_positions),
+        "probe_from": ("refine_probe", auto or found or config.refine_probe),
+        "exposure_along": ("exposure_px", moving is not None),
+        "wavelength_m": ("slices", auto or sliced or slices is not None),
+    }
+    for name, (needed, there) in asked.items():
+        field, value = type(config).model_fields.get(name), getattr(config, name, None)
+        if field is not None and value != field.default and not there:
+            raise InputError(
+                f"{name} does nothing without {needed}, received {name}={shown(value)} alone; give "
+                f"{needed} as well, or leave {name} out."
+            )
+
+
+def with_free_probe(config: RefineConfig, because: str) -> RefineConfig:
+    """The options with the probe refined, ``because`` something else is."""
+    if config.refine_probe:
+        return config
+    log.info("the probe is refined, because %s are", because)
+    return config.model_copy(update={"refine_probe": True})
 
 
 def require_possible(config: RefineConfig, scan: Scan, uncertainty: bool) -> None:

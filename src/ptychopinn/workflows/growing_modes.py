@@ -27,7 +27,7 @@ from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.probes import orthogonalised, with_modes
 from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.beyond_probe import varies
+from ptychopinn.workflows.beyond_probe import varies, with_free_probe
 from ptychopinn.workflows.left_out import gain_of, misfits
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def asked_modes(
 ) -> tuple[Scan, Reconstruction | None, RefineConfig]:
     """Scan or start with so many modes, and the options, which refine the probe."""
     config = RefineConfig() if config is None else config
-    if not config.refine_probe:
-        log.info("the probe is refined, because modes are")
-        config = config.model_copy(update={"refine_probe": True})
+    config = with_free_probe(config, "modes")
     if modes == "auto":
         if isinstance(config, PtychiConfig):
             raise InputError(

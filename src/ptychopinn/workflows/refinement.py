@@ -38,8 +38,10 @@ from ptychopinn.workflows.alternatives import judged, within_noise
 from ptychopinn.workflows.beyond_probe import (
     effects_for,
     keeps_background,
+    require_meaning,
     require_one_probe_and_slice,
     with_background,
+    with_free_probe,
 )
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
 from ptychopinn.workflows.growing_modes import asked_modes, grown_modes
@@ -111,6 +113,7 @@ def refine(
         config, modes = with_model(model, scan, config, modes)
     auto = model == AUTO
     given_modes = modes
+    require_meaning(config, modes, auto, start)
     if modes is not None:
         scan, start, config = asked_modes(scan, start, config, modes)
     work = _work(scan, start, config, backend, execution, no_mend, uncertainty)
@@ -278,6 +281,7 @@ def iterate(
         As :func:`refine`, at once; and when the result of a step is asked for after the next one.
     """
     require_refinable(scan, config, start, "iterate(scan, config, start)")
+    require_meaning(config, start=start)
     # Not part of the generator: what is wrong is said here and not at the first pass.
     work = _work(scan, start, config, backend, execution, no_mend)
     return _iterations(work, stages_of(progress)(work.config.passes))
@@ -368,9 +372,8 @@ def _work(
     if uncertainty:
         require_one_probe_and_slice(config, start)
     follows = isinstance(config, PhysicsConfig) and config.eigenprobes is not None
-    if follows and not config.refine_probe:
-        log.info("the probe is refined, because eigenprobes are")
-        config = config.model_copy(update={"refine_probe": True})
+    if follows:
+        config = with_free_probe(config, "eigenprobes")
     backend, execution = choose(backend, execution)
     begun = time.perf_counter()
     stages: tuple[Any, ...] = ()
