@@ -39,10 +39,10 @@ from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.layout import as_points
 from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.quantities import (
     Kind,
+    coordinates,
     detector_kind,
     lengths,
     object_pixel,
@@ -222,10 +222,7 @@ def _positions(file: Reader) -> NDArray[np.float64]:
     """Positions (n, 2 or 3) as (x, y, z) in metres."""
     name = TRANSLATION if TRANSLATION in file else OLD_TRANSLATION
     shape = file.shape(DATA) or file.shape(DETECTOR_DATA) or ()
-    return as_points(
-        lengths(file, name), prod(shape[:-2]), (3, 2), f"'{name}' in '{file.path}'",
-        "(n, 3) as (x, y, z)",
-    )  # fmt: skip
+    return coordinates(file, name, prod(shape[:-2]), (3, 2), "(n, 3) as (x, y, z)")
 
 
 def _mask(file: Reader) -> tuple[NDArray[Any] | None, tuple[Finding, ...]]:

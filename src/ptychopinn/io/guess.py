@@ -67,8 +67,8 @@ def guess(items: Sequence[Item]) -> Guess:
         # A master lists its files one by one.
         count = sum(prod(i.shape[:-2]) for i in items if SOURCES[0].search(i.key))
     keys, order = _positions(items, count)
-    units = {spelled(i.unit) or unit_in_name(i.key) or "" for i in items if i.key in keys}
-    unit = units.pop() if len(units) == 1 else None
+    units = [spelled(i.unit) or unit_in_name(i.key) or "" for i in items if i.key in keys]
+    unit = units[0] if len(set(units)) == 1 else ", ".join(units) if all(units) else None
 
     def picture(words: str) -> str | None:
         return _first(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
+from ptychopinn.data.units import units_in
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import is_hdf5, is_matlab
 from ptychopinn.io.links import Tree
@@ -197,6 +198,14 @@ class Reader:
                 f"{shown(value)}; write it again."
             )
         return to_text(value)
+
+    def units(self, name: str) -> tuple[str, ...]:
+        """The units of a dataset, see :func:`~ptychopinn.data.units.units_in`; () without any."""
+        for key in ("units", "unit", "Units", "Unit"):
+            found = units_in(self.attribute(name, key))
+            if found:
+                return found
+        return ()
 
     def attribute_number(self, name: str, key: str, default: float | None = None) -> float:
         """An attribute that must be a finite number; ``default`` when it is missing, if given."""

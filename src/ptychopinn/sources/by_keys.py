@@ -19,7 +19,7 @@ from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.io.npz_members import npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import Found, ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import number_at
+from ptychopinn.sources.experiment_numbers import number_at, unit_of_axes
 from ptychopinn.sources.frames import (
     ArrayFrames,
     Frames,
@@ -122,18 +122,10 @@ def _points(path: Path, found: Guess, items: list[Item]) -> ScanPoints | None:
     if len(found.positions) != 2:
         return None
     y, x = (array_at(Place(path, key)).ravel() for key in found.positions)
-    unit = _common_unit(found, items)
     where = f"'{found.positions[0]}' and '{found.positions[1]}' in '{path}'"
+    known = {item.key: spelled(item.unit) or unit_in_name(item.key) for item in items}
+    unit = unit_of_axes([known[key] for key in found.positions])
     return ScanPoints(np.stack([y, x], axis=1).astype(np.float64), unit, where)
-
-
-def _common_unit(found: Guess, items: list[Item]) -> str | None:
-    units = {
-        spelled(item.unit) or unit_in_name(item.key)
-        for item in items
-        if item.key in found.positions
-    }
-    return units.pop() if len(units) == 1 else None
 
 
 def _numbers(path: Path, found: Guess) -> list[Found]:

@@ -18,10 +18,10 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.layout import as_points, modes_first, own_edge
-from ptychopinn.io.quantities import LARGEST_JOULE
+from ptychopinn.io.quantities import LARGEST_JOULE, check_axis_units
 from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Found, ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import number_at, unit_of
+from ptychopinn.sources.experiment_numbers import number_at, unit_of, unit_of_axes
 from ptychopinn.sources.frames import frames_in
 
 NAME = "nexus"
@@ -139,9 +139,12 @@ def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
         values = file.array(name).astype(np.float64)
         where = f"'{name}' in '{file.path}'"
         if values.ndim > 1 and {2, 3} & {values.shape[0], values.shape[-1]}:
-            unit = unit_of(file, name) or "m"
             points = as_points(values, count, (3, 2), where, "(n, 3) as (x, y, z)")
-            return ScanPoints(points[:, 1::-1], unit, where)
+            units = file.units(name) or ("m",)
+            if len(units) > 1:
+                check_axis_units(units, points.shape[1], where)
+                units = units[1::-1]
+            return ScanPoints(points[:, 1::-1], unit_of_axes(units), where)
     # Motors, as NeXus has them beside the data.
     found = {}
     for axis in "yx":
@@ -155,5 +158,6 @@ def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
         y, x = (v.ravel() for v in np.meshgrid(y, x, indexing="ij"))
     if len(y) != len(x):
         return None
-    unit = unit_of(file, found["y"]) or "m"
-    return ScanPoints(np.stack([y, x], axis=1), unit, f"'{found['y']}' in '{file.path}'")
+    where = f"'{found['y']}' and '{found['x']}' in '{file.path}'"
+    each = [unit_of(file, found[axis]) or "m" for axis in "yx"]
+    return ScanPoints(np.stack([y, x], axis=1), unit_of_axes(each), where)
