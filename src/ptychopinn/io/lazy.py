@@ -243,7 +243,7 @@ class LazyPatterns:
         if self._empty is not None:
             patterns[self._empty[unique]] = 0
         if self.repair is not None:
-            patterns = self.repair.apply(patterns)
+            patterns = self.repair.apply(patterns, unique)
         where = f"'{self.stored.key}' in '{self.stored.path}'"
         check_counts(patterns, where)
         if patterns.dtype == self._dtype:

@@ -34,11 +34,12 @@ from ptychopinn.io.base import (
 )
 from ptychopinn.io.chunks import chunks_of
 from ptychopinn.io.counts import smallest_dtype
-from ptychopinn.io.detector import look, lost, sampled
+from ptychopinn.io.detector import look, sampled
 from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.lazy import LazyPatterns, Stored
+from ptychopinn.io.no_counts import lost
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
 

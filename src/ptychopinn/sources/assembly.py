@@ -41,7 +41,7 @@ from ptychopinn.sources.geometry_numbers import (
 )
 from ptychopinn.sources.masks import check_mask, given_mask
 from ptychopinn.sources.places import image_at, place_of
-from ptychopinn.sources.raw_faults import flat_field, hidden_faults, in_order
+from ptychopinn.sources.raw_faults import as_counts, flat_field, hidden_faults
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import (
     check_places,
@@ -161,8 +161,8 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
-    frames, said = in_order(source.patterns, sample, ~(bad | look.missing))
-    if said and recipe.mends("swapped-bytes"):
+    frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)
+    if said:
         findings += said
         source = replace(source, patterns=frames)
         look = look_at(source.patterns, sample, bad)
