@@ -81,7 +81,11 @@ class Stored:
         else:
             counts, error = counts / self.step, error / self.step
         whole = np.rint(counts)
-        return np.where(np.abs(counts - whole) <= np.maximum(error, WHOLE), whole, counts)
+        near = np.abs(counts - whole) <= np.maximum(error, WHOLE)
+        if bad is not None:
+            # Whatever they hold.
+            near |= bad
+        return np.where(near, whole, counts)
 
     def finding(self, largest: float) -> Finding:
         """What is said about it; ``largest`` of the counts."""

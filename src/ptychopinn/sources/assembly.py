@@ -379,5 +379,5 @@ def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
     raise InputError(
         f"patterns must be counts or sqrt(counts), received fractional numbers up to "
         f"{look.largest:.6g} of which neither they nor their squares are whole; give "
-        "units='counts' or units='amplitude'."
+        "units='counts' or units='amplitude', and undo a logarithm before."
     )
