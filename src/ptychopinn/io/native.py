@@ -95,7 +95,10 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         check_frame(shape, where, path)
         positions = file.array("positions_px", "fiu").astype(np.float64)
         places = as_points(positions, shape[0], (2,), f"positions_px in '{path}'", "(M, 2)")
-        rows, kept = chosen(shape[0], len(places), options.frames, f"'{path}'")
+        rows, kept = chosen(
+            shape[0], len(places), options.frames, f"'{path}'",
+            read=lambda numbers: np.asarray(stored[numbers]), values=places,
+        )  # fmt: skip
         mask = file.optional("mask", "biu")
         probe = options.probe_or(lambda: _probe(file, shape[-1]))
         numbers: dict[str, Any] = {key: _number(file, key) for key in NUMBERS}

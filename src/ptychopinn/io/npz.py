@@ -66,7 +66,10 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         stored = archive.numbers(key)
         stored = np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, None, where)
         check_frame(stored.shape, where, path)
-        rows, places = chosen(len(stored), len(positions), options.frames, f"'{path}'")
+        rows, places = chosen(
+            len(stored), len(positions), options.frames, where,
+            read=stored.__getitem__, values=positions,
+        )  # fmt: skip
         stored, positions = stored[rows], positions[places]
         n = stored.shape[-1]
         file_photons = _scalar(archive, "nphotons")
@@ -219,10 +222,6 @@ def _is_transposed(archive: Archive, key: str, m: int, frames: slice | None) -> 
         return True
     if shape[0] == shape[1] != shape[2] and abs(shape[2] - m) < abs(shape[0] - m):
         raise InputError(unequal(shape[2], m, frames, where))
-    if shape[1] != shape[2]:
-        return False  # the size of the patterns is wrong, whatever their number
-    if frames is None:
-        raise InputError(unequal(shape[0], m, frames, where))
     return False
 
 

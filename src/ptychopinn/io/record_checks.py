@@ -114,7 +114,9 @@ def _chosen(
     counted = _counted(patterns.indexes) and _counted(product.indexes)
     in_order = in_order or (counted and frames is not None)
     if in_order:
-        rows, places = chosen(m, q, frames, where)
+        rows, places = chosen(
+            m, q, frames, where, read=patterns.counts.__getitem__, values=product.positions_m
+        )
     elif frames is None:
         return patterns, product
     else:

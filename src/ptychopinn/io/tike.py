@@ -81,8 +81,9 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
                 f"{archive.shapes['scan']} of {scan.dtype}; store one (row, column) per pattern."
             )
         rows, places = chosen(
-            len(data), len(scan), options.frames, f"'data' and 'scan' in '{path}'"
-        )
+            len(data), len(scan), options.frames, f"'data' and 'scan' in '{path}'",
+            read=data.__getitem__, values=scan,
+        )  # fmt: skip
         cleaned = clean(
             data[rows],
             where,

@@ -18,6 +18,7 @@ from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
+from ptychopinn.io.pairing import which_belong
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
@@ -294,26 +295,25 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         taken = points.values[frames_of(recipe.frames)]
         if len(taken) == count:
             return np.arange(count, dtype=np.int64), replace(points, values=taken)
-    _check_pairs(found, points.where, recipe, count, len(chosen))
+    _check_pairs(source, points, recipe, len(chosen))
     indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
     if found == count:
         points = replace(points, values=points.values[indices])
     return indices, points
 
 
-def _check_pairs(found: int, where: str, recipe: Recipe, count: int, chosen: int) -> None:
+def _check_pairs(source: Source, points: ScanPoints, recipe: Recipe, chosen: int) -> None:
+    (count, height, width), found = source.patterns.shape, len(points.values)
     if found in (count, chosen):
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
-    less = min(count, found)
-    remedy = (
-        "say which positions belong to them" if found > count else "say which patterns are theirs"
+    whole = (slice(0, height), slice(0, width))
+    belong = which_belong(
+        count, found, lambda numbers: source.patterns.read(numbers, whole), points.values
     )
-    number = "" if abs(count - found) == 1 else f" {abs(count - found)}"
     raise InputError(
         f"each pattern must have a position, received {count} patterns{taken} and {found} "
-        f"positions from {where}; {remedy}: frames='{abs(count - found)}:' leaves out the first"
-        f"{number}, frames=':{less}' the last{number}."
+        f"positions from {points.where}; {belong}."
     )
 
 
@@ -339,7 +339,7 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
             f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
             "and step=...."
         )
-    _check_pairs(grid[0] * grid[1], f"a grid of {grid[0]} x {grid[1]}", recipe, count, chosen)
+    _check_pairs(source, grid_points(grid, (1.0, 1.0), None), recipe, chosen)
     if recipe.step is not None:
         return grid_points(grid, step_of(recipe.step), recipe.unit)
     if source.step_m is None:
