@@ -175,7 +175,8 @@ class Scan:
         if probe.ndim != 3 or probe.shape[1:] != (n, n) or probe.shape[0] == 0:
             raise InputError(
                 f"probe must have shape (P, {n}, {n}) to match the patterns, received "
-                f"{np.shape(self.probe)}; crop, pad or resample the probe."
+                f"{np.shape(self.probe)}; cut or pad it about its middle where its pixels are "
+                "those of the object, resample it where they are not, or let probe='auto' find one."
             )
         if not np.any(probe):
             raise InputError(

@@ -37,6 +37,7 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
+from ptychopinn.io.guess import typed
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
 from ptychopinn.io.lazy import patterns_of
@@ -206,6 +207,13 @@ def _patterns(file: Reader, places: int, lazily: bool, pixel: Kind) -> Patterns 
         return None
     counts = patterns_of(file, name, places, lazily=lazily)
     mask, _ = _mask(file)
+    if mask is not None and mask.shape != counts.shape[1:]:
+        wanted, received = (" x ".join(map(str, a.shape[-2:])) for a in (counts, mask))
+        line = typed(file.path, {"mask": "MASK.npy"})
+        raise InputError(
+            f"'{DETECTOR}/mask' in '{file.path}' must be as large as the patterns, {wanted} "
+            f"pixels, received {received}; cut it as the patterns were cut, and type: {line}."
+        )
     height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", pixel) for a in "yx")
     return ptychodus_scan.check_patterns(
         file.path,

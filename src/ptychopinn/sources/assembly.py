@@ -40,7 +40,7 @@ from ptychopinn.sources.geometry_numbers import (
     own_edge,
     propagation_of,
 )
-from ptychopinn.sources.masks import check_mask, given_mask
+from ptychopinn.sources.masks import check_mask, given_mask, own_mask
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.raw_faults import as_counts, flat_field, hidden_faults
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
@@ -150,7 +150,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     )
     few = min(SAMPLE, max(16, SAMPLE_PIXELS // (size[0] * size[1])))
     sample = indices[sample_indices(len(indices), few)]
-    bad = np.zeros(size, bool) if source.mask is None else ~source.mask
+    bad = own_mask(source, recipe, size)
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")
     findings: list[Finding] = []
@@ -295,25 +295,32 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         taken = points.values[frames_of(recipe.frames)]
         if len(taken) == count:
             return np.arange(count, dtype=np.int64), replace(points, values=taken)
-    _check_pairs(source, points, recipe, len(chosen))
+    _check_pairs(source, recipe, len(chosen), found, points.where, points.values)
     indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
     if found == count:
         points = replace(points, values=points.values[indices])
     return indices, points
 
 
-def _check_pairs(source: Source, points: ScanPoints, recipe: Recipe, chosen: int) -> None:
-    (count, height, width), found = source.patterns.shape, len(points.values)
+def _check_pairs(
+    source: Source,
+    recipe: Recipe,
+    chosen: int,
+    found: int,
+    where: str,
+    values: NDArray[np.float64] | None = None,
+) -> None:
+    """Raise InputError unless ``found`` positions, ``values`` (n, 2) where they are known, are as
+    many as all patterns or as those that were ``chosen``."""
+    count, height, width = source.patterns.shape
     if found in (count, chosen):
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
     whole = (slice(0, height), slice(0, width))
-    belong = which_belong(
-        count, found, lambda numbers: source.patterns.read(numbers, whole), points.values
-    )
+    belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
     raise InputError(
         f"each pattern must have a position, received {count} patterns{taken} and {found} "
-        f"positions from {points.where}; {belong}."
+        f"positions from {where}; {belong}."
     )
 
 
@@ -339,7 +346,8 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
             f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
             "and step=...."
         )
-    _check_pairs(source, grid_points(grid, (1.0, 1.0), None), recipe, chosen)
+    name = f"a grid of {grid[0]} x {grid[1]}"
+    _check_pairs(source, recipe, chosen, grid[0] * grid[1], name)
     if recipe.step is not None:
         return grid_points(grid, step_of(recipe.step), recipe.unit)
     if source.step_m is None:

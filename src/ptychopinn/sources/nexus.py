@@ -62,16 +62,11 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 "with the option patterns."
             )
         frames = frames_in(file, key)
-        size, lead = frames.stored[-2:], frames.stored[:-2]
+        lead = frames.stored[:-2]
         mask = None
         if file.shape(f"{detector}/mask") is not None:
-            codes = np.squeeze(file.array(f"{detector}/mask", "biu"))
-            if codes.shape[-2:] != size:
-                raise InputError(
-                    f"'{detector}/mask' in '{path}' must be as large as the patterns, {size}, "
-                    f"received {codes.shape}; give a mask as an option."
-                )
-            mask = np.asarray((codes.reshape(-1, *size) == 0).all(axis=0))
+            codes = np.atleast_2d(np.squeeze(file.array(f"{detector}/mask", "biuf")))
+            mask = np.asarray((codes.reshape(-1, *codes.shape[-2:]) == 0).all(axis=0))
         probe = None
         for name in (f"{entry}/image_1/data", f"{entry}/instrument_1/source_1/illumination"):
             if probe is None:
@@ -86,6 +81,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
             grid=(lead[0], lead[1]) if len(lead) == 2 else None,
             probe=probe[0] if probe is not None and probe.ndim == 4 else probe,
             mask=mask,
+            mask_from=f"'{detector}/mask' in '{path}'",
             notes={"patterns": key},
             propagation=_propagation(file, entry),
             found=[
