@@ -51,6 +51,8 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "good": "True or 1 marks good pixels",
     }
 )
+# What to do with -infinity.
+LOGARITHM = "that is the logarithm of 0: store counts, as 10**x or numpy.exp(x) gives them"
 
 
 @dataclass(frozen=True)
@@ -222,11 +224,15 @@ def _sentinels(
     usable = int((~bad).sum())
     if chosen.sum() > usable / 2:
         value = text_of_number(first[chosen][0])
-        rule = "finite numbers" if value in ("NaN", "infinity") else "photon counts >= 0"
+        none = value in ("NaN", "infinity", "-infinity")
+        rule = "finite numbers" if none else "photon counts >= 0"
+        remedy = "check what the numbers are"
+        if value == "-infinity":
+            remedy = LOGARITHM
         raise InputError(
             f"{where} must hold {rule}, received {value} in nearly all patterns at "
             f"{int(chosen.sum())} of {usable} pixels, which are too many for gaps of a detector; "
-            "check what the numbers are."
+            f"{remedy}."
         )
     empty[rows[chosen], columns[chosen]] = True
     return empty, list(dict.fromkeys(text_of_number(value) for value in first[chosen][:10_000]))[:4]
@@ -328,16 +334,23 @@ def _no_noise(
 def refuse_gaps(patterns: PatternArray, where: str) -> None:
     """Raise InputError for NaN and infinity that are left, in single patterns."""
     found: list[int] = []
-    number = 0
+    number = below = 0
     for part in batches(patterns, 8):
         gaps = ~np.isfinite(patterns[part])
         each = gaps.sum(axis=(1, 2))
+        if each.any():
+            below += int(np.isneginf(patterns[part]).sum())
         found += (np.flatnonzero(each) + (part.start or 0)).tolist()
         number += int(each.sum())
-    if number:
-        raise InputError(
-            f"{where} must hold finite numbers (finite photon counts), received NaN or infinity "
-            f"{number} time(s) in {named_patterns(found)}, at pixels that hold numbers in the "
-            "others; leave these patterns out, or mark such pixels as bad in the mask and store 0 "
-            "there."
-        )
+    if not number:
+        return
+    remedy = (
+        "leave these patterns out, or mark such pixels as bad in the mask and store 0 there"
+        if below < number
+        else LOGARITHM
+    )
+    raise InputError(
+        f"{where} must hold finite numbers (finite photon counts), received "
+        f"{'NaN or infinity' if below < number else '-infinity'} {number} time(s) in "
+        f"{named_patterns(found)}, at pixels that hold numbers in the others; {remedy}."
+    )

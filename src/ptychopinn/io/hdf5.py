@@ -79,8 +79,8 @@ class Reader:
         fits = pair or (item.dtype.kind in kinds and item.dtype.subdtype is None)
         if item.shape is None or not fits:
             raise InputError(
-                f"the dataset '{name}' in '{self.path}' must hold numbers of its kind, received "
-                f"{'nothing' if item.shape is None else shown(item.dtype)}; write it again."
+                f"the dataset '{name}' in '{self.path}' must hold {_called(kinds)}, received "
+                f"{'nothing' if item.shape is None else _kind_of(item.dtype)}; write it again."
             )
         if ndim and len(item.shape) not in ndim:
             raise InputError(
@@ -231,6 +231,21 @@ def complex_names(dtype: np.dtype[Any]) -> tuple[str, str] | None:
         ):
             return names
     return None
+
+
+def _called(kinds: str) -> str:
+    """Numbers of these kinds in words."""
+    if "c" in kinds:
+        return "complex numbers"
+    return "real numbers" if "f" in kinds else "whole numbers"
+
+
+def _kind_of(dtype: np.dtype[Any]) -> str:
+    """What a type holds in words."""
+    if dtype.names is not None:
+        return f"records of {listed(dtype.names)}"
+    words = {"c": "complex numbers", "b": "True and False", "S": "texts", "O": "texts or objects"}
+    return words.get(dtype.kind, shown(dtype))
 
 
 def finite(value: Any, what: str) -> float:

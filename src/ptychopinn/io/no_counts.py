@@ -89,7 +89,7 @@ def no_number(values: NDArray[Any]) -> Mask:
 def text_of_number(value: Any) -> str:
     if isinstance(value, np.floating):
         if not np.isfinite(value):
-            return "NaN" if np.isnan(value) else "infinity"
+            return "NaN" if np.isnan(value) else "infinity" if value > 0 else "-infinity"
         return f"{float(value):.10g}"
     return str(value)
 

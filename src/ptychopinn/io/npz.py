@@ -64,7 +64,9 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         transposed = _is_transposed(archive, key, len(positions), options.frames)
         where = f"'{key}' in '{path}'"
         stored = archive.numbers(key)
-        stored = np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, None, where)
+        stored = (
+            np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, len(positions), where)
+        )
         check_frame(stored.shape, where, path)
         rows, places = chosen(
             len(stored), len(positions), options.frames, where,

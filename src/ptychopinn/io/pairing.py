@@ -109,6 +109,8 @@ def which_belong(
     if multiple is not None:
         return multiple
     more, less = max(patterns, positions), min(patterns, positions)
+    if less < 2:
+        return "store one position for each pattern"
     what = "patterns" if patterns > positions else "positions"
     number = "" if more - less == 1 else f" {more - less}"
     return (

@@ -23,6 +23,8 @@ Kind = Literal[
 ]
 
 SAME = 0.01
+# Along the beam a sample moves less than this share of its way across.
+Z_MOVES = 0.1
 # No photon that scatters has more, and none has fewer eV than this.
 LARGEST_JOULE = 1e-10
 # Where CXI and NeXus put a wavelength, in metres unless they say another unit.
@@ -124,7 +126,21 @@ def coordinates(
     stated = file.units(name) or ("m",)
     _check_units(file, name, stated, METRES)
     check_axis_units(stated, points.shape[1], where)
+    _check_order(points, where, meaning)
     return points * np.array([METRES[unit] for unit in stated])
+
+
+def _check_order(points: NDArray[np.float64], where: str, meaning: str) -> None:
+    """Raise InputError where x or y stands still and z moves, as in another order of axes."""
+    if points.shape[1] != 3 or len(points) < 2:
+        return
+    moves = np.ptp(points, axis=0)
+    if moves[:2].min() == 0 < moves[2] and moves[2] > Z_MOVES * moves[:2].max():
+        still = "xy"[int(moves[:2].argmin())]
+        raise InputError(
+            f"{where} must be {meaning}, received {still} that is the same everywhere and z that "
+            f"spans {moves[2]:.4g}, as if the axes came in another order; store them as (x, y, z)."
+        )
 
 
 def check_axis_units(stated: tuple[str, ...], axes: int, where: str) -> None:

@@ -18,6 +18,7 @@ from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
+from ptychopinn.io.layout import frame_first, one_channel
 from ptychopinn.io.pairing import which_belong
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
@@ -284,11 +285,15 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         )
     points = _points(source, recipe, count, len(chosen))
     found = len(points.values)
-    if found not in (count, len(chosen)) and found in source.patterns.shape[1:]:
+    stored = getattr(source.patterns, "stored", source.patterns.shape)
+    other = found in source.patterns.shape[1:] or frame_first(stored, found)
+    if found not in (count, len(chosen)) and (other or one_channel(stored)):
+        cause = "whose last axis counts nothing; write the array anew without it"
+        if other:
+            cause = "as if another axis counted the patterns; write the array anew with that first"
         raise InputError(
-            f"patterns must have the axes (pattern, row, column), received the shape "
-            f"{source.patterns.shape} and {found} positions from {points.where}, as if another "
-            "axis counted the patterns; write the array anew with that axis first."
+            f"patterns must have the axes (pattern, row, column), received {found} positions from "
+            f"{points.where} and the shape {stored}, {cause}."
         )
     if found > count and recipe.frames is not None:
         # Of those that are more, as where a scan is read.

@@ -27,7 +27,7 @@ from ptychopinn.sources.frames import (
     check_frames,
     frames_in,
 )
-from ptychopinn.sources.places import Place, array_at
+from ptychopinn.sources.places import Place, array_at, real_at
 
 NAME = "keys"
 DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"
@@ -104,7 +104,7 @@ def _of_earlier(path: Path, items: list[Item]) -> tuple[ScanPoints | None, Any]:
     known = {item.key: item for item in items}
     if not all(name in known for name in EARLIER):
         return None, None
-    x, y = (array_at(Place(path, name)).ravel() for name in EARLIER)
+    x, y = (real_at(Place(path, name)).ravel() for name in EARLIER)
     points = None
     if len(x) == len(y):
         values = np.stack([y, x], axis=1).astype(np.float64)
@@ -117,7 +117,7 @@ def _points(path: Path, found: Guess, items: list[Item]) -> ScanPoints | None:
     """Positions whose names say which is y and which is x."""
     if len(found.positions) != 2:
         return None
-    y, x = (array_at(Place(path, key)).ravel() for key in found.positions)
+    y, x = (real_at(Place(path, key)).ravel() for key in found.positions)
     where = f"'{found.positions[0]}' and '{found.positions[1]}' in '{path}'"
     known = {item.key: spelled(item.unit) or unit_in_name(item.key) for item in items}
     unit = unit_of_axes([known[key] for key in found.positions])

@@ -20,7 +20,7 @@ from ptychopinn.io.quantities import check_axis_units
 from ptychopinn.sources.base import ScanPoints
 from ptychopinn.sources.columns import read_table
 from ptychopinn.sources.experiment_numbers import metres, unit_of_axes
-from ptychopinn.sources.places import Place, array_at, place_of
+from ptychopinn.sources.places import Place, place_of, real_at
 from ptychopinn.sources.tiff import SIGNATURES
 
 # A scan that spans less than this many object pixels has no diversity.
@@ -103,13 +103,7 @@ def _of_table(places: list[Place]) -> Columns:
 
 
 def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns:
-    arrays = [array_at(place) for place in places]
-    for place, array in zip(places, arrays, strict=True):
-        if array.dtype.kind not in "iuf":
-            raise InputError(
-                f"positions must be real numbers, received {array.dtype} from {place}; name "
-                "another array."
-            )
+    arrays = [real_at(place) for place in places]
     units = [_units(place) for place in places]
     if len(arrays) == 2:
         one, two = (array.ravel() for array in arrays)
