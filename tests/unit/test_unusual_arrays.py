@@ -77,7 +77,7 @@ def test_axes_of_the_scan_behind_those_of_the_patterns(
 def test_prepare_names_an_axis_that_is_no_pattern(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="as if another axis counted the patterns"):
         prepare(write("cxi", tmp_path, Content(counts=LAST)))
-    with pytest.raises(InputError, match="whose last axis counts nothing"):
+    with pytest.raises(InputError, match="where the last axis counts nothing"):
         prepare(write("cxi", tmp_path, Content(counts=counts_of()[..., None])))
 
 

@@ -288,12 +288,12 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
     stored = getattr(source.patterns, "stored", source.patterns.shape)
     other = found in source.patterns.shape[1:] or frame_first(stored, found)
     if found not in (count, len(chosen)) and (other or one_channel(stored)):
-        cause = "whose last axis counts nothing; write the array anew without it"
+        cause = "where the last axis counts nothing; write the array anew without it"
         if other:
             cause = "as if another axis counted the patterns; write the array anew with that first"
         raise InputError(
-            f"patterns must have the axes (pattern, row, column), received {found} positions from "
-            f"{points.where} and the shape {stored}, {cause}."
+            f"patterns must have the axes (pattern, row, column), received the shape {stored} and "
+            f"{found} positions from {points.where}, {cause}."
         )
     if found > count and recipe.frames is not None:
         # Of those that are more, as where a scan is read.

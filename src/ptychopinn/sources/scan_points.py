@@ -85,10 +85,12 @@ def _of_table(places: list[Place]) -> Columns:
         elif table.values.shape[1] == 2:
             chosen = [0, 1]
         else:
-            there = ", ".join(table.names) if table.names else str(table.values.shape[1])
+            there = f"{table.values.shape[1]} columns without names"
+            if table.names:
+                there = f"the columns {', '.join(table.names)}"
             raise InputError(
-                f"two columns of positions were expected, received '{table.path}' with the columns "
-                f"{there}; name two of them as FILE:COLUMN,COLUMN."
+                f"two columns of positions were expected, received '{table.path}' with {there}; "
+                "name two of them as FILE:COLUMN,COLUMN."
             )
     else:
         keys = [place.key or "" for place in places]
