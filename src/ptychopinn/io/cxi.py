@@ -204,6 +204,12 @@ def _check_probe(product: Product, path: Path) -> None:
 def _patterns(file: Reader, places: int, lazily: bool, pixel: Kind) -> Patterns | None:
     name = DATA if file.shape(DATA) is not None else DETECTOR_DATA
     if file.shape(name) is None:
+        broken = file.broken_link(DATA) or file.broken_link(DETECTOR_DATA)
+        if broken is not None:
+            raise InputError(
+                f"patterns were expected as '{DATA}' in '{file.path}', received a link to "
+                f"'{broken}', which does not exist; write the file again with what it links to."
+            )
         return None
     counts = patterns_of(file, name, places, lazily=lazily)
     mask, _ = _mask(file)

@@ -45,6 +45,19 @@ class Reader:
         """The group or dataset of this name, links followed; None when there is none."""
         return self._tree.find(name)
 
+    def broken_link(self, name: str) -> str | None:
+        """What a name leads to and is not there; None where the name is no link."""
+        parts = [part for part in name.split("/") if part]
+        for k, part in enumerate(parts):
+            if self._tree.find("/".join(parts[: k + 1])) is not None:
+                continue
+            group = self._tree.find("/".join(parts[:k])) if k else self._tree.root()
+            link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+            if isinstance(link, h5py.SoftLink):
+                return self.broken_link(link.path) or link.path
+            return f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else None
+        return None
+
     def datasets(self, axes: int = 0) -> list[str]:
         """The names of all datasets of at least so many axes that lie in the file itself."""
         found: list[str] = []

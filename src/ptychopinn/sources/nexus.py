@@ -57,9 +57,11 @@ def open_source(path: Path, patterns: str | None) -> Source:
         known = [patterns] if patterns else [f"{entry}/data_1/data", f"{detector}/data"]
         key = next((k for k in known if file.shape(k) is not None), None)
         if key is None:
+            broken = next(filter(None, map(file.broken_link, known)), None)
+            received = "none" if broken is None else f"a link to '{broken}', which does not exist"
             raise InputError(
-                f"patterns were expected as '{known[0]}' in '{path}', received none; name them "
-                "with the option patterns."
+                f"patterns were expected as '{known[0]}' in '{path}', received {received}; "
+                "name them with the option patterns."
             )
         frames = frames_in(file, key)
         lead = frames.stored[:-2]
