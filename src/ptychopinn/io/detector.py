@@ -85,7 +85,8 @@ class Repair:
     undo: Stored | None = None
 
     def apply(self, patterns: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
-        """The repaired patterns (m, H, W) of these numbers; in place."""
+        """The repaired patterns (m, H, W) of these numbers; in place, where they are wide enough
+        for counts."""
         if patterns.dtype.kind != "u":
             patterns[lost(patterns, self.bad)] = 0
         if self.bad is not None and self.bad.any():
@@ -95,7 +96,10 @@ class Repair:
         if self.clip:
             np.maximum(patterns, 0, out=patterns)
         if self.undo is not None:
-            patterns[...] = self.undo(patterns, self.bad, numbers)
+            counts = self.undo(patterns, self.bad, numbers)
+            if patterns.dtype.itemsize < 4:
+                return counts.astype(np.float32)
+            patterns[...] = counts
         return patterns
 
     def undoing(self, few: NDArray[Any], kinds: tuple[str, ...]) -> Repair:
@@ -139,8 +143,11 @@ def clean(
     if repair.bad is not None or repair.clip or repair.undo or gone.any():
         patterns = stored.copy()
         patterns[gone] = 0
+        wide = np.float32 if repair.undo and stored.dtype.itemsize < 4 else stored.dtype
+        done = patterns.astype(wide, copy=False)
         for part in batches(patterns, 8):
-            repair.apply(patterns[part], np.arange(part.start, part.stop))
+            done[part] = repair.apply(patterns[part], np.arange(part.start, part.stop))
+        patterns = done
     else:
         patterns = stored
     bad = np.zeros(stored.shape[1:], bool) if repair.bad is None else repair.bad

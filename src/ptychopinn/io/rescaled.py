@@ -65,7 +65,7 @@ class Stored:
         InputError
             For a pattern without the factor that the others have.
         """
-        counts, error = _undone(self.kind, patterns.astype(np.float64))
+        counts, error = _undone(self.kind, patterns.astype(np.float64), digits_of(patterns.dtype))
         if self.kind in ("factors", "root-factors"):
             good = np.ones(counts.shape[1:], bool) if bad is None else ~bad
             for k, number in enumerate(numbers):
@@ -134,25 +134,33 @@ def how_stored(
 
     ``bad`` (H, W) pixels do not count. None where they are whole as they are, or nothing tells.
     """
-    if few.dtype.kind != "f" or few.dtype.itemsize < 4 or not kinds or not len(few):
+    if few.dtype.kind != "f" or not kinds or not len(few):
         return None
+    digits = digits_of(few.dtype)
     flat = few.reshape(len(few), -1)
     if bad is not None and bad.any():
         flat = flat[:, ~bad.reshape(-1)]
     flat = flat[:, :: max(1, flat.shape[1] // READINGS)].astype(np.float64)
-    if not np.isfinite(flat).all() or flat.min(initial=0.0) < 0 or _plain(flat):
+    if not np.isfinite(flat).all() or flat.min(initial=0.0) < 0 or _plain(flat, digits):
         return None
-    return next((found for kind in kinds if (found := _tried(kind, flat)) is not None), None)
+    return next(
+        (found for kind in kinds if (found := _tried(kind, flat, digits)) is not None), None
+    )
 
 
-def _plain(values: NDArray[np.float64]) -> bool:
+def digits_of(dtype: np.dtype[Any]) -> float:
+    """The error of a number of this type that was computed before it was stored, as a share."""
+    return max(DIGITS, 1.2 * float(np.finfo(dtype).eps))
+
+
+def _plain(values: NDArray[np.float64], digits: float) -> bool:
     """Whether numbers, or their squares, are whole as they are."""
     some = values[:FIRST]
-    return _all_whole(some, DIGITS * some) or _all_whole(some**2, 2 * DIGITS * some**2)
+    return _all_whole(some, digits * some) or _all_whole(some**2, 2 * digits * some**2)
 
 
-def _tried(kind: str, values: NDArray[np.float64]) -> Stored | None:
-    counts, error = _undone(kind, values)
+def _tried(kind: str, values: NDArray[np.float64], digits: float) -> Stored | None:
+    counts, error = _undone(kind, values, digits)
     if kind in _LOGARITHMS:
         fits = _whole(counts[:FIRST], error[:FIRST]) and _whole(counts, error)
         return Stored(kind) if fits else None
@@ -168,16 +176,16 @@ def _tried(kind: str, values: NDArray[np.float64]) -> Stored | None:
 
 
 def _undone(
-    kind: str, values: NDArray[np.float64]
+    kind: str, values: NDArray[np.float64], digits: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Numbers whose multiples are counts, and the error that each may have."""
     if kind in _LOGARITHMS:
         exponent = np.minimum(values * _LOGARITHMS[kind][2], LARGEST_EXPONENT)
         counts = np.expm1(exponent)
-        return counts, DIGITS * (counts + 1) * np.maximum(exponent, 1)
+        return counts, digits * (counts + 1) * np.maximum(exponent, 1)
     if kind in ROOTS:
-        return values**2, 2 * DIGITS * values**2
-    return values, DIGITS * values
+        return values**2, 2 * digits * values**2
+    return values, digits * values
 
 
 def _step(values: NDArray[np.float64], error: NDArray[np.float64]) -> float | None:

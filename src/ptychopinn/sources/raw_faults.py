@@ -48,13 +48,17 @@ class UndoneFrames(ChangedFrames):
     stored: Stored
     bad: NDArray[np.bool_]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.promote_types(self.source.dtype, np.float32)
+
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`~ptychopinn.sources.frames.Frames`."""
         # A factor of each pattern is seen in all of it.
         block = self.source.read(indices, _whole(self.source))
         gaps = no_measurement(block)
         counts = self.stored(np.where(gaps, 0, block), self.bad, indices)
-        return np.where(gaps, block, counts.astype(block.dtype))[:, window[0], window[1]]
+        return np.where(gaps, block, counts.astype(self.dtype))[:, window[0], window[1]]
 
 
 def as_counts(
