@@ -51,7 +51,7 @@ def test_a_file_that_is_being_written(way: str, end: str, tmp_path: Path) -> Non
         for read in (load_scan, prepare):
             with pytest.raises(InputError, match="another program has open for writing") as refused:
                 read(path)
-            assert "h5clear --status FILE" in str(refused.value)
+            assert "h5clear -s FILE" in str(refused.value)
         other.kill()
 
 

@@ -89,7 +89,7 @@ def _unfinished(path: Path) -> InputError:
     return InputError(
         f"a file that nobody writes was expected, received '{path}' which another program has open "
         "for writing, or left so when it was stopped; wait until it is closed, and if no program "
-        "writes it any more, type: h5clear --status FILE, of the tools of HDF5, or write it again."
+        "writes it any more, type: h5clear -s FILE, of the tools of HDF5, or write it again."
     )
 
 
