@@ -136,3 +136,12 @@ def test_logarithms_of_nothing(kind: str, tmp_path: Path) -> None:
         path = write(kind, tmp_path, Content(counts=np.log10(counts_of().astype("f4"))))
     with pytest.raises(InputError, match="that is the logarithm of 0"):
         load_scan(path)
+
+
+def test_how_many_positions_are_no_numbers(tmp_path: Path) -> None:
+    positions = positions_of()
+    positions[::3, 1] = np.nan
+    path = write("npz", tmp_path, Content(positions=positions))
+    for read in (load_scan, prepare):
+        with pytest.raises(InputError, match="8 of 24 that are none, the first being position 0"):
+            read(path)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.far_away import position_text
+from ptychopinn.data.far_away import first_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
@@ -231,11 +231,11 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         findings.append(far_finding(placed, far))
         placed, kept = np.delete(placed, far, axis=0), np.delete(indices, far)
         patterns = replace(patterns, indices=kept)
-    if not np.isfinite(placed).all():
-        worst = int(np.flatnonzero(~np.isfinite(placed).all(axis=1))[0])
+    finite = np.isfinite(placed).all(axis=1)
+    if not finite.all():
         raise InputError(
-            f"positions must be finite numbers, received {position_text(placed, worst)} from "
-            f"{points.where}; correct it."
+            f"positions must be finite numbers, received {first_of(placed, ~finite)} from "
+            f"{points.where}; correct them."
         )
     placed = turned(placed, recipe.rotate_positions)
     check_places(placed, points.where, unit)
