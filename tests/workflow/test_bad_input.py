@@ -74,7 +74,12 @@ NPZ: dict[str, tuple[Change, list[str], str]] = {
         "--units counts",
     ),
     "amplitude as counts": (lambda a: {}, ["--units", "counts"], "--units amplitude"),
-    "normalised": (lambda a: {"diff3d": a["diff3d"] / 50.3}, [], "--photons"),
+    # Of noise-free numbers nothing tells the photons.
+    "normalised": (
+        lambda a: {"diff3d": np.hypot(a["diff3d"], 0.6) / 50.3},
+        [],
+        "--photons",
+    ),
     "photons not needed": (lambda a: {}, ["--photons", "1e5"], "leave it out"),
     "outside the object": (lambda a: {"objectGuess": np.ones((60, 60))}, [], "outside"),
     "wrong mask": (lambda a: {"bad_pixels": np.ones((8, 8), bool)}, [], "(8, 8)"),

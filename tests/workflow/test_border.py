@@ -176,3 +176,26 @@ def test_memory_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run([], greedy) == 2
     check_sentence(capsys.readouterr().err, "must fit into memory")
+
+
+def test_what_an_error_held_does_not_crash_the_end(tmp_path: Path) -> None:
+    """A virtual dataset of HDF5 that outlives the library does; errors hold what they met."""
+    import h5py
+
+    with h5py.File(tmp_path / "scan.cxi", "w") as file:
+        layout = h5py.VirtualLayout((4, 32, 32), "u2")
+        layout[:] = h5py.VirtualSource("gone.h5", "data", (4, 32, 32))
+        file["cxi_version"] = 160
+        file.create_virtual_dataset("entry_1/data_1/data", layout)
+        file["entry_1/data_1/translation"] = np.zeros((4, 3))
+        file["entry_1/instrument_1/name"] = "any"
+    for command in (["inspect"], ["reconstruct", "-o", "run"]):
+        code, _, err = finished(process(command[0], "scan.cxi", *command[1:], cwd=tmp_path))
+        assert code == 2
+        check_sentence(err, "gone.h5")
+
+
+def test_errors_that_were_raised_within_one_another() -> None:
+    first, second = ValueError("one"), ValueError("other")
+    first.__context__, second.__context__ = second, first
+    border.let_go(first)

@@ -1,5 +1,5 @@
 """Counts that were spoilt when they were stored: bytes in the wrong order, counts beyond what the
-numbers hold."""
+numbers hold, their rounded square roots."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.byte_order import opposite_order
 from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.wrapped import WrapTally, nearly_full
+from ptychopinn.physics.readout import noise_of_roots
 
 # Patterns that are looked at.
 PATTERNS = 48
@@ -47,6 +48,27 @@ def began_again(look: Look) -> Iterator[Noticed]:
             finding(
                 "wrapped-counts", "fault", found.message,
                 end=found.end, readings=found.readings, places=found.places,
+            ),
+            None,
+        )  # fmt: skip
+
+
+@check("rounded-roots")
+def rounded_roots(look: Look) -> Iterator[Noticed]:
+    """Whole numbers that are square roots of counts, rounded."""
+    if np.dtype(look.scan.diffraction.dtype).kind != "u":
+        return
+    found = noise_of_roots(look.sample, look.good)
+    if found is not None:
+        yield (
+            finding(
+                "rounded-roots", "fault",
+                f"the patterns must hold counts, received whole numbers that scatter by "
+                f"{found.scatter:.2g} where they are {found.bright:.3g} on average, and by as much "
+                f"where they are less, as rounded square roots of counts do, while counts would by "
+                f"{found.bright**0.5:.2g} there: read their file with units='amplitude', or store "
+                "counts.",
+                scatter=found.scatter, bright=found.bright,
             ),
             None,
         )  # fmt: skip

@@ -128,6 +128,7 @@ def run(
             theirs = _parameters(app, [successor])
             text = border.as_flags(text, border.beside(theirs, own), f"ptychopinn {successor}")
         click.echo(f"{program}: {text}", err=True)
+        border.let_go(error)
         return border.flushed(program, error.exit_code)
     # The border: what nobody foresaw becomes a sentence here.
     except Exception as error:  # noqa: BLE001

@@ -111,6 +111,22 @@ def ended(program: str, error: Exception) -> int:
     return UNEXPECTED
 
 
+def let_go(error: BaseException) -> None:
+    """Free what the frames of an error still hold, which are never looked at again.
+
+    A virtual dataset of HDF5 that is still held when the process ends makes HDF5 crash then.
+    """
+    left: list[BaseException | None] = [error]
+    known: set[int] = set()
+    while left:
+        one = left.pop()
+        # Errors that were raised anew within one another may lead in a circle.
+        if one is not None and id(one) not in known:
+            known.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            left += [one.__cause__, one.__context__]
+
+
 def _output_fails(error: OSError) -> bool:
     """Whether standard output cannot be written to; then nothing more is written there."""
     # The libraries of files leave out the number of an error; a pipe that is gone says it.

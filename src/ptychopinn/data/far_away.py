@@ -34,3 +34,12 @@ def position_text(positions: NDArray[np.float64], k: int) -> str:
     """Position k in words."""
     y, x = positions[k]
     return f"position {k} at (y, x) = ({y:.6g}, {x:.6g})"
+
+
+def first_of(positions: NDArray[np.float64], wrong: NDArray[np.bool_]) -> str:
+    """The first of the positions (M, 2) that are wrong in words, and how many there are."""
+    which = np.flatnonzero(wrong)
+    first = position_text(positions, int(which[0]))
+    if len(which) == 1:
+        return first
+    return f"{len(which)} of {len(positions)} that are none, the first being {first}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
-from ptychopinn.data.far_away import LARGEST_POSITION, lonely_positions, position_text
+from ptychopinn.data.far_away import LARGEST_POSITION, first_of, lonely_positions, position_text
 from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
@@ -175,7 +175,8 @@ class Scan:
         if probe.ndim != 3 or probe.shape[1:] != (n, n) or probe.shape[0] == 0:
             raise InputError(
                 f"probe must have shape (P, {n}, {n}) to match the patterns, received "
-                f"{np.shape(self.probe)}; crop, pad or resample the probe."
+                f"{np.shape(self.probe)}; cut or pad it about its middle where its pixels are "
+                "those of the object, resample it where they are not, or let probe='auto' find one."
             )
         if not np.any(probe):
             raise InputError(
@@ -347,10 +348,9 @@ def check_canvas(positions: NDArray[np.float64], n: int) -> None:
     size = np.abs(positions).max(axis=1)
     finite = size <= LARGEST_POSITION
     if not finite.all():
-        worst = int(np.flatnonzero(~finite)[0])
         raise InputError(
             "positions_px must be finite numbers of pixels, received "
-            f"{position_text(positions, worst)}; correct or remove it."
+            f"{first_of(positions, ~finite)}; correct or remove what is wrong."
         )
     distance = np.abs(positions - np.median(positions, axis=0)).max(axis=1)
     farthest = int(distance.argmax())

@@ -156,10 +156,12 @@ def to_counts(
     scale = photons if photons is not None else file_photons
     if scale is None:
         raise InputError(
-            f"{where} must hold amplitudes = sqrt(counts), received normalised amplitudes up to "
-            f"{look.largest:.4g} that do not tell the number of photons; give the mean counts per "
-            "pattern with photons=... or as the key 'nphotons', or pass units='counts' if they are "
-            "counts."
+            f"{where} must hold counts or sqrt(counts), received numbers up to "
+            f"{look.largest:.4g} only, of which neither they nor their squares are whole; if they "
+            "are normalised amplitudes, sqrt(counts) times a factor, give the mean counts per "
+            "pattern with photons=... or as the key 'nphotons'; if they are counts times a factor, "
+            "pass units='counts'; if they are logarithms, undo those first, as in "
+            "np.expm1(patterns)."
         )
     if not (np.isfinite(scale) and scale > 0):
         raise InputError(

@@ -37,12 +37,13 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io import ptychodus_product, ptychodus_scan
 from ptychopinn.io.base import ReadOptions, ScanFields, is_hdf5
+from ptychopinn.io.guess import typed
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.hdf5_writer import NewFile, writing
-from ptychopinn.io.layout import as_points
 from ptychopinn.io.lazy import patterns_of
 from ptychopinn.io.quantities import (
     Kind,
+    coordinates,
     detector_kind,
     lengths,
     object_pixel,
@@ -203,9 +204,22 @@ def _check_probe(product: Product, path: Path) -> None:
 def _patterns(file: Reader, places: int, lazily: bool, pixel: Kind) -> Patterns | None:
     name = DATA if file.shape(DATA) is not None else DETECTOR_DATA
     if file.shape(name) is None:
+        broken = file.broken_link(DATA) or file.broken_link(DETECTOR_DATA)
+        if broken is not None:
+            raise InputError(
+                f"patterns were expected as '{DATA}' in '{file.path}', received a link to "
+                f"'{broken}', which does not exist; write the file again with what it links to."
+            )
         return None
     counts = patterns_of(file, name, places, lazily=lazily)
     mask, _ = _mask(file)
+    if mask is not None and mask.shape != counts.shape[1:]:
+        wanted, received = (" x ".join(map(str, a.shape[-2:])) for a in (counts, mask))
+        line = typed(file.path, {"mask": "MASK.npy"})
+        raise InputError(
+            f"'{DETECTOR}/mask' in '{file.path}' must be as large as the patterns, {wanted} "
+            f"pixels, received {received}; cut it as the patterns were cut, and type: {line}."
+        )
     height, width = (quantity(file, f"{DETECTOR}/{a}_pixel_size", pixel) for a in "yx")
     return ptychodus_scan.check_patterns(
         file.path,
@@ -222,10 +236,7 @@ def _positions(file: Reader) -> NDArray[np.float64]:
     """Positions (n, 2 or 3) as (x, y, z) in metres."""
     name = TRANSLATION if TRANSLATION in file else OLD_TRANSLATION
     shape = file.shape(DATA) or file.shape(DETECTOR_DATA) or ()
-    return as_points(
-        lengths(file, name), prod(shape[:-2]), (3, 2), f"'{name}' in '{file.path}'",
-        "(n, 3) as (x, y, z)",
-    )  # fmt: skip
+    return coordinates(file, name, prod(shape[:-2]), (3, 2), "(n, 3) as (x, y, z)")
 
 
 def _mask(file: Reader) -> tuple[NDArray[Any] | None, tuple[Finding, ...]]:

@@ -9,7 +9,7 @@ anything else is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,19 +20,22 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import batches, sample_indices
+from ptychopinn.io.no_counts import (
+    NEARLY_ALL,
+    Mask,
+    impossible,
+    lost,
+    lost_finding,
+    named_patterns,
+    no_number,
+    text_of_number,
+)
+from ptychopinn.io.rescaled import Stored, how_stored
 from ptychopinn.io.signed import refuse_spoilt
 
-Mask = NDArray[np.bool_]
-
-SENTINELS, NEGATIVE, LOST = "sentinel-pixels", "negative-counts", "lost-patterns"
-# Pixels of each pattern that are looked at first, to find those that are no patterns.
-LOOKED_AT = 64
-# A pixel is none when it holds such a number in this share of all patterns.
-NEARLY_ALL = 0.95
+SENTINELS, NEGATIVE = "sentinel-pixels", "negative-counts"
 # Patterns that are looked at first, and the share there below which a pixel is not looked at again.
 SAMPLE, SAMPLE_BYTES, SUSPECT = 24, 16 << 20, 0.75
-# Numbers a little below a power of two, from this on, are the largest a counter or a type holds.
-SMALLEST_TOP = 2.0**12
 # Noise about zero: at least this share of all numbers is negative, at most this part of those near
 # zero, none is farther than so many standard deviations, and all are this small a part of the
 # counts.
@@ -48,6 +51,8 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "good": "True or 1 marks good pixels",
     }
 )
+# What to do with -infinity.
+LOGARITHM = "that is the logarithm of 0: store counts, as 10**x or numpy.exp(x) gives them"
 
 
 @dataclass(frozen=True)
@@ -60,24 +65,28 @@ class Cleaned:
     good : (H, W) bool, True at good pixels; None when all are.
     findings : what was masked and clipped.
     clipped : negative numbers were set to 0, which amplitudes never have.
+    undone : they were logarithms of counts, or divided by a number, and are counts now.
     """
 
     patterns: NDArray[Any]
     good: Mask | None
     findings: tuple[Finding, ...] = ()
     clipped: bool = False
+    undone: bool = False
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What is to be done to patterns when they are read: patterns and pixels without counts, and
-    clipping."""
+    """What is to be done to patterns when they are read: patterns and pixels without counts,
+    clipping, and numbers that were stored in another way than as counts."""
 
     bad: Mask | None = None
     clip: bool = False
+    undo: Stored | None = None
 
-    def apply(self, patterns: NDArray[Any]) -> NDArray[Any]:
-        """The repaired patterns (m, H, W); in place."""
+    def apply(self, patterns: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
+        """The repaired patterns (m, H, W) of these numbers; in place, where they are wide enough
+        for counts."""
         if patterns.dtype.kind != "u":
             patterns[lost(patterns, self.bad)] = 0
         if self.bad is not None and self.bad.any():
@@ -86,7 +95,17 @@ class Repair:
             patterns[:, self.bad] = columns
         if self.clip:
             np.maximum(patterns, 0, out=patterns)
+        if self.undo is not None:
+            counts = self.undo(patterns, self.bad, numbers)
+            if patterns.dtype.itemsize < 4:
+                return counts.astype(np.float32)
+            patterns[...] = counts
         return patterns
+
+    def undoing(self, few: NDArray[Any], kinds: tuple[str, ...]) -> Repair:
+        """The repair that gives counts where ``few`` patterns show that they were stored in one of
+        these ways."""
+        return self if self.clip else replace(self, undo=how_stored(few, self.bad, kinds))
 
 
 def clean(
@@ -96,11 +115,13 @@ def clean(
     *,
     clip_negative: bool = False,
     meaning: str = "bad",
+    undo: tuple[str, ...] = (),
 ) -> Cleaned:
     """Patterns (M, H, W) of any real type without numbers that are no counts.
 
     ``good`` (H, W) is what the file says, ``meaning`` a key of ``MEANINGS``, for the message about
-    a mask of the opposite meaning.
+    a mask of the opposite meaning. ``undo`` names the ways in which counts may be stored, see
+    :mod:`ptychopinn.io.rescaled`.
 
     Raises
     ------
@@ -114,52 +135,28 @@ def clean(
     if 2 * gone.sum() > len(gone):
         gone[:] = False  # most of them: then the numbers mean something else
     rest = stored[~gone] if gone.any() else stored
-    repair, findings = look(
-        rest, rest[sampled(rest)], where, good, clip_negative=clip_negative, meaning=meaning
-    )
+    few = rest[sampled(rest)]
+    repair, findings = look(rest, few, where, good, clip_negative=clip_negative, meaning=meaning)
+    repair = repair.undoing(few, undo)
     if gone.any():
         findings = (lost_finding(stored[gone][:100], np.flatnonzero(gone)), *findings)
-    if repair.bad is not None or repair.clip or gone.any():
+    if repair.bad is not None or repair.clip or repair.undo or gone.any():
         patterns = stored.copy()
         patterns[gone] = 0
+        wide = np.float32 if repair.undo and stored.dtype.itemsize < 4 else stored.dtype
+        done = patterns.astype(wide, copy=False)
         for part in batches(patterns, 8):
-            repair.apply(patterns[part])
+            done[part] = repair.apply(patterns[part], np.arange(part.start, part.stop))
+        patterns = done
     else:
         patterns = stored
     bad = np.zeros(stored.shape[1:], bool) if repair.bad is None else repair.bad
     if patterns.dtype.kind == "f":
         refuse_gaps(patterns, where)
-    return Cleaned(patterns, ~bad if bad.any() else good, findings, repair.clip)
-
-
-def lost(patterns: NDArray[Any], bad: Mask | None) -> Mask:
-    """(m,) which patterns (m, H, W) hold no measurement at all, but one number that stands for none
-    nearly everywhere apart from ``bad`` pixels."""
-    m = len(patterns)
-    flat = patterns.reshape(m, -1)
-    used = np.arange(flat.shape[1]) if bad is None else np.flatnonzero(~bad.reshape(-1))
-    found = np.zeros(m, bool)
-    if len(used):
-        few = flat[:, used[np.linspace(0, len(used) - 1, LOOKED_AT).astype(np.int64)]]
-        for k in np.flatnonzero(impossible(few).mean(axis=1) >= NEARLY_ALL):
-            values = flat[k, used]
-            usual = _usual(values)
-            same = (values == usual) | (_no_number(values) & _no_number(usual))
-            found[k] = impossible(usual)[0] and same.mean() >= NEARLY_ALL
-    return found
-
-
-def _usual(values: NDArray[Any]) -> NDArray[Any]:
-    """The number in the middle, as an array of one; not the mean of two."""
-    return np.sort(values, axis=None)[values.size // 2 :][:1]
-
-
-def lost_finding(first: NDArray[Any], numbers: NDArray[np.int64]) -> Finding:
-    """What is said about the patterns of these numbers; ``first`` are the first of them."""
-    values = list(dict.fromkeys(_text(_usual(pattern)[0]) for pattern in first))
-    hold = "holds" if len(numbers) == 1 else "hold"
-    words = f"set {_patterns(numbers.tolist())} to 0, which {hold} {listed(values, 80)} throughout"
-    return Finding(LOST, "mended", words, {"numbers": numbers.tolist(), "values": values[:4]})
+    if repair.undo is not None:
+        findings = (*findings, repair.undo.finding(float(patterns.max())))
+    undone = repair.undo is not None
+    return Cleaned(patterns, ~bad if bad.any() else good, findings, repair.clip, undone)
 
 
 def sampled(patterns: PatternArray) -> NDArray[np.int64]:
@@ -207,35 +204,6 @@ def look(
     return Repair(bad if bad.any() else None, bool(clip)), tuple(findings)
 
 
-def impossible(values: NDArray[Any]) -> Mask:
-    """Whether numbers may stand for "no pixel": no numbers, negative, or the top of some type."""
-    if values.dtype.kind == "u":
-        wide = values.astype(np.uint64)
-        # Of numbers just below a power of two, the next one shares no bit with it; the largest of
-        # all wraps round to zero.
-        top = ((wide & (wide + np.uint64(1))) == 0) | (
-            ((wide + np.uint64(1)) & (wide + np.uint64(2))) == 0
-        )
-        large: Mask = (top & (wide >= SMALLEST_TOP - 2)) | (wide >= 2**32 - 2)
-        return large | (values == np.iinfo(values.dtype).max)
-    if values.dtype.kind == "i":
-        negative = values < 0
-        size = np.where(negative, 0, values).astype(np.uint64)
-        return negative | impossible(size) | (values == np.iinfo(values.dtype).max)
-    with np.errstate(all="ignore"):
-        found = ~np.isfinite(values) | (values < 0) | (values >= 2.0**32 - 2)
-        exact = values.astype(np.float64)
-        for numbers in (exact, exact**2):
-            # sqrt(65535) is as impossible among amplitudes as 65535 among counts.
-            smallest = SMALLEST_TOP - 2 if numbers is exact else 2.0**16 - 2
-            power = 2.0 ** np.rint(np.log2(np.maximum(numbers, 1)))
-            near = 2e-7 * power if numbers is not exact else 6e-8 * power * (power >= 2**24)
-            below = power - numbers
-            top = (np.abs(below - 1) <= near) | (np.abs(below - 2) <= near)
-            found |= top & (numbers >= smallest)
-    return found
-
-
 def _sentinels(
     patterns: PatternArray, few: NDArray[Any], bad: Mask, where: str
 ) -> tuple[Mask, list[str]]:
@@ -251,9 +219,9 @@ def _sentinels(
     whole = np.concatenate([patterns[part][:, rows, columns] for part in batches(patterns, 8)])
     strange = impossible(whole)
     first = np.take_along_axis(whole, strange.argmax(axis=0)[None], axis=0)[0]
-    same = strange & ((whole == first) | (_no_number(whole) & _no_number(first)))
+    same = strange & ((whole == first) | (no_number(whole) & no_number(first)))
     chosen = same.mean(axis=0) >= NEARLY_ALL
-    for value in np.unique(first[chosen & ~_no_number(first)]):
+    for value in np.unique(first[chosen & ~no_number(first)]):
         # A gap's number is found in the gap; one that occurs all over is a shift of the counts.
         of_value = chosen & (first == value)
         elsewhere = ~bad
@@ -262,27 +230,19 @@ def _sentinels(
             chosen &= ~of_value
     usable = int((~bad).sum())
     if chosen.sum() > usable / 2:
-        value = _text(first[chosen][0])
-        rule = "finite numbers" if value in ("NaN", "infinity") else "photon counts >= 0"
+        value = text_of_number(first[chosen][0])
+        none = value in ("NaN", "infinity", "-infinity")
+        rule = "finite numbers" if none else "photon counts >= 0"
+        remedy = "check what the numbers are"
+        if value == "-infinity":
+            remedy = LOGARITHM
         raise InputError(
             f"{where} must hold {rule}, received {value} in nearly all patterns at "
             f"{int(chosen.sum())} of {usable} pixels, which are too many for gaps of a detector; "
-            "check what the numbers are."
+            f"{remedy}."
         )
     empty[rows[chosen], columns[chosen]] = True
-    return empty, list(dict.fromkeys(_text(value) for value in first[chosen][:10_000]))[:4]
-
-
-def _no_number(values: NDArray[Any]) -> Mask:
-    return ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, np.floating):
-        if not np.isfinite(value):
-            return "NaN" if np.isnan(value) else "infinity"
-        return f"{float(value):.10g}"
-    return str(value)
+    return empty, list(dict.fromkeys(text_of_number(value) for value in first[chosen][:10_000]))[:4]
 
 
 def check_mask(few: NDArray[Any], bad: Mask, where: str, meaning: str) -> None:
@@ -343,9 +303,9 @@ def _negative(
     if reason is not None and not clip_negative:
         refuse_spoilt(few, ~bad, where)
         raise InputError(
-            f"{where} must hold photon counts >= 0, received {said} in {_patterns(worst)}, which "
-            f"are no noise about zero: {reason}; subtract the offset of the detector, mark bad "
-            "pixels in the mask, or pass clip_negative=True to set them to 0."
+            f"{where} must hold photon counts >= 0, received {said} in {named_patterns(worst)}, "
+            f"which are no noise about zero: {reason}; subtract the offset of the detector, mark "
+            "bad pixels in the mask, or pass clip_negative=True to set them to 0."
         )
     if reason is None:
         return Finding(
@@ -378,23 +338,26 @@ def _no_noise(
     return None
 
 
-def _patterns(numbers: list[int]) -> str:
-    names = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
-    return f"pattern {names}" if len(numbers) == 1 else f"{len(numbers)} patterns ({names})"
-
-
 def refuse_gaps(patterns: PatternArray, where: str) -> None:
     """Raise InputError for NaN and infinity that are left, in single patterns."""
     found: list[int] = []
-    number = 0
+    number = below = 0
     for part in batches(patterns, 8):
         gaps = ~np.isfinite(patterns[part])
         each = gaps.sum(axis=(1, 2))
+        if each.any():
+            below += int(np.isneginf(patterns[part]).sum())
         found += (np.flatnonzero(each) + (part.start or 0)).tolist()
         number += int(each.sum())
-    if number:
-        raise InputError(
-            f"{where} must hold finite numbers (finite photon counts), received NaN or infinity "
-            f"{number} time(s) in {_patterns(found)}, at pixels that hold numbers in the others; "
-            "leave these patterns out, or mark such pixels as bad in the mask and store 0 there."
-        )
+    if not number:
+        return
+    remedy = (
+        "leave these patterns out, or mark such pixels as bad in the mask and store 0 there"
+        if below < number
+        else LOGARITHM
+    )
+    raise InputError(
+        f"{where} must hold finite numbers (finite photon counts), received "
+        f"{'NaN or infinity' if below < number else '-infinity'} {number} time(s) in "
+        f"{named_patterns(found)}, at pixels that hold numbers in the others; {remedy}."
+    )

@@ -12,16 +12,9 @@ from numpy.typing import NDArray
 from ptychopinn.data.findings import Finding
 from ptychopinn.io.base import batches
 from ptychopinn.io.counts import FloatLook, counts_dtype, float_counts_dtype
-from ptychopinn.io.detector import (
-    Mask,
-    impossible,
-    look,
-    lost,
-    lost_finding,
-    refuse_gaps,
-    sampled,
-)
+from ptychopinn.io.detector import look, refuse_gaps, sampled
 from ptychopinn.io.lazy import LazyPatterns
+from ptychopinn.io.no_counts import Mask, impossible, lost, lost_finding
 
 
 class _Blocks:
@@ -69,6 +62,7 @@ def examined(
     clip_negative: bool,
     meaning: str,
     remedy: str,
+    undo: tuple[str, ...],
 ) -> tuple[LazyPatterns, Mask | None, tuple[Finding, ...]]:
     """Patterns (M, H, W) on disk that become counts when they are read, the good pixels (H, W), and
     what is masked, clipped and set to zero then.
@@ -76,7 +70,8 @@ def examined(
     Raises
     ------
     InputError
-        As ``detector.clean`` and ``counts.counts_from_array`` do; ``remedy`` is for the latter.
+        As ``detector.clean`` and ``counts.counts_from_array`` do; ``remedy`` is for the
+        latter, ``undo`` for the former.
     """
     frame = patterns.shape[1:]
     bad = None if good is None or good.shape != frame else ~good
@@ -89,24 +84,28 @@ def examined(
     if again:
         gone[:] = False  # most of them: then the numbers mean something else
     rest = patterns.taken(np.flatnonzero(~gone))
+    few = rest.as_stored(sampled(rest))
     repair, findings = look(
         _Blocks(rest, rest.as_stored),
-        rest.as_stored(sampled(rest)),
+        few,
         where,
         good,
         clip_negative=clip_negative,
         meaning=meaning,
         lowest=None if again else facts.low,
     )
-    again = again or repair.clip or facts.low < 0 or not facts.finite
+    repair = repair.undoing(few, undo)
+    again = again or bool(repair.undo) or repair.clip or facts.low < 0 or not facts.finite
     again = again or bool(impossible(np.array([facts.high], patterns.dtype))[0])
-    if again and (repair.bad is not None or repair.clip or not facts.finite):
-        mended = _Blocks(rest, lambda numbers: repair.apply(rest.as_stored(numbers)))
+    if again and (repair.bad is not None or repair.clip or repair.undo or not facts.finite):
+        mended = _Blocks(rest, lambda numbers: repair.apply(rest.as_stored(numbers), numbers))
         if patterns.dtype.kind == "f":
             refuse_gaps(mended, where)
         facts = _Facts(frame, where)
         for part in batches(rest, 8):
             facts.add(mended[part])
+    if repair.undo is not None:
+        findings = (*findings, repair.undo.finding(facts.high))
     if patterns.dtype.kind == "f":
         dtype = float_counts_dtype(facts.floats, where, remedy)
     else:

@@ -13,6 +13,7 @@ from ptychopinn.data.units import spelled
 from ptychopinn.errors import InputError
 from ptychopinn.io.axis_names import axis_of, unit_in_name
 from ptychopinn.io.base import signature
+from ptychopinn.io.foreign import what_it_is
 from ptychopinn.io.listing import Item, items_of
 
 SMALLEST_FRAME = 16
@@ -67,8 +68,8 @@ def guess(items: Sequence[Item]) -> Guess:
         # A master lists its files one by one.
         count = sum(prod(i.shape[:-2]) for i in items if SOURCES[0].search(i.key))
     keys, order = _positions(items, count)
-    units = {spelled(i.unit) or unit_in_name(i.key) or "" for i in items if i.key in keys}
-    unit = units.pop() if len(units) == 1 else None
+    units = [spelled(i.unit) or unit_in_name(i.key) or "" for i in items if i.key in keys]
+    unit = units[0] if len(set(units)) == 1 else ", ".join(units) if all(units) else None
 
     def picture(words: str) -> str | None:
         return _first(
@@ -285,4 +286,6 @@ def _is_container(path: Path) -> bool:
 def with_line(reason: str, path: Path, otherwise: str) -> str:
     """A reason why a file is no scan, and what to type; ``otherwise`` where nobody knows."""
     line = prepare_line(path)
+    if line is None and (known := what_it_is(path)) is not None:
+        return f"{reason}, but {known[0]}; {known[1]}."
     return f"{reason}; {otherwise if line is None else 'type: ' + line}."

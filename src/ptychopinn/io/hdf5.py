@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
+from ptychopinn.data.units import units_in
 from ptychopinn.errors import InputError, listed, shown
 from ptychopinn.io.base import is_hdf5, is_matlab
 from ptychopinn.io.links import Tree
@@ -43,6 +44,19 @@ class Reader:
     def item(self, name: str) -> Any:
         """The group or dataset of this name, links followed; None when there is none."""
         return self._tree.find(name)
+
+    def broken_link(self, name: str) -> str | None:
+        """What a name leads to and is not there; None where the name is no link."""
+        parts = [part for part in name.split("/") if part]
+        for k, part in enumerate(parts):
+            if self._tree.find("/".join(parts[: k + 1])) is not None:
+                continue
+            group = self._tree.find("/".join(parts[:k])) if k else self._tree.root()
+            link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+            if isinstance(link, h5py.SoftLink):
+                return self.broken_link(link.path) or link.path
+            return f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else None
+        return None
 
     def datasets(self, axes: int = 0) -> list[str]:
         """The names of all datasets of at least so many axes that lie in the file itself."""
@@ -78,8 +92,8 @@ class Reader:
         fits = pair or (item.dtype.kind in kinds and item.dtype.subdtype is None)
         if item.shape is None or not fits:
             raise InputError(
-                f"the dataset '{name}' in '{self.path}' must hold numbers of its kind, received "
-                f"{'nothing' if item.shape is None else shown(item.dtype)}; write it again."
+                f"the dataset '{name}' in '{self.path}' must hold {_called(kinds)}, received "
+                f"{'nothing' if item.shape is None else _kind_of(item.dtype)}; write it again."
             )
         if ndim and len(item.shape) not in ndim:
             raise InputError(
@@ -198,6 +212,14 @@ class Reader:
             )
         return to_text(value)
 
+    def units(self, name: str) -> tuple[str, ...]:
+        """The units of a dataset, see :func:`~ptychopinn.data.units.units_in`; () without any."""
+        for key in ("units", "unit", "Units", "Unit"):
+            found = units_in(self.attribute(name, key))
+            if found:
+                return found
+        return ()
+
     def attribute_number(self, name: str, key: str, default: float | None = None) -> float:
         """An attribute that must be a finite number; ``default`` when it is missing, if given."""
         value = self.attribute(name, key)
@@ -222,6 +244,21 @@ def complex_names(dtype: np.dtype[Any]) -> tuple[str, str] | None:
         ):
             return names
     return None
+
+
+def _called(kinds: str) -> str:
+    """Numbers of these kinds in words."""
+    if "c" in kinds:
+        return "complex numbers"
+    return "real numbers" if "f" in kinds else "whole numbers"
+
+
+def _kind_of(dtype: np.dtype[Any]) -> str:
+    """What a type holds in words."""
+    if dtype.names is not None:
+        return f"records of {listed(dtype.names)}"
+    words = {"c": "complex numbers", "b": "True and False", "S": "texts", "O": "texts or objects"}
+    return words.get(dtype.kind, shown(dtype))
 
 
 def finite(value: Any, what: str) -> float:

@@ -15,6 +15,7 @@ from ptychopinn.io.base import ScanFields, refuse_metres
 from ptychopinn.io.counts import counts_from_array
 from ptychopinn.io.detector import clean
 from ptychopinn.io.layout import as_patterns, as_points, probe_modes
+from ptychopinn.io.rescaled import LOGARITHMS
 from ptychopinn.io.scans import needs_scan
 
 ORDERS = ("yx", "xy")
@@ -44,7 +45,9 @@ def scan_from_arrays(
     if places.ndim > 1 and places.dtype.kind in "iuf" and 2 in (places.shape[0], places.shape[-1]):
         places = as_points(places, len(stored), (2,), "positions", "(M, 2)")
     good = None if mask is None else _mask(_array(mask, "mask"))
-    cleaned = clean(stored, "counts", good, meaning="good", clip_negative=clip_negative)
+    cleaned = clean(
+        stored, "counts", good, meaning="good", clip_negative=clip_negative, undo=LOGARITHMS
+    )
     spec = probe if isinstance(probe, str) else None
     given_probe = None
     if spec is not None and not needs_scan(spec):

@@ -16,8 +16,8 @@ from ptychopinn.errors import InputError, PatternShapeError
 def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray[Any]:
     """Patterns (n, H, W) of an array that may have several axes of the scan, or has it last.
 
-    (..., H, W) is read row by row. (H, W, n) is taken as such where there are n positions
-    (``places``), H = W, and the first axis does not fit.
+    (..., H, W) is read row by row. (H, W, n) and (H, W, rows, columns) are taken as such where
+    there are n positions (``places``), H = W, and the first axes do not fit.
 
     Raises
     ------
@@ -29,14 +29,23 @@ def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray
             f"{where} must have shape (M, N, N), which are 3 axes, received {stored.shape}; store "
             "one pattern per position."
         )
-    if stored.ndim == 4 and stored.shape[-1] == 1 and stored.shape[1] == stored.shape[2]:
+    if one_channel(stored.shape):
         return stored[..., 0]
-    if stored.ndim > 3:
-        return stored.reshape(-1, *stored.shape[-2:])
-    first, second, last = stored.shape
-    if places is not None and last == places != first and first == second:
-        return np.moveaxis(stored, -1, 0)
-    return stored
+    if frame_first(stored.shape, places):
+        return np.moveaxis(stored.reshape(*stored.shape[:2], -1), -1, 0)
+    return stored.reshape(-1, *stored.shape[-2:])
+
+
+def one_channel(shape: tuple[int, ...]) -> bool:
+    """Whether these are patterns (n, H, W, 1)."""
+    return len(shape) == 4 and shape[3] == 1 and shape[1] == shape[2]
+
+
+def frame_first(shape: tuple[int, ...], places: int | None) -> bool:
+    """Whether the first two axes are those of a pattern, told by the number of positions."""
+    if len(shape) not in (3, 4) or places is None or shape[0] != shape[1]:
+        return False
+    return prod(shape[2:]) == places != prod(shape[:-2])
 
 
 def as_points(stored: NDArray[Any], patterns: int | None, axes: tuple[int, ...], where: str,

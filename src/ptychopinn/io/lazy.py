@@ -17,7 +17,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.chunks import Chunks, OtherwiseError, chunks_of
 from ptychopinn.io.detector import Repair
 from ptychopinn.io.hdf5 import Reader, reading
-from ptychopinn.io.layout import as_patterns
+from ptychopinn.io.layout import as_patterns, frame_first, one_channel
 from ptychopinn.machine.memory import part_of_free
 
 # Patterns that are read again and again stay in memory where they take this part of what is free,
@@ -243,7 +243,7 @@ class LazyPatterns:
         if self._empty is not None:
             patterns[self._empty[unique]] = 0
         if self.repair is not None:
-            patterns = self.repair.apply(patterns)
+            patterns = self.repair.apply(patterns, unique)
         where = f"'{self.stored.key}' in '{self.stored.path}'"
         check_counts(patterns, where)
         if patterns.dtype == self._dtype:
@@ -304,9 +304,9 @@ def _frame_last(stored: tuple[int, ...], places: int, swapped: bool) -> bool:
     understands it, which sees the axes of MATLAB in reverse."""
     shape = stored[::-1] if swapped else stored
     if len(shape) == 3:
-        return swapped == (shape[0] == shape[1] and shape[2] == places != shape[0])
-    one_channel = len(shape) == 4 and shape[3] == 1 and shape[1] == shape[2]
-    return len(shape) > 3 and not swapped and not one_channel
+        return swapped == frame_first(shape, places)
+    last = not one_channel(shape) and not frame_first(shape, places)
+    return len(shape) > 3 and not swapped and last
 
 
 def taken(patterns: PatternArray, rows: Rows) -> Any:

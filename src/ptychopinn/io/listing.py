@@ -13,7 +13,7 @@ import numpy as np
 
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
-from ptychopinn.io.hdf5 import Reader, reading, to_text
+from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.matlab import is_version_5, is_version_73, variables
 from ptychopinn.io.npz_members import Archive, npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
@@ -91,14 +91,6 @@ def _walk(
             yield Item(inner, (), np.dtype("V1"), note=str(error))
             continue
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            yield Item(inner, item.shape, item.dtype, _unit(file, inner))
+            yield Item(inner, item.shape, item.dtype, ", ".join(file.units(inner)))
         elif isinstance(item, h5py.Group):
             yield from _walk(file, inner, depth + 1, seen, visits)
-
-
-def _unit(file: Reader, name: str) -> str:
-    for key in ("units", "unit"):
-        value = file.attribute(name, key)
-        if value is not None and np.size(value) == 1:
-            return to_text(value)
-    return ""

@@ -34,11 +34,12 @@ from ptychopinn.io.base import (
 )
 from ptychopinn.io.chunks import chunks_of
 from ptychopinn.io.counts import smallest_dtype
-from ptychopinn.io.detector import look, lost, sampled
+from ptychopinn.io.detector import look, sampled
 from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.lazy import LazyPatterns, Stored
+from ptychopinn.io.no_counts import lost
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
 
@@ -94,7 +95,10 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         check_frame(shape, where, path)
         positions = file.array("positions_px", "fiu").astype(np.float64)
         places = as_points(positions, shape[0], (2,), f"positions_px in '{path}'", "(M, 2)")
-        rows, kept = chosen(shape[0], len(places), options.frames, f"'{path}'")
+        rows, kept = chosen(
+            shape[0], len(places), options.frames, f"'{path}'",
+            read=lambda numbers: np.asarray(stored[numbers]), values=places,
+        )  # fmt: skip
         mask = file.optional("mask", "biu")
         probe = options.probe_or(lambda: _probe(file, shape[-1]))
         numbers: dict[str, Any] = {key: _number(file, key) for key in NUMBERS}

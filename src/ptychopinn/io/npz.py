@@ -38,6 +38,7 @@ from ptychopinn.io.pairing import chosen, unequal
 from ptychopinn.io.reading import parse_json
 from ptychopinn.io.record import SCAN_ITEMS, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import thin_object, to_pixels
+from ptychopinn.io.rescaled import ways_to_undo
 
 NAME = "npz"
 DESCRIPTION = "NPZ with diff3d"
@@ -63,25 +64,34 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         transposed = _is_transposed(archive, key, len(positions), options.frames)
         where = f"'{key}' in '{path}'"
         stored = archive.numbers(key)
-        stored = np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, None, where)
+        stored = (
+            np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, len(positions), where)
+        )
         check_frame(stored.shape, where, path)
-        rows, places = chosen(len(stored), len(positions), options.frames, f"'{path}'")
+        rows, places = chosen(
+            len(stored), len(positions), options.frames, where,
+            read=stored.__getitem__, values=positions,
+        )  # fmt: skip
         stored, positions = stored[rows], positions[places]
         n = stored.shape[-1]
-        cleaned = clean(stored, where, _mask(archive), clip_negative=options.clip_negative)
+        file_photons = _scalar(archive, "nphotons")
+        undo = ways_to_undo(options.units, options.photons or file_photons)
+        cleaned = clean(
+            stored, where, _mask(archive), clip_negative=options.clip_negative, undo=undo
+        )
         stored, mask = cleaned.patterns, cleaned.good
         units, obj = options.units, _object(archive)
         if cleaned.clipped and not options.clip_negative and stored.dtype.kind == "f":
             # Noise about zero: amplitudes are never negative.
             units = units or "counts"
+        units = "counts" if cleaned.undone else units
         probe = options.probe_or(lambda: _probe(archive, n))
-        file_photons = _scalar(archive, "nphotons") or options.fallback_photons
         patterns, conversion = to_counts(
             stored,
             where,
             units=units,
             photons=options.photons,
-            file_photons=file_photons,
+            file_photons=file_photons or options.fallback_photons,
             mask=mask if mask is not None and mask.shape == stored.shape[1:] else None,
             judge=lambda: units_of_object(stored, positions, probe, obj),
         )
@@ -214,10 +224,6 @@ def _is_transposed(archive: Archive, key: str, m: int, frames: slice | None) -> 
         return True
     if shape[0] == shape[1] != shape[2] and abs(shape[2] - m) < abs(shape[0] - m):
         raise InputError(unequal(shape[2], m, frames, where))
-    if shape[1] != shape[2]:
-        return False  # the size of the patterns is wrong, whatever their number
-    if frames is None:
-        raise InputError(unequal(shape[0], m, frames, where))
     return False
 
 

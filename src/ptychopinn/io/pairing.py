@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError, shown
+from ptychopinn.io.whole_multiples import Read, which_to_take
 
 _TEXT = re.compile(r"\s*(-?\d{1,12})?\s*:\s*(-?\d{1,12})?\s*(?::\s*(\d{1,12}))?\s*")
 
@@ -47,9 +48,18 @@ def parse_frames(frames: slice | str | None) -> slice | None:
 
 
 def chosen(
-    patterns: int, positions: int, frames: slice | None, where: str
+    patterns: int,
+    positions: int,
+    frames: slice | None,
+    where: str,
+    *,
+    read: Read | None = None,
+    values: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the patterns and of the positions that belong together, one for one.
+
+    ``read`` gives patterns by their numbers and ``values`` (n, 2) are the positions: both are for
+    the message about numbers that differ.
 
     Raises
     ------
@@ -63,7 +73,7 @@ def chosen(
         if positions >= patterns:
             places = places[frames]
     if len(rows) != len(places):
-        raise InputError(unequal(patterns, positions, frames, where))
+        raise InputError(unequal(patterns, positions, frames, where, read, values))
     if patterns and positions and not len(rows):
         raise InputError(
             f"the option frames must leave at least one pattern, received {text_of(frames)} for "
@@ -72,16 +82,40 @@ def chosen(
     return rows, places
 
 
-def unequal(patterns: int, positions: int, frames: slice | None, where: str) -> str:
-    """The message for numbers that differ."""
-    more, less = max(patterns, positions), min(patterns, positions)
-    what = "patterns" if patterns > positions else "positions"
-    number = "" if more - less == 1 else f" {more - less}"
+def unequal(
+    patterns: int,
+    positions: int,
+    frames: slice | None,
+    where: str,
+    read: Read | None = None,
+    values: NDArray[np.float64] | None = None,
+) -> str:
+    """The message for numbers that differ; see :func:`chosen`."""
     taken = "" if frames is None else f", of which frames='{text_of(frames)}' does not leave equal"
     return (
         f"{where} must hold one position per pattern, received {patterns} patterns and {positions} "
-        f"positions{taken}; say which {what} to use: frames='{more - less}:' leaves out the first"
-        f"{number}, frames=':{less}' the last{number}."
+        f"positions{taken}; {which_belong(patterns, positions, read, values)}."
+    )
+
+
+def which_belong(
+    patterns: int,
+    positions: int,
+    read: Read | None = None,
+    values: NDArray[np.float64] | None = None,
+) -> str:
+    """What to type where numbers differ; see :func:`chosen`."""
+    multiple = which_to_take(patterns, positions, read, values)
+    if multiple is not None:
+        return multiple
+    more, less = max(patterns, positions), min(patterns, positions)
+    if less < 2:
+        return "store one position for each pattern"
+    what = "patterns" if patterns > positions else "positions"
+    number = "" if more - less == 1 else f" {more - less}"
+    return (
+        f"say which {what} to use: frames='{more - less}:' leaves out the first{number}, "
+        f"frames=':{less}' the last{number}"
     )
 
 

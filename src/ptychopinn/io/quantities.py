@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import PLAUSIBLE
-from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.hdf5 import Reader, finite
+from ptychopinn.io.layout import as_points
 from ptychopinn.io.record import UNKNOWN_PIXEL_M
 from ptychopinn.physics.propagators import wavelength_of
 
@@ -22,6 +23,8 @@ Kind = Literal[
 ]
 
 SAME = 0.01
+# Along the beam a sample moves less than this share of its way across.
+Z_MOVES = 0.1
 # No photon that scatters has more, and none has fewer eV than this.
 LARGEST_JOULE = 1e-10
 # Where CXI and NeXus put a wavelength, in metres unless they say another unit.
@@ -50,18 +53,27 @@ def unit_of(file: Reader, name: str, default: str, kind: Kind) -> tuple[str, flo
         When it is none of this kind.
     """
     known = ELECTRON_VOLTS if kind == "energy" else METRES
-    stated = ""
-    for key in ("units", "unit", "Units", "Unit"):
-        stated = stated or file.attribute_text(name, key).strip()
+    stated = file.units(name)
     if not stated:
         return default, known[default]
-    unit = spelled(stated)
-    if unit not in known:
+    _check_units(file, name, stated, known)
+    if len(stated) > 1:
         raise InputError(
-            f"the attribute units of '{name}' in '{file.path}' must be one of {', '.join(known)}, "
-            f"received {shown(stated)}; correct it."
+            f"the attribute units of '{name}' in '{file.path}' must be one unit, received "
+            f"{', '.join(stated)}; convert the numbers to one, and state that."
         )
-    return unit, known[unit]
+    return stated[0], known[stated[0]]
+
+
+def _check_units(
+    file: Reader, name: str, stated: tuple[str, ...], known: Mapping[str, float]
+) -> None:
+    for unit in stated:
+        if unit not in known:
+            raise InputError(
+                f"the attribute units of '{name}' in '{file.path}' must be one of "
+                f"{', '.join(known)}, received {shown(unit)}; correct it."
+            )
 
 
 def quantity(file: Reader, name: str, kind: Kind, unit: str = "m") -> float:
@@ -100,6 +112,44 @@ def object_pixel(file: Reader, name: str) -> float:
 def lengths(file: Reader, name: str) -> NDArray[np.float64]:
     """An array of lengths in metres."""
     return file.array(name).astype(np.float64) * unit_of(file, name, "m", "length")[1]
+
+
+def coordinates(
+    file: Reader, name: str, patterns: int | None, axes: tuple[int, ...], meaning: str
+) -> NDArray[np.float64]:
+    """Coordinates (n, k) in metres; units may be stated for each of the k axes.
+
+    ``patterns``, ``axes`` and ``meaning`` as in :func:`ptychopinn.io.layout.as_points`.
+    """
+    where = f"'{name}' in '{file.path}'"
+    points = as_points(file.array(name).astype(np.float64), patterns, axes, where, meaning)
+    stated = file.units(name) or ("m",)
+    _check_units(file, name, stated, METRES)
+    check_axis_units(stated, points.shape[1], where)
+    _check_order(points, where, meaning)
+    return points * np.array([METRES[unit] for unit in stated])
+
+
+def _check_order(points: NDArray[np.float64], where: str, meaning: str) -> None:
+    """Raise InputError where x or y stands still and z moves, as in another order of axes."""
+    if points.shape[1] != 3 or len(points) < 2:
+        return
+    moves = np.ptp(points, axis=0)
+    if moves[:2].min() == 0 < moves[2] and moves[2] > Z_MOVES * moves[:2].max():
+        still = "xy"[int(moves[:2].argmin())]
+        raise InputError(
+            f"{where} must be {meaning}, received {still} that is the same everywhere and z that "
+            f"spans {moves[2]:.4g}, as if the axes came in another order; store them as (x, y, z)."
+        )
+
+
+def check_axis_units(stated: tuple[str, ...], axes: int, where: str) -> None:
+    """Raise InputError unless there is one unit, or one for each of so many axes."""
+    if len(stated) not in (1, axes):
+        raise InputError(
+            f"{where} must state one unit, or one for each of its {axes} axes, received "
+            f"{', '.join(stated)}; correct its attribute units."
+        )
 
 
 def check_plausible(stored: float, unit: str, kind: Kind, what: str) -> None:

@@ -80,6 +80,19 @@ def damaged(path: Path, reason: object) -> InputError:
     )
 
 
+# What HDF5 says of a file that is being written, or was not closed, and of a lock on it.
+_WRITING = ("already open for write", "unable to lock file")
+
+
+def _unfinished(path: Path) -> InputError:
+    """The error for an HDF5 file that another program writes, or did not close."""
+    return InputError(
+        f"a file that nobody writes was expected, received '{path}' which another program has open "
+        "for writing, or left so when it was stopped; wait until it is closed, and if no program "
+        "writes it any more, type: h5clear -s FILE, of the tools of HDF5, or write it again."
+    )
+
+
 @contextmanager
 def guarded(path: Path) -> Iterator[int]:
     """Open and parse the regular file ``path`` inside this block; see :func:`parsing`.
@@ -124,6 +137,8 @@ def parsing(path: Path) -> Iterator[None]:
             f"a readable file was expected, received '{path}': {error.strerror}; check its rights."
         ) from error
     except Exception as error:
+        if any(words in str(error) for words in _WRITING):
+            raise _unfinished(path) from error
         raise damaged(path, str(error) or type(error).__name__) from error
 
 

@@ -21,6 +21,7 @@ from ptychopinn.io.lazy import LazyPatterns, taken
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.quantities import METRES, check_numbers
 from ptychopinn.io.record import Patterns, Product, Record, object_pixel_of, pixel_known
+from ptychopinn.io.rescaled import ways_to_undo
 
 # Positions that extend over more object pixels than this are in another unit than they say.
 LARGEST_SPAN, SMALLEST_STEP = 1e5, 0.5
@@ -72,12 +73,14 @@ def _counts(
     """Patterns that hold counts only, the good pixels (None: all), and what was mended."""
     good = ~patterns.bad_pixels if patterns.bad_pixels.any() else None
     clip, meaning = options.clip_negative, record.mask_meaning
+    undo = ways_to_undo(options.units)
     if isinstance(patterns.counts, LazyPatterns):
         return examined(
-            patterns.counts, where, good, clip_negative=clip, meaning=meaning, remedy=AMPLITUDES
-        )
+            patterns.counts, where, good, clip_negative=clip, meaning=meaning,
+            remedy=AMPLITUDES, undo=undo,
+        )  # fmt: skip
     stored = np.asarray(patterns.counts)
-    cleaned = clean(stored, where, good, clip_negative=clip, meaning=meaning)
+    cleaned = clean(stored, where, good, clip_negative=clip, meaning=meaning, undo=undo)
     counts = cleaned.patterns
     if options.units == "amplitude":
         counts = counts_from_array(counts, where, "amplitude")
@@ -111,7 +114,9 @@ def _chosen(
     counted = _counted(patterns.indexes) and _counted(product.indexes)
     in_order = in_order or (counted and frames is not None)
     if in_order:
-        rows, places = chosen(m, q, frames, where)
+        rows, places = chosen(
+            m, q, frames, where, read=patterns.counts.__getitem__, values=product.positions_m
+        )
     elif frames is None:
         return patterns, product
     else:

@@ -29,6 +29,7 @@ from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.pairing import chosen
 from ptychopinn.io.reading import guarded
+from ptychopinn.io.rescaled import ways_to_undo
 
 NAME = "tike"
 DESCRIPTION = "tike"
@@ -80,9 +81,16 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
                 f"{archive.shapes['scan']} of {scan.dtype}; store one (row, column) per pattern."
             )
         rows, places = chosen(
-            len(data), len(scan), options.frames, f"'data' and 'scan' in '{path}'"
+            len(data), len(scan), options.frames, f"'data' and 'scan' in '{path}'",
+            read=data.__getitem__, values=scan,
+        )  # fmt: skip
+        cleaned = clean(
+            data[rows],
+            where,
+            None,
+            clip_negative=options.clip_negative,
+            undo=ways_to_undo(options.units),
         )
-        cleaned = clean(data[rows], where, None, clip_negative=options.clip_negative)
         patterns, conversion = _counts(cleaned, where, options)
         del data
         n = patterns.shape[-1]
@@ -106,7 +114,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
 def _counts(cleaned: Cleaned, where: str, options: ReadOptions) -> tuple[NDArray[np.generic], str]:
     """The counts; fractional ones where the user says so, or noise about zero shows it."""
     stored = cleaned.patterns
-    stated = options.units == "counts" or cleaned.clipped
+    stated = options.units == "counts" or cleaned.clipped or cleaned.undone
     if stored.dtype.kind == "f" and not stated and (stored != np.rint(stored)).any():
         raise InputError(
             f"{where} must hold whole counts, received fractional numbers up to "

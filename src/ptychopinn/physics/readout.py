@@ -36,6 +36,10 @@ FEW, NOISIER = 8, 1.5
 # Readout noise of so many photons is worth a model of its own; with more than the second number
 # single photons no longer show.
 SEEN, SMEARED = 0.02, 2.0
+# Roots of counts have their variance from this mean on, within these limits; it grows less than by
+# this for each time that the mean is more. That of counts times a factor, and rounded, grows twice
+# as fast where it is as large.
+ROOT_LIT, ROOT_VARIANCE, ROOT_GROWTH = 1.5, (0.25, 0.65), 0.08
 # Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
 TABULATED = 36.0
 
@@ -151,6 +155,36 @@ def noise_by_steps(patterns: NDArray[Any], good: NDArray[np.bool_]) -> DetectorN
         return counting
     found = noise_of_patterns(patterns, good)
     return found if found is not None and found.photon > NOISIER * quantum else counting
+
+
+@dataclass(frozen=True)
+class RootNoise:
+    """scatter : standard deviation of readings with the mean ``bright``, where counts of photons
+    have the root of that."""
+
+    scatter: float
+    bright: float
+
+
+def noise_of_roots(patterns: NDArray[Any], good: NDArray[np.bool_]) -> RootNoise | None:
+    """The noise of whole numbers (m, N, N) that are rounded roots of counts; None for others.
+
+    A root of counts has the variance 1/4, whatever the light, and 1/12 more when it is rounded.
+    """
+    some = patterns[:: max(1, len(patterns) // FEW)]
+    seen = _fine(some[: max(1, min(FEW, VALUES // good.size))].astype(np.float32), good, ORDERS[-1])
+    if seen is None:
+        return None
+    lit = seen[0] > ROOT_LIT
+    means, variances = seen[0][lit], seen[1][lit]
+    if len(means) < 2 or means[-1] < 2 * means[0]:
+        return None
+    low, high = ROOT_VARIANCE
+    # Counts times a factor scatter the more the brighter they are.
+    grown = (variances[-1] - variances[0]) / (means[-1] / means[0] - 1)
+    if variances.min() < low or variances.max() > high or grown > ROOT_GROWTH:
+        return None
+    return RootNoise(float(np.sqrt(variances[-1])), float(means[-1]))
 
 
 def _fine(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ptychopinn.errors import InputError, listed
+from ptychopinn.io.foreign import what_it_is
 from ptychopinn.io.reading import kind_of, parsing
 from ptychopinn.sources import (
     by_keys,
@@ -54,9 +55,11 @@ def kind_for(path: Path) -> Kind:
             if kind.matches(path):
                 return kind
     known = listed((kind.DESCRIPTION for kind in KINDS), 600)
+    other = what_it_is(path)
+    words, remedy = other or ("", "write the patterns into an HDF5 or NPY file")
     raise InputError(
-        f"a source of raw data was expected [{known}], received '{path}' which is none of them; "
-        "write the patterns into an HDF5 or NPY file."
+        f"a source of raw data was expected [{known}], received '{path}' which is none of them"
+        f"{', but ' + words if words else ''}; {remedy}."
     )
 
 

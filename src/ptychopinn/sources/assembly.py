@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.far_away import position_text
+from ptychopinn.data.far_away import first_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
+from ptychopinn.io.layout import frame_first, one_channel
+from ptychopinn.io.pairing import which_belong
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
@@ -39,9 +41,9 @@ from ptychopinn.sources.geometry_numbers import (
     own_edge,
     propagation_of,
 )
-from ptychopinn.sources.masks import check_mask, given_mask
+from ptychopinn.sources.masks import check_mask, given_mask, own_mask
 from ptychopinn.sources.places import image_at, place_of
-from ptychopinn.sources.raw_faults import flat_field, hidden_faults, in_order
+from ptychopinn.sources.raw_faults import as_counts, flat_field, hidden_faults
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import (
     check_places,
@@ -149,7 +151,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     )
     few = min(SAMPLE, max(16, SAMPLE_PIXELS // (size[0] * size[1])))
     sample = indices[sample_indices(len(indices), few)]
-    bad = np.zeros(size, bool) if source.mask is None else ~source.mask
+    bad = own_mask(source, recipe, size)
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")
     findings: list[Finding] = []
@@ -161,8 +163,8 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     if dark is not None:
         bad |= ~np.isfinite(dark)
     look = look_at(source.patterns, sample, bad)
-    frames, said = in_order(source.patterns, sample, ~(bad | look.missing))
-    if said and recipe.mends("swapped-bytes"):
+    frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)
+    if said:
         findings += said
         source = replace(source, patterns=frames)
         look = look_at(source.patterns, sample, bad)
@@ -229,11 +231,11 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         findings.append(far_finding(placed, far))
         placed, kept = np.delete(placed, far, axis=0), np.delete(indices, far)
         patterns = replace(patterns, indices=kept)
-    if not np.isfinite(placed).all():
-        worst = int(np.flatnonzero(~np.isfinite(placed).all(axis=1))[0])
+    finite = np.isfinite(placed).all(axis=1)
+    if not finite.all():
         raise InputError(
-            f"positions must be finite numbers, received {position_text(placed, worst)} from "
-            f"{points.where}; correct it."
+            f"positions must be finite numbers, received {first_of(placed, ~finite)} from "
+            f"{points.where}; correct them."
         )
     placed = turned(placed, recipe.rotate_positions)
     check_places(placed, points.where, unit)
@@ -283,37 +285,47 @@ def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoin
         )
     points = _points(source, recipe, count, len(chosen))
     found = len(points.values)
-    if found not in (count, len(chosen)) and found in source.patterns.shape[1:]:
+    stored = getattr(source.patterns, "stored", source.patterns.shape)
+    other = found in source.patterns.shape[1:] or frame_first(stored, found)
+    if found not in (count, len(chosen)) and (other or one_channel(stored)):
+        cause = "where the last axis counts nothing; write the array anew without it"
+        if other:
+            cause = "as if another axis counted the patterns; write the array anew with that first"
         raise InputError(
-            f"patterns must have the axes (pattern, row, column), received the shape "
-            f"{source.patterns.shape} and {found} positions from {points.where}, as if another "
-            "axis counted the patterns; write the array anew with that axis first."
+            f"patterns must have the axes (pattern, row, column), received the shape {stored} and "
+            f"{found} positions from {points.where}, {cause}."
         )
     if found > count and recipe.frames is not None:
         # Of those that are more, as where a scan is read.
         taken = points.values[frames_of(recipe.frames)]
         if len(taken) == count:
             return np.arange(count, dtype=np.int64), replace(points, values=taken)
-    _check_pairs(found, points.where, recipe, count, len(chosen))
+    _check_pairs(source, recipe, len(chosen), found, points.where, points.values)
     indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
     if found == count:
         points = replace(points, values=points.values[indices])
     return indices, points
 
 
-def _check_pairs(found: int, where: str, recipe: Recipe, count: int, chosen: int) -> None:
+def _check_pairs(
+    source: Source,
+    recipe: Recipe,
+    chosen: int,
+    found: int,
+    where: str,
+    values: NDArray[np.float64] | None = None,
+) -> None:
+    """Raise InputError unless ``found`` positions, ``values`` (n, 2) where they are known, are as
+    many as all patterns or as those that were ``chosen``."""
+    count, height, width = source.patterns.shape
     if found in (count, chosen):
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
-    less = min(count, found)
-    remedy = (
-        "say which positions belong to them" if found > count else "say which patterns are theirs"
-    )
-    number = "" if abs(count - found) == 1 else f" {abs(count - found)}"
+    whole = (slice(0, height), slice(0, width))
+    belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
     raise InputError(
         f"each pattern must have a position, received {count} patterns{taken} and {found} "
-        f"positions from {where}; {remedy}: frames='{abs(count - found)}:' leaves out the first"
-        f"{number}, frames=':{less}' the last{number}."
+        f"positions from {where}; {belong}."
     )
 
 
@@ -339,7 +351,8 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
             f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
             "and step=...."
         )
-    _check_pairs(grid[0] * grid[1], f"a grid of {grid[0]} x {grid[1]}", recipe, count, chosen)
+    name = f"a grid of {grid[0]} x {grid[1]}"
+    _check_pairs(source, recipe, chosen, grid[0] * grid[1], name)
     if recipe.step is not None:
         return grid_points(grid, step_of(recipe.step), recipe.unit)
     if source.step_m is None:
@@ -379,5 +392,5 @@ def _is_amplitude(recipe: Recipe, source: Source, look: Look) -> bool:
     raise InputError(
         f"patterns must be counts or sqrt(counts), received fractional numbers up to "
         f"{look.largest:.6g} of which neither they nor their squares are whole; give "
-        "units='counts' or units='amplitude'."
+        "units='counts' or units='amplitude', and undo a logarithm before."
     )

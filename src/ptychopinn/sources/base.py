@@ -39,7 +39,7 @@ class Source:
     grid : rows and columns of a raster scan, where the file is cut into them.
     step_m : step of that grid along (y, x) in metres.
     probe : (P, N, N) or (N, N), any scale.
-    mask : (H, W), True at good pixels.
+    mask : (H, W), True at good pixels, of whatever size the file has it.  mask_from : where it is.
     centre : zero frequency (y, x) in pixels of the detector.
     found : energy_eV, distance_m, focus_distance_m, detector_pixel_m, pixel_size_m with what they
         were read from; of several of one name the first that is there counts.
@@ -59,6 +59,7 @@ class Source:
     step_m: tuple[float, float] | None = None
     probe: NDArray[Any] | None = None
     mask: NDArray[np.bool_] | None = None
+    mask_from: str = ""
     centre: tuple[float, float] | None = None
     found: Sequence[Found] = ()
     sampling_1_m: float | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.axis_names import unit_in_name
-from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, Units, is_hdf5, signature
+from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
 from ptychopinn.io.guess import Guess, guess
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.listing import Item, items_of
@@ -19,7 +19,7 @@ from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.io.npz_members import npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.sources.base import Found, ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import number_at
+from ptychopinn.sources.experiment_numbers import number_at, unit_of_axes
 from ptychopinn.sources.frames import (
     ArrayFrames,
     Frames,
@@ -27,7 +27,7 @@ from ptychopinn.sources.frames import (
     check_frames,
     frames_in,
 )
-from ptychopinn.sources.places import Place, array_at
+from ptychopinn.sources.places import Place, array_at, real_at
 
 NAME = "keys"
 DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"
@@ -57,14 +57,13 @@ def open_source(path: Path, patterns: str | None) -> Source:
         )
     place = Place(path, None if signature(path).startswith(NPY_SIGNATURE) else key)
     frames = frames_at(place)
-    points, probe, units = _of_earlier(path, items, key)
+    points, probe = _of_earlier(path, items)
     return Source(
         kind=NAME,
         path=path,
         patterns=frames,
         points=points or _points(path, found, items),
         probe=probe,
-        units=units,
         notes={"patterns": key},
         found=_numbers(path, found),
     )
@@ -100,40 +99,29 @@ def frames_at(place: Place) -> Frames:
     return ArrayFrames(array)
 
 
-def _of_earlier(
-    path: Path, items: list[Item], key: str
-) -> tuple[ScanPoints | None, Any, Units | None]:
-    """Positions, probe and units of the NPZ files of earlier programs."""
+def _of_earlier(path: Path, items: list[Item]) -> tuple[ScanPoints | None, Any]:
+    """Positions and probe of the NPZ files of earlier programs."""
     known = {item.key: item for item in items}
     if not all(name in known for name in EARLIER):
-        return None, None, None
-    x, y = (array_at(Place(path, name)).ravel() for name in EARLIER)
+        return None, None
+    x, y = (real_at(Place(path, name)).ravel() for name in EARLIER)
     points = None
     if len(x) == len(y):
         values = np.stack([y, x], axis=1).astype(np.float64)
         points = ScanPoints(values, "px", f"'xcoords' and 'ycoords' in '{path}'")
     probe = array_at(Place(path, "probeGuess")) if "probeGuess" in known else None
-    amplitudes = key in ("diff3d", "diffraction") and known[key].dtype.kind == "f"
-    return points, probe, "amplitude" if amplitudes else None
+    return points, probe
 
 
 def _points(path: Path, found: Guess, items: list[Item]) -> ScanPoints | None:
     """Positions whose names say which is y and which is x."""
     if len(found.positions) != 2:
         return None
-    y, x = (array_at(Place(path, key)).ravel() for key in found.positions)
-    unit = _common_unit(found, items)
+    y, x = (real_at(Place(path, key)).ravel() for key in found.positions)
     where = f"'{found.positions[0]}' and '{found.positions[1]}' in '{path}'"
+    known = {item.key: spelled(item.unit) or unit_in_name(item.key) for item in items}
+    unit = unit_of_axes([known[key] for key in found.positions])
     return ScanPoints(np.stack([y, x], axis=1).astype(np.float64), unit, where)
-
-
-def _common_unit(found: Guess, items: list[Item]) -> str | None:
-    units = {
-        spelled(item.unit) or unit_in_name(item.key)
-        for item in items
-        if item.key in found.positions
-    }
-    return units.pop() if len(units) == 1 else None
 
 
 def _numbers(path: Path, found: Guess) -> list[Found]:

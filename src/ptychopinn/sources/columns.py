@@ -5,6 +5,7 @@ Where commas do not separate columns they may stand in numbers, as in 12,5.
 
 from __future__ import annotations
 
+import codecs
 import re
 from array import array
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.units import METRES, PIXELS, spelled
 from ptychopinn.errors import InputError, brief, listed
 from ptychopinn.io.reading import guarded
 from ptychopinn.machine.memory import size_text
@@ -59,7 +61,9 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a table.
 
-    The names are the last comment, or the only line of words, before the first line of numbers.
+    The names are the last comment, or the last line of words, before the first line of numbers;
+    where that holds units only, those of the line before, with these units. Names may begin with
+    the L of SPEC files. Text is UTF-8, UTF-16 with its mark, or else Latin-1.
 
     Raises
     ------
@@ -73,6 +77,7 @@ def read_table(path: Path) -> Table:
                 f"{size_text(size)} in '{path}'; keep the columns of the positions only."
             )
     names: list[str] = []
+    above: list[str] = []
     # Numbers one after the other: a million rows of them as objects would not fit.
     found, width = array("d"), 0
     for number, raw in enumerate(_lines(path), start=1):
@@ -89,7 +94,7 @@ def read_table(path: Path) -> Table:
                     "correct the line or leave it out."
                 )
             if not width:
-                names = words
+                above, names = names, words
             continue
         if width and len(values) != width:
             raise InputError(
@@ -99,9 +104,20 @@ def read_table(path: Path) -> Table:
         found.extend(values)
         width = len(values)
     if not width:
+        there = next((word for word in names if _numbers([word]) is None), None)
+        if there is not None and any(_numbers([word]) is not None for word in names):
+            raise InputError(
+                f"a table of numbers was expected, received '{path}' with '{brief(there, 40)}' "
+                "among the numbers of a line; leave columns out that hold no numbers."
+            )
         raise InputError(
             f"a table of numbers was expected, received '{path}' without any; name another file."
         )
+    if len(names) == width + 1 and names[0] == "L":
+        names = names[1:]
+    units = [spelled(name) for name in names]
+    if len(above) == len(names) and all(unit in METRES or unit == PIXELS for unit in units):
+        names = [f"{name} [{unit}]" for name, unit in zip(above, units, strict=True)]
     if len(names) != width:
         names = []
     return Table(path, tuple(names), np.array(found, dtype=np.float64).reshape(-1, width))
@@ -115,13 +131,18 @@ def _lines(path: Path) -> Iterator[str]:
     InputError
         When it is no text, or a line is too long for a row of a table.
     """
-    with guarded(path), path.open(encoding="utf-8-sig") as file:
+    encoding = _encoding(path)
+    with guarded(path), path.open(encoding=encoding, errors="surrogateescape") as file:
         number = 0
         while True:
             try:
                 line = file.readline(LONGEST_LINE)
             except UnicodeDecodeError:
                 line = "\0"
+            if encoding == "utf-16" and line and not any(letter < "\x80" for letter in line):
+                line = "\0"  # bytes that begin like such a text by chance
+            if any("\udc80" <= letter <= "\udcff" for letter in line):
+                line = line.encode("utf-8", "surrogateescape").decode("latin-1")
             number += 1
             if not line:
                 return
@@ -136,6 +157,13 @@ def _lines(path: Path) -> Iterator[str]:
                     f"than {LONGEST_LINE} characters; write one position per line."
                 )
             yield line
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        return (
+            "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        )
 
 
 def _words(line: str) -> list[str]:

@@ -15,7 +15,7 @@ from ptychopinn.data.scan import LARGEST_COUNTS
 from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
-from ptychopinn.io.detector import NEARLY_ALL, impossible, lost
+from ptychopinn.io.no_counts import NEARLY_ALL, impossible, lost
 from ptychopinn.sources.cutting import Cut
 from ptychopinn.sources.frames import Frames
 

@@ -73,11 +73,13 @@ def open_source(path: Path, patterns: str | None) -> Source:
                 f"the pixels of the detector must be square, received {x_pixel:.6g} m by "
                 f"{y_pixel:.6g} m in '{path}'; bin them to squares first."
             )
+        mask, mask_from = _mask(file)
         return Source(
             kind=NAME,
             path=path,
             patterns=frames,
-            mask=_mask(file, size),
+            mask=mask,
+            mask_from=mask_from,
             centre=_centre(file, size),
             notes={"patterns": listed(keys)},
             found=(found),
@@ -122,17 +124,13 @@ def _first(
     return None, ""
 
 
-def _mask(file: Reader, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+def _mask(file: Reader) -> tuple[NDArray[np.bool_] | None, str]:
+    """The mask (H, W), and where it is."""
     for key in (f"{SPECIFIC}/pixel_mask", f"{DETECTOR}/pixel_mask"):
         if file.shape(key) is not None:
-            codes = np.squeeze(file.array(key, "biu"))
-            if codes.shape != size:
-                raise InputError(
-                    f"'{key}' in '{file.path}' must be as large as the patterns, {size[0]} x "
-                    f"{size[1]}, received {codes.shape}; give a mask as an option."
-                )
-            return np.asarray(codes == 0)
-    return None
+            codes = np.atleast_2d(np.squeeze(file.array(key, "biu")))
+            return np.asarray(codes == 0), f"'{key}' in '{file.path}'"
+    return None, ""
 
 
 def _centre(file: Reader, size: tuple[int, int]) -> tuple[float, float] | None:

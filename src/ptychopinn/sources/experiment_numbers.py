@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ptychopinn.data.experiment import PLAUSIBLE
 from ptychopinn.data.units import METRES, spelled
 from ptychopinn.errors import InputError, shown
-from ptychopinn.io.hdf5 import Reader, to_text
+from ptychopinn.io.hdf5 import Reader
 
 # What the numbers of an experiment are called.
 CALLED = {
@@ -23,13 +23,27 @@ CALLED = {
 
 
 def unit_of(file: Reader, name: str) -> str | None:
-    """The attribute ``units`` (or ``unit``) of a dataset; None without one."""
-    for key in ("units", "unit"):
-        value = file.attribute(name, key)
-        if value is not None and np.size(value) == 1:
-            word = spelled(to_text(value))
-            return word or None
-    return None
+    """The attribute ``units`` (or ``unit``) of a dataset; None without one.
+
+    Raises
+    ------
+    InputError
+        When it states several.
+    """
+    stated = file.units(name)
+    if len(stated) > 1:
+        raise InputError(
+            f"'{name}' in '{file.path}' must be in one unit, received {', '.join(stated)}; correct "
+            "its attribute units."
+        )
+    return stated[0] if stated else None
+
+
+def unit_of_axes(units: Sequence[str | None]) -> str | None:
+    """The unit of all axes, or those of each as in "um, nm"; None where one is not known."""
+    if not units or None in units:
+        return None
+    return str(units[0]) if len(set(units)) == 1 else ", ".join(map(str, units))
 
 
 def number_at(

@@ -22,6 +22,26 @@ YES = (1, 255, 65535)
 _log = logging.getLogger("ptychopinn")
 
 
+def own_mask(source: Source, recipe: Recipe, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W), True at pixels that the source itself says to be bad.
+
+    Raises
+    ------
+    InputError
+        When its mask is of another size, and no other one is given.
+    """
+    mask = source.mask
+    if mask is not None and mask.shape == size:
+        return ~mask
+    if mask is not None and recipe.mask is None:
+        raise InputError(
+            f"{source.mask_from} must be as large as the patterns, {size[0]} x {size[1]} pixels, "
+            f"received {' x '.join(map(str, mask.shape))}; cut it as the patterns were cut, and "
+            "give it with the option mask."
+        )
+    return np.zeros(size, bool)
+
+
 def given_mask(
     recipe: Recipe, source: Source, size: tuple[int, int], look: Look
 ) -> NDArray[np.bool_]:

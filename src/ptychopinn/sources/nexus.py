@@ -18,10 +18,10 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.layout import as_points, modes_first, own_edge
-from ptychopinn.io.quantities import LARGEST_JOULE
+from ptychopinn.io.quantities import LARGEST_JOULE, check_axis_units
 from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Found, ScanPoints, Source
-from ptychopinn.sources.experiment_numbers import number_at, unit_of
+from ptychopinn.sources.experiment_numbers import number_at, unit_of, unit_of_axes
 from ptychopinn.sources.frames import frames_in
 
 NAME = "nexus"
@@ -57,21 +57,18 @@ def open_source(path: Path, patterns: str | None) -> Source:
         known = [patterns] if patterns else [f"{entry}/data_1/data", f"{detector}/data"]
         key = next((k for k in known if file.shape(k) is not None), None)
         if key is None:
+            broken = next(filter(None, map(file.broken_link, known)), None)
+            received = "none" if broken is None else f"a link to '{broken}', which does not exist"
             raise InputError(
-                f"patterns were expected as '{known[0]}' in '{path}', received none; name them "
-                "with the option patterns."
+                f"patterns were expected as '{known[0]}' in '{path}', received {received}; "
+                "name them with the option patterns."
             )
         frames = frames_in(file, key)
-        size, lead = frames.stored[-2:], frames.stored[:-2]
+        lead = frames.stored[:-2]
         mask = None
         if file.shape(f"{detector}/mask") is not None:
-            codes = np.squeeze(file.array(f"{detector}/mask", "biu"))
-            if codes.shape[-2:] != size:
-                raise InputError(
-                    f"'{detector}/mask' in '{path}' must be as large as the patterns, {size}, "
-                    f"received {codes.shape}; give a mask as an option."
-                )
-            mask = np.asarray((codes.reshape(-1, *size) == 0).all(axis=0))
+            codes = np.atleast_2d(np.squeeze(file.array(f"{detector}/mask", "biuf")))
+            mask = np.asarray((codes.reshape(-1, *codes.shape[-2:]) == 0).all(axis=0))
         probe = None
         for name in (f"{entry}/image_1/data", f"{entry}/instrument_1/source_1/illumination"):
             if probe is None:
@@ -86,6 +83,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
             grid=(lead[0], lead[1]) if len(lead) == 2 else None,
             probe=probe[0] if probe is not None and probe.ndim == 4 else probe,
             mask=mask,
+            mask_from=f"'{detector}/mask' in '{path}'",
             notes={"patterns": key},
             propagation=_propagation(file, entry),
             found=[
@@ -139,9 +137,12 @@ def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
         values = file.array(name).astype(np.float64)
         where = f"'{name}' in '{file.path}'"
         if values.ndim > 1 and {2, 3} & {values.shape[0], values.shape[-1]}:
-            unit = unit_of(file, name) or "m"
             points = as_points(values, count, (3, 2), where, "(n, 3) as (x, y, z)")
-            return ScanPoints(points[:, 1::-1], unit, where)
+            units = file.units(name) or ("m",)
+            if len(units) > 1:
+                check_axis_units(units, points.shape[1], where)
+                units = units[1::-1]
+            return ScanPoints(points[:, 1::-1], unit_of_axes(units), where)
     # Motors, as NeXus has them beside the data.
     found = {}
     for axis in "yx":
@@ -155,5 +156,6 @@ def _points(file: Reader, entry: str, count: int) -> ScanPoints | None:
         y, x = (v.ravel() for v in np.meshgrid(y, x, indexing="ij"))
     if len(y) != len(x):
         return None
-    unit = unit_of(file, found["y"]) or "m"
-    return ScanPoints(np.stack([y, x], axis=1), unit, f"'{found['y']}' in '{file.path}'")
+    where = f"'{found['y']}' and '{found['x']}' in '{file.path}'"
+    each = [unit_of(file, found[axis]) or "m" for axis in "yx"]
+    return ScanPoints(np.stack([y, x], axis=1), unit_of_axes(each), where)

@@ -73,6 +73,23 @@ def array_at(place: Place) -> NDArray[Any]:
     return array
 
 
+def real_at(place: Place) -> NDArray[Any]:
+    """The same for positions, which are real.
+
+    Raises
+    ------
+    InputError
+        Also for complex numbers, and True and False.
+    """
+    array = array_at(place)
+    if array.dtype.kind not in "iuf":
+        raise InputError(
+            f"positions must be real numbers, received {array.dtype} from {place}; name another "
+            "array."
+        )
+    return array
+
+
 def _array_at(place: Place) -> NDArray[Any]:
     path, key = place.path, place.key
     if path.is_dir():

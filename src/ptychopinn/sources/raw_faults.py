@@ -12,13 +12,16 @@ from ptychopinn.data.byte_order import Swapped, opposite_order
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
 from ptychopinn.data.wrapped import WrapTally
+from ptychopinn.io.rescaled import LOGARITHMS, Stored, how_stored, ways_to_undo
 from ptychopinn.physics.readout import noise_by_steps
-from ptychopinn.sources.conditioning import WRAPPED, Conditioned, chunks
+from ptychopinn.sources.conditioning import WRAPPED, Conditioned, chunks, no_measurement
 from ptychopinn.sources.frames import ChangedFrames, Frames, Window
 from ptychopinn.sources.recipe import Recipe
 
 # Stored readings that are looked at for the order of their bytes, and for the size of a photon.
 ORDER_READINGS, PHOTON_READINGS = 1 << 22, 1 << 20
+# Patterns that tell how counts were stored.
+SCALE_FRAMES = 16
 # So many times the brightest pixels are left out, where they are few, to find the level of others.
 ALONE = 20
 # A pixel without a count is dead where others on both sides, so near, had so many photons.
@@ -36,6 +39,47 @@ class SwappedFrames(ChangedFrames):
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`~ptychopinn.sources.frames.Frames`."""
         return self.swap(self.source.read(indices, window))
+
+
+@dataclass(frozen=True)
+class UndoneFrames(ChangedFrames):
+    """Patterns that were stored in another way than as counts, as counts; ``bad`` is (H, W)."""
+
+    stored: Stored
+    bad: NDArray[np.bool_]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.promote_types(self.source.dtype, np.float32)
+
+    def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
+        """See :class:`~ptychopinn.sources.frames.Frames`."""
+        # A factor of each pattern is seen in all of it.
+        block = self.source.read(indices, _whole(self.source))
+        gaps = no_measurement(block)
+        counts = self.stored(np.where(gaps, 0, block), self.bad, indices)
+        return np.where(gaps, block, counts.astype(self.dtype))[:, window[0], window[1]]
+
+
+def as_counts(
+    frames: Frames, sample: NDArray[np.int64], bad: NDArray[np.bool_], recipe: Recipe
+) -> tuple[Frames, tuple[Finding, ...]]:
+    """The frames as counts, where a sample of them shows that they were stored in another way, or
+    with their bytes swapped."""
+    if frames.dtype.kind != "f":
+        return in_order(frames, sample, ~bad) if recipe.mends("swapped-bytes") else (frames, ())
+    ways = ways_to_undo(recipe.units)
+    if recipe.dark is not None:
+        # A dark frame would be in the scale of the stored numbers.
+        ways = tuple(way for way in ways if way in LOGARITHMS)
+    numbers = sample[:: max(1, len(sample) // SCALE_FRAMES)]
+    few = frames.read(numbers, _whole(frames))
+    few = np.where(no_measurement(few), 0, few)
+    stored = how_stored(few, bad, ways)
+    if stored is None:
+        return frames, ()
+    largest = float(stored(few, bad, numbers).max())
+    return UndoneFrames(frames, stored, bad), (stored.finding(largest),)
 
 
 def in_order(

@@ -16,10 +16,11 @@ from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.layout import as_points
 from ptychopinn.io.matlab import is_version_5
 from ptychopinn.io.probes import NPY_SIGNATURE
+from ptychopinn.io.quantities import check_axis_units
 from ptychopinn.sources.base import ScanPoints
 from ptychopinn.sources.columns import read_table
-from ptychopinn.sources.experiment_numbers import metres, unit_of
-from ptychopinn.sources.places import Place, array_at, place_of
+from ptychopinn.sources.experiment_numbers import metres, unit_of_axes
+from ptychopinn.sources.places import Place, place_of, real_at
 from ptychopinn.sources.tiff import SIGNATURES
 
 # A scan that spans less than this many object pixels has no diversity.
@@ -52,12 +53,13 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
             f"'{text}'; name y and x only."
         )
     if _is_text(place.path):
-        columns, names, unit = _of_table(places)
+        columns, names, units = _of_table(places)
     else:
-        columns, names, unit = _of_arrays(places, patterns, order)
-    swapped = _is_xy(names, order, text)
-    values = np.stack(columns[::-1] if swapped else columns, axis=1).astype(np.float64)
-    return ScanPoints(values, unit, str(place))
+        columns, names, units = _of_arrays(places, patterns, order)
+    if _is_xy(names, order, text):
+        columns, units = columns[::-1], units[::-1]
+    values = np.stack(columns, axis=1).astype(np.float64)
+    return ScanPoints(values, unit_of_axes(units), str(place))
 
 
 def _next(part: str, first: Place) -> Place:
@@ -71,7 +73,7 @@ def _is_text(path: Path) -> bool:
     return not (is_version_5(path) or is_hdf5(path))
 
 
-Columns = tuple[list[NDArray[Any]], list[str], str | None]
+Columns = tuple[list[NDArray[Any]], list[str], list[str | None]]
 
 
 def _of_table(places: list[Place]) -> Columns:
@@ -83,10 +85,12 @@ def _of_table(places: list[Place]) -> Columns:
         elif table.values.shape[1] == 2:
             chosen = [0, 1]
         else:
-            there = ", ".join(table.names) if table.names else str(table.values.shape[1])
+            there = f"{table.values.shape[1]} columns without names"
+            if table.names:
+                there = f"the columns {', '.join(table.names)}"
             raise InputError(
-                f"two columns of positions were expected, received '{table.path}' with the columns "
-                f"{there}; name two of them as FILE:COLUMN,COLUMN."
+                f"two columns of positions were expected, received '{table.path}' with {there}; "
+                "name two of them as FILE:COLUMN,COLUMN."
             )
     else:
         keys = [place.key or "" for place in places]
@@ -97,21 +101,12 @@ def _of_table(places: list[Place]) -> Columns:
             )
         chosen = [table.column(key) for key in keys]
     names = [table.names[k] if table.names else "" for k in chosen]
-    units = {unit_in_name(name) for name in names}
-    unit = units.pop() if len(units) == 1 else None
-    return [table.values[:, k] for k in chosen], names, unit
+    return [table.values[:, k] for k in chosen], names, [unit_in_name(name) for name in names]
 
 
 def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns:
-    arrays = [array_at(place) for place in places]
-    for place, array in zip(places, arrays, strict=True):
-        if array.dtype.kind not in "iuf":
-            raise InputError(
-                f"positions must be real numbers, received {array.dtype} from {place}; name "
-                "another array."
-            )
-    units = {_unit(place) for place in places}
-    unit = units.pop() if len(units) == 1 else None
+    arrays = [real_at(place) for place in places]
+    units = [_units(place) for place in places]
     if len(arrays) == 2:
         one, two = (array.ravel() for array in arrays)
         if len(one) != len(two) and len(one) * len(two) == patterns:
@@ -122,7 +117,8 @@ def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns
                 f"both columns of the positions must be of one length, received {len(one)} from "
                 f"{places[0]} and {len(two)} from {places[1]}; use those of one scan."
             )
-        return [one, two], [place.key or "" for place in places], unit
+        each = [unit_of_axes(stated) for stated in units]
+        return [one, two], [place.key or "" for place in places], each
     array = np.squeeze(arrays[0])
     # Of (x, y, z) the first two count, which only an order that begins with x can mean.
     axes = (2, 3) if order == "xy" else (2,)
@@ -132,18 +128,23 @@ def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns
             "two arrays, with a comma between them."
         )
     columns = as_points(array, patterns, axes, str(places[0]), "(M, 2)").T
-    return [columns[0], columns[1]], ["", ""], unit
+    stated = units[0]
+    if len(stated) > 1:
+        check_axis_units(stated, len(columns), str(places[0]))
+    return [columns[0], columns[1]], ["", ""], list(stated[:2])
 
 
-def _unit(place: Place) -> str | None:
+def _units(place: Place) -> tuple[str, ...]:
+    """The unit of an array, or those of its axes; () where nothing states any."""
     if place.key is None:
-        return None
+        return ()
     if place.path.is_file() and is_hdf5(place.path):
         with reading(place.path) as file:
-            stated = unit_of(file, place.key)
-            if stated is not None:
+            stated = file.units(place.key)
+            if stated:
                 return stated
-    return unit_in_name(place.key)
+    named = unit_in_name(place.key)
+    return () if named is None else (named,)
 
 
 def _is_xy(names: list[str], order: str | None, text: str) -> bool:
@@ -192,7 +193,7 @@ def to_pixels(points: ScanPoints, unit: str | None, pixel_size_m: float | None) 
         )
     if taken == "px":
         return points.values, taken
-    scale = metres(taken)
+    scale = np.array([metres(unit) for unit in taken.split(", ")])
     if pixel_size_m is None:
         raise InputError(
             f"positions in {taken} need the size of an object pixel, received too few numbers to "

@@ -1,0 +1,147 @@
+"""Files that are being written, arrays of other orders and types: the true cause is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ptychopinn.errors import InputError
+from ptychopinn.io import lazy, load_scan
+from ptychopinn.workflows.prepare import prepare
+from scan_files import COLUMNS, ROWS, Content, M, N, counts_of, positions_of, write
+
+TRANSLATION = "sample_1/geometry_1/translation"
+WRITING = """
+import h5py, os, sys
+file = h5py.File(sys.argv[1], "r+" if sys.argv[2] == "plain" else "a", libver="latest")
+if sys.argv[2] == "swmr":
+    file.swmr_mode = True
+file.flush()
+print("ready", flush=True)
+if sys.argv[3] == "stopped":
+    os._exit(0)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", ["stopped", "working"])
+@pytest.mark.parametrize("way", ["swmr", "plain"])
+def test_a_file_that_is_being_written(way: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "scan.cxi"
+    with h5py.File(write("cxi", tmp_path, Content()), "r") as old:
+        content = {name: old[name][()] for name in _names(old)}
+    path.unlink()
+    with h5py.File(path, "w", libver="latest") as file:
+        for name, value in content.items():
+            file[name] = value
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(path), way, end],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        if end == "stopped":
+            other.wait()
+        for read in (load_scan, prepare):
+            with pytest.raises(InputError, match="another program has open for writing") as refused:
+                read(path)
+            assert "h5clear -s FILE" in str(refused.value)
+        other.kill()
+
+
+def _names(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    return names
+
+
+LAST = np.moveaxis(counts_of().reshape(ROWS, COLUMNS, N, N), (0, 1), (2, 3))
+
+
+@pytest.mark.parametrize("kind", ["npz", "cxi", "on disk"])
+def test_axes_of_the_scan_behind_those_of_the_patterns(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "on disk":
+        monkeypatch.setattr(lazy, "WHOLE_BYTES", 0)
+    path = write("npz" if kind == "npz" else "cxi", tmp_path, Content(counts=LAST))
+    np.testing.assert_array_equal(load_scan(path).diffraction[:], counts_of())
+
+
+def test_prepare_names_an_axis_that_is_no_pattern(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="as if another axis counted the patterns"):
+        prepare(write("cxi", tmp_path, Content(counts=LAST)))
+    with pytest.raises(InputError, match="where the last axis counts nothing"):
+        prepare(write("cxi", tmp_path, Content(counts=counts_of()[..., None])))
+
+
+def test_positions_whose_axes_come_in_another_order(tmp_path: Path) -> None:
+    path = write("cxi", tmp_path, Content())
+    with h5py.File(path, "r+") as file:
+        values = file[f"entry_1/{TRANSLATION}"][()]
+        file[f"entry_1/{TRANSLATION}"][...] = values[:, [2, 0, 1]]
+    with pytest.raises(InputError, match="x that is the same everywhere and z that spans"):
+        load_scan(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (TRANSLATION, np.full((M, 3), b"1.5"), "must hold real numbers, received texts"),
+        (
+            TRANSLATION, np.zeros(M, [("x", "f8"), ("y", "f8")]),
+            "must hold real numbers, received records of x, y",
+        ),
+        (
+            "instrument_1/detector_1/data", counts_of() + 1j,
+            "must hold real numbers, received complex numbers",
+        ),
+        (
+            "instrument_1/detector_1/data", counts_of() > 3,
+            "must hold real numbers, received True and False",
+        ),
+    ],
+)  # fmt: skip
+def test_arrays_of_another_type(name: str, value: Any, words: str, tmp_path: Path) -> None:
+    path = write("cxi", tmp_path, Content(raw={name: value}))
+    for read in (load_scan, prepare):
+        with pytest.raises(InputError, match=words):
+            read(path)
+
+
+def test_complex_positions_lose_no_part(tmp_path: Path) -> None:
+    path = write("npz", tmp_path, Content(positions=positions_of() + 1j))
+    for read in (load_scan, prepare):
+        with pytest.raises(InputError, match="complex128"):
+            read(path)
+
+
+def test_a_position_for_none_of_the_patterns(tmp_path: Path) -> None:
+    for positions in (np.zeros((0, 2)), np.zeros((1, 2))):
+        path = write("npz", tmp_path, Content(positions=positions))
+        for read in (load_scan, prepare):
+            with pytest.raises(InputError, match="store one position for each pattern"):
+                read(path)
+
+
+@pytest.mark.parametrize("kind", ["npz", "cxi"])
+def test_logarithms_of_nothing(kind: str, tmp_path: Path) -> None:
+    with np.errstate(divide="ignore"):
+        path = write(kind, tmp_path, Content(counts=np.log10(counts_of().astype("f4"))))
+    with pytest.raises(InputError, match="that is the logarithm of 0"):
+        load_scan(path)
+
+
+def test_how_many_positions_are_no_numbers(tmp_path: Path) -> None:
+    positions = positions_of()
+    positions[::3, 1] = np.nan
+    path = write("npz", tmp_path, Content(positions=positions))
+    for read in (load_scan, prepare):
+        with pytest.raises(InputError, match="8 of 24 that are none, the first being position 0"):
+            read(path)
