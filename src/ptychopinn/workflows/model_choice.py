@@ -30,6 +30,7 @@ from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.alternatives import within_noise
+from ptychopinn.workflows.beyond_probe import with_background
 from ptychopinn.workflows.effect_candidates import LONG, Candidate, Candidates, Untried
 from ptychopinn.workflows.effect_trials import Fit, Trials
 from ptychopinn.workflows.left_out import gain_of
@@ -55,6 +56,7 @@ SETTLED = 24
 # Share of the misfit at photon noise that must be gained, at least.
 LEAST_GAIN = 0.05
 # Why nothing is tried where nothing is left to be gained.
+NEAR_THERE = "the patterns that choose are explained nearly to photon noise"
 NEAR = "the patterns are explained to within photon noise"
 # Terms that have a probe that is refined.
 OF_PROBE = ("opr", "modes")
@@ -116,7 +118,8 @@ def chosen_model(
         )
     search = _Search(trials, Candidates(trials, others, without), stopped, beam)
     if not explained:
-        return search.choice()
+        choice = search.choice()
+        return choice if choice.trials else replace(choice, untried=NEAR_THERE)
     alone = search.beam_current_alone()
     return alone if alone.trials else _untried(NEAR)
 
@@ -172,6 +175,32 @@ def with_choice(
         seconds["first refinement"] = sum(result.seconds.values())
     terms = () if best is result else choice.terms
     return _recorded(replace(best, seconds=seconds), terms, trials, choice.untried), used
+
+
+def also_background(
+    result: Reconstruction,
+    followed: RefineConfig,
+    asked: RefineConfig,
+    go_on: Callable[[Reconstruction, RefineConfig], Reconstruction],
+) -> Reconstruction:
+    """The result with a background beside what was chosen, where the dark pixels show one and that
+    is still open: one that is weak hides near the noise of the patterns that choose.
+
+    followed : options of the result.  asked : those that were given.  go_on : makes further
+        iterations with these options, and gives the result as it is where they are no better.
+    """
+    assert result.fit is not None  # every verb states it
+    tried = [one for one in result.provenance[RECORD]["tried"] if one["effect"] == Background.name]
+    refused = any((one["gain"] or 0.0) <= 0 for one in tried)
+    if refused or getattr(asked, "background", False) is not None:
+        return result
+    shown = with_background(followed.model_copy(update={"background": None}), result.fit)
+    further = result if shown is None or Background.name in result.effects else go_on(result, shown)
+    if further is result:
+        return result
+    record = dict(result.provenance[RECORD])
+    record["chosen"] += f"+{Background.name}"
+    return replace(further, provenance={**further.provenance, RECORD: record})
 
 
 def none_tried(result: Reconstruction) -> Reconstruction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -44,9 +44,16 @@ from ptychopinn.workflows.beyond_probe import (
     with_free_probe,
 )
 from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
+from ptychopinn.workflows.each_pass import Iteration
 from ptychopinn.workflows.growing_modes import asked_modes, grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
-from ptychopinn.workflows.model_choice import NO_UNCERTAINTY, Choice, chosen_model, with_choice
+from ptychopinn.workflows.model_choice import (
+    NO_UNCERTAINTY,
+    Choice,
+    also_background,
+    chosen_model,
+    with_choice,
+)
 from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
 from ptychopinn.workflows.results import continued, reported, require_refinable, with_uncertainty
 from ptychopinn.workflows.scan_axes import corrected_axes
@@ -151,6 +158,12 @@ def refine(
         )  # fmt: skip
         choice = _choice(result, work, no_mend, uncertainty, stop)
         result, followed = with_choice(result, choice, followed, given_modes, again, stop)
+        go_on = partial(_unless_worse, scan, before=work, stages=stages_of(progress), stop=stop)
+        further = (
+            also_background(result, followed, work.config, go_on) if stop.signal is None else result
+        )
+        if further is not result:
+            result = judged(further, work.scan, work.backend, work.execution, no_mend, looked_at)
     result = with_record(result, model)
     if not uncertainty:
         return result
@@ -240,23 +253,6 @@ def _with_grown_modes(
     powers = found.probe_mode_powers
     log.info("%d modes of the probe: %s", len(powers), ", ".join(f"{p:.1%}" for p in powers))
     return replace(found, provenance={**found.provenance, **tried})
-
-
-@dataclass(frozen=True, eq=False)
-class Iteration:
-    """A pass that is done.
-
-    number : of the pass, from 1.  misfit : relative amplitude misfit during it, NaN if the solver
-    knows none.  result : gives what was found so far, in the units of the scan, as :func:`refine`
-    does; to be called before the next pass.
-    """
-
-    number: int
-    misfit: float
-    result: Callable[[], Reconstruction]
-
-    def __repr__(self) -> str:
-        return f"Iteration(number={self.number}, misfit={self.misfit:.4g})"
 
 
 def iterate(
