@@ -88,7 +88,7 @@ class MovingExposure(Effect):
         length = float(np.median(self.lengths))
         if length < SAID:
             return None
-        return f"the sample moved by {length:.1f} px during an exposure (median): fitted"
+        return f"the sample moved by {length:.1f} px during an exposure (median): followed"
 
 
 def directions_of(positions_px: Values) -> Values:
