@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Mend, finding
-from ptychopinn.checks.trial_fits import FEWEST, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -17,8 +17,9 @@ NAME = "probe-plane"
 # What turns the given probe (P, N, N) into that at the sample; pixel [N/2, N/2] stays the middle.
 TRANSFORMS = {"inverse": np.fft.ifft2, "forward": np.fft.fft2}
 # Passes with the probe held. A transform is believed that leaves this share of what the given probe
-# leaves; the modulus of the mean pattern is no less like that of the given probe, by this much.
-PASSES, BELIEVED, AS_ALIKE = 10, 0.35, 0.02
+# leaves, and explains this share of what distinguishes the patterns; the modulus of the mean
+# pattern is no less like that of the given probe, by this much.
+PASSES, BELIEVED, EXPLAINS, AS_ALIKE = 10, 0.35, 0.5, 0.02
 
 
 def plane(xp: Ops, scan: Scan) -> Finding | None:
@@ -38,13 +39,16 @@ def plane(xp: Ops, scan: Scan) -> Finding | None:
         return None
     numbers = neighbours(scan)
 
-    def left(factor: Mend) -> float:
-        return residual_of(xp, trial_of(factor.of(scan), numbers), PASSES, free_probe=False)
+    def left(mend: Mend) -> float:
+        return residual_of(xp, trial_of(mend.of(scan), numbers), PASSES, free_probe=False)
 
     given = left(Mend())
-    others = {name: left(mend_of_plane({"probe": name}, scan)) for name in TRANSFORMS}
+    mends = {name: mend_of_plane({"probe": name}, scan) for name in TRANSFORMS}
+    others = {name: left(mend) for name, mend in mends.items()}
     name = min(others, key=others.__getitem__)
     if not others[name] <= BELIEVED * given:
+        return None
+    if not explained_by(trial_of(mends[name].of(scan), numbers), others[name]) >= EXPLAINS:
         return None
     return finding(
         NAME, "mended",

@@ -104,8 +104,7 @@ def tried(
         (PROBE_FREE, free_probe + followed(part)),
         (POSITIONS_FREE, left(part, refine_positions=True)),
     ]
-    least = min(free_probe, *(residual for _, residual in found))
-    noise = part.expected_misfit if fit is None else noise_of_some(fit, part, numbers)
+    least, noise = min(free_probe, *(residual for _, residual in found)), part.expected_misfit
     found.append((FOLLOWED, noise * max(freedom(chosen) - freedom(scan), 0.0)))
     if found[0][1] > NEAR_NOISE * noise and Background.name not in known:
         # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
@@ -115,9 +114,11 @@ def tried(
     if least > NEAR_NOISE * noise and PointSpread.name not in known:
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
         least = min(least, found[-1][1])
+    # A free probe may make up for a part of it in a few patterns, and the noise of a mean pattern
+    # is too large where fringes are dark.
+    floor = noise if fit is None else noise_of_some(fit, part, numbers)
     far = scan.propagator.measures_momentum
-    if far and found[0][1] > NEAR_NOISE * noise and PatternShift.name not in known:
-        # A free probe may make up for a part of it in a few patterns.
+    if far and found[0][1] > NEAR_NOISE * floor and PatternShift.name not in known:
         found.append((SHIFTED, left(part, likely_shifts(chosen))))
         least = min(least, found[-1][1])
     told = least - noise <= BETTER * (found[0][1] - noise)
