@@ -240,7 +240,9 @@ def test_bad_input_is_one_sentence(
 def fractional(place: Path, tmp_path: Path) -> Path:
     """A scan whose patterns may be counts or amplitudes, with a first one that has no position."""
     arrays = dict(np.load(place / "train.npz"))
-    arrays["diff3d"] = 1.37 * np.concatenate([arrays["diff3d"][:1], arrays["diff3d"]]) ** 2
+    counts = np.concatenate([arrays["diff3d"][:1], arrays["diff3d"]]) ** 2
+    # Divided by a flat field, so that no factor makes all of them whole.
+    arrays["diff3d"] = counts * np.linspace(1.2, 1.5, counts.shape[-1])
     np.savez(tmp_path / "fractional.npz", **arrays)
     return tmp_path / "fractional.npz"
 
