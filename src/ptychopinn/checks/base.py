@@ -302,6 +302,11 @@ def chosen_names(no_mend: Collection[str]) -> frozenset[str]:
     return frozenset(known if "all" in names else names)
 
 
+def likeness(a: Array, b: Array) -> float:
+    """The cosine of the angle between two real arrays of one shape: 1 where they are the same."""
+    return float((a * b).sum() / max(1e-30, np.linalg.norm(a) * np.linalg.norm(b)))
+
+
 def numbered(values: Collection[int], most: int = 12) -> str:
     """Numbers in words, cut where there are many."""
     shown_ones = [str(int(v)) for v in list(values)[:most]]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
+from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, likeness
 from ptychopinn.data.findings import recorded_findings, with_findings
 from ptychopinn.data.scan import Scan
 
@@ -37,7 +37,7 @@ def beam_off_centre(look: Look) -> Iterator[Noticed]:
 
     moved = ndimage.shift(np.sqrt(beam), offset, order=1)
     target = np.sqrt(mean)
-    before, after = (_likeness(target, x) for x in (np.sqrt(beam), moved))
+    before, after = (likeness(target, x) for x in (np.sqrt(beam), moved))
     if after <= before + MORE_ALIKE:
         return
     yield (
@@ -77,7 +77,3 @@ def _centre(pattern: NDArray[Any]) -> NDArray[np.float64]:
     total = float(pattern.sum())
     sums = [pattern.sum(axis=1 - axis) @ np.arange(pattern.shape[axis]) for axis in (0, 1)]
     return np.array(sums) / total if total > 0 else np.full(2, np.nan)
-
-
-def _likeness(a: NDArray[Any], b: NDArray[Any]) -> float:
-    return float((a * b).sum() / max(1e-30, np.linalg.norm(a) * np.linalg.norm(b)))

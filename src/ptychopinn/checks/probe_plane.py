@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ptychopinn.checks.base import Look, Mend, finding
+from ptychopinn.checks.base import Look, Mend, finding, likeness
 from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import Scan
@@ -32,7 +31,7 @@ def plane(xp: Ops, scan: Scan) -> Finding | None:
     look = Look(scan)
     mean = np.sqrt(np.where(look.good, look.mean, 0))
     there, here = (
-        _likeness(mean, np.where(look.good, np.sqrt(intensity), 0))
+        likeness(mean, np.where(look.good, np.sqrt(intensity), 0))
         for intensity in (look.vacuum, (np.abs(scan.probe) ** 2).sum(axis=0))
     )
     if here < there - AS_ALIKE:
@@ -67,7 +66,3 @@ def mend_of_plane(details: Any, scan: Scan) -> Mend:
     field = np.fft.fftshift(TRANSFORMS[str(details["probe"])](middle), axes=(1, 2))
     power = np.sqrt((np.abs(scan.probe) ** 2).sum() / (np.abs(field) ** 2).sum())
     return Mend(probe=(power * field).astype(np.complex64))
-
-
-def _likeness(a: NDArray[Any], b: NDArray[Any]) -> float:
-    return float((a * b).sum() / max(1e-30, np.linalg.norm(a) * np.linalg.norm(b)))

@@ -23,7 +23,9 @@ UNEVEN = 1.6
 # Factors between units, or of motors, and how near to what makes the distances even, which is tried
 # as well, they must be.
 USUAL, NEAR = (2.0, 4.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0, 1000.0), 1.5
-PASSES, TURNS = 16, 12
+PASSES = 16
+# The iteration ends where a turn changes the ratio by less than this share, or after so many.
+EVEN, TURNS = 1e-3, 12
 AXES = ("y", "x")
 
 
@@ -50,6 +52,8 @@ def unevenness(positions_px: NDArray[np.float64]) -> float:
         if not (y > 0 and x > 0):
             return 1.0
         ratio *= y / x
+        if abs(np.log(y / x)) < EVEN:
+            break
     return float(ratio)
 
 
@@ -79,6 +83,7 @@ def even_axes(
     if scan.M < FEWEST:
         return None
     best: tuple[str, float, float] | None = None
+    as_given: dict[bytes, tuple[float, float]] = {}
     for axis, factor in factors_of(unevenness(scan.positions_px)):
         factors = np.where(np.arange(2) == axis, factor, 1.0)
         other = replace(scan, positions_px=scaled(scan.positions_px, factors))
@@ -91,7 +96,11 @@ def even_axes(
             solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
             return float(solver.solve(part).canvas.losses[-1]), part.expected_misfit
 
-        (given, noise), (residual, _) = left(scan), left(other)
+        # To divide one axis or to multiply the other chooses the same patterns.
+        key = numbers.tobytes()
+        if key not in as_given:
+            as_given[key] = left(scan)
+        (given, noise), (residual, _) = as_given[key], left(other)
         clear = residual - noise <= BETTER * (given - noise) and residual < given - 0.1 * noise
         if clear and (best is None or residual < best[1]):
             how = f"divided by {1 / factor:g}" if factor < 1 else f"times {factor:g}"
