@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 import ptychopinn as pp
+from ptychopinn.workflows.beyond_probe import keeps_background
 
 
 def test_auto_follows_a_background_that_its_trials_do_not_see() -> None:
@@ -21,3 +24,31 @@ def test_auto_follows_a_background_that_its_trials_do_not_see() -> None:
     record = auto.provenance["effects_model"]
     assert record["chosen"].split("+")[-1] == "background"
     assert record["tried"] or record["untried"]
+
+
+def test_reconstruct_follows_a_background_that_no_trial_tells() -> None:
+    plain, light = (
+        pp.simulate(
+            object="leaves", N=32, patterns=121, step_px=3.5, photons=1e5, seed=2, background=level
+        )
+        for level in (0.0, 0.3)
+    )
+    scans = [replace(scan, object=None) for scan in (plain, light)]
+    clean, found = (pp.reconstruct(scan, backend="numpy") for scan in scans)
+    network = pp.reconstruct(scans[1], backend="numpy", refine="never", no_mend="all")
+    assert network.fit is not None and network.fit.verdict == "good"  # else this shows nothing
+    assert not clean.effects
+    assert np.isclose(found.effects["background"].mean(), 0.3, rtol=0.2)
+    scores = [
+        pp.evaluate(result, truth=light).metrics["amplitude_psnr_db"] for result in (network, found)
+    ]
+    assert scores[1] > scores[0] + 5
+
+
+def test_a_background_that_no_pattern_needs_is_not_kept() -> None:
+    scan = pp.simulate(object="leaves", N=32, patterns=121, step_px=3.5, photons=1e5, seed=2)
+    before, after = (
+        pp.refine(replace(scan, object=None), None, config, backend="numpy", no_mend="all")
+        for config in (None, pp.PhysicsConfig(background=True))
+    )
+    assert not keeps_background(before, after)

@@ -22,8 +22,10 @@ def test_the_star_is_explained(star: Path, tmp_path: Path, elsewhere: Path, prob
     options = ["--probe", f"{star}:{probe}", "--backend", "pytorch", "--quiet"]
     assert run(["reconstruct", str(star), "-o", str(output), *options]) == 0
     record = json.loads((output / "run.json").read_text())
-    stages = [stage["stage"] for stage in record["stages"]]
-    assert stages == (["network"] if probe == "probeRecon" else ["refinement"])
+    # With the good probe what the detector has beside the beam is followed.
+    assert [stage["refine_probe"] for stage in record["stages"]] == [probe == "probeGuess"]
+    followed = {finding["name"] for finding in record["findings"]}
+    assert ("background" in followed) == (probe == "probeRecon")
     assert record["fit"]["residual"] < 0.012
     # Systematic residuals that no other probe or geometry lowers are no reason to doubt.
     assert record["fit"]["verdict"] == "good"

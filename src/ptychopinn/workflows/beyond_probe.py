@@ -17,10 +17,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
-from ptychopinn.evaluation.verdict import (
-    BACKGROUND_SIGMA,
-    LEAST_EXCESS_OF_NOISE,
-)
+from ptychopinn.evaluation.verdict import AS_IT_IS, BACKGROUND_SIGMA, LEAST_EXCESS_OF_NOISE, LIT
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
@@ -38,11 +35,15 @@ from ptychopinn.workflows.slicing import lengths_of, slices_for
 
 log = logging.getLogger(__name__)
 
-# A background is tried when the dark pixels have this share of the counts above the model, or more.
-LEAST = 1e-3
-# A background that its signs tell of is kept when it leaves this share of the residual, or less.
-# And it is so many times what they have, at most: it need not be flat.
-KEPT, MOST_TIMES = 0.95, 8.0
+# A background is tried when the dark pixels have this share of the counts above the model, or more,
+# or when noise of reading makes so much of it. With this many standard deviations of photon noise
+# they tell of one that hides in the noise of all counts; and with this share a trial with few
+# patterns does not count that gained less than this share of the excess.
+LEAST, LEAST_LIFTED, SURE_SIGMA, SURE, GAINED = 3e-4, 1e-3, 60.0, 1e-3, 0.25
+# A background that its signs tell of is kept when it leaves this share of the residual, or this one
+# of what the residual has beyond photon noise, which a background adds to. And it is so many times
+# what they have, at most: it need not be flat.
+KEPT, KEPT_EXCESS, MOST_TIMES = 0.95, 0.5, 8.0
 
 
 def shown_by(fit: Misfit, left_out: Collection[str] = ()) -> str | None:
@@ -60,7 +61,7 @@ def lifted(noise: DetectorNoise, pixels: int, counts: float) -> bool:
 
     pixels : how many measure.  counts : of a pattern.
     """
-    return pixels * noise.dark >= LEAST * counts
+    return pixels * noise.dark >= LEAST_LIFTED * counts
 
 
 def options_without(left_out: Collection[str]) -> dict[str, Any]:
@@ -222,11 +223,17 @@ def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
     """The options with a background, where they leave that open and the fit shows one."""
     if not isinstance(config, PhysicsConfig) or config.background is not None:
         return None
-    signs = signs_of(fit)
-    tells = signs.background >= LEAST and signs.background_sigma >= BACKGROUND_SIGMA
-    if not tells or signs.excess < LEAST_EXCESS_OF_NOISE * signs.expected:
+    signs, shown = signs_of(fit), config.model_copy(update={"background": True})
+    seen = signs.excess >= LEAST_EXCESS_OF_NOISE * signs.expected
+    enough = BACKGROUND_SIGMA if seen else SURE_SIGMA
+    if signs.background < LEAST or signs.background_sigma < enough:
         return None
-    return config.model_copy(update={"background": True})
+    tried = dict(fit.alternatives)
+    if LIT in tried and signs.background < SURE:
+        given = tried[AS_IT_IS]
+        gained = given - tried[LIT] >= GAINED * (given - fit.expected)
+        return shown if gained else None
+    return shown
 
 
 def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
@@ -238,7 +245,8 @@ def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
         return False
     share = float(found.sum()) / float(after.fit.counts.mean())
     likely = share <= MOST_TIMES * signs_of(before.fit).background
-    return likely and after.fit.residual <= KEPT * before.fit.residual
+    less = after.fit.residual <= KEPT * before.fit.residual
+    return likely and (less or after.fit.excess <= KEPT_EXCESS * before.fit.excess)
 
 
 def found_effects(effects: Sequence[Effect], counts: float) -> list[Finding]:

@@ -27,7 +27,13 @@ from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.alternatives import judged, within_noise
-from ptychopinn.workflows.beyond_probe import options_without, require_possible, shown_by
+from ptychopinn.workflows.beyond_probe import (
+    keeps_background,
+    options_without,
+    require_possible,
+    shown_by,
+    with_background,
+)
 from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
@@ -74,6 +80,8 @@ QUICK_PASSES = 14
 LONG_PASSES = 24
 # Where photon noise is a larger share of the counts a network follows it.
 FEW_PHOTONS = 0.1
+# Verdicts behind which a background may be that is too weak to be told from other causes.
+MAY_BE_LIGHT = (None, "probe", "unfinished", "unknown")
 
 
 def _with_refined_probe(scan: Scan, model: Model) -> Scan:
@@ -119,7 +127,8 @@ def reconstruct(
         start when the probe of the scan does not fit the data, and says so, or was made from its
         optics or from the patterns (``load_scan(probe="auto")``), and goes on from the
         network's object where pixels are saturated or the residual shows a background or a beam
-        that changes its intensity, which are then fitted; where photon noise is more than a tenth
+        that changes its intensity, which are then fitted; a background that only dark pixels show
+        is kept where much less is left with it; where photon noise is more than a tenth
         of the counts (about 3000 photons in a pattern) the object is refined from the start;
         ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
@@ -198,7 +207,7 @@ def reconstruct(
         looked_at |= {AXES}
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
-    start, config = None, PhysicsConfig(**followed)
+    start, config, weak = None, PhysicsConfig(**followed), False
     if effect == Background.name and refine_model is None:
         config = PhysicsConfig(**{**followed, "background": True})
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
@@ -236,15 +245,15 @@ def reconstruct(
         if refine_model == AUTO and within_noise(found.fit):
             found = with_record(none_tried(found), refine_model)
         assert found.fit is not None
-        told = refine == "auto" and refine_model is None and stop.signal is None
-        if not (told and shown_by(found.fit, left_out) == Background.name):
-            if uncertainty:
-                used = replace(scan, probe=found.probe)
-                found = with_uncertainty(
-                    stop, found, used, alike, NETWORK_FACTOR, from_nothing=False
-                )
-            return found
-        # A trial told what the network's object had made up for.
+        open_yet = refine == "auto" and refine_model is None and stop.signal is None
+        # A trial may have told what the network's object had made up for; and dark pixels show
+        # what is too weak for that.
+        told = open_yet and shown_by(found.fit, left_out) == Background.name
+        weak = open_yet and found.fit.likely in MAY_BE_LIGHT
+        weak = weak and with_background(config, found.fit) is not None
+        finished = partial(_with_uncertainty, scan=scan, alike=alike, stop=stop)
+        if not (told or weak):
+            return finished(found) if uncertainty else found
         config = PhysicsConfig(**{**followed, "background": True})
     again = partial(
         _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
@@ -253,6 +262,8 @@ def reconstruct(
     further = _unless_stopped(again, start, config, stop)
     if further is None:
         return found
+    if weak and not keeps_background(found, further):
+        return finished(found) if uncertainty else found
     assert further.fit is not None and found.fit is not None
     # After a few passes only it may still be worse than what the network found.
     better = stop.signal is None or further.fit.residual < found.fit.residual
@@ -273,6 +284,17 @@ def reconstruct(
     names = dict.fromkeys(name for seconds in took for name in seconds)
     spent = {name: sum(seconds.get(name, 0.0) for seconds in took) for name in names}
     return replace(best, seconds=spent)
+
+
+def _with_uncertainty(
+    found: Reconstruction,
+    scan: Scan,
+    alike: Callable[[Scan], Reconstruction],
+    stop: StopFlag,
+) -> Reconstruction:
+    """What a network found, and how far it may be off."""
+    used = replace(scan, probe=found.probe)
+    return with_uncertainty(stop, found, used, alike, NETWORK_FACTOR, from_nothing=False)
 
 
 def _unless_stopped(
