@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import ptychopinn as pp
 from ptychopinn.workflows.beyond_probe import keeps_background
@@ -52,3 +53,21 @@ def test_a_background_that_no_pattern_needs_is_not_kept() -> None:
         for config in (None, pp.PhysicsConfig(background=True))
     )
     assert not keeps_background(before, after)
+
+
+@pytest.mark.parametrize("photons", [3e3, 1e4])
+def test_a_background_of_few_photons_leaves_the_object_as_good(photons: float) -> None:
+    """The noise of counts in which an object hides stays out of it."""
+    plain, light = (
+        pp.simulate(
+            object="leaves", N=32, patterns=144, step_px=3.5, photons=photons, seed=4,
+            background=share * photons / 32**2,
+        )
+        for share in (0.0, 0.03)
+    )  # fmt: skip
+    scores = []
+    for scan in (plain, light):
+        result = pp.refine(replace(scan, object=None), backend="numpy", no_mend="all")
+        assert ("background" in result.effects) == (scan is light)
+        scores.append(pp.evaluate(result, truth=scan).metrics["amplitude_psnr_db"])
+    assert scores[1] > scores[0] - 1

@@ -41,6 +41,7 @@ class Background(Effect):
     variance: float = 1.0
 
     name: ClassVar[str] = "background"
+    hides: ClassVar[bool] = True
 
     @classmethod
     def none(cls, positions_px: Values, n: int) -> Background:

@@ -79,6 +79,8 @@ class Effect(ABC):
     name: ClassVar[str]
     # Effects are applied in this order: first those that change what the probe is.
     turn: ClassVar[int] = 1
+    # Whether it adds counts in which the object hides.
+    hides: ClassVar[bool] = False
     # How many times the variance that photon noise gives the object it is with the effect.
     variance = 1.0
 

@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 # Effects of beam and detector are followed once the object has taken this many passes.
 EFFECTS_FROM = 3
 # Where photon noise is a larger share of the counts the patterns are followed by their photons,
-# else by their moduli, which bear what a model lacks better.
-FEW_PHOTONS = 0.02
+# else by their moduli, which bear what a model lacks better. Those of few photons are biased to a
+# darker model: where the object hides in other counts that keeps their noise out of it.
+FEW_PHOTONS, FEW_HIDDEN = 0.02, 0.15
 # Slices change the light on those behind them, and large steps with a large momentum may carry them
 # away. In the first passes steps are divided by this number, and the momentum makes up for the half
 # of their share only; in the last stage it makes up for more than it, and the misfit rings longer.
@@ -132,7 +133,8 @@ class _Iterations:
         canvas = None if start is None else solver.xp.asarray(start.on(self.shape, self.origin))
         effects = solver.effects
         # Where the detector reads with noise what is added makes the moduli as good as photons.
-        few = self.problem.expected > FEW_PHOTONS and not self.problem.steadying > 0
+        many = FEW_HIDDEN if any(effect.hides for effect in effects) else FEW_PHOTONS
+        few = self.problem.expected > many and not self.problem.steadying > 0
         self.state = Descent(
             self.problem, canvas, config.refine_probe, effects=effects, counts_photons=few
         )

@@ -17,7 +17,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
-from ptychopinn.evaluation.verdict import AS_IT_IS, BACKGROUND_SIGMA, LEAST_EXCESS_OF_NOISE, LIT
+from ptychopinn.evaluation.verdict import AS_IT_IS, LEAST_EXCESS_OF_NOISE, LIT
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
@@ -36,14 +36,18 @@ from ptychopinn.workflows.slicing import lengths_of, slices_for
 log = logging.getLogger(__name__)
 
 # A background is tried when the dark pixels have this share of the counts above the model, or more,
-# or when noise of reading makes so much of it. With this many standard deviations of photon noise
-# they tell of one that hides in the noise of all counts; and with this share a trial with few
-# patterns does not count that gained less than this share of the excess.
-LEAST, LEAST_LIFTED, SURE_SIGMA, SURE, GAINED = 3e-4, 1e-3, 60.0, 1e-3, 0.25
+# so many standard deviations of photon noise (of scans without one they are mostly below it), or
+# when noise of reading makes this share.
+LEAST, LEAST_SIGMA, LEAST_LIFTED = 3e-4, 5.0, 1e-3
+# A trial with few patterns that gains less than this share of the excess speaks against a smaller
+# background than this.
+GAINED, SURE = 0.25, 1e-3
 # A background that its signs tell of is kept when it leaves this share of the residual, or this one
 # of what the residual has beyond photon noise, which a background adds to. And it is so many times
-# what they have, at most: it need not be flat.
+# what they have, at most: it need not be flat. Where photon noise is a larger share of the counts
+# the object follows that of dark pixels, and it may be more.
 KEPT, KEPT_EXCESS, MOST_TIMES = 0.95, 0.5, 8.0
+FEW_PHOTONS, MOST_TIMES_OF_FEW = 0.01, 24.0
 
 
 def shown_by(fit: Misfit, left_out: Collection[str] = ()) -> str | None:
@@ -224,9 +228,7 @@ def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
     if not isinstance(config, PhysicsConfig) or config.background is not None:
         return None
     signs, shown = signs_of(fit), config.model_copy(update={"background": True})
-    seen = signs.excess >= LEAST_EXCESS_OF_NOISE * signs.expected
-    enough = BACKGROUND_SIGMA if seen else SURE_SIGMA
-    if signs.background < LEAST or signs.background_sigma < enough:
+    if signs.background < LEAST or signs.background_sigma < LEAST_SIGMA:
         return None
     tried = dict(fit.alternatives)
     if LIT in tried and signs.background < SURE:
@@ -234,6 +236,11 @@ def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
         gained = given - tried[LIT] >= GAINED * (given - fit.expected)
         return shown if gained else None
     return shown
+
+
+def _hidden(fit: Misfit) -> bool:
+    """Whether what is left is little beside photon noise."""
+    return fit.excess < LEAST_EXCESS_OF_NOISE * fit.expected
 
 
 def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
@@ -244,9 +251,12 @@ def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
     if found is None:
         return False
     share = float(found.sum()) / float(after.fit.counts.mean())
-    likely = share <= MOST_TIMES * signs_of(before.fit).background
+    most = MOST_TIMES_OF_FEW if before.fit.expected > FEW_PHOTONS else MOST_TIMES
+    likely = share <= most * signs_of(before.fit).background
     less = after.fit.residual <= KEPT * before.fit.residual
-    return likely and (less or after.fit.excess <= KEPT_EXCESS * before.fit.excess)
+    less = less or after.fit.excess <= KEPT_EXCESS * before.fit.excess
+    # Noise may hide what it changes of the residual; the dark pixels have told it.
+    return likely and (less or all(_hidden(fit) for fit in (before.fit, after.fit)))
 
 
 def found_effects(effects: Sequence[Effect], counts: float) -> list[Finding]:
