@@ -71,3 +71,13 @@ def test_a_background_of_few_photons_leaves_the_object_as_good(photons: float) -
         assert ("background" in result.effects) == (scan is light)
         scores.append(pp.evaluate(result, truth=scan).metrics["amplitude_psnr_db"])
     assert scores[1] > scores[0] - 1
+
+
+def test_factors_of_the_beam_that_made_up_for_a_background_are_found_anew() -> None:
+    scan = pp.simulate(
+        object="leaves", N=32, patterns=144, step_px=3.5, photons=1e4, seed=4,
+        background=0.3 * 1e4 / 32**2,
+    )  # fmt: skip
+    result = pp.refine(replace(scan, object=None), backend="numpy", no_mend="all")
+    assert "background" in result.effects and "beam-current" not in result.effects
+    assert pp.evaluate(result, truth=scan).metrics["amplitude_psnr_db"] > 28

@@ -29,6 +29,7 @@ from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import EFFECTS, Effect, slices_of
 from ptychopinn.probes import orthogonalised
 from ptychopinn.solvers import ptychi
@@ -192,7 +193,10 @@ def _unless_worse(
     stop: StopFlag,
 ) -> Reconstruction:
     """The result after further iterations that follow a background, where they show it."""
-    work = _work(scan, result, shown, before.backend, before.execution, ())
+    # Factors of the beam that were found without it hold a part of it.
+    known = {name: found for name, found in result.effects.items() if name != BeamCurrent.name}
+    started = replace(result, effects=known)
+    work = _work(scan, started, shown, before.backend, before.execution, ())
     try:
         with stages(work.config.passes) as listener:
             solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
