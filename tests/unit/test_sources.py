@@ -563,17 +563,19 @@ def test_a_frame_too_few_is_said_and_which_positions_to_take(raw: Raw, tmp_path:
         prepare(path, frames="2:", **options)
 
 
-@pytest.mark.parametrize("axis", [1, -1])
-def test_patterns_that_are_counted_along_another_axis_are_named(
-    axis: int, raw: Raw, tmp_path: Path
-) -> None:
+def test_patterns_that_are_counted_along_another_axis_are_named(raw: Raw, tmp_path: Path) -> None:
     """And not the positions, of which there are as many as they should be."""
-    path = keys_of(raw, tmp_path, np.moveaxis(raw.counts, 0, axis))
+    path = keys_of(raw, tmp_path, np.moveaxis(raw.counts, 0, 1))
     options = {"probe": str(raw.native), "pixel_size_m": PIXEL}
     with pytest.raises(InputError, match=r"positions .* whose first axis must count them"):
         prepare(path, **options)
     with pytest.raises(InputError, match=r"\(pattern, row, column\), received .* 40 positions"):
         prepare(path, positions="motors/y_um,motors/x_um", **options)
+
+
+def test_patterns_that_are_counted_along_the_last_axis_are_read(raw: Raw, tmp_path: Path) -> None:
+    path = keys_of(raw, tmp_path, np.moveaxis(raw.counts, 0, -1))
+    check(prepare(path, probe=str(raw.native), **geometry(raw)), raw)
 
 
 @pytest.mark.parametrize("axes", ["yx", "grid", "xyz", "xyz first"])

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptychopinn.data.findings import recorded_findings
 from ptychopinn.errors import InputError
 from ptychopinn.io import lazy, load_scan
 from ptychopinn.workflows.prepare import prepare
@@ -75,10 +76,53 @@ def test_axes_of_the_scan_behind_those_of_the_patterns(
 
 
 def test_prepare_names_an_axis_that_is_no_pattern(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="as if another axis counted the patterns"):
-        prepare(write("cxi", tmp_path, Content(counts=LAST)))
     with pytest.raises(InputError, match="where the last axis counts nothing"):
         prepare(write("cxi", tmp_path, Content(counts=counts_of()[..., None])))
+
+
+STEP = {"step": "4", "unit": "px", "probe": "gaussian:fwhm=6px"}
+
+
+def _array(kind: str, folder: Path, stored: np.ndarray) -> Path:
+    path = folder / f"array.{kind}"
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr")
+        zarr.open_group(str(path), mode="w").create_array("frames", data=stored)
+    elif kind == "npy":
+        np.save(path, stored)
+    elif kind == "npz":
+        np.savez(path, frames=stored)
+    else:
+        with h5py.File(path, "w") as file:
+            file["frames"] = stored
+    return path
+
+
+@pytest.mark.parametrize("kind", ["h5", "npy", "npz", "zarr"])
+def test_prepare_reads_patterns_whose_detector_axes_come_first(kind: str, tmp_path: Path) -> None:
+    path = _array(kind, tmp_path, LAST)
+    grid = f"{ROWS},{COLUMNS}"
+    whole = prepare(path, **STEP, grid=grid)
+    np.testing.assert_array_equal(whole.diffraction[:], counts_of())
+    part = prepare(path, **STEP, grid=grid, detector_first=True, frames="1:23")
+    np.testing.assert_array_equal(part.diffraction[:], counts_of()[1:23])
+
+
+def test_as_many_patterns_as_pixels_are_told_by_the_option(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    counts = np.concatenate([counts_of(seed) for seed in range(43)])[: N * N]
+    counts = rng.permutation(counts)
+    last = np.moveaxis(counts.reshape(N, N, N, N), (0, 1), (2, 3))
+    path = _array("h5", tmp_path, last)
+    doubted = prepare(path, **STEP, crop=32)
+    (message,) = [f.message for f in recorded_findings(doubted.provenance) if "axes" in f.name]
+    assert "give detector_first=True" in message
+    right = prepare(path, **STEP, detector_first=True)
+    np.testing.assert_array_equal(right.diffraction[:], counts)
+    plain = prepare(_array("h5", tmp_path, counts.reshape(N, N, N, N)), **STEP)
+    for scan in (right, plain):
+        assert not [f for f in recorded_findings(scan.provenance) if "axes" in f.name]
+    np.testing.assert_array_equal(plain.diffraction[:], counts)
 
 
 def test_positions_whose_axes_come_in_another_order(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.axis_names import axis_of, unit_in_name
 from ptychopinn.io.base import signature
 from ptychopinn.io.foreign import what_it_is
+from ptychopinn.io.layout import SMALLEST_FRAME, frame_first, too_small_last
 from ptychopinn.io.listing import Item, items_of
 
-SMALLEST_FRAME = 16
 # 130 x 128 numbers of four bytes.
 EMPAD_FRAME = 66560
 PATTERN_WORDS = re.compile(
@@ -62,8 +62,7 @@ def guess(items: Sequence[Item]) -> Guess:
     """The arrays that a scan needs, by their names and shapes."""
     frames = [i for i in items if _is_stack(i)]
     stack = max(frames, key=_stack_score, default=None)
-    shape = stack.shape[-2:] if stack is not None else None
-    count = prod(stack.shape[:-2]) if stack is not None else None
+    shape, count = _frame_and_count(stack, items)
     if stack is not None and SOURCES[0].search(stack.key):
         # A master lists its files one by one.
         count = sum(prod(i.shape[:-2]) for i in items if SOURCES[0].search(i.key))
@@ -109,11 +108,28 @@ def guess(items: Sequence[Item]) -> Guess:
     )
 
 
+def _frame_and_count(
+    stack: Item | None, items: Sequence[Item]
+) -> tuple[tuple[int, ...] | None, int | None]:
+    """The shape of a pattern and their number; positions tell whether the detector's axes come
+    first."""
+    if stack is None:
+        return None, None
+    frame, count = stack.shape[-2:], prod(stack.shape[:-2])
+    other = prod(stack.shape[2:])
+    first = too_small_last(stack.shape) or (
+        frame_first(stack.shape, other)
+        and not _positions_of(items, count, 0)[0]
+        and bool(_positions_of(items, other, 0)[0])
+    )
+    return (stack.shape[:2], other) if first else (frame, count)
+
+
 def _is_stack(item: Item) -> bool:
     return (
         item.is_real
         and len(item.shape) >= 3
-        and min(item.shape[-2:]) >= SMALLEST_FRAME
+        and (min(item.shape[-2:]) >= SMALLEST_FRAME or too_small_last(item.shape))
         and not NOT_PATTERNS.search(item.key.rsplit("/", 1)[-1])
     )
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from ptychopinn.data.scan import N_MAX, N_MIN, check_field
 from ptychopinn.errors import InputError, PatternShapeError
 
+# Shorter axes are not those of a pattern.
+SMALLEST_FRAME = 16
+
 
 def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray[Any]:
     """Patterns (n, H, W) of an array that may have several axes of the scan, or has it last.
@@ -46,6 +49,11 @@ def frame_first(shape: tuple[int, ...], places: int | None) -> bool:
     if len(shape) not in (3, 4) or places is None or shape[0] != shape[1]:
         return False
     return prod(shape[2:]) == places != prod(shape[:-2])
+
+
+def too_small_last(shape: tuple[int, ...]) -> bool:
+    """Whether the last two axes are too short for a pattern, and the first two are one."""
+    return len(shape) in (3, 4) and shape[0] == shape[1] >= SMALLEST_FRAME > min(shape[-2:])
 
 
 def as_points(stored: NDArray[Any], patterns: int | None, axes: tuple[int, ...], where: str,

@@ -40,7 +40,7 @@ from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.lazy import LazyPatterns, Stored
 from ptychopinn.io.no_counts import lost
-from ptychopinn.io.pairing import chosen
+from ptychopinn.io.pairing import chosen, cut_short
 from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
 
 NAME = "native"
@@ -112,6 +112,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             mask=None if mask is None else mask.astype(bool),
             provenance=read_provenance(file, "/"),
             propagation=propagation_of(file, "/"),
+            findings=cut_short(options.frames, max(shape[0], len(places))),
             **numbers,
         )
         lies = Stored(path, "diffraction", shape, stored.dtype, chunks=chunks_of(stored))
@@ -137,7 +138,7 @@ def _repaired(
         mask = None if repair.bad is None else ~repair.bad
     if few.dtype.kind == "f" or findings:
         patterns = patterns.as_counts(repair, patterns.dtype)
-    return replace(fields, diffraction=patterns, mask=mask, findings=findings)
+    return replace(fields, diffraction=patterns, mask=mask, findings=(*fields.findings, *findings))
 
 
 def _probe(file: Reader, n: int) -> NDArray[Any] | None:

@@ -34,7 +34,7 @@ from ptychopinn.io.hdf5 import finite
 from ptychopinn.io.layout import as_patterns, check_frame, probe_modes
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.npz_units import units_of_object
-from ptychopinn.io.pairing import chosen, unequal
+from ptychopinn.io.pairing import chosen, cut_short, unequal
 from ptychopinn.io.reading import parse_json
 from ptychopinn.io.record import SCAN_ITEMS, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import thin_object, to_pixels
@@ -72,6 +72,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             len(stored), len(positions), options.frames, where,
             read=stored.__getitem__, values=positions,
         )  # fmt: skip
+        cut = cut_short(options.frames, max(len(stored), len(positions)))
         stored, positions = stored[rows], positions[places]
         n = stored.shape[-1]
         file_photons = _scalar(archive, "nphotons")
@@ -119,7 +120,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             energy_eV=energy,
             distance_m=distance,
             provenance=provenance,
-            findings=cleaned.findings,
+            findings=(*cut, *cleaned.findings),
         )
 
 

@@ -12,9 +12,11 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.whole_multiples import Read, which_to_take
 
+CUT = "frames-cut"
 _TEXT = re.compile(r"\s*(-?\d{1,12})?\s*:\s*(-?\d{1,12})?\s*(?::\s*(\d{1,12}))?\s*")
 
 
@@ -75,11 +77,42 @@ def chosen(
     if len(rows) != len(places):
         raise InputError(unequal(patterns, positions, frames, where, read, values))
     if patterns and positions and not len(rows):
-        raise InputError(
-            f"the option frames must leave at least one pattern, received {text_of(frames)} for "
-            f"{patterns} patterns in {where}; choose other numbers."
-        )
+        raise nothing_chosen(frames, max(patterns, positions), where)
     return rows, places
+
+
+def nothing_chosen(frames: slice | None, count: int, where: str) -> InputError:
+    """The error for a range that takes none of ``count`` patterns."""
+    first, last, _ = (frames or slice(None)).indices(count)
+    cause = f"ends before it has begun, since pattern {last} itself is not taken"
+    if first >= count:
+        cause = f"begins behind the last of {count} patterns, number {count - 1}"
+    return InputError(
+        f"the option frames must leave at least one pattern, received {text_of(frames)} for "
+        f"{where}, which {cause}; choose other numbers."
+    )
+
+
+def cut_short(frames: slice | None, count: int) -> tuple[Finding, ...]:
+    """What is said about a range that names more patterns than the ``count`` that are there."""
+    if frames is None:
+        return ()
+    first, last, step = frames.start, frames.stop, frames.step or 1
+    if last is not None and last >= 0 and (first is None or first >= 0):
+        whole = range(first or 0, last, step)
+    elif first is not None and first < 0 and (last is None or last < 0):
+        whole = range(first, last or 0, step)
+    else:
+        # Where one end follows from the number of patterns.
+        return ()
+    named, there = len(whole), len(range(count)[frames])
+    if named <= there:
+        return ()
+    words = (
+        f"frames={text_of(frames)} names {named} patterns, and {there} of them are there, since "
+        f"there are {count} in all: check that this is the whole scan, or name those only"
+    )
+    return (Finding(CUT, "doubt", words, {"named": named, "taken": there, "patterns": count}),)
 
 
 def unequal(

@@ -18,7 +18,7 @@ from ptychopinn.io.detector import clean
 from ptychopinn.io.examined import examined
 from ptychopinn.io.layout import modes_first
 from ptychopinn.io.lazy import LazyPatterns, taken
-from ptychopinn.io.pairing import chosen
+from ptychopinn.io.pairing import chosen, cut_short
 from ptychopinn.io.quantities import METRES, check_numbers
 from ptychopinn.io.record import Patterns, Product, Record, object_pixel_of, pixel_known
 from ptychopinn.io.rescaled import ways_to_undo
@@ -54,10 +54,10 @@ def usable(record: Record, options: ReadOptions, path: Path) -> Record:
         product = replace(product, probe=modes_first(product.probe, patterns.counts.shape[-1]))
     if pixel is not None:
         _check_span(product.positions_m, pixel, where)
-    patterns, product = _chosen(patterns, product, record.in_order, options.frames, where)
+    patterns, product, cut = _chosen(patterns, product, record.in_order, options.frames, where)
     counts, good, found = _counts(record, patterns, options, f"the patterns in {where}")
     bad = patterns.bad_pixels if good is None else ~good
-    found = (*found, *_contradiction(record, pixel, detector))
+    found = (*cut, *found, *_contradiction(record, pixel, detector))
     return replace(
         record,
         patterns=replace(patterns, counts=counts, bad_pixels=bad),
@@ -108,8 +108,9 @@ def _contradiction(
 
 def _chosen(
     patterns: Patterns, product: Product, in_order: bool, frames: slice | None, where: str
-) -> tuple[Patterns, Product]:
-    """The patterns that the option frames chooses, and their positions where order pairs them."""
+) -> tuple[Patterns, Product, tuple[Finding, ...]]:
+    """The patterns that the option frames chooses, and their positions where order pairs them; and
+    what is said about it."""
     m, q = len(patterns.counts), len(product.positions_m)
     counted = _counted(patterns.indexes) and _counted(product.indexes)
     in_order = in_order or (counted and frames is not None)
@@ -118,7 +119,7 @@ def _chosen(
             m, q, frames, where, read=patterns.counts.__getitem__, values=product.positions_m
         )
     elif frames is None:
-        return patterns, product
+        return patterns, product, ()
     else:
         # Positions have their own numbers: those without pattern are left out when pairing.
         rows, places = np.arange(m)[frames], np.arange(q)
@@ -139,7 +140,7 @@ def _chosen(
             opr_weights=_rows(product.opr_weights, places),
             photon_counts=_rows(product.photon_counts, places),
         )
-    return patterns, product
+    return patterns, product, cut_short(frames, max(m, q) if in_order else m)
 
 
 def _counted(indexes: NDArray[np.int64]) -> bool:

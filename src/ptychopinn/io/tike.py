@@ -27,7 +27,7 @@ from ptychopinn.io.counts import to_counts
 from ptychopinn.io.detector import Cleaned, clean
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.npz_members import Archive, is_archive
-from ptychopinn.io.pairing import chosen
+from ptychopinn.io.pairing import chosen, cut_short
 from ptychopinn.io.reading import guarded
 from ptychopinn.io.rescaled import ways_to_undo
 
@@ -84,6 +84,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             len(data), len(scan), options.frames, f"'data' and 'scan' in '{path}'",
             read=data.__getitem__, values=scan,
         )  # fmt: skip
+        cut = cut_short(options.frames, max(len(data), len(scan)))
         cleaned = clean(
             data[rows],
             where,
@@ -102,7 +103,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             probe=probe,
             probe_in_counts=False,
             mask=None if good is None else np.fft.fftshift(good),
-            findings=cleaned.findings,
+            findings=(*cut, *cleaned.findings),
             name=path.name.removesuffix(".bz2").removesuffix(".npz"),
             provenance={
                 "patterns": f"'data', {conversion}, zero frequency moved from [0, 0] to [N/2, N/2]",

@@ -18,8 +18,6 @@ from ptychopinn.data.orientation import Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
-from ptychopinn.io.layout import frame_first, one_channel
-from ptychopinn.io.pairing import which_belong
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.sources import open_source
@@ -42,14 +40,13 @@ from ptychopinn.sources.geometry_numbers import (
     propagation_of,
 )
 from ptychopinn.sources.masks import check_mask, given_mask, own_mask
+from ptychopinn.sources.paired_points import doubt_axes, paired
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.raw_faults import as_counts, flat_field, hidden_faults
-from ptychopinn.sources.recipe import Recipe, centre_of, crop_of, frames_of, grid_of, step_of
+from ptychopinn.sources.recipe import Recipe, centre_of, crop_of
 from ptychopinn.sources.scan_points import (
     check_places,
     check_span,
-    grid_points,
-    read_points,
     to_pixels,
     turned,
 )
@@ -141,8 +138,9 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     InputError
         When something is missing or contradicts itself.
     """
+    pairs = paired(source, recipe)
+    source, indices, points = pairs.source, pairs.indices, pairs.points
     stored = source.patterns.shape
-    indices, points = _paired(source, recipe)
     size = (stored[1], stored[2])
     check_memory(
         size[0] * size[1] * PIXEL_BYTES,
@@ -154,7 +152,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     bad = own_mask(source, recipe, size)
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")
-    findings: list[Finding] = []
+    findings = [*pairs.findings]
     if flat is not None:
         if recipe.mends("flat-field"):
             flat, said = flat_field(flat)
@@ -162,6 +160,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         bad |= ~(np.isfinite(flat) & (flat > 0))
     if dark is not None:
         bad |= ~np.isfinite(dark)
+    findings += doubt_axes(source, recipe, sample, bad)
     look = look_at(source.patterns, sample, bad)
     frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)
     if said:
@@ -271,96 +270,6 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         way={**way, "focus_distance_m": known.get("focus_distance_m")},
         done=done,
     )
-
-
-def _paired(source: Source, recipe: Recipe) -> tuple[NDArray[np.int64], ScanPoints]:
-    """Which patterns are taken, and a position for each."""
-    count = source.patterns.shape[0]
-    # A range, because nobody knows yet whether there are so many.
-    chosen = range(count)[slice(None) if recipe.frames is None else frames_of(recipe.frames)]
-    if not chosen:
-        raise InputError(
-            f"at least one pattern must be taken, received frames={recipe.frames} of {count} "
-            "patterns; choose others."
-        )
-    points = _points(source, recipe, count, len(chosen))
-    found = len(points.values)
-    stored = getattr(source.patterns, "stored", source.patterns.shape)
-    other = found in source.patterns.shape[1:] or frame_first(stored, found)
-    if found not in (count, len(chosen)) and (other or one_channel(stored)):
-        cause = "where the last axis counts nothing; write the array anew without it"
-        if other:
-            cause = "as if another axis counted the patterns; write the array anew with that first"
-        raise InputError(
-            f"patterns must have the axes (pattern, row, column), received the shape {stored} and "
-            f"{found} positions from {points.where}, {cause}."
-        )
-    if found > count and recipe.frames is not None:
-        # Of those that are more, as where a scan is read.
-        taken = points.values[frames_of(recipe.frames)]
-        if len(taken) == count:
-            return np.arange(count, dtype=np.int64), replace(points, values=taken)
-    _check_pairs(source, recipe, len(chosen), found, points.where, points.values)
-    indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
-    if found == count:
-        points = replace(points, values=points.values[indices])
-    return indices, points
-
-
-def _check_pairs(
-    source: Source,
-    recipe: Recipe,
-    chosen: int,
-    found: int,
-    where: str,
-    values: NDArray[np.float64] | None = None,
-) -> None:
-    """Raise InputError unless ``found`` positions, ``values`` (n, 2) where they are known, are as
-    many as all patterns or as those that were ``chosen``."""
-    count, height, width = source.patterns.shape
-    if found in (count, chosen):
-        return
-    taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
-    whole = (slice(0, height), slice(0, width))
-    belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
-    raise InputError(
-        f"each pattern must have a position, received {count} patterns{taken} and {found} "
-        f"positions from {where}; {belong}."
-    )
-
-
-def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoints:
-    if recipe.positions is not None:
-        if recipe.grid is not None:
-            raise InputError(
-                "positions must be given once, received the options positions and grid; leave one "
-                "of them out."
-            )
-        return read_points(recipe.positions, source.path, recipe.order, count)
-    grid = source.grid if recipe.grid is None else grid_of(recipe.grid)
-    if recipe.grid is None and source.points is not None:
-        return source.points
-    if grid is None:
-        shape = source.patterns.shape
-        odd = shape[0] in shape[1:] and shape[1] != shape[2]
-        last = (
-            f", and patterns of the shape {shape}, whose first axis must count them" if odd else ""
-        )
-        raise InputError(
-            f"positions were expected, received '{source.path}' without any that could be "
-            f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
-            "and step=...."
-        )
-    name = f"a grid of {grid[0]} x {grid[1]}"
-    _check_pairs(source, recipe, chosen, grid[0] * grid[1], name)
-    if recipe.step is not None:
-        return grid_points(grid, step_of(recipe.step), recipe.unit)
-    if source.step_m is None:
-        raise InputError(
-            f"the step of the raster of {grid[0]} x {grid[1]} positions must be known, received "
-            "none; give step=... with its unit."
-        )
-    return grid_points(grid, source.step_m, "m")
 
 
 def _are_its_own(source: Source, recipe: Recipe) -> bool:

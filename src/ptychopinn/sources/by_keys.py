@@ -86,7 +86,7 @@ def frames_at(place: Place) -> Frames:
         height, width = shape[-2:]
         count = int(np.prod(shape[:-2]))
         stride = height * width * dtype.itemsize
-        return RawFrames(path, offset, stride, (count, height, width), dtype)
+        return RawFrames(path, offset, stride, (count, height, width), dtype, shape)
     if is_hdf5(path):
         with reading(path) as file:
             if key is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError
 from ptychopinn.io.hdf5 import Reader, reading
 from ptychopinn.io.reading import damaged, guarded
+from ptychopinn.machine.memory import check_memory
 
 Window = tuple[slice, slice]
 
@@ -67,7 +68,8 @@ class ArrayFrames:
 class StoredFrames:
     """Patterns in an array that can be sliced: a dataset of HDF5 or Zarr.
 
-    ``stored`` is its shape (..., H, W), or (..., W, H) when ``swapped``, as MATLAB writes it.
+    ``stored`` is its shape (..., H, W), or (..., W, H) when ``swapped``, as MATLAB writes it, or
+    (H, W, ...) when the scan comes ``last``.
     """
 
     path: Path
@@ -75,9 +77,17 @@ class StoredFrames:
     stored: tuple[int, ...]
     dtype: np.dtype[Any]
     swapped: bool = False
+    last: bool = False
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The axes of the scan."""
+        return self.stored[2:] if self.last else self.stored[:-2]
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        if self.last:
+            return prod(self.lead), self.stored[0], self.stored[1]
         *lead, height, width = self.stored
         return (prod(lead), width, height) if self.swapped else (prod(lead), height, width)
 
@@ -96,13 +106,17 @@ class StoredFrames:
         parts = []
         for _, run in runs(indices):
             for corner, last in self._rows(run):
+                if self.last:
+                    block = np.asarray(array[(first, second, *corner, last)])
+                    parts.append(np.moveaxis(block, -1, 0))
+                    continue
                 parts.append(np.asarray(array[(*corner, last, first, second)]))
         block = native(np.concatenate(parts) if len(parts) > 1 else parts[0])
         return np.swapaxes(block, 1, 2) if self.swapped else block
 
     def _rows(self, run: slice) -> Iterator[tuple[tuple[int, ...], slice]]:
         """A run of patterns as places on all leading axes but the last, and a run on that."""
-        lead = self.stored[:-2]
+        lead = self.lead
         if len(lead) == 1:
             yield (), run
             return
@@ -131,7 +145,8 @@ def frames_in(file: Reader, key: str, kinds: str = "iuf", swapped: bool = False)
 class RawFrames:
     """Patterns one after the other in a file of plain numbers.
 
-    ``stride`` is the distance of two patterns in bytes, ``offset`` that of the first.
+    ``stride`` is the distance of two patterns in bytes, ``offset`` that of the first; ``stored``
+    is the shape of the array, where it is one.
     """
 
     path: Path
@@ -139,6 +154,7 @@ class RawFrames:
     stride: int
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
+    stored: tuple[int, ...] = ()
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`Frames`."""
@@ -213,6 +229,40 @@ class RolledFrames(ChangedFrames):
         _, height, width = self.shape
         whole = self.source.read(indices, (slice(0, height), slice(0, width)))
         return np.roll(whole, self.by, (1, 2))[:, window[0], window[1]]
+
+
+def stored_axes(frames: Frames) -> tuple[int, ...]:
+    """The shape of the array in which patterns are stored."""
+    if isinstance(frames, ArrayFrames):
+        return frames.array.shape
+    if isinstance(frames, StoredFrames):
+        return frames.stored
+    return (isinstance(frames, RawFrames) and frames.stored) or frames.shape
+
+
+def axes_last(frames: Frames) -> Frames | None:
+    """The patterns of an array (H, W, ...) that was taken for one of (..., H, W).
+
+    None where they are in several arrays, or in one of MATLAB, whose order is the other way round.
+    """
+    if isinstance(frames, StoredFrames):
+        return None if frames.swapped else replace(frames, last=True)
+    if isinstance(frames, ArrayFrames):
+        array = frames.array
+    elif isinstance(frames, RawFrames) and frames.stored:
+        # Every pattern is spread over the whole file.
+        whole = prod(frames.stored) * frames.dtype.itemsize
+        check_memory(whole, f"'{frames.path}'", "write the patterns one after the other")
+        with guarded(frames.path):
+            values = np.fromfile(
+                frames.path, frames.dtype, prod(frames.stored), offset=frames.offset
+            )
+        if len(values) < prod(frames.stored):
+            raise damaged(frames.path, "its end is not there")
+        array = values.reshape(frames.stored)
+    else:
+        return None
+    return ArrayFrames(np.moveaxis(array.reshape(*array.shape[:2], -1), -1, 0))
 
 
 def joined(parts: Sequence[Frames], names: Sequence[str]) -> Frames:

@@ -49,6 +49,11 @@ class Recipe(Section):
     patterns: str | None = Field(
         None, description="Where the patterns are: FILE:KEY, or KEY in SOURCE."
     )
+    detector_first: bool | None = Field(
+        None,
+        description="Whether the array has the axes (row, column, scan y, scan x); without it the "
+        "number of positions tells.",
+    )
     positions: str | None = Field(
         None,
         description="Where the positions are: FILE:KEY, FILE:KEY,FILE:KEY, or a text, CSV or NPY "

@@ -12,6 +12,7 @@ from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.hdf5 import Reader, reading, to_text
+from ptychopinn.io.layout import too_small_last
 from ptychopinn.io.matlab import is_version_73
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.experiment_numbers import number_at
@@ -43,7 +44,8 @@ def _cube(file: Reader) -> str | None:
         if not isinstance(item, h5py.Dataset) or item.shape is None or len(item.shape) != 4:
             continue
         real = item.dtype.kind in "iuf" and item.dtype.subdtype is None
-        if real and min(item.shape[2:]) >= SMALLEST and item.size > size:
+        frame = min(item.shape[2:]) >= SMALLEST or too_small_last(item.shape)
+        if real and frame and item.size > size:
             best, size = key, item.size
     return best
 

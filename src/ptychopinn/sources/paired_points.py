@@ -1,0 +1,191 @@
+"""Which patterns of a source are taken, and which position belongs to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptychopinn.data.findings import Finding
+from ptychopinn.errors import InputError
+from ptychopinn.io.layout import frame_first, one_channel, too_small_last
+from ptychopinn.io.pairing import cut_short, nothing_chosen, which_belong
+from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.conditioning import no_measurement
+from ptychopinn.sources.frames import axes_last, stored_axes
+from ptychopinn.sources.recipe import Recipe, frames_of, grid_of, step_of
+from ptychopinn.sources.scan_points import grid_points, read_points
+
+# Patterns whose sums scatter so much, and so many times more than the pixels of their mean.
+LEAST_SCATTER, MORE_SCATTER = 0.7, 2.0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Patterns ``indices`` (m,) of ``source``, which is the one given with its patterns one after
+    the other; their ``points`` (m, 2), and what is said about both."""
+
+    source: Source
+    indices: NDArray[np.int64]
+    points: ScanPoints
+    findings: tuple[Finding, ...]
+
+
+def paired(source: Source, recipe: Recipe) -> Pairs:
+    """Which patterns of a source are taken, and a position for each.
+
+    Raises
+    ------
+    InputError
+        When their numbers differ, there are no positions, or no pattern is left.
+    """
+    source = _pattern_by_pattern(source, recipe)
+    frames = None if recipe.frames is None else frames_of(recipe.frames)
+    count = source.patterns.shape[0]
+    # A range, because nobody knows yet whether there are so many.
+    chosen = range(count)[slice(None) if frames is None else frames]
+    points = _points(source, recipe, count, len(chosen))
+    found = len(points.values)
+    said = cut_short(frames, max(count, found))
+    stored = stored_axes(source.patterns)
+    other = found in source.patterns.shape[1:]
+    if found not in (count, len(chosen)) and (other or one_channel(stored)):
+        cause = "where the last axis counts nothing; write the array anew without it"
+        if other:
+            cause = "as if another axis counted the patterns; write the array anew with that first"
+        raise InputError(
+            f"patterns must have the axes (pattern, row, column), received the shape {stored} and "
+            f"{found} positions from {points.where}, {cause}."
+        )
+    if found > count and frames is not None:
+        # Of those that are more, as where a scan is read.
+        taken = points.values[frames]
+        if len(taken) == count:
+            return Pairs(
+                source, np.arange(count, dtype=np.int64), replace(points, values=taken), said
+            )
+    if not chosen:
+        raise nothing_chosen(frames, count, f"'{source.path}'")
+    _check_pairs(source, recipe, len(chosen), found, points.where, points.values)
+    indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
+    if found == count:
+        points = replace(points, values=points.values[indices])
+    return Pairs(source, indices, points, said)
+
+
+def _pattern_by_pattern(source: Source, recipe: Recipe) -> Source:
+    """The source with its patterns one after the other, where the axes of the detector come first,
+    as the option, the number of positions, or their own lengths say."""
+    stored = stored_axes(source.patterns)
+    first = recipe.detector_first
+    if first is None:
+        first = too_small_last(stored) or frame_first(stored, _places(source, recipe))
+    if not first:
+        return source
+    turned = axes_last(source.patterns)
+    if turned is None:
+        raise InputError(
+            "patterns whose first two axes are those of the detector must be in one array (row, "
+            f"column, ...), received the shape {stored} from '{source.path}'; write the array anew "
+            "with the patterns one after the other."
+        )
+    grid = source.grid if len(stored) != 4 else (stored[2], stored[3])
+    return replace(source, patterns=turned, grid=grid)
+
+
+def _places(source: Source, recipe: Recipe) -> int | None:
+    """How many positions there are, as far as that is known before they are paired."""
+    if recipe.grid is not None:
+        return prod(grid_of(recipe.grid))
+    if recipe.positions is not None:
+        count = source.patterns.shape[0]
+        return len(read_points(recipe.positions, source.path, recipe.order, count).values)
+    return None if source.points is None else len(source.points.values)
+
+
+def doubt_axes(
+    source: Source, recipe: Recipe, sample: NDArray[np.int64], bad: NDArray[np.bool_]
+) -> tuple[Finding, ...]:
+    """What is said of patterns in an array (A, A, B, C) whose first axes may be the detector's.
+
+    The light of a pattern is in some of its pixels, and about as much in one pattern as in another.
+    """
+    stored = stored_axes(source.patterns)
+    numbered = source.grid is None and prod(stored[:2]) != prod(stored[2:])
+    square = len(stored) == 4 and stored[0] == stored[1]
+    if not square or numbered or recipe.grid is not None or recipe.detector_first is not None:
+        return ()
+    _, height, width = source.patterns.shape
+    block = source.patterns.read(sample, (slice(0, height), slice(0, width)))
+    counts = np.where(no_measurement(block) | bad, 0, block).astype(np.float64)
+    patterns, pixels = _scatter(counts.sum(axis=(1, 2))), _scatter(counts.mean(axis=0)[~bad])
+    if patterns < LEAST_SCATTER or patterns < MORE_SCATTER * pixels:
+        return ()
+    words = (
+        f"in the array of shape {stored} the sums of patterns scatter by {patterns:.3g} times "
+        f"their mean, and the pixels of the mean pattern by {pixels:.3g} only, as if the first two "
+        "axes were those of the detector: if they are, give detector_first=True"
+    )
+    return (Finding("detector-axes", "doubt", words, {"patterns": patterns, "pixels": pixels}),)
+
+
+def _scatter(values: NDArray[np.float64]) -> float:
+    return float(values.std() / max(values.mean(), 1e-300)) if values.size else 0.0
+
+
+def _check_pairs(
+    source: Source,
+    recipe: Recipe,
+    chosen: int,
+    found: int,
+    where: str,
+    values: NDArray[np.float64] | None = None,
+) -> None:
+    """Raise InputError unless ``found`` positions, ``values`` (n, 2) where they are known, are as
+    many as all patterns or as those that were ``chosen``."""
+    count, height, width = source.patterns.shape
+    if found in (count, chosen):
+        return
+    taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
+    whole = (slice(0, height), slice(0, width))
+    belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
+    raise InputError(
+        f"each pattern must have a position, received {count} patterns{taken} and {found} "
+        f"positions from {where}; {belong}."
+    )
+
+
+def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoints:
+    if recipe.positions is not None:
+        if recipe.grid is not None:
+            raise InputError(
+                "positions must be given once, received the options positions and grid; leave one "
+                "of them out."
+            )
+        return read_points(recipe.positions, source.path, recipe.order, count)
+    grid = source.grid if recipe.grid is None else grid_of(recipe.grid)
+    if recipe.grid is None and source.points is not None:
+        return source.points
+    if grid is None:
+        shape = source.patterns.shape
+        odd = shape[0] in shape[1:] and shape[1] != shape[2]
+        last = (
+            f", and patterns of the shape {shape}, whose first axis must count them" if odd else ""
+        )
+        raise InputError(
+            f"positions were expected, received '{source.path}' without any that could be "
+            f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "
+            "and step=...."
+        )
+    name = f"a grid of {grid[0]} x {grid[1]}"
+    _check_pairs(source, recipe, chosen, grid[0] * grid[1], name)
+    if recipe.step is not None:
+        return grid_points(grid, step_of(recipe.step), recipe.unit)
+    if source.step_m is None:
+        raise InputError(
+            f"the step of the raster of {grid[0]} x {grid[1]} positions must be known, received "
+            "none; give step=... with its unit."
+        )
+    return grid_points(grid, source.step_m, "m")
