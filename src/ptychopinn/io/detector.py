@@ -28,6 +28,7 @@ from ptychopinn.io.no_counts import (
     lost_finding,
     named_patterns,
     no_number,
+    one_bit_finding,
     text_of_number,
 )
 from ptychopinn.io.rescaled import Stored, how_stored
@@ -129,6 +130,13 @@ def clean(
         For such numbers in single patterns, which the message names; for negative ones that are no
         noise; for a mask that marks what it should leave.
     """
+    if stored.dtype.kind == "b" and stored.size:
+        if stored.all():
+            raise InputError(
+                f"{where} must hold real numbers, received True everywhere, as in a mask; give "
+                "photon counts."
+            )
+        return Cleaned(stored.astype(np.uint8), good, (one_bit_finding(stored),))
     if stored.dtype.kind not in "iuf" or stored.ndim != 3 or not stored.size:
         return Cleaned(stored, good)
     gone = lost(stored, None if good is None or good.shape != stored.shape[1:] else ~good)

@@ -22,6 +22,8 @@ from ptychopinn.io.reading import check_declared, check_size, guarded
 
 # More than any text or list of numbers that describes a dataset; HDF5 keeps most below 64 KiB.
 LARGEST_ATTRIBUTE = 1 << 20
+# Kinds of numbers that patterns may be of; True and False are those of a detector of one bit.
+REAL = "biuf"
 
 
 class Reader:

@@ -16,7 +16,7 @@ from ptychopinn.data.scan import PatternArray, check_counts
 from ptychopinn.errors import InputError
 from ptychopinn.io.chunks import Chunks, OtherwiseError, chunks_of
 from ptychopinn.io.detector import Repair
-from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.io.hdf5 import REAL, Reader, reading
 from ptychopinn.io.layout import as_patterns, frame_first, one_channel
 from ptychopinn.machine.memory import part_of_free
 
@@ -289,14 +289,14 @@ def patterns_of(
     InputError
         When there is none, it holds no real numbers, or is declared only.
     """
-    item = file.dataset(name, "iuf")
-    if lazily and prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES:
+    item = file.dataset(name, REAL)
+    if lazily and item.dtype.kind != "b" and prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES:
         swapped = file.is_of_matlab(name)
         if _frame_last(item.shape, places, swapped):
             file.stored(name, "iuf")
             stored = Stored(file.path, name, item.shape, item.dtype, swapped, chunks_of(item))
             return LazyPatterns(stored)
-    return as_patterns(file.array(name, "iuf"), places, f"'{name}' in '{file.path}'")
+    return as_patterns(file.array(name, REAL), places, f"'{name}' in '{file.path}'")
 
 
 def _frame_last(stored: tuple[int, ...], places: int, swapped: bool) -> bool:

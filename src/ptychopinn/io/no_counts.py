@@ -12,7 +12,7 @@ from ptychopinn.errors import listed
 
 Mask = NDArray[np.bool_]
 
-LOST = "lost-patterns"
+LOST, ONE_BIT = "lost-patterns", "one-bit"
 # Pixels of each pattern that are looked at first, to find those that are no patterns.
 LOOKED_AT = 64
 # A pixel is none when it holds such a number in this share of all patterns.
@@ -70,6 +70,16 @@ def lost(patterns: NDArray[Any], bad: Mask | None) -> Mask:
 def _usual(values: NDArray[Any]) -> NDArray[Any]:
     """The number in the middle, as an array of one; not the mean of two."""
     return np.sort(values, axis=None)[values.size // 2 :][:1]
+
+
+def one_bit_finding(patterns: NDArray[np.bool_]) -> Finding:
+    """What is said about patterns of True and False."""
+    share = float(patterns.mean())
+    words = (
+        f"the patterns are True and False, read as counts of 0 and 1, {share:.2%} of which are 1: "
+        "right for a detector of one bit only, check that they are no masks and not cut off at 1"
+    )
+    return Finding(ONE_BIT, "doubt", words, {"share": share})
 
 
 def lost_finding(first: NDArray[Any], numbers: NDArray[np.int64]) -> Finding:

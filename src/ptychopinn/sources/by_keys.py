@@ -93,7 +93,7 @@ def frames_at(place: Place) -> Frames:
                 raise InputError(
                     f"patterns must be named as FILE:KEY, received '{path}' alone; add the key."
                 )
-            return frames_in(file, key, "biuf", is_version_73(path))
+            return frames_in(file, key, is_version_73(path))
     array = array_at(place)
     check_frames(array.shape, array.dtype, str(place))
     return ArrayFrames(array)

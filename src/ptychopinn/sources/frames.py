@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.errors import InputError
-from ptychopinn.io.hdf5 import Reader, reading
+from ptychopinn.io.hdf5 import REAL, Reader, reading
 from ptychopinn.io.reading import damaged, guarded
 from ptychopinn.machine.memory import check_memory
 
@@ -94,7 +94,7 @@ class StoredFrames:
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`Frames`."""
         with reading(self.path, again=True) as file:
-            return self._read(file.dataset(self.key), indices, window)
+            return self._read(file.dataset(self.key, REAL), indices, window)
 
     def _read(self, array: Any, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         if array.shape != self.stored:
@@ -128,7 +128,7 @@ class StoredFrames:
             at += length
 
 
-def frames_in(file: Reader, key: str, kinds: str = "iuf", swapped: bool = False) -> StoredFrames:
+def frames_in(file: Reader, key: str, swapped: bool = False) -> StoredFrames:
     """The patterns under a key of an open HDF5 file.
 
     Raises
@@ -136,7 +136,7 @@ def frames_in(file: Reader, key: str, kinds: str = "iuf", swapped: bool = False)
     InputError
         When there are none, or they are declared only.
     """
-    stored = file.stored(key, kinds)
+    stored = file.stored(key, REAL)
     check_frames(stored.shape, stored.dtype, f"'{key}' in '{file.path}'")
     return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped)
 

@@ -12,6 +12,7 @@ from ptychopinn.data.byte_order import Swapped, opposite_order
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
 from ptychopinn.data.wrapped import WrapTally
+from ptychopinn.io.no_counts import one_bit_finding
 from ptychopinn.io.rescaled import LOGARITHMS, Stored, how_stored, ways_to_undo
 from ptychopinn.physics.readout import noise_by_steps
 from ptychopinn.sources.conditioning import WRAPPED, Conditioned, chunks, no_measurement
@@ -66,6 +67,8 @@ def as_counts(
 ) -> tuple[Frames, tuple[Finding, ...]]:
     """The frames as counts, where a sample of them shows that they were stored in another way, or
     with their bytes swapped."""
+    if frames.dtype.kind == "b":
+        return frames, (one_bit_finding(frames.read(sample, _whole(frames)).astype(bool)),)
     if frames.dtype.kind != "f":
         return in_order(frames, sample, ~bad) if recipe.mends("swapped-bytes") else (frames, ())
     ways = ways_to_undo(recipe.units)
