@@ -50,6 +50,7 @@ from ptychopinn.sources.scan_points import (
     to_pixels,
     turned,
 )
+from ptychopinn.sources.unwritten import unwritten
 
 # Patterns that are looked at before the others; fewer where they are large.
 # Bytes of memory for each pixel of the detector while patterns are looked at.
@@ -162,6 +163,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         bad |= ~np.isfinite(dark)
     findings += doubt_axes(source, recipe, sample, bad)
     look = look_at(source.patterns, sample, bad)
+    findings += unwritten(source.patterns, indices, np.where(bad | look.missing, 0, look.mean))
     frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)
     if said:
         findings += said

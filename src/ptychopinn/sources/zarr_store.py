@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
-from math import prod
+from itertools import count, islice, product
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,17 @@ def open_source(path: Path, patterns: str | None) -> Source:
         grid=(shape[0], shape[1]) if len(shape) == 4 else None,
         notes={"patterns": key},
     )
+
+
+def written_chunks(path: Path, key: str) -> tuple[tuple[int, ...], set[tuple[int, ...]]]:
+    """The shape of a chunk as it is stored, and the numbers of those that are there."""
+    array = _array(path, key)
+    chunk = tuple(getattr(array, "shards", None) or array.chunks)
+    inside = path.joinpath(*filter(None, key.split("/")))
+    there = {str(entry.relative_to(inside)) for entry in inside.rglob("*") if entry.is_file()}
+    grid = (range(ceil(n / c)) for n, c in zip(array.shape, chunk, strict=True))
+    encode = array.metadata.encode_chunk_key
+    return chunk, {number for number in product(*grid) if encode(number) in there}
 
 
 def array_in(path: Path, key: str | None) -> NDArray[Any]:
