@@ -22,7 +22,9 @@ from ptychopinn.errors import InputError, listed
 from ptychopinn.io.base import batches, sample_indices
 from ptychopinn.io.no_counts import (
     NEARLY_ALL,
+    WIDEST,
     Mask,
+    beyond_counters,
     impossible,
     lost,
     lost_finding,
@@ -32,18 +34,16 @@ from ptychopinn.io.no_counts import (
     text_of_number,
 )
 from ptychopinn.io.rescaled import Stored, how_stored
-from ptychopinn.io.signed import refuse_spoilt
+from ptychopinn.io.signed import negative
 
-SENTINELS, NEGATIVE = "sentinel-pixels", "negative-counts"
+SENTINELS = "sentinel-pixels"
 # Patterns that are looked at first, and the share there below which a pixel is not looked at again.
 SAMPLE, SAMPLE_BYTES, SUSPECT = 24, 16 << 20, 0.75
-# Noise about zero: at least this share of all numbers is negative, at most this part of those near
-# zero, none is farther than so many standard deviations, and all are this small a part of the
-# counts.
-NOISE_SHARE, NOISE_PART, NOISE_REACH, NOISE_SUM = 1e-3, 0.55, 8.0, 0.05
 # A mask of the opposite meaning: the masked pixels are more than this part and hold more than this
 # part of the counts, or the others hold nearly none.
 OPPOSITE_PART, OPPOSITE_SMALL, NO_COUNTS = 0.5, 0.2, 1e-3
+# Pixels without a measurement in some patterns that are masked, as a share, at most.
+MOST_STRUCK = 0.05
 # How a mask is meant, by what it is called.
 MEANINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -183,11 +183,12 @@ def look(
     clip_negative: bool,
     meaning: str,
     lowest: float | None = None,
+    highest: float | None = None,
 ) -> tuple[Repair, tuple[Finding, ...]]:
     """What must be done to patterns (M, H, W), found on ``few`` of them and checked on all.
 
     The repair's bad pixels are those of the file and those without counts; None when neither is.
-    ``lowest`` is the smallest number of all, where it is known.
+    ``lowest`` and ``highest`` are the smallest and the largest number of all, where they are known.
     """
     bad = np.zeros(few.shape[1:], bool) if good is None or good.shape != few.shape[1:] else ~good
     findings = []
@@ -205,8 +206,11 @@ def look(
         )
     check_mask(few, bad, where, meaning)
     bad = bad | empty
+    if highest is None or highest >= WIDEST[0]:
+        struck, found = _in_some(patterns, bad, where)
+        bad, findings = bad | struck, [*findings, *found]
     below = lowest is None or lowest < 0
-    clip = _negative(patterns, few, bad, where, clip_negative) if below else None
+    clip = negative(patterns, few, bad, where, clip_negative) if below else None
     if clip:
         findings.append(clip)
     return Repair(bad if bad.any() else None, bool(clip)), tuple(findings)
@@ -253,6 +257,33 @@ def _sentinels(
     return empty, list(dict.fromkeys(text_of_number(value) for value in first[chosen][:10_000]))[:4]
 
 
+def _in_some(patterns: PatternArray, bad: Mask, where: str) -> tuple[Mask, list[Finding]]:
+    """Pixels (H, W) that are not bad and hold a number of no counter in some patterns, and what is
+    said about them."""
+    struck, numbers, values = np.zeros(bad.shape, bool), [], []
+    for part in batches(patterns, 8):
+        block = patterns[part]
+        found = beyond_counters(block) & ~bad
+        if found.any():
+            struck |= found.any(axis=0)
+            numbers += (np.flatnonzero(found.any(axis=(1, 2))) + (part.start or 0)).tolist()
+            values += [text_of_number(value) for value in np.unique(block[found])]
+    count, usable = int(struck.sum()), int((~bad).sum())
+    if not count:
+        return struck, []
+    values = list(dict.fromkeys(values))
+    hold = f"hold {listed(values, 80)} in {named_patterns(numbers)}"
+    if count > MOST_STRUCK * usable:
+        raise InputError(
+            f"{where} must hold photon counts, received {count} of {usable} pixels that {hold}: "
+            "that stands for no measurement, and too many are left without any to mask them; leave "
+            "these patterns out with the option frames."
+        )
+    words = f"masked {count} of {bad.size} pixels, which {hold}: that stands for no measurement"
+    details = {"pixels": count, "values": values, "patterns": numbers[:50]}
+    return struck, [Finding(SENTINELS, "mended", words, details)]
+
+
 def check_mask(few: NDArray[Any], bad: Mask, where: str, meaning: str) -> None:
     """Raise InputError for a mask that marks the pixels with the counts.
 
@@ -281,69 +312,6 @@ def seems_opposite(part: float, share: float) -> bool:
     return (part > OPPOSITE_PART and share > 0.5) or (
         part > OPPOSITE_SMALL and share > 1 - NO_COUNTS
     )
-
-
-def _negative(
-    patterns: PatternArray, few: NDArray[Any], bad: Mask, where: str, clip_negative: bool
-) -> Finding | None:
-    """What is said about negative counts that are set to zero; None when there are none."""
-    if few.dtype.kind == "u" or not any((patterns[k] < 0).any() for k in batches(patterns)):
-        return None
-    lowest, number, total, low_sum, high_sum, worst = 0.0, 0, 0, 0.0, 0.0, []
-    for part in batches(patterns, 8):
-        values = patterns[part][:, ~bad].astype(np.float64)
-        values[~np.isfinite(values)] = 0
-        low = values.min(initial=0.0)
-        if low < 0:
-            each = (values < 0).sum(axis=1)
-            worst += (np.flatnonzero(each) + (part.start or 0)).tolist()
-            number += int(each.sum())
-            low_sum -= float(values[values < 0].sum())
-            lowest = min(lowest, float(low))
-        total += values.size
-        high_sum += float(values[values > 0].sum())
-    if not number:
-        return None
-    share = number / total
-    said = f"{number} numbers below zero ({100 * share:.2g} % of all, down to {lowest:.4g})"
-    details = {"numbers": number, "share": share, "lowest": lowest}
-    reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
-    if reason is not None and not clip_negative:
-        refuse_spoilt(few, ~bad, where)
-        raise InputError(
-            f"{where} must hold photon counts >= 0, received {said} in {named_patterns(worst)}, "
-            f"which are no noise about zero: {reason}; subtract the offset of the detector, mark "
-            "bad pixels in the mask, or pass clip_negative=True to set them to 0."
-        )
-    if reason is None:
-        return Finding(
-            NEGATIVE, "mended", f"set {said} to 0, which look like noise about zero", details
-        )
-    words = f"set {said} to 0 as asked, though they are no noise about zero: {reason}"
-    return Finding(NEGATIVE, "doubt", words, details)
-
-
-def _no_noise(
-    few: NDArray[Any], lowest: float, share: float, low_sum: float, high_sum: float
-) -> str | None:
-    """Why negative numbers are no noise about zero; None when they look like it."""
-    values = few[np.isfinite(few)].astype(np.float64)
-    below = values[values < 0]
-    if share < NOISE_SHARE or not below.size:
-        return "they are only a few"
-    width = float(np.sqrt((below**2).mean()))
-    if -lowest > NOISE_REACH * width + 1:
-        return f"the lowest is {-lowest / width:.3g} times as far as they usually are"
-    near = values[(np.abs(values) <= 3 * width) & (values != 0)]
-    part = float((near < 0).mean())
-    if part > NOISE_PART:
-        return (
-            f"{100 * part:.0f} % of the numbers near zero are negative, and their middle is "
-            f"{np.median(near):.3g}, as if too much had been subtracted"
-        )
-    if low_sum > NOISE_SUM * high_sum:
-        return f"their sum is {100 * low_sum / max(high_sum, 1e-300):.2g} % of the counts"
-    return None
 
 
 def refuse_gaps(patterns: PatternArray, where: str) -> None:

@@ -93,6 +93,7 @@ def examined(
         clip_negative=clip_negative,
         meaning=meaning,
         lowest=None if again else facts.low,
+        highest=None if again else facts.high,
     )
     repair = repair.undoing(few, undo)
     again = again or bool(repair.undo) or repair.clip or facts.low < 0 or not facts.finite

@@ -17,6 +17,8 @@ LOST, ONE_BIT = "lost-patterns", "one-bit"
 LOOKED_AT = 64
 # A pixel is none when it holds such a number in this share of all patterns.
 NEARLY_ALL = 0.95
+# What programs write for "no value" in 64 bits; no counter ends there.
+WIDEST = (2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1)
 # Numbers a little below a power of two, from this on, are the largest a counter or a type holds.
 SMALLEST_TOP = 2.0**12
 
@@ -47,6 +49,19 @@ def impossible(values: NDArray[Any]) -> Mask:
             below = power - numbers
             top = (np.abs(below - 1) <= near) | (np.abs(below - 2) <= near)
             found |= top & (numbers >= smallest)
+    return found
+
+
+def beyond_counters(values: NDArray[Any]) -> Mask:
+    """Whether numbers are those that stand for no value in 64 bits, also in single patterns."""
+    kind = values.dtype
+    found = np.zeros(values.shape, bool)
+    wide = kind.itemsize == 8 if kind.kind in "iu" else kind.kind == "f" and kind.itemsize >= 4
+    if not wide or not values.size or values.max() < WIDEST[0]:
+        return found
+    for top in WIDEST:
+        if kind.kind == "f" or top <= np.iinfo(kind).max:
+            found |= values == kind.type(top)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Negative counts that come from the type in which they were stored."""
+"""Negative counts: noise about zero, or those of the type in which they were stored."""
 
 from __future__ import annotations
 
@@ -7,14 +7,86 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
+from ptychopinn.io.base import batches
+from ptychopinn.io.no_counts import Mask, named_patterns
 
+NEGATIVE = "negative-counts"
+# Noise about zero: at least this share of all numbers is negative, at most this part of those near
+# zero, none is farther than so many standard deviations, and all are this small a part of the
+# counts.
+NOISE_SHARE, NOISE_PART, NOISE_REACH, NOISE_SUM = 1e-3, 0.55, 8.0, 0.05
 # Read in another way, neighbouring pixels differ by this share of what they do, or less.
 SMOOTHER = 0.8
 # The reading in the middle, as a share of the largest.
 DARK = 0.1
 # Counts that go on below zero come so near to both ends of their type.
 NEAR_END = 0.9
+
+
+def negative(
+    patterns: PatternArray, few: NDArray[Any], bad: Mask, where: str, clip_negative: bool
+) -> Finding | None:
+    """What is said about negative counts that are set to zero; None when there are none."""
+    if few.dtype.kind == "u" or not any((patterns[k] < 0).any() for k in batches(patterns)):
+        return None
+    lowest, number, total, low_sum, high_sum, worst = 0.0, 0, 0, 0.0, 0.0, []
+    for part in batches(patterns, 8):
+        values = patterns[part][:, ~bad].astype(np.float64)
+        values[~np.isfinite(values)] = 0
+        low = values.min(initial=0.0)
+        if low < 0:
+            each = (values < 0).sum(axis=1)
+            worst += (np.flatnonzero(each) + (part.start or 0)).tolist()
+            number += int(each.sum())
+            low_sum -= float(values[values < 0].sum())
+            lowest = min(lowest, float(low))
+        total += values.size
+        high_sum += float(values[values > 0].sum())
+    if not number:
+        return None
+    share = number / total
+    said = f"{number} numbers below zero ({100 * share:.2g} % of all, down to {lowest:.4g})"
+    details = {"numbers": number, "share": share, "lowest": lowest}
+    reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
+    if reason is not None and not clip_negative:
+        refuse_spoilt(few, ~bad, where)
+        raise InputError(
+            f"{where} must hold photon counts >= 0, received {said} in {named_patterns(worst)}, "
+            f"which are no noise about zero: {reason}; subtract the offset of the detector, mark "
+            "bad pixels in the mask, or pass clip_negative=True to set them to 0."
+        )
+    if reason is None:
+        return Finding(
+            NEGATIVE, "mended", f"set {said} to 0, which look like noise about zero", details
+        )
+    words = f"set {said} to 0 as asked, though they are no noise about zero: {reason}"
+    return Finding(NEGATIVE, "doubt", words, details)
+
+
+def _no_noise(
+    few: NDArray[Any], lowest: float, share: float, low_sum: float, high_sum: float
+) -> str | None:
+    """Why negative numbers are no noise about zero; None when they look like it."""
+    values = few[np.isfinite(few)].astype(np.float64)
+    below = values[values < 0]
+    if share < NOISE_SHARE or not below.size:
+        return "they are only a few"
+    width = float(np.sqrt((below**2).mean()))
+    if -lowest > NOISE_REACH * width + 1:
+        return f"the lowest is {-lowest / width:.3g} times as far as they usually are"
+    near = values[(np.abs(values) <= 3 * width) & (values != 0)]
+    part = float((near < 0).mean())
+    if part > NOISE_PART:
+        return (
+            f"{100 * part:.0f} % of the numbers near zero are negative, and their middle is "
+            f"{np.median(near):.3g}, as if too much had been subtracted"
+        )
+    if low_sum > NOISE_SUM * high_sum:
+        return f"their sum is {100 * low_sum / max(high_sum, 1e-300):.2g} % of the counts"
+    return None
 
 
 def refuse_spoilt(patterns: NDArray[Any], good: NDArray[np.bool_], where: str) -> None:

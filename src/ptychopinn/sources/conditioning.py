@@ -15,7 +15,7 @@ from ptychopinn.data.scan import LARGEST_COUNTS
 from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
-from ptychopinn.io.no_counts import NEARLY_ALL, impossible, lost
+from ptychopinn.io.no_counts import NEARLY_ALL, beyond_counters, impossible, lost
 from ptychopinn.sources.cutting import Cut
 from ptychopinn.sources.frames import Frames
 
@@ -60,10 +60,13 @@ def no_measurement(block: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a detector says that it has no value: the largest integer, NaN, infinity."""
     if block.dtype.kind == "f":
         # Half precision does not reach it.
-        return ~np.isfinite(block) | (block == NO_PIXEL if block.dtype.itemsize > 2 else False)
+        top = block == NO_PIXEL if block.dtype.itemsize > 2 else False
+        return ~np.isfinite(block) | top | beyond_counters(block)
     if block.dtype.kind == "b" or block.dtype.itemsize < 2:
         return np.zeros(block.shape, bool)
     found: NDArray[np.bool_] = block == np.iinfo(block.dtype).max
+    if block.dtype.itemsize == 8:
+        found |= (block == int(NO_PIXEL)) | beyond_counters(block)
     return found
 
 
