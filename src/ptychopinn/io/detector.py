@@ -25,6 +25,7 @@ from ptychopinn.io.no_counts import (
     WIDEST,
     Mask,
     beyond_counters,
+    half_overflowed,
     impossible,
     lost,
     lost_finding,
@@ -317,12 +318,16 @@ def seems_opposite(part: float, share: float) -> bool:
 def refuse_gaps(patterns: PatternArray, where: str) -> None:
     """Raise InputError for NaN and infinity that are left, in single patterns."""
     found: list[int] = []
-    number = below = 0
+    number = below = above = 0
+    largest = 0.0
     for part in batches(patterns, 8):
-        gaps = ~np.isfinite(patterns[part])
+        block = patterns[part]
+        gaps = ~np.isfinite(block)
+        largest = max(largest, float(np.where(gaps, 0, block).max(initial=0)))
         each = gaps.sum(axis=(1, 2))
         if each.any():
-            below += int(np.isneginf(patterns[part]).sum())
+            below += int(np.isneginf(block).sum())
+            above += int(np.isposinf(block).sum())
         found += (np.flatnonzero(each) + (part.start or 0)).tolist()
         number += int(each.sum())
     if not number:
@@ -332,8 +337,11 @@ def refuse_gaps(patterns: PatternArray, where: str) -> None:
         if below < number
         else LOGARITHM
     )
+    kind = "NaN or infinity" if below < number else "-infinity"
+    if above == number:
+        kind, remedy = "infinity", half_overflowed(largest) or remedy
     raise InputError(
         f"{where} must hold finite numbers (finite photon counts), received "
-        f"{'NaN or infinity' if below < number else '-infinity'} {number} time(s) in "
+        f"{kind} {number} time(s) in "
         f"{named_patterns(found)}, at pixels that hold numbers in the others; {remedy}."
     )

@@ -19,6 +19,8 @@ LOOKED_AT = 64
 NEARLY_ALL = 0.95
 # What programs write for "no value" in 64 bits; no counter ends there.
 WIDEST = (2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1)
+# The largest number of half precision, and the part of it that counts reach that go beyond it.
+HALF_END, HALF_FULL = 65504.0, 0.5
 # Numbers a little below a power of two, from this on, are the largest a counter or a type holds.
 SMALLEST_TOP = 2.0**12
 
@@ -63,6 +65,18 @@ def beyond_counters(values: NDArray[Any]) -> Mask:
         if kind.kind == "f" or top <= np.iinfo(kind).max:
             found |= values == kind.type(top)
     return found
+
+
+def half_overflowed(largest: float) -> str | None:
+    """What to say of infinity beside finite numbers up to ``largest``, where it looks like counts
+    beyond the end of half precision, which may have been widened since; None where it does not."""
+    if not HALF_FULL * HALF_END <= largest <= HALF_END:
+        return None
+    return (
+        f"the others end at {largest:.6g}, as counts do that were once stored as float16, whose "
+        f"largest number is {HALF_END:.0f}: write the patterns anew from the measurement, as "
+        "uint32 or float32"
+    )
 
 
 def lost(patterns: NDArray[Any], bad: Mask | None) -> Mask:

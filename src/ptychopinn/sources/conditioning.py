@@ -15,13 +15,15 @@ from ptychopinn.data.scan import LARGEST_COUNTS
 from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
-from ptychopinn.io.no_counts import NEARLY_ALL, beyond_counters, impossible, lost
+from ptychopinn.io.no_counts import NEARLY_ALL, beyond_counters, half_overflowed, impossible, lost
 from ptychopinn.sources.cutting import Cut
 from ptychopinn.sources.frames import Frames
 
 # What detectors with 32 bits write where there is no pixel, also when it was copied into floats.
 NO_PIXEL = float(2**32 - 1)
 SQUARES_BELOW = 1e5
+# Pixels that lack a measurement in some frames, and hold more of the light in others, are no gaps.
+LOST_LIGHT = 0.15
 WRAPPED: Literal["wrapped-counts"] = "wrapped-counts"
 
 
@@ -90,7 +92,7 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
     negative = np.ones((height, width), bool)
     lowest, counted = np.zeros((height, width)), np.zeros((height, width), np.int64)
     marks = _Marks(np.zeros((height, width), frames.dtype), np.zeros((height, width), np.int64))
-    floats, seen = frames.dtype.kind == "f", 0
+    floats, seen, infinite = frames.dtype.kind == "f", 0, False
     for part in chunks(indices, height * width * max(4, frames.dtype.itemsize)):
         block = frames.read(indices[part], whole)
         if block.dtype.kind != "b":
@@ -110,6 +112,7 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
             negative &= ((values < 0) | missing).all(axis=0)
             lowest = np.minimum(lowest, values.min(axis=0))
         if floats:
+            infinite = infinite or bool(np.isposinf(block[:, ~bad]).any())
             _look_at_fractions(look, values.astype(np.float64))
         if block.dtype.kind != "b":
             marks.count(block)
@@ -117,14 +120,37 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
             look.hidden[bad] += np.where(impossible(masked), 0, masked).sum(axis=0) / len(indices)
     if not seen:
         return look
+    look.mean /= np.maximum(counted, 1)
+    _refuse_lost_light(look, infinite)
     look.missing |= negative & (lowest < 0)
     marked = marks.times >= NEARLY_ALL * seen
     # Of the light of a beam that saturates every time nothing is known either.
     look.missing |= marked if marked[~bad].mean() < 0.5 else False
     look.missing &= ~bad
-    look.mean = np.where(look.missing, 0.0, look.mean / np.maximum(counted, 1))
+    look.mean = np.where(look.missing, 0.0, look.mean)
     look.lowest = float(lowest[~look.missing].min(initial=0.0))
     return look
+
+
+def _refuse_lost_light(look: Look, infinite: bool) -> None:
+    """Raise InputError where pixels without a measurement in some frames hold much of the light in
+    the others: most often these are readings that were too large, and no gaps."""
+    light = np.maximum(look.mean, 0)
+    share = float(light[look.missing].sum() / max(light.sum(), 1e-300))
+    if share <= LOST_LIGHT:
+        return
+    number, what = int(look.missing.sum()), "NaN or the largest number of their type"
+    remedy = (
+        "store the largest reading where one was too large, which is then taken as saturated, or "
+        "leave such patterns out with the option frames"
+    )
+    if infinite:
+        what, remedy = "infinity", half_overflowed(look.largest) or remedy
+    raise InputError(
+        f"patterns must hold finite counts where the light falls, received {what} in some patterns "
+        f"at {number} of {look.missing.size} pixels, which hold {share:.0%} of the light in the "
+        f"others; {remedy}."
+    )
 
 
 def check_possible(block: NDArray[Any], numbers: NDArray[np.int64]) -> None:

@@ -1,0 +1,42 @@
+"""Bright readings that were too large for the type or the program that stored them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptychopinn.errors import InputError
+from ptychopinn.io import lazy, load_scan
+from ptychopinn.workflows.prepare import prepare
+from scan_files import Content, counts_of, load, write
+
+BRIGHT = 900.0 * counts_of()
+
+
+@pytest.mark.parametrize("widened", [False, True])
+@pytest.mark.parametrize("kind", ["npz", "cxi", "on disk", "arrays", "prepare"])
+def test_counts_beyond_half_precision_are_named(
+    kind: str, widened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with np.errstate(over="ignore"):
+        stored = BRIGHT.astype(np.float16)
+    assert np.isinf(stored).any() and np.isinf(stored).any(axis=(1, 2)).all() is not None
+    content = Content(counts=stored.astype(np.float32) if widened else stored)
+    if kind == "on disk":
+        monkeypatch.setattr(lazy, "WHOLE_BYTES", 0)
+    with pytest.raises(InputError, match=r"infinity .* as float16, whose largest number is 65504"):
+        if kind == "prepare":
+            prepare(write("npz", tmp_path, content), units="counts")
+        else:
+            load("cxi" if kind == "on disk" else kind, tmp_path, content)
+
+
+def test_saturated_readings_that_are_no_numbers_are_no_gaps(tmp_path: Path) -> None:
+    stored = np.where(counts_of() > 150, np.nan, counts_of())
+    path = write("npz", tmp_path, Content(counts=stored))
+    with pytest.raises(InputError, match=r"which hold \d\d% of the light in the others; .* too "):
+        prepare(path, units="counts")
+    with pytest.raises(InputError, match=r"NaN or infinity .* at pixels that hold numbers"):
+        load_scan(path, units="counts")
