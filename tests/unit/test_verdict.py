@@ -296,3 +296,9 @@ def test_other_axes_are_said_with_their_numbers_whatever_the_residual() -> None:
 def test_foreign_records_are_no_alternatives() -> None:
     for fit in (None, 3, {"alternatives": "x"}, {"alternatives": [1, ["a"], ["a", "b"]]}):
         assert recorded_alternatives({"fit": fit}) == ()
+
+
+def test_every_cause_says_what_to_type() -> None:
+    from ptychopinn.cli.results import TO_TYPE
+
+    assert set(TO_TYPE) == set(CAUSES)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
+from ptychopinn.data.far_away import SAME_PLACE_PX
+from ptychopinn.data.scan import Scan
 from ptychopinn.io.summary import nearest_px, probe_diameter
 
 # Scans of fewer positions may lie anywhere.
@@ -44,6 +46,7 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
     """Patterns whose illuminations do not overlap cannot be joined."""
     scan = look.scan
     if scan.M < FEWEST:
+        yield from _alone(scan)
         return
     nearest = nearest_px(scan.positions_px)
     step, wide = float(np.median(nearest)), probe_diameter(scan.probe, 0.98)
@@ -86,3 +89,26 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
             ),
             Mend(left_out=lonely),
         )  # fmt: skip
+
+
+def _alone(scan: Scan) -> Iterator[Noticed]:
+    """A few patterns that see nothing in common, or nothing but the same place."""
+    places, wide = scan.positions_px, probe_diameter(scan.probe, 0.98)
+    extent = float(np.ptp(places, axis=0).max())
+    step = float("inf") if scan.M < 2 else float(nearest_px(places).min())
+    if scan.M > 1 and extent >= SAME_PLACE_PX and step <= min(scan.N, max(wide, 4.0)):
+        return
+    why = "received a single one"
+    if scan.M > 1:
+        why = f"received {scan.M} that are {step:.4g} px apart, with a probe of {wide:.3g} px"
+    if scan.M > 1 and extent < SAME_PLACE_PX:
+        why = f"received {scan.M} at one place (within {extent:.3g} px)"
+    yield (
+        finding(
+            "no-overlap", "doubt",
+            f"patterns verify each other where they overlap, {why}: many objects explain such "
+            "patterns, and nothing tells which one is right.",
+            patterns=scan.M, extent_px=extent,
+        ),
+        None,
+    )  # fmt: skip

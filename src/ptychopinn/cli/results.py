@@ -31,6 +31,7 @@ TERMS_WRITTEN = (
 )
 # What helps against the causes of ptychopinn.evaluation.causes, as it is typed.
 TO_TYPE = {
+    "alone": "ptychopinn inspect SCAN shows how many patterns there are and how far apart",
     "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
     "patterns": "ptychopinn inspect --check SCAN names those that can be told at once",
     "beam-current": "ptychopinn refine RESULT",

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 # Beyond, float64 keeps less than a thousandth of a pixel.
 LARGEST_POSITION = 2.0**42
+# Positions so near to each other show one and the same place.
+SAME_PLACE_PX = 1.0
 # How far from all others a position may lie, in extents of the others and in patterns.
 LONELY_EXTENTS, LONELY_PATTERNS = 4, 16
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Likely = Literal[
+    "alone",
     "pixels",
     "patterns",
     "beam-current",
@@ -37,6 +38,12 @@ class Cause:
 
 
 CAUSES: dict[Likely, Cause] = {
+    "alone": Cause(
+        "no pattern shows a part of the object that another one shows from another place, so that "
+        "nothing verifies the picture: many objects explain such patterns",
+        "measure patterns that overlap, or check which patterns are taken (option frames) and the "
+        "unit of their positions",
+    ),
     "pixels": Cause(
         "some detector pixels do not measure: {pixels} (y, x) hold {share:.0%} of what is not "
         "explained",

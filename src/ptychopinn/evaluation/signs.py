@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.far_away import SAME_PLACE_PX
+
 if TYPE_CHECKING:
     from ptychopinn.evaluation.misfit import Misfit
 
@@ -33,6 +35,7 @@ class Signs:
         per pixel times all pixels, as a share of the counts; and in standard deviations.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
+    alone : whether no two patterns overlap, or all show one and the same place.
     current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
         relative; share of the excess that it makes.
     """
@@ -50,6 +53,7 @@ class Signs:
     patterns_share: float = 0.0
     current: float = 0.0
     current_share: float = 0.0
+    alone: bool = False
 
     @property
     def excess(self) -> float:
@@ -90,7 +94,20 @@ def signs_of(fit: Misfit) -> Signs:
         patterns_share=patterns_share / excess,
         current=current,
         current_share=current_share / excess,
+        alone=_alone(fit),
     )
+
+
+def _alone(fit: Misfit) -> bool:
+    """Whether patterns of N pixels do not overlap, or hardly differ in their position."""
+    places = fit.positions_px
+    if len(places) < 2 or float(np.ptp(places, axis=0).max()) < SAME_PLACE_PX:
+        return True
+    from scipy.spatial import cKDTree
+
+    # The larger one of both distances along the axes.
+    nearest = cKDTree(places).query(places, k=2, p=np.inf)[0][:, 1]
+    return bool(nearest.min() >= fit.measured_mean.shape[-1])
 
 
 def _faint(fit: Misfit) -> float:

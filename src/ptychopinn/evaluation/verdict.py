@@ -113,6 +113,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     verdict: Verdict = "good"
     if not excess <= POOR_EXCESS or explained < POOR_EXPLAINED:
         verdict = "poor"
+    elif signs.alone:
+        return Judgement("doubtful", "alone", _sentence("alone", {}))
     elif (
         found is not None
         or shown is not None

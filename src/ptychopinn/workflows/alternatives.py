@@ -70,7 +70,7 @@ FOLLOWED_BY_NETWORKS = 0.02
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
-SHOWN = ("pixels", "patterns", "beam-current", "background")
+SHOWN = ("alone", "pixels", "patterns", "beam-current", "background")
 
 
 def judged(
