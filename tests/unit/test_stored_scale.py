@@ -170,3 +170,36 @@ def test_counts_that_were_divided_are_no_roots(divisor: int) -> None:
     low = np.rint(np.asarray(scan.diffraction[:]) / divisor).astype(np.uint16)
     names = [one.name for one in examine(replace(scan, diffraction=low)).findings]
     assert "rounded-roots" not in names
+
+
+FLOORS: dict[str, Change] = {
+    "log10": lambda c: np.log10(np.maximum(c, 1)),
+    "ln": lambda c: np.log(np.maximum(c, 1)),
+    "log2": lambda c: np.log2(np.maximum(c, 1)),
+}
+
+
+@pytest.mark.parametrize("way", FLOORS)
+def test_logarithms_of_at_least_one_count(way: str, tmp_path: Path) -> None:
+    """They are whole as those of counts + 1 are; the noise tells them apart."""
+    scan = pp.simulate(object="leaves", N=128, patterns=24, photons=1e6, seed=2)
+    counts = np.asarray(scan.diffraction[:]).astype(float)
+    there = {"positions": scan.positions_px, "probe": scan.probe[0]}
+    path = write("npz", tmp_path, Content(counts=FLOORS[way](counts).astype("f4"), **there))
+    for read in (load_scan(path), prepare(path)):
+        np.testing.assert_array_equal(read.diffraction[:], np.where(counts > 1, counts, 0))
+        (found,) = [f for f in recorded_findings(read.provenance) if f.name == "stored-scale"]
+        assert "max(counts, 1)" in found.message and found.details["beyond"] > 0.2
+    path = write("npz", tmp_path, Content(counts=LOGARITHMS[way](counts).astype("f4"), **there))
+    np.testing.assert_array_equal(load_scan(path).diffraction[:], counts)
+
+
+@pytest.mark.parametrize("floor", [0.1, 1e-10])
+@pytest.mark.parametrize("way", ["instead", "added"])
+def test_logarithms_with_another_number_for_zero(way: str, floor: float, tmp_path: Path) -> None:
+    counts = counts_of().astype(float)
+    stored = np.log10(np.maximum(counts, floor) if way == "instead" else counts + floor)
+    path = write("npz", tmp_path, Content(counts=stored.astype("f4")))
+    for read in (load_scan, prepare):
+        with pytest.raises(pp.InputError, match=r"logarithms: 10\*\*x is whole .* stands for 0"):
+            read(path)

@@ -45,6 +45,8 @@ TO_TYPE = {
     "washed-out": "ptychopinn refine SCAN, or with --model auto",
     "thick-sample": "ptychopinn refine SCAN --slices 2 --passes 100, or ptychopinn refine RESULT "
     "--model auto",
+    "clipped-counts": "store the counts as they were measured, then ptychopinn refine SCAN, which "
+    "fits a background",
     "point-spread": "ptychopinn refine RESULT --point-spread",
     "pattern-shift": "ptychopinn refine SCAN --pattern-shift --passes 100",
     "modes": "ptychopinn refine RESULT --modes auto",

@@ -15,6 +15,8 @@ from ptychopinn.errors import brief
 # cannot be mended safely, and nothing is computed. A note says what patterns cannot tell, of scans
 # without any fault as well.
 Level = Literal["note", "mended", "doubt", "fault"]
+# Named by the check and by the verdict.
+CLIPPED = "clipped-counts"
 LEVELS: tuple[Level, ...] = ("note", "mended", "doubt", "fault")
 
 

@@ -19,6 +19,7 @@ Likely = Literal[
     "pattern-shift",
     "moving-exposure",
     "washed-out",
+    "clipped-counts",
     "thick-sample",
     "positions",
     "axis-unit",
@@ -104,6 +105,11 @@ CAUSES: dict[Likely, Cause] = {
         "coherent: patterns drawn from the result leave a network a residual of {better:.4g}, "
         "those that were measured {given:.4g}",
         "refine the scan from the start, which can tell what it is",
+    ),
+    "clipped-counts": Cause(
+        "counts are missing where there are few, as where a background was subtracted and what "
+        "became negative set to 0: pixels with few counts vary by {share:.0%} more than photons do",
+        "store the counts as they were measured; a background is fitted by the refinement",
     ),
     "thick-sample": Cause(
         "the sample is thick: as two slices {words} apart, patterns that were left out of a trial "

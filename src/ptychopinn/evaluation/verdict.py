@@ -38,6 +38,7 @@ THIN, THICK = "a thin sample", "two slices of the sample, about "
 STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 HALTED, GROWING = "factors of the beam as they were fitted", "factors that would still grow"
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
+COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
@@ -95,8 +96,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
-        ``ASTRAY``, ``UNSTEADY``, ``WASHED`` or ``GROWING`` need no comparison; those that are not
-        constants of this module are another geometry.
+        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED`` or ``GROWING`` need no comparison; those
+        that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -179,6 +180,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING),
+        (COUNTED, UNCOUNTED),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -195,6 +197,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             drawn, measured = known[as_given], known[others[0]]
             words = others[0].removeprefix(WASHED)
             found = "washed-out", {"words": words, "better": drawn, "given": measured}
+        elif prefix == UNCOUNTED:
+            found = "clipped-counts", {"share": known[others[0]]}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:

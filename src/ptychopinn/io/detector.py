@@ -34,7 +34,7 @@ from ptychopinn.io.no_counts import (
     one_bit_finding,
     text_of_number,
 )
-from ptychopinn.io.rescaled import Stored, how_stored
+from ptychopinn.io.rescaled import Stored, how_stored, refuse_floored
 from ptychopinn.io.signed import negative
 
 SENTINELS = "sentinel-pixels"
@@ -193,6 +193,8 @@ def look(
     """
     bad = np.zeros(few.shape[1:], bool) if good is None or good.shape != few.shape[1:] else ~good
     findings = []
+    if lowest is None or lowest < 0:
+        refuse_floored(few[:, ~bad], where)
     empty, names = _sentinels(patterns, few, bad, where)
     if empty.any():
         number = int(empty.sum())

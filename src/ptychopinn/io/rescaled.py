@@ -7,7 +7,7 @@ once they are divided by the smallest of them, those whole numbers are the count
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
+from ptychopinn.physics.readout import beyond_counting
 
 STORED_SCALE = "stored-scale"
 # How counts may be stored: as logarithms, times one factor or times one for each pattern, and as
@@ -41,6 +42,9 @@ DIFFERENT, SMALL, SMALL_SHARE = 4, 3, 0.02
 DIGITS = 2.5e-7
 # A count whose error is larger than this cannot be told from a fraction.
 TOLERANCE, WHOLE = 0.1, 1e-3
+# Few counts that are read as one less than they are vary by so much more than photons do, as a
+# share, and counts that are not by so much less; so often a number stands for 0.
+ONE_LESS, SURE, FLOORED = 0.2, 0.1, 0.01
 # Of larger ones nothing is said: they are no logarithms of counts.
 LARGEST_EXPONENT = 60.0
 
@@ -49,11 +53,15 @@ LARGEST_EXPONENT = 60.0
 class Stored:
     """How counts were stored; called with patterns (m, H, W), it gives counts.
 
-    ``step`` is what one count was stored as, of ``kind`` "factor" and "root-factor".
+    ``step`` is what one count was stored as, of ``kind`` "factor" and "root-factor". Of logarithms
+    0 may be that of a single count, too: ``beyond`` is then how much more counts would vary than
+    photons do if 0 was that of no count only. It is ``unsure`` where the noise does not tell.
     """
 
     kind: str
     step: float = 1.0
+    beyond: float | None = None
+    unsure: bool = False
 
     def __call__(
         self, patterns: NDArray[Any], bad: NDArray[np.bool_] | None, numbers: NDArray[np.int64]
@@ -80,6 +88,8 @@ class Stored:
                 error[k] /= step or 1.0
         else:
             counts, error = counts / self.step, error / self.step
+        if self.beyond is not None:
+            counts = np.where(counts > 0.5, counts + 1, 0)
         whole = np.rint(counts)
         near = np.abs(counts - whole) <= np.maximum(error, WHOLE)
         if bad is not None:
@@ -93,6 +103,16 @@ class Stored:
         if self.kind in _LOGARITHMS:
             name, undo, _ = _LOGARITHMS[self.kind]
             words = f"the numbers are {name}, since {undo} is whole for all of them"
+            if self.unsure:
+                words += " (those of max(counts, 1) would be whole too, and all counts 1 more)"
+            if self.beyond is not None:
+                details["beyond"] = self.beyond
+                words = (
+                    f"the numbers are {name.replace('counts + 1', 'max(counts, 1)')}, since "
+                    f"{undo.removesuffix(' - 1')} is whole for all of them, and with 1 less few "
+                    f"counts would vary by {self.beyond:.0%} more than photons do; 0 and 1 became "
+                    "the same number, which is read as 0"
+                )
         elif self.kind == "factor":
             details["step"] = self.step
             words = (
@@ -143,9 +163,38 @@ def how_stored(
     flat = flat[:, :: max(1, flat.shape[1] // READINGS)].astype(np.float64)
     if not np.isfinite(flat).all() or flat.min(initial=0.0) < 0 or _plain(flat, digits):
         return None
-    return next(
-        (found for kind in kinds if (found := _tried(kind, flat, digits)) is not None), None
-    )
+    found = next((one for kind in kinds if (one := _tried(kind, flat, digits)) is not None), None)
+    if found is not None and found.kind in _LOGARITHMS:
+        good = np.ones(few.shape[1:], bool) if bad is None else ~bad
+        beyond = beyond_counting(np.rint(_undone(found.kind, few.astype(float), digits)[0]), good)
+        if beyond is not None and beyond > ONE_LESS:
+            return replace(found, beyond=beyond)
+        return replace(found, unsure=beyond is None or beyond > SURE)
+    return found
+
+
+def refuse_floored(few: NDArray[Any], where: str) -> None:
+    """Raise InputError for logarithms of counts (m, H, W) in which a negative number stands for 0:
+    that of a number put in its place, or added to all."""
+    if few.dtype.kind != "f" or not few.size:
+        return
+    values = few.reshape(len(few), -1).astype(np.float64)
+    floor = float(np.min(values, where=np.isfinite(values), initial=0.0))
+    if not floor < 0 or (values == floor).mean() < FLOORED:
+        return
+    others = np.where((values > floor) & np.isfinite(values), values, -np.inf)
+    for factor in (10.0, np.e, 2.0):
+        exponent = np.minimum(others * np.log(factor), LARGEST_EXPONENT)
+        for added in (0.0, factor**floor):
+            counts = np.exp(exponent) - added * np.isfinite(others)
+            error = digits_of(few.dtype) * (counts + 1) * np.maximum(np.abs(exponent), 1)
+            if counts.min() > -WHOLE and _whole(counts, np.where(np.isfinite(error), error, 0)):
+                base = {10.0: "10**x", 2.0: "2**x"}.get(factor, "exp(x)")
+                raise InputError(
+                    f"{where} must hold photon counts, received their logarithms: {base} is whole "
+                    f"for all numbers but the smallest, {floor:.6g}, which stands for 0; store "
+                    f"counts, as {base} gives them, and 0 there."
+                )
 
 
 def digits_of(dtype: np.dtype[Any]) -> float:

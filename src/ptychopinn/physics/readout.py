@@ -40,6 +40,9 @@ SEEN, SMEARED = 0.02, 2.0
 # this for each time that the mean is more. That of counts times a factor, and rounded, grows twice
 # as fast where it is as large.
 ROOT_LIT, ROOT_VARIANCE, ROOT_GROWTH = 1.5, (0.25, 0.65), 0.08
+# Pixels with these means count few photons, darker ones none, and the variance of the brightest is
+# their mean within these limits where the readings are counts.
+FEW_COUNTS, COUNTED, COARSE = (0.02, 2.0), (0.75, 1.25), (2, 3)
 # Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
 TABULATED = 36.0
 
@@ -155,6 +158,38 @@ def noise_by_steps(patterns: NDArray[Any], good: NDArray[np.bool_]) -> DetectorN
         return counting
     found = noise_of_patterns(patterns, good)
     return found if found is not None and found.photon > NOISIER * quantum else counting
+
+
+def beyond_counting(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float | None:
+    """How much more counts (m, N, N) vary where they are few than photons do, as a share.
+
+    About 0 for counts, whatever the light is, and rarely above 0.2; about 0.3 where one was
+    subtracted and what was negative set to 0, and 0.8 where five were, or small ones are missing.
+    None where the bright ones are no counts, or nothing is dark, as of a detector that reads with
+    noise.
+    """
+    some = patterns[: max(1, min(PATTERNS, VALUES // good.size))].astype(np.float32)
+    seen = _fine(some, good, ORDERS[-1])
+    if seen is None:
+        return None
+    bright = seen[0][-3:] > FEW_COUNTS[1]
+    plain = (
+        np.median((seen[1][-3:] / np.maximum(seen[0][-3:], 1e-30))[bright]) if any(bright) else 0
+    )
+    if not COUNTED[0] <= plain <= COUNTED[1]:
+        return None
+    shares = []
+    # Few photons hide the light that coarser filters leave, which know the noise better.
+    for order in COARSE:
+        means, variances = _fine(some, good, order) or seen
+        few = (means > FEW_COUNTS[0]) & (means < FEW_COUNTS[1])
+        if means[0] > FEW_COUNTS[0] or not few.any():
+            return None
+        # A variance of n readings has the error (2 + 1 / mean) / n.
+        weight = 1 / (1 + 2 * means[few])
+        more = (variances - means)[few]
+        shares.append(float((more * weight).sum() / (means[few] * weight).sum()))
+    return min(shares)
 
 
 @dataclass(frozen=True)

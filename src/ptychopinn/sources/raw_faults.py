@@ -13,7 +13,7 @@ from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
 from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.io.no_counts import one_bit_finding
-from ptychopinn.io.rescaled import LOGARITHMS, Stored, how_stored, ways_to_undo
+from ptychopinn.io.rescaled import LOGARITHMS, Stored, how_stored, refuse_floored, ways_to_undo
 from ptychopinn.physics.readout import noise_by_steps
 from ptychopinn.sources.conditioning import WRAPPED, Conditioned, chunks, no_measurement
 from ptychopinn.sources.frames import ChangedFrames, Frames, Window
@@ -21,8 +21,8 @@ from ptychopinn.sources.recipe import Recipe
 
 # Stored readings that are looked at for the order of their bytes, and for the size of a photon.
 ORDER_READINGS, PHOTON_READINGS = 1 << 22, 1 << 20
-# Patterns that tell how counts were stored.
-SCALE_FRAMES = 16
+# Patterns that tell how counts were stored: so many, and more of small ones up to so many pixels.
+SCALE_FRAMES, SCALE_PIXELS = 16, 1 << 18
 # So many times the brightest pixels are left out, where they are few, to find the level of others.
 ALONE = 20
 # A pixel without a count is dead where others on both sides, so near, had so many photons.
@@ -75,8 +75,10 @@ def as_counts(
     if recipe.dark is not None:
         # A dark frame would be in the scale of the stored numbers.
         ways = tuple(way for way in ways if way in LOGARITHMS)
-    numbers = sample[:: max(1, len(sample) // SCALE_FRAMES)]
+    enough = max(SCALE_FRAMES, SCALE_PIXELS // bad.size)
+    numbers = sample[:: max(1, len(sample) // enough)]
     few = frames.read(numbers, _whole(frames))
+    refuse_floored(few[:, ~bad], "patterns")
     few = np.where(no_measurement(few), 0, few)
     stored = how_stored(few, bad, ways)
     if stored is None:

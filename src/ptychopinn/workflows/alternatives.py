@@ -16,7 +16,7 @@ from ptychopinn.checks.likelier import likelier_orientation
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.trial_fits import FEWEST, neighbours
 from ptychopinn.checks.upright import right_geometry
-from ptychopinn.data.findings import Finding
+from ptychopinn.data.findings import CLIPPED, Finding
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -28,6 +28,7 @@ from ptychopinn.evaluation.verdict import (
     ASTRAY,
     AXES_GIVEN,
     AXIS_GIVEN,
+    COUNTED,
     IN_PLACE,
     IN_STEP,
     OTHER_UNIT,
@@ -37,6 +38,7 @@ from ptychopinn.evaluation.verdict import (
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
+    UNCOUNTED,
     UNSTEADY,
     WASHED,
     judge,
@@ -68,7 +70,8 @@ FEW_PHOTONS = 0.1
 # not show, and draws from its result, which take longer than itself, are worth their time.
 FOLLOWED_BY_NETWORKS = 0.02
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
-# no trial is needed for them.
+# no trial is needed for them; before those, causes that counts which are missing look like.
+MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
 SHOWN = ("alone", "pixels", "patterns", "beam-current", "background")
 
@@ -145,9 +148,24 @@ def judged(
         unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS
         if not found and again is not None and unseen:
             found = _washed_out_beyond_draws(used, result, again)
+    found += _clipped(result, found)
     if not found:
         return result
     return _with_alternatives(result, found)
+
+
+def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Counts that are missing, as alternatives, where the look at the scan found that and no other
+    cause is clear: what was tried makes up for a part of them."""
+    assert result.fit is not None
+    fit = result.fit.judged([*result.fit.alternatives, *found])
+    if fit.verdict == "good" or fit.likely not in MAKE_UP:
+        return []
+    for one in result.findings:
+        share = one.details.get("beyond")
+        if one.name == CLIPPED and isinstance(share, float):
+            return [(COUNTED, 0.0), (UNCOUNTED, share)]
+    return []
 
 
 def _with_alternatives(
