@@ -11,7 +11,7 @@ from ptychopinn.data.findings import CLIPPED
 from ptychopinn.physics.readout import beyond_counting
 
 # Few counts vary by so much more than photons do, as a share.
-BEYOND = 0.35
+BEYOND = 0.45
 # Patterns that are looked at, and so often the next larger counts occur before a gap is one.
 PATTERNS, OFTEN = 64, 50
 
@@ -39,7 +39,7 @@ def clipped_counts(look: Look) -> Iterator[Noticed]:
             f"pixels with few counts vary by {beyond:.0%} more than photons do, {how}: the light "
             "that is missing there is missing in the object; store the counts as they were "
             "measured, a background is fitted by the refinement.",
-            beyond=beyond, least=least,
+            share=beyond, least=least,
         ),
         None,
     )  # fmt: skip

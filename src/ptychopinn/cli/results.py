@@ -45,6 +45,7 @@ TO_TYPE = {
     "washed-out": "ptychopinn refine SCAN, or with --model auto",
     "thick-sample": "ptychopinn refine SCAN --slices 2 --passes 100, or ptychopinn refine RESULT "
     "--model auto",
+    "afterglow": "record the frames apart, or subtract from each its part of the one before",
     "clipped-counts": "store the counts as they were measured, then ptychopinn refine SCAN, which "
     "fits a background",
     "point-spread": "ptychopinn refine RESULT --point-spread",

@@ -16,7 +16,7 @@ from ptychopinn.errors import brief
 # without any fault as well.
 Level = Literal["note", "mended", "doubt", "fault"]
 # Named by the check and by the verdict.
-CLIPPED = "clipped-counts"
+CLIPPED, AFTERGLOW = "clipped-counts", "afterglow"
 LEVELS: tuple[Level, ...] = ("note", "mended", "doubt", "fault")
 
 

@@ -20,6 +20,7 @@ Likely = Literal[
     "moving-exposure",
     "washed-out",
     "clipped-counts",
+    "afterglow",
     "thick-sample",
     "positions",
     "axis-unit",
@@ -110,6 +111,11 @@ CAUSES: dict[Likely, Cause] = {
         "counts are missing where there are few, as where a background was subtracted and what "
         "became negative set to 0: pixels with few counts vary by {share:.0%} more than photons do",
         "store the counts as they were measured; a background is fitted by the refinement",
+    ),
+    "afterglow": Cause(
+        "patterns are not independent: each has {share:.0%} of its noise in common with the next "
+        "one, as where a detector glows on or frames were averaged",
+        "record the frames apart, or subtract from each its part of the one before",
     ),
     "thick-sample": Cause(
         "the sample is thick: as two slices {words} apart, patterns that were left out of a trial "

@@ -39,6 +39,7 @@ STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 HALTED, GROWING = "factors of the beam as they were fitted", "factors that would still grow"
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
+APART, GLOWING = "patterns with noise of their own", "patterns that hold a part of the one before"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
@@ -96,8 +97,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
-        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED`` or ``GROWING`` need no comparison; those
-        that are not constants of this module are another geometry.
+        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``GLOWING`` or ``GROWING`` need no
+        comparison; those that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -180,7 +181,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING),
-        (COUNTED, UNCOUNTED),
+        (COUNTED, UNCOUNTED), (APART, GLOWING),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -199,6 +200,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "washed-out", {"words": words, "better": drawn, "given": measured}
         elif prefix == UNCOUNTED:
             found = "clipped-counts", {"share": known[others[0]]}
+        elif prefix == GLOWING:
+            found = "afterglow", {"share": known[others[0]]}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:

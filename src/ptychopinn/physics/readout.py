@@ -43,6 +43,12 @@ ROOT_LIT, ROOT_VARIANCE, ROOT_GROWTH = 1.5, (0.25, 0.65), 0.08
 # Pixels with these means count few photons, darker ones none, and the variance of the brightest is
 # their mean within these limits where the readings are counts.
 FEW_COUNTS, COUNTED, COARSE = (0.02, 2.0), (0.75, 1.25), (2, 3)
+# The variances that two filters leave differ by this factor at most where it is noise of pixels.
+FILTERS_ALIKE = 1.6
+# Patterns in a row that tell what one has of the one before, at pixels with so many counts at
+# least, deviations beyond which a reading counts as less, and so many times the variance over the
+# mean of a quiet pixel at most.
+FEWEST_IN_A_ROW, LEAST_LIGHT, TAIL, NO_LIGHT = 8, 0.05, 4.0, 1.3
 # Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
 TABULATED = 36.0
 
@@ -192,6 +198,51 @@ def beyond_counting(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float | 
     return min(shares)
 
 
+def variance_of_counts(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float | None:
+    """The variance of bright readings (m, N, N) over their mean: 1 for counts of photons.
+
+    None where filters disagree, as where light is as fine as noise or noise spreads over pixels.
+    """
+    some = patterns[: max(1, min(PATTERNS, VALUES // good.size))].astype(np.float32)
+    found = []
+    for order in (COARSE[0], ORDERS[-1]):
+        seen = _fine(some, good, order)
+        if seen is None:
+            return None
+        means, variances = seen
+        bright = means > max(FEW_COUNTS[1], float(means[-4]))
+        if not bright.any():
+            return None
+        found.append(float(np.median(variances[bright] / means[bright])))
+    return found[1] if max(found) <= FILTERS_ALIKE * min(found) else None
+
+
+def shared_with_next(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float | None:
+    """The share of its noise that each of the patterns (m, N, N) has in common with the next one,
+    beyond what it has with those after that; None where too few pixels tell.
+
+    Only pixels count where filtered readings vary as little as photons do, so that no light is left
+    that neighbours have in common.
+    """
+    if len(patterns) < FEWEST_IN_A_ROW:
+        return None
+    kernel = _kernel(ORDERS[0])
+    if min(good.shape) <= 2 * len(kernel):
+        return None
+    fine = _filtered(_filtered(patterns.astype(np.float32), kernel, 1), kernel, 2)
+    around = _around(patterns.mean(axis=0, dtype=np.float64), kernel)
+    variance = np.einsum("myx,myx->yx", fine, fine, dtype=np.float64) / len(fine)
+    told = _usable(good, kernel) & (around > LEAST_LIGHT) & (variance > 0)
+    if int(told.sum()) < FEWEST:
+        return None
+    steady = variance / np.where(told, around, 1.0)
+    told &= steady < NO_LIGHT * np.quantile(steady[told], 0.25)
+    noise = np.clip(fine[:, told] / np.sqrt(variance[told]), -TAIL, TAIL)
+    whole = float((noise**2).mean())
+    shares = [float((noise[k:] * noise[:-k]).mean()) / whole for k in (1, 2, 3)]
+    return shares[0] - max(shares[1:])
+
+
 @dataclass(frozen=True)
 class RootNoise:
     """scatter : standard deviation of readings with the mean ``bright``, where counts of photons
@@ -226,20 +277,13 @@ def _fine(
     patterns: NDArray[Any], good: NDArray[np.bool_], order: int
 ) -> tuple[Float, Float] | None:
     """Means (BINS,) of pixels, and the variance that a filter of this order leaves of them."""
-    kernel = np.ones(1)
-    for _ in range(order):
-        kernel = np.convolve(kernel, (1.0, -2.0, 1.0))
-    kernel /= np.sqrt((kernel**2).sum())
+    kernel = _kernel(order)
     if min(good.shape) <= 2 * len(kernel):
         return None
-    power = _filtered(
-        _filtered(patterns, kernel.astype(np.float32), 1), kernel.astype(np.float32), 2
-    )
+    power = _filtered(_filtered(patterns, kernel, 1), kernel, 2)
     variance = np.einsum("myx,myx->yx", power, power, dtype=np.float64) / len(patterns)
-    mean = patterns.mean(axis=0, dtype=np.float64)
-    around = _filtered(_filtered(mean[None], kernel**2, 1), kernel**2, 2)[0]
-    ones = np.ones(len(kernel))
-    usable = _filtered(_filtered((~good).astype(float)[None], ones, 1), ones, 2)[0] < 0.5
+    around = _around(patterns.mean(axis=0, dtype=np.float64), kernel)
+    usable = _usable(good, kernel)
     if int(usable.sum()) < FEWEST:
         return None
     means, variances = around[usable], variance[usable]
@@ -248,6 +292,27 @@ def _fine(
         np.array([means[one].mean() for one in bins]),
         np.array([variances[one].mean() for one in bins]),
     )
+
+
+def _kernel(order: int) -> NDArray[np.float32]:
+    """Differences of twice this order; of noise they leave the variance."""
+    kernel = np.ones(1)
+    for _ in range(order):
+        kernel = np.convolve(kernel, (1.0, -2.0, 1.0))
+    return np.asarray(kernel / np.sqrt((kernel**2).sum()), np.float32)
+
+
+def _around(mean: Float, kernel: NDArray[np.float32]) -> Float:
+    """The mean (N, N) of what is filtered, with the weights of the filter."""
+    weights = kernel.astype(np.float64) ** 2
+    return np.asarray(_filtered(_filtered(mean[None], weights, 1), weights, 2)[0])
+
+
+def _usable(good: NDArray[np.bool_], kernel: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N, N) where a filter meets good pixels only."""
+    ones = np.ones(len(kernel))
+    found = _filtered(_filtered((~good).astype(float)[None], ones, 1), ones, 2)[0] < 0.5
+    return np.asarray(found, bool)
 
 
 def _filtered(values: NDArray[Any], kernel: NDArray[Any], axis: int) -> NDArray[Any]:

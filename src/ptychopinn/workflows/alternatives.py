@@ -16,7 +16,7 @@ from ptychopinn.checks.likelier import likelier_orientation
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.trial_fits import FEWEST, neighbours
 from ptychopinn.checks.upright import right_geometry
-from ptychopinn.data.findings import CLIPPED, Finding
+from ptychopinn.data.findings import AFTERGLOW, CLIPPED, Finding
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -24,11 +24,13 @@ from ptychopinn.errors import brief
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
+    APART,
     AS_DRAWN,
     ASTRAY,
     AXES_GIVEN,
     AXIS_GIVEN,
     COUNTED,
+    GLOWING,
     IN_PLACE,
     IN_STEP,
     OTHER_UNIT,
@@ -103,6 +105,9 @@ def judged(
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     xp = get_ops(backend, execution)
+    glow = _share(result.findings, AFTERGLOW)
+    if glow is not None:
+        return _with_alternatives(result, [(APART, 0.0), (GLOWING, glow)])
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
@@ -161,11 +166,14 @@ def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list
     fit = result.fit.judged([*result.fit.alternatives, *found])
     if fit.verdict == "good" or fit.likely not in MAKE_UP:
         return []
-    for one in result.findings:
-        share = one.details.get("beyond")
-        if one.name == CLIPPED and isinstance(share, float):
-            return [(COUNTED, 0.0), (UNCOUNTED, share)]
-    return []
+    share = _share(result.findings, CLIPPED)
+    return [] if share is None else [(COUNTED, 0.0), (UNCOUNTED, share)]
+
+
+def _share(findings: Collection[Finding], name: str) -> float | None:
+    """The share that a finding of the look at the scan states; None without it."""
+    shares = (one.details.get("share") for one in findings if one.name == name)
+    return next((share for share in shares if isinstance(share, float)), None)
 
 
 def _with_alternatives(
