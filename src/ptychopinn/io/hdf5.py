@@ -112,6 +112,17 @@ class Reader:
         check_declared(*self._sizes(name, item))
         return item
 
+    def check_unpacked(self, name: str) -> None:
+        """Raise InputError for numbers that stand for others, by the convention of netCDF."""
+        for key, plain in (("scale_factor", 1.0), ("add_offset", 0.0)):
+            value = self.attribute(name, key)
+            if value is not None and np.size(value) == 1 and np.ravel(value)[0] != plain:
+                raise InputError(
+                    f"'{name}' in '{self.path}' must hold plain numbers, received packed ones, "
+                    f"with the attribute {key} = {shown(value)}; store numbers * scale_factor + "
+                    "add_offset, as netCDF programs read them."
+                )
+
     def array(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> NDArray[Any]:
         """The numbers of a dataset, byte order native.
 

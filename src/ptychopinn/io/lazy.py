@@ -290,6 +290,7 @@ def patterns_of(
         When there is none, it holds no real numbers, or is declared only.
     """
     item = file.dataset(name, REAL)
+    file.check_unpacked(name)
     if lazily and item.dtype.kind != "b" and prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES:
         swapped = file.is_of_matlab(name)
         if _frame_last(item.shape, places, swapped):

@@ -67,7 +67,9 @@ class Schedule:
         last = self.number == len(STAGES) - 1
         window, least = (self.settling, self.config.stagnation) if last else (1, LITTLE)
         if done - self.entered > window:
-            gain = 1 - misfits[-1] / misfits[-1 - window]
+            earlier = misfits[-1 - window]
+            # Of patterns without any structure nothing is left.
+            gain = 1 - misfits[-1] / earlier if earlier > 0 else 0.0
             if gain < window * least:
                 if last and at_rest:
                     return None

@@ -42,7 +42,7 @@ from ptychopinn.sources.geometry_numbers import (
 from ptychopinn.sources.masks import check_mask, given_mask, own_mask
 from ptychopinn.sources.paired_points import doubt_axes, paired
 from ptychopinn.sources.places import image_at, place_of
-from ptychopinn.sources.raw_faults import as_counts, flat_field, hidden_faults
+from ptychopinn.sources.raw_faults import as_counts, dark_frames, flat_field, hidden_faults
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of
 from ptychopinn.sources.scan_points import (
     check_places,
@@ -161,6 +161,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         bad |= ~(np.isfinite(flat) & (flat > 0))
     if dark is not None:
         bad |= ~np.isfinite(dark)
+        findings += dark_frames(source.patterns, sample, dark, bad)
     findings += doubt_axes(source, recipe, sample, bad)
     look = look_at(source.patterns, sample, bad)
     findings += unwritten(source.patterns, indices, np.where(bad | look.missing, 0, look.mean))

@@ -48,6 +48,7 @@ class Source:
     electrons : whether ``energy_eV`` is that of electrons; None where it could be.
     units : what the stored numbers are, where the kind of file says it.
     propagation : how waves reach the detector, as far as the kind of file says it.
+    gaps : how many patterns come before each one that is missing, where names of files tell.
     notes : plain JSON data for the provenance.
     """
 
@@ -67,6 +68,7 @@ class Source:
     electrons: bool | None = False
     units: Units | None = None
     propagation: Propagation = "far-field"
+    gaps: tuple[int, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -113,6 +113,12 @@ def _of_earlier(path: Path, items: list[Item]) -> tuple[ScanPoints | None, Any]:
     return points, probe
 
 
+def named_points(path: Path) -> ScanPoints | None:
+    """Positions in a file whose names say what they are; None where none do."""
+    items = items_of(path)
+    return _points(path, guess(items), items)
+
+
 def _points(path: Path, found: Guess, items: list[Item]) -> ScanPoints | None:
     """Positions whose names say which is y and which is x."""
     if len(found.positions) != 2:

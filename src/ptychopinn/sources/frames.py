@@ -137,6 +137,7 @@ def frames_in(file: Reader, key: str, swapped: bool = False) -> StoredFrames:
         When there are none, or they are declared only.
     """
     stored = file.stored(key, REAL)
+    file.check_unpacked(key)
     check_frames(stored.shape, stored.dtype, f"'{key}' in '{file.path}'")
     return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped)
 

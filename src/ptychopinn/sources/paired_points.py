@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io.layout import frame_first, one_channel, too_small_last
+from ptychopinn.io.no_counts import named_patterns
 from ptychopinn.io.pairing import cut_short, nothing_chosen, which_belong
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import no_measurement
@@ -150,7 +151,14 @@ def _check_pairs(
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
     whole = (slice(0, height), slice(0, width))
-    belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
+    if found == count + len(source.gaps) and source.gaps:
+        numbers = [k + missing for missing, k in enumerate(source.gaps)]
+        belong = (
+            f"the numbers in the names of the files leave out those of {named_patterns(numbers)}, "
+            "counted from 0: bring those files, or leave out their positions"
+        )
+    else:
+        belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
     raise InputError(
         f"each pattern must have a position, received {count} patterns{taken} and {found} "
         f"positions from {where}; {belong}."

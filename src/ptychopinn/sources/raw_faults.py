@@ -27,6 +27,9 @@ SCALE_FRAMES, SCALE_PIXELS = 16, 1 << 18
 ALONE = 20
 # A pixel without a count is dead where others on both sides, so near, had so many photons.
 FARTHEST, DUE = 3, 30.0
+# Dark frames that are larger than this share of the readings take away light, when what becomes
+# negative is this share of the counts.
+DARK_BELOW, DARK_LOST = 0.6, 0.02
 # A flat field whose median is not within these factors of 1 is in the unit of its detector.
 FLAT_WITHIN = 2.0
 
@@ -105,13 +108,20 @@ def flat_field(flat: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[Fi
     """A flat field (H, W) as factors about 1: one in counts would divide all of them away."""
     usable = flat[np.isfinite(flat) & (flat > 0)]
     middle = float(np.median(usable)) if usable.size else 1.0
+    said: tuple[Finding, ...] = ()
+    if usable.size < flat.size:
+        bad = flat.size - usable.size
+        words = (
+            f"masked {bad} of {flat.size} pixels, where the flat field is 0, negative or no number."
+        )
+        said = (Finding("flat-field", "mended", words, {"pixels": bad}),)
     if 1 / FLAT_WITHIN <= middle <= FLAT_WITHIN:
-        return flat, ()
+        return flat, said
     message = (
         f"the flat field has a median of {middle:.6g}: it was divided by that, so that the "
         "patterns stay counts of photons."
     )
-    return flat / middle, (Finding("flat-field", "mended", message, {"median": middle}),)
+    return flat / middle, (*said, Finding("flat-field", "mended", message, {"median": middle}))
 
 
 def hidden_faults(
@@ -261,3 +271,27 @@ def _whole(frames: Frames) -> Window:
 def _bytes(frames: Frames) -> int:
     _, height, width = frames.shape
     return height * width * max(8, frames.dtype.itemsize)
+
+
+def dark_frames(
+    frames: Frames, sample: NDArray[np.int64], dark: NDArray[np.float64], bad: NDArray[np.bool_]
+) -> tuple[Finding, ...]:
+    """What is said about dark frames (H, W) that take away more than noise: readings without light
+    are as often above them as below, and what is below is little."""
+    few = sample[:: max(1, len(sample) // SCALE_FRAMES)]
+    block = frames.read(few, _whole(frames))
+    values = np.where(no_measurement(block), np.nan, block.astype(np.float64)) - dark
+    values = values[:, ~bad]
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return ()
+    below = float((values < 0).mean())
+    lost = float(-values[values < 0].sum() / max(values[values > 0].sum(), 1e-300))
+    if below <= DARK_BELOW or lost <= DARK_LOST:
+        return ()
+    words = (
+        f"the dark frames are larger than {below:.0%} of the readings, and what is below zero, "
+        f"which becomes 0, is {lost:.0%} of the counts that are left: check that they are of the "
+        "same exposure and gain, and no patterns"
+    )
+    return (Finding("dark-frames", "doubt", words, {"below": below, "lost": lost}),)

@@ -15,6 +15,7 @@ from ptychopinn.io.hdf5 import Reader, reading, to_text
 from ptychopinn.io.layout import too_small_last
 from ptychopinn.io.matlab import is_version_73
 from ptychopinn.sources.base import Source
+from ptychopinn.sources.by_keys import named_points
 from ptychopinn.sources.experiment_numbers import number_at
 from ptychopinn.sources.frames import frames_in
 
@@ -66,6 +67,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
             kind=NAME,
             path=path,
             patterns=frames,
+            points=named_points(path),
             grid=(lead[0], lead[1]) if len(lead) == 2 else None,
             step_m=step,
             sampling_1_m=reciprocal,

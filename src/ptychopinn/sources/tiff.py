@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ NAME = "tiff"
 DESCRIPTION = "TIFF images: one file with many pages, or a folder of them"
 
 SUFFIXES = (".tif", ".tiff")
+# Images that may be missing among those that names count.
+MOST_MISSING = 20
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -143,8 +146,26 @@ def open_source(path: Path, patterns: str | None) -> Source:
         kind=NAME,
         path=path,
         patterns=joined(parts, [str(file) for file in files]),
+        gaps=_gaps(files),
         notes={"patterns": f"{len(files)} file(s)"},
     )
+
+
+def _gaps(files: list[Path]) -> tuple[int, ...]:
+    """How many images come before each number that is left out in the last numbers of names."""
+    numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
+    known = [int(found[0]) for found in numbers if found]
+    if len(known) < len(files) or len(set(known)) < len(known):
+        return ()
+    step = min((b - a for a, b in pairwise(known)), default=1)
+    gaps: list[int] = []
+    for k, (before, after) in enumerate(pairwise(known), start=1):
+        missing = (after - before) // step - 1 if step > 0 else 0
+        # Of a few numbers only; others count something else.
+        if missing > MOST_MISSING:
+            return ()
+        gaps += [k] * missing
+    return tuple(gaps) if len(gaps) <= MOST_MISSING else ()
 
 
 def frames_of(path: Path) -> PageFrames:

@@ -1,0 +1,96 @@
+"""Raw data as they come from beamlines, with something wrong that only its maker knew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import ptychopinn as pp
+from ptychopinn.data.findings import recorded_findings
+from ptychopinn.workflows.prepare import prepare
+from raw_files import Raw
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
+    return Raw(tmp_path_factory.mktemp("raw"))
+
+
+def written(folder: Path, raw: Raw, frames: Any, **more: Any) -> Path:
+    path = folder / "data.h5"
+    with h5py.File(path, "w") as file:
+        file["frames"], file["y_um"], file["x_um"] = frames, raw.y * 1e6, raw.x * 1e6
+        for name, value in more.items():
+            file[name] = value
+    return path
+
+
+def read(path: Path, raw: Raw, **more: Any) -> pp.Scan:
+    return prepare(path, **{"pixel_size_m": 1e-8, "probe": str(raw.native)} | more)
+
+
+def messages(scan: pp.Scan, name: str) -> list[str]:
+    return [one.message for one in recorded_findings(scan.provenance) if one.name == name]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_axis_of_length_one_does_not_hide_the_positions(
+    axis: int, raw: Raw, tmp_path: Path
+) -> None:
+    scan = read(written(tmp_path, raw, np.expand_dims(raw.counts, axis)), raw)
+    np.testing.assert_array_equal(scan.diffraction[:], raw.counts)
+    apart = scan.positions_px - raw.scan.positions_px
+    assert np.ptp(apart, axis=0).max() < 1e-6
+
+
+@pytest.mark.parametrize(("key", "value"), [("scale_factor", 0.5), ("add_offset", -250.0)])
+def test_packed_numbers_are_an_error(key: str, value: float, raw: Raw, tmp_path: Path) -> None:
+    path = written(tmp_path, raw, raw.counts)
+    with h5py.File(path, "r+") as file:
+        file["frames"].attrs[key] = value
+    with pytest.raises(pp.InputError, match=f"packed ones, with the attribute {key}"):
+        read(path, raw)
+    with h5py.File(path, "r+") as file:
+        file["frames"].attrs[key] = {"scale_factor": 1.0, "add_offset": 0.0}[key]
+    read(path, raw)
+
+
+def test_dark_frames_that_take_light_away_are_said(raw: Raw, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(100, 3, raw.counts.shape)
+    for level, said in ((100.0, 0), (160.0, 1)):
+        frames = (raw.counts + noise).astype(np.float32)
+        path = written(tmp_path, raw, frames, dark=np.full((32, 32), level))
+        found = messages(read(path, raw, dark="dark", units="counts"), "dark-frames")
+        assert len(found) == said
+    assert "of the same exposure and gain" in found[0]
+
+
+def test_what_a_flat_field_masks_is_said(raw: Raw, tmp_path: Path) -> None:
+    flat = np.ones((32, 32))
+    flat[:3] = np.nan
+    flat[10, 10] = 0
+    path = written(tmp_path, raw, raw.counts, flat=flat)
+    (message,) = messages(read(path, raw, flat="flat"), "flat-field")
+    assert "masked 97 of 1024 pixels" in message
+
+
+def test_images_that_are_missing_are_named_by_their_numbers(raw: Raw, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for k, frame in enumerate(raw.counts):
+        if k not in (17, 30):
+            tifffile.imwrite(tmp_path / f"scan_7_{k + 100:05d}.tif", frame)
+    with pytest.raises(pp.InputError, match=r"leave out those of 2 patterns \(17, 30\)"):
+        read(tmp_path, raw, positions=str(raw.table()))
+
+
+def test_patterns_without_any_structure_end_the_search_for_a_probe(
+    raw: Raw, tmp_path: Path
+) -> None:
+    frames = np.zeros_like(raw.counts)
+    frames[:, 16, 16] = 1000
+    scan = read(written(tmp_path, raw, frames), raw, probe="auto")
+    assert messages(scan, "probe-from-nothing")
