@@ -43,3 +43,13 @@ def test_few_that_overlap_verify_each_other(scan: pp.Scan) -> None:
     result = pp.refine(part, config=PhysicsConfig(passes=3))
     assert result.fit is not None
     assert result.fit.likely != "alone"
+
+
+def test_a_change_in_mid_scan_is_named(scan: pp.Scan) -> None:
+    counts = np.asarray(scan.diffraction[:]).copy()
+    counts[60:] = counts[60:].transpose(0, 2, 1)
+    fit = pp.reconstruct(replace(scan, diffraction=counts)).fit
+    assert fit is not None and fit.cause is not None
+    assert (fit.verdict, fit.likely) == ("doubtful", "part-of-scan")
+    number = int(fit.cause.split("at about pattern ")[1].split(":")[0])
+    assert 40 <= number <= 70

@@ -271,7 +271,8 @@ def numbers() -> Callable[[], dict[str, Any]]:
     return lambda: {
         "pixels": "(1, 2)", "patterns": "3", "share": 0.5,
         "words": "the axes swapped", "how": "with the positions refined", "better": 0.001,
-        "given": 0.01, "missing": 0.2, "explained": 0.1,
+        "given": 0.01, "missing": 0.2, "explained": 0.1, "number": 60, "before": 0.02,
+        "after": 0.3,
     }  # fmt: skip
 
 

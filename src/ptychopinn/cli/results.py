@@ -48,6 +48,7 @@ TO_TYPE = {
     "afterglow": "record the frames apart, or subtract from each its part of the one before",
     "clipped-counts": "store the counts as they were measured, then ptychopinn refine SCAN, which "
     "fits a background",
+    "part-of-scan": "ptychopinn reconstruct SCAN --frames :NUMBER, then with --frames NUMBER:",
     "point-spread": "ptychopinn refine RESULT --point-spread",
     "pattern-shift": "ptychopinn refine SCAN --pattern-shift --passes 100",
     "modes": "ptychopinn refine RESULT --modes auto",

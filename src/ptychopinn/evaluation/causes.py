@@ -9,6 +9,7 @@ Likely = Literal[
     "alone",
     "pixels",
     "patterns",
+    "part-of-scan",
     "beam-current",
     "background",
     "geometry",
@@ -55,6 +56,12 @@ CAUSES: dict[Likely, Cause] = {
         "some patterns do not belong to the others: {patterns} hold {share:.0%} of what is not "
         "explained",
         "leave them out, or check that they belong to their positions",
+    ),
+    "part-of-scan": Cause(
+        "something changed during the scan, at about pattern {number}: of the structure before it "
+        "{before:.0%} is not explained, from it on {after:.0%}",
+        "check what was changed there (orientation, detector, focus, sample), and reconstruct both "
+        "parts alone (option frames)",
     ),
     "beam-current": Cause(
         "the intensity of the beam changed: {how}",

@@ -73,6 +73,8 @@ class Misfit:
         The residual of each pattern.
     expected_per_pattern : (M,) float64
         What that noise alone gives for each pattern.
+    flat_per_pattern : (M,) float64
+        The residual that a flat object leaves of each pattern.
     counts : (M,) float64
         The measured counts of each pattern, saturated pixels left out.
     factors : (M,) float64
@@ -95,6 +97,7 @@ class Misfit:
     scale: float
     per_pattern: NDArray[np.float64]
     expected_per_pattern: NDArray[np.float64]
+    flat_per_pattern: NDArray[np.float64]
     counts: NDArray[np.float64]
     factors: NDArray[np.float64]
     noise: DetectorNoise
@@ -309,7 +312,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
         return _Sums(
             squares=((modelled_amplitudes - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
-            flat_squares=float(((flat_amplitude - amplitudes) ** 2).sum(dtype=np.float64)),
+            flat_squares=((flat_amplitude - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
             counts=frames.sum(axis=1, dtype=np.float64),
             noise=noise.sum(axis=1),
             deviance=float(terms.sum(dtype=np.float64)),
@@ -317,20 +320,20 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             measured=frames.sum(axis=0, dtype=np.float64),
         )
 
-    squares, counts, noises = np.zeros(m), np.zeros(m), np.zeros(m)
-    deviance = flat_squares = 0.0
+    squares, counts, noises, flat_squares = (np.zeros(m) for _ in range(4))
+    deviance = 0.0
     mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
     with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
             squares[part], counts[part], noises[part] = sums.squares, sums.counts, sums.noise
-            flat_squares += sums.flat_squares
+            flat_squares[part] = sums.flat_squares
             deviance += sums.deviance
             mean_model += sums.model
             mean_measured += sums.measured
     if added:
         measured_counts = counts
     residual, expected = float(squares.sum() / measured_sum), float(noises.sum()) / measured_sum
-    structure = flat_squares / measured_sum - expected
+    structure = float(flat_squares.sum()) / measured_sum - expected
     explained = float("nan")
     if shows_structure(structure, expected):
         explained = 1 - (residual - expected) / structure
@@ -350,6 +353,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         scale=float(np.sqrt(power)),
         per_pattern=per_count(squares),
         expected_per_pattern=per_count(noises),
+        flat_per_pattern=per_count(flat_squares),
         counts=measured_counts,
         factors=factors,
         noise=detector,
@@ -367,7 +371,7 @@ class _Sums(NamedTuple):
     squares: NDArray[np.float64]
     counts: NDArray[np.float64]
     noise: NDArray[np.float64]
-    flat_squares: float
+    flat_squares: NDArray[np.float64]
     deviance: float
     model: NDArray[np.float64]
     measured: NDArray[np.float64]

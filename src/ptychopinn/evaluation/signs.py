@@ -21,6 +21,11 @@ FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE = 1e-4, 0.3
 PIXEL_SIGMA, PIXEL_TIMES, PIXELS_AT_MOST = 12.0, 30.0, 0.03
 # Patterns: robust deviations of the excess from its median, and how many they are at most.
 PATTERN_SIGMA, PATTERNS_AT_MOST = 8.0, 0.2
+# A change in mid-scan: patterns on each side at least, standard deviations, how many times more is
+# not explained on one side, and how much at least; how much structure there must be on one side as
+# a share of the other, and what noise may hide.
+FEWEST_BEFORE, CHANGE_SIGMA, CHANGE_TIMES, CHANGE_LEAST = 12, 6.0, 5.0, 0.1
+CHANGE_STRUCTURE, FLOOR_OF_NOISE = 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Signs:
         per pixel times all pixels, as a share of the counts; and in standard deviations.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
+    change, before, after : the pattern from which on far less, or far more, of the structure is
+        explained than before, None where there is none; what is not explained of both parts.
     alone : whether no two patterns overlap, or all show one and the same place.
     current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
         relative; share of the excess that it makes.
@@ -53,6 +60,9 @@ class Signs:
     patterns_share: float = 0.0
     current: float = 0.0
     current_share: float = 0.0
+    change: int | None = None
+    before: float = 0.0
+    after: float = 0.0
     alone: bool = False
 
     @property
@@ -80,6 +90,7 @@ def signs_of(fit: Misfit) -> Signs:
     pixels, pixels_share = _pixels(difference, squares, sigma, good)
     patterns, patterns_share = _patterns(fit)
     current, current_share = _current(fit, counts)
+    change, before, after = _change(fit)
     return Signs(
         residual=fit.residual,
         expected=fit.expected,
@@ -94,8 +105,40 @@ def signs_of(fit: Misfit) -> Signs:
         patterns_share=patterns_share / excess,
         current=current,
         current_share=current_share / excess,
+        change=change,
+        before=before,
+        after=after,
         alone=_alone(fit),
     )
+
+
+def _change(fit: Misfit) -> tuple[int | None, float, float]:
+    """Where the scan is best cut into one part that is explained and one that is not.
+
+    Both parts must show structure: where there is no sample nothing is left to explain.
+    """
+    excess = np.nan_to_num(fit.per_pattern - fit.expected_per_pattern)
+    structure = np.nan_to_num(fit.flat_per_pattern - fit.expected_per_pattern)
+    m, least = len(excess), max(FEWEST_BEFORE, len(excess) // 8)
+    if m < 2 * FEWEST_BEFORE:
+        return None, 0.0, 0.0
+    left = np.arange(least, m - least + 1)
+    sums, squares = np.cumsum(excess), np.cumsum(excess**2)
+    means = sums[left - 1] / left, (sums[-1] - sums[left - 1]) / (m - left)
+    spread = (squares[left - 1] / left - means[0] ** 2) / left
+    spread += ((squares[-1] - squares[left - 1]) / (m - left) - means[1] ** 2) / (m - left)
+    sigma = np.abs(means[1] - means[0]) / np.sqrt(np.maximum(spread, 1e-24))
+    k = int(left[sigma.argmax()])
+    parts = slice(None, k), slice(k, None)
+    shown = [float(structure[part].mean()) for part in parts]
+    if sigma.max() < CHANGE_SIGMA or min(shown) < CHANGE_STRUCTURE * max(shown):
+        return None, 0.0, 0.0
+    before, after = (float(excess[p].mean()) / s for p, s in zip(parts, shown, strict=True))
+    low, high = sorted((before, after))
+    # What is little beside noise is not told from it.
+    floor = FLOOR_OF_NOISE * fit.expected / max(shown)
+    clear = high >= CHANGE_TIMES * max(low, floor) and high >= CHANGE_LEAST
+    return (k, before, after) if clear else (None, 0.0, 0.0)
 
 
 def _alone(fit: Misfit) -> bool:

@@ -108,7 +108,10 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     better = shown or _better(signs, alternatives)
     told = signs.residual < 1  # What a model without light leaves; one that is worse tells nothing.
     found = _signature(signs) if told else None
-    if found and found[0] == "patterns" and shown and shown[0] == "beam-current":
+    if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
+        found = shown
+    if found and shown and found[0] == "part-of-scan":
+        # A lost frame, or a beam that jumps, says more.
         found = shown
     systematic = told and signs.systematic >= SYSTEMATIC and _matters(signs)
     seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
@@ -166,6 +169,9 @@ def _signature(signs: Signs) -> Found | None:
             f"measured over modelled counts scatter by {signs.current:.1%} from pattern to pattern"
         )
         return "beam-current", {"how": how}
+    if signs.change is not None:
+        parts = {"number": signs.change, "before": signs.before, "after": signs.after}
+        return "part-of-scan", parts
     if signs.patterns and signs.patterns_share >= PATTERN_SHARE:
         share = min(signs.patterns_share, 1.0)
         return "patterns", {"patterns": _listed(signs.patterns), "share": share}
