@@ -49,6 +49,8 @@ FILTERS_ALIKE = 1.6
 # least, deviations beyond which a reading counts as less, and so many times the variance over the
 # mean of a quiet pixel at most.
 FEWEST_IN_A_ROW, LEAST_LIGHT, TAIL, NO_LIGHT = 8, 0.05, 4.0, 1.3
+# So many filtered readings are as one, and the share is told beyond so many standard deviations.
+FILTERED_ALIKE, SHARED_SIGMA = 9.0, 4.0
 # Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
 TABULATED = 36.0
 
@@ -219,7 +221,7 @@ def variance_of_counts(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float
 
 def shared_with_next(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float | None:
     """The share of its noise that each of the patterns (m, N, N) has in common with the next one,
-    beyond what it has with those after that; None where too few pixels tell.
+    beyond what it has with those after that and by chance; None where too few pixels tell.
 
     Only pixels count where filtered readings vary as little as photons do, so that no light is left
     that neighbours have in common.
@@ -240,7 +242,9 @@ def shared_with_next(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float |
     noise = np.clip(fine[:, told] / np.sqrt(variance[told]), -TAIL, TAIL)
     whole = float((noise**2).mean())
     shares = [float((noise[k:] * noise[:-k]).mean()) / whole for k in (1, 2, 3)]
-    return shares[0] - max(shares[1:])
+    shared = shares[0] - max(shares[1:])
+    error = float(np.sqrt(FILTERED_ALIKE / noise.size))
+    return shared if shared > SHARED_SIGMA * error else 0.0
 
 
 @dataclass(frozen=True)
