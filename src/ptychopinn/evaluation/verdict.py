@@ -23,6 +23,8 @@ Alternatives = Sequence[tuple[str, float]]
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
 MORE_MODES = "the probe refined with two more modes"
+# A probe that begins as another one than that which was given.
+WIDTH = "a probe "
 # The first again, gone on with where another seems better.
 LONGER = "as it is, after as many passes again"
 SPREAD, LIT = "a point spread fitted", "a background fitted"
@@ -258,6 +260,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         given = min(given, longer)
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
         numbers = {"words": words, "better": best, "given": given}
+        likely: Likely
         names: dict[str, Likely] = {
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
             SPREAD: "point-spread", LIT: "background", SHIFTED: "pattern-shift",
@@ -265,7 +268,8 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         numbers["how"] = "with the positions refined"
         if words == LIT:
             numbers["how"] = _FITTED.format(**numbers)
-        return names.get(words, "geometry"), numbers
+        likely = "probe" if words.startswith(WIDTH) else names.get(words, "geometry")
+        return likely, numbers
     alone = given + followed
     if alone - floor <= BETTER * signs.excess and alone < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}

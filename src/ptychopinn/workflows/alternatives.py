@@ -55,6 +55,7 @@ from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
 from ptychopinn.workflows.hidden_shifts import hidden_shifts
 from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
+from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
@@ -126,6 +127,11 @@ def judged(
         found += tried(xp, used, effects_of(result), left_out, fit)
         if AXES not in left_out and fit.judged(found).likely in (None, *MAY_HIDE):
             found += _other_unit(xp, scan, result)
+        # A probe that was refined from one of another width comes to rest far from both.
+        begun = replace(used, probe=scan.probe)
+        refined = _was_refined(result, "refine_probe") and result.slices is None
+        if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
+            found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
