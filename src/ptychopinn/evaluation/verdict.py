@@ -42,6 +42,7 @@ HALTED, GROWING = "factors of the beam as they were fitted", "factors that would
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
+UNLIT, GLOWING = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
@@ -97,8 +98,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
-        ``ASTRAY``, ``UNSTEADY``, ``WASHED`` or ``GROWING`` need no comparison; those that are not
-        constants of this module are another geometry.
+        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``GROWING`` or ``GLOWING`` need no comparison; those
+        that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -178,7 +179,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
-        (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING),
+        (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, GLOWING),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -199,6 +200,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:
             found = "beam-current", {"how": _GROWING}
+        elif prefix == GLOWING:
+            found = "background", {"how": _LIKELIER.format(**numbers)}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == ASTRAY:
@@ -277,6 +280,10 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
 
 
 _GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
+_LIKELIER = (
+    "with that fitted some patterns around the middle are as much likelier as if their residual "
+    "fell from {given:.4g} to {better:.4g}"
+)
 _FITTED = (
     "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
     "{given:.4g}"

@@ -28,6 +28,7 @@ from ptychopinn.evaluation.verdict import (
     ASTRAY,
     AXES_GIVEN,
     AXIS_GIVEN,
+    GLOWING,
     IN_PLACE,
     IN_STEP,
     OTHER_UNIT,
@@ -37,6 +38,7 @@ from ptychopinn.evaluation.verdict import (
     TRIED_BELOW,
     TURNED,
     TURNED_AS_GIVEN,
+    UNLIT,
     UNSTEADY,
     WASHED,
     judge,
@@ -45,6 +47,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift
@@ -62,6 +65,7 @@ from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.uneven_axes import even_axes
 from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
+from ptychopinn.workflows.weak_background import weak_background
 
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
 FEW_PHOTONS = 0.1
@@ -143,6 +147,10 @@ def judged(
         if other is not None:
             words, residual, given = other
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    quiet = fit.verdict == "good" and not worth_a_trial(fit)
+    if not found and quiet and Background.name not in left_out:
+        glowing = weak_background(xp, used, result)
+        found = [] if glowing is None else list(zip((UNLIT, GLOWING), glowing, strict=True))
     if not found and within_noise(fit) and PatternShift.name not in left_out:
         shifted = hidden_shifts(xp, used, result)
         found = [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
