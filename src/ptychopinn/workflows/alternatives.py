@@ -29,6 +29,7 @@ from ptychopinn.evaluation.verdict import (
     AXES_GIVEN,
     AXIS_GIVEN,
     GLOWING,
+    GOOD_EXPLAINED,
     IN_PLACE,
     IN_STEP,
     OTHER_UNIT,
@@ -56,7 +57,7 @@ from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
-from ptychopinn.workflows.hidden_shifts import hidden_shifts
+from ptychopinn.workflows.hidden_shifts import hidden_shifts, ordered_shifts
 from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
@@ -154,6 +155,11 @@ def judged(
     if not found and within_noise(fit) and PatternShift.name not in left_out:
         shifted = hidden_shifts(xp, used, result)
         found = [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
+    so_far = fit.judged(found)
+    clear = so_far.verdict == "good" and fit.explained >= GOOD_EXPLAINED and not within_noise(fit)
+    if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
+        shifted = ordered_shifts(used, result)
+        found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
         unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS
