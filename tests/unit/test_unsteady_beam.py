@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
+from ptychopinn.checks.trial_fits import LIMIT_BYTES
+from ptychopinn.data.normalization import prepare
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.beam_current import BeamCurrent
+from ptychopinn.solvers.configs import PhysicsConfig
+from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.unsteady_beam import unsteady_beam
 
 BEAM = "beam-current"
@@ -75,3 +80,33 @@ def test_it_is_not_looked_for_when_that_is_switched_off(jumped: pp.Scan) -> None
     found = pp.reconstruct(jumped, backend="numpy", refine="never", no_mend=(BEAM,))
     assert found.fit is not None
     assert found.fit.likely != BEAM
+
+
+def test_factors_and_a_free_probe_do_not_drive_each_other_away() -> None:
+    mean = pp.simulate(
+        N=32, patterns=64, step_px=3.5, photons=1e5, object="lines", seed=3, poisson=False
+    )
+    factors = 1 + 0.3 * np.sin(np.arange(mean.M) / 7)
+    config = PhysicsConfig(passes=20, stagnation=0.0, refine_probe=True)
+    known = BeamCurrent(factors / factors.mean())
+    solver = PhysicsSolver(NumpyOps(), config, LIMIT_BYTES, effects=(known,))
+    part = prepare(drawn(mean, factors))
+    losses = solver.solve(part).canvas.losses
+    # All of them are right from the start; a first step goes too far.
+    assert losses[7:].max() <= losses[3] and losses[-1] < part.expected_misfit
+
+
+def test_a_factor_goes_less_far_where_the_last_pass_went_too_far() -> None:
+    from ptychopinn.physics.effects import Seen
+
+    def pass_of(known: BeamCurrent, measured: Any) -> BeamCurrent:
+        none = np.zeros((2, 2))
+        return known.advanced(Seen(measured, np.ones(8), none, none, 1e-9), lambda field: field)
+
+    there = np.where(np.arange(8) % 2, 1.1, 0.9)
+    first = pass_of(BeamCurrent(1 + 1e-6 * (there - 1)), there)
+    np.testing.assert_allclose(first.values, 1 + first.share * (there - 1), atol=1e-6)
+    back = pass_of(first, 2 - there)
+    assert back.share == pytest.approx(first.share / 2, rel=0.1)
+    on = pass_of(back, 2 - there)
+    assert on.share == pytest.approx(1.2 * back.share)

@@ -82,8 +82,8 @@ CAUSES: dict[Likely, Cause] = {
         "put patterns and positions together again",
     ),
     "probe": Cause(
-        "the probe does not fit the data: with the probe refined some patterns around the middle "
-        "leave a residual of {better:.4f}, as it is {given:.4f}",
+        "the probe does not fit the data: with {words} some patterns around the middle leave a "
+        "residual of {better:.4f}, as it is {given:.4f}",
         "refine the probe (refine_probe=True), or give a better one (option probe)",
     ),
     "modes": Cause(

@@ -23,6 +23,8 @@ Alternatives = Sequence[tuple[str, float]]
 # others are compared with.
 AS_IT_IS, PROBE_FREE, POSITIONS_FREE = "as it is", "the probe refined", "the positions refined"
 MORE_MODES = "the probe refined with two more modes"
+# A probe that begins as another one than that which was given.
+WIDTH = "a probe "
 # The first again, gone on with where another seems better.
 LONGER = "as it is, after as many passes again"
 SPREAD, LIT = "a point spread fitted", "a background fitted"
@@ -39,9 +41,10 @@ STILL, MOVING = "no way during an exposure", "a way during an exposure of "
 HALTED, GROWING = "factors of the beam as they were fitted", "factors that would still grow"
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
-APART, GLOWING = "patterns with noise of their own", "patterns that hold a part of the one before"
+APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
+UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
@@ -97,8 +100,9 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
-        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``GLOWING`` or ``GROWING`` need no
-        comparison; those that are not constants of this module are another geometry.
+        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``, ``FAINTLY_LIT`` or
+        ``GROWING`` need no comparison; those that are not constants of this module are another
+        geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -186,8 +190,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
-        (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING),
-        (COUNTED, UNCOUNTED), (APART, GLOWING),
+        (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
+        (COUNTED, UNCOUNTED), (APART, HELD),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -206,12 +210,14 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "washed-out", {"words": words, "better": drawn, "given": measured}
         elif prefix == UNCOUNTED:
             found = "clipped-counts", {"share": known[others[0]]}
-        elif prefix == GLOWING:
+        elif prefix == HELD:
             found = "afterglow", {"share": known[others[0]]}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:
             found = "beam-current", {"how": _GROWING}
+        elif prefix == FAINTLY_LIT:
+            found = "background", {"how": _LIKELIER.format(**numbers)}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == ASTRAY:
@@ -273,6 +279,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         given = min(given, longer)
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
         numbers = {"words": words, "better": best, "given": given}
+        likely: Likely
         names: dict[str, Likely] = {
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
             SPREAD: "point-spread", LIT: "background", SHIFTED: "pattern-shift",
@@ -280,7 +287,8 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
         numbers["how"] = "with the positions refined"
         if words == LIT:
             numbers["how"] = _FITTED.format(**numbers)
-        return names.get(words, "geometry"), numbers
+        likely = "probe" if words.startswith(WIDTH) else names.get(words, "geometry")
+        return likely, numbers
     alone = given + followed
     if alone - floor <= BETTER * signs.excess and alone < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
@@ -288,6 +296,10 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
 
 
 _GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
+_LIKELIER = (
+    "with that fitted some patterns around the middle are as much likelier as if their residual "
+    "fell from {given:.4g} to {better:.4g}"
+)
 _FITTED = (
     "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
     "{given:.4g}"

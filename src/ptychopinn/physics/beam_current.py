@@ -7,6 +7,12 @@ With measured and modelled intensities I and J, the Poisson likelihood of a patt
 What all patterns share belongs to the object: the mean of g is 1. The photon noise of the counts
 is taken out by shrinking: for g of variance t^2 about 1 and noise of variance s_j^2, the part
 t^2 / (t^2 + s_j^2) of the deviation is kept (Robbins, Proc. 3rd Berkeley Symp. 1, 157, 1956).
+
+J is what a pass saw, and the object, or a probe that is free, follows the counts within it as well,
+subset by subset: both together go too far and turn back pass by pass. So g goes a share w of the
+way r, with r' the way of the pass before,
+
+    w <- w / (1 - c) for c = <r, r'> / <r', r'> < 0, else 1.2 w, at most 1.
 """
 
 from __future__ import annotations
@@ -31,10 +37,12 @@ if TYPE_CHECKING:
 # patterns, because a few may be spoiled.
 NEIGHBOURS, FOLLOWED, SIGNIFICANT, AT_REST, PASSES, USUAL = 6, 0.004, 6.0, 0.8, 6, 0.95
 # What factors share with their neighbours, the object can explain nearly as well, and is found
-# last: they stay once a pass moves them by less than this multiple of their photon noise (rms).
+# last: they stay once a pass asks for less than this multiple of their photon noise (rms).
 SETTLED = 0.3
 # A factor does not leave this range, whatever a single pattern asks for.
 LEAST, MOST = 0.05, 20.0
+# The share of its way that a factor goes is this at least, and rises by so much in a pass.
+LEAST_SHARE, FASTER = 0.1, 1.2
 # It is spoken of from this scatter on.
 SAID = 0.02
 
@@ -44,11 +52,14 @@ SAID = 0.02
 class BeamCurrent(Effect):
     """values : (M,) the factors g, with the mean 1.  near : (M, K) the nearest patterns of each, or
     None.  scatters : about their mean in the last passes, beyond noise.
-    settled : whether they stay as they are."""
+    settled : whether they stay as they are.  way, share : what the last pass asked for (M,), None
+    before, and the share of it that they went."""
 
     near: NDArray[np.int64] | None = None
     scatters: tuple[float, ...] = ()
     settled: bool = False
+    way: Values | None = None
+    share: float = 1.0
 
     name: ClassVar[str] = "beam-current"
 
@@ -87,9 +98,21 @@ class BeamCurrent(Effect):
                 return waiting
         spread = max(float(((likeliest - 1) ** 2 - noise).mean()), 0.0)
         kept = np.divide(spread, spread + noise, out=np.zeros_like(noise), where=lit & (spread > 0))
-        factors = _about_one(1 + kept * (likeliest - 1))
-        moved = float(((factors - self.values) ** 2).mean())
-        return replace(self, values=factors, settled=moved < SETTLED**2 * float(noise.mean()))
+        way = _about_one(1 + kept * (likeliest - 1)) - self.values
+        asked, share = float((way**2).mean()), self._share_of(way)
+        values = _about_one(self.values + share * way)
+        settled = asked < SETTLED**2 * float(noise.mean())
+        return replace(self, values=values, settled=settled, way=way, share=share)
+
+    def _share_of(self, way: Values) -> float:
+        """How much of this way the factors go."""
+        before = 0.0 if self.way is None else float((self.way**2).sum())
+        if self.way is None or not before > 0:
+            return self.share
+        along = float((way * self.way).sum()) / before
+        if along < 0:
+            return max(self.share / (1 - along), LEAST_SHARE)
+        return min(self.share * FASTER, 1.0)
 
     def _after(self, likeliest: Values, noise: Values) -> BeamCurrent:
         """The same with one more scatter, of factors about the mean of their neighbours."""

@@ -30,7 +30,9 @@ from ptychopinn.evaluation.verdict import (
     AXES_GIVEN,
     AXIS_GIVEN,
     COUNTED,
-    GLOWING,
+    FAINTLY_LIT,
+    GOOD_EXPLAINED,
+    HELD,
     IN_PLACE,
     IN_STEP,
     OTHER_UNIT,
@@ -41,6 +43,7 @@ from ptychopinn.evaluation.verdict import (
     TURNED,
     TURNED_AS_GIVEN,
     UNCOUNTED,
+    UNLIT,
     UNSTEADY,
     WASHED,
     judge,
@@ -49,6 +52,7 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift
@@ -57,14 +61,16 @@ from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
-from ptychopinn.workflows.hidden_shifts import hidden_shifts
+from ptychopinn.workflows.hidden_shifts import hidden_shifts, ordered_shifts
 from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
+from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.uneven_axes import even_axes
 from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
+from ptychopinn.workflows.weak_background import weak_background
 
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
 FEW_PHOTONS = 0.1
@@ -107,7 +113,7 @@ def judged(
     xp = get_ops(backend, execution)
     glow = _share(result.findings, AFTERGLOW)
     if glow is not None:
-        return _with_alternatives(result, [(APART, 0.0), (GLOWING, glow)])
+        return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
@@ -134,6 +140,11 @@ def judged(
         found += tried(xp, used, effects_of(result), left_out, fit)
         if AXES not in left_out and fit.judged(found).likely in (None, *MAY_HIDE):
             found += _other_unit(xp, scan, result)
+        # A probe that was refined from one of another width comes to rest far from both.
+        begun = replace(used, probe=scan.probe)
+        refined = _was_refined(result, "refine_probe") and result.slices is None
+        if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
+            found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.
         untold = fit.judged(found).likely in MAY_HIDE
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
@@ -145,9 +156,18 @@ def judged(
         if other is not None:
             words, residual, given = other
             found += [(TURNED_AS_GIVEN, given), (TURNED + words, residual)]
+    quiet = fit.verdict == "good" and not worth_a_trial(fit)
+    if not found and quiet and Background.name not in left_out:
+        glowing = weak_background(xp, used, result)
+        found = [] if glowing is None else list(zip((UNLIT, FAINTLY_LIT), glowing, strict=True))
     if not found and within_noise(fit) and PatternShift.name not in left_out:
         shifted = hidden_shifts(xp, used, result)
         found = [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
+    so_far = fit.judged(found)
+    clear = so_far.verdict == "good" and fit.explained >= GOOD_EXPLAINED and not within_noise(fit)
+    if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
+        shifted = ordered_shifts(used, result)
+        found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
         unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def effects_for(
         known[Background.name] = Background(np.full((scan.N, scan.N), level))
     wanted = {
         BeamCurrent.name: config.beam_current,
-        Background.name: Background.name in known
+        Background.name: Background.name in known or _was_named(start)
         if config.background is None
         else config.background,
     }
@@ -123,6 +123,12 @@ def effects_for(
         for name, on in wanted.items()
         if on
     )
+
+
+def _was_named(start: Reconstruction | None) -> bool:
+    """Whether the verdict on a result names a background."""
+    fit = {} if start is None else start.provenance.get("fit", {})
+    return isinstance(fit, Mapping) and fit.get("likely") == Background.name
 
 
 def require_one_mode(modes: int) -> None:

@@ -25,6 +25,7 @@ from ptychopinn.evaluation.verdict import (
     LONGER,
     MORE_MODES,
     MOVING,
+    NOTHING_LEFT,
     POSITIONS_FREE,
     PROBE_FREE,
     SHIFTED,
@@ -113,7 +114,9 @@ def tried(
         least = min(least, found[-1][1])
     if least > NEAR_NOISE * noise and PointSpread.name not in known:
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
-        least = min(least, found[-1][1])
+        # What it leaves of another blur, as that of more modes, would keep that from being tried.
+        if found[-1][1] - noise <= NOTHING_LEFT * noise:
+            least = min(least, found[-1][1])
     # A free probe may make up for a part of it in a few patterns, and the noise of a mean pattern
     # is too large where fringes are dark.
     floor = noise if fit is None else noise_of_some(fit, part, numbers)
