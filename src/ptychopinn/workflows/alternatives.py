@@ -77,9 +77,10 @@ FEW_PHOTONS = 0.1
 # Where it is a larger share than this a network follows so much of it that washed-out fringes do
 # not show, and draws from its result, which take longer than itself, are worth their time.
 FOLLOWED_BY_NETWORKS = 0.02
-# Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
-# no trial is needed for them; before those, causes that counts which are missing look like.
+# What counts that are missing look like.
 MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
+# Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
+# no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
 SHOWN = ("alone", "pixels", "patterns", "beam-current", "background")
 
