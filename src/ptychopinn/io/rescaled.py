@@ -182,7 +182,11 @@ def refuse_floored(few: NDArray[Any], where: str) -> None:
     floor = float(np.min(values, where=np.isfinite(values), initial=0.0))
     if not floor < 0 or (values == floor).mean() < FLOORED:
         return
-    others = np.where((values > floor) & np.isfinite(values), values, -np.inf)
+    above = (values > floor) & np.isfinite(values)
+    if _plain(np.where(above, values, 0), digits_of(few.dtype)):
+        # Counts as they are, beside a number that stands for none.
+        return
+    others = np.where(above, values, -np.inf)
     for factor in (10.0, np.e, 2.0):
         exponent = np.minimum(others * np.log(factor), LARGEST_EXPONENT)
         for added in (0.0, factor**floor):
