@@ -114,7 +114,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
         found = shown
-    if found and found[0] == "part-of-scan" and (shown or (better or found)[0] == "pattern-shift"):
+    changed = found is not None and found[0] == "part-of-scan"
+    if changed and better and (shown or better[0] == "pattern-shift"):
         # What changed is known.
         found = better
     systematic = told and signs.systematic >= SYSTEMATIC and _matters(signs)
