@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -34,18 +35,10 @@ from ptychopinn.io.hdf5_writer import writing
 from ptychopinn.io.models import Bundle, Manifest, load_bundle, save_bundle
 from ptychopinn.io.reconstructions import load_reconstruction
 
-# A process that may write files of so many bytes only: a full disk that needs no rights.
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-"""
 
-
-def python(code: str, *arguments: object, limit: int | None = None) -> subprocess.Popen[str]:
-    start = "" if limit is None else LIMITED.format(limit=limit)
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", start + code, *map(str, arguments)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -316,52 +309,90 @@ def test_more_counts_than_whole_numbers_hold(tmp_path: Path) -> None:
     assert np.array_equal(load_reconstruction(tmp_path / "r.h5").probe, probe)
 
 
+TARGETS = (
+    "a.h5", "file.npz", "pair", "x_dp.hdf5", "file.cxi", "product.h5", "product.npz", "result.h5",
+    "wts.h5.zip",
+)  # fmt: skip
+# One process that has imported all there is writes each target in children, which end as any
+# process does: the first as it likes, the others where files may have so many bytes only, which is
+# a full disk that needs no rights.
 WRITES = """
-import sys
+import json, os, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_files
-import ptychopinn as pp
 from ptychopinn.errors import InputError
 from ptychopinn.io.convert import convert
-source, target = map(Path, sys.argv[2:])
-try:
-    if sys.argv[3].endswith("result.h5"):
+
+def write(source, target):
+    if target.name == "result.h5":
         test_files.result(1).save(target, force=True)
     elif target.suffix == ".zip":
         test_files.save_bundle(test_files.bundle(1), target, force=True)
     else:
         convert(source, target, force=True)
-except InputError as error:
-    print(error)
-    sys.exit(2)
+
+def in_child(source, target, limit=None):
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(writes, 1), os.dup2(writes, 2), os.close(reads), os.close(writes)
+        if limit is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            write(source, target)
+        except InputError as error:
+            print(error)
+            sys.exit(2)
+        sys.exit(0)
+    os.close(writes)
+    with open(reads) as said:
+        text = said.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
+
+source, seen = Path(sys.argv[2]), {}
+for name in test_files.TARGETS:
+    target = source.parent / name.replace(".", "-") / name
+    runs = [(None, *in_child(source, target), True)]
+    before = test_files.contents(target.parent)
+    whole = min(map(len, before.values()), default=0)
+    for limit in (0, 700, whole // 2, whole - 3):
+        ended = in_child(source, target, limit)
+        runs.append((limit, *ended, test_files.contents(target.parent) == before))
+    seen[name] = runs
+print(json.dumps(seen))
 """
-TARGETS = (
-    "a.h5", "file.npz", "pair", "x_dp.hdf5", "file.cxi", "product.h5", "product.npz", "result.h5",
-    "wts.h5.zip",
-)  # fmt: skip
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def full_disks(tmp_path_factory: pytest.TempPathFactory, scan: pp.Scan) -> dict[str, list[Any]]:
+    """For each target: size of the disk, exit code, what was said, whether all stayed as it was."""
+    source = tmp_path_factory.mktemp("disks") / "source.h5"
+    pp.save_scan(scan, source)
+    command = python(WRITES, Path(__file__).parent, source)
+    out, err = command.communicate()
+    assert (command.returncode, err) == (0, "")
+    seen: dict[str, list[Any]] = json.loads(out)
+    return seen
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_full_disk_is_one_sentence_and_loses_nothing(
-    target: str, tmp_path: Path, scan: pp.Scan
+    target: str, full_disks: dict[str, list[Any]]
 ) -> None:
     """At every size at which the disk may be full."""
-    source = tmp_path / "source.h5"
-    pp.save_scan(scan, source)
-    place = tmp_path / "out" / target
-    here = str(Path(__file__).parent)
-    command = python(WRITES, here, source, place)
-    out, err = command.communicate()
-    assert command.returncode == 0, (out, err)
-    before = {p: p.read_bytes() for p in place.parent.rglob("*") if p.is_file()}
-    whole = min(len(content) for content in before.values())
-    for limit in (0, 700, whole // 2, whole - 3):
-        command = python(WRITES, here, source, place, limit=limit)
-        out, err = command.communicate()
-        assert command.returncode == 2, (limit, out, err)
-        assert err == "" and out.count("\n") == 1 and "File too large" in out, (out, err)
-        assert {p: p.read_bytes() for p in place.parent.rglob("*") if p.is_file()} == before
+    first, *others = full_disks[target]
+    assert first == [None, 0, "", True]
+    assert len(others) == 4
+    for limit, code, said, unchanged in others:
+        assert code == 2, (limit, said)
+        assert said.count("\n") == 1 and "File too large" in said, (limit, said)
+        assert unchanged, limit
 
 
 INTERRUPTED = """
