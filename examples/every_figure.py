@@ -35,6 +35,12 @@ def main(folder: str = "every_figure") -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name in FIGURES:
         result.plot(name, known).savefig(place / f"{name}.png", dpi=100)
+    # The slices of a thick sample.
+    sample = pp.simulate(
+        object="leaves", patterns=144, N=32, photons=1e6, slices=2, slice_spacing_m=8e-6, seed=5
+    )
+    thick = pp.PhysicsConfig(passes=40, slices=2, slice_spacing_m=8e-6)
+    pp.refine(sample, None, thick).plot("slices").savefig(place / "slices.png", dpi=100)
     known.plot().savefig(place / "scan.png", dpi=100)
     pp.load_model().plot().savefig(place / "model.png", dpi=100)
     pp.evaluate(result, truth=known).plot().savefig(place / "evaluation.png", dpi=100)

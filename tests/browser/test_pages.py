@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from browsing import WAIT_MS, Open, Served
 
+import ptychopinn as pp
 from ptychopinn.serving.live_tiles import LiveTiles
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
@@ -252,6 +253,28 @@ def test_the_cursor_of_a_report_stays_on_the_picture(browser: Any, served: Serve
     before = page.evaluate(looks)
     pressed("Shift+ArrowLeft", 3)
     assert page.evaluate(looks) != before
+    page.close()
+
+
+def test_a_report_shows_every_slice(browser: Any, tmp_path: Path) -> None:
+    made = {"patterns": 36, "N": 32, "slices": 2, "slice_spacing_m": 8e-6}
+    thick = pp.simulate(object="leaves", seed=1, **made)
+    config = pp.PhysicsConfig(passes=3, slices=2, slice_spacing_m=8e-6)
+    pp.refine(thick, None, config, backend="numpy").save_page(tmp_path / "report.html", thick)
+    page = browser.new_page()
+    errors: list[Any] = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.goto((tmp_path / "report.html").as_uri())
+    page.locator("html[data-ready=yes]").wait_for()
+    looks = "() => document.querySelector('canvas.picture').toDataURL()"
+    seen = set()
+    for name in ("phase", "slice 1: phase", "slice 2: phase", "slice 2: amplitude"):
+        page.locator(".controls select").first.select_option(label=name)
+        seen.add(page.evaluate(looks))
+        assert name in page.locator(".stage > .ends:not([hidden])").first.inner_text()
+    assert len(seen) == 4 and not errors
+    page.locator("canvas.picture").press("ArrowLeft")
+    assert "slice 2: amplitude" in page.locator("output.reading").first.inner_text()
     page.close()
 
 

@@ -150,6 +150,8 @@ def test_every_figure_of_a_result(pair: Any, pixel: float | None, tmp_path: Path
     full = replace(
         result, pixel_size_m=pixel, losses=np.array([0.5, 0.1, 0.02]), half_split=curve,
         uncertainty=np.full(result.object.shape, 0.1), probe=modes,
+        slices=np.stack((np.sqrt(result.object),) * 2),
+        effects={"slices": np.array([2, 8e-6, 5e-9, 1.5e-10])},
     )  # fmt: skip
     for name in FIGURES:
         figure = full.plot(name, scan)
@@ -159,12 +161,18 @@ def test_every_figure_of_a_result(pair: Any, pixel: float | None, tmp_path: Path
             "amplitude",
             "phase",
             "complex",
+            "slices",
             "coverage",
             "uncertainty",
             "probe",
         )
         assert len(bars) == known, name
     assert "mode 2: " in full.plot("probe").axes[1].get_title()
+    assert "slice 2 of 2: 8 µm downstream" in full.plot("slices").axes[1].get_title()
+    maps = {one["name"]: one for one in page_data(full, Compared.of(full, scan))["maps"]}
+    assert maps["slice 2: phase"]["limits"] == pytest.approx(
+        [end / 2 for end in maps["phase"]["limits"]], abs=0.02
+    )
     assert len(list(tmp_path.iterdir())) == len(FIGURES)
     assert len(scan.plot().axes) >= 3
     pyplot = sys.modules.get("matplotlib.pyplot")
@@ -179,6 +187,7 @@ def test_figures_without_what_they_need_are_refused(pair: Any) -> None:
         ("passes", "refine it"),
         ("resolution", "uncertainty=True"),
         ("uncertainty", "uncertainty=True"),
+        ("slices", "refine with them"),
         ("picture", "one of overview, amplitude"),
     ):
         with pytest.raises(InputError, match=words):

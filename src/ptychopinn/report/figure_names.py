@@ -9,8 +9,8 @@ FORMATS = (*DRAWN, "tiff")
 FOLDER = "figures"
 # Those of ``report.plots.FIGURES``, which imports what this must not: a command lists them.
 KINDS = (
-    "overview", "amplitude", "phase", "complex", "probe", "positions", "coverage", "misfit",
-    "passes", "patterns", "resolution", "uncertainty",
+    "overview", "amplitude", "phase", "complex", "slices", "probe", "positions", "coverage",
+    "misfit", "passes", "patterns", "resolution", "uncertainty",
 )  # fmt: skip
 # TIFF is for numbers: these pictures, as they are.
 DATA = ("amplitude", "phase", "uncertainty")

@@ -156,6 +156,12 @@ def _probe(look: Look) -> Figure:
     return probe_figure(look.result.probe, look.result.name, look.result.pixel_size_m)
 
 
+def _slices(look: Look) -> Figure:
+    from ptychopinn.report.slice_figures import slices_figure
+
+    return slices_figure(look.result, look.note)
+
+
 def _positions(look: Look) -> Figure:
     from ptychopinn.report.probe_figures import positions_figure
 
@@ -226,6 +232,8 @@ def _stated(name: str) -> Callable[[Look], str | None]:
             return None
         if name == "half_split":
             return "a result that was refined with uncertainty=True, received another; do so."
+        if name == "slices":
+            return "a result with several slices, received one of a thin sample; refine with them."
         return "a result that states it, received one without; add uncertainty=True."
 
     return lacks
@@ -236,6 +244,7 @@ FIGURES: Mapping[str, Kind] = {
     "amplitude": Kind(_picture("amplitude"), _nothing),
     "phase": Kind(_picture("phase"), _nothing),
     "complex": Kind(_picture("complex"), _nothing),
+    "slices": Kind(_slices, _stated("slices")),
     "probe": Kind(_probe, _nothing),
     "positions": Kind(_positions, _nothing),
     "coverage": Kind(_picture("coverage"), _nothing),

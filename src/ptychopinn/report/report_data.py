@@ -6,6 +6,8 @@ they fit, and patterns are kept of as many positions as there is room for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +127,9 @@ def _maps(result: Reconstruction, most: int) -> dict[str, Any]:
     radius = None
     if result.uncertainty is not None:
         radius = uncertainty_view(result)[0].filled(np.nan)
-    return _layer(picture, inside, radius, (top + 0.5, left + 0.5), most)
+    layers = () if result.slices is None else result.slices
+    slices = [view(replace(result, object=layer))[0] for layer in layers]
+    return _layer(picture, inside, radius, (top + 0.5, left + 0.5), most, slices)
 
 
 def _layer(
@@ -134,24 +138,24 @@ def _layer(
     radius: NDArray[Any] | None,
     first_px: tuple[float, float],
     most: int,
+    slices: Sequence[NDArray[Any]] = (),
 ) -> dict[str, Any]:
-    """The maps of a complex picture, averaged over blocks of pixels until they fit."""
+    """The maps of a complex picture and of its slices, averaged over blocks of pixels until they
+    fit."""
     block = max(1, int(np.ceil(np.sqrt(picture.size / MOST_PIXELS))))
     while True:
         maps, size = [], 0
         whole = _averaged(picture, block)
         part = _averaged(inside.astype(float), block) > 0.5
-        phase = phases(whole, part)
-        amplitude = np.ma.masked_invalid(np.abs(whole))
-        shown: Pictures = [
-            ("phase", "rad", phase.values.filled(np.nan), (phase.low, phase.high), phase.colours),
-            ("amplitude", "", amplitude.filled(np.nan), limits(amplitude, part), AMPLITUDE),
-        ]
+        shown = _complex(whole, part)
+        cyclic = shown[0][-1] == CIRCLE
         if radius is not None:
             errors = _averaged(radius, block)
             shown.append(("uncertainty", "", errors, limits(np.ma.masked_invalid(errors)), DOUBT))
+        for number, layer in enumerate(slices, 1):
+            shown += _complex(_averaged(layer, block), part, f"slice {number}: ")
         for name, unit, image, (low, high), colours in shown:
-            ends = (-np.pi, np.pi) if name == "phase" and phase.cyclic else _ends(image, low, high)
+            ends = (-np.pi, np.pi) if colours == CIRCLE else _ends(image, low, high)
             one = packed_map(image, *ends)
             size += len(one["data"])
             maps.append(
@@ -165,8 +169,18 @@ def _layer(
         # The position (y, x) of the middle of the first pixel shown, and the step to the next.
         "origin": [float(v) + (block - 1) / 2 for v in first_px],
         "step": block,
-        "cyclic": phase.cyclic,
+        "cyclic": cyclic,
     }
+
+
+def _complex(picture: NDArray[Any], inside: NDArray[np.bool_], of: str = "") -> Pictures:
+    """Phase and amplitude."""
+    phase, amplitude = phases(picture, inside), np.ma.masked_invalid(np.abs(picture))
+    angles, ends = phase.values.filled(np.nan), (phase.low, phase.high)
+    return [
+        (f"{of}phase", "rad", angles, ends, phase.colours),
+        (f"{of}amplitude", "", amplitude.filled(np.nan), limits(amplitude, inside), AMPLITUDE),
+    ]
 
 
 def _averaged(image: NDArray[Any], block: int) -> NDArray[Any]:

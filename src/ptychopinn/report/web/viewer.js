@@ -36,7 +36,9 @@ class Viewer {
   }
 
   controls() {
-    const known = Object.entries(QUANTITIES).filter(([name]) => name === "complex" || this.a.maps[name]);
+    // What else there is, as slices of a thick sample, has its own name.
+    const known = Object.entries(QUANTITIES).filter(([name]) => name === "complex" || this.a.maps[name])
+      .concat(Object.keys(this.a.maps).filter((name) => !QUANTITIES[name]).map((name) => [name, name]));
     this.lowBox = h("input", { type: "number", step: "any", onchange: () => this.setLimits() });
     this.highBox = h("input", { type: "number", step: "any", onchange: () => this.setLimits() });
     this.lowSlide = h("input", { type: "range", min: 0, max: 1000, "aria-label": "lower limit", oninput: () => this.slid() });
@@ -291,18 +293,24 @@ class Viewer {
     const colour = this.quantity === "complex" ? (k) => hueColour(((k / 256) + 0.5) % 1, 1) : (k) => tabled(table, k / 255);
     pen.imageSmoothingEnabled = true;
     pen.drawImage(painted(256, 1, colour), 0, 0, width, height);
-    const unit = this.quantity === "phase" ? " rad" : "";
+    const unit = this.unitOf(this.quantity);
     const ends = this.quantity === "complex"
       ? ["−π rad", `hue: phase; brightness: amplitude ${brief(own.low)} to ${brief(own.high)}`, "π rad"]
-      : [brief(own.low) + unit, QUANTITIES[this.quantity], brief(own.high) + unit];
+      : [brief(own.low) + unit, QUANTITIES[this.quantity] || this.quantity, brief(own.high) + unit];
     this.ends.replaceChildren(...ends.map((words) => h("span", {}, words)));
+  }
+
+  unitOf(name) {
+    const map = this.a.maps[name];
+    return map && map.unit ? ` ${map.unit}` : "";
   }
 
   read() {
     if (!this.cursor) return;
     const [y, x] = this.cursor;
     const place = this.a.pixel ? ` (${lengthText(y * this.a.pixel)}, ${lengthText(x * this.a.pixel)})` : "";
-    const words = (layer) => Object.keys(layer.maps).map((name) => {
+    const told = (name) => QUANTITIES[name] || name === this.quantity;
+    const words = (layer) => Object.keys(layer.maps).filter(told).map((name) => {
       const { value, code } = this.valueAt(layer, y, x, name);
       const beyond = code === 1 ? "≤ " : code === 4095 ? "≥ " : "";
       return `${name} ${beyond}${brief(value)}${layer.maps[name].unit ? ` ${layer.maps[name].unit}` : ""}`;
@@ -325,13 +333,13 @@ class Viewer {
       x: at.map((t) => t * length * unit),
       y: at.map((t) => this.valueAt(layer, y0 + t * (y1 - y0), x0 + t * (x1 - x0), quantity).value),
     }));
-    const made = chart(series, { title: `Profile of the ${quantity}`, x: this.a.pixel ? "distance [µm]" : "distance [px]", y: quantity === "phase" ? "rad" : "" });
+    const made = chart(series, { title: `Profile of the ${quantity}`, x: this.a.pixel ? "distance [µm]" : "distance [px]", y: this.unitOf(quantity).trim() });
     this.profile.replaceChildren(...(made ? [made, h("button", { type: "button", onclick: () => { this.line = null; this.draw(); this.drawProfile(); } }, "Remove the profile")] : []));
   }
 
   save() {
     this.canvas.toBlob((blob) => {
-      const link = h("a", { href: URL.createObjectURL(blob), download: `${this.quantity}.png` });
+      const link = h("a", { href: URL.createObjectURL(blob), download: `${this.quantity.replace(": ", "-").replace(" ", "-")}.png` });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
