@@ -124,6 +124,16 @@ def test_a_probe_a_beam_and_eigenprobes_are_followed_beside(scan: Scan) -> None:
     assert some.slices is not None
 
 
+def test_an_exposure_like_it_is_a_truth_too() -> None:
+    scan = made(slices=2, slice_spacing_m=SPACING, photons=1e4, patterns=64)
+    found = refined(scan, passes=30)
+    assert found.fit is not None
+    assert found.fit.verdict == "good"
+    other = np.random.default_rng(1).poisson(np.asarray(scan.diffraction)).astype(np.uint32)
+    scores = pp.evaluate(found, truth=replace(scan, diffraction=other))
+    assert scores.metrics == pp.evaluate(found, truth=scan).metrics
+
+
 @pytest.fixture(scope="module")
 def dense() -> Scan:
     return made(slices=2, slice_spacing_m=SPACING, patterns=64, step_px=2.5)

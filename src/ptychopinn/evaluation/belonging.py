@@ -12,7 +12,8 @@ from ptychopinn.data.fingerprint import difference, fingerprint, recorded
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.evaluation.misfit import effects_of, misfit
+from ptychopinn.physics.effects import stored
 
 # Positions nearer than this are the same, in pixels; a scan is part of another one when this share
 # of its positions is there too.
@@ -52,8 +53,9 @@ def check_belongs(result: Reconstruction, scan: Scan, role: str) -> str | None:
         reason = None if _partly(result, scan) else "other counts at other positions"
     elif differing == "counts":
         if _explained(result) and _same_probe(result, scan):
-            # Background and beam current are those of an exposure, not of the object.
-            fits = [misfit(one, scan) for one in (result, replace(result, effects={}))]
+            # Background and beam current are those of an exposure, slices those of the object.
+            lasting = stored(effect for effect in effects_of(result) if effect.slices > 1)
+            fits = [misfit(one, scan) for one in (result, replace(result, effects=lasting))]
             fit = min(fits, key=lambda fit: fit.residual)
             if fit.verdict == "poor":
                 reason = (
