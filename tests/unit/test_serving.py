@@ -114,6 +114,11 @@ def test_mistakes_of_an_agent_are_sentences(folder: Path) -> None:
                 ("reconstruct", {"scan": "scan.h5", "output": "first"}, "overwrite"),
                 ("reconstruct", {"scan": "scan.h5", "output": "../x"}, "within the folder"),
                 ("evaluate", {"result": "first"}, "something to compare with"),
+                (
+                    "refine",
+                    {"source": "first", "output": "fine", "refine_prob": True},
+                    "of source, output, refine_probe,",
+                ),
                 ("compare", {"results": ["first", "nothing"]}, "run.json"),
             ):
                 said = await called(client, tool, **arguments)
@@ -122,7 +127,7 @@ def test_mistakes_of_an_agent_are_sentences(folder: Path) -> None:
                 assert "Traceback" not in said
 
     anyio.run(way)
-    assert not (folder.parent / "x").exists()
+    assert not (folder.parent / "x").exists() and not (folder / "fine").exists()
 
 
 def test_the_command_speaks_the_protocol_on_its_streams(folder: Path) -> None:

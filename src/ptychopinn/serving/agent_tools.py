@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ptychopinn.errors import InputError, MissingDependencyError
+from ptychopinn.errors import InputError, MissingDependencyError, shown
 from ptychopinn.ops.selector import installed
 from ptychopinn.serving.command import DONE, POOR, ran, sentence
 from ptychopinn.serving.inside import Inside
@@ -47,7 +47,21 @@ def server(folder: Path) -> MCPServer[Any]:
 
     from ptychopinn.workflows.model import package_versions
 
-    made: MCPServer[Any] = MCPServer(
+    class Tools(MCPServer[Any]):
+        """A word that a tool does not know is an error; the package would leave it out."""
+
+        async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+            for tool in await self.list_tools():
+                known = list(tool.input_schema.get("properties", {}))
+                foreign = [word for word in arguments if word not in known]
+                if tool.name == name and foreign:
+                    raise ToolError(
+                        f"the arguments of {name} must be some of {', '.join(known)}, received "
+                        f"{shown(', '.join(foreign))}; correct them."
+                    )
+            return await super().call_tool(name, arguments, context)
+
+    made: MCPServer[Any] = Tools(
         "ptychopinn", instructions=INSTRUCTIONS, version=package_versions().get("ptychopinn", "")
     )
 
