@@ -222,6 +222,11 @@ def stuck(counts: NDArray[Any], rng: np.random.Generator) -> None:
     counts[:, [5, 60], [9, 33]] = 200
 
 
+def stuck_in_the_beam(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    """At a number that other pixels reach, and that is usual around them."""
+    counts[:, [31, 40], [36, 33]] = counts[:, [31, 40], [36, 33]].mean(axis=0).astype(np.uint32)
+
+
 def overflowing(counts: NDArray[Any], rng: np.random.Generator) -> None:
     counts[:, [5, 60], [9, 33]] = 2**20 - 1
 
@@ -249,6 +254,20 @@ def test_bad_pixels_are_masked(change: Change, name: str, whole: Scan) -> None:
     (found,) = checked.findings
     assert (found.name, found.level, found.details["count"]) == (name, "mended", 2)
     assert np.argwhere(~checked.scan.good_pixels).tolist() == [[5, 9], [60, 33]]
+
+
+def test_a_number_that_is_stuck_in_the_beam_is_masked(whole: Scan) -> None:
+    """Around it photons vary. A pixel that is always saturated stays a lower bound."""
+    checked = examine(faulty(whole, stuck_in_the_beam))
+    (found,) = checked.findings
+    assert (found.name, found.level) == ("hot-pixels", "mended")
+    assert np.argwhere(~checked.scan.good_pixels).tolist() == [[31, 36], [40, 33]]
+
+    def saturated(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        np.minimum(counts, np.quantile(counts.max(axis=(1, 2)), 0.02).astype(np.uint32), out=counts)
+
+    found = examine(faulty(whole, saturated)).findings
+    assert "hot-pixels" not in {one.name for one in found}
 
 
 def test_dead_pixels_and_lines_are_masked(whole: Scan) -> None:

@@ -95,6 +95,20 @@ def test_pixels_are_named(expected: Scan) -> None:
     assert fit.cause is not None and "(3, 5)" in fit.cause and "(27, 9)" in fit.cause
 
 
+def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
+    """A free probe makes up for a number that is stuck, and then nothing is left."""
+    scan, result = drawn(expected), true_result(expected)
+    assert signs_of(misfit(result, scan)).quiet == ()
+    counts, model = np.array(scan.diffraction), np.asarray(expected.diffraction)
+    order = np.argsort(-model.mean(axis=0), axis=None)[[0, 7, 30]]
+    y, x = np.unravel_index(order, (N, N))
+    counts[:, y, x] = np.round(model[:, y, x])
+    fit = misfit(result, replace(scan, diffraction=counts))
+    assert set(signs_of(fit).quiet) == set(zip(y, x, strict=True))
+    assert (fit.verdict, fit.likely) == ("doubtful", "pixels")
+    assert fit.cause is not None and "vary by far less than photons do" in fit.cause
+
+
 def test_patterns_are_named(expected: Scan) -> None:
     scan = drawn(expected)
     counts = np.array(scan.diffraction)

@@ -48,8 +48,7 @@ CAUSES: dict[Likely, Cause] = {
         "unit of their positions",
     ),
     "pixels": Cause(
-        "some detector pixels do not measure: {pixels} (y, x) hold {share:.0%} of what is not "
-        "explained",
+        "some detector pixels do not measure: {pixels} (y, x) {how}",
         "mask them (option mask)",
     ),
     "patterns": Cause(

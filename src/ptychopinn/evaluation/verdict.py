@@ -165,6 +165,8 @@ def _signature(signs: Signs) -> Found | None:
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
         how = f"in the dark {share:.1%} of all counts, spread over the detector, are not explained"
         return "background", {"how": how}
+    if signs.quiet:
+        return "pixels", {"pixels": _listed(signs.quiet), "how": _QUIET}
     if not _matters(signs):
         return None
     if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
@@ -248,7 +250,8 @@ def _matters(signs: Signs) -> bool:
 def _some_pixels(signs: Signs) -> Found | None:
     if not signs.pixels:
         return None
-    return "pixels", {"pixels": _listed(signs.pixels), "share": min(signs.pixels_share, 1.0)}
+    how = f"hold {min(signs.pixels_share, 1.0):.0%} of what is not explained"
+    return "pixels", {"pixels": _listed(signs.pixels), "how": how}
 
 
 def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
@@ -296,6 +299,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     return None
 
 
+_QUIET = "vary by far less than photons do, as where a number is stuck"
 _GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
 _LIKELIER = (
     "with that fitted some patterns around the middle are as much likelier as if their residual "
