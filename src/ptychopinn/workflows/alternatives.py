@@ -69,7 +69,12 @@ from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.uneven_axes import even_axes
-from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
+from ptychopinn.workflows.unsteady_beam import (
+    doubted_beam,
+    far_from_rest,
+    growing_factors,
+    unsteady_beam,
+)
 from ptychopinn.workflows.weak_background import weak_background
 
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
@@ -169,6 +174,8 @@ def judged(
     if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
         shifted = ordered_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
+    if not found and fit.verdict == "good" and BeamCurrent.name not in left_out:
+        found = far_from_rest(result)
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
         unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS
