@@ -61,7 +61,7 @@ from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
-from ptychopinn.workflows.hidden_shifts import hidden_shifts, ordered_shifts
+from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
 from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
@@ -173,6 +173,11 @@ def judged(
     clear = so_far.verdict == "good" and fit.explained >= GOOD_EXPLAINED and not within_noise(fit)
     if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
         shifted = ordered_shifts(used, result)
+        found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
+    tolerated = so_far.verdict == "good" and fit.explained < GOOD_EXPLAINED
+    open_shift = (tolerated and not within_noise(fit)) or so_far.likely == "unfinished"
+    if open_shift and PatternShift.name not in left_out:
+        shifted = jumped_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and fit.verdict == "good" and BeamCurrent.name not in left_out:
         found = far_from_rest(result)

@@ -19,6 +19,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.pattern_shift import MEDIAN, PatternShift, displacement, likeliest_steps
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -32,6 +33,10 @@ ASKED_PX, ASKED = 0.03, 10.0
 # Of shifts of this size (rms, pixels) this share of the square is left when neighbours in the scan
 # are averaged: a thirteenth of what has no order, 0.3 to 0.6 of a drift.
 ORDERED_PX, ORDERED = 0.015, 0.25
+# From some pattern on others are asked for than before, by so many standard deviations of photon
+# noise, and of what they scatter by; up to 4 by chance. Patterns that are looked at, and those on
+# each side at least.
+JUMPED, OF_SCATTER, LOOKED_AT, SIDE = 10.0, 5.0, 256, 8
 PASSES = 16
 # Shifts are believed when they raise the likelihood (-2 log L) by so much more than their number.
 LIKELIER = 40.0
@@ -67,7 +72,48 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
     # Of few photons, centres of mass are as rough as the shifts.
     least = min(left(likely_shifts(chosen)), left(replace(none, free=True)))
     unknowns = none.values.size
-    return (given, least) if (given - least) / part.likelihood_unit > LIKELIER + unknowns else None
+    if (given - least) / part.likelihood_unit > LIKELIER + unknowns:
+        return given, least
+    # A probe that was refined on a jump keeps such trials from being any better.
+    return jumped_shifts(scan, result)
+
+
+def jumped_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:
+    """The residual, and what it would be without the shifts that patterns ask for, where these jump
+    from some pattern on; None elsewhere.
+
+    The object takes a jump up but for the patterns whose neighbours are on its other side: with u =
+    1 from some pattern on and 0 before, less the mean of that over neighbours, and the shifts d_j
+    of variance s_j^2 that patterns ask for, z = sum u_j d_j / s_j^2 / sqrt(sum u_j^2 / s_j^2) is a
+    standard normal number along each axis where nothing jumps.
+    """
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    if scan.M < FEWEST or not scan.propagator.measures_momentum or result.slices is not None:
+        return None
+    if PatternShift.name in result.effects:
+        return None
+    numbers = neighbours(scan, LOOKED_AT)
+    steps, variance = _steps(scan, result, numbers)
+    near = BeamCurrent.none(scan.positions_px[numbers], scan.N).near
+    known = np.all(variance > 0, axis=1)
+    m = len(numbers)
+    if near is None or known.sum() < 2 * FEWEST or m < 2 * FEWEST:
+        return None
+    weight = np.divide(1.0, variance, out=np.zeros_like(variance), where=known[:, None])
+    z = np.zeros(2)
+    for first in range(SIDE, m - SIDE + 1):
+        after = np.arange(m) >= first
+        unlike = after - after[near].mean(axis=1)
+        along = unlike @ (steps * weight)
+        found = along / np.sqrt(np.maximum(unlike**2 @ weight, 1e-300))
+        z = max(z, found, key=np.hypot.reduce)
+    scatter = float(np.sqrt((steps**2 * weight)[known].sum(axis=1).mean() / 2))
+    size = float(np.hypot(*z))
+    if size < JUMPED or size < OF_SCATTER * scatter:
+        return None
+    share = size**2 * fit.noise.photon / (4 * float(fit.counts[numbers].sum()))
+    return fit.residual, max(fit.residual - share, 0.0)
 
 
 def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:

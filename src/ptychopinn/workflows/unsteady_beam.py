@@ -43,6 +43,10 @@ STILL_GROWING = 20.0
 # that size do by chance, and the step is as large as this (rms). Of the measured star it is half
 # that at most.
 ALONG, FAR = 3.0, 8e-4
+# A jump of factors: from one pattern to the next by so many times what is usual, and of the medians
+# of so many before and after by so many times their scatter. It fades when the mean of all before
+# and after differs by so much less, absolute and as a share.
+SIDE, SUDDEN, CLEAR, FADED, FADED_SHARE = 8, 5.0, 8.0, 0.02, 0.1
 
 
 def unsteady_beam(xp: Ops, scan: Scan, effects: Sequence[Effect]) -> tuple[float, float] | None:
@@ -98,7 +102,8 @@ def growing_factors(result: Reconstruction) -> list[tuple[str, float]]:
     fit, step = result.fit, _common_step(result)
     if fit is None or step is None or fit.residual > HARDLY * fit.expected:
         return []
-    return _step_taken(fit, step) if step.z > 0 and step.z**2 >= STILL_GROWING else []
+    growing = step.z > 0 and step.z**2 >= STILL_GROWING
+    return _step_taken(fit, step) if growing or _fading_jump(result) else []
 
 
 def far_from_rest(result: Reconstruction) -> list[tuple[str, float]]:
@@ -109,7 +114,7 @@ def far_from_rest(result: Reconstruction) -> list[tuple[str, float]]:
     if fit is None or step is None or fit.residual <= HARDLY * fit.expected:
         return []
     clear = step.z >= ALONG * max(step.scatter, 1.0) and step.size >= FAR
-    return _step_taken(fit, step) if clear else []
+    return _step_taken(fit, step) if clear or _fading_jump(result) else []
 
 
 class _Step(NamedTuple):
@@ -151,6 +156,31 @@ def _common_step(result: Reconstruction) -> _Step | None:
     scatter = float(np.sqrt((error**2 / noise).mean()))
     size = abs(z) / length * float(np.sqrt((along**2).mean()))
     return _Step(z, scatter, size)
+
+
+def _fading_jump(result: Reconstruction) -> bool:
+    """Whether the factors of a result jump from some pattern on, and come back: a jump in mid-scan
+    of which an object holds what is far from the border of both parts. No likelihood tells it from
+    a beam that rises before and after, since slow factors and a slow modulus do nearly the same.
+    """
+    values = result.effects.get(BeamCurrent.name)
+    if values is None or len(values) < 2 * FEWEST:
+        return False
+    values = np.asarray(values, np.float64)
+    steps = np.diff(values)
+    usual = float(np.median(np.abs(steps - np.median(steps)))) / 0.6745
+    windows = np.median(np.lib.stride_tricks.sliding_window_view(values, SIDE), axis=1)
+    jumps = windows[SIDE:] - windows[:-SIDE]
+    k = int(np.abs(jumps).argmax())
+    # A median of several is as far when the first of them is not.
+    near = slice(k + SIDE // 2, k + 3 * SIDE // 2)
+    first = near.start + int(np.abs(steps[near]).argmax()) + 1
+    sudden = abs(steps[first - 1]) > SUDDEN * usual
+    # Each median has the scatter usual / sqrt(2) * sqrt(pi / 2 / SIDE).
+    if not sudden or abs(jumps[k]) < CLEAR * usual * np.sqrt(np.pi / 2 / SIDE):
+        return False
+    whole = float(values[first:].mean() - values[:first].mean()) * np.sign(jumps[k])
+    return bool(abs(jumps[k]) - whole > max(FADED, FADED_SHARE * abs(jumps[k])))
 
 
 def with_doubted_beam(result: Reconstruction, as_given: float, fitted: float) -> Reconstruction:
