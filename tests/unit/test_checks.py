@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine, frame_order, upright
+from ptychopinn.checks.base import LATER
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import neighbours, trial_of
@@ -529,6 +530,34 @@ def test_what_was_mended_is_mended_again_and_no_more(whole: Scan) -> None:
     assert again.M == 97
     assert again.mask is None
     assert mended_like(scan, ()) is scan
+
+
+TURNED = {"transpose": True, "flip_y": False, "flip_x": True, "turned": "patterns"}
+
+
+@pytest.mark.parametrize(
+    ("name", "details"),
+    [
+        ("orientation", {**TURNED, "about_centre": False}),
+        ("position-unit", {"scale": 2.0}),
+        ("frame-offset", {"frames": 1}),
+        ("empty-patterns", {}),
+    ],
+)
+def test_what_is_mended_already_is_not_mended_twice(
+    name: str, details: dict[str, Any], whole: Scan
+) -> None:
+    """A refinement within `reconstruct` goes on with the scan that was mended."""
+    scan = faulty(whole, emptied)
+    findings = examine(scan).findings
+    if name in LATER:
+        findings = (Finding(name, "mended", "once", details),)
+    once = mended_like(scan, findings)
+    twice = mended_like(once, findings)
+    assert twice is once
+    # As often as it was found: another unit may be wrong twice.
+    again = mended_like(once, [*findings, *findings])
+    assert (again is not once) == (name in LATER)
 
 
 def test_a_probe_scaled_to_the_counts_is_scaled_again(tmp_path: Path, whole: Scan) -> None:
