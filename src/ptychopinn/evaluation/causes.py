@@ -52,8 +52,7 @@ CAUSES: dict[Likely, Cause] = {
         "mask them (option mask)",
     ),
     "patterns": Cause(
-        "some patterns do not belong to the others: {patterns} hold {share:.0%} of what is not "
-        "explained",
+        "some patterns do not belong to the others: {patterns} {how}",
         "leave them out, or check that they belong to their positions",
     ),
     "part-of-scan": Cause(
