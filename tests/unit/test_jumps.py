@@ -11,8 +11,10 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.workflows import hidden_shifts as hidden
 from ptychopinn.workflows.alternatives import within_noise
-from ptychopinn.workflows.hidden_shifts import jumped_shifts
+from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts
 from ptychopinn.workflows.unsteady_beam import GROWING, _fading_jump, growing_factors
 
 M = 110
@@ -66,6 +68,21 @@ def test_patterns_that_are_not_at_their_positions_do_not_jump(expected: Scan) ->
                        pp.RefineConfig(passes=15), backend="numpy", no_mend="all")  # fmt: skip
     used = replace(scan, probe=result.probe, positions_px=result.positions_px)
     assert jumped_shifts(used, result) is None
+
+
+@pytest.mark.parametrize(("pixels", "told"), [(0.0, False), (0.4, True)])
+def test_a_drift_is_told_by_what_patterns_ask_for_where_no_trial_tells(
+    expected: Scan, pixels: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few photons, or behind a refined probe, a trial from nothing may be no better."""
+    monkeypatch.setattr(hidden, "LIKELIER", np.inf)
+    monkeypatch.setattr(hidden, "jumped_shifts", lambda scan, result: None)
+    scan = moved(expected, np.outer(np.linspace(0, 1, M), [pixels, -pixels / 2]))
+    result = refined(scan)
+    used = replace(scan, probe=result.probe, positions_px=result.positions_px)
+    found = hidden_shifts(NumpyOps(), used, result)
+    assert (found is not None) == told
+    assert found is None or found[1] < found[0]
 
 
 @pytest.mark.parametrize("kind", ["jump", "flicker", "one dark pattern"])
