@@ -73,7 +73,10 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     values = dict(row["signs"])
     values["pixels"] = tuple(tuple(p) for p in values["pixels"])
     values["patterns"] = tuple(values["patterns"])
-    values = {k: float("nan") if v is None else v for k, v in values.items()}
+    values["quiet"] = tuple(tuple(p) for p in values.get("quiet", ()))
+    # No change in mid-scan is no number.
+    missing = {k: float("nan") for k, v in values.items() if v is None and k != "change"}
+    values |= missing
     signs = Signs(**values)
     tried = [(str(words), float(left)) for words, left in row["alternatives"]]
     if judge(signs).likely in SHOWN:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.checks import CHECKS, examine, frame_order, upright
+from ptychopinn.checks.base import LATER
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
 from ptychopinn.checks.trial_fits import neighbours, trial_of
@@ -222,6 +223,11 @@ def stuck(counts: NDArray[Any], rng: np.random.Generator) -> None:
     counts[:, [5, 60], [9, 33]] = 200
 
 
+def stuck_in_the_beam(counts: NDArray[Any], rng: np.random.Generator) -> None:
+    """At a number that other pixels reach, and that is usual around them."""
+    counts[:, [31, 40], [36, 33]] = counts[:, [31, 40], [36, 33]].mean(axis=0).astype(np.uint32)
+
+
 def overflowing(counts: NDArray[Any], rng: np.random.Generator) -> None:
     counts[:, [5, 60], [9, 33]] = 2**20 - 1
 
@@ -249,6 +255,20 @@ def test_bad_pixels_are_masked(change: Change, name: str, whole: Scan) -> None:
     (found,) = checked.findings
     assert (found.name, found.level, found.details["count"]) == (name, "mended", 2)
     assert np.argwhere(~checked.scan.good_pixels).tolist() == [[5, 9], [60, 33]]
+
+
+def test_a_number_that_is_stuck_in_the_beam_is_masked(whole: Scan) -> None:
+    """Around it photons vary. A pixel that is always saturated stays a lower bound."""
+    checked = examine(faulty(whole, stuck_in_the_beam))
+    (found,) = checked.findings
+    assert (found.name, found.level) == ("hot-pixels", "mended")
+    assert np.argwhere(~checked.scan.good_pixels).tolist() == [[31, 36], [40, 33]]
+
+    def saturated(counts: NDArray[Any], rng: np.random.Generator) -> None:
+        np.minimum(counts, np.quantile(counts.max(axis=(1, 2)), 0.02).astype(np.uint32), out=counts)
+
+    found = examine(faulty(whole, saturated)).findings
+    assert "hot-pixels" not in {one.name for one in found}
 
 
 def test_dead_pixels_and_lines_are_masked(whole: Scan) -> None:
@@ -510,6 +530,34 @@ def test_what_was_mended_is_mended_again_and_no_more(whole: Scan) -> None:
     assert again.M == 97
     assert again.mask is None
     assert mended_like(scan, ()) is scan
+
+
+TURNED = {"transpose": True, "flip_y": False, "flip_x": True, "turned": "patterns"}
+
+
+@pytest.mark.parametrize(
+    ("name", "details"),
+    [
+        ("orientation", {**TURNED, "about_centre": False}),
+        ("position-unit", {"scale": 2.0}),
+        ("frame-offset", {"frames": 1}),
+        ("empty-patterns", {}),
+    ],
+)
+def test_what_is_mended_already_is_not_mended_twice(
+    name: str, details: dict[str, Any], whole: Scan
+) -> None:
+    """A refinement within `reconstruct` goes on with the scan that was mended."""
+    scan = faulty(whole, emptied)
+    findings = examine(scan).findings
+    if name in LATER:
+        findings = (Finding(name, "mended", "once", details),)
+    once = mended_like(scan, findings)
+    twice = mended_like(once, findings)
+    assert twice is once
+    # As often as it was found: another unit may be wrong twice.
+    again = mended_like(once, [*findings, *findings])
+    assert (again is not once) == (name in LATER)
 
 
 def test_a_probe_scaled_to_the_counts_is_scaled_again(tmp_path: Path, whole: Scan) -> None:

@@ -76,6 +76,19 @@ def test_factors_that_would_still_grow_are_told_and_those_of_a_flicker_are_not(
     assert fit is not None and fit.verdict == "good"
 
 
+def test_a_change_that_an_object_still_holds_is_told_of_many_photons() -> None:
+    """The residual is several times that of noise, and yet 99 % of the structure is explained."""
+    mean = pp.simulate(
+        N=32, patterns=100, step_px=3.0, photons=1e8, object="natural", seed=7, poisson=False
+    )
+    scan = drawn(mean, np.where(np.arange(mean.M) < mean.M // 2, 1.0, 0.7))
+    config = pp.RefineConfig(passes=15)
+    fit = pp.refine(scan, None, config, backend="numpy", no_mend=("scan-axes",)).fit
+    assert fit is not None
+    assert fit.residual > 2 * fit.expected and fit.explained > 0.99
+    assert (fit.verdict, fit.likely) == ("doubtful", BEAM)
+
+
 def test_it_is_not_looked_for_when_that_is_switched_off(jumped: pp.Scan) -> None:
     found = pp.reconstruct(jumped, backend="numpy", refine="never", no_mend=(BEAM,))
     assert found.fit is not None

@@ -30,6 +30,7 @@ from ptychopinn.evaluation.verdict import (
     judge,
 )
 from ptychopinn.physics.axes import ScanAxes
+from ptychopinn.workflows.alternatives import _unfinished
 from ptychopinn.workflows.scan_axes import in_words
 
 N, M = 32, 80
@@ -93,6 +94,20 @@ def test_pixels_are_named(expected: Scan) -> None:
     assert fit.verdict != "good" and fit.likely == "pixels"
     assert set(signs_of(fit).pixels) == {(3, 5), (27, 9)}
     assert fit.cause is not None and "(3, 5)" in fit.cause and "(27, 9)" in fit.cause
+
+
+def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
+    """A free probe makes up for a number that is stuck, and then nothing is left."""
+    scan, result = drawn(expected), true_result(expected)
+    assert signs_of(misfit(result, scan)).quiet == ()
+    counts, model = np.array(scan.diffraction), np.asarray(expected.diffraction)
+    order = np.argsort(-model.mean(axis=0), axis=None)[[0, 7, 30]]
+    y, x = np.unravel_index(order, (N, N))
+    counts[:, y, x] = np.round(model[:, y, x])
+    fit = misfit(result, replace(scan, diffraction=counts))
+    assert set(signs_of(fit).quiet) == set(zip(y, x, strict=True))
+    assert (fit.verdict, fit.likely) == ("doubtful", "pixels")
+    assert fit.cause is not None and "vary by far less than photons do" in fit.cause
 
 
 def test_patterns_are_named(expected: Scan) -> None:
@@ -238,6 +253,22 @@ def test_the_best_alternative_is_the_cause() -> None:
     # A free probe makes up for a part of a background.
     assert likely(probe=0.004, positions=0.018, lit=0.0011) == "background"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
+
+
+@pytest.mark.parametrize(("refined", "left"), [(True, 0.2), (True, 0.6), (False, 0.2)])
+def test_an_object_that_its_refined_probe_has_left_behind_is_not_finished(
+    expected: Scan, refined: bool, left: float
+) -> None:
+    """A few per cent of the structure are missing, which is many times the noise."""
+    result = true_result(expected, expected.object + 0.02 * (expected.object - 1))
+    fit = misfit(result, replace(expected, diffraction=np.asarray(expected.diffraction) * 100))
+    fit = replace(fit, expected=fit.residual / 20, excess=0.95 * fit.residual, explained=0.975)
+    tried = [(AS_IT_IS, fit.expected + left * fit.excess), (PROBE_FREE, fit.residual)]
+    assert fit.judged(tried).verdict == "good"
+    result = replace(result, fit=fit, provenance={"stages": [{"refine_probe": refined}]})
+    found = fit.judged([*tried, *_unfinished(result, tried)])
+    told = refined and left < 0.3
+    assert (found.verdict, found.likely) == (("doubtful", "unfinished") if told else ("good", None))
 
 
 def test_what_was_only_quicker_is_no_cause() -> None:

@@ -22,6 +22,9 @@ HOT, STEADY_HOT = 20.0, 3.0
 # Of a pixel that never changes: so many times the largest reading of all that do, and the share of
 # all pixels that these are at most, since patterns may be alike.
 STUCK, MOST_STUCK = 2.0, 0.2
+# Or where the usual one of those around it that count so many photons varies by this share of what
+# photons do, at least.
+ALIVE_COUNTS, ALIVE = 1.0, 0.5
 # A pixel that counts nothing where its surroundings say that so many counts were due is dead.
 DUE = 40.0
 # Silent rows up to the border cut the beam off when the next row has this share of the brightest,
@@ -157,7 +160,15 @@ def hot_pixels(look: Look) -> Iterator[Noticed]:
         stuck = np.zeros_like(good)
         stuck[good] = (variance == 0) & (level > 20 * photon)
         if stuck.sum() <= MOST_STUCK * good.sum():
-            hot |= stuck & (mean > STUCK * look.largest[good & ~stuck].max(initial=0.0))
+            top = look.largest[good & ~stuck].max(initial=0.0)
+            hot |= stuck & (mean > STUCK * top)
+            # Others that reach the same number are saturated, and tell something.
+            odd = stuck & ~np.isclose(mean, top)
+            if odd.any():
+                lively = np.zeros(good.shape)
+                lively[good] = variance / np.maximum(level * photon, 1e-12)
+                lit = good & (mean > ALIVE_COUNTS * photon) & ~stuck
+                hot |= odd & (_around(lively, lit) > ALIVE)
     if hot.any():
         yield _masked("hot-pixels", hot, "that count far more than what is around them")
 

@@ -7,16 +7,25 @@ from dataclasses import replace
 
 from ptychopinn.checks.base import CHECKS, LATER, examine
 from ptychopinn.checks.upright import mend_of
-from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.scan import Scan
 
 
 def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
-    """The scan with what these findings of an earlier look at it have mended, and no more."""
-    names = {found.name for found in findings if found.level == "mended"}
+    """The scan with what these findings of an earlier look at it have mended, and no more.
+
+    What the scan says has been mended in it already is not done twice: patterns would be turned
+    back, positions scaled again, and others left out.
+    """
+    left = list(findings)
+    for done in recorded_findings(scan.provenance):
+        alike = (k for k, f in enumerate(left) if (f.name, f.message) == (done.name, done.message))
+        if (k := next(alike, None)) is not None:
+            del left[k]
+    names = {found.name for found in left if found.level == "mended"}
     if names & set(CHECKS):
         scan = examine(scan, [name for name in CHECKS if name not in names]).scan
-    for found in findings:
+    for found in left:
         if found.name in LATER:
             scan = mend_of(found, scan).of(scan)
             # Those after it go by the numbers of the patterns that are left.

@@ -48,13 +48,11 @@ CAUSES: dict[Likely, Cause] = {
         "unit of their positions",
     ),
     "pixels": Cause(
-        "some detector pixels do not measure: {pixels} (y, x) hold {share:.0%} of what is not "
-        "explained",
+        "some detector pixels do not measure: {pixels} (y, x) {how}",
         "mask them (option mask)",
     ),
     "patterns": Cause(
-        "some patterns do not belong to the others: {patterns} hold {share:.0%} of what is not "
-        "explained",
+        "some patterns do not belong to the others: {patterns} {how}",
         "leave them out, or check that they belong to their positions",
     ),
     "part-of-scan": Cause(

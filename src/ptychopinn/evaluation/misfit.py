@@ -86,6 +86,8 @@ class Misfit:
         Where those patterns are.
     measured_mean, model_mean : (N, N) float64
         Mean patterns; bad pixels are NaN.
+    times_noise : (N, N) float64
+        The residual of each pixel over all patterns, as a multiple of what noise alone gives.
     """
 
     residual: float
@@ -104,6 +106,7 @@ class Misfit:
     positions_px: NDArray[np.float64]
     measured_mean: NDArray[np.float64]
     model_mean: NDArray[np.float64]
+    times_noise: NDArray[np.float64]
     verdict: Verdict = "good"
     likely: Likely | None = None
     cause: str | None = None
@@ -310,26 +313,26 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             model = np.where(above, frames, model)
             noise = np.where(frames >= least, 0, noise)
         terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
+        squares = (modelled_amplitudes - amplitudes) ** 2
+        per_pixel = (model, frames, squares, noise)
         return _Sums(
-            squares=((modelled_amplitudes - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
+            squares=squares.sum(axis=1, dtype=np.float64),
             flat_squares=((flat_amplitude - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
             counts=frames.sum(axis=1, dtype=np.float64),
             noise=noise.sum(axis=1),
             deviance=float(terms.sum(dtype=np.float64)),
-            model=model.sum(axis=0, dtype=np.float64),
-            measured=frames.sum(axis=0, dtype=np.float64),
+            per_pixel=np.stack([v.sum(axis=0, dtype=np.float64) for v in per_pixel]),
         )
 
     squares, counts, noises, flat_squares = (np.zeros(m) for _ in range(4))
     deviance = 0.0
-    mean_model, mean_measured = np.zeros(int(good.sum())), np.zeros(int(good.sum()))
+    per_pixel = np.zeros((4, int(good.sum())))
     with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
             squares[part], counts[part], noises[part] = sums.squares, sums.counts, sums.noise
             flat_squares[part] = sums.flat_squares
             deviance += sums.deviance
-            mean_model += sums.model
-            mean_measured += sums.measured
+            per_pixel += sums.per_pixel
     if added:
         measured_counts = counts
     residual, expected = float(squares.sum() / measured_sum), float(noises.sum()) / measured_sum
@@ -358,23 +361,24 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         factors=factors,
         noise=detector,
         positions_px=result.positions_px,
-        measured_mean=_as_pattern(mean_measured / m, good),
-        model_mean=_as_pattern(mean_model / m, good),
+        measured_mean=_as_pattern(per_pixel[1] / m, good),
+        model_mean=_as_pattern(per_pixel[0] / m, good),
+        times_noise=_as_pattern(per_pixel[2] / np.maximum(per_pixel[3], 1e-12), good),
     )
     known = recorded_alternatives(result.provenance) if alternatives is None else alternatives
     return found.judged(known)
 
 
 class _Sums(NamedTuple):
-    """Of some patterns: per pattern (b,), in all, and per good pixel."""
+    """Of some patterns: per pattern (b,), in all, and per good pixel (4, pixels): model, measured,
+    squares and noise."""
 
     squares: NDArray[np.float64]
     counts: NDArray[np.float64]
     noise: NDArray[np.float64]
     flat_squares: NDArray[np.float64]
     deviance: float
-    model: NDArray[np.float64]
-    measured: NDArray[np.float64]
+    per_pixel: NDArray[np.float64]
 
 
 def _as_pattern(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:

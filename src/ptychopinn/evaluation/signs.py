@@ -19,6 +19,9 @@ FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE = 1e-4, 0.3
 # Pixels: how many times the noise of the mean pattern and the residual of the others, and how many
 # they are at most.
 PIXEL_SIGMA, PIXEL_TIMES, PIXELS_AT_MOST = 12.0, 30.0, 0.03
+# Pixels that vary by less than photons do: photons at least, how unlikely that is (-log), how many
+# times the usual residual at most, and the share of all counts that they hold.
+QUIET_PHOTONS, QUIET_UNLIKELY, QUIET_TIMES, QUIET_COUNTS = 4.0, 25.0, 0.5, 0.003
 # Patterns: robust deviations of the excess from its median, and how many they are at most.
 PATTERN_SIGMA, PATTERNS_AT_MOST = 8.0, 0.2
 # A change in mid-scan: patterns on each side at least, standard deviations, how many times more is
@@ -39,6 +42,8 @@ class Signs:
     background, background_sigma : what the darkest quarter of the mean pattern has above the model,
         per pixel times all pixels, as a share of the counts; and in standard deviations.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
+    quiet : (y, x) of pixels that vary by far less than photons do and differ from the model by far
+        less than noise, as where a number is stuck and the probe has taken it up.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
     change, before, after : the pattern from which on far less, or far more, of the structure is
         explained than before, None where there is none; what is not explained of both parts.
@@ -64,6 +69,7 @@ class Signs:
     before: float = 0.0
     after: float = 0.0
     alone: bool = False
+    quiet: tuple[tuple[int, int], ...] = ()
 
     @property
     def excess(self) -> float:
@@ -109,6 +115,7 @@ def signs_of(fit: Misfit) -> Signs:
         before=before,
         after=after,
         alone=_alone(fit),
+        quiet=_quiet(fit),
     )
 
 
@@ -172,6 +179,28 @@ def _pixels(
     order = np.argsort(-squares[far], kind="stable")
     places = np.argwhere(good)[far][order]
     return tuple((int(y), int(x)) for y, x in places), float(squares[far].sum())
+
+
+def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:
+    """Few pixels with light in which the residual is far below that of the other ones with light.
+
+    The sum of m squares of normal numbers is by a factor r below m, or more, with a probability
+    below exp(-m (r - 1 - log r) / 2) (Chernoff).
+    """
+    lit = np.nan_to_num(fit.model_mean) > QUIET_PHOTONS * fit.noise.photon
+    if not lit.any():
+        return ()
+    # Whatever a fit follows of noise, and a gain that is not quite known, lowers all alike.
+    ratio = np.where(lit, fit.times_noise, np.nan) / max(
+        float(np.median(fit.times_noise[lit])), 1e-9
+    )
+    low = np.clip(np.nan_to_num(ratio, nan=1.0), 1e-9, 1.0)
+    unlikely = len(fit.per_pattern) * (low - 1 - np.log(low)) / 2
+    far = (unlikely > QUIET_UNLIKELY) & (low < QUIET_TIMES)
+    held = float(fit.measured_mean[far].sum()) / max(float(np.nansum(fit.measured_mean)), 1e-12)
+    if held < QUIET_COUNTS or far.mean() > PIXELS_AT_MOST:
+        return ()
+    return tuple((int(y), int(x)) for y, x in np.argwhere(far))
 
 
 def _patterns(fit: Misfit) -> tuple[tuple[int, ...], float]:

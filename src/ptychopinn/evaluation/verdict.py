@@ -43,6 +43,8 @@ AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, was
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
+AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
+AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
 UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
@@ -100,9 +102,9 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
-        ``ASTRAY``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``, ``FAINTLY_LIT`` or
-        ``GROWING`` need no comparison; those that are not constants of this module are another
-        geometry.
+        ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
+        ``FAINTLY_LIT``, ``ELSEWHERE`` or ``GROWING`` need no comparison; those that are not
+        constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -165,6 +167,8 @@ def _signature(signs: Signs) -> Found | None:
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
         how = f"in the dark {share:.1%} of all counts, spread over the detector, are not explained"
         return "background", {"how": how}
+    if signs.quiet:
+        return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
     if not _matters(signs):
         return None
     if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
@@ -178,8 +182,8 @@ def _signature(signs: Signs) -> Found | None:
         parts = {"number": signs.change, "before": signs.before, "after": signs.after}
         return "part-of-scan", parts
     if signs.patterns and signs.patterns_share >= PATTERN_SHARE:
-        share = min(signs.patterns_share, 1.0)
-        return "patterns", {"patterns": _listed(signs.patterns), "share": share}
+        how = f"hold {min(signs.patterns_share, 1.0):.0%} of what is not explained"
+        return "patterns", {"patterns": listed(signs.patterns), "how": how}
     return None
 
 
@@ -192,7 +196,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
-        (COUNTED, UNCOUNTED), (APART, HELD),
+        (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
+        (AT_HOME, ELSEWHERE),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -221,6 +226,10 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "background", {"how": _LIKELIER.format(**numbers)}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
+        elif prefix == ELSEWHERE:
+            found = "patterns", {"patterns": others[0].removeprefix(ELSEWHERE), "how": _ELSEWHERE}
+        elif prefix == FINISHED:
+            found = "unfinished", numbers
         elif prefix == ASTRAY:
             found = "pattern-shift", numbers
         elif prefix == OTHER_UNIT:
@@ -248,7 +257,8 @@ def _matters(signs: Signs) -> bool:
 def _some_pixels(signs: Signs) -> Found | None:
     if not signs.pixels:
         return None
-    return "pixels", {"pixels": _listed(signs.pixels), "share": min(signs.pixels_share, 1.0)}
+    how = f"hold {min(signs.pixels_share, 1.0):.0%} of what is not explained"
+    return "pixels", {"pixels": listed(signs.pixels), "how": how}
 
 
 def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
@@ -296,6 +306,8 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     return None
 
 
+_ELSEWHERE = "are likelier at the positions of others"
+_QUIET = "vary by far less than photons do, as where a number is stuck"
 _GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
 _LIKELIER = (
     "with that fitted some patterns around the middle are as much likelier as if their residual "
@@ -320,7 +332,7 @@ def _sentence(likely: Likely, numbers: dict[str, Any]) -> str:
     return f"{cause.words.format(**numbers)}; {cause.remedy}."
 
 
-def _listed(items: Sequence[Any], most: int = 8) -> str:
+def listed(items: Sequence[Any], most: int = 8) -> str:
     words = ", ".join(str(item) for item in items[:most])
     more = len(items) - most
     return words + (f" and {more} more" if more > 0 else "")

@@ -26,11 +26,17 @@ from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     APART,
     AS_DRAWN,
+    AS_FOUND,
+    AS_IT_IS,
     ASTRAY,
+    AT_HOME,
     AXES_GIVEN,
     AXIS_GIVEN,
     COUNTED,
+    ELSEWHERE,
     FAINTLY_LIT,
+    FINISHED,
+    FOLLOWED,
     GOOD_EXPLAINED,
     HELD,
     IN_PLACE,
@@ -47,6 +53,7 @@ from ptychopinn.evaluation.verdict import (
     UNSTEADY,
     WASHED,
     judge,
+    listed,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
@@ -61,7 +68,8 @@ from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
-from ptychopinn.workflows.hidden_shifts import hidden_shifts, ordered_shifts
+from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
+from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
@@ -69,7 +77,12 @@ from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.uneven_axes import even_axes
-from ptychopinn.workflows.unsteady_beam import doubted_beam, growing_factors, unsteady_beam
+from ptychopinn.workflows.unsteady_beam import (
+    doubted_beam,
+    far_from_rest,
+    growing_factors,
+    unsteady_beam,
+)
 from ptychopinn.workflows.weak_background import weak_background
 
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
@@ -79,6 +92,9 @@ FEW_PHOTONS = 0.1
 FOLLOWED_BY_NETWORKS = 0.02
 # What counts that are missing look like.
 MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
+# A refined result is not finished where its own probe, from nothing, leaves this share of its
+# excess or less on some patterns, and that excess is so many times the noise.
+UNFINISHED, TIMES_NOISE = 0.3, 5.0
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
@@ -169,6 +185,18 @@ def judged(
     if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
         shifted = ordered_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
+    if fit.judged(found).verdict == "good":
+        found += _unfinished(result, found)
+        so_far = fit.judged(found)
+    tolerated = so_far.verdict == "good" and fit.explained < GOOD_EXPLAINED
+    open_shift = (tolerated and not within_noise(fit)) or so_far.likely == "unfinished"
+    if open_shift and PatternShift.name not in left_out:
+        shifted = jumped_shifts(used, result)
+        found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
+    if not found and fit.verdict == "good" and BeamCurrent.name not in left_out:
+        found = far_from_rest(result)
+    if not found and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS:
+        found = _misplaced(used, result)
     if not found and MovingExposure.name not in left_out:
         found = _moved_within_noise(xp, used, result)
         unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS
@@ -178,6 +206,34 @@ def judged(
     if not found:
         return result
     return _with_alternatives(result, found)
+
+
+def _misplaced(scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """What :func:`misplaced` finds, as alternatives."""
+    found = misplaced(scan, result)
+    if found is None:
+        return []
+    words = ELSEWHERE + listed(found.numbers)
+    return [(AT_HOME, found.given), (words, found.elsewhere)]
+
+
+def _unfinished(
+    result: Reconstruction, found: Sequence[tuple[str, float]]
+) -> list[tuple[str, float]]:
+    """An object that has not followed the probe that was refined with it, as alternatives.
+
+    Beside a probe that moves far it is left behind, and of many photons what is missing is a few
+    per cent of the structure only. That of a network is not asked: it is quick and no more.
+    """
+    fit, known = result.fit, dict(found)
+    assert fit is not None  # every verb states it
+    if AS_IT_IS not in known or not _was_refined(result, "refine_probe"):
+        return []
+    left = known[AS_IT_IS] + known.get(FOLLOWED, 0.0)
+    far = fit.excess > TIMES_NOISE * fit.expected
+    if not far or left - fit.expected > UNFINISHED * fit.excess:
+        return []
+    return [(AS_FOUND, fit.residual), (FINISHED, left)]
 
 
 def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:

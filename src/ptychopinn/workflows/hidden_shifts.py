@@ -8,6 +8,7 @@ that alone tells, where a probe that was refined on the drift keeps trials from 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,10 @@ from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import effects_of
+from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.pattern_shift import MEDIAN, PatternShift, displacement, likeliest_steps
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -32,6 +34,12 @@ ASKED_PX, ASKED = 0.03, 10.0
 # Of shifts of this size (rms, pixels) this share of the square is left when neighbours in the scan
 # are averaged: a thirteenth of what has no order, 0.3 to 0.6 of a drift.
 ORDERED_PX, ORDERED = 0.015, 0.25
+# Where no trial tells: from this many times on, so ordered.
+SURELY = 15.0
+# From some pattern on others are asked for than before, by so many standard deviations of photon
+# noise, and of what they scatter by; up to 4 by chance. Patterns that are looked at, and those on
+# each side at least.
+JUMPED, OF_SCATTER, LOOKED_AT, SIDE = 10.0, 5.0, 256, 8
 PASSES = 16
 # Shifts are believed when they raise the likelihood (-2 log L) by so much more than their number.
 LIKELIER = 40.0
@@ -51,7 +59,8 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
     if PatternShift.name in result.effects:
         return None
     numbers = neighbours(scan)
-    if not _asked(scan, result, numbers):
+    asked = _asked(scan, result, numbers)
+    if asked is None:
         return None
     chosen = replace(scan.select(numbers), object=None)
     part = prepare(chosen)
@@ -67,7 +76,52 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
     # Of few photons, centres of mass are as rough as the shifts.
     least = min(left(likely_shifts(chosen)), left(replace(none, free=True)))
     unknowns = none.values.size
-    return (given, least) if (given - least) / part.likelihood_unit > LIKELIER + unknowns else None
+    if (given - least) / part.likelihood_unit > LIKELIER + unknowns:
+        return given, least
+    # A probe that was refined on it, or too few photons, keep such trials from being any better.
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    if asked.square >= SURELY and asked.ordered >= ORDERED:
+        return fit.residual, asked.without(fit)
+    return jumped_shifts(scan, result)
+
+
+def jumped_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:
+    """The residual, and what it would be without the shifts that patterns ask for, where these jump
+    from some pattern on; None elsewhere.
+
+    The object takes a jump up but for the patterns whose neighbours are on its other side: with u =
+    1 from some pattern on and 0 before, less the mean of that over neighbours, and the shifts d_j
+    of variance s_j^2 that patterns ask for, z = sum u_j d_j / s_j^2 / sqrt(sum u_j^2 / s_j^2) is a
+    standard normal number along each axis where nothing jumps.
+    """
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    if scan.M < FEWEST or not scan.propagator.measures_momentum or result.slices is not None:
+        return None
+    if PatternShift.name in result.effects:
+        return None
+    numbers = neighbours(scan, LOOKED_AT)
+    steps, variance = _steps(scan, result, numbers)
+    near = BeamCurrent.none(scan.positions_px[numbers], scan.N).near
+    known = np.all(variance > 0, axis=1)
+    m = len(numbers)
+    if near is None or known.sum() < 2 * FEWEST or m < 2 * FEWEST:
+        return None
+    weight = np.divide(1.0, variance, out=np.zeros_like(variance), where=known[:, None])
+    z = np.zeros(2)
+    for first in range(SIDE, m - SIDE + 1):
+        after = np.arange(m) >= first
+        unlike = after - after[near].mean(axis=1)
+        along = unlike @ (steps * weight)
+        found = along / np.sqrt(np.maximum(unlike**2 @ weight, 1e-300))
+        z = max(z, found, key=np.hypot.reduce)
+    scatter = float(np.sqrt((steps**2 * weight)[known].sum(axis=1).mean() / 2))
+    size = float(np.hypot(*z))
+    if size < JUMPED or size < OF_SCATTER * scatter:
+        return None
+    share = size**2 * fit.noise.photon / (4 * float(fit.counts[numbers].sum()))
+    return fit.residual, max(fit.residual - share, 0.0)
 
 
 def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:
@@ -99,14 +153,40 @@ def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | 
     return fit.residual, max(fit.residual - share, fit.expected)
 
 
-def _asked(scan: Scan, result: Reconstruction, numbers: NDArray[np.int64]) -> bool:
+class _Asked(NamedTuple):
+    """square : of shifts averaged in the order of the scan, as a multiple of that of noise.
+    ordered : the share of their square beyond noise that averaging leaves.  gain : in -2 log L.
+    counts : of the patterns."""
+
+    square: float
+    ordered: float
+    gain: float
+    counts: float
+
+    def without(self, fit: Misfit) -> float:
+        """The residual that would be left without the shifts."""
+        return max(fit.residual - self.gain * fit.noise.photon / (4 * self.counts), 0.0)
+
+
+def _asked(scan: Scan, result: Reconstruction, numbers: NDArray[np.int64]) -> _Asked | None:
+    """What some patterns ask for; None where it is little."""
+    fit = result.fit
+    assert fit is not None  # every verb states it
     steps, variance = _steps(scan, result, numbers)
     weights = np.ones(MEDIAN) / MEDIAN
     along = [_averaged(steps[:, axis]) for axis in (0, 1)]
     noise = [np.convolve(variance[:, axis], weights**2, "valid") for axis in (0, 1)]
     known = np.array(noise) > 0
     squares = np.divide(np.array(along) ** 2, noise, out=np.zeros(known.shape), where=known)
-    return _width(steps) >= ASKED_PX and float(squares.mean()) >= ASKED
+    if _width(steps) < ASKED_PX or float(squares.mean()) < ASKED:
+        return None
+    beyond = float((np.array(along) ** 2 - noise).mean())
+    whole = max(float((steps**2 - variance).mean()), 1e-12)
+    told = variance > 0
+    # What noise alone would give is taken off.
+    gain = float((steps[told] ** 2 / variance[told] - 1).sum())
+    counts = float(fit.counts[numbers].sum())
+    return _Asked(float(squares.mean()), beyond / whole, max(gain, 0.0), counts)
 
 
 def _steps(

@@ -1,0 +1,39 @@
+"""Patterns of few photons that do not belong to their positions, within the noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ptychopinn as pp
+from ptychopinn.data.scan import Scan
+
+M = 110
+
+
+@pytest.fixture(scope="module")
+def scan() -> Scan:
+    found = pp.simulate(
+        N=32, patterns=M, step_px=3.0, photons=1e3, object="leaves", seed=4, phase=(-1, 1)
+    )
+    return replace(found, object=None)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1])
+def test_patterns_that_are_likelier_elsewhere_are_named(scan: Scan, share: float) -> None:
+    rng, order = np.random.default_rng(2), np.arange(M)
+    chosen = np.sort(rng.choice(M, int(share * M), replace=False))
+    order[chosen] = np.roll(chosen, 1)
+    mixed = replace(scan, diffraction=np.asarray(scan.diffraction)[order])
+    fit = pp.refine(mixed, None, pp.RefineConfig(passes=12), backend="numpy").fit
+    assert fit is not None and fit.excess < 0.1 * fit.expected
+    if share < 0.05:
+        # Two of a hundred do not spoil a picture of so few photons.
+        assert (fit.verdict, fit.likely) == ("good", None)
+        return
+    assert (fit.verdict, fit.likely) == ("doubtful", "patterns")
+    assert fit.cause is not None and "likelier at the positions of others" in fit.cause
+    told = fit.cause.split(": ")[1].split(" are")[0].split(" and")[0]
+    assert {int(number) for number in told.split(", ")} <= set(chosen.tolist())
