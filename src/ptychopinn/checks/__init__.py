@@ -11,7 +11,7 @@ from importlib import import_module
 from ptychopinn.checks.base import CHECKS, Checked, examine
 
 ORDER = (
-    "stored_numbers", "mask", "level", "beam", "patterns", "repeats", "lines", "pixels",
+    "stored_numbers", "mask", "level", "beam", "patterns", "repeats", "lines", "pixels", "torn",
     "clipped", "shared_noise", "centre", "placement",
 )  # fmt: skip
 for _name in ORDER:
