@@ -26,15 +26,19 @@ MOVED, FEWEST = 0.6, 12
 @check(NAME)
 def torn_patterns(look: Look) -> Iterator[Noticed]:
     """Light goes on smoothly from line to line, in the order of the lines."""
-    scan = look.scan
-    count = max(LEAST, min(PATTERNS, NUMBERS // scan.N**2))
-    some = look.sample[:: max(1, len(look.sample) // count)][:count]
-    if len(some) < LEAST:
+    if len(look.sample) < LEAST:
         return
     for axis in (0, 1):
-        found = _torn(row_likeness(some, look.good, axis), *AXES[axis])
+        found = _torn(lines_of(look, axis), *AXES[axis])
         if found is not None:
             yield found, None
+
+
+def lines_of(look: Look, axis: int) -> RowLikeness:
+    """How much the rows (``axis`` 0) or columns (1) of some patterns are alike."""
+    count = max(LEAST, min(PATTERNS, NUMBERS // look.scan.N**2))
+    some = look.sample[:: max(1, len(look.sample) // count)][:count]
+    return row_likeness(some, look.good, axis)
 
 
 def _torn(lines: RowLikeness, line: str, name: str) -> Finding | None:

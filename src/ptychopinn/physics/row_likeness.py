@@ -17,6 +17,8 @@ Float = NDArray[np.float64]
 # Rows count that change by this share of what the one that changes most does, and of which this
 # share of the pixels measures.
 LIT, WHOLE = 0.1, 0.9
+# Rows around tell how much alike two rows ought to be when they are by this much.
+AROUND = 0.3
 # Pixels by which a row is moved along itself.
 REACH = 3
 
@@ -49,6 +51,18 @@ class RowLikeness:
         both = np.sqrt(variance[:-1] * variance[1:])
         even, odd = (float(seen[k::2].sum() / max(float(both[k::2].sum()), 1e-30)) for k in (0, 1))
         return even, odd
+
+    @property
+    def drops(self) -> Float:
+        """(H - 1,) how much alike a row and the next one are, relative to the two pairs around;
+        NaN where these tell nothing."""
+        variance = np.maximum(np.diagonal(self.covariance), 1e-30)
+        alike = np.diagonal(self.covariance, 1) / np.sqrt(variance[:-1] * variance[1:])
+        around = np.minimum(alike[:-2], alike[2:])
+        told = self.lit[:-2] & self.lit[1:-1] & self.lit[2:] & (around > AROUND)
+        found = np.full(len(alike), np.nan)
+        found[1:-1][told] = alike[1:-1][told] / around[told]
+        return found
 
 
 def row_likeness(patterns: NDArray[np.float32], good: NDArray[np.bool_], axis: int) -> RowLikeness:
