@@ -89,8 +89,9 @@ def _pattern_by_pattern(source: Source, recipe: Recipe) -> Source:
     if turned is None:
         raise InputError(
             "patterns whose first two axes are those of the detector must be in one array (row, "
-            f"column, ...), received the shape {stored} from '{source.path}'; write the array anew "
-            "with the patterns one after the other."
+            f"column, ...), and in files of MATLAB with one axis of the scan, received the shape "
+            f"{stored} from '{source.path}'; write the array anew with the patterns one after the "
+            "other."
         )
     grid = source.grid if len(stored) != 4 else (stored[2], stored[3])
     return replace(source, patterns=turned, grid=grid)
