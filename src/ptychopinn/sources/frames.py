@@ -69,7 +69,8 @@ class StoredFrames:
     """Patterns in an array that can be sliced: a dataset of HDF5 or Zarr.
 
     ``stored`` is its shape (..., H, W), or (..., W, H) when ``swapped``, as MATLAB writes it, or
-    (H, W, ...) when the scan comes ``last``, and (W, H, ...) when both are so.
+    (H, W, ...) when the scan comes ``last``, and (W, H, ...) when both are so. Numbers that are
+    ``fill`` stand for no measurement, and are read as the largest integer or NaN.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class StoredFrames:
     dtype: np.dtype[Any]
     swapped: bool = False
     last: bool = False
+    fill: float | None = None
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -111,6 +113,9 @@ class StoredFrames:
                     continue
                 parts.append(np.asarray(array[(*corner, last, first, second)]))
         block = native(np.concatenate(parts) if len(parts) > 1 else parts[0])
+        if self.fill is not None:
+            none = np.nan if block.dtype.kind == "f" else np.iinfo(block.dtype).max
+            block = np.where(block == self.fill, block.dtype.type(none), block)
         return np.swapaxes(block, 1, 2) if self.swapped else block
 
     def _rows(self, run: slice) -> Iterator[tuple[tuple[int, ...], slice]]:
@@ -138,7 +143,8 @@ def frames_in(file: Reader, key: str, swapped: bool = False) -> StoredFrames:
     stored = file.stored(key, REAL)
     file.check_unpacked(key)
     check_frames(stored.shape, stored.dtype, f"'{key}' in '{file.path}'")
-    return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped)
+    fill = file.fill_of(key) if stored.dtype.itemsize > 1 else None
+    return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped, fill=fill)
 
 
 @dataclass(frozen=True)
