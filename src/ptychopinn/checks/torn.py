@@ -18,7 +18,7 @@ PATTERNS, NUMBERS, LEAST = 32, 1 << 18, 4
 ALIKE, CLEARLY = 0.15, 0.3
 # Lines further away are never as much alike as those beside each other, unless they belong there;
 # and of the seams every second one is as good as the others.
-FURTHER, PARITY = 1.2, 0.75
+FURTHER, FURTHER_ON, PARITY = 1.2, 1.03, 0.75
 # Every second line is moved along itself by so many pixels; told by so many lines.
 MOVED, FEWEST = 0.6, 12
 
@@ -57,7 +57,7 @@ def _torn(lines: RowLikeness, line: str, name: str) -> Finding | None:
             f"elsewhere; {remedy}.",
             axis=name, next=next_one, second=second,
         )  # fmt: skip
-    if half > next_one and best > CLEARLY:
+    if half > FURTHER_ON * next_one and best > CLEARLY:
         return finding(
             NAME, "fault",
             f"the {line}s of a pattern must be in their order, received patterns of which each "
