@@ -67,3 +67,20 @@ def test_zero_is_a_count_whatever_the_file_says(tmp_path: Path) -> None:
     scan = prepare(h5(tmp_path / "scan.h5", COUNTS, _FillValue=np.uint16(0)), **HOW)
     np.testing.assert_array_equal(scan.diffraction[:], COUNTS)
     assert scan.good_pixels.all()
+
+
+@pytest.mark.parametrize("rest", [1.0, 0.0, "ones are good", "ones are bad"])
+def test_no_number_in_a_mask_is_a_bad_pixel(rest: float | str, tmp_path: Path) -> None:
+    mask = np.zeros(COUNTS.shape[1:]) if isinstance(rest, str) else np.full(COUNTS.shape[1:], rest)
+    bad = np.zeros(mask.shape, bool)
+    bad[2:4] = bad[9, 9] = True
+    if rest == "ones are good":
+        mask[~bad] = 1
+    elif rest == "ones are bad":
+        mask[9, 9] = 1
+    mask[2:4] = np.nan
+    if not isinstance(rest, str):
+        mask[9, 9] = np.nan
+    np.save(tmp_path / "mask.npy", mask)
+    scan = prepare(h5(tmp_path / "scan.h5", COUNTS), **HOW, mask=str(tmp_path / "mask.npy"))
+    np.testing.assert_array_equal(scan.good_pixels, ~bad)

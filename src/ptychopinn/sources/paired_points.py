@@ -103,7 +103,8 @@ def _places(source: Source, recipe: Recipe) -> int | None:
         return prod(grid_of(recipe.grid))
     if recipe.positions is not None:
         count = source.patterns.shape[0]
-        return len(read_points(recipe.positions, source.path, recipe.order, count).values)
+        points = read_points(recipe.positions, source.path, recipe.order, count, said=False)
+        return len(points.values)
     return None if source.points is None else len(source.points.values)
 
 

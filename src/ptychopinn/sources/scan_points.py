@@ -37,7 +37,9 @@ FRAME_NUMBERS = (
 _log = logging.getLogger("ptychopinn")
 
 
-def read_points(text: str, source: Path, order: str | None, patterns: int) -> ScanPoints:
+def read_points(
+    text: str, source: Path, order: str | None, patterns: int, *, said: bool = True
+) -> ScanPoints:
     """The positions that the option names.
 
     Parameters
@@ -46,6 +48,7 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
         FILE a key in ``source``.
     order : "yx" or "xy", what the first of two columns is; None where their names tell.
     patterns : how many there are, to tell two axes of a raster from two columns.
+    said : whether it is said when rows are put in the order of their numbers.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
             f"'{text}'; name y and x only."
         )
     if _is_text(place.path):
-        columns, names, units = _of_table(places)
+        columns, names, units = _of_table(places, said)
     else:
         columns, names, units = _of_arrays(places, patterns, order)
     if _is_xy(names, order, text):
@@ -84,7 +87,7 @@ def _is_text(path: Path) -> bool:
 Columns = tuple[list[NDArray[Any]], list[str], list[str | None]]
 
 
-def _of_table(places: list[Place]) -> Columns:
+def _of_table(places: list[Place], said: bool) -> Columns:
     table = read_table(places[0].path)
     if places[0].key is None:
         known = {axis_of(name): k for k, name in enumerate(table.names)}
@@ -109,11 +112,11 @@ def _of_table(places: list[Place]) -> Columns:
             )
         chosen = [table.column(key) for key in keys]
     names = [table.names[k] if table.names else "" for k in chosen]
-    values = _in_order_of_frames(table, chosen)
+    values = _in_order_of_frames(table, chosen, said)
     return [values[:, k] for k in chosen], names, [unit_in_name(name) for name in names]
 
 
-def _in_order_of_frames(table: Table, chosen: list[int]) -> NDArray[np.float64]:
+def _in_order_of_frames(table: Table, chosen: list[int], said: bool) -> NDArray[np.float64]:
     """The rows of a table in the order of a column that numbers the frames, where there is one
     beside those that are ``chosen``."""
     for k, name in enumerate(table.names):
@@ -124,7 +127,8 @@ def _in_order_of_frames(table: Table, chosen: list[int]) -> NDArray[np.float64]:
         numbers = table.values[order, k]
         if (np.diff(numbers) != 1).any() or (np.diff(order) == 1).all():
             continue
-        _log.warning(
+        _log.log(
+            logging.WARNING if said else logging.DEBUG,
             "the rows of '%s' are not in the order of their column '%s', which numbers them from "
             "%.0f to %.0f: the positions are taken in the order of these numbers",
             table.path, name, numbers[0], numbers[-1],
