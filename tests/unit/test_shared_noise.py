@@ -39,7 +39,7 @@ def test_a_pattern_that_holds_a_part_of_the_one_before(scan: pp.Scan) -> None:
 
 def test_counts_that_were_divided_vary_too_little(scan: pp.Scan) -> None:
     counts = np.asarray(scan.diffraction[:]).astype(float)
-    for quiet in (counts // 16, counts / 10):
+    for quiet in (counts // 16, counts // 2, counts / 10):
         assert "quiet-counts" in names(scan, quiet)
     assert "quiet-counts" not in names(scan, 3 * counts)
 

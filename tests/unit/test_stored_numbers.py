@@ -115,3 +115,30 @@ def test_counts_that_go_on_below_zero_are_named() -> None:
     # What is no counts at all keeps its own words.
     with pytest.raises(pp.InputError, match="no noise about zero"):
         clean((counts // 100 - 20).astype("i2"), "data", None)
+
+
+@pytest.mark.parametrize("where", ["frames", "rows", "pixels"])
+@pytest.mark.parametrize("bit", [12, 15])
+def test_a_bit_that_is_no_part_of_the_counts_is_an_error(
+    expected: Scan, where: str, bit: int
+) -> None:
+    counts = drawn(expected, 700).astype(np.uint16)
+    marked = np.zeros(counts.shape, bool)
+    if where == "frames":
+        marked[::3] = True
+    elif where == "rows":
+        marked[:, 1::2] = True
+    else:
+        marked[:] = np.random.default_rng(0).random(counts.shape) < 0.02
+    counts[marked] |= np.uint16(1 << bit)
+    (said,) = examine(replace(expected, diffraction=counts)).findings
+    assert (said.name, said.level, said.details["bit"]) == ("status-bit", "fault", bit)
+
+
+@pytest.mark.parametrize("brightest", [300, 3000, 60000])
+def test_hot_pixels_are_no_bits(expected: Scan, brightest: float) -> None:
+    counts = drawn(expected, brightest).astype(np.uint32)
+    counts[:, 3, 4] = counts[5, 6, 7] = 1 << 18
+    assert "status-bit" not in [
+        one.name for one in examine(replace(expected, diffraction=counts)).findings
+    ]

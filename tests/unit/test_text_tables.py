@@ -57,3 +57,26 @@ def test_what_is_no_text_stays_none(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError):
             read_table(path)
+
+
+@pytest.mark.parametrize("first", [0, 1, 501])
+@pytest.mark.parametrize("name", ["index", "Frame", "frame_number", "No."])
+def test_rows_are_taken_in_the_order_of_their_numbers(
+    name: str, first: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = np.random.default_rng(0).permutation(20)
+    path = tmp_path / "positions.txt"
+    rows = [f"{first + k};{10 + k};{2 * k}" for k in order]
+    path.write_text("\n".join([f"{name};x_um;y_um", *rows]))
+    points = read_points(str(path), path, None, 20)
+    np.testing.assert_array_equal(points.values[:, 0], 2 * np.arange(20))
+    assert f"not in the order of their column '{name}'" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "step"), [("index", 1), ("current", -1), ("frame", -2)])
+def test_rows_stay_where_no_column_orders_them(name: str, step: int, tmp_path: Path) -> None:
+    path = tmp_path / "positions.txt"
+    rows = [f"{100 + step * k} {10 + k} {2 * k}" for k in range(20)]
+    path.write_text("\n".join([f"{name} x_um y_um", *rows]))
+    points = read_points(str(path), path, None, 20)
+    np.testing.assert_array_equal(points.values[:, 0], 2 * np.arange(20))

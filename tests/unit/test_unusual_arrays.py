@@ -108,6 +108,27 @@ def test_prepare_reads_patterns_whose_detector_axes_come_first(kind: str, tmp_pa
     np.testing.assert_array_equal(part.diffraction[:], counts_of()[1:23])
 
 
+def test_arrays_of_matlab_whose_first_axis_counts_patterns(tmp_path: Path) -> None:
+    """MATLAB's array (M, H, W) has its axes in reverse in the file: (W, H, M)."""
+    counts = np.pad(counts_of(), ((0, 0), (3, 5), (0, 2)))
+    path = tmp_path / "scan.mat"
+
+    def write(array: np.ndarray) -> None:
+        with h5py.File(path, "w", userblock_size=512) as file:
+            file["frames"] = array.T
+        with path.open("r+b") as raw:
+            raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+    how = {**STEP, "patterns": "frames", "grid": f"{ROWS},{COLUMNS}"}
+    write(counts)
+    scan = prepare(path, **how, crop=N, centre=f"{N // 2 + 3},{N // 2}", detector_first=True)
+    np.testing.assert_array_equal(scan.diffraction[:], counts_of())
+    # Which of two axes of the scan comes first is not told by such a file.
+    write(counts.reshape(ROWS, COLUMNS, *counts.shape[1:]))
+    with pytest.raises(InputError, match="with one axis of the scan"):
+        prepare(path, **how, detector_first=True)
+
+
 def test_as_many_patterns_as_pixels_are_told_by_the_option(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     counts = np.concatenate([counts_of(seed) for seed in range(43)])[: N * N]

@@ -11,8 +11,9 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.data.findings import recorded_findings
+from ptychopinn.io import lazy
 from ptychopinn.workflows.prepare import prepare
-from scan_files import M, N, counts_of, positions_of
+from scan_files import Content, M, N, counts_of, positions_of, write
 
 KINDS = ("zarr 2", "zarr 3", "hdf5")
 WHOLE, QUARTERS = (4, N, N), (1, N // 2, N // 2)
@@ -94,3 +95,52 @@ def test_a_chunk_that_was_cut_off_is_an_error(kind: str, left: float, tmp_path: 
     chunk.write_bytes(chunk.read_bytes()[: int(left * chunk.stat().st_size)])
     with pytest.raises(pp.InputError, match="damaged or truncated"):
         read(path)
+
+
+def rewritten(kind: str, folder: Path, lost: Any) -> Path:
+    """A scan that ``load_scan`` reads, in quarters of patterns, some of which were not written."""
+    path = write(kind, folder, Content(counts=COUNTS))
+    path = next(p for p in (path, *folder.iterdir()) if p.is_file() and _key(p))
+    with h5py.File(path, "r+") as file:
+        key = _key(path)
+        stored = file[key][:]
+        attributes = dict(file[key].attrs)
+        del file[key]
+        made = file.create_dataset(key, stored.shape, stored.dtype, chunks=QUARTERS)
+        made.attrs.update(attributes)
+        for corner in np.ndindex(M, 2, 2):
+            if corner not in lost:
+                box = tuple(slice(k * c, k * c + c) for k, c in zip(corner, QUARTERS, strict=True))
+                made[box] = stored[box]
+    return path
+
+
+def _key(path: Path) -> str:
+    found: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        if getattr(item, "shape", ()) == (M, N, N):
+            found.append(name)
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found[0] if found else ""
+
+
+@pytest.mark.parametrize("kind", ["native", "cxi", "cxi on disk", "fold_slice"])
+def test_load_scan_refuses_a_part_of_a_pattern_that_is_not_there(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind.endswith("on disk"):
+        monkeypatch.setattr(lazy, "WHOLE_BYTES", 0)
+    path = rewritten(kind.split()[0], tmp_path, {(7, 0, 1)})
+    with pytest.raises(pp.InputError, match=r"received pattern 7 of which chunks .* 2\d% of the"):
+        pp.load_scan(path)
+    if kind == "native":
+        assert pp.load_scan(path, frames="8:").M == M - 8
+
+
+def test_load_scan_reads_whole_patterns_that_are_not_there(tmp_path: Path) -> None:
+    lost = {(7, *corner) for corner in np.ndindex(2, 2)}
+    scan = pp.load_scan(rewritten("cxi", tmp_path, lost))
+    assert not scan.diffraction[7].any()

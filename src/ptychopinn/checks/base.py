@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from ptychopinn.data.byte_order import Swapped
 from ptychopinn.data.findings import Finding, Level, refused, with_findings
 from ptychopinn.data.normalization import batch_length, slices
-from ptychopinn.data.orientation import Turn
 from ptychopinn.data.scan import Scan
-from ptychopinn.data.views import changed_patterns, chosen_patterns, rolled_patterns
+from ptychopinn.data.views import Change, changed_patterns, chosen_patterns, rolled_patterns
 from ptychopinn.errors import InputError, shown
 from ptychopinn.physics.effects import EFFECTS
 from ptychopinn.physics.forward import vacuum_pattern
@@ -35,7 +34,8 @@ class Mend:
     """What makes a scan usable.
 
     masked : (N, N) pixels that are bad.  positions_px : (M, 2) in the place of those given.
-    turned : turns the patterns.  left_out : numbers of patterns, after all else.
+    turned : turns the patterns, or moves their lines.  left_out : numbers of patterns, after all
+    else.
     rolled, probe_rolled : (y, x) pixels by which patterns and probe are rolled.
     probe : (P, N, N) in the place of the one given.  probe_factor : (N, N).
     saturation : counts from which readings are lower bounds only.
@@ -46,7 +46,7 @@ class Mend:
 
     masked: NDArray[np.bool_] | None = None
     positions_px: NDArray[np.float64] | None = None
-    turned: Turn | None = None
+    turned: Change | None = None
     left_out: NDArray[np.int64] | None = None
     rolled: tuple[int, int] | None = None
     probe_rolled: tuple[int, int] | None = None
@@ -278,7 +278,8 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 # Checks that need a reconstruction are made by the verbs.
 LATER = (
-    "probe-plane", "orientation", "frame-order", "frame-offset", "frame-slip", "position-unit",
+    "probe-plane", "closed-gap", "orientation", "frame-order", "frame-offset", "frame-slip",
+    "position-unit",
 )  # fmt: skip
 # Not a check, but left out with them: what the verdict on a fit tries.
 ALTERNATIVES = "alternatives"

@@ -16,6 +16,11 @@ FEWEST = 8
 # Positions that all lie within so many pixels see one and the same place.
 NARROW_PX = 2.0
 LONELY_STEPS, MOST_LONELY = 6.0, 0.05
+# Fewer positions are always on a line, or nearly. They are when they differ across it by this
+# share of the probe at most, and so many times as much along it.
+FEWEST_ON_LINE, ACROSS, LONG = 3, 0.1, 5.0
+# So many patterns have positions at so many different places, as a share; a place is so wide.
+FEWEST_MOVES, MOST_PLACES, PLACE_PX, SUMS = 64, 0.1, 3.0, 0.8
 # A median step of more than this share of the probe is doubted.
 LITTLE_OVERLAP = 0.7
 
@@ -89,6 +94,53 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
             ),
             Mend(left_out=lonely),
         )  # fmt: skip
+
+
+@check("one-line")
+def one_line(look: Look) -> Iterator[Noticed]:
+    """Positions on one line: across it patterns do not verify each other."""
+    scan = look.scan
+    if scan.M < FEWEST_ON_LINE:
+        return
+    centred = scan.positions_px - scan.positions_px.mean(axis=0)
+    along, across = np.linalg.svd(centred, full_matrices=False)[2] @ centred.T
+    wide = probe_diameter(scan.probe, 0.98)
+    if np.ptp(across) >= ACROSS * max(wide, 4.0) or np.ptp(along) < LONG * np.ptp(across):
+        return
+    yield (
+        finding(
+            "one-line", "doubt",
+            f"the positions lie on one line ({np.ptp(along):.4g} px long, within "
+            f"{np.ptp(across):.2g} px across): patterns verify each other along it only, so that "
+            "other objects may explain them as well; scan an area.",
+            along_px=float(np.ptp(along)), across_px=float(np.ptp(across)),
+        ),
+        None,
+    )  # fmt: skip
+
+
+@check("few-places")
+def few_places(look: Look) -> Iterator[Noticed]:
+    """Moves from each position to the next one in the place of positions."""
+    scan, positions = look.scan, look.scan.positions_px
+    if scan.M < FEWEST_MOVES or np.ptp(positions, axis=0).max() < NARROW_PX:
+        return
+    places = len(np.unique(np.rint(positions / PLACE_PX), axis=0))
+    # Sums of moves are positions; sums of positions go far beyond them.
+    wide = float(np.ptp(positions, axis=0).max())
+    sums = float(np.ptp(np.cumsum(positions, axis=0), axis=0).max())
+    if places > MOST_PLACES * scan.M or not 0.5 * wide < sums < SUMS * np.sqrt(scan.M) * wide:
+        return
+    yield (
+        finding(
+            "few-places", "doubt",
+            f"{scan.M} patterns have positions at {places} different places only (within "
+            f"{PLACE_PX:g} px), as where the moves from each position to the next one are given: "
+            "then give their running sums; several patterns of one place show the same.",
+            places=places,
+        ),
+        None,
+    )  # fmt: skip
 
 
 def _alone(scan: Scan) -> Iterator[Noticed]:

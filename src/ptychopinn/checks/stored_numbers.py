@@ -15,6 +15,39 @@ from ptychopinn.physics.readout import noise_of_roots
 
 # Patterns that are looked at.
 PATTERNS = 48
+# A bit is no part of the counts from this number on, in this share of the readings, with so many
+# different numbers below it.
+FIRST_STATUS, STATUS_SHARE, BELOW = 2**8, 0.005, 8
+
+
+@check("status-bit")
+def status_bit(look: Look) -> Iterator[Noticed]:
+    """A bit that is set in some readings and far above all counts."""
+    top = int(look.largest[look.good].max(initial=0.0))
+    if np.dtype(look.scan.diffraction.dtype).kind != "u" or top < FIRST_STATUS:
+        return
+    few = look.numbers[:: max(1, len(look.numbers) // PATTERNS)]
+    readings = np.asarray(look.scan.diffraction[few])[:, look.good]
+    bit = 1 << (top.bit_length() - 1)
+    marked = readings >= bit
+    share = float(marked.mean())
+    # Counts fill the numbers below their largest one.
+    if not STATUS_SHARE < share < 1 - STATUS_SHARE or 2 * int(readings[~marked].max()) >= bit:
+        return
+    low = np.unique(readings[marked] & (bit - 1))
+    if len(low) < BELOW or 2 * int(low[-1]) >= bit:
+        return
+    yield (
+        finding(
+            "status-bit", "fault",
+            f"the patterns must hold counts alone, received bit {bit.bit_length() - 1} ({bit}) set "
+            f"in {share:.1%} of the readings, and none between {int(low[-1])} and it: a mark of "
+            f"the detector, as for readings that are no good; clear it (counts & {bit - 1}), and "
+            "mask those pixels if it says so.",
+            bit=bit.bit_length() - 1, share=share,
+        ),
+        None,
+    )  # fmt: skip
 
 
 @check("swapped-bytes")

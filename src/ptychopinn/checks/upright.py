@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.checks.base import Mend, finding
+from ptychopinn.checks.closed_gaps import NAME as GAP
+from ptychopinn.checks.closed_gaps import closed_gaps, mend_of_gaps
 from ptychopinn.checks.frame_order import (
     MOST_FRAMES,
     OFFSET,
@@ -100,6 +102,7 @@ def right_geometry(
         return one.level == "mended"
 
     tried(PLANE, plane)
+    tried(GAP, closed_gaps)
     given, before = scan, list(found)
     if tried("orientation", lambda xp, scan: _orientation(xp, scan, ORDER not in skip)):
         # Of a raster that is walked along its other axis first it may be the better half only.
@@ -360,6 +363,8 @@ def _of(details: Any) -> Orientation:
 def _mend(details: Any, scan: Scan) -> Mend:
     if "probe" in details:
         return mend_of_plane(details, scan)
+    if "gaps" in details:
+        return mend_of_gaps(details, scan)
     if "slipped" in details:
         return mend_of_slip(details, scan)
     if "order" in details:

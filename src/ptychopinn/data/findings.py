@@ -17,6 +17,8 @@ from ptychopinn.errors import brief
 Level = Literal["note", "mended", "doubt", "fault"]
 # Named by the check and by the verdict.
 CLIPPED, AFTERGLOW = "clipped-counts", "afterglow"
+# Of a probe that nobody gave.
+FROM_NOTHING = "probe-from-nothing"
 LEVELS: tuple[Level, ...] = ("note", "mended", "doubt", "fault")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -122,6 +122,16 @@ class Reader:
                     f"with the attribute {key} = {shown(value)}; store numbers * scale_factor + "
                     "add_offset, as netCDF programs read them."
                 )
+
+    def fill_of(self, name: str) -> float | None:
+        """The number that stands for no value, by the convention of netCDF; None without one. 0 is
+        a count."""
+        for key in ("_FillValue", "missing_value"):
+            value = self.attribute(name, key)
+            if value is not None and np.size(value) == 1 and np.ravel(value)[0] != 0:
+                with suppress(TypeError, ValueError):
+                    return float(np.ravel(value)[0])
+        return None
 
     def array(self, name: str, kinds: str = "iuf", ndim: tuple[int, ...] = ()) -> NDArray[Any]:
         """The numbers of a dataset, byte order native.

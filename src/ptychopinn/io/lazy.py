@@ -18,6 +18,7 @@ from ptychopinn.io.chunks import Chunks, OtherwiseError, chunks_of
 from ptychopinn.io.detector import Repair
 from ptychopinn.io.hdf5 import REAL, Reader, reading
 from ptychopinn.io.layout import as_patterns, frame_first, one_channel
+from ptychopinn.io.missing_chunks import refuse_missing_parts
 from ptychopinn.machine.memory import part_of_free
 
 # Patterns that are read again and again stay in memory where they take this part of what is free,
@@ -287,17 +288,24 @@ def patterns_of(
     Raises
     ------
     InputError
-        When there is none, it holds no real numbers, or is declared only.
+        When there is none, it holds no real numbers, is declared only, or lit parts of patterns
+        were never written.
     """
     item = file.dataset(name, REAL)
     file.check_unpacked(name)
-    if lazily and item.dtype.kind != "b" and prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES:
-        swapped = file.is_of_matlab(name)
-        if _frame_last(item.shape, places, swapped):
-            file.stored(name, "iuf")
-            stored = Stored(file.path, name, item.shape, item.dtype, swapped, chunks_of(item))
-            return LazyPatterns(stored)
-    return as_patterns(file.array(name, REAL), places, f"'{name}' in '{file.path}'")
+    swapped = file.is_of_matlab(name)
+    last = _frame_last(item.shape, places, swapped)
+    patterns: NDArray[Any] | LazyPatterns
+    large = prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES
+    if lazily and last and large and item.dtype.kind != "b":
+        file.stored(name, "iuf")
+        stored = Stored(file.path, name, item.shape, item.dtype, swapped, chunks_of(item))
+        patterns = LazyPatterns(stored)
+    else:
+        patterns = as_patterns(file.array(name, REAL), places, f"'{name}' in '{file.path}'")
+    if last:
+        refuse_missing_parts(item, patterns, swapped=swapped)
+    return patterns
 
 
 def _frame_last(stored: tuple[int, ...], places: int, swapped: bool) -> bool:

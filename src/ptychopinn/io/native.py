@@ -39,6 +39,7 @@ from ptychopinn.io.hdf5 import Reader, hdf5_format, propagation_of, reading
 from ptychopinn.io.hdf5_writer import NewFile, filling
 from ptychopinn.io.layout import as_points, check_frame, probe_modes
 from ptychopinn.io.lazy import LazyPatterns, Stored
+from ptychopinn.io.missing_chunks import refuse_missing_parts
 from ptychopinn.io.no_counts import lost
 from ptychopinn.io.pairing import chosen, cut_short
 from ptychopinn.io.provenance import provenance_text, read_provenance, write_provenance
@@ -116,7 +117,8 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             **numbers,
         )
         lies = Stored(path, "diffraction", shape, stored.dtype, chunks=chunks_of(stored))
-    patterns = LazyPatterns(lies, None if len(rows) == shape[0] else rows)
+        patterns = LazyPatterns(lies, None if len(rows) == shape[0] else rows)
+        refuse_missing_parts(stored, LazyPatterns(lies), numbers=rows)
     return _repaired(replace(fields, diffraction=patterns), patterns, where, options)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks import examine
-from ptychopinn.data.findings import Finding
+from ptychopinn.data.findings import FROM_NOTHING, Finding
 from ptychopinn.data.fingerprint import GIVEN, fingerprint
 from ptychopinn.data.normalization import mean_pattern
 from ptychopinn.data.orientation import AS_GIVEN
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Names of the findings: of a probe that only its optics or the patterns tell, and of one that an
 # earlier result had.
-FROM_NOTHING, FROM_RESULT = "probe-from-nothing", "probe-from-result"
+FROM_RESULT = "probe-from-result"
 # The check whose finding this is too.
 ORIENTATION = "orientation"
 # The least that the far field of a probe and the mean pattern of a scan have in common, the sum of

@@ -40,6 +40,7 @@ from ptychopinn.sources.geometry_numbers import (
     propagation_of,
 )
 from ptychopinn.sources.masks import check_mask, given_mask, own_mask
+from ptychopinn.sources.odd_frames import doubt_frames
 from ptychopinn.sources.paired_points import doubt_axes, paired
 from ptychopinn.sources.places import image_at, place_of
 from ptychopinn.sources.raw_faults import as_counts, dark_frames, flat_field, hidden_faults
@@ -163,6 +164,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
         bad |= ~np.isfinite(dark)
         findings += dark_frames(source.patterns, sample, dark, bad)
     findings += doubt_axes(source, recipe, sample, bad)
+    findings += doubt_frames(source.patterns, sample)
     look = look_at(source.patterns, sample, bad)
     findings += unwritten(source.patterns, indices, np.where(bad | look.missing, 0, look.mean))
     frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)

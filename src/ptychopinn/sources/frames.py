@@ -69,7 +69,8 @@ class StoredFrames:
     """Patterns in an array that can be sliced: a dataset of HDF5 or Zarr.
 
     ``stored`` is its shape (..., H, W), or (..., W, H) when ``swapped``, as MATLAB writes it, or
-    (H, W, ...) when the scan comes ``last``.
+    (H, W, ...) when the scan comes ``last``, and (W, H, ...) when both are so. Numbers that are
+    ``fill`` stand for no measurement, and are read as the largest integer or NaN.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class StoredFrames:
     dtype: np.dtype[Any]
     swapped: bool = False
     last: bool = False
+    fill: float | None = None
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -86,10 +88,9 @@ class StoredFrames:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        if self.last:
-            return prod(self.lead), self.stored[0], self.stored[1]
-        *lead, height, width = self.stored
-        return (prod(lead), width, height) if self.swapped else (prod(lead), height, width)
+        height, width = self.stored[:2] if self.last else self.stored[-2:]
+        count = prod(self.lead)
+        return (count, width, height) if self.swapped else (count, height, width)
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`Frames`."""
@@ -112,6 +113,9 @@ class StoredFrames:
                     continue
                 parts.append(np.asarray(array[(*corner, last, first, second)]))
         block = native(np.concatenate(parts) if len(parts) > 1 else parts[0])
+        if self.fill is not None:
+            none = np.nan if block.dtype.kind == "f" else np.iinfo(block.dtype).max
+            block = np.where(block == self.fill, block.dtype.type(none), block)
         return np.swapaxes(block, 1, 2) if self.swapped else block
 
     def _rows(self, run: slice) -> Iterator[tuple[tuple[int, ...], slice]]:
@@ -139,7 +143,8 @@ def frames_in(file: Reader, key: str, swapped: bool = False) -> StoredFrames:
     stored = file.stored(key, REAL)
     file.check_unpacked(key)
     check_frames(stored.shape, stored.dtype, f"'{key}' in '{file.path}'")
-    return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped)
+    fill = file.fill_of(key) if stored.dtype.itemsize > 1 else None
+    return StoredFrames(file.path, key, stored.shape, stored.dtype, swapped, fill=fill)
 
 
 @dataclass(frozen=True)
@@ -244,10 +249,11 @@ def stored_axes(frames: Frames) -> tuple[int, ...]:
 def axes_last(frames: Frames) -> Frames | None:
     """The patterns of an array (H, W, ...) that was taken for one of (..., H, W).
 
-    None where they are in several arrays, or in one of MATLAB, whose order is the other way round.
+    None where they are in several arrays. In MATLAB, whose files have all axes in reverse, these
+    are arrays (M, H, W); of more axes the order of the patterns would be the other way round.
     """
     if isinstance(frames, StoredFrames):
-        return None if frames.swapped else replace(frames, last=True)
+        return None if frames.swapped and len(frames.stored) > 3 else replace(frames, last=True)
     if isinstance(frames, ArrayFrames):
         array = frames.array
     elif isinstance(frames, RawFrames) and frames.stored:

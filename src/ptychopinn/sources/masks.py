@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.detector import seems_opposite
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.conditioning import Look
-from ptychopinn.sources.places import image_at, place_of
+from ptychopinn.sources.places import Place, image_at, place_of
 from ptychopinn.sources.recipe import Recipe
 
 # A mask whose marked pixels hold this share of the counts marks the good ones.
@@ -56,7 +57,25 @@ def given_mask(
         return np.zeros(size, bool)
     place = place_of(recipe.mask, source.path, "mask")
     array = image_at(place, size, "the mask", average=False)
+    none = np.isnan(array) if array.dtype.kind == "f" else np.zeros(size, bool)
+    if none.any() and not none.all():
+        # No number is no pixel, whatever the others say; where these are all the same, that is all.
+        rest = array[~none]
+        array = np.where(none, 0, array)
+        if (rest == rest[0]).all():
+            return none
     marked = np.asarray(array != 0)
+    return none | _told(recipe, place, array, marked, look)
+
+
+def _told(
+    recipe: Recipe,
+    place: Place,
+    array: NDArray[Any],
+    marked: NDArray[np.bool_],
+    look: Look,
+) -> NDArray[np.bool_]:
+    """(H, W), True at bad pixels, of a mask whose pixels are ``marked`` where it is not 0."""
     if recipe.mask_marks is not None:
         return marked if recipe.mask_marks == "bad" else ~marked
     number = array.max()

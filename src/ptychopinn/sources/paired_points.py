@@ -89,8 +89,9 @@ def _pattern_by_pattern(source: Source, recipe: Recipe) -> Source:
     if turned is None:
         raise InputError(
             "patterns whose first two axes are those of the detector must be in one array (row, "
-            f"column, ...), received the shape {stored} from '{source.path}'; write the array anew "
-            "with the patterns one after the other."
+            f"column, ...), and in files of MATLAB with one axis of the scan, received the shape "
+            f"{stored} from '{source.path}'; write the array anew with the patterns one after the "
+            "other."
         )
     grid = source.grid if len(stored) != 4 else (stored[2], stored[3])
     return replace(source, patterns=turned, grid=grid)
@@ -102,7 +103,8 @@ def _places(source: Source, recipe: Recipe) -> int | None:
         return prod(grid_of(recipe.grid))
     if recipe.positions is not None:
         count = source.patterns.shape[0]
-        return len(read_points(recipe.positions, source.path, recipe.order, count).values)
+        points = read_points(recipe.positions, source.path, recipe.order, count, said=False)
+        return len(points.values)
     return None if source.points is None else len(source.points.values)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ptychopinn.io.matlab import is_version_5
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.io.quantities import check_axis_units
 from ptychopinn.sources.base import ScanPoints
-from ptychopinn.sources.columns import read_table
+from ptychopinn.sources.columns import Table, read_table
 from ptychopinn.sources.experiment_numbers import metres, unit_of_axes
 from ptychopinn.sources.places import Place, place_of, real_at
 from ptychopinn.sources.tiff import SIGNATURES
@@ -27,9 +29,17 @@ from ptychopinn.sources.tiff import SIGNATURES
 SMALLEST_SPAN = 1.0
 # Neighbours must overlap; beyond a whole pattern they cannot.
 LARGEST_STEP = 1.0
+# Names of a column that numbers the frames, in small letters only.
+FRAME_NUMBERS = (
+    "index", "frame", "framenumber", "frameindex", "number", "no", "n", "point", "image", "pattern",
+)  # fmt: skip
+
+_log = logging.getLogger("ptychopinn")
 
 
-def read_points(text: str, source: Path, order: str | None, patterns: int) -> ScanPoints:
+def read_points(
+    text: str, source: Path, order: str | None, patterns: int, *, said: bool = True
+) -> ScanPoints:
     """The positions that the option names.
 
     Parameters
@@ -38,6 +48,7 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
         FILE a key in ``source``.
     order : "yx" or "xy", what the first of two columns is; None where their names tell.
     patterns : how many there are, to tell two axes of a raster from two columns.
+    said : whether it is said when rows are put in the order of their numbers.
 
     Raises
     ------
@@ -53,7 +64,7 @@ def read_points(text: str, source: Path, order: str | None, patterns: int) -> Sc
             f"'{text}'; name y and x only."
         )
     if _is_text(place.path):
-        columns, names, units = _of_table(places)
+        columns, names, units = _of_table(places, said)
     else:
         columns, names, units = _of_arrays(places, patterns, order)
     if _is_xy(names, order, text):
@@ -76,7 +87,7 @@ def _is_text(path: Path) -> bool:
 Columns = tuple[list[NDArray[Any]], list[str], list[str | None]]
 
 
-def _of_table(places: list[Place]) -> Columns:
+def _of_table(places: list[Place], said: bool) -> Columns:
     table = read_table(places[0].path)
     if places[0].key is None:
         known = {axis_of(name): k for k, name in enumerate(table.names)}
@@ -101,7 +112,29 @@ def _of_table(places: list[Place]) -> Columns:
             )
         chosen = [table.column(key) for key in keys]
     names = [table.names[k] if table.names else "" for k in chosen]
-    return [table.values[:, k] for k in chosen], names, [unit_in_name(name) for name in names]
+    values = _in_order_of_frames(table, chosen, said)
+    return [values[:, k] for k in chosen], names, [unit_in_name(name) for name in names]
+
+
+def _in_order_of_frames(table: Table, chosen: list[int], said: bool) -> NDArray[np.float64]:
+    """The rows of a table in the order of a column that numbers the frames, where there is one
+    beside those that are ``chosen``."""
+    for k, name in enumerate(table.names):
+        word = re.sub(r"[^a-z]", "", name.lower())
+        if k in chosen or word not in FRAME_NUMBERS:
+            continue
+        order = np.argsort(table.values[:, k], kind="stable")
+        numbers = table.values[order, k]
+        if (np.diff(numbers) != 1).any() or (np.diff(order) == 1).all():
+            continue
+        _log.log(
+            logging.WARNING if said else logging.DEBUG,
+            "the rows of '%s' are not in the order of their column '%s', which numbers them from "
+            "%.0f to %.0f: the positions are taken in the order of these numbers",
+            table.path, name, numbers[0], numbers[-1],
+        )  # fmt: skip
+        return table.values[order]
+    return table.values
 
 
 def _of_arrays(places: list[Place], patterns: int, order: str | None) -> Columns:

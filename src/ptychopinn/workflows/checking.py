@@ -89,7 +89,7 @@ def in_right_geometry(scan: Scan, backend: BackendName, execution: Execution, no
     if skip == set(LATER):
         return scan
     turned, findings = right_geometry(get_ops(backend, execution), scan, skip)
-    if any(found.details.get("turned") == "patterns" for found in findings):
+    if any(f.details.get("turned") == "patterns" or "gaps" in f.details for f in findings):
         # A beam beside the middle is elsewhere now.
         again = examine(
             centre.untilted(turned),

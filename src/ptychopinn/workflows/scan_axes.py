@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import AXES, chosen_names, finding
 from ptychopinn.contracts import Canvas
-from ptychopinn.data.findings import Finding, recorded_findings, with_findings
+from ptychopinn.data.findings import FROM_NOTHING, Finding, recorded_findings, with_findings
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
@@ -25,7 +25,6 @@ from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect
-from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.affine import equations_of, likeliest_step
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent

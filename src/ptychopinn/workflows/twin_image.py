@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import TWIN, finding
-from ptychopinn.data.findings import Finding, recorded_findings, with_findings
+from ptychopinn.data.findings import FROM_NOTHING, Finding, recorded_findings, with_findings
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.physics.twin import (
@@ -19,7 +19,6 @@ from ptychopinn.physics.twin import (
     strongest,
 )
 from ptychopinn.probes.recipes import AUTO
-from ptychopinn.probes.start import FROM_NOTHING
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from ptychopinn.checks.base import AXES, LATER, chosen_names
 from ptychopinn.contracts import Progress
-from ptychopinn.data.findings import recorded_findings
+from ptychopinn.data.findings import FROM_NOTHING, recorded_findings
 from ptychopinn.data.fingerprint import identity_of
 from ptychopinn.data.normalization import mean_counts, prepare
 from ptychopinn.data.reconstruction import Reconstruction
@@ -23,7 +23,6 @@ from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.scaling import reconcile_probe
-from ptychopinn.probes.start import FROM_NOTHING
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
 from ptychopinn.workflows.alternatives import judged, within_noise
