@@ -41,6 +41,14 @@ def test_a_refined_probe_hides_no_way(expected: Scan, length: float) -> None:
         assert "3.0 px along the scan" in found.fit.cause
 
 
+def test_a_length_that_gains_alone_is_none() -> None:
+    """The trial with 2 px comes to rest elsewhere; with 1 px it gains nothing."""
+    scan = simulate(object="leaves", N=32, patterns=100, photons=3e4, seed=11)
+    found = refine(scan, None, RefineConfig(passes=30, refine_probe=True), backend="numpy")
+    assert found.fit is not None
+    assert found.fit.verdict == "good"
+
+
 def test_a_probe_that_was_not_refined_costs_no_trial(
     expected: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

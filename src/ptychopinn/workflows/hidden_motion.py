@@ -9,6 +9,10 @@ less the number of unknowns that followed their noise, and as many others D plus
 Without a way a model has more contrast to follow noise with, and so the first seem to speak for it
 and the second against it; the mean of both gains is that of D (Akaike, IEEE Trans. Autom. Control
 19, 716, 1974, takes the number of unknowns in place of other patterns).
+
+A way changes patterns by its square, so that a true one of length L gains as
+L^4 - (l^2 - L^2)^2: any shorter length gains as well. Iterations that merely come to rest elsewhere
+with one length do not.
 """
 
 from __future__ import annotations
@@ -77,6 +81,9 @@ def hidden_motion(
         return None
     found |= {share: fitted(share) for share in NEXT}
     share = max(found, key=lambda one: gain(found[one])[0])
+    shorter = max((one for one in found if one < share), default=share)
+    if gain(found[shorter])[0] <= 0:
+        return None
     mean, error = gain(found[share])
     given, moving = (float(fit.misfits.mean()) for fit in (still, found[share]))
     if mean <= SURE * error or moving >= given:
