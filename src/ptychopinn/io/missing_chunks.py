@@ -116,11 +116,18 @@ def refuse_missing_parts(
 ) -> None:
     """The same for the patterns (M, H, W) of a dataset, whose last axes are those of a pattern; all
     without ``numbers``."""
-    gone = list(missing_in(dataset))
-    if not gone or not len(patterns):
+    chunk: tuple[int, ...] | None = dataset.chunks
+    if chunk is None or not len(patterns):
         return
-    few = np.asarray(patterns[sample_indices(len(patterns), SAMPLE)])
-    light = np.where(impossible(few), 0, few).mean(axis=0, dtype=np.float64)
+    if all(part >= side for part, side in zip(chunk[-2:], dataset.shape[-2:], strict=True)):
+        return  # no pattern can be there in part
+    gone = list(missing_in(dataset))
+    if not gone:
+        return
+    light = np.zeros(patterns.shape[1:])
+    for number in sample_indices(len(patterns), SAMPLE):
+        one = np.asarray(patterns[[number]])
+        light += np.where(impossible(one), 0, one)[0]
     if light.sum() > 0:
         missed = missed_light(gone, dataset.shape, light / light.sum(), swapped=swapped)
         refuse_parts(
