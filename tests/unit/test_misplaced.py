@@ -9,6 +9,7 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.data.scan import Scan
+from ptychopinn.workflows.misplaced import misplaced
 
 M = 110
 
@@ -37,3 +38,11 @@ def test_patterns_that_are_likelier_elsewhere_are_named(scan: Scan, share: float
     assert fit.cause is not None and "likelier at the positions of others" in fit.cause
     told = fit.cause.split(": ")[1].split(" are")[0].split(" and")[0]
     assert {int(number) for number in told.split(", ")} <= set(chosen.tolist())
+
+
+def test_readings_that_are_saturated_tell_no_place(scan: Scan) -> None:
+    """What was counted beyond the largest reading is unknown, wherever the pattern belongs."""
+    clipped = np.minimum(np.asarray(scan.diffraction), 4)
+    cut = replace(scan, diffraction=clipped, saturation=4.0)
+    result = pp.refine(cut, None, pp.RefineConfig(passes=12), backend="numpy")
+    assert misplaced(replace(cut, positions_px=result.positions_px), result) is None

@@ -51,11 +51,13 @@ def misplaced(scan: Scan, result: Reconstruction) -> Misplaced | None:
     counts = np.asarray(scan.diffraction[numbers], np.float64)[:, good] / fit.noise.photon
     model = modelled_counts(result, numbers)[:, good]
     model = np.maximum(model, FLOOR * model.mean())
-    # Their shapes, whatever the beam did.
-    shapes = np.log(model / model.sum(axis=1, keepdims=True))
+    # Of their shapes, whatever the beam did, and without what was only bounded from below.
+    tells = np.ones_like(counts)
     if scan.saturation is not None:
-        counts = np.where(counts * fit.noise.photon >= scan.saturation, 0.0, counts)
-    likelihood = 2 * counts @ shapes.T
+        tells[counts * fit.noise.photon >= scan.saturation] = 0.0
+        counts = counts * tells
+    whole = counts.sum(axis=1, keepdims=True)
+    likelihood = 2 * (counts @ np.log(model).T - whole * np.log(tells @ model.T))
     gain = likelihood.max(axis=1) - np.diagonal(likelihood)
     far = gain > LIKELIER
     if far.mean() < LEAST_SHARE:
