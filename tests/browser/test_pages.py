@@ -224,6 +224,7 @@ def test_by_keyboard_alone(opened: Open, served: Served, expect: Any) -> None:
     page.keyboard.type(ENDLESS)
     reach("Start")
     page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"#/job/\d+$"))
     job = page.locator(".badge.running, .badge.queued")
     expect(job).to_be_visible()
     name = page.url.rpartition("/")[2]
