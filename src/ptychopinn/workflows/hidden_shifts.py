@@ -54,9 +54,7 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
     scan : the patterns, with the probe and the positions of a result whose residual is that of
         noise.
     """
-    if scan.M < FEWEST or not scan.propagator.measures_momentum:
-        return None
-    if PatternShift.name in result.effects:
+    if not _can_ask(scan, result):
         return None
     numbers = neighbours(scan)
     asked = _asked(scan, result, numbers)
@@ -97,9 +95,7 @@ def jumped_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | N
     """
     fit = result.fit
     assert fit is not None  # every verb states it
-    if scan.M < FEWEST or not scan.propagator.measures_momentum or result.slices is not None:
-        return None
-    if PatternShift.name in result.effects:
+    if not _can_ask(scan, result) or result.slices is not None:
         return None
     numbers = neighbours(scan, LOOKED_AT)
     steps, variance = _steps(scan, result, numbers)
@@ -135,9 +131,7 @@ def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | 
     """
     fit = result.fit
     assert fit is not None  # every verb states it
-    if scan.M < FEWEST or not scan.propagator.measures_momentum or result.slices is not None:
-        return None
-    if PatternShift.name in result.effects:
+    if not _can_ask(scan, result) or result.slices is not None:
         return None
     numbers = neighbours(scan)
     steps, variance = _steps(scan, result, numbers)
@@ -151,6 +145,12 @@ def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | 
     gain = float((steps[known] ** 2 / variance[known]).sum()) * max(fit.residual / fit.expected, 1)
     share = gain * fit.noise.photon / (4 * float(fit.counts[numbers].sum()))
     return fit.residual, max(fit.residual - share, fit.expected)
+
+
+def _can_ask(scan: Scan, result: Reconstruction) -> bool:
+    """Whether patterns tell their place on the detector, and it has not been fitted."""
+    known = PatternShift.name in result.effects
+    return scan.M >= FEWEST and scan.propagator.measures_momentum and not known
 
 
 class _Asked(NamedTuple):
