@@ -210,7 +210,7 @@ class Config(Section):
             if value != type(values).model_fields[name].default:
                 others = either(used_by(section, name))
                 raise ValueError(
-                    f"{name} has no meaning for the architecture {self.model.architecture}, "
+                    f"option {name} has no meaning for the architecture {self.model.architecture}, "
                     f"received {shown(value)}; leave it out, or choose the architecture {others}"
                 )
         return self

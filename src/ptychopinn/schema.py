@@ -67,15 +67,22 @@ class Section(BaseModel, metaclass=_OneSentence):
         return options_card(type(self).__name__, self.model_dump(mode="json"))
 
 
-def validated(schema: type[M], values: Mapping[str, Any]) -> M:
+def validated(schema: type[M], values: Mapping[str, Any], called: str = "") -> M:
     """Build the options of a schema from a mapping that came from outside.
+
+    ``called`` is what stands before their names where the user typed them.
 
     Raises
     ------
     InputError
         For an unknown name, a wrong type or a value out of range.
     """
-    return schema(**values)
+    try:
+        return schema(**values)
+    except InputError as error:
+        if called and isinstance(error.__cause__, ValidationError):
+            raise InputError(_sentence(schema, error.__cause__, called)) from error.__cause__
+        raise
 
 
 def meant(word: str, known: Collection[str]) -> str | None:
@@ -90,7 +97,12 @@ def either(names: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _sentence(schema: Any, error: ValidationError) -> str:
+# How pydantic begins most of its messages, and what it says longer than need be.
+_EXPECTED = "Input should be "
+_SHORTER = {"greater than or equal to": "at least", "less than or equal to": "at most"}
+
+
+def _sentence(schema: Any, error: ValidationError, called: str = "") -> str:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
@@ -101,8 +113,15 @@ def _sentence(schema: Any, error: ValidationError) -> str:
     if first["type"] == "value_error" and isinstance(first["input"], Mapping | BaseModel):
         # Options that do not go together: the message names them and what to do.
         return f"{message}."
-    field = ".".join(place) or schema.__name__
-    return f"option '{field}' is not valid: {message}, received {shown(first['input'])}; change it."
+    field = called + ".".join(place) or schema.__name__
+    if message.startswith(_EXPECTED):
+        message = message.removeprefix(_EXPECTED).partition(", unable to ")[0]
+        for long, short in _SHORTER.items():
+            message = message.replace(long, short)
+        says = f"must be {message}"
+    else:
+        says = f"is not valid: {message}"
+    return f"option {field} {says}, received {shown(first['input'])}; change it."
 
 
 def _unknown(schema: Any, place: list[str]) -> str:
@@ -194,12 +213,14 @@ class Variant(Section):
         kind: type[Self] | None = cls.kinds.get(name) if isinstance(name, str) else None
         if kind is not None:
             return kind
-        raise _invalid(cls, PydanticCustomError("literal_error", cls.expected(name)), cls.tag, name)
+        raise _invalid(
+            cls, PydanticCustomError("literal_error", _EXPECTED + cls.expected(name)), cls.tag, name
+        )
 
     @classmethod
     def expected(cls, name: Any) -> str:
-        """What the option that tells the kinds apart should be, where ``name`` is not it."""
-        text = "Input should be " + either(f"'{known}'" for known in cls.kinds)
+        """What the option that tells the kinds apart must be, where ``name`` is not it."""
+        text = either(f"'{known}'" for known in cls.kinds)
         nearest = cls.elsewhere.get(name) if isinstance(name, str) else None
         if nearest is not None:
             return f"{text}; '{name}' of the earlier program is not built, nearest is '{nearest}'"
@@ -272,8 +293,8 @@ class Variant(Section):
         if owners:
             others = either(owners)
             sentence = (
-                f"{name} has no meaning for {me}, received {shown(value)}; leave it out, or choose "
-                f"the {cls.tag} {others} ({me} knows {', '.join(known)})"
+                f"option {name} has no meaning for {me}, received {shown(value)}; leave it out, or "
+                f"choose the {cls.tag} {others} ({me} knows the options {', '.join(known)})"
             )
         else:
             everywhere = [option for kind in cls.kinds.values() for option in kind.model_fields]

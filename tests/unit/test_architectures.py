@@ -131,8 +131,8 @@ def test_a_model_that_does_not_name_an_option_is_older_than_it(tmp_path: Path) -
         (
             {"n_filters_scale": 1.0},
             "n_filters_scale has no meaning for the architecture unrolled, received 1.0; leave it "
-            "out, or choose the architecture cnn (the architecture unrolled knows mode, "
-            "iterations, updates, width, levels, corrector, corrector_options, momentum).",
+            "out, or choose the architecture cnn (the architecture unrolled knows the options "
+            "mode, iterations, updates, width, levels, corrector, corrector_options, momentum).",
         ),
         ({"architecture": "cnn", "width": 8}, "width has no meaning for the architecture cnn"),
         ({"widht": 8}, "did you mean 'width'"),
@@ -156,7 +156,7 @@ def test_a_model_that_does_not_name_an_option_is_older_than_it(tmp_path: Path) -
             "amp_activation is for an amplitude, received relu with head=real_imaginary",
         ),
         ({"architecture": None}, "received None"),
-        ({"width": 3}, "greater than or equal to 4, received 3"),
+        ({"width": 3}, "option model.width must be at least 4, received 3"),
         ({3: 4}, "not an option"),
         ([], "dictionary"),
         ("cnn", "dictionary"),

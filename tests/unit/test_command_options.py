@@ -53,6 +53,9 @@ TRAIN, REFINE, CONVERT = (
 @pytest.mark.parametrize(
     ("parameters", "text", "shown"),
     [
+        (TRAIN, "option training.epochs must be 1", "--epochs must be 1"),
+        (TRAIN, "knows the options width, epochs, other.", "knows --width, --epochs, other."),
+        (TRAIN, "with the options of its result", "with the options of its result"),
         (TRAIN, "lower learning_rate or batch_size.", "lower --learning-rate or --batch-size."),
         (TRAIN, "refine it with probe_trainable=True", "refine it with --probe-trainable"),
         (TRAIN, "all the same with probe_check=False.", "all the same with --no-probe-check."),

@@ -604,7 +604,7 @@ def test_what_cannot_be_said_of_the_way_to_the_detector_is_refused(
 ) -> None:
     _, native, own, others = near
     for file, options, words in (
-        (native, CONE, "of a CXI file, received .* in the format native"),
+        (native, CONE, "only of a CXI file can .* in the format native"),
         (others, {"focus_distance_m": 0.02}, "belongs to the near field"),
         (others, {"propagation": "fresnel"}, "far-field, near-field, received 'fresnel'"),
         (others, {**CONE, "focus_distance_m": -1.0}, "must be positive"),

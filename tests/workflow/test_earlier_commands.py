@@ -212,7 +212,7 @@ def test_the_other_backend(place: Path) -> None:
         (ptycho_train, "--train_data_file train.npz --torch-accelerator tpu", "accelerators"),
         (ptycho_train, "--train_data_file train.npz --backend jax", "jax"),
         (ptycho_train, "--train_data_file train.npz --output_dir o --optimizer sgd", "adam"),
-        (ptycho_train, "--train_data_file train.npz --nepochs 0", "--nepochs is not valid"),
+        (ptycho_train, "--train_data_file train.npz --nepochs 0", "--nepochs must be at least 1, "),
         (
             ptycho_train,
             "--train_data_file train.npz --n_subsample 5 --gridsize 2",

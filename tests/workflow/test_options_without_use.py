@@ -19,7 +19,7 @@ QUIET = ["--passes", "1", "--backend", "numpy", "--quiet"]
         ("--positions-from 2", "--positions-from does nothing without --refine-positions"),
         ("--probe-from 2", "--probe-from does nothing without --refine-probe"),
         ("--exposure-along x", "--exposure-along does nothing without --exposure-px"),
-        ("--wavelength-m 1e-10", "--wavelength-m does nothing without slices"),
+        ("--wavelength-m 1e-10", "--wavelength-m does nothing without --slices"),
         ("--modes auto --no-refine-probe", "modes are found together with the probe"),
         ("--eigenprobes 2 --no-refine-probe", "eigenprobes are found together with the probe"),
     ],
@@ -39,8 +39,36 @@ def test_options_that_do_something_are_taken(scans: Path, options: dict[str, int
     next(iter(pp.iterate(pp.load_scan(scans / "a.h5"), config, backend="numpy")))
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("refine SCAN --passes 0", "--passes must be at least 1, received 0"),
+        ("refine SCAN --exposure-px -1", "--exposure-px must be greater than 0, received -1.0"),
+        ("refine SCAN --algorithm epie", "--algorithm has no meaning for the engine physics"),
+        ("train SCAN --epochs 0", "--epochs must be at least 1, received 0"),
+        ("train SCAN --torch-threads 0", "--torch-threads must be at least 1, received 0"),
+        ("reconstruct SCAN --torch-device gpu", "--torch-device must be cpu, mps, cuda:N or xpu:N"),
+        ("reconstruct SCAN --propagator near-field", "only of a CXI file can --propagator be said"),
+        ("train SCAN --config FILE", "in 'FILE', --epochs must be at least 1, received 0"),
+        ("train SCAN --config FILE --width 1", ": --width must be at least 4, received 1"),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_flag_or_its_file(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, says: str
+) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("epochs: 0\n")
+    line = words.replace("SCAN", str(scans / "a.h5")).replace("FILE", str(file))
+    assert run([*line.split(), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert says.replace("FILE", str(file)) in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_iterations_refuse_them_at_once(scans: Path) -> None:
-    with pytest.raises(InputError, match="positions_from does nothing without refine_positions"):
+    with pytest.raises(
+        InputError, match="positions_from does nothing without option refine_positions"
+    ):
         pp.iterate(pp.load_scan(scans / "a.h5"), pp.PhysicsConfig(positions_from=2))
 
 

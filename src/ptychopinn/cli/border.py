@@ -44,9 +44,12 @@ def as_flags(text: str, parameters: Sequence[click.Parameter], of: str = "") -> 
     whose = f" (of {of})" if of else ""
     of_keys = text.startswith("in '") or "' is not an option" in text
 
+    def flag_of(name: str) -> str:
+        words = options[name].opts
+        return next((word for word in words if word.startswith("--")), words[0])
+
     def flag(found: re.Match[str]) -> str:
-        option, value = options[found["name"]], found["value"]
-        long = next((o for o in option.opts if o.startswith("--")), option.opts[0])
+        option, value, long = options[found["name"]], found["value"], flag_of(found["name"])
         if value == "True":
             return long + whose
         if value == "False":
@@ -56,8 +59,13 @@ def as_flags(text: str, parameters: Sequence[click.Parameter], of: str = "") -> 
         marked = found["marked"] or ("_" in found["name"] and not of_keys)
         return long + whose if marked else found[0]
 
+    def flags_of(listed: re.Match[str]) -> str:
+        return re.sub(rf"(?<![\w./])(?:{names})(?![\w.])", lambda word: flag_of(word[0]), listed[1])
+
+    several = rf"(?:the )?options ((?:{names})(?:(?:, | and )\w+)+|(?:{names})\b)"
+    text = re.sub(several, flags_of, text)
     pattern = (
-        r"(?<![\w./'\"-])(?P<marked>(?:the )?option )?(?P<name>"
+        r"(?<![\w./'\"-])(?P<marked>(?:the )?option (?:\w+\.)?)?(?P<name>"
         + names
         + r")(?:=(?P<value>'[^']*'|\.\.\.|[^\s,;()']*[^\s,;().']))?(?![\w/'\"=-]|\.\w)"
     )

@@ -233,4 +233,4 @@ def chosen_backend(
     kind = KINDS[name]
     usual = {} if training else kind.untrained
     own = given(flags, kind.execution, prefix=f"{kind.prefix}_")
-    return name, validated(kind.execution, {**usual, **own})
+    return name, validated(kind.execution, {**usual, **own}, f"{kind.prefix}_")

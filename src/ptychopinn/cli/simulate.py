@@ -16,7 +16,7 @@ from ptychopinn.cli.options import (
     quiet_option,
 )
 from ptychopinn.config import validated
-from ptychopinn.io.config_file import read_config_file
+from ptychopinn.io.config_file import blaming, read_config_file
 from ptychopinn.simulation.config import SimulationConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def command(
     from ptychopinn.simulation.preview import check_preview, draw_preview
 
     from_file = {} if config_file is None else read_config_file(config_file)
-    config = validated(SimulationConfig, {**from_file, **given(flags, SimulationConfig)})
+    typed = given(flags, SimulationConfig)
+    with blaming(config_file, lambda: validated(SimulationConfig, typed)):
+        config = validated(SimulationConfig, {**from_file, **typed})
     # Refused before the work is done, not after.
     if output.suffix != ".h5":
         raise InputError(f"the scan must be written to a .h5 file, received '{output}'; rename it.")

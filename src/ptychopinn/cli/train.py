@@ -26,7 +26,7 @@ from ptychopinn.cli.options import (
 from ptychopinn.cli.runs import earlier_options, run_folder, run_in, written_run
 from ptychopinn.cli.scans import Reading, mend_option, open_scan, scan_options
 from ptychopinn.config import SECTIONS, Config, merged, validated
-from ptychopinn.io.config_file import read_config_file
+from ptychopinn.io.config_file import blaming, read_config_file
 
 if TYPE_CHECKING:
     from ptychopinn.contracts import Progress
@@ -83,10 +83,10 @@ def command(
         from ptychopinn.workflows.verbs import open_model
 
         layers.append({"model": open_model(start).config.model.model_dump(exclude={"mode"})})
-    if config_file is not None:
-        layers.append(read_config_file(config_file))
-    layers += [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
-    config = validated(Config, merged(*layers))
+    of_file = {} if config_file is None else read_config_file(config_file)
+    typed = [{section: given(flags, schema)} for section, schema in SECTIONS.items()]
+    with blaming(config_file, lambda: validated(Config, merged(*layers, *typed))):
+        config = validated(Config, merged(*layers, of_file, *typed))
     if resume and backend is None:
         from ptychopinn.training.run import backend_of_run
 

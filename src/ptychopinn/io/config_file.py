@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +78,19 @@ def read_config_file(path: Path) -> dict[str, Any]:
                 "correct it."
             )
     return content
+
+
+@contextmanager
+def blaming(path: Path | None, without: Callable[[], Any] | None = None) -> Iterator[None]:
+    """Let an InputError of the block name the file of options whose content it is about.
+
+    ``without`` does the same without the file: what that raises as well is not the file's fault.
+    """
+    try:
+        yield
+    except InputError as error:
+        if path is None:
+            raise
+        if without is not None:
+            without()
+        raise InputError(f"in '{path}', {error}") from error

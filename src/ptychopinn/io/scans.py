@@ -265,9 +265,9 @@ def _check_way(way: Mapping[str, Any], format_: Format, source: Path) -> None:
     says it itself, or not what is needed for it."""
     if way and format_ is not cxi:
         raise InputError(
-            f"{' and '.join(way)} can be said of a CXI file, received '{source}' in the format "
-            f"{format_.NAME}; leave that out, and write the file anew with convert where it does "
-            "not say what it is."
+            f"only of a CXI file can the options {', '.join(way)} be said, received '{source}' in "
+            f"the format {format_.NAME}; leave it out, and write the file anew with convert where "
+            "it does not say what it is."
         )
     for name, value in way.items():
         if name == "propagation":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from ptychopinn.schema import Section
 
@@ -47,7 +49,6 @@ class TorchExecution(Section):
     accelerator: TorchAccelerator = "auto"
     device: str | None = Field(
         None,
-        pattern=r"^(cpu|mps|(cuda|xpu):\d{1,3})$",
         description="one device, like cuda:1, in place of the accelerator",
     )
     precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
@@ -61,6 +62,13 @@ class TorchExecution(Section):
     logger: Logger = "csv"
     picture_every: PictureEvery = 1
     inference_batch_mib: Memory = 512
+
+    @field_validator("device")
+    @classmethod
+    def _one_device(cls, device: str | None) -> str | None:
+        if device is None or re.fullmatch(r"cpu|mps|(cuda|xpu):\d{1,3}", device):
+            return device
+        raise PydanticCustomError("device", "Input should be cpu, mps, cuda:N or xpu:N")
 
 
 class TFExecution(Section):

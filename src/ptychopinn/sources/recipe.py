@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.base import HDF5_SIGNATURE, signature
-from ptychopinn.io.config_file import read_config_file
+from ptychopinn.io.config_file import blaming, read_config_file
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.provenance import read_provenance
 from ptychopinn.schema import Section, validated
@@ -235,7 +235,9 @@ def read_recipe(path: Path) -> Recipe:
         When there is none, or it is none of this program.
     """
     if signature(path) != HDF5_SIGNATURE:
-        return validated(Recipe, read_config_file(path))
+        content = read_config_file(path)
+        with blaming(path):
+            return validated(Recipe, content)
     with reading(path) as file:
         recipe = read_provenance(file, "/").get(KEY)
     if not isinstance(recipe, Mapping):
@@ -243,7 +245,8 @@ def read_recipe(path: Path) -> Recipe:
             f"a recipe was expected in '{path}', received a file without one "
             f"({shown(type(recipe).__name__)}); name a YAML file, or a scan made by prepare."
         )
-    return validated(Recipe, recipe)
+    with blaming(path):
+        return validated(Recipe, recipe)
 
 
 def recipe_text(recipe: Recipe) -> str:

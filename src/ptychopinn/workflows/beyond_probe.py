@@ -178,8 +178,9 @@ def require_meaning(
         field, value = type(config).model_fields.get(name), getattr(config, name, None)
         if field is not None and value != field.default and not there:
             raise InputError(
-                f"{name} does nothing without {needed}, received {name}={shown(value)} alone; give "
-                f"{needed} as well, or leave {name} out."
+                f"option {name} does nothing without option {needed}, received "
+                f"{name}={shown(value)} alone; give option {needed} as well, or leave option "
+                f"{name} out."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -111,8 +112,8 @@ def translate(
         # They know the names of today.
         text = str(error)
         for target, name in chosen.items():
-            ours = target.removeprefix("execution.")
-            text = text.replace(f"option '{ours}'", names(name))
+            ours = re.escape(target.removeprefix("execution."))
+            text = re.sub(rf"option {ours}(?![\w.])", names(name), text)
         raise InputError(text) from error
     return Translation(config, backend, execution, tuple(notes))
 

@@ -47,7 +47,7 @@ def environment(default: str) -> tuple[str, dict[str, Any]]:
     """
     name = os.environ.get(ARCHITECTURE_VARIABLE, default) or default
     if name not in ModelConfig.kinds:
-        expected = ModelConfig.expected(name).removeprefix("Input should be ")
+        expected = ModelConfig.expected(name)
         raise InputError(
             f"{ARCHITECTURE_VARIABLE} must be {expected}, received '{name}'; correct the "
             "environment variable."
