@@ -129,7 +129,8 @@ def opened(paths: Sequence[Path], patterns: str | None) -> Source:
             np.concatenate([p.values for p in known]), known[0].unit, known[0].where
         )
     frames: Frames = joined([part.patterns for part in parts], names)
-    return replace(first, patterns=frames, points=common, grid=None)
+    said = tuple(finding for part in parts for finding in part.findings)
+    return replace(first, patterns=frames, points=common, grid=None, findings=said)
 
 
 def assemble(source: Source, recipe: Recipe) -> Assembly:
@@ -154,7 +155,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     bad = own_mask(source, recipe, size)
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")
-    findings = [*pairs.findings]
+    findings = [*source.findings, *pairs.findings]
     if flat is not None:
         if recipe.mends("flat-field"):
             flat, said = flat_field(flat)
@@ -223,10 +224,12 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     pixel = object_pixel(source, recipe, known, electrons, cut.n * cut.binning, cut.binning)
     placed, unit = to_pixels(points, recipe.unit, pixel)
     if unit == "px" and _are_its_own(source, recipe):
-        own = own_edge(source)
+        own = own_edge(source) if far_field else cut.n
         if own is not None:
-            placed = placed * (cut.n * cut.binning / own)
+            placed = placed * (cut.n * (cut.binning if far_field else 1 / cut.binning) / own)
     dead, saturation, said = hidden_faults(patterns, sample, recipe)
+    if source.saturation is not None and dark is None and flat is None:
+        saturation = min(source.saturation, np.inf if saturation is None else saturation)
     findings += said
     patterns.bad |= dead
     given_bad |= dead

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
+from ptychopinn.data.findings import Finding
 from ptychopinn.io.base import Units
 from ptychopinn.sources.frames import Frames
 
@@ -48,6 +49,8 @@ class Source:
     electrons : whether ``energy_eV`` is that of electrons; None where it could be.
     units : what the stored numbers are, where the kind of file says it.
     propagation : how waves reach the detector, as far as the kind of file says it.
+    saturation : counts from which a reading is a lower bound only, where the file says it.
+    findings : what was noticed while it was opened.
     gaps : how many patterns come before each one that is missing, where names of files tell.
     notes : plain JSON data for the provenance.
     """
@@ -68,6 +71,8 @@ class Source:
     electrons: bool | None = False
     units: Units | None = None
     propagation: Propagation = "far-field"
+    saturation: float | None = None
+    findings: tuple[Finding, ...] = ()
     gaps: tuple[int, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
