@@ -9,6 +9,7 @@ import os
 import reprlib
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import PurePath
 
 # Set to anything, it shows where an unexpected error came from.
 DEBUG = "PTYCHOPINN_DEBUG"
@@ -62,6 +63,11 @@ class _Short(reprlib.Repr):
         # Python refuses to write integers of thousands of digits, and takes long for them.
         bits = x.bit_length()
         return f"an integer of {bits} bits" if bits > 256 else repr(x)
+
+    def repr_PosixPath(self, path: PurePath, level: int) -> str:
+        return repr(str(path))
+
+    repr_WindowsPath = repr_PosixPath
 
 
 def brief(text: object, limit: int = 200) -> str:

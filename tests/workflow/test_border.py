@@ -199,3 +199,14 @@ def test_errors_that_were_raised_within_one_another() -> None:
     first, second = ValueError("one"), ValueError("other")
     first.__context__, second.__context__ = second, first
     border.let_go(first)
+
+
+def test_a_working_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run(["doctor"]) == 2
+    assert "must run in a folder that exists" in capsys.readouterr().err

@@ -36,6 +36,24 @@ def test_writes_the_scan_that_the_function_returns(
     assert loaded.provenance["simulation"] == expected.provenance["simulation"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--object grf --density 3", "--density does nothing with --object grf, received"),
+        ("--scan fermat --jitter-px 3", "--jitter-px does nothing with --scan fermat, received"),
+        ("--photographs folder", "choose --object natural, or leave it out"),
+        ("--slices 3", "give 2 slices or more with their distance, or neither"),
+        ("--object-file truth.npy", "received 'truth.npy'"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, says: str
+) -> None:
+    assert run(["simulate", str(tmp_path / "scan.h5"), *flags.split()]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_many_true_positions_survive_the_file(tmp_path: Path) -> None:
     out = tmp_path / "scan.h5"
     flags = ["--patterns", "2500", "--N", "32", "--position-error-px", "1", "--step-px", "2"]
@@ -94,8 +112,8 @@ def test_existing_files_are_kept_without_force(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--N", "65"], "'N'"),
-        (["--object", "file"], "object_file"),
+        (["--N", "65"], "--N must be a multiple of 2, received 65"),
+        (["--object", "file"], "--object-file is not valid: expected the file"),
         (["--object", "file", "--object-file", "missing.npy"], "missing.npy"),
         (["--defocus", "1"], "must fit"),
         (["--config", "missing.yaml"], "missing.yaml"),

@@ -105,6 +105,7 @@ def run(
     given = sys.argv[1:] if arguments is None else list(arguments)
     border.show_any_letter()
     try:
+        border.check_working_folder()
         with Signals().installed():
             # The arguments travel in the context, for the record that a command keeps of itself.
             result: Any = command.main(

@@ -11,10 +11,11 @@ import stat
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from ptychopinn.errors import DEBUG, brief, unforeseen
+from ptychopinn.errors import DEBUG, InputError, brief, unforeseen
 
 UNEXPECTED = 2
 # As the shell says it of programs whose reader went away, such as head.
@@ -90,6 +91,18 @@ def show_any_letter() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def check_working_folder() -> None:
+    """Raise InputError in a folder that was removed: there libraries end the process by themselves,
+    in words of their own."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            "a command must run in a folder that exists, received one that was removed or cannot "
+            "be read; change to another folder."
+        ) from error
 
 
 def flushed(program: str, code: int) -> int:

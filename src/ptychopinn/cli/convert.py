@@ -27,7 +27,7 @@ TARGETS = ("native", "npz", "ptychodus", "ptychodus-training", "product", "cxi",
 @quiet_option
 @click.option("--pixel-size-m", type=click.FloatRange(min=0, min_open=True), default=None,
               help="Object pixel in metres, where IN does not tell.")  # fmt: skip
-@click.option("--energy-ev", type=click.FloatRange(min=0, min_open=True), default=None,
+@click.option("--energy-ev", "energy_eV", type=click.FloatRange(min=0, min_open=True), default=None,
               help="Photon energy in electron volts, where IN does not tell.")  # fmt: skip
 @scan_options
 def command(
@@ -37,7 +37,7 @@ def command(
     force: bool,
     quiet: bool,
     pixel_size_m: float | None,
-    energy_ev: float | None,
+    energy_eV: float | None,
     reading: Reading,
 ) -> None:
     """Write the scan or result IN as OUT, and say what the new format cannot hold.
@@ -55,7 +55,7 @@ def command(
         force=force,
         **reading._asdict(),
         pixel_size_m=pixel_size_m,
-        energy_eV=energy_ev,
+        energy_eV=energy_eV,
     )
     if quiet:
         return

@@ -17,7 +17,7 @@ from ptychopinn.cli.options import (
 )
 from ptychopinn.config import validated
 from ptychopinn.io.config_file import blaming, read_config_file
-from ptychopinn.simulation.config import SimulationConfig
+from ptychopinn.simulation.config import SimulationConfig, check_followed
 
 if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
@@ -55,6 +55,7 @@ def command(
     typed = given(flags, SimulationConfig)
     with blaming(config_file, lambda: validated(SimulationConfig, typed)):
         config = validated(SimulationConfig, {**from_file, **typed})
+    check_followed(config)
     # Refused before the work is done, not after.
     if output.suffix != ".h5":
         raise InputError(f"the scan must be written to a .h5 file, received '{output}'; rename it.")

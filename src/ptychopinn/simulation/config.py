@@ -10,9 +10,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.scan import CANVAS_BYTES
+from ptychopinn.errors import InputError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.slices import MOST
-from ptychopinn.schema import Section
+from ptychopinn.schema import Section, either
 
 ObjectKind = Literal["lines", "leaves", "grf", "points", "siemens", "natural", "textures", "file"]
 ProbeKind = Literal["aperture", "gaussian", "file"]
@@ -23,6 +24,18 @@ LARGEST_VALUE = 1e6
 THICK = {"pixel_size_m": 1e-8, "energy_eV": 8000.0}
 # A near-field experiment with hard X-rays; the Fresnel number of a pixel is 1/31.
 NEAR_FIELD = {"pixel_size_m": 1e-7, "energy_eV": 12_000.0, "distance_m": 3e-3}
+
+# Options that mean something with some objects, probes or arrangements of positions only.
+MEANT_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
+    "photographs": ("object", ("natural",)),
+    "density": ("object", ("lines", "points")),
+    "spectrum_exponent": ("object", ("grf",)),
+    "jitter_px": ("scan", ("raster",)),
+    **dict.fromkeys(
+        ("diameter", "central_stop", "defocus", "astigmatism", "coma"),
+        ("probe", ("aperture", "gaussian")),
+    ),
+}
 
 
 class SimulationConfig(Section):
@@ -218,7 +231,11 @@ class SimulationConfig(Section):
     @model_validator(mode="after")
     def _thick(self) -> SimulationConfig:
         if (self.slices > 1) != (self.slice_spacing_m is not None):
-            raise ValueError("expected slices, 2 or more, together with slice_spacing_m")
+            raise ValueError(
+                "the options slices and slice_spacing_m belong together, received "
+                f"slices={self.slices} and slice_spacing_m={self.slice_spacing_m}; give 2 slices "
+                "or more with their distance, or neither"
+            )
         if self.slices > 1 and self.object == "file":
             raise ValueError("expected an object that is drawn, received slices of a file")
         return self
@@ -236,6 +253,20 @@ class SimulationConfig(Section):
             "lower patterns, N or step_px",
         )
         return self
+
+
+def check_followed(config: SimulationConfig) -> None:
+    """Raise InputError for an option that does nothing with this object, probe or scan.
+
+    Those who draw parameters draw all of them; who types one wants it to be followed.
+    """
+    for name, (of, kinds) in MEANT_FOR.items():
+        value, kind = getattr(config, name), getattr(config, of)
+        if kind not in kinds and value != type(config).model_fields[name].default:
+            raise InputError(
+                f"option {name} does nothing with {of}={kind}, received {name}={value}; choose "
+                f"{of}={either(kinds)}, or leave it out."
+            )
 
 
 def _file_for(noun: str, value: Path | None, info: ValidationInfo) -> Path | None:
