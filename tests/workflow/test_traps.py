@@ -135,7 +135,7 @@ def test_booleans_are_booleans(
     assert "does not take a value" in capsys.readouterr().err
     (tmp_path / "c.yaml").write_text(f"probe_big: {text}\nprobe_trainable: maybe\n")
     assert train(scans / "a.h5", tmp_path / "m", *CNN, "--config", tmp_path / "c.yaml") == 2
-    check_sentence(capsys.readouterr().err, "probe_trainable", "'maybe'")
+    check_sentence(capsys.readouterr().err, "--probe-trainable", "'maybe'")
     (tmp_path / "d.yaml").write_text(f"probe_big: {text}\n")
     options = ["--config", tmp_path / "d.yaml", "--epochs", 1, "--n-groups", 4]
     assert train(scans / "a.h5", tmp_path / "m", *CNN, *options) == 0
