@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
@@ -116,6 +117,7 @@ def _sentence(schema: Any, error: ValidationError, called: str = "") -> str:
     field = called + ".".join(place) or schema.__name__
     if message.startswith(_EXPECTED):
         message = message.removeprefix(_EXPECTED).partition(", unable to ")[0]
+        message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of options", message)
         for long, short in _SHORTER.items():
             message = message.replace(long, short)
         says = f"must be {message}"

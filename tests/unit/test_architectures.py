@@ -158,9 +158,9 @@ def test_a_model_that_does_not_name_an_option_is_older_than_it(tmp_path: Path) -
         ({"architecture": None}, "received None"),
         ({"width": 3}, "option model.width must be at least 4, received 3"),
         ({3: 4}, "not an option"),
-        ([], "dictionary"),
-        ("cnn", "dictionary"),
-        (None, "dictionary"),
+        ([], "a mapping of options"),
+        ("cnn", "a mapping of options"),
+        (None, "a mapping of options"),
     ],
 )
 def test_a_wrong_model_is_one_sentence(values: Any, sentence: str) -> None:
