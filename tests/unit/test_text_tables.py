@@ -46,7 +46,7 @@ def test_lines_above_the_numbers(head: str, unit: str | None, tmp_path: Path) ->
 
 def test_a_column_of_words_is_named(tmp_path: Path) -> None:
     path = tmp_path / "places.csv"
-    path.write_text("x,y,state\n1,2,done\n3,4,done\n", encoding="utf-8")
+    path.write_text("1,2,done\n3,4,done\n", encoding="utf-8")
     with pytest.raises(InputError, match="with 'done' among the numbers of a line"):
         read_table(path)
 

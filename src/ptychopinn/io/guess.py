@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from ptychopinn.data.units import spelled
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError
-from ptychopinn.io.axis_names import axis_of, unit_in_name
+from ptychopinn.io.axis_names import axis_of, places_among, unit_in_name
 from ptychopinn.io.base import signature
 from ptychopinn.io.foreign import what_it_is
 from ptychopinn.io.layout import SMALLEST_FRAME, frame_first, too_small_last
@@ -24,8 +24,12 @@ PATTERN_WORDS = re.compile(
 )
 NOT_PATTERNS = re.compile(r"probe|object|mask|weight|dark|flat|background|illumination|thumb", re.I)
 PLACE_WORDS = re.compile(
-    r"(^|[^a-z])[xy]($|[^a-z])|pos|motor|coord|stage|sam[xy]|translation|pp[xy]|pi_?[xy]|scan", re.I
+    r"(^|[^a-z])[xy]($|[^a-z])|pos|motor|coord|stage|sam[xy]|translation|pp[xy]|pi_?[xy]|scan"
+    r"|points$",
+    re.I,
 )
+# Names as motors have them, which say something where there are two of them.
+MOTOR_WORDS = re.compile(r"(^|[^a-z])[a-z]{1,3}[xy]($|[^a-z])", re.I)
 # Positions may be so many more or fewer than the patterns, or this share of them.
 FEW_MORE, MORE = 4, 0.1
 SOURCES = (  # what tells a kind of source that needs no option patterns
@@ -51,6 +55,9 @@ class Guess:
     energy: str | None = None
     distance: str | None = None
     detector_pixel: str | None = None
+    wavelength: str | None = None
+    # Of these numbers nobody says the unit, so that they are not read.
+    without_unit: tuple[str, ...] = ()
     frame: tuple[int, int] | None = None
     probe_size: int | None = None
     # The patterns need no key; positions and probe need none either.
@@ -85,6 +92,14 @@ def guess(items: Sequence[Item]) -> Guess:
             re.compile(without, re.I),
         )
 
+    numbers = {
+        "energy": number(r"energy|enrg", r"threshold|cutoff|spread"),
+        "distance": number(r"distance|camera_?length|^z_m$", r"focus|focal|working"),
+        "detector_pixel": number(r"pixel_?size|psize|pixel_?pitch|(ccd|det\w*|cam\w*)_pixel"),
+        "wavelength": number(r"wavelength|lambda"),
+    }
+    units_of = {i.key: i.unit or unit_at_end(i.key) for i in items}
+    unread = tuple(name for name, key in numbers.items() if key and not units_of[key])
     own = [word.search(stack.key) is not None for word in SOURCES] if stack is not None else []
     earlier = {"xcoords", "ycoords"} <= {i.key for i in items}
     probe = _first(items, lambda i: i.is_complex and len(i.shape) >= 2, r"probe|illum|image_1")
@@ -98,9 +113,8 @@ def guess(items: Sequence[Item]) -> Guess:
         mask=picture(r"mask|bad|weight"),
         dark=picture(r"dark|background|offset"),
         flat=picture(r"flat|gain|efficiency"),
-        energy=number(r"energy", r"threshold|cutoff|spread"),
-        distance=number(r"distance"),
-        detector_pixel=number(r"pixel_?size|psize"),
+        **numbers,
+        without_unit=unread,
         frame=None if shape is None else (shape[0], shape[1]),
         probe_size=sizes[0] if sizes else None,
         own_kind=earlier or any(own),
@@ -153,6 +167,12 @@ def _first(
     return None
 
 
+def unit_at_end(key: str) -> str:
+    """The unit at the end of a key such as ``energy_keV`` or ``distance_m``; "" without one."""
+    word = spelled(key.rsplit("_", 1)[-1]) if "_" in key else ""
+    return word if word in METRES or word in ELECTRON_VOLTS else ""
+
+
 def _positions(items: Sequence[Item], count: int | None) -> tuple[tuple[str, ...], str | None]:
     """The keys of the positions, and their order where the names do not tell it.
 
@@ -174,15 +194,26 @@ def _positions_of(
     def fits(number: int) -> bool:
         return count is None or abs(number - count) <= off
 
-    columns = [i for i in items if plausible(i) and prod(i.shape) > 1 and fits(prod(i.shape))]
-    named = {axis: [i for i in columns if axis_of(i.key) == axis] for axis in "yx"}
-    for y in named["y"]:
-        for x in named["x"]:
-            if y.shape == x.shape and y.key.rpartition("/")[0] == x.key.rpartition("/")[0]:
-                return (y.key, x.key), None
+    columns = [
+        i
+        for i in items
+        if (plausible(i) or (i.dtype.kind in "iuf" and MOTOR_WORDS.search(i.key)))
+        and prod(i.shape) > 1
+        and fits(prod(i.shape))
+    ]
+
+    def together(y: int, x: int) -> bool:
+        one, other = columns[y], columns[x]
+        group, beside = (i.key.rpartition("/")[0].lower() for i in (one, other))
+        named = axis_of(one.key) is not None and axis_of(other.key) is not None
+        return one.shape == other.shape and (group == beside or not named)
+
+    pair = places_among([i.key for i in columns], together)
+    if pair is not None:
+        return (columns[pair[0]].key, columns[pair[1]].key), None
     for item in items:
-        pair = len(item.shape) == 2 and 2 in item.shape
-        if pair and plausible(item) and fits(prod(item.shape) // 2):
+        two = len(item.shape) == 2 and 2 in item.shape
+        if two and plausible(item) and fits(prod(item.shape) // 2):
             return (item.key,), "yx|xy"
     return (), None
 
@@ -238,10 +269,18 @@ def _pair(path: Path) -> tuple[Path, Path | None]:
     return path, beside if beside != path and beside.is_file() else None
 
 
-def line_for(path: Path, found: Guess, probe: str | None = None, unit: str | None = None) -> str:
+def line_for(
+    path: Path,
+    found: Guess,
+    probe: str | None = None,
+    unit: str | None = None,
+    *,
+    pixel_known: bool = False,
+) -> str:
     """See :func:`prepare_line`; for a file in which these arrays were recognised.
 
-    ``probe`` is another one than that of the file, ``unit`` one that no file states.
+    ``probe`` is another one than that of the file, ``unit`` one that no file states;
+    ``pixel_known`` says whether the file has the pixel of the object.
     """
     if probe is None and found.probe:
         probe = f"{path}:{found.probe}"
@@ -263,10 +302,15 @@ def line_for(path: Path, found: Guess, probe: str | None = None, unit: str | Non
         options["mask"] = found.mask
     if found.frame is not None and _needs_cut(found.frame):
         options |= {**_cut(found.frame, found.probe_size), "centre": "auto"}
-    if found.unit != "px":
-        keys = (found.energy, found.distance, found.detector_pixel)
-        for key, (name, value) in zip(keys, NUMBERS.items(), strict=True):
-            if key is None:
+    if found.unit != "px" and not pixel_known:
+        read = {
+            name
+            for name in ("energy", "distance", "detector_pixel", "wavelength")
+            if getattr(found, name) is not None and name not in found.without_unit
+        }
+        for name, value in NUMBERS.items():
+            own = name.rpartition("_")[0]
+            if own not in read and not (own == "energy" and "wavelength" in read):
                 options[name] = value
     if not (found.own_points and found.probe):
         options["probe"] = probe or "auto"

@@ -12,12 +12,13 @@ from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.axis_names import unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
-from ptychopinn.io.guess import Guess, guess
+from ptychopinn.io.guess import Guess, guess, unit_at_end
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.io.npz_members import npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
+from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Found, ScanPoints, Source
 from ptychopinn.sources.experiment_numbers import number_at, unit_of_axes
 from ptychopinn.sources.frames import (
@@ -34,6 +35,8 @@ DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"
 
 # Keys of the NPZ files of earlier programs, whose positions are in object pixels.
 EARLIER = ("xcoords", "ycoords")
+# Detectors for X-rays have pixels of at least half a micrometre, objects of 100 nm at most.
+SMALLEST_PIXEL = 3e-7
 
 
 def matches(path: Path) -> bool:
@@ -65,7 +68,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
         points=points or _points(path, found, items),
         probe=probe,
         notes={"patterns": key},
-        found=_numbers(path, found),
+        found=numbers_in(path, found),
     )
 
 
@@ -130,24 +133,34 @@ def _points(path: Path, found: Guess, items: list[Item]) -> ScanPoints | None:
     return ScanPoints(np.stack([y, x], axis=1).astype(np.float64), unit, where)
 
 
-def _numbers(path: Path, found: Guess) -> list[Found]:
+def numbers_in(path: Path, found: Guess) -> list[Found]:
     """Numbers whose unit the file states; of others nobody knows what they are."""
-    if not is_hdf5(path):
-        return []
-    with reading(path) as file:
-        triples = [
-            (name, number_at(file, key, units, _in_name(key, units)), f"'{key}' in '{path}'")
-            for name, key, units in (
-                ("energy_eV", found.energy, ELECTRON_VOLTS),
-                ("distance_m", found.distance, METRES),
-                ("detector_pixel_m", found.detector_pixel, METRES),
-            )
-            if key is not None
-        ]
-    return triples
+    numbers: list[Found] = []
+    for name, key, units in (
+        ("energy_eV", found.energy, ELECTRON_VOLTS),
+        ("energy_eV", found.wavelength, METRES),
+        ("distance_m", found.distance, METRES),
+        ("detector_pixel_m", found.detector_pixel, METRES),
+    ):
+        if key is None:
+            continue
+        value = _number(path, key, units)
+        if value is not None and key == found.wavelength:
+            value = wavelength_of(1.0) / value
+        if value is not None and name == "detector_pixel_m" and value < SMALLEST_PIXEL:
+            # No detector has such pixels, every object has.
+            name = "pixel_size_m"
+        numbers.append((name, value, f"'{key}' in '{path}'"))
+    return numbers
 
 
-def _in_name(key: str, units: Mapping[str, float]) -> str | None:
-    """The unit at the end of a key such as ``energy_keV`` or ``distance_m``."""
-    word = spelled(key.rsplit("_", 1)[-1]) if "_" in key else ""
-    return word if word in units else None
+def _number(path: Path, key: str, units: Mapping[str, float]) -> float | None:
+    """A number in metres or electron volts; see :func:`number_at`."""
+    unit = unit_at_end(key)
+    default = unit if unit in units else None
+    if is_hdf5(path):
+        with reading(path) as file:
+            return number_at(file, key, units, default)
+    values = real_at(Place(path, key)).ravel()
+    usable = default is not None and len(values) and np.isfinite(values[0]) and values[0] > 0
+    return float(values[0]) * units[default] if usable and default is not None else None

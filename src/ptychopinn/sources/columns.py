@@ -1,6 +1,7 @@
 """Tables in text files: separated by commas, semicolons, tabs or blanks, with or without names.
 
-Where commas do not separate columns they may stand in numbers, as in 12,5.
+Where commas do not separate columns they may stand in numbers, as in 12,5. Columns of a table with
+names may hold words, such as times; those are no numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ptychopinn.machine.memory import size_text
 LARGEST_TABLE = 512 << 20
 # Thousands of columns, and any number of one.
 LONGEST_LINE, LONGEST_NUMBER = 1 << 17, 10
+# A row has at least a place in it.
+LEAST_NUMBERS = 2
 COMMENTS = ("#", "%", "//", "!")
 # A number with a decimal comma.
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
@@ -84,9 +87,14 @@ def read_table(path: Path) -> Table:
         line = raw.strip()
         mark = next((m for m in COMMENTS if line.startswith(m)), "")
         words = _words(line.removeprefix(mark).lstrip("#%/! ") if mark else line)
-        if not words:
+        # A separator at the end separates nothing.
+        while words and not words[-1] and len(words) > (width or len(names)):
+            words.pop()
+        if not any(words):
             continue
-        values = None if mark else _numbers(words)
+        # Numbers are no names: they are a row with a word in it, as all others are then.
+        named = 0 if any(_number(name) is not None for name in names) else len(names)
+        values = None if mark else _numbers(words, named, 1 if width else LEAST_NUMBERS)
         if values is None:
             if width and not mark:
                 raise InputError(
@@ -172,14 +180,27 @@ def _words(line: str) -> list[str]:
         return parts
     for separator in ("\t", ";", ","):
         if separator in line:
-            return [word.strip().strip("\"'") for word in line.split(separator) if word.strip()]
+            return [word.strip().strip("\"'") for word in line.split(separator)]
     return parts
 
 
-def _numbers(words: list[str]) -> list[float] | None:
-    words = [word.replace(",", ".") if _COMMA.fullmatch(word) else word for word in words]
+def _numbers(words: list[str], names: int = 0, least: int = 0) -> list[float] | None:
+    """The numbers of a row; None for what is none.
+
+    Where it has as many words as there are ``names`` and at least so many numbers, NaN stands for
+    the others, such as a time or an empty cell.
+    """
+    numbers = [_number(word) for word in words]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(words) and (len(words) != names or len(known) < least):
+        return None
+    return [np.nan if number is None else number for number in numbers]
+
+
+def _number(word: str) -> float | None:
+    word = word.replace(",", ".") if _COMMA.fullmatch(word) else word
     try:
         # Python would read 1_000 as a number, too.
-        return None if any("_" in word for word in words) else [float(word) for word in words]
+        return None if "_" in word else float(word)
     except ValueError:
         return None

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
+from ptychopinn.io.guess import guess
 from ptychopinn.io.layout import frame_first, one_channel, too_small_last
+from ptychopinn.io.listing import items_of
 from ptychopinn.io.no_counts import named_patterns
 from ptychopinn.io.pairing import cut_short, nothing_chosen, which_belong
 from ptychopinn.sources.base import ScanPoints, Source
@@ -184,6 +186,14 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
         last = (
             f", and patterns of the shape {shape}, whose first axis must count them" if odd else ""
         )
+        maybe = guess(items_of(source.path)).positions if source.path.is_file() else ()
+        if len(maybe) == 1:
+            # An array whose columns do not say which of them is y.
+            raise InputError(
+                f"positions were expected, received '{source.path}' with '{maybe[0]}', which may "
+                f"be theirs; name them with positions='{maybe[0]}' and their order, order='yx' or "
+                "order='xy'."
+            )
         raise InputError(
             f"positions were expected, received '{source.path}' without any that could be "
             f"recognised{last}; name them with the option positions, or a raster with grid='Y,X' "

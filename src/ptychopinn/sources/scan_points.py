@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.scan import LARGEST_POSITION
 from ptychopinn.errors import InputError
-from ptychopinn.io.axis_names import axis_of, unit_in_name
+from ptychopinn.io.axis_names import axes_of, places_among, unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.layout import as_points
@@ -70,7 +70,10 @@ def read_points(
     if _is_xy(names, order, text):
         columns, units = columns[::-1], units[::-1]
     values = np.stack(columns, axis=1).astype(np.float64)
-    return ScanPoints(values, unit_of_axes(units), str(place))
+    # The columns of a table that were not named are told, those that were are known.
+    own = place.key is None and all(names)
+    where = f"'{names[0]}' and '{names[1]}' in '{place.path}'" if own else str(place)
+    return ScanPoints(values, unit_of_axes(units), where)
 
 
 def _next(part: str, first: Place) -> Place:
@@ -90,9 +93,9 @@ Columns = tuple[list[NDArray[Any]], list[str], list[str | None]]
 def _of_table(places: list[Place], said: bool) -> Columns:
     table = read_table(places[0].path)
     if places[0].key is None:
-        known = {axis_of(name): k for k, name in enumerate(table.names)}
-        if "y" in known and "x" in known:
-            chosen = [known["y"], known["x"]]
+        places_of = places_among(table.names)
+        if places_of is not None:
+            chosen = list(places_of)
         elif table.values.shape[1] == 2:
             chosen = [0, 1]
         else:
@@ -184,9 +187,9 @@ def _is_xy(names: list[str], order: str | None, text: str) -> bool:
     """Whether the first column is x."""
     if order is not None:
         return order == "xy"
-    axes = tuple(axis_of(name) for name in names)
-    if axes in (("y", "x"), ("x", "y")):
-        return axes == ("x", "y")
+    told = axes_of(names[0], names[1])
+    if told is not None:
+        return told == "xy"
     raise InputError(
         f"the order of the two columns of positions must be known, received '{text}', whose names "
         "do not tell; give order='yx' or order='xy'."

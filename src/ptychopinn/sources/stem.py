@@ -11,11 +11,13 @@ import numpy as np
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import is_hdf5
+from ptychopinn.io.guess import guess
 from ptychopinn.io.hdf5 import Reader, reading, to_text
 from ptychopinn.io.layout import too_small_last
+from ptychopinn.io.listing import items_of
 from ptychopinn.io.matlab import is_version_73
 from ptychopinn.sources.base import Source
-from ptychopinn.sources.by_keys import named_points
+from ptychopinn.sources.by_keys import named_points, numbers_in
 from ptychopinn.sources.experiment_numbers import number_at
 from ptychopinn.sources.frames import frames_in
 
@@ -85,6 +87,8 @@ def open_source(path: Path, patterns: str | None) -> Source:
                     )
                     for name in ("beam_energy", "metadata/beam_energy", "voltage")
                 ]
+                # A raster with X-rays has those of any other file.
+                + ([] if reciprocal or angle else numbers_in(path, guess(items_of(path))))
             ),
         )
 
