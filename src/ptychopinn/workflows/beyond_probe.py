@@ -108,8 +108,8 @@ def effects_for(
         known[PointSpread.name] = PointSpread(np.array(width), config.point_spread)
     wanted[PointSpread.name] = PointSpread.name in known
     if wanted[Background.name] and _is_faint(start, known.get(Background.name), prepared):
-        level = known.get(Background.name) or Background.none(scan.positions_px, scan.N)
-        known[Background.name] = Background(level.values, faint=True)
+        weak = known.get(Background.name) or Background.none(scan.positions_px, scan.N)
+        known[Background.name] = Background(weak.values, faint=True)
     require_far_field(config, scan)
     if config.pattern_shift:
         before = known.get(PatternShift.name) or likely_shifts(scan)
