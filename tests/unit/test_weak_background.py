@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
+from ptychopinn.evaluation.signs import usual
 from ptychopinn.workflows.beyond_probe import keeps_background
 
 
@@ -81,3 +82,39 @@ def test_factors_of_the_beam_that_made_up_for_a_background_are_found_anew() -> N
     result = pp.refine(replace(scan, object=None), backend="numpy", no_mend="all")
     assert "background" in result.effects and "beam-current" not in result.effects
     assert pp.evaluate(result, truth=scan).metrics["amplitude_psnr_db"] > 28
+
+
+@pytest.mark.parametrize(
+    ("size", "photons", "kind", "gain_db"), [(32, 1e3, "natural", 0.8), (64, 1e4, "leaves", 2.0)]
+)
+def test_one_that_a_scan_counts_once_in_a_pixel_is_followed(
+    size: int, photons: float, kind: str, gain_db: float
+) -> None:
+    """0.3 % of the counts, a photon or less in a dark pixel of all patterns together."""
+    plain, light = (
+        pp.simulate(
+            object=kind, N=size, patterns=144, step_px=size / 9, photons=photons, seed=4,
+            background=share * photons / size**2,
+        )
+        for share in (0.0, 0.003)
+    )  # fmt: skip
+    found = []
+    for scan, followed in ((plain, None), (light, None), (light, False)):
+        config = pp.PhysicsConfig(background=followed)
+        result = pp.refine(replace(scan, object=None), None, config, no_mend="all")
+        found.append((pp.evaluate(result, truth=scan).metrics["amplitude_psnr_db"], result.effects))
+    (_, clean), (score, effects), (without, _) = found
+    assert "background" not in clean
+    assert "background" in effects
+    assert score > without + gain_db
+
+
+def test_the_level_of_few_counts_is_their_mean_but_for_hot_pixels() -> None:
+    counts = np.random.default_rng(0).poisson(0.3, 1024).astype(np.float64)
+    assert np.median(counts) == 0
+    assert np.isclose(usual(counts, 0.3), 0.3, atol=0.05)
+    counts[[5, 700]] = 1e4
+    assert np.isclose(usual(counts, 0.3), 0.3, atol=0.1)
+    many = np.arange(101.0)
+    assert usual(many, 50.0) == 50
+    assert usual(np.zeros(7), 0.0) == 0

@@ -29,6 +29,9 @@ PATTERN_SIGMA, PATTERNS_AT_MOST = 8.0, 0.2
 # a share of the other, and what noise may hide.
 FEWEST_BEFORE, CHANGE_SIGMA, CHANGE_TIMES, CHANGE_LEAST = 12, 6.0, 5.0, 0.1
 CHANGE_STRUCTURE, FLOOR_OF_NOISE = 0.3, 0.1
+# The median of photons that are counted lies up to a third of one below their mean: it is that of
+# groups of dark pixels that have so many together, and of so many groups at least.
+COUNTED, GROUPS = 30.0, 8
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Signs:
         than noise, so that ``explained`` is NaN; NaN elsewhere.
     systematic : share of the excess that the mean pattern has.
     background, background_sigma : what the darkest quarter of the mean pattern has above the model,
-        per pixel times all pixels, as a share of the counts; and in standard deviations.
+        per pixel times all pixels, as a share of the counts; and in standard deviations.  The
+        level is a median, which a few pixels do not change.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
     quiet : (y, x) of pixels that vary by far less than photons do and differ from the model by far
         less than noise, as where a number is stuck and the probe has taken it up.
@@ -92,7 +96,8 @@ def signs_of(fit: Misfit) -> Signs:
     squares = (np.sqrt(measured) - np.sqrt(model)) ** 2 / counts
     difference = measured - model
     dark = np.argsort(model, kind="stable")[: max(1, len(model) // 4)]
-    level = float(np.median(difference[dark])) * len(model) / counts
+    seen = float(measured[dark].mean()) * m / fit.noise.photon
+    level = usual(difference[dark], seen) * len(model) / counts
     pixels, pixels_share = _pixels(difference, squares, sigma, good)
     patterns, patterns_share = _patterns(fit)
     current, current_share = _current(fit, counts)
@@ -158,6 +163,14 @@ def _alone(fit: Misfit) -> bool:
     # The larger one of both distances along the axes.
     nearest = cKDTree(places).query(places, k=2, p=np.inf)[0][:, 1]
     return bool(nearest.min() >= fit.measured_mean.shape[-1])
+
+
+def usual(values: NDArray[Any], photons: float) -> float:
+    """The mean of pixels (K,) that have so many photons each, but for a few that are far off."""
+    size = int(np.ceil(COUNTED / max(photons, COUNTED / len(values))))
+    groups = max(len(values) // size, min(GROUPS, len(values)))
+    # Pixels come in the order of their light: each group has some of all.
+    return float(np.median([values[k::groups].mean() for k in range(groups)]))
 
 
 def _faint(fit: Misfit) -> float:

@@ -11,7 +11,7 @@ mean level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -36,12 +36,13 @@ SAID = 0.005
 @effect
 @dataclass(frozen=True, eq=False)
 class Background(Effect):
-    """values : (N, N) the intensity b, zero frequency at [N/2, N/2].  variance : see Effect."""
+    """values : (N, N) the intensity b, zero frequency at [N/2, N/2].  variance : see Effect.
+    faint : whether it is known to be so weak that the object hardly hides in it."""
 
     variance: float = 1.0
+    faint: bool = False
 
     name: ClassVar[str] = "background"
-    hides: ClassVar[bool] = True
 
     @classmethod
     def none(cls, positions_px: Values, n: int) -> Background:
@@ -54,6 +55,10 @@ class Background(Effect):
                 f"a background must have shape ({n}, {n}) and not be negative, received an array "
                 f"{values.shape}; write the result again."
             )
+
+    @property
+    def hides(self) -> bool:
+        return not self.faint
 
     @property
     def changes(self) -> bool:
@@ -83,10 +88,10 @@ class Background(Effect):
         # The mean share of a pixel's counts that come from the object.
         seen_share = 1 - self.values * outward(seen.information) / len(seen.modelled)
         variance = float(np.mean(1 / (np.clip(seen_share, 0, 1) + HIDDEN)))
-        return Background(np.maximum(found, 0.0), max(variance, 1.0))
+        return replace(self, values=np.maximum(found, 0.0), variance=max(variance, 1.0))
 
     def scaled(self, factor: float) -> Background:
-        return Background(self.values * factor, self.variance)
+        return replace(self, values=self.values * factor)
 
     def in_words(self, seen_counts: float) -> str | None:
         share = float(self.values.sum()) / seen_counts

@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 # The counts of an object that is still being found scatter as well, but less and less, and together
 # with their neighbours. The factors are followed once their scatter about the mean of so many
 # neighbours exceeds this number, exceeds the photon noise by so many times its own, and has not
-# fallen below this share of what it was so many passes ago. It is that of this share of the
-# patterns, because a few may be spoiled.
+# fallen below this share of what it was so many passes ago, and after half of all passes. It is
+# that of this share of the patterns, because a few may be spoiled.
 NEIGHBOURS, FOLLOWED, SIGNIFICANT, AT_REST, PASSES, USUAL = 6, 0.004, 6.0, 0.8, 6, 0.95
+# What an object has not found yet fades as one by the number of passes where it is found slowly, as
+# the slices of a thick sample: over a fixed number of passes that looks more and more like a beam.
+# Those that an object is given before it is looked at:
+UNSEEN = 3
 # What factors share with their neighbours, the object can explain nearly as well, and is found
 # last: they stay once a pass asks for less than this multiple of their photon noise (rms).
 SETTLED = 0.3
@@ -51,7 +55,7 @@ SAID = 0.02
 @dataclass(frozen=True, eq=False)
 class BeamCurrent(Effect):
     """values : (M,) the factors g, with the mean 1.  near : (M, K) the nearest patterns of each, or
-    None.  scatters : about their mean in the last passes, beyond noise.
+    None.  scatters : about their mean after each pass so far, beyond noise.
     settled : whether they stay as they are.  way, share : what the last pass asked for (M,), None
     before, and the share of it that they went."""
 
@@ -122,12 +126,13 @@ class BeamCurrent(Effect):
         variances = np.sort(rough**2 - noise * (1 + 1 / self.near.shape[1]))
         typical = variances[: int(np.ceil(USUAL * len(variances)))]
         scatter = float(np.sqrt(max(typical.mean(), 0.0)))
-        return replace(self, scatters=(*self.scatters[-PASSES:], scatter))
+        return replace(self, scatters=(*self.scatters, scatter))
 
     def _shows_a_beam(self, noise: Values) -> bool:
         """Whether the scatters are those of the beam."""
         scatters = self.scatters
-        if len(scatters) <= PASSES or scatters[-1] < AT_REST * scatters[0]:
+        back = max(PASSES, (len(scatters) + UNSEEN) // 2)
+        if len(scatters) <= back or scatters[-1] < AT_REST * scatters[-1 - back]:
             return False
         chance = SIGNIFICANT * float(noise.mean()) * np.sqrt(2 / len(noise))
         return scatters[-1] ** 2 > max(FOLLOWED**2, chance)

@@ -79,8 +79,6 @@ class Effect(ABC):
     name: ClassVar[str]
     # Effects are applied in this order: first those that change what the probe is.
     turn: ClassVar[int] = 1
-    # Whether it adds counts in which the object hides.
-    hides: ClassVar[bool] = False
     # How many times the variance that photon noise gives the object it is with the effect.
     variance = 1.0
 
@@ -123,6 +121,11 @@ class Effect(ABC):
         intensity ``e`` that gives numbers (m, K), K for each pattern, in the order of the
         fields."""
         return None
+
+    @property
+    def hides(self) -> bool:
+        """Whether it adds counts in which the object hides."""
+        return False
 
     @property
     def copies(self) -> int:

@@ -48,6 +48,12 @@ GAINED, SURE = 0.25, 1e-3
 # the object follows that of dark pixels, and it may be more.
 KEPT, KEPT_EXCESS, MOST_TIMES = 0.95, 0.5, 8.0
 FEW_PHOTONS, MOST_TIMES_OF_FEW = 0.01, 24.0
+# Noise alone looks like one to moduli: of so many times the square of its share of the counts, 8 to
+# 12 in scans without one.
+OF_NOISE = 12.0
+# A background below this share, where noise is a larger one than that, hides less of the object
+# than the noise does that moduli let in.
+FAINT, NOISY = 3e-3, 0.06
 
 
 def shown_by(fit: Misfit, left_out: Collection[str] = ()) -> str | None:
@@ -101,6 +107,9 @@ def effects_for(
         width = before.values if config.point_spread_px is None else [config.point_spread_px]
         known[PointSpread.name] = PointSpread(np.array(width), config.point_spread)
     wanted[PointSpread.name] = PointSpread.name in known
+    if wanted[Background.name] and _is_faint(start, known.get(Background.name), prepared):
+        weak = known.get(Background.name) or Background.none(scan.positions_px, scan.N)
+        known[Background.name] = Background(weak.values, faint=True)
     require_far_field(config, scan)
     if config.pattern_shift:
         before = known.get(PatternShift.name) or likely_shifts(scan)
@@ -123,6 +132,18 @@ def effects_for(
         for name, on in wanted.items()
         if on
     )
+
+
+def _is_faint(start: Reconstruction | None, known: Effect | None, prepared: PreparedScan) -> bool:
+    """Whether a background is weak beside a noise of few photons, as a result without one shows in
+    the dark, or as it is ``known``."""
+    fit = None if start is None else start.fit
+    if fit is None or fit.expected <= NOISY or prepared.noise.dark > 0:
+        return False
+    if known is None:
+        return 0 < signs_of(fit).background < FAINT
+    counts = float(fit.counts.mean()) * prepared.input_scale**2
+    return float(known.values.sum()) < FAINT * counts
 
 
 def _was_named(start: Reconstruction | None) -> bool:
@@ -258,8 +279,9 @@ def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
     if found is None:
         return False
     share = float(found.sum()) / float(after.fit.counts.mean())
-    most = MOST_TIMES_OF_FEW if before.fit.expected > FEW_PHOTONS else MOST_TIMES
-    likely = share <= most * signs_of(before.fit).background
+    few, shown = before.fit.expected > FEW_PHOTONS, signs_of(before.fit).background
+    most = MOST_TIMES_OF_FEW * shown if few else MOST_TIMES * shown
+    likely = share <= max(most, MOST_TIMES * shown + OF_NOISE * after.fit.expected**2)
     less = after.fit.residual <= KEPT * before.fit.residual
     less = less or after.fit.excess <= KEPT_EXCESS * before.fit.excess
     # Noise may hide what it changes of the residual; the dark pixels have told it.
