@@ -8,6 +8,7 @@ from typing import Literal
 Likely = Literal[
     "alone",
     "pixels",
+    "detector-gain",
     "patterns",
     "part-of-scan",
     "beam-current",
@@ -50,6 +51,11 @@ CAUSES: dict[Likely, Cause] = {
     "pixels": Cause(
         "some detector pixels do not measure: {pixels} (y, x) {how}",
         "mask them (option mask)",
+    ),
+    "detector-gain": Cause(
+        "a part of the detector counts more than the rest: {how}, along the whole of that border",
+        "divide the patterns by a flat field (option flat), or refine the probe "
+        "(refine_probe=True), which takes most of it up",
     ),
     "patterns": Cause(
         "some patterns do not belong to the others: {patterns} {how}",

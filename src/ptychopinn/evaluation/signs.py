@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.far_away import SAME_PLACE_PX
+from ptychopinn.evaluation.gain_steps import GainStep, gain_step
 
 if TYPE_CHECKING:
     from ptychopinn.evaluation.misfit import Misfit
@@ -47,6 +48,7 @@ class Signs:
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
     change, before, after : the pattern from which on far less, or far more, of the structure is
         explained than before, None where there is none; what is not explained of both parts.
+    step : the border of a part of the detector that counts more than the rest, None without one.
     alone : whether no two patterns overlap, or all show one and the same place.
     current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
         relative; share of the excess that it makes.
@@ -70,6 +72,7 @@ class Signs:
     after: float = 0.0
     alone: bool = False
     quiet: tuple[tuple[int, int], ...] = ()
+    step: GainStep | None = None
 
     @property
     def excess(self) -> float:
@@ -116,6 +119,7 @@ def signs_of(fit: Misfit) -> Signs:
         after=after,
         alone=_alone(fit),
         quiet=_quiet(fit),
+        step=gain_step(fit.measured_mean, fit.model_mean, fit.noise, m),
     )
 
 

@@ -79,6 +79,9 @@ NOTHING_LEFT = 0.2
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
 # The share of the excess that few pixels, or few patterns, hold.
 PIXEL_SHARE, PATTERN_SHARE = 0.35, 0.5
+# A part of the detector that counts more: what it adds to the residual, as a share of the noise
+# above which a picture suffers, and of the excess below which something else is wrong.
+STEP_OF_NOISE, STEP_SHARE = 0.05, 0.3
 # Background: counts of the mean pattern above the model in the dark, as a share of all counts.
 BACKGROUND_SHARE, BACKGROUND_SIGMA = 0.016, 8.0
 
@@ -146,7 +149,10 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         verdict = "good" if tolerable else "doubtful"
     if verdict == "good":
         return Judgement("good")
-    likely, numbers = found or better or (systematic and _some_pixels(signs)) or _general(signs)
+    uneven = _uneven(signs) if told else None
+    likely, numbers = (
+        uneven or found or better or (systematic and _some_pixels(signs)) or _general(signs)
+    )
     return Judgement(verdict, likely, _sentence(likely, numbers))
 
 
@@ -167,6 +173,9 @@ def _signature(signs: Signs) -> Found | None:
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
         how = f"in the dark {share:.1%} of all counts, spread over the detector, are not explained"
         return "background", {"how": how}
+    uneven = _uneven(signs)
+    if uneven and _of_step(signs) >= STEP_OF_NOISE * signs.expected:
+        return uneven
     if signs.quiet:
         return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
     if not _matters(signs):
@@ -185,6 +194,23 @@ def _signature(signs: Signs) -> Found | None:
         how = f"hold {min(signs.patterns_share, 1.0):.0%} of what is not explained"
         return "patterns", {"patterns": listed(signs.patterns), "how": how}
     return None
+
+
+def _of_step(signs: Signs) -> float:
+    """The residual of two halves of a detector that count by that step more, and less."""
+    return 0.0 if signs.step is None else (signs.step.step / 4) ** 2
+
+
+def _uneven(signs: Signs) -> Found | None:
+    """A part of the detector that counts more than the rest, whatever else seems better: that makes
+    up for it."""
+    if signs.step is None or _of_step(signs) < STEP_SHARE * signs.excess:
+        return None
+    axis, place, (first, last), step = signs.step
+    along, across = ("x", "y") if axis == "column" else ("y", "x")
+    where = f"from {axis} {along} = {place} on, between {across} = {first} and {last - 1},"
+    how = f"{where} by {abs(np.expm1(step)):.1%} {'more' if step > 0 else 'less'} than before it"
+    return "detector-gain", {"how": how}
 
 
 def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:

@@ -98,7 +98,7 @@ UNFINISHED, TIMES_NOISE = 0.3, 5.0
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
-SHOWN = ("alone", "pixels", "patterns", "beam-current", "background")
+SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "background")
 
 
 def judged(
