@@ -161,7 +161,10 @@ def _unseen(signs: Signs) -> bool:
     if np.isfinite(signs.explained):
         return False
     least = max(UNSEEN_EXCESS_OF_NOISE * signs.expected, UNSEEN_EXCESS)
-    return signs.excess > least or signs.faint < FAINT_EXPLAINED
+    # Of many photons faint structure is seen as well as any.
+    clear = signs.excess > TRIED_EXCESS_OF_NOISE * signs.expected
+    enough = GOOD_EXPLAINED if clear else FAINT_EXPLAINED
+    return signs.excess > least or signs.faint < enough
 
 
 Found = tuple[Likely, dict[str, Any]]
@@ -346,11 +349,12 @@ _FITTED = (
 
 
 def _general(signs: Signs) -> Found:
-    if not signs.explained >= GEOMETRY_EXPLAINED:
-        explained = max(signs.explained, 0.0) if np.isfinite(signs.explained) else 0.0
-        how = f"only {explained:.0%} of the structure in the patterns is explained"
+    share = signs.explained if np.isfinite(signs.explained) else signs.faint
+    if not share >= GEOMETRY_EXPLAINED:
+        share = max(share, 0.0) if np.isfinite(share) else 0.0
+        how = f"only {share:.0%} of the structure in the patterns is explained"
         return "geometry-or-probe", {"how": how}
-    return "unknown", {"missing": 1 - signs.explained}
+    return "unknown", {"missing": 1 - share}
 
 
 def _sentence(likely: Likely, numbers: dict[str, Any]) -> str:
