@@ -42,6 +42,7 @@ HALTED, GROWING = "factors of the beam as they were fitted", "factors that would
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
+ON_ITS_OWN, TOGETHER = "pixels that read each for itself", "pixels of a line that read together"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
 AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
@@ -106,8 +107,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE`` or ``GROWING`` need no comparison; those that are not
-        constants of this module are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER`` or ``GROWING`` need no comparison; those that
+        are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -119,6 +120,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
         found = shown
+    if found and shown and shown[0] == "common-mode":
+        found = shown  # whatever makes up for a part of it
     changed = found is not None and found[0] == "part-of-scan"
     if changed and better and (shown or better[0] == "pattern-shift"):
         # What changed is known.
@@ -226,7 +229,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
-        (AT_HOME, ELSEWHERE),
+        (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -247,6 +250,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "clipped-counts", {"share": known[others[0]]}
         elif prefix == HELD:
             found = "afterglow", {"share": known[others[0]]}
+        elif prefix == TOGETHER:
+            found = "common-mode", {"share": known[others[0]]}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:

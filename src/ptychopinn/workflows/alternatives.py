@@ -39,10 +39,12 @@ from ptychopinn.evaluation.verdict import (
     HELD,
     IN_PLACE,
     IN_STEP,
+    ON_ITS_OWN,
     OTHER_UNIT,
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
     STEADY,
+    TOGETHER,
     TRIED_BELOW,
     TRIED_EXCESS_OF_NOISE,
     TURNED,
@@ -64,6 +66,7 @@ from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.checking import suspicious
+from ptychopinn.workflows.common_mode import common_mode
 from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
 from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
@@ -128,6 +131,10 @@ def judged(
     glow = _share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
+    if not within_noise(fit) and not (fit.verdict == "good" and fit.explained >= TRIED_BELOW):
+        shared = common_mode(used, result)
+        if shared is not None:
+            return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
