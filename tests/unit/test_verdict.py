@@ -96,6 +96,20 @@ def test_pixels_are_named(expected: Scan) -> None:
     assert fit.cause is not None and "(3, 5)" in fit.cause and "(27, 9)" in fit.cause
 
 
+def test_a_bright_patch_that_is_off_by_little_is_no_bad_pixels(expected: Scan) -> None:
+    """Its probe, or a curve of the detector, is wrong; that is doubted, and trials may tell."""
+    mean = np.asarray(expected.diffraction).mean(axis=0)
+    bright = mean >= np.sort(mean, axis=None)[-25]
+    fit = misfit(true_result(expected), drawn(expected, expected.diffraction * (1 - 0.2 * bright)))
+    signs = signs_of(fit)
+    assert len(signs.pixels) > 8 and signs.clump
+    assert (fit.verdict, fit.likely) == ("doubtful", "unknown")
+    better = judge(signs, [(AS_IT_IS, 0.004), (PROBE_FREE, signs.expected)])
+    assert (better.verdict, better.likely) == ("doubtful", "probe")
+    dead = drawn(expected, expected.diffraction * ~bright)
+    assert not signs_of(misfit(true_result(expected), dead)).clump
+
+
 def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
     """A free probe makes up for a number that is stuck, and then nothing is left."""
     scan, result = drawn(expected), true_result(expected)

@@ -153,9 +153,10 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     if verdict == "good":
         return Judgement("good")
     uneven = _uneven(signs) if told else None
-    likely, numbers = (
-        uneven or found or better or (systematic and _some_pixels(signs)) or _general(signs)
-    )
+    if signs.clump and found is not None and found[0] == "pixels" and not signs.quiet:
+        found = None
+    some = _some_pixels(signs) if systematic and not signs.clump else None
+    likely, numbers = uneven or found or better or some or _general(signs)
     return Judgement(verdict, likely, _sentence(likely, numbers))
 
 
