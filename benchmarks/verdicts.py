@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common import arguments, report
+from ptychopinn.evaluation.gain_steps import GainStep
 from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import judge
 from ptychopinn.workflows.alternatives import SHOWN
@@ -74,8 +75,13 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     values["pixels"] = tuple(tuple(p) for p in values["pixels"])
     values["patterns"] = tuple(values["patterns"])
     values["quiet"] = tuple(tuple(p) for p in values.get("quiet", ()))
+    if values.get("step") is not None:
+        axis, place, part, step = values["step"]
+        values["step"] = GainStep(axis, place, tuple(part), step)
     # No change in mid-scan is no number.
-    missing = {k: float("nan") for k, v in values.items() if v is None and k != "change"}
+    missing = {
+        k: float("nan") for k, v in values.items() if v is None and k not in ("change", "step")
+    }
     values |= missing
     signs = Signs(**values)
     tried = [(str(words), float(left)) for words, left in row["alternatives"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from moving_scans import on_the_fly
@@ -13,7 +14,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.verdict import AS_IT_IS, PROBE_FREE
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
-from ptychopinn.workflows import alternatives
+from ptychopinn.workflows import moving_sample
 from ptychopinn.workflows.exposure import washed_out
 from ptychopinn.workflows.other_causes import tried
 from ptychopinn.workflows.refinement import refine
@@ -49,10 +50,24 @@ def test_a_length_that_gains_alone_is_none() -> None:
     assert found.fit.verdict == "good"
 
 
+@pytest.mark.parametrize("length", [0.0, LENGTH])
+def test_a_way_along_an_axis_is_told_where_the_object_has_taken_it_up(length: float) -> None:
+    """Positions in no order, and hardly more than noise left: trials of a residual end nowhere."""
+    options = {"object": "leaves", "N": 32, "patterns": 81, "step_px": 3.2, "photons": 1e5}
+    scan = simulate(**options, scan="random", seed=5, poisson=False)
+    scan = on_the_fly(scan, length, along=np.array([0.0, 1.0]))
+    found = refine(scan, None, RefineConfig(passes=15), backend="numpy")
+    assert found.fit is not None and found.fit.explained > 0.99
+    named = found.fit.verdict, found.fit.likely
+    assert named == (("doubtful", "moving-exposure") if length else ("good", None))
+    if length:
+        assert found.fit.cause is not None and "along x" in found.fit.cause
+
+
 def test_a_probe_that_was_not_refined_costs_no_trial(
     expected: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alternatives, "hidden_motion", None)  # calling it would fail
+    monkeypatch.setattr(moving_sample, "hidden_motion", None)  # calling it would fail
     found = refine(on_the_fly(expected, 0.0), None, RefineConfig(passes=10), backend="numpy")
     assert found.fit is not None
     assert found.fit.verdict == "good"

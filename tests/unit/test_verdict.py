@@ -96,6 +96,20 @@ def test_pixels_are_named(expected: Scan) -> None:
     assert fit.cause is not None and "(3, 5)" in fit.cause and "(27, 9)" in fit.cause
 
 
+def test_a_bright_patch_that_is_off_by_little_is_no_bad_pixels(expected: Scan) -> None:
+    """Its probe, or a curve of the detector, is wrong; that is doubted, and trials may tell."""
+    mean = np.asarray(expected.diffraction).mean(axis=0)
+    bright = mean >= np.sort(mean, axis=None)[-25]
+    fit = misfit(true_result(expected), drawn(expected, expected.diffraction * (1 - 0.2 * bright)))
+    signs = signs_of(fit)
+    assert len(signs.pixels) > 8 and signs.clump
+    assert (fit.verdict, fit.likely) == ("doubtful", "unknown")
+    better = judge(signs, [(AS_IT_IS, 0.004), (PROBE_FREE, signs.expected)])
+    assert (better.verdict, better.likely) == ("doubtful", "probe")
+    dead = drawn(expected, expected.diffraction * ~bright)
+    assert not signs_of(misfit(true_result(expected), dead)).clump
+
+
 def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
     """A free probe makes up for a number that is stuck, and then nothing is left."""
     scan, result = drawn(expected), true_result(expected)
@@ -205,6 +219,16 @@ def test_some_patterns_are_named_where_structure_is_faint() -> None:
     signs = Signs(3.8e-4, 3e-7, faint=0.81, patterns=(3, 8), patterns_share=0.8)
     assert judge(signs).likely == "patterns"
     assert judge(replace(signs, residual=6e-7, faint=0.9998)).verdict == "good"
+
+
+def test_faint_structure_is_seen_where_photons_are_many() -> None:
+    """Each pattern at the position of the one before left 29 times the noise and was called good:
+    its structure is 0.4 % of the counts, and 16 % of that was missing."""
+    told = judge(Signs(6e-4, 2.1e-5, faint=0.84))
+    assert (told.verdict, told.likely) == ("doubtful", "unknown")
+    assert told.cause is not None and told.cause.startswith("16% of the structure")
+    assert judge(Signs(6e-4, 2e-4, faint=0.84)).verdict == "good"
+    assert judge(Signs(3.6e-5, 9e-7, faint=0.99)).verdict == "good"
 
 
 def test_another_orientation_is_named_where_the_residual_is_that_of_noise() -> None:

@@ -33,6 +33,9 @@ TERMS_WRITTEN = (
 TO_TYPE = {
     "alone": "ptychopinn inspect SCAN shows how many patterns there are and how far apart",
     "pixels": "mark them as bad in the scan, and do not leave out the check hot-pixels",
+    "detector-gain": "ptychopinn prepare with --flat FILE:KEY, or ptychopinn refine SCAN "
+    "--refine-probe, which takes most of it up",
+    "common-mode": "subtract from each pattern the median of the dark pixels of each readout block",
     "patterns": "ptychopinn inspect --check SCAN names those that can be told at once",
     "beam-current": "ptychopinn refine RESULT",
     "background": "ptychopinn refine RESULT",

@@ -8,6 +8,8 @@ from typing import Literal
 Likely = Literal[
     "alone",
     "pixels",
+    "detector-gain",
+    "common-mode",
     "patterns",
     "part-of-scan",
     "beam-current",
@@ -50,6 +52,16 @@ CAUSES: dict[Likely, Cause] = {
     "pixels": Cause(
         "some detector pixels do not measure: {pixels} (y, x) {how}",
         "mask them (option mask)",
+    ),
+    "detector-gain": Cause(
+        "a part of the detector counts more than the rest: {how}, along the whole of that border",
+        "divide the patterns by a flat field (option flat), or refine the probe "
+        "(refine_probe=True), which takes most of it up",
+    ),
+    "common-mode": Cause(
+        "pixels of the detector read more, or less, together, and otherwise in each pattern: where "
+        "few photons fall, those of a row or column have {share:.0%} of their variance in common",
+        "subtract from each pattern the median of the dark pixels of each readout block",
     ),
     "patterns": Cause(
         "some patterns do not belong to the others: {patterns} {how}",

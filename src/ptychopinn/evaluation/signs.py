@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.far_away import SAME_PLACE_PX
+from ptychopinn.evaluation.gain_steps import GainStep, gain_step
 
 if TYPE_CHECKING:
     from ptychopinn.evaluation.misfit import Misfit
@@ -19,6 +20,9 @@ FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE = 1e-4, 0.3
 # Pixels: how many times the noise of the mean pattern and the residual of the others, and how many
 # they are at most.
 PIXEL_SIGMA, PIXEL_TIMES, PIXELS_AT_MOST = 12.0, 30.0, 0.03
+# So many of them are a clump, whose logarithms are off by at most so much: 0.2 where the phase of a
+# probe is missing, 4 and more for dead and hot pixels.
+CLUMP, CLUMP_OFF = 8, 0.3
 # Pixels that vary by less than photons do: photons at least, how unlikely that is (-log), how many
 # times the usual residual at most, and the share of all counts that they hold.
 QUIET_PHOTONS, QUIET_UNLIKELY, QUIET_TIMES, QUIET_COUNTS = 4.0, 25.0, 0.5, 0.003
@@ -46,11 +50,14 @@ class Signs:
         per pixel times all pixels, as a share of the counts; and in standard deviations.  The
         level is a median, which a few pixels do not change.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
+    clump : whether most of those are neighbours and all of them differ by little from the model, as
+        where a probe or a curve of the detector is wrong in the bright; no bad pixels do.
     quiet : (y, x) of pixels that vary by far less than photons do and differ from the model by far
         less than noise, as where a number is stuck and the probe has taken it up.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
     change, before, after : the pattern from which on far less, or far more, of the structure is
         explained than before, None where there is none; what is not explained of both parts.
+    step : the border of a part of the detector that counts more than the rest, None without one.
     alone : whether no two patterns overlap, or all show one and the same place.
     current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
         relative; share of the excess that it makes.
@@ -74,6 +81,8 @@ class Signs:
     after: float = 0.0
     alone: bool = False
     quiet: tuple[tuple[int, int], ...] = ()
+    step: GainStep | None = None
+    clump: bool = False
 
     @property
     def excess(self) -> float:
@@ -121,6 +130,8 @@ def signs_of(fit: Misfit) -> Signs:
         after=after,
         alone=_alone(fit),
         quiet=_quiet(fit),
+        clump=_clump(fit, pixels),
+        step=gain_step(fit.measured_mean, fit.model_mean, fit.noise, m),
     )
 
 
@@ -192,6 +203,22 @@ def _pixels(
     order = np.argsort(-squares[far], kind="stable")
     places = np.argwhere(good)[far][order]
     return tuple((int(y), int(x)) for y, x in places), float(squares[far].sum())
+
+
+def _clump(fit: Misfit, pixels: tuple[tuple[int, int], ...]) -> bool:
+    """Whether such pixels are one patch of the detector that is off by a few per cent."""
+    if len(pixels) < CLUMP:
+        return False
+    from scipy.ndimage import label
+
+    y, x = np.array(pixels).T
+    off = np.log(np.maximum(fit.measured_mean[y, x], 1e-12) / fit.model_mean[y, x])
+    if np.abs(off).max() > CLUMP_OFF:
+        return False
+    where = np.zeros(fit.measured_mean.shape, bool)
+    where[y, x] = True
+    parts = label(where, np.ones((3, 3)))[0][y, x]
+    return bool(2 * np.bincount(parts).max() >= len(pixels))
 
 
 def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:

@@ -42,6 +42,7 @@ HALTED, GROWING = "factors of the beam as they were fitted", "factors that would
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
+ON_ITS_OWN, TOGETHER = "pixels that read each for itself", "pixels of a line that read together"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
 AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
@@ -79,6 +80,9 @@ NOTHING_LEFT = 0.2
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
 # The share of the excess that few pixels, or few patterns, hold.
 PIXEL_SHARE, PATTERN_SHARE = 0.35, 0.5
+# A part of the detector that counts more: what it adds to the residual, as a share of the noise
+# above which a picture suffers, and of the excess below which something else is wrong.
+STEP_OF_NOISE, STEP_SHARE = 0.05, 0.3
 # Background: counts of the mean pattern above the model in the dark, as a share of all counts.
 BACKGROUND_SHARE, BACKGROUND_SIGMA = 0.016, 8.0
 
@@ -103,8 +107,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE`` or ``GROWING`` need no comparison; those that are not
-        constants of this module are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER`` or ``GROWING`` need no comparison; those that
+        are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -116,6 +120,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
         found = shown
+    if found and shown and shown[0] == "common-mode":
+        found = shown  # whatever makes up for a part of it
     changed = found is not None and found[0] == "part-of-scan"
     if changed and better and (shown or better[0] == "pattern-shift"):
         # What changed is known.
@@ -146,7 +152,11 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         verdict = "good" if tolerable else "doubtful"
     if verdict == "good":
         return Judgement("good")
-    likely, numbers = found or better or (systematic and _some_pixels(signs)) or _general(signs)
+    uneven = _uneven(signs) if told else None
+    if signs.clump and found is not None and found[0] == "pixels" and not signs.quiet:
+        found = None
+    some = _some_pixels(signs) if systematic and not signs.clump else None
+    likely, numbers = uneven or found or better or some or _general(signs)
     return Judgement(verdict, likely, _sentence(likely, numbers))
 
 
@@ -155,7 +165,10 @@ def _unseen(signs: Signs) -> bool:
     if np.isfinite(signs.explained):
         return False
     least = max(UNSEEN_EXCESS_OF_NOISE * signs.expected, UNSEEN_EXCESS)
-    return signs.excess > least or signs.faint < FAINT_EXPLAINED
+    # Of many photons faint structure is seen as well as any.
+    clear = signs.excess > TRIED_EXCESS_OF_NOISE * signs.expected
+    enough = GOOD_EXPLAINED if clear else FAINT_EXPLAINED
+    return signs.excess > least or signs.faint < enough
 
 
 Found = tuple[Likely, dict[str, Any]]
@@ -167,6 +180,9 @@ def _signature(signs: Signs) -> Found | None:
     if share >= BACKGROUND_SHARE and signs.background_sigma >= BACKGROUND_SIGMA:
         how = f"in the dark {share:.1%} of all counts, spread over the detector, are not explained"
         return "background", {"how": how}
+    uneven = _uneven(signs)
+    if uneven and _of_step(signs) >= STEP_OF_NOISE * signs.expected:
+        return uneven
     if signs.quiet:
         return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
     if not _matters(signs):
@@ -187,6 +203,23 @@ def _signature(signs: Signs) -> Found | None:
     return None
 
 
+def _of_step(signs: Signs) -> float:
+    """The residual of two halves of a detector that count by that step more, and less."""
+    return 0.0 if signs.step is None else (signs.step.step / 4) ** 2
+
+
+def _uneven(signs: Signs) -> Found | None:
+    """A part of the detector that counts more than the rest, whatever else seems better: that makes
+    up for it."""
+    if signs.step is None or _of_step(signs) < STEP_SHARE * signs.excess:
+        return None
+    axis, place, (first, last), step = signs.step
+    along, across = ("x", "y") if axis == "column" else ("y", "x")
+    where = f"from {axis} {along} = {place} on, between {across} = {first} and {last - 1},"
+    how = f"{where} by {abs(np.expm1(step)):.1%} {'more' if step > 0 else 'less'} than before it"
+    return "detector-gain", {"how": how}
+
+
 def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     """A thick sample, a moving exposure, another orientation or other scan axes that the patterns
     show, and what else was tried."""
@@ -197,7 +230,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
-        (AT_HOME, ELSEWHERE),
+        (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -218,6 +251,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "clipped-counts", {"share": known[others[0]]}
         elif prefix == HELD:
             found = "afterglow", {"share": known[others[0]]}
+        elif prefix == TOGETHER:
+            found = "common-mode", {"share": known[others[0]]}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:
@@ -320,11 +355,12 @@ _FITTED = (
 
 
 def _general(signs: Signs) -> Found:
-    if not signs.explained >= GEOMETRY_EXPLAINED:
-        explained = max(signs.explained, 0.0) if np.isfinite(signs.explained) else 0.0
-        how = f"only {explained:.0%} of the structure in the patterns is explained"
+    share = signs.explained if np.isfinite(signs.explained) else signs.faint
+    if not share >= GEOMETRY_EXPLAINED:
+        share = max(share, 0.0) if np.isfinite(share) else 0.0
+        how = f"only {share:.0%} of the structure in the patterns is explained"
         return "geometry-or-probe", {"how": how}
-    return "unknown", {"missing": 1 - signs.explained}
+    return "unknown", {"missing": 1 - share}
 
 
 def _sentence(likely: Likely, numbers: dict[str, Any]) -> str:

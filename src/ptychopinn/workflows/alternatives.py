@@ -14,10 +14,8 @@ from dataclasses import fields, replace
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.likelier import likelier_orientation
 from ptychopinn.checks.slips import NAME as SLIP
-from ptychopinn.checks.trial_fits import FEWEST, neighbours
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.findings import AFTERGLOW, CLIPPED, Finding
-from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import brief
@@ -41,11 +39,14 @@ from ptychopinn.evaluation.verdict import (
     HELD,
     IN_PLACE,
     IN_STEP,
+    ON_ITS_OWN,
     OTHER_UNIT,
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
     STEADY,
+    TOGETHER,
     TRIED_BELOW,
+    TRIED_EXCESS_OF_NOISE,
     TURNED,
     TURNED_AS_GIVEN,
     UNCOUNTED,
@@ -64,13 +65,12 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.solvers.probe_check import Trial
-from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.checking import suspicious
-from ptychopinn.workflows.exposure import possible_directions, washed_out
-from ptychopinn.workflows.hidden_motion import hidden_motion
+from ptychopinn.workflows.common_mode import common_mode
 from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
 from ptychopinn.workflows.misplaced import misplaced
-from ptychopinn.workflows.other_causes import WAYS, at_rest_or_moving, exposures, tried
+from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
+from ptychopinn.workflows.other_causes import WAYS, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported
@@ -98,7 +98,7 @@ UNFINISHED, TIMES_NOISE = 0.3, 5.0
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
-SHOWN = ("alone", "pixels", "patterns", "beam-current", "background")
+SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "background")
 
 
 def judged(
@@ -131,6 +131,10 @@ def judged(
     glow = _share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
+    if not within_noise(fit) and not (fit.verdict == "good" and fit.explained >= TRIED_BELOW):
+        shared = common_mode(used, result)
+        if shared is not None:
+            return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
@@ -189,6 +193,10 @@ def judged(
         found += _unfinished(result, found)
         so_far = fit.judged(found)
     tolerated = so_far.verdict == "good" and fit.explained < GOOD_EXPLAINED
+    near = fit.excess <= TRIED_EXCESS_OF_NOISE * fit.expected or fit.explained < TRIED_BELOW
+    more = so_far.verdict == "good" and near and not within_noise(fit)
+    if more and MovingExposure.name not in left_out:
+        found += moved_beyond_noise(xp, used, result)
     open_shift = (tolerated and not within_noise(fit)) or so_far.likely == "unfinished"
     if open_shift and PatternShift.name not in left_out:
         shifted = jumped_shifts(used, result)
@@ -198,8 +206,10 @@ def judged(
     if not found and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS:
         found = _misplaced(used, result)
     if not found and MovingExposure.name not in left_out:
-        found = _moved_within_noise(xp, used, result)
-        unseen = fit.verdict == "good" and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS
+        quiet = fit.verdict == "good" and within_noise(fit)
+        free = _was_refined(result, "refine_probe")
+        found = moved_within_noise(xp, used, result, free) if quiet else []
+        unseen = quiet and fit.expected > FOLLOWED_BY_NETWORKS
         if not found and again is not None and unseen:
             found = _washed_out_beyond_draws(used, result, again)
     found += _clipped(result, found)
@@ -288,33 +298,6 @@ def worth_a_trial(fit: Misfit) -> bool:
 def within_noise(fit: Misfit) -> bool:
     """Whether the residual is so near to that of noise that no trial of residuals can lower it."""
     return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
-
-
-def _moved_within_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """What :func:`_exposures` finds where the residual is that of noise and patterns are washed out
-    all the same: the few photons that are missing are at the same places in all of them. A fit from
-    nothing may follow so few photons; then the result itself tells, if it does so along one
-    direction only. A probe that was refined may hide it."""
-    fit = result.fit
-    assert fit is not None  # every verb states it
-    known = effects_of(result)
-    told = fit.verdict != "good" or not within_noise(fit) or MovingExposure.name in result.effects
-    if told or scan.M < FEWEST:
-        return []
-    free = _was_refined(result, "refine_probe")
-    washed = washed_out(scan, result)
-    if washed is not None:
-        numbers = neighbours(scan)
-        part = prepare(scan.select(numbers))
-        here = in_network_units([effect.chosen(numbers) for effect in known], part)
-        directions = possible_directions(scan.positions_px)
-        found = exposures(xp, part, directions, numbers, here, in_noise=True, free_probe=free)
-        if found:
-            return found
-        if washed.alone and washed.length:
-            return at_rest_or_moving(washed.name, washed.length, washed.given, washed.moving)
-    hidden = hidden_motion(xp, scan, known) if free and result.slices is None else None
-    return [] if hidden is None else at_rest_or_moving(*hidden)
 
 
 def _washed_out_beyond_draws(

@@ -41,13 +41,15 @@ _BATCH_VALUES = 1 << 20
 class WashedOut:
     """A direction along which patterns are more washed out than a model.
 
-    name : of the direction.  alone : whether they are not washed out as much across it.
+    name : of the direction.  alone : whether they are not washed out as much across it.  share :
+    the score across it over that along it.
     length, given, moving : the way (pixels) with which the same object and probe leave least, and
     the residuals of those patterns without and with it.
     """
 
     name: str
     alone: bool
+    share: float
     length: float
     given: float
     moving: float
@@ -147,11 +149,13 @@ def washed_out(scan: Scan, result: Reconstruction) -> WashedOut | None:
         return None
     unit = washing.units[name]
     other = washing.change(across(unit))
-    beyond = slopes[name] - float(other @ washing.missing)
+    beside = float(other @ washing.missing)
+    beyond = slopes[name] - beside
     alone = beyond > 0 and beyond**2 >= WASHED_OUT * (2 - 2 * float(other @ changes[name]))
     left = {length: washing.residual(length * unit) for length in (0.0, SHORT, *NEXT, FIRST)}
     best = min(left, key=left.__getitem__)
-    return WashedOut(name, bool(alone), best, left[0.0], left[best])
+    share = beside / slopes[name]
+    return WashedOut(name, bool(alone), share, best, left[0.0], left[best])
 
 
 def found_exposure(

@@ -11,8 +11,13 @@ and the second against it; the mean of both gains is that of D (Akaike, IEEE Tra
 19, 716, 1974, takes the number of unknowns in place of other patterns).
 
 A way changes patterns by its square, so that a true one of length L gains as
-L^4 - (l^2 - L^2)^2: any shorter length gains as well. Iterations that merely come to rest elsewhere
-with one length do not.
+L^4 - (l^2 - L^2)^2: any shorter length gains as well, the share of its own square at least.
+Iterations that merely come to rest elsewhere with one length do not. Across its direction a true
+way gains little; what merely ends a trial sooner, or makes up for a beam that is not coherent,
+gains there as well.
+
+Where patterns are more washed out than the model of a result along a direction, but not along this
+one only, as where an object or a probe has taken up a part, the same trials tell, of more patterns.
 """
 
 from __future__ import annotations
@@ -27,22 +32,31 @@ from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.workflows.effect_trials import Fit, Trials
+from ptychopinn.workflows.exposure import across
 from ptychopinn.workflows.left_out import SURE
 
 # Patterns of a trial, of at most 64 pixels and of more, how many of them are left out, and the
 # fewest of these; and its passes.
 SIDE, WINDOW, LARGE, LEFT_OUT, FEWEST, PASSES = 64, 56, 36, 12, 6, 12
+# Those where a direction is told, which are few results.
+WIDE, WIDE_LARGE = 144, 100
+# Across its direction a way gains at most this share: what also gains there was only quicker, or is
+# a beam that is not coherent.
+ACROSS = 0.6
 # Ways that are tried, as shares of the side of a pattern: the first, and those that follow on it
 # where it gains anything.
 FIRST, NEXT = 1 / 16, (1 / 32, 3 / 32, 1 / 8)
 ALONG = "scan"
+# A shorter length gains as much as it must, and one across as little, within so many standard
+# errors.
+WITHIN = 2.0
 # A sample moves on during an exposure where the next position is beside the last one: the median
 # step is at most so many times the median distance of nearest positions.
 BESIDE = 2.0
 
 
 def hidden_motion(
-    xp: Ops, scan: Scan, effects: Sequence[Effect]
+    xp: Ops, scan: Scan, effects: Sequence[Effect], told: str | None = None
 ) -> tuple[str, float, float, float] | None:
     """The direction and the length (pixels) of a way during an exposure that patterns ask for
     although a probe has taken it up, and the residuals without and with it; None where there is
@@ -53,18 +67,21 @@ def hidden_motion(
     scan : the patterns, with the probe and the positions of a result whose residual is that of
         noise.
     effects : what the result knows of beam and detector, in counts.
+    told : the direction along which the result is washed out, where it is.
     """
-    if not _goes_on(scan.positions_px):
+    if told is None and not _goes_on(scan.positions_px):
         return None
-    window = WINDOW if scan.N <= SIDE else LARGE
+    sizes = (WINDOW, LARGE) if told is None else (WIDE, WIDE_LARGE)
+    window = sizes[scan.N > SIDE]
     trials = Trials(xp, scan, PhysicsConfig(refine_probe=True), effects, window, LEFT_OUT)
     if len(trials.left) < FEWEST:
         return None
-    unit = trials.ways[ALONG]
+    name = ALONG if told is None else told
+    unit = trials.ways[name]
     own = tuple(effect.chosen(trials.used) for effect in trials.known)
 
-    def fitted(share: float) -> Fit:
-        way = MovingExposure(share * scan.N * unit)
+    def fitted(share: float, along: Values = unit) -> Fit:
+        way = MovingExposure(share * scan.N * along)
         here = (*own, way.chosen(trials.used))
         return trials.further(None, here, (*trials.known, way), PASSES, True)
 
@@ -81,14 +98,18 @@ def hidden_motion(
         return None
     found |= {share: fitted(share) for share in NEXT}
     share = max(found, key=lambda one: gain(found[one])[0])
-    shorter = max((one for one in found if one < share), default=share)
-    if gain(found[shorter])[0] <= 0:
-        return None
     mean, error = gain(found[share])
+    shorter = max((one for one in found if one < share), default=share)
+    less, uncertain = gain(found[shorter])
+    if less <= 0 or less + WITHIN * uncertain < (shorter / share) ** 2 * mean:
+        return None
     given, moving = (float(fit.misfits.mean()) for fit in (still, found[share]))
     if mean <= SURE * error or moving >= given:
         return None
-    return ALONG, share * scan.N, given, moving
+    beside, uncertain = gain(fitted(share, across(unit)))
+    if beside - WITHIN * uncertain > ACROSS * mean:
+        return None
+    return name, share * scan.N, given, moving
 
 
 def _goes_on(positions_px: Values) -> bool:

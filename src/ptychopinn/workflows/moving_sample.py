@@ -1,0 +1,70 @@
+"""Ways of the sample during an exposure that no residual shows, as alternatives of a verdict.
+
+The few photons that are missing are at the same places in all patterns, which an object, or a probe
+that was refined, makes up for.
+"""
+
+from __future__ import annotations
+
+from ptychopinn.checks.trial_fits import FEWEST, neighbours
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.misfit import effects_of
+from ptychopinn.ops.base import Ops
+from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.workflows.beyond_probe import in_network_units
+from ptychopinn.workflows.exposure import possible_directions, washed_out
+from ptychopinn.workflows.hidden_motion import hidden_motion
+from ptychopinn.workflows.other_causes import at_rest_or_moving, exposures
+
+# Beyond noise a sample moved only where patterns are washed out across a way by this share of what
+# they are along it, or less: 0.26 to 0.7 where it did, 0.9 on the measured star.
+ONE_WAY = 0.8
+
+
+def moved_within_noise(
+    xp: Ops, scan: Scan, result: Reconstruction, free: bool
+) -> list[tuple[str, float]]:
+    """A way that patterns show although the residual is that of noise, as alternatives.
+
+    A fit from nothing may follow the photons that are missing; then the result itself tells, if it
+    does so along one direction only, or trials of more patterns. A probe that was refined may hide
+    all of it.
+
+    Parameters
+    ----------
+    scan : the patterns, with the probe and the positions of the result.
+    free : whether the probe was refined.
+    """
+    if MovingExposure.name in result.effects or scan.M < FEWEST:
+        return []
+    known, thin, hidden = effects_of(result), result.slices is None, None
+    washed = washed_out(scan, result)
+    if washed is not None:
+        numbers = neighbours(scan)
+        part = prepare(scan.select(numbers))
+        here = in_network_units([effect.chosen(numbers) for effect in known], part)
+        directions = possible_directions(scan.positions_px)
+        found = exposures(xp, part, directions, numbers, here, in_noise=True, free_probe=free)
+        if found:
+            return found
+        if washed.alone and washed.length:
+            return at_rest_or_moving(washed.name, washed.length, washed.given, washed.moving)
+        hidden = hidden_motion(xp, scan, known, washed.name) if thin else None
+    if hidden is None and free and thin:
+        hidden = hidden_motion(xp, scan, known)
+    return [] if hidden is None else at_rest_or_moving(*hidden)
+
+
+def moved_beyond_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """The same where more than noise is left, which trials from nothing do not end at: patterns are
+    washed out along one direction far more than across it. Those of a measured beam, which is not
+    coherent, are nearly as much along all."""
+    if MovingExposure.name in result.effects or result.slices is not None or scan.M < FEWEST:
+        return []
+    washed = washed_out(scan, result)
+    if washed is None or not washed.alone or washed.share > ONE_WAY:
+        return []
+    hidden = hidden_motion(xp, scan, effects_of(result), washed.name)
+    return [] if hidden is None else at_rest_or_moving(*hidden)
