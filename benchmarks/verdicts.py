@@ -74,6 +74,7 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     values = dict(row["signs"])
     values["pixels"] = tuple(tuple(p) for p in values["pixels"])
     values["patterns"] = tuple(values["patterns"])
+    values["empty"] = tuple(values.get("empty", ()))
     values["quiet"] = tuple(tuple(p) for p in values.get("quiet", ()))
     if values.get("step") is not None:
         axis, place, part, step = values["step"]

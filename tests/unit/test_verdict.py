@@ -134,6 +134,20 @@ def test_patterns_are_named(expected: Scan) -> None:
     assert fit.cause is not None and "50" in fit.cause
 
 
+def test_patterns_without_beam_are_named_within_the_noise(expected: Scan) -> None:
+    """Their few counts make no excess, and yet the object follows them."""
+    weak = replace(expected, diffraction=np.asarray(expected.diffraction) / 20)
+    counts = np.array(drawn(weak).diffraction)
+    counts[[24, 49]] //= 1000
+    fit = misfit(true_result(weak), replace(weak, diffraction=counts))
+    assert signs_of(fit).empty == (24, 49)
+    assert fit.likely == "patterns" and fit.cause is not None and "hardly any counts" in fit.cause
+    assert judge(Signs(0.05, 0.05, 1.0, empty=(24, 49))).verdict == "doubtful"
+    # What a sample takes away is explained.
+    hidden = replace(fit, factors=np.ones_like(fit.factors))
+    assert signs_of(hidden).empty == ()
+
+
 def test_a_flat_object_blames_geometry_or_probe(expected: Scan) -> None:
     fit = misfit(true_result(expected, np.ones_like(expected.object)), drawn(expected))
     assert (fit.verdict, fit.likely) == ("poor", "geometry-or-probe")

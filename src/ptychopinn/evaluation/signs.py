@@ -28,6 +28,8 @@ CLUMP, CLUMP_OFF = 8, 0.3
 QUIET_PHOTONS, QUIET_UNLIKELY, QUIET_TIMES, QUIET_COUNTS = 4.0, 25.0, 0.5, 0.003
 # Patterns: robust deviations of the excess from its median, and how many they are at most.
 PATTERN_SIGMA, PATTERNS_AT_MOST = 8.0, 0.2
+# Patterns without beam have such a share of the median counts, and of those that are modelled.
+EMPTY, EMPTY_OF_MODEL = 0.02, 0.3
 # A change in mid-scan: patterns on each side at least, standard deviations, how many times more is
 # not explained on one side, and how much at least; how much structure there must be on one side as
 # a share of the other, and what noise may hide.
@@ -55,6 +57,7 @@ class Signs:
     quiet : (y, x) of pixels that vary by far less than photons do and differ from the model by far
         less than noise, as where a number is stuck and the probe has taken it up.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
+    empty : patterns with hardly any counts where the model has far more.
     change, before, after : the pattern from which on far less, or far more, of the structure is
         explained than before, None where there is none; what is not explained of both parts.
     step : the border of a part of the detector that counts more than the rest, None without one.
@@ -83,6 +86,7 @@ class Signs:
     quiet: tuple[tuple[int, int], ...] = ()
     step: GainStep | None = None
     clump: bool = False
+    empty: tuple[int, ...] = ()
 
     @property
     def excess(self) -> float:
@@ -131,6 +135,7 @@ def signs_of(fit: Misfit) -> Signs:
         alone=_alone(fit),
         quiet=_quiet(fit),
         clump=_clump(fit, pixels),
+        empty=_empty(fit),
         step=gain_step(fit.measured_mean, fit.model_mean, fit.noise, m),
     )
 
@@ -259,6 +264,12 @@ def _patterns(fit: Misfit) -> tuple[tuple[int, ...], float]:
     order = np.argsort(-excess[far], kind="stable")
     share = float(((excess - middle) * weight)[far].sum())
     return tuple(int(k) for k in np.flatnonzero(far)[order]), share
+
+
+def _empty(fit: Misfit) -> tuple[int, ...]:
+    """Patterns that a sample which lets little through does not explain."""
+    few = fit.counts < EMPTY * np.median(fit.counts)
+    return tuple(int(k) for k in np.flatnonzero(few & (fit.factors < EMPTY_OF_MODEL)))
 
 
 def _current(fit: Misfit, counts: float) -> tuple[float, float]:

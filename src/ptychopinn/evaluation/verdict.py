@@ -183,6 +183,8 @@ def _signature(signs: Signs) -> Found | None:
     uneven = _uneven(signs)
     if uneven and _of_step(signs) >= STEP_OF_NOISE * signs.expected:
         return uneven
+    if signs.empty:
+        return "patterns", {"patterns": listed(signs.empty), "how": _EMPTY}
     if signs.quiet:
         return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
     if not _matters(signs):
@@ -342,6 +344,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
 
 
 _ELSEWHERE = "are likelier at the positions of others"
+_EMPTY = "have hardly any counts, where the model has many"
 _QUIET = "vary by far less than photons do, as where a number is stuck"
 _GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
 _LIKELIER = (

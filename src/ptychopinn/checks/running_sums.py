@@ -1,0 +1,40 @@
+"""Frames that go on counting: each holds all that was recorded before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ptychopinn.checks.base import Look, Noticed, check, finding
+
+# So many pairs of neighbours are looked at, and fewer than the second tell nothing.
+LOOKED_AT, FEWEST = 8, 4
+# The later one has so many photons more, of which some pixel would have fewer by chance.
+PHOTONS = 100.0
+
+
+@check("running-sums")
+def running_sums(look: Look) -> Iterator[Noticed]:
+    """No pixel ever counts less than in the frame before, as a detector that is not reset."""
+    patterns, sums = look.scan.diffraction, look.sums
+    more = np.flatnonzero(np.diff(sums) > PHOTONS * look.photon)
+    if len(more) < FEWEST:
+        return
+    # One is enough where nothing is wrong.
+    for k in more[:: max(1, len(more) // LOOKED_AT)]:
+        before, after = (np.asarray(patterns[int(j)])[look.good] for j in (k, k + 1))
+        if (after < before).any():
+            return
+    again = int(np.count_nonzero(np.diff(sums) < 0))
+    reset = f", and began anew {again} times" if again else ""
+    yield (
+        finding(
+            "running-sums", "fault",
+            "each frame must hold its own counts, received frames in which no pixel ever counts "
+            f"less than in the one before{reset}: the detector went on counting; subtract from "
+            "each frame the one before it.",
+            resets=again,
+        ),
+        None,
+    )  # fmt: skip
