@@ -37,3 +37,15 @@ def test_brighter_frames_are_none(counts: Any) -> None:
     for kept in (own, brighter, np.sort(own, axis=0)[::-1]):
         found = examine(replace(scan, diffraction=kept.astype(np.uint32)))
         assert "running-sums" not in {one.name for one in found.findings}
+
+
+def test_frames_without_beam_are_none() -> None:
+    """After them every pixel counts more, or as little."""
+    scan = pp.simulate(object="lines", N=32, patterns=60, photons=1e3, seed=8)
+    own = np.asarray(scan.diffraction).copy()
+    own[::6] = 0
+    dim = np.asarray(scan.diffraction).copy()
+    dim[::6] = np.random.default_rng(0).poisson(dim[::6] * 0.12)
+    for kept in (own, dim):
+        found = examine(replace(scan, diffraction=kept))
+        assert "running-sums" not in {one.name for one in found.findings}

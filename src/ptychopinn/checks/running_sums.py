@@ -10,21 +10,23 @@ from ptychopinn.checks.base import Look, Noticed, check, finding
 
 # So many pairs of neighbours are looked at, and fewer than the second tell nothing.
 LOOKED_AT, FEWEST = 8, 4
-# The later one has so many photons more, of which some pixel would have fewer by chance.
-PHOTONS = 100.0
+# The earlier one has so many photons, and the later one so many more, but at most so many times as
+# many: some pixel would have fewer of them by chance. Frames without beam tell nothing.
+PHOTONS, TIMES = 100.0, 3.0
 
 
 @check("running-sums")
 def running_sums(look: Look) -> Iterator[Noticed]:
     """No pixel ever counts less than in the frame before, as a detector that is not reset."""
     patterns, sums = look.scan.diffraction, look.sums
-    more = np.flatnonzero(np.diff(sums) > PHOTONS * look.photon)
+    before, after, least = sums[:-1], sums[1:], PHOTONS * look.photon
+    more = np.flatnonzero((before > least) & (after > before + least) & (after < TIMES * before))
     if len(more) < FEWEST:
         return
     # One is enough where nothing is wrong.
     for k in more[:: max(1, len(more) // LOOKED_AT)]:
-        before, after = (np.asarray(patterns[int(j)])[look.good] for j in (k, k + 1))
-        if (after < before).any():
+        earlier, later = (np.asarray(patterns[int(j)])[look.good] for j in (k, k + 1))
+        if (later < earlier).any():
             return
     again = int(np.count_nonzero(np.diff(sums) < 0))
     reset = f", and began anew {again} times" if again else ""
