@@ -182,6 +182,14 @@ def test_the_verdict_names_a_thick_sample() -> None:
     assert found.fit.alternatives[-1][1] < 0.5 * found.fit.alternatives[-2][1]
 
 
+@pytest.mark.parametrize("thick", [True, False])
+def test_few_patterns_tell_it_too(thick: bool) -> None:
+    known = {"patterns": 49, "step_px": 3.0, "pixel_size_m": 1e-8, "energy_eV": 8000.0}
+    slices = {"slices": 2, "slice_spacing_m": SPACING} if thick else {}
+    found = found_thickness(NumpyOps(), replace(made(**known, **slices), object=None))
+    assert (found is not None) == thick
+
+
 def test_a_thin_sample_with_another_fault_is_not_called_thick() -> None:
     known = {"step_px": 3.0, "pixel_size_m": 1e-8, "energy_eV": 8000.0, "distance_m": 1.0}
     for fault in ({"point_spread_px": 0.7}, {"background": 50.0}):

@@ -18,8 +18,8 @@ from ptychopinn.workflows.effect_trials import Trials
 from ptychopinn.workflows.left_out import gain_of
 from ptychopinn.workflows.slicing import found_spacing
 
-# Patterns around the middle, those of them that are left out, and passes.
-WINDOW, LEFT_OUT, PASSES = 100, 16, 40
+# Patterns around the middle and how few do, of how many one is left out, and passes.
+WINDOW, FEWEST, LEFT_OUT, PASSES = 100, 49, 6, 40
 # It is believed when patterns that were left out keep this share of their excess, or less.
 BELIEVED = 0.5
 
@@ -43,9 +43,10 @@ def found_thickness(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> Thic
     effects : what is known of beam and detector, in the units of the scan.
     """
     pixel, energy = scan.pixel_size_m, scan.energy_eV
-    if pixel is None or energy is None or scan.M < WINDOW:
+    if pixel is None or energy is None or scan.M < FEWEST:
         return None
-    trials = Trials(xp, scan, PhysicsConfig(), effects, WINDOW, LEFT_OUT)
+    window = min(WINDOW, scan.M)
+    trials = Trials(xp, scan, PhysicsConfig(), effects, window, window // LEFT_OUT)
     part, expected = trials.part, trials.part.expected_misfit
     own = tuple(effect.chosen(trials.used) for effect in trials.known)
     wavelength = HC / energy
