@@ -165,6 +165,11 @@ def test_places_among_other_columns(names: tuple[str, ...], taken: tuple[int, in
         ("x,y,\n1,2,\n3,4,\n", ("x", "y"), [1, 2]),
         ("x,y,i0\n1,2,\n3,4,5\n", ("x", "y", "i0"), [1, 2, np.nan]),
         ("time;x;y\n2024-05-01 12:00;1,5;2\n12:01;3;4\n", ("time", "x", "y"), [np.nan, 1.5, 2]),
+        (
+            "!\n%p\nenergy = 8800\n%d\n Col 1 samx DOUBLE\n Col 2 samy DOUBLE\n 1 2\n 3 4\n",
+            ("samx", "samy"),
+            [1, 2],
+        ),
         ("# x y state\n1 2 moving\n3 4 done\n", ("x", "y", "state"), [1, 2, np.nan]),
     ],
 )

@@ -28,6 +28,8 @@ LONGEST_LINE, LONGEST_NUMBER = 1 << 17, 10
 # A row has at least a place in it.
 LEAST_NUMBERS = 2
 COMMENTS = ("#", "%", "//", "!")
+# A column of a file of Online (.fio, PETRA III): number, name and type, each on a line of its own.
+_COLUMN = re.compile(r"Col\s+\d+\s+(\S+)\s+[A-Z]+")
 # A number with a decimal comma.
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 
@@ -66,7 +68,8 @@ def read_table(path: Path) -> Table:
 
     The names are the last comment, or the last line of words, before the first line of numbers;
     where that holds units only, those of the line before, with these units. Names may begin with
-    the L of SPEC files. Text is UTF-8, UTF-16 with its mark, or else Latin-1.
+    the L of SPEC files, and stand one below the other in those of Online. Text is UTF-8, UTF-16
+    with its mark, or else Latin-1.
 
     Raises
     ------
@@ -81,8 +84,9 @@ def read_table(path: Path) -> Table:
             )
     names: list[str] = []
     above: list[str] = []
+    listed_below: list[str] = []
     # Numbers one after the other: a million rows of them as objects would not fit.
-    found, width = array("d"), 0
+    found, width, named = array("d"), 0, 0
     for number, raw in enumerate(_lines(path), start=1):
         line = raw.strip()
         mark = next((m for m in COMMENTS if line.startswith(m)), "")
@@ -92,8 +96,10 @@ def read_table(path: Path) -> Table:
             words.pop()
         if not any(words):
             continue
-        # Numbers are no names: they are a row with a word in it, as all others are then.
-        named = 0 if any(_number(name) is not None for name in names) else len(names)
+        column = _COLUMN.fullmatch(line)
+        if column is not None and not width:
+            listed_below.append(column[1])
+            continue
         values = None if mark else _numbers(words, named, 1 if width else LEAST_NUMBERS)
         if values is None:
             if width and not mark:
@@ -103,6 +109,8 @@ def read_table(path: Path) -> Table:
                 )
             if not width:
                 above, names = names, words
+                # Numbers are no names: they are a row with a word in it, as all others are then.
+                named = 0 if any(_number(name) is not None for name in names) else len(names)
             continue
         if width and len(values) != width:
             raise InputError(
@@ -121,6 +129,8 @@ def read_table(path: Path) -> Table:
         raise InputError(
             f"a table of numbers was expected, received '{path}' without any; name another file."
         )
+    if len(listed_below) == width:
+        names = listed_below
     if len(names) == width + 1 and names[0] == "L":
         names = names[1:]
     units = [spelled(name) for name in names]
