@@ -101,7 +101,10 @@ def test_their_spacing_is_found(scan: Path, tmp_path: Path) -> None:
     [
         (("--slices", "0"), "slices"),
         (("--slices", "9"), "slices"),
-        (("--slices", "2", "--slice-spacing-m", "-1e-6"), "slice_spacing_m"),
+        (
+            ("--slices", "2", "--slice-spacing-m", "-1e-6"),
+            "--slice-spacing-m must be greater than 0",
+        ),
         (("--slice-spacing-m", "1e-6"), "at least 2 slices"),
         ((*THICK, "--uncertainty"), "thin object"),
         (("--engine", "ptychi", "--slices", "2"), "slices"),

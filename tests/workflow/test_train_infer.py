@@ -454,13 +454,13 @@ def test_bad_configuration_file(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--epochs", "0"], "training.epochs"),
-        (["--learning-rate", "-1"], "learning_rate"),
-        (["--learning-rate", "nan"], "learning_rate"),
-        (["--validation-fraction", "0.95"], "validation_fraction"),
+        (["--epochs", "0"], "--epochs must be at least 1, received 0"),
+        (["--learning-rate", "-1"], "--learning-rate must be greater than 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be a finite number"),
+        (["--validation-fraction", "0.95"], "--validation-fraction must be"),
         (["--gridsize", "4"], "gridsize"),
         (["--nll-weight", "0"], "--nll-weight"),
-        (["--torch-threads", "0"], "threads"),
+        (["--torch-threads", "0"], "--torch-threads must be at least 1"),
         (["--config", "nothing.yaml"], "nothing.yaml"),
     ],
 )
