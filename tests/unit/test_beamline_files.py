@@ -112,6 +112,14 @@ def test_numbers_without_a_unit_are_asked_for(scan: Scan, um: Any, tmp_path: Pat
     assert "--positions sample/hybrid_y,sample/hybrid_x" in line
 
 
+def test_the_wavelength_of_electrons_is_no_energy_of_photons(scan: Scan, tmp_path: Path) -> None:
+    for length, energy in ((2.5e-12, None), (1e-10, 12398.4)):
+        with h5py.File(tmp_path / "raw.h5", "w") as file:
+            file["data"], file["wavelength_m"] = scan.diffraction[:], length
+        facts = dict(overview(tmp_path / "raw.h5").facts)
+        assert ("energy_eV" in facts) == (energy is not None)
+
+
 def test_a_small_pixel_is_that_of_the_object(scan: Scan, um: Any, tmp_path: Path) -> None:
     source = tmp_path / "raw.h5"
     with h5py.File(source, "w") as file:

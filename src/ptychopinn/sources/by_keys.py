@@ -37,6 +37,8 @@ DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"
 EARLIER = ("xcoords", "ycoords")
 # Detectors for X-rays have pixels of at least half a micrometre, objects of 100 nm at most.
 SMALLEST_PIXEL = 3e-7
+# Shorter wavelengths (m) are those of electrons, of which the energy is another function.
+SHORTEST = 1e-11
 
 
 def matches(path: Path) -> bool:
@@ -146,7 +148,7 @@ def numbers_in(path: Path, found: Guess) -> list[Found]:
             continue
         value = _number(path, key, units)
         if value is not None and key == found.wavelength:
-            value = wavelength_of(1.0) / value
+            value = wavelength_of(1.0) / value if value >= SHORTEST else None
         if value is not None and name == "detector_pixel_m" and value < SMALLEST_PIXEL:
             # No detector has such pixels, every object has.
             name = "pixel_size_m"
