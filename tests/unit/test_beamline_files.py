@@ -118,6 +118,8 @@ def test_the_wavelength_of_electrons_is_no_energy_of_photons(scan: Scan, tmp_pat
             file["data"], file["wavelength_m"] = scan.diffraction[:], length
         facts = dict(overview(tmp_path / "raw.h5").facts)
         assert ("energy_eV" in facts) == (energy is not None)
+        line = overview(tmp_path / "raw.h5").line or ""
+        assert ("--energy-ev EV" in line) == (energy is None)
 
 
 def test_a_small_pixel_is_that_of_the_object(scan: Scan, um: Any, tmp_path: Path) -> None:
@@ -159,6 +161,7 @@ def test_two_names_tell_their_order(one: str, other: str, order: str | None) -> 
         (("com_x", "com_y"), None),
         (("x_demand", "y_demand", "x_enc", "y_enc"), (3, 2)),
         (("beamtime/y", "beamtime/x"), (0, 1)),
+        (("beam_y", "beam_x"), (0, 1)),
         (("y", "x", "y", "x"), (0, 1)),
     ],
 )

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from ptychopinn.data.units import spelled
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 
 AXIS_WORDS = {
     axis: re.compile(
@@ -20,8 +20,8 @@ AXIS_WORDS = {
 }
 # Numbers of a scan point that are none of its place, those that were measured, and those asked for.
 NO_PLACES = re.compile(
-    r"st(an)?d(ev|$|_|[^a-z])|sigma|err(or)?s?($|[^a-z])|rms|varian|com($|_|[^a-z])|cent(er|re)"
-    r"|bpm|beam|size|width|pixel|range|tilt|slit",
+    r"st(an)?d(ev|$|_|[^a-z])|deviation|sigma|err(or)?s?($|[^a-z])|rms|varian|com($|_|[^a-z])|cent(er|re)"
+    r"|bpm|size|width|pixel|range|tilt|slit",
     re.I,
 )
 MEASURED = re.compile(
@@ -88,3 +88,9 @@ def unit_in_name(name: str) -> str | None:
     """The unit at the end of a name such as ``motor_x_um`` or ``x [mm]``; None without one."""
     found = re.search(r"(?:[_\s(\[])(px|m|mm|um|µm|μm|nm)[)\]]?$", name.strip(), re.IGNORECASE)
     return spelled(found[1]) if found else None
+
+
+def unit_at_end(key: str) -> str:
+    """The unit of a length or an energy at the end of a key such as ``energy_keV``; "" if none."""
+    word = spelled(key.rsplit("_", 1)[-1]) if "_" in key else ""
+    return word if word in METRES or word in ELECTRON_VOLTS else ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
+from ptychopinn.data.units import spelled
 from ptychopinn.errors import InputError
-from ptychopinn.io.axis_names import axis_of, places_among, unit_in_name
+from ptychopinn.io.axis_names import axis_of, places_among, unit_at_end, unit_in_name
 from ptychopinn.io.base import signature
 from ptychopinn.io.foreign import what_it_is
 from ptychopinn.io.layout import SMALLEST_FRAME, frame_first, too_small_last
@@ -56,8 +56,8 @@ class Guess:
     distance: str | None = None
     detector_pixel: str | None = None
     wavelength: str | None = None
-    # Of these numbers nobody says the unit, so that they are not read.
-    without_unit: tuple[str, ...] = ()
+    # Those of ``NUMBERS`` that the file has, with a unit.
+    told: tuple[str, ...] = ()
     frame: tuple[int, int] | None = None
     probe_size: int | None = None
     # The patterns need no key; positions and probe need none either.
@@ -98,8 +98,13 @@ def guess(items: Sequence[Item]) -> Guess:
         "detector_pixel": number(r"pixel_?size|psize|pixel_?pitch|(ccd|det\w*|cam\w*)_pixel"),
         "wavelength": number(r"wavelength|lambda"),
     }
-    units_of = {i.key: i.unit or unit_at_end(i.key) for i in items}
-    unread = tuple(name for name, key in numbers.items() if key and not units_of[key])
+    stated = {i.key for i in items if i.unit or unit_at_end(i.key)}
+    sources = {
+        "energy_eV": ("energy", "wavelength"),
+        "distance_m": ("distance",),
+        "detector_pixel_m": ("detector_pixel",),
+    }
+    told = tuple(n for n, keys in sources.items() if any(numbers[k] in stated for k in keys))
     own = [word.search(stack.key) is not None for word in SOURCES] if stack is not None else []
     earlier = {"xcoords", "ycoords"} <= {i.key for i in items}
     probe = _first(items, lambda i: i.is_complex and len(i.shape) >= 2, r"probe|illum|image_1")
@@ -114,7 +119,7 @@ def guess(items: Sequence[Item]) -> Guess:
         dark=picture(r"dark|background|offset"),
         flat=picture(r"flat|gain|efficiency"),
         **numbers,
-        without_unit=unread,
+        told=told,
         frame=None if shape is None else (shape[0], shape[1]),
         probe_size=sizes[0] if sizes else None,
         own_kind=earlier or any(own),
@@ -165,12 +170,6 @@ def _first(
         if suits(item) and named and not (without and without.search(name)):
             return item.key
     return None
-
-
-def unit_at_end(key: str) -> str:
-    """The unit at the end of a key such as ``energy_keV`` or ``distance_m``; "" without one."""
-    word = spelled(key.rsplit("_", 1)[-1]) if "_" in key else ""
-    return word if word in METRES or word in ELECTRON_VOLTS else ""
 
 
 def _positions(items: Sequence[Item], count: int | None) -> tuple[tuple[str, ...], str | None]:
@@ -275,12 +274,12 @@ def line_for(
     probe: str | None = None,
     unit: str | None = None,
     *,
-    pixel_known: bool = False,
+    told: Collection[str] | None = None,
 ) -> str:
     """See :func:`prepare_line`; for a file in which these arrays were recognised.
 
     ``probe`` is another one than that of the file, ``unit`` one that no file states;
-    ``pixel_known`` says whether the file has the pixel of the object.
+    ``told`` names the numbers that were read, where somebody did.
     """
     if probe is None and found.probe:
         probe = f"{path}:{found.probe}"
@@ -302,16 +301,9 @@ def line_for(
         options["mask"] = found.mask
     if found.frame is not None and _needs_cut(found.frame):
         options |= {**_cut(found.frame, found.probe_size), "centre": "auto"}
-    if found.unit != "px" and not pixel_known:
-        read = {
-            name
-            for name in ("energy", "distance", "detector_pixel", "wavelength")
-            if getattr(found, name) is not None and name not in found.without_unit
-        }
-        for name, value in NUMBERS.items():
-            own = name.rpartition("_")[0]
-            if own not in read and not (own == "energy" and "wavelength" in read):
-                options[name] = value
+    told = found.told if told is None else told
+    if found.unit != "px" and "pixel_size_m" not in told:
+        options |= {name: value for name, value in NUMBERS.items() if name not in told}
     if not (found.own_points and found.probe):
         options["probe"] = probe or "auto"
     return typed(path, options)

@@ -10,9 +10,9 @@ import numpy as np
 
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, listed
-from ptychopinn.io.axis_names import unit_in_name
+from ptychopinn.io.axis_names import unit_at_end, unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
-from ptychopinn.io.guess import Guess, guess, unit_at_end
+from ptychopinn.io.guess import Guess, guess
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73

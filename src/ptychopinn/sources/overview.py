@@ -87,7 +87,7 @@ def _facts(source: Source) -> list[tuple[str, str]]:
 def _line(path: Path, source: Source, found: Guess) -> str:
     """The line to type; words in capitals are to be filled in."""
     if source.kind == "keys":
-        return line_for(path, found, pixel_known="pixel_size_m" in source.numbers)
+        return line_for(path, found, told=source.numbers)
     options: dict[str, str] = {}
     unit = None
     if source.points is not None:
