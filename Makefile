@@ -19,8 +19,10 @@ DEMO ?= demo
 DEMO_EPOCHS ?= 3
 DEMO_PATTERNS ?= 900
 PYTEST_ARGS ?=
-# Python compiles what it imports; to compile all that is installed takes a minute for .venv alone.
+# Python compiles what it imports, once; to compile all that is installed takes a minute for .venv alone.
 PIP_ARGS := --quiet --no-compile
+# Where this is set (containers often do) every process would compile the frameworks again: 3 to 6 seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 0
