@@ -9,7 +9,7 @@ import os
 import reprlib
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 # Set to anything, it shows where an unexpected error came from.
 DEBUG = "PTYCHOPINN_DEBUG"
@@ -87,6 +87,15 @@ def listed(names: Iterable[object], limit: int = 200) -> str:
     return brief(", ".join(str(name)[:limit] for name in islice(names, 50)) or "none", limit)
 
 
+def reason(error: OSError) -> str:
+    """Why a file or folder could not be made; a link to what is not there is no place for one."""
+    if isinstance(error, FileExistsError) and error.filename is not None:
+        path = Path(os.fsdecode(error.filename))
+        if path.is_symlink():
+            return f"a link to '{brief(path.readlink())}', which is not there"
+    return error.strerror or str(error)
+
+
 def unforeseen(error: Exception) -> str:
     """One sentence for an error that nobody raised on purpose."""
     if isinstance(error, MemoryError):
@@ -102,11 +111,11 @@ def unforeseen(error: Exception) -> str:
             f"program: please report it with what the command shows when {DEBUG}=1 is set, and "
             "what ptychopinn doctor tells of this machine."
         )
-    reason = brief(error.strerror or error)
+    why = brief(reason(error))
     if error.filename is None:
-        return f"the system must do what the command asks, received: {reason}; see what it lacks."
+        return f"the system must do what the command asks, received: {why}; see what it lacks."
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
     return (
-        f"the file or folder '{brief(name)}' must be usable, received: {reason}; check its name, "
+        f"the file or folder '{brief(name)}' must be usable, received: {why}; check its name, "
         "its rights and the room that is left."
     )

@@ -196,6 +196,15 @@ def test_files_of_others_are_not_swept(tmp_path: Path) -> None:
     assert (tmp_path / ".new").read_text() == "mine"
 
 
+def test_a_link_to_what_is_not_there_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("gone")
+    with (
+        pytest.raises(InputError, match="received: a link to 'gone', which is not there; choose"),
+        claimed(tmp_path / "out"),
+    ):
+        pass
+
+
 def test_a_folder_that_stays_empty_is_not_left_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="refused"), claimed(tmp_path / "a/b/c"):
         raise InputError("refused")

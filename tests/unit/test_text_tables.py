@@ -33,6 +33,7 @@ def test_letters(encoding: str, tmp_path: Path) -> None:
         ("# x y\n# nm nm\n", "nm"),
         ("x_um,y_um\n", "um"),
         ("#S 1 mesh\n#L x  y\n", None),
+        ("#S 1 mesh\n#L Sample X  Sample Y\n", None),
         ("Scan 12\nx,y\n", None),
     ],
 )
@@ -80,3 +81,50 @@ def test_rows_stay_where_no_column_orders_them(name: str, step: int, tmp_path: P
     path.write_text("\n".join([f"{name} x_um y_um", *rows]))
     points = read_points(str(path), path, None, 20)
     np.testing.assert_array_equal(points.values[:, 0], 2 * np.arange(20))
+
+
+def spec(path: Path, *counts: int) -> Path:
+    """A file of SPEC with scans 11, 12 ... of so many points."""
+    lines = ["#F fly", "#D Mon Nov 02 10:00:00 2026"]
+    for k, count in enumerate(counts):
+        lines += ["", f"#S {11 + k} mesh", "#N 3", "#L sy  sx  Seconds"]
+        lines += [f"{100 * k + i} {2 * i} 0.1" for i in range(count)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_of_several_scans_the_one_with_as_many_points_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = spec(tmp_path / "run.spec", 4, 6, 5)
+    points = read_points(str(path), path, None, 6)
+    np.testing.assert_array_equal(points.values[:, 0], np.arange(100, 106))
+    assert "11 (4 points)" in caplog.text and "those of scan 12" in caplog.text
+
+
+def test_scans_that_are_lines_of_one_are_joined(tmp_path: Path) -> None:
+    path = spec(tmp_path / "run.spec", 4, 4, 4)
+    points = read_points(str(path), path, None, 12)
+    np.testing.assert_array_equal(points.values[::4, 0], [0, 100, 200])
+
+
+@pytest.mark.parametrize(("counts", "patterns"), [((4, 6), 5), ((6, 6), 6)])
+def test_which_scan_is_meant_must_be_told(
+    counts: tuple[int, ...], patterns: int, tmp_path: Path
+) -> None:
+    path = spec(tmp_path / "run.spec", *counts)
+    with pytest.raises(InputError, match=rf"11 \({counts[0]} points\), 12 \(6 points\)"):
+        read_points(str(path), path, None, patterns)
+
+
+def test_scans_may_have_other_columns(tmp_path: Path) -> None:
+    path = tmp_path / "run.spec"
+    path.write_text("#S 1 ascan\n#L th  I\n1 2\n#S 2 mesh\n#L sy  sx  I\n1 2 3\n2 4 3\n")
+    np.testing.assert_array_equal(read_points(str(path), path, None, 2).values, [[1, 2], [2, 4]])
+
+
+def test_a_column_of_words_is_no_column_of_positions(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text("x,y,time\n1,2,10:01:02\n3,4,10:01:03\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"received column 'time' of .* without any; name another"):
+        read_points(f"{path}:time,y", path, "xy", 2)

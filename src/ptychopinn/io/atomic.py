@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, reason
 
 if sys.platform != "win32":
     import fcntl
@@ -137,7 +137,7 @@ def temporary_file(target: Path) -> Iterator[Path]:
         path, descriptor = _new_file(target)
     except OSError as error:
         raise InputError(
-            f"the folder of '{target}' must be writable, received: {error.strerror}; "
+            f"the folder of '{target}' must be writable, received: {reason(error)}; "
             "choose another output place."
         ) from error
     try:
@@ -244,7 +244,7 @@ def claimed(folder: Path, names: Iterable[str] = (), force: bool = False) -> Ite
             _sweep(folder, stages=True)
         except OSError as error:
             raise InputError(
-                f"the folder '{folder}' must be writable, received: {error.strerror}; choose "
+                f"the folder '{folder}' must be writable, received: {reason(error)}; choose "
                 "another one."
             ) from error
         # Another process may have finished since the first look.

@@ -10,7 +10,7 @@ from copy import copy
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, reason
 from ptychopinn.io.atomic import CannotWrite
 
 # A sentence of the package as somebody else says it.
@@ -84,7 +84,7 @@ class LogFile:
             )
         except OSError as error:
             raise InputError(
-                f"the folder '{path.parent}' must be writable, received: {error.strerror}; choose "
+                f"the folder '{path.parent}' must be writable, received: {reason(error)}; choose "
                 "another one."
             ) from error
         self._file.setFormatter(Worded("%(asctime)s %(levelname)s %(message)s", self._wording))

@@ -81,7 +81,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
                 "install the version of ptychopinn that wrote it."
             )
         _check_units(file)
-        stored = file.dataset("diffraction", "uf")
+        stored = file.dataset("diffraction", "iuf")
         if stored.ndim == 3 and stored.dtype not in COUNT_DTYPES:
             raise InputError(
                 "diffraction must be uint16, uint32 or float32, received "

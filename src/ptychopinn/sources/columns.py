@@ -7,6 +7,7 @@ names may hold words, such as times; those are no numbers.
 from __future__ import annotations
 
 import codecs
+import logging
 import re
 from array import array
 from collections.abc import Iterator
@@ -30,17 +31,25 @@ LEAST_NUMBERS = 2
 COMMENTS = ("#", "%", "//", "!")
 # A column of a file of Online (.fio, PETRA III): number, name and type, each on a line of its own.
 _COLUMN = re.compile(r"Col\s+\d+\s+(\S+)\s+[A-Z]+")
+# Where a scan begins in a file of SPEC, with its number and its command.
+_SCAN = re.compile(r"#S\s+(\d+)(\s.*)?")
 # A number with a decimal comma.
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+
+_log = logging.getLogger("ptychopinn")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers (rows, columns) and the names of the columns, if there are any."""
+    """Numbers (rows, columns) and the names of the columns, if there are any.
+
+    ``scan`` is the number that a file of SPEC gives to the scan they belong to.
+    """
 
     path: Path
     names: tuple[str, ...]
     values: NDArray[np.float64]
+    scan: str = ""
 
     def column(self, name: str) -> int:
         """The number, from 0, of a column that is named, or numbered from 1.
@@ -63,7 +72,7 @@ class Table:
         )
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, rows: int | None = None) -> Table:
     """Read a table.
 
     The names are the last comment, or the last line of words, before the first line of numbers;
@@ -71,10 +80,14 @@ def read_table(path: Path) -> Table:
     the L of SPEC files, and stand one below the other in those of Online. Text is UTF-8, UTF-16
     with its mark, or else Latin-1.
 
+    A file of SPEC may hold several scans: then the one is taken that alone has so many ``rows``,
+    with a WARNING, or all of them where they are the lines of one.
+
     Raises
     ------
     InputError
-        When the file is no text, or a line holds another number of numbers than the first.
+        When the file is no text, a line holds another number of numbers than the first, or it
+        cannot be told which scan is meant.
     """
     with guarded(path) as size:
         if size > LARGEST_TABLE:
@@ -82,63 +95,122 @@ def read_table(path: Path) -> Table:
                 f"a table of at most {size_text(LARGEST_TABLE)} was expected, received "
                 f"{size_text(size)} in '{path}'; keep the columns of the positions only."
             )
-    names: list[str] = []
-    above: list[str] = []
-    listed_below: list[str] = []
-    # Numbers one after the other: a million rows of them as objects would not fit.
-    found, width, named = array("d"), 0, 0
+    blocks = [_Block(path)]
     for number, raw in enumerate(_lines(path), start=1):
         line = raw.strip()
+        begins = _SCAN.fullmatch(line)
+        if begins is not None:
+            blocks.append(_Block(path, begins[1]))
+        else:
+            blocks[-1].add(number, line)
+    full = [block for block in blocks if block.width] or blocks[-1:]
+    return _one_scan([block.table() for block in full], rows)
+
+
+def _one_scan(tables: list[Table], rows: int | None) -> Table:
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    counts = [len(table.values) for table in tables]
+    if sum(counts) == rows and len({(t.names, t.values.shape[1]) for t in tables}) == 1:
+        return Table(first.path, first.names, np.concatenate([table.values for table in tables]))
+    right = [table for table in tables if len(table.values) == rows]
+    there = listed([f"{table.scan} ({len(table.values)} points)" for table in tables])
+    if len(right) != 1:
+        patterns = "" if rows is None else f" of {rows} points"
+        raise InputError(
+            f"the positions of one scan{patterns} were expected, received '{first.path}' with the "
+            f"scans {there}; copy the lines of the right one into a file of its own."
+        )
+    _log.warning(
+        "'%s' holds the scans %s: the positions are those of scan %s, which alone has as many "
+        "points as there are patterns", first.path, there, right[0].scan,
+    )  # fmt: skip
+    return right[0]
+
+
+class _Block:
+    """The lines of one table as they come."""
+
+    def __init__(self, path: Path, scan: str = "") -> None:
+        self._path, self._scan = path, scan
+        self._names: list[str] = []
+        self._above: list[str] = []
+        self._listed_below: list[str] = []
+        # Numbers one after the other: a million rows of them as objects would not fit.
+        self._found, self.width, self._named = array("d"), 0, 0
+
+    def add(self, number: int, line: str) -> None:
+        """Take the line of this number in the file."""
         mark = next((m for m in COMMENTS if line.startswith(m)), "")
+        labels = re.split(r"\s{2,}", line[3:].strip()) if line.startswith("#L ") else []
         words = _words(line.removeprefix(mark).lstrip("#%/! ") if mark else line)
+        if len(labels) > 1:
+            # SPEC separates names by two blanks, so that one may stand in them.
+            words = labels
         # A separator at the end separates nothing.
-        while words and not words[-1] and len(words) > (width or len(names)):
+        while words and not words[-1] and len(words) > (self.width or len(self._names)):
             words.pop()
         if not any(words):
-            continue
+            return
         column = _COLUMN.fullmatch(line)
-        if column is not None and not width:
-            listed_below.append(column[1])
-            continue
-        values = None if mark else _numbers(words, named, 1 if width else LEAST_NUMBERS)
-        if values is None:
-            if width and not mark:
+        if column is not None and not self.width:
+            self._listed_below.append(column[1])
+            return
+        values = None if mark else _numbers(words, self._named, 1 if self.width else LEAST_NUMBERS)
+        if values is not None:
+            self._add_row(number, values)
+        elif self.width and not mark:
+            raise InputError(
+                f"line {number} of '{self._path}' must hold numbers, received "
+                f"'{brief(line, 60)}'; correct the line or leave it out."
+            )
+        elif not self.width:
+            self._above, self._names = self._names, words
+            # Numbers are no names: they are a row with a word in it, as all others are then.
+            some = any(_number(name) is not None for name in words)
+            self._named = 0 if some else len(words)
+
+    def _add_row(self, number: int, values: list[float]) -> None:
+        if self.width and len(values) != self.width:
+            raise InputError(
+                f"line {number} of '{self._path}' must hold {self.width} numbers as the lines "
+                f"before, received {len(values)}; correct it."
+            )
+        self._found.extend(values)
+        self.width = len(values)
+
+    def table(self) -> Table:
+        """What the lines hold.
+
+        Raises
+        ------
+        InputError
+            When none of them held numbers.
+        """
+        path, names = self._path, self._names
+        if not self.width:
+            there = next((word for word in names if _numbers([word]) is None), None)
+            if there is not None and any(_numbers([word]) is not None for word in names):
                 raise InputError(
-                    f"line {number} of '{path}' must hold numbers, received '{brief(line, 60)}'; "
-                    "correct the line or leave it out."
+                    f"a table of numbers was expected, received '{path}' with '{brief(there, 40)}' "
+                    "among the numbers of a line; leave columns out that hold no numbers."
                 )
-            if not width:
-                above, names = names, words
-                # Numbers are no names: they are a row with a word in it, as all others are then.
-                named = 0 if any(_number(name) is not None for name in names) else len(names)
-            continue
-        if width and len(values) != width:
             raise InputError(
-                f"line {number} of '{path}' must hold {width} numbers as the lines before, "
-                f"received {len(values)}; correct it."
+                f"a table of numbers was expected, received '{path}' without any; name another "
+                "file."
             )
-        found.extend(values)
-        width = len(values)
-    if not width:
-        there = next((word for word in names if _numbers([word]) is None), None)
-        if there is not None and any(_numbers([word]) is not None for word in names):
-            raise InputError(
-                f"a table of numbers was expected, received '{path}' with '{brief(there, 40)}' "
-                "among the numbers of a line; leave columns out that hold no numbers."
-            )
-        raise InputError(
-            f"a table of numbers was expected, received '{path}' without any; name another file."
-        )
-    if len(listed_below) == width:
-        names = listed_below
-    if len(names) == width + 1 and names[0] == "L":
-        names = names[1:]
-    units = [spelled(name) for name in names]
-    if len(above) == len(names) and all(unit in METRES or unit == PIXELS for unit in units):
-        names = [f"{name} [{unit}]" for name, unit in zip(above, units, strict=True)]
-    if len(names) != width:
-        names = []
-    return Table(path, tuple(names), np.array(found, dtype=np.float64).reshape(-1, width))
+        if len(self._listed_below) == self.width:
+            names = self._listed_below
+        if len(names) == self.width + 1 and names[0] == "L":
+            names = names[1:]
+        units = [spelled(name) for name in names]
+        if len(self._above) == len(names) and all(u in METRES or u == PIXELS for u in units):
+            names = [f"{name} [{u}]" for name, u in zip(self._above, units, strict=True)]
+        if len(names) != self.width:
+            names = []
+        values = np.array(self._found, dtype=np.float64).reshape(-1, self.width)
+        return Table(path, tuple(names), values, self._scan)
 
 
 def _lines(path: Path) -> Iterator[str]:

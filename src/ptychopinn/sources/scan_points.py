@@ -64,7 +64,7 @@ def read_points(
             f"'{text}'; name y and x only."
         )
     if _is_text(place.path):
-        columns, names, units = _of_table(places, said)
+        columns, names, units = _of_table(places, patterns, said)
     else:
         columns, names, units = _of_arrays(places, patterns, order)
     if _is_xy(names, order, text):
@@ -90,8 +90,8 @@ def _is_text(path: Path) -> bool:
 Columns = tuple[list[NDArray[Any]], list[str], list[str | None]]
 
 
-def _of_table(places: list[Place], said: bool) -> Columns:
-    table = read_table(places[0].path)
+def _of_table(places: list[Place], patterns: int, said: bool) -> Columns:
+    table = read_table(places[0].path, patterns)
     if places[0].key is None:
         places_of = places_among(table.names)
         if places_of is not None:
@@ -115,6 +115,12 @@ def _of_table(places: list[Place], said: bool) -> Columns:
             )
         chosen = [table.column(key) for key in keys]
     names = [table.names[k] if table.names else "" for k in chosen]
+    for k, name in zip(chosen, names, strict=True):
+        if np.isnan(table.values[:, k]).all():
+            raise InputError(
+                f"columns of positions must hold numbers, received column '{name or k + 1}' of "
+                f"'{table.path}' without any; name another one."
+            )
     values = _in_order_of_frames(table, chosen, said)
     return [values[:, k] for k in chosen], names, [unit_in_name(name) for name in names]
 
