@@ -349,6 +349,8 @@ def in_child(source, target, limit=None):
         if limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            # Python would keep what it compiles cut short, for all processes to come.
+            sys.dont_write_bytecode = True
         try:
             write(source, target)
         except InputError as error:

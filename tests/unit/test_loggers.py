@@ -37,6 +37,8 @@ from ptychopinn.training.loggers import log_of
 kind, folder, epochs, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 log = log_of(kind, folder, {"model": {"width": 8}}, False)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+# Python would keep what it compiles cut short, for all processes to come.
+sys.dont_write_bytecode = True
 try:
     for epoch in range(1, 2000):
         if epoch > epochs:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from training_commands import (
     finished,
     infer,
     process,
+    process_on_a_full_disk,
     read_json,
     same_weights,
     train,
@@ -46,16 +46,6 @@ SIMULATE = ["--patterns", "36", "--N", "32", "--seed", "3"]
 
 def content(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in files(folder)}
-
-
-def limited(size: int) -> Callable[[], None]:
-    """No file of the process may become larger: a full disk that needs no rights."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +109,7 @@ def test_results_on_a_full_disk(size: int, model: Path, scans: Path, tmp_path: P
     before = content(result)
     flags = backend_flags("pytorch")
     for arguments in (["infer", model, scans / "a.h5", "-o", result, *UNTRIED, *flags], truth):
-        command = process(*arguments, "--force", preexec_fn=limited(size))
+        command = process_on_a_full_disk(size, *arguments, "--force")
         code, out, err = finished(command)
         assert code == 2 and out == ""
         assert "Traceback" not in err and "Logging error" not in err
@@ -134,7 +124,7 @@ def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_pa
     for size, folder in ((500, copied), (20_000, copied), (20_000, tmp_path / "new")):
         options = ["-o", folder, *SHALLOW, "--n-groups", "2", "--epochs", "1", "--seed", "9"]
         options += [*backend_flags(backend), *(["--force"] if folder == copied else [])]
-        command = process("train", scans / "a.h5", *options, preexec_fn=limited(size))
+        command = process_on_a_full_disk(size, "train", scans / "a.h5", *options)
         code, out, err = finished(command)
         assert code == 2 and out == "", err
         assert "Traceback" not in err and "Logging error" not in err and "File too large" in err
@@ -145,7 +135,7 @@ def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_pa
 def test_a_recipe_and_a_notebook_on_a_full_disk(tmp_path: Path) -> None:
     assert run(["init", "-o", str(tmp_path)]) == 0
     before = content(tmp_path)
-    command = process("init", "-o", tmp_path, "--force", preexec_fn=limited(700))
+    command = process_on_a_full_disk(700, "init", "-o", tmp_path, "--force")
     code, out, err = finished(command)
     assert code == 2 and out == ""
     check_sentence(err, "recipe.yaml", "File too large")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from training_commands import check_sentence, finished, process
+from training_commands import check_sentence, finished, process, process_on_a_full_disk
 
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan
@@ -45,14 +43,6 @@ def long_scan(raw: Raw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def limited(size: int) -> Callable[[], None]:
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
-
-
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -67,7 +57,7 @@ def test_preparing_on_a_full_disk(raw: Raw, tmp_path: Path) -> None:
     for size in (0, 900, whole // 2, whole - 3):
         for folder in (out, tmp_path / f"new{size}"):
             arguments[-1] = folder / "scan.h5"
-            command = process(*arguments, "--force", "--quiet", preexec_fn=limited(size))
+            command = process_on_a_full_disk(size, *arguments, "--force", "--quiet")
             code, said, err = finished(command)
             assert code == 2 and said == ""
             check_sentence(err, "File too large", str(folder / "scan.h5"))

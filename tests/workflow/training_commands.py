@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,18 @@ def process(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
         env=environment,
         **options,
     )
+
+
+def process_on_a_full_disk(size: int, *arguments: Any) -> subprocess.Popen[str]:
+    """A command of which no file may become larger: a full disk that needs no rights."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    # Python would keep what it compiles cut short, for all processes to come.
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    return process(*arguments, env=environment, preexec_fn=limit)
 
 
 def finished(command: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
