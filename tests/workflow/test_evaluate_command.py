@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import subprocess
 import sys
@@ -131,6 +132,19 @@ def test_doctor_names_a_compromised_release(
     assert "2.6.4" in finding.remedy
     run(["doctor", "--json"])
     assert "pytorch" not in json.loads(capsys.readouterr().out)["backends"]
+
+
+def test_doctor_says_that_python_keeps_nothing_of_what_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    found = {finding.name: finding for finding in doctor.examine()[0]}["start of commands"]
+    assert found.status == "info" and "torch" in found.value and "compileall" in found.remedy
+    kept = Path(importlib.util.cache_from_source(torch.__file__))
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert not doctor.uncompiled("torch")
 
 
 def test_doctor_names_what_is_not_installed() -> None:

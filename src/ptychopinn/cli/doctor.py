@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,6 +159,16 @@ def examine() -> tuple[list[Finding], list[str]]:
         findings += checks
         if all(c.status in ("ok", "info") for c in checks):
             backends.append("tensorflow")
+    slow = [name for name in ("torch", "tensorflow") if state[name] == "ok" and uncompiled(name)]
+    if slow:
+        findings.append(
+            Finding(
+                "start of commands",
+                "info",
+                f"Python compiles {' and '.join(slow)} anew each time, which takes seconds",
+                f"python -m compileall -q '{sysconfig.get_path('purelib')}'",
+            )
+        )
     if numpy.status == "ok":
         # It reconstructs and refines; the others are found first.
         backends.append("numpy")
@@ -185,6 +197,14 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def uncompiled(name: str) -> bool:
+    """Whether Python keeps no compiled form of an installed package that was imported."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return False
+    return not Path(importlib.util.cache_from_source(spec.origin)).exists()
 
 
 def cores() -> int:
