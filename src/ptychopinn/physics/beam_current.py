@@ -141,6 +141,13 @@ class BeamCurrent(Effect):
     def changes(self) -> bool:
         return bool((self.values != 1).any())
 
+    @property
+    def makes_up(self) -> bool:
+        return self.changes
+
+    def exchanged(self, amplitude: Values) -> BeamCurrent:
+        return replace(self, values=_about_one(self.values * np.exp(-2 * amplitude)))
+
     def scaled(self, factor: float) -> BeamCurrent:
         return self
 

@@ -128,6 +128,15 @@ class Effect(ABC):
         return False
 
     @property
+    def makes_up(self) -> bool:
+        """Whether it makes up for an amplitude of the object that varies slowly."""
+        return False
+
+    def exchanged(self, amplitude: Values) -> Effect:
+        """The same where the object takes exp(``amplitude``), as patterns see it (M,)."""
+        return self
+
+    @property
     def copies(self) -> int:
         """How many waves a mode of the probe becomes."""
         return 1

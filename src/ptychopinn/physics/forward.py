@@ -162,12 +162,23 @@ def slope(
 ) -> Array:
     """How intensities (M, N, N) of ``fields`` (M, P, N, N) change with their exit waves, by small
     changes ``waves`` (M, P, N, N): twice the real part of conj(D psi) D waves, added up."""
+    return slopes(xp, propagator, fields, waves, batch)[0]
+
+
+def slopes(
+    xp: Ops, propagator: Propagator, fields: Array, waves: Array, batch: PatternBatch
+) -> tuple[Array, Array]:
+    """The same, and how they change by small changes i times ``waves``."""
     change = propagator.forward(xp, waves, _moved_by(xp, batch))
-    both = xp.real(fields) * xp.real(change) + xp.imag(fields) * xp.imag(change)
-    total = 2.0 * xp.sum_modes(both)
+    y, x, down, right = xp.real(fields), xp.imag(fields), xp.real(change), xp.imag(change)
     power = propagator.power(xp, xp.shape(fields)[-1])
-    total = total if power is None else total * xp.astype(power, total)
-    return spread_out(xp, total, batch)
+
+    def of(products: Array) -> Array:
+        total = 2.0 * xp.sum_modes(products)
+        total = total if power is None else total * xp.astype(power, total)
+        return spread_out(xp, total, batch)
+
+    return of(y * down + x * right), of(x * down - y * right)
 
 
 def spread_out(xp: Ops, pixels: Array, batch: PatternBatch) -> Array:

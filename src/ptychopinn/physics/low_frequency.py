@@ -94,6 +94,13 @@ def missing_phase(xp: Ops, gradients: Array, centre: Array, low: LowFrequency) -
     return xp.irfft2(slope, low.larger)[:height, :width]
 
 
+def under_probe(xp: Ops, field: Array, low: LowFrequency) -> Array:
+    """Means (H, W) of a real ``field`` (H, W) under the probe around each pixel."""
+    height, width = low.shape
+    seen = xp.rfft2(field, low.larger) * xp.conj(low.spread)
+    return xp.irfft2(seen, low.larger)[:height, :width]
+
+
 def probe_spread(probe: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex128]:
     """Spectrum (H, W//2+1) of the normalised intensity of ``probe`` (P, N, N), centred on [0,
     0]."""

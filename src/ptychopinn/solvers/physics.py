@@ -26,6 +26,7 @@ from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.position_noise import position_covariance
 from ptychopinn.solvers.positions import FINE, LARGEST_MOVE, MARGIN, PositionSearch
 from ptychopinn.solvers.problem import Problem, canvas_of, scan_problem
+from ptychopinn.solvers.slow_amplitude import EVERY, exchange
 from ptychopinn.solvers.stages import CALMER, PATIENT, RISING, STAGES, Schedule, Stage, ran_away
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class PhysicsSolver(Solver):
                     iterations.keep(begun, misfit)
                     iterations.agree()
                     iterations.smooth()
-                    iterations.follow_effects()
+                    iterations.follow_effects(len(misfits))
                     if config.refine_positions and len(misfits) >= config.positions_from:
                         iterations.move(misfit)
             passes.end()
@@ -195,12 +196,14 @@ class _Iterations:
         self.state = state.onto(self.problem.merged(self.merged), best.canvas, still)
         self.state.probe_velocity = xp.zeros_like(best.probe)
 
-    def follow_effects(self) -> None:
-        """Bring the effects up to date with what the last pass saw."""
+    def follow_effects(self, number: int) -> None:
+        """Bring the effects up to date with what the pass of this number saw."""
         state = self.state
         if state.watches:
             seen, outward = state.take_seen(), self.scan.propagator.outward
             state.effects = tuple(effect.advanced(seen, outward) for effect in state.effects)
+            if number % EVERY == 0:
+                exchange(state, self.scan.scan.positions_px, self.origin)
 
     def agree(self) -> None:
         """Let processes that work together go on from the same numbers to the last digit, because
