@@ -9,12 +9,12 @@ gradient g, the gradient h of its log amplitude, and a share a of its amplitude,
 
 with u in pixels from the middle. Gauss and Newton's step of a pattern solves the five numbers from
 I - I_hat with the variance of photons, all together, since those that are not asked for would be
-taken for the others. The gradients h, less what noise made of them, are integrated as those of the
-low-frequency phase are (:mod:`ptychopinn.physics.low_frequency`); the object takes exp(s), and the
-factors exp(-2 s) with s as the probe sees it.
+taken for the others. The gradients h and g, less what noise made of them, are integrated as those
+of the low-frequency phase are (:mod:`ptychopinn.physics.low_frequency`), to s and to a phase t; the
+object takes exp(s + i t), and the factors exp(-2 s) with s as the probe sees it.
 
 With a free probe exp(-k . u) of it, exp(k . r) of the object and factors exp(-2 k . r_j) change no
-pattern: a plane of s is left out then.
+pattern, and beside a background hardly any: a plane of s is left out then.
 """
 
 from __future__ import annotations
@@ -34,34 +34,39 @@ from ptychopinn.solvers.descent import Descent
 # Share of the sum of the squared slopes that is added to each, so that a pattern without light, or
 # without structure, asks for nothing.
 RIDGE = 1e-6
-# The object takes so many times the amplitude that is found, every so many passes: what else it may
-# do about a gradient makes its patterns ask for less than they miss.
-GAIN, EVERY = 1.5, 2
+# The object takes so many times the amplitude and the phase that are found, every so many passes:
+# what else it may do about a gradient makes its patterns ask for less than they miss.
+GAIN, PHASE_GAIN, EVERY = 1.5, 0.7, 2
 # A gradient is at most this (1/px), whatever a spoiled pattern asks for.
 LARGEST = 0.2
 
 
 def exchange(state: Descent, positions_px: NDArray[np.float64], origin_px: Any) -> None:
     """Move a slowly varying amplitude from the effects that make up for it to the object, if there
-    are any; ``positions_px`` (M, 2) are those of all patterns, ``origin_px`` that of the canvas."""
+    are any, and with it the phase that is still missing; ``positions_px`` (M, 2) are those of all
+    patterns, ``origin_px`` that of the canvas."""
     made_up = [effect.makes_up for effect in state.effects]
     if not any(made_up) or state.slices > 1:
         return
     xp, n = state.xp, int(state.probe.shape[-1])
     height, width = (int(side) for side in state.shape)
     centre = places(positions_px, n, (height, width), origin_px).centre
-    asked = missing_gradients_of_amplitude(state, len(positions_px))
+    asked = missing_gradients(state, len(positions_px))
     if not asked.any():
         return
     kind = xp.to_numpy(state.probe).real.dtype
-    given = xp.asarray(asked.astype(kind)), xp.asarray(centre)
-    field = xp.to_numpy(xp.call(missing_phase, *given, state.low)).astype(np.float64)
-    field = GAIN * (field - field.ravel()[centre].mean())
-    if state.refine_probe:
+
+    def integrated(gradients: NDArray[np.float64]) -> NDArray[np.float64]:
+        given = xp.asarray(gradients.astype(kind)), xp.asarray(centre)
+        field = xp.to_numpy(xp.call(missing_phase, *given, state.low)).astype(np.float64)
+        return np.asarray(field - field.ravel()[centre].mean())
+
+    field = GAIN * integrated(asked[:, :2])
+    if state.refine_probe or any(effect.hides for effect in state.effects):
         field -= _plane(field, centre)
-    grown = xp.asarray(np.exp(field).astype(kind))
-    state.canvas = xp.scaled(state.canvas, grown)
-    state.velocity = xp.scaled(state.velocity, grown)
+    grown = np.exp(field + 1j * PHASE_GAIN * integrated(asked[:, 2:]))
+    taken = xp.asarray(grown.astype(xp.to_numpy(state.probe).dtype))
+    state.canvas, state.velocity = state.canvas * taken, state.velocity * taken
     seen = xp.to_numpy(xp.call(under_probe, xp.asarray(field.astype(kind)), state.low))
     seen = seen.ravel()[centre].astype(np.float64)
     state.effects = tuple(
@@ -70,9 +75,9 @@ def exchange(state: Descent, positions_px: NDArray[np.float64], origin_px: Any) 
     )
 
 
-def missing_gradients_of_amplitude(state: Descent, count: int) -> NDArray[np.float64]:
-    """Missing gradients (M, 2) of the log amplitude (1/px) of all ``count`` patterns, shrunk by the
-    share of their squares that photon noise makes."""
+def missing_gradients(state: Descent, count: int) -> NDArray[np.float64]:
+    """Missing gradients (M, 4) of log amplitude and phase (1/px; y, x of each) of all ``count``
+    patterns, shrunk by the share of their squares that photon noise makes."""
     xp, problem = state.xp, state.problem
     n = int(state.probe.shape[-1])
     u = xp.asarray(((np.arange(n) - n // 2) / n).astype(xp.to_numpy(state.probe).real.dtype))
@@ -86,11 +91,11 @@ def missing_gradients_of_amplitude(state: Descent, count: int) -> NDArray[np.flo
     ridge = RIDGE * np.trace(squares, axis1=1, axis2=2)[:, None, None] * np.eye(5)
     dark = np.where(squares.any(axis=(1, 2)), 0.0, 1.0)[:, None, None] * np.eye(5)
     inverse = np.linalg.inv(squares + ridge + dark)
-    h = np.clip((inverse @ asked[..., None])[:, 1:3, 0] / n, -LARGEST, LARGEST)
+    found = np.clip((inverse @ asked[..., None])[:, 1:, 0] / n, -LARGEST, LARGEST)
     photon = float((2 * problem.noise) ** 2)
-    noise = photon * np.diagonal(inverse, axis1=1, axis2=2)[:, 1:3] / n**2
-    spread = np.maximum((h**2 - noise).mean(axis=0), 0.0)
-    return np.asarray(h * spread / np.maximum(spread + noise, 1e-30))
+    noise = photon * np.diagonal(inverse, axis1=1, axis2=2)[:, 1:] / n**2
+    spread = np.maximum((found**2 - noise).mean(axis=0), 0.0)
+    return np.asarray(found * spread / np.maximum(spread + noise, 1e-30))
 
 
 def equations(
