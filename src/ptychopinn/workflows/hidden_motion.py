@@ -56,7 +56,11 @@ BESIDE = 2.0
 
 
 def hidden_motion(
-    xp: Ops, scan: Scan, effects: Sequence[Effect], told: str | None = None
+    xp: Ops,
+    scan: Scan,
+    effects: Sequence[Effect],
+    told: str | None = None,
+    within: float = WITHIN,
 ) -> tuple[str, float, float, float] | None:
     """The direction and the length (pixels) of a way during an exposure that patterns ask for
     although a probe has taken it up, and the residuals without and with it; None where there is
@@ -68,6 +72,7 @@ def hidden_motion(
         noise.
     effects : what the result knows of beam and detector, in counts.
     told : the direction along which the result is washed out, where it is.
+    within : so many standard errors are allowed for the gain across a way.
     """
     if told is None and not _goes_on(scan.positions_px):
         return None
@@ -107,7 +112,7 @@ def hidden_motion(
     if mean <= SURE * error or moving >= given:
         return None
     beside, uncertain = gain(fitted(share, across(unit)))
-    if beside - WITHIN * uncertain > ACROSS * mean:
+    if beside - within * uncertain > ACROSS * mean:
         return None
     return name, share * scan.N, given, moving
 

@@ -66,5 +66,6 @@ def moved_beyond_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tupl
     washed = washed_out(scan, result)
     if washed is None or not washed.alone or washed.share > ONE_WAY:
         return []
-    hidden = hidden_motion(xp, scan, effects_of(result), washed.name)
+    # Gains are many standard errors here, and those of a beam that is not coherent, too.
+    hidden = hidden_motion(xp, scan, effects_of(result), washed.name, within=0.0)
     return [] if hidden is None else at_rest_or_moving(*hidden)
