@@ -500,6 +500,39 @@ def test_a_single_position_far_away_is_left_out(whole: Scan) -> None:
     assert checked.scan.M == 99
 
 
+@pytest.mark.parametrize("count", [9, 12, 16])
+def test_one_position_of_a_few_is_far_away(count: int, whole: Scan) -> None:
+    few = replace(whole.select(neighbours(whole, count)), object=None)
+    positions = few.positions_px.copy()
+    positions[5] += (300, 0)
+    checked = examine(replace(few, positions_px=positions))
+    (found,) = checked.findings
+    assert (found.level, found.details["patterns"]) == ("mended", [5])
+    assert examine(few).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"energy_eV": 8.8}, "the energy is hardly ever used; with 8.8 keV the positions would"),
+        ({"pixel_size_m": 1e-5, "distance_m": 90.0}, "the distance is hardly ever used"),
+        ({}, None),
+    ],
+)
+def test_a_pixel_that_follows_from_a_wrong_number(
+    changes: dict[str, float], words: str | None, whole: Scan
+) -> None:
+    """A detector of 75 um at 2 m, and an energy in keV or a distance in another unit."""
+    numbers = {"energy_eV": 8800.0, "distance_m": 2.0, **changes}
+    pixel = 12.398419843320026e-7 / numbers["energy_eV"] * numbers["distance_m"] / (64 * 75e-6)
+    numbers = {"pixel_size_m": pixel, **numbers}
+    small = whole.positions_px / 1000
+    (found,) = examine(replace(whole, positions_px=small, object=None, **numbers)).findings
+    assert (found.name, found.level) == ("narrow-positions", "fault")
+    assert ("an energy of 8.8 eV" in found.message) == ("energy_eV" in changes)
+    assert (words in found.message) if words else "follows from" not in found.message
+
+
 def test_an_inverted_mask(whole: Scan) -> None:
     edge = np.zeros((64, 64), bool)
     edge[:3] = True

@@ -10,11 +10,16 @@ from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
 from ptychopinn.data.far_away import SAME_PLACE_PX
 from ptychopinn.data.scan import Scan
 from ptychopinn.io.summary import nearest_px, probe_diameter
+from ptychopinn.physics.propagators import wavelength_of
 
 # Scans of fewer positions may lie anywhere.
 FEWEST = 8
 # Positions that all lie within so many pixels see one and the same place.
 NARROW_PX = 2.0
+# Object pixels of so many metres are hardly ever used, nor are distances and pixels of a detector
+# beyond these, nor energies (eV) between visible light and soft X-rays.
+LARGE_PIXEL_M, LARGE_DISTANCE_M, SMALL_DETECTOR, KEV = 2e-6, 30.0, 1e-6, (4.0, 90.0)
+# So many steps from the next one a position is far away; this share of all, or one, may be.
 LONELY_STEPS, MOST_LONELY = 6.0, 0.05
 # Fewer positions are always on a line, or nearly. They are when they differ across it by this
 # share of the probe at most, and so many times as much along it.
@@ -39,11 +44,35 @@ def narrow_positions(look: Look) -> Iterator[Noticed]:
             "narrow-positions", "fault",
             f"the positions must be in object pixels{hint}, received {look.scan.M} that span "
             f"{extent:.3g} px together, so that all patterns would show the same place; they look "
-            "like another unit, such as um or m: give their unit.",
+            "like another unit, such as um or m: give their unit"
+            f"{_pixel_too_large(look.scan, extent)}.",
             extent_px=extent,
         ),
         None,
     )  # fmt: skip
+
+
+def _pixel_too_large(scan: Scan, extent: float) -> str:
+    """Which of the numbers that the pixel of the object follows from no experiment has, in words;
+    nothing where the pixel is one that scans have."""
+    pixel, energy, distance = scan.pixel_size_m, scan.energy_eV, scan.distance_m
+    if pixel is None or energy is None or distance is None:
+        return ""
+    if pixel < LARGE_PIXEL_M or scan.propagation != "far-field":
+        return ""
+    detector = wavelength_of(energy) * distance / (scan.N * pixel)
+    said = (
+        f", or correct what the pixel follows from: an energy of {energy:.4g} eV, a distance of "
+        f"{distance:.4g} m and detector pixels of {detector:.3g} m"
+    )
+    if KEV[0] <= energy <= KEV[1]:
+        return (
+            f"{said}, of which the energy is hardly ever used; with {energy:.4g} keV the positions "
+            f"would span {1e3 * extent:.3g} px"
+        )
+    unusual = {"distance": distance > LARGE_DISTANCE_M, "detector pixel": detector < SMALL_DETECTOR}
+    names = [name for name, is_so in unusual.items() if is_so]
+    return f"{said}, of which the {names[0]} is hardly ever used" if names else said
 
 
 @check("no-overlap")
@@ -82,7 +111,7 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
             None,
         )  # fmt: skip
     lonely = np.flatnonzero(nearest > max(LONELY_STEPS * step, wide))
-    if len(lonely) and len(lonely) <= MOST_LONELY * scan.M:
+    if len(lonely) and len(lonely) <= max(1.0, MOST_LONELY * scan.M):
         numbered_ones = numbered(look.origin[lonely])
         yield (
             finding(
