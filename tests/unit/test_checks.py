@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine, frame_order, upright
+from ptychopinn.checks import CHECKS, examine, frame_order, position_unit
 from ptychopinn.checks.base import LATER
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
@@ -717,12 +717,13 @@ def test_a_frame_offset_explains_the_patterns(
     assert bool(findings) == found
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("factor", [0.5, 2.0, 5.0])
 def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> None:
     centre = whole.positions_px.mean(axis=0)
     wrong = centre + factor * (whole.positions_px - centre)
     given = replace(whole, positions_px=wrong, object=None)
-    scan, (found,) = right_geometry(NumpyOps(), given, skip=["orientation", "frame-offset"])
+    skip = [name for name in LATER if name != "position-unit"]
+    scan, (found,) = right_geometry(NumpyOps(), given, skip)
     assert (found.name, found.details["scale"]) == ("position-unit", 1 / factor)
     np.testing.assert_allclose(scan.positions_px, whole.positions_px)
     np.testing.assert_allclose(mended_like(given, [found]).positions_px, whole.positions_px)
@@ -736,12 +737,19 @@ def test_another_unit_leaves_clearly_less(
     amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
     mean = np.sqrt((amplitudes**2).mean(axis=0))
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
-    # As given, times 0.5 and times 2; then each beside what positions of other patterns leave.
-    residuals = iter([0.35, left, 0.4, 0.35, 0.4, left, 0.6, 0.4, 0.41])
-    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
+    extent = np.ptp(trial_of(whole, neighbours(whole)).positions_px[:, 0])
+
+    calls = 0
+
+    def residual(xp: Any, part: Scan, passes: int, **how: Any) -> float:
+        """As given, times 0.5 and anything else, and each time at positions of other patterns."""
+        nonlocal calls
+        calls += 1
+        factor = round(float(np.ptp(part.positions_px[:, 0]) / extent), 2)
+        return float(varied * ({1.0: 0.35, 0.5: left}.get(factor, 0.4) if calls % 2 else 0.4))
+
+    monkeypatch.setattr(position_unit, "residual_of", residual)
     without = ["orientation", "frame-order", "frame-offset", "frame-slip"]
-    if found:
-        residuals = iter([*residuals, *[1.0] * 99])
     assert bool(right_geometry(NumpyOps(), whole, without)[1]) == found
 
 

@@ -37,7 +37,6 @@ from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
     mended,
-    suspicious,
 )
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
@@ -192,8 +191,8 @@ def reconstruct(
         found = _network(model, scan, backend, execution, keep_probe, bar)
     assert found.fit is not None  # every verb states it
     stop.gentle = True
-    if suspicious(found.fit) and stop.signal is None:
-        turned = in_right_geometry(scan, backend, execution, no_mend)
+    if stop.signal is None:
+        turned = in_right_geometry(scan, backend, execution, no_mend, found.fit)
         if turned is not scan:
             scan = turned
             with stages(model.config.model.passes) as bar:
