@@ -718,7 +718,8 @@ def test_a_frame_offset_explains_the_patterns(
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0, 5.0])
-def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> None:
+def test_positions_in_another_unit_are_scaled(factor: float) -> None:
+    whole = pp.simulate(object="leaves", N=32, patterns=100, photons=1e5, seed=5)
     centre = whole.positions_px.mean(axis=0)
     wrong = centre + factor * (whole.positions_px - centre)
     given = replace(whole, positions_px=wrong, object=None)

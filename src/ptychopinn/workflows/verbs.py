@@ -22,6 +22,7 @@ from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
@@ -246,13 +247,14 @@ def reconstruct(
         open_yet = refine == "auto" and refine_model is None and stop.signal is None
         # A trial may have told what the network's object had made up for; and dark pixels show
         # what is too weak for that.
-        told = open_yet and shown_by(found.fit, left_out) == Background.name
+        told = shown_by(found.fit, left_out) if open_yet else None
         weak = open_yet and found.fit.likely in MAY_BE_LIGHT
         weak = weak and with_background(config, found.fit) is not None
         finished = partial(_with_uncertainty, scan=scan, alike=alike, stop=stop)
-        if not (told or weak):
+        if told not in (Background.name, BeamCurrent.name) and not weak:
             return finished(found) if uncertainty else found
-        config = PhysicsConfig(**{**followed, "background": True})
+        if told != BeamCurrent.name:
+            config = PhysicsConfig(**{**followed, "background": True})
     again = partial(
         _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
         no_mend="all", progress=stages, stop=stop, model=refine_model,
