@@ -533,6 +533,18 @@ def test_a_pixel_that_follows_from_a_wrong_number(
     assert (words in found.message) if words else "follows from" not in found.message
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_axis_in_another_unit_makes_a_line(axis: int, whole: Scan) -> None:
+    positions = whole.positions_px.copy()
+    positions[:, axis] /= 1000
+    (found,) = examine(replace(whole, positions_px=positions, object=None)).findings
+    assert (found.name, found.level) == ("one-line", "doubt")
+    assert f"give the unit of the positions along {'yx'[axis]}, which span 0.0" in found.message
+    positions[:, axis] = 40
+    (found,) = examine(replace(whole, positions_px=positions, object=None)).findings
+    assert found.name == "one-line" and "unit" not in found.message
+
+
 def test_an_inverted_mask(whole: Scan) -> None:
     edge = np.zeros((64, 64), bool)
     edge[:3] = True

@@ -24,6 +24,8 @@ LONELY_STEPS, MOST_LONELY = 6.0, 0.05
 # Fewer positions are always on a line, or nearly. They are when they differ across it by this
 # share of the probe at most, and so many times as much along it.
 FEWEST_ON_LINE, ACROSS, LONG = 3, 0.1, 5.0
+# Different numbers along an axis that tell of more than one line.
+MANY = 3
 # So many patterns have positions at so many different places, as a share; a place is so wide.
 FEWEST_MOVES, MOST_PLACES, PLACE_PX, SUMS = 64, 0.1, 3.0, 0.8
 # A median step of more than this share of the probe is doubted.
@@ -141,11 +143,24 @@ def one_line(look: Look) -> Iterator[Noticed]:
             "one-line", "doubt",
             f"the positions lie on one line ({np.ptp(along):.4g} px long, within "
             f"{np.ptp(across):.2g} px across): patterns verify each other along it only, so that "
-            "other objects may explain them as well; scan an area.",
+            f"other objects may explain them as well; scan an area{_other_axis(scan)}.",
             along_px=float(np.ptp(along)), across_px=float(np.ptp(across)),
         ),
         None,
     )  # fmt: skip
+
+
+def _other_axis(scan: Scan) -> str:
+    """Which axis is in another unit where the positions of an area are on a line, in words."""
+    extents = np.ptp(scan.positions_px, axis=0)
+    short = int(extents.argmin())
+    places = np.unique(scan.positions_px[:, short])
+    if not extents[short] or extents[short] > ACROSS * extents[1 - short] or len(places) < MANY:
+        return ""
+    return (
+        f", or give the unit of the positions along {'yx'[short]}, which span "
+        f"{extents[short]:.2g} px, if an area was scanned"
+    )
 
 
 @check("few-places")
