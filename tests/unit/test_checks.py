@@ -500,6 +500,17 @@ def test_a_single_position_far_away_is_left_out(whole: Scan) -> None:
     assert checked.scan.M == 99
 
 
+def test_a_few_positions_far_away_together_are_left_out(whole: Scan) -> None:
+    positions = whole.positions_px.copy()
+    positions[[31, 32, 70]] += (0, 300)
+    (found,) = examine(replace(whole, positions_px=positions, object=None)).findings
+    assert (found.name, found.details["patterns"]) == ("no-overlap", [31, 32, 70])
+    # More of them are a part of the sample.
+    positions[28:37] = whole.positions_px[28:37] + np.array([0, 300])
+    positions[70] = whole.positions_px[70]
+    assert examine(replace(whole, positions_px=positions, object=None)).findings == ()
+
+
 @pytest.mark.parametrize("count", [9, 12, 16])
 def test_one_position_of_a_few_is_far_away(count: int, whole: Scan) -> None:
     few = replace(whole.select(neighbours(whole, count)), object=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
 from ptychopinn.data.far_away import SAME_PLACE_PX
@@ -20,7 +21,8 @@ NARROW_PX = 2.0
 # beyond these, nor energies (eV) between visible light and soft X-rays.
 LARGE_PIXEL_M, LARGE_DISTANCE_M, SMALL_DETECTOR, KEV = 2e-6, 30.0, 1e-6, (4.0, 90.0)
 # So many steps from the next one a position is far away; this share of all, or one, may be.
-LONELY_STEPS, MOST_LONELY = 6.0, 0.05
+# Up to two others may be there with it.
+LONELY_STEPS, MOST_LONELY, TOGETHER = 6.0, 0.05, 3
 # Fewer positions are always on a line, or nearly. They are when they differ across it by this
 # share of the probe at most, and so many times as much along it.
 FEWEST_ON_LINE, ACROSS, LONG = 3, 0.1, 5.0
@@ -112,19 +114,27 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
             ),
             None,
         )  # fmt: skip
-    lonely = np.flatnonzero(nearest > max(LONELY_STEPS * step, wide))
+    away = _from_others(scan.positions_px)
+    lonely = np.flatnonzero(away > max(LONELY_STEPS * step, wide))
     if len(lonely) and len(lonely) <= max(1.0, MOST_LONELY * scan.M):
         numbered_ones = numbered(look.origin[lonely])
         yield (
             finding(
                 "no-overlap", "mended",
                 f"left out pattern{'s' if len(lonely) > 1 else ''} {numbered_ones}, whose "
-                f"position is {float(nearest[lonely].max()):.4g} px from the next one, where the "
-                f"others have {step:.3g} px.",
+                f"position is {float(away[lonely].max()):.4g} px from the others, which have "
+                f"{step:.3g} px from one to the next.",
                 patterns=look.origin[lonely].tolist(), **numbers,
             ),
             Mend(left_out=lonely),
         )  # fmt: skip
+
+
+def _from_others(positions_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) distance of each position to the nearest ones but for two, which may be off with it."""
+    from scipy.spatial import KDTree
+
+    return np.asarray(KDTree(positions_px).query(positions_px, k=TOGETHER + 1)[0][:, -1])
 
 
 @check("one-line")
