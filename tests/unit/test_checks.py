@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks import CHECKS, examine, frame_order, upright
+from ptychopinn.checks import CHECKS, examine, frame_order, position_unit
 from ptychopinn.checks.base import LATER
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slip
@@ -500,6 +500,62 @@ def test_a_single_position_far_away_is_left_out(whole: Scan) -> None:
     assert checked.scan.M == 99
 
 
+def test_a_few_positions_far_away_together_are_left_out(whole: Scan) -> None:
+    positions = whole.positions_px.copy()
+    positions[[31, 32, 70]] += (0, 300)
+    (found,) = examine(replace(whole, positions_px=positions, object=None)).findings
+    assert (found.name, found.details["patterns"]) == ("no-overlap", [31, 32, 70])
+    # More of them are a part of the sample.
+    positions[28:37] = whole.positions_px[28:37] + np.array([0, 300])
+    positions[70] = whole.positions_px[70]
+    assert examine(replace(whole, positions_px=positions, object=None)).findings == ()
+
+
+@pytest.mark.parametrize("count", [9, 12, 16])
+def test_one_position_of_a_few_is_far_away(count: int, whole: Scan) -> None:
+    few = replace(whole.select(neighbours(whole, count)), object=None)
+    positions = few.positions_px.copy()
+    positions[5] += (300, 0)
+    checked = examine(replace(few, positions_px=positions))
+    (found,) = checked.findings
+    assert (found.level, found.details["patterns"]) == ("mended", [5])
+    assert examine(few).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"energy_eV": 8.8}, "the energy is hardly ever used; with 8.8 keV the positions would"),
+        ({"pixel_size_m": 1e-5, "distance_m": 90.0}, "the distance is hardly ever used"),
+        ({}, None),
+    ],
+)
+def test_a_pixel_that_follows_from_a_wrong_number(
+    changes: dict[str, float], words: str | None, whole: Scan
+) -> None:
+    """A detector of 75 um at 2 m, and an energy in keV or a distance in another unit."""
+    numbers = {"energy_eV": 8800.0, "distance_m": 2.0, **changes}
+    pixel = 12.398419843320026e-7 / numbers["energy_eV"] * numbers["distance_m"] / (64 * 75e-6)
+    numbers = {"pixel_size_m": pixel, **numbers}
+    small = whole.positions_px / 1000
+    (found,) = examine(replace(whole, positions_px=small, object=None, **numbers)).findings
+    assert (found.name, found.level) == ("narrow-positions", "fault")
+    assert ("an energy of 8.8 eV" in found.message) == ("energy_eV" in changes)
+    assert (words in found.message) if words else "follows from" not in found.message
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_axis_in_another_unit_makes_a_line(axis: int, whole: Scan) -> None:
+    positions = whole.positions_px.copy()
+    positions[:, axis] /= 1000
+    (found,) = examine(replace(whole, positions_px=positions, object=None)).findings
+    assert (found.name, found.level) == ("one-line", "doubt")
+    assert f"give the unit of the positions along {'yx'[axis]}, which span 0.0" in found.message
+    positions[:, axis] = 40
+    (found,) = examine(replace(whole, positions_px=positions, object=None)).findings
+    assert found.name == "one-line" and "unit" not in found.message
+
+
 def test_an_inverted_mask(whole: Scan) -> None:
     edge = np.zeros((64, 64), bool)
     edge[:3] = True
@@ -684,12 +740,14 @@ def test_a_frame_offset_explains_the_patterns(
     assert bool(findings) == found
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_positions_in_another_unit_are_scaled(factor: float, whole: Scan) -> None:
+@pytest.mark.parametrize("factor", [0.5, 2.0, 5.0])
+def test_positions_in_another_unit_are_scaled(factor: float) -> None:
+    whole = pp.simulate(object="leaves", N=32, patterns=100, photons=1e5, seed=5)
     centre = whole.positions_px.mean(axis=0)
     wrong = centre + factor * (whole.positions_px - centre)
     given = replace(whole, positions_px=wrong, object=None)
-    scan, (found,) = right_geometry(NumpyOps(), given, skip=["orientation", "frame-offset"])
+    skip = [name for name in LATER if name != "position-unit"]
+    scan, (found,) = right_geometry(NumpyOps(), given, skip)
     assert (found.name, found.details["scale"]) == ("position-unit", 1 / factor)
     np.testing.assert_allclose(scan.positions_px, whole.positions_px)
     np.testing.assert_allclose(mended_like(given, [found]).positions_px, whole.positions_px)
@@ -703,12 +761,19 @@ def test_another_unit_leaves_clearly_less(
     amplitudes = np.sqrt(whole.diffraction[:].astype(np.float64))
     mean = np.sqrt((amplitudes**2).mean(axis=0))
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
-    # As given, times 0.5 and times 2; then each beside what positions of other patterns leave.
-    residuals = iter([0.35, left, 0.4, 0.35, 0.4, left, 0.6, 0.4, 0.41])
-    monkeypatch.setattr(upright, "residual_of", lambda *_, **__: varied * next(residuals))
+    extent = np.ptp(trial_of(whole, neighbours(whole)).positions_px[:, 0])
+
+    calls = 0
+
+    def residual(xp: Any, part: Scan, passes: int, **how: Any) -> float:
+        """As given, times 0.5 and anything else, and each time at positions of other patterns."""
+        nonlocal calls
+        calls += 1
+        factor = round(float(np.ptp(part.positions_px[:, 0]) / extent), 2)
+        return float(varied * ({1.0: 0.35, 0.5: left}.get(factor, 0.4) if calls % 2 else 0.4))
+
+    monkeypatch.setattr(position_unit, "residual_of", residual)
     without = ["orientation", "frame-order", "frame-offset", "frame-slip"]
-    if found:
-        residuals = iter([*residuals, *[1.0] * 99])
     assert bool(right_geometry(NumpyOps(), whole, without)[1]) == found
 
 

@@ -250,6 +250,13 @@ def test_integers_minus_a_dark_image(tmp_path: Path) -> None:
 # --- masks of the opposite meaning ------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("kind", "words"), [("cxi", "0 marks good pixels"), ("npz", "True or 1")])
+def test_a_mask_that_leaves_nothing(kind: str, words: str, tmp_path: Path) -> None:
+    """As of ones that mean good, where they mean bad."""
+    with pytest.raises(InputError, match=f"marks all 1024 pixels as bad; here {words}"):
+        load(kind, tmp_path, Content(bad=np.ones((N, N), bool)))
+
+
 @pytest.mark.parametrize("kind", [k for k in FORMATS if k != "tike"])
 def test_a_mask_of_the_opposite_meaning(kind: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="opposite"):

@@ -121,12 +121,49 @@ def test_a_buffer_that_was_written_again(scan: pp.Scan) -> None:
     np.testing.assert_array_equal(checked.scan.positions_px, scan.positions_px[8:92])
 
 
+@pytest.mark.parametrize("copies", [[(20, 21)], [(20, 21), (50, 49), (77, 78)], [(20, 60)]])
+@pytest.mark.parametrize("kind", ["counted", "fractions", "computed"])
+def test_single_patterns_that_were_written_over_others(
+    kind: str, copies: list[tuple[int, int]], scan: pp.Scan
+) -> None:
+    """One frame of a buffer that was written twice spoils what is around it, and nobody sees it."""
+    counts = np.asarray(scan.diffraction[:])
+    if kind == "fractions":
+        counts = counts / np.linspace(0.9, 1.1, 32, dtype=np.float32)
+    if kind == "computed":
+        counts = exact(scan)
+    counts = counts.copy()
+    for at, of in copies:
+        counts[at] = counts[of]
+    checked = found(scan, diffraction=counts)
+    said = next(one for one in checked.findings if one.name == "repeated-patterns")
+    assert (said.level, said.details["patterns"]) == ("mended", sorted({*np.ravel(copies)}))
+    assert " and ".join(map(str, sorted(copies[0]))) in said.message
+    assert len(checked.scan.diffraction) == scan.M - 2 * len(copies)
+
+
+def exact(scan: pp.Scan) -> np.ndarray:
+    """What the patterns of the scan would be without noise."""
+    corners = np.round(scan.positions_px).astype(int) - 16
+    assert scan.object is not None
+    waves = np.stack([scan.object[y : y + 32, x : x + 32] for y, x in corners]) * scan.probe[0]
+    fields = np.fft.fftshift(np.fft.fft2(waves, norm="ortho"), axes=(1, 2))
+    return (np.abs(fields) ** 2).astype(np.float32)
+
+
+def test_computed_patterns_of_the_beam_alone_are_the_same(scan: pp.Scan) -> None:
+    counts = exact(scan)
+    counts[[3, 40, 41, 70, 90, 99]] = exact(replace(scan, object=np.ones_like(scan.object)))[0]
+    counts[[12, 66]] = 0.7 * counts[3]
+    for patterns in (counts, np.rint(counts).astype(np.uint32)):
+        names = [one.name for one in found(scan, diffraction=patterns).findings]
+        assert "repeated-patterns" not in names
+
+
 def test_what_is_the_same_by_chance_is_left_alone(scan: pp.Scan) -> None:
     counts = np.asarray(scan.diffraction[:])
-    # Frames that came twice are looked for with the positions behind them.
-    twice = np.insert(counts, [20, 50, 80], counts[[20, 50, 80]], axis=0)[: scan.M]
     few = np.random.default_rng(0).binomial(counts, 2e-4).astype(np.uint16)
     beam = np.tile(np.rint(counts.mean(0)), (scan.M, 1, 1)).astype(np.float32)
-    for patterns in (counts, twice, few, beam):
+    for patterns in (counts, few, beam):
         names = [one.name for one in found(scan, diffraction=patterns).findings]
         assert "repeated-patterns" not in names

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
+from ptychopinn.checks import examine
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.slips import slips
 from ptychopinn.data.findings import left_out
@@ -55,3 +56,23 @@ def test_training_sees_a_frame_that_was_lost_far_from_the_middle(
     )
     pp.train(given, config, backend="pytorch")
     assert "a frame was lost there" in caplog.text
+
+
+def test_a_frame_that_came_twice_is_where_its_copy_is() -> None:
+    """The same counts tell it more exactly than patterns, and both copies have been left out."""
+    scan = pp.simulate(
+        N=32, object="leaves", scan="fermat", patterns=144, step_px=4, photons=1e5, seed=5
+    )
+    counts = np.asarray(scan.diffraction[:])
+    counts = np.insert(counts, 70, counts[70], axis=0)[: scan.M]
+    looked = examine(replace(scan, object=None, diffraction=counts)).scan
+    assert looked.M == scan.M - 2
+    (found,) = slips(NumpyOps(), looked)
+    assert (found.level, found.details["slipped"]) == ("mended", -1)
+    assert "from about number 72 on" in found.message
+    assert "leave pattern 71 out of the patterns" in found.message
+    back = mended_like(looked, [found])
+    # That behind them has lost its position with the second copy.
+    right = np.r_[:70, 72 : scan.M - 1]
+    np.testing.assert_array_equal(back.diffraction[:], scan.diffraction[right])
+    np.testing.assert_allclose(back.positions_px, scan.positions_px[right])

@@ -34,6 +34,14 @@ def test_distances_tell_the_factor(kind: str, factor: float) -> None:
     assert unevenness(again) == pytest.approx(1.0, rel=0.1)
 
 
+def test_axes_that_are_a_thousand_times_apart() -> None:
+    """Of many positions of no order the first triangles are needles."""
+    positions = np.random.default_rng(3).uniform(0, 60, (400, 2))
+    uneven = unevenness(scaled(positions, np.array([1e-3, 1.0])))
+    assert uneven == pytest.approx(1e-3 * unevenness(positions), rel=0.01)
+    assert factors_of(uneven)[0] == (1, 1e-3)
+
+
 def test_positions_on_a_line_tell_none() -> None:
     assert unevenness(np.stack([np.arange(20.0), np.zeros(20)], axis=1)) == 1.0
     assert unevenness(np.zeros((20, 2))) == 1.0

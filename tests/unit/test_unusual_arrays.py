@@ -206,3 +206,17 @@ def test_how_many_positions_are_no_numbers(tmp_path: Path) -> None:
     for read in (load_scan, prepare):
         with pytest.raises(InputError, match="8 of 24 that are none, the first being position 0"):
             read(path)
+
+
+def test_a_virtual_dataset_of_a_missing_dataset(tmp_path: Path) -> None:
+    path = write("cxi", tmp_path, Content())
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["frames"] = counts_of()
+    layout = h5py.VirtualLayout((M, N, N), "u2")
+    layout[:] = h5py.VirtualSource("raw.h5", "entry/data", (M, N, N))
+    with h5py.File(path, "r+") as file:
+        del file["entry_1/instrument_1/detector_1/data"]
+        file.create_virtual_dataset("entry_1/instrument_1/detector_1/data", layout)
+    for read in (load_scan, prepare):
+        with pytest.raises(InputError, match="does not hold, which has frames"):
+            read(path)

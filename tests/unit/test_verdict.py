@@ -110,6 +110,31 @@ def test_a_bright_patch_that_is_off_by_little_is_no_bad_pixels(expected: Scan) -
     assert not signs_of(misfit(true_result(expected), dead)).clump
 
 
+@pytest.mark.parametrize("times", [0.1, 3.0])
+def test_a_few_patterns_of_another_exposure_are_the_beam(times: float, expected: Scan) -> None:
+    """Neither the typical scatter of the factors nor bad patterns tell it."""
+    factors = np.where(np.arange(M) % 14 == 5, times, 1.0)
+    fit = misfit(
+        true_result(expected), drawn(expected, expected.diffraction * factors[:, None, None])
+    )
+    assert signs_of(fit).uneven_share > 0.9
+    assert fit.likely == "beam-current"
+    assert fit.cause is not None and "refine the result" in fit.cause
+    # One alone does not belong to the others.
+    counts = expected.diffraction * np.where(np.arange(M) == 5, times, 1.0)[:, None, None]
+    fit = misfit(true_result(expected), drawn(expected, counts))
+    assert fit.likely == "patterns"
+    assert signs_of(fit).patterns == (5,)
+
+
+def test_no_pixel_is_quiet_beside_a_bad_fit(expected: Scan) -> None:
+    """Where all others leave many times their noise some leave less of it."""
+    fit = misfit(true_result(expected), drawn(expected))
+    bright = fit.model_mean >= np.sort(fit.model_mean, axis=None)[-9]
+    assert signs_of(replace(fit, times_noise=np.where(bright, 3.0, 20.0))).quiet == ()
+    assert len(signs_of(replace(fit, times_noise=np.where(bright, 0.1, 20.0))).quiet) == 9
+
+
 def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
     """A free probe makes up for a number that is stuck, and then nothing is left."""
     scan, result = drawn(expected), true_result(expected)

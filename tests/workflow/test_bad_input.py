@@ -83,7 +83,11 @@ NPZ: dict[str, tuple[Change, list[str], str]] = {
     "photons not needed": (lambda a: {}, ["--photons", "1e5"], "leave it out"),
     "outside the object": (lambda a: {"objectGuess": np.ones((60, 60))}, [], "outside"),
     "wrong mask": (lambda a: {"bad_pixels": np.ones((8, 8), bool)}, [], "(8, 8)"),
-    "all bad": (lambda a: {"bad_pixels": np.ones((32, 32), bool)}, [], "good pixel"),
+    "all bad": (
+        lambda a: {"bad_pixels": np.ones((32, 32), bool)},
+        [],
+        "marks all 1024 pixels as bad; here True or 1 marks bad pixels",
+    ),
     "pickled metadata": (
         lambda a: {"_metadata": np.array({"a": 1}, dtype=object)},
         [],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from ptychopinn.physics.scaling import SCALED, probe_power
 PHOTON_PIXELS, ASSUMED_DOSE = 1 << 18, 1e5
 # Patterns that are kept at hand for checks of single pixels, and their size in bytes at most.
 SAMPLE, SAMPLE_BYTES = 400, 256 << 20
+# A pattern is known by this share of its rows, those in the middle.
+MARKED_ROWS = 1 / 8
 
 Array = NDArray[Any]
 
@@ -133,7 +136,8 @@ def chosen_pixels(block: Any, good: NDArray[np.bool_]) -> Array:
 class Look:
     """A scan with what all checks ask of it, found when it is first asked for.
 
-    sums : (M,) counts on good pixels.  mean, largest : (N, N) over all patterns, bad pixels
+    sums : (M,) counts on good pixels.  marks : (M,) checksums of the middle rows, the same for the
+    same readings.  mean, largest : (N, N) over all patterns, bad pixels
     included.  sample : (S, N, N) float32 patterns at even distances, and numbers : (S,) which.
     vacuum : (N, N) what the probe alone would give, with the sum of ``mean`` on good pixels.
     origin : (M,) the numbers of the patterns in the scan as it was given.  photon : the counts of
@@ -152,31 +156,38 @@ class Look:
         return Look(mend.of(self.scan), origin)
 
     @cached_property
-    def _totals(self) -> tuple[Array, Array, Array, Array]:
+    def _totals(self) -> tuple[Array, Array, Array, Array, Array]:
         scan, numbers = self.scan, self.numbers
         sample = np.empty((len(numbers), scan.N, scan.N), np.float32)
         sums, total = np.zeros(scan.M), np.zeros((scan.N, scan.N))
         largest = np.zeros((scan.N, scan.N))
+        marks, half = np.zeros(scan.M, np.uint32), max(1, round(MARKED_ROWS * scan.N / 2))
+        rows = slice(scan.N // 2 - half, scan.N // 2 + half)
         for part in slices(scan.M, batch_length(scan.N, 8)):
             block = np.asarray(scan.diffraction[part])
             sums[part] = chosen_pixels(block, self.good).sum(axis=1, dtype=np.float64)
+            marks[part] = [crc32(one.tobytes()) for one in block[:, rows]]
             total += block.sum(axis=0, dtype=np.float64)
             np.maximum(largest, block.max(axis=0), out=largest)
             first, last = np.searchsorted(numbers, (part.start, part.stop))
             sample[first:last] = block[numbers[first:last] - part.start]
-        return sums, total / scan.M, largest, sample
+        return sums, marks, total / scan.M, largest, sample
 
     @property
     def sums(self) -> Array:
         return self._totals[0]
 
     @property
-    def mean(self) -> Array:
+    def marks(self) -> Array:
         return self._totals[1]
 
     @property
-    def largest(self) -> Array:
+    def mean(self) -> Array:
         return self._totals[2]
+
+    @property
+    def largest(self) -> Array:
+        return self._totals[3]
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
@@ -186,7 +197,7 @@ class Look:
 
     @property
     def sample(self) -> Array:
-        return self._totals[3]
+        return self._totals[4]
 
     @cached_property
     def photon(self) -> float:

@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding, numbered
 from ptychopinn.data.far_away import SAME_PLACE_PX
 from ptychopinn.data.scan import Scan
 from ptychopinn.io.summary import nearest_px, probe_diameter
+from ptychopinn.physics.propagators import wavelength_of
 
 # Scans of fewer positions may lie anywhere.
 FEWEST = 8
 # Positions that all lie within so many pixels see one and the same place.
 NARROW_PX = 2.0
-LONELY_STEPS, MOST_LONELY = 6.0, 0.05
+# Object pixels of so many metres are hardly ever used, nor are distances and pixels of a detector
+# beyond these, nor energies (eV) between visible light and soft X-rays.
+LARGE_PIXEL_M, LARGE_DISTANCE_M, SMALL_DETECTOR, KEV = 2e-6, 30.0, 1e-6, (4.0, 90.0)
+# So many steps from the next one a position is far away; this share of all, or one, may be.
+# Up to two others may be there with it.
+LONELY_STEPS, MOST_LONELY, TOGETHER = 6.0, 0.05, 3
 # Fewer positions are always on a line, or nearly. They are when they differ across it by this
 # share of the probe at most, and so many times as much along it.
 FEWEST_ON_LINE, ACROSS, LONG = 3, 0.1, 5.0
+# Different numbers along an axis that tell of more than one line.
+MANY = 3
 # So many patterns have positions at so many different places, as a share; a place is so wide.
 FEWEST_MOVES, MOST_PLACES, PLACE_PX, SUMS = 64, 0.1, 3.0, 0.8
 # A median step of more than this share of the probe is doubted.
@@ -39,11 +48,35 @@ def narrow_positions(look: Look) -> Iterator[Noticed]:
             "narrow-positions", "fault",
             f"the positions must be in object pixels{hint}, received {look.scan.M} that span "
             f"{extent:.3g} px together, so that all patterns would show the same place; they look "
-            "like another unit, such as um or m: give their unit.",
+            "like another unit, such as um or m: give their unit"
+            f"{_pixel_too_large(look.scan, extent)}.",
             extent_px=extent,
         ),
         None,
     )  # fmt: skip
+
+
+def _pixel_too_large(scan: Scan, extent: float) -> str:
+    """Which of the numbers that the pixel of the object follows from no experiment has, in words;
+    nothing where the pixel is one that scans have."""
+    pixel, energy, distance = scan.pixel_size_m, scan.energy_eV, scan.distance_m
+    if pixel is None or energy is None or distance is None:
+        return ""
+    if pixel < LARGE_PIXEL_M or scan.propagation != "far-field":
+        return ""
+    detector = wavelength_of(energy) * distance / (scan.N * pixel)
+    said = (
+        f", or correct what the pixel follows from: an energy of {energy:.4g} eV, a distance of "
+        f"{distance:.4g} m and detector pixels of {detector:.3g} m"
+    )
+    if KEV[0] <= energy <= KEV[1]:
+        return (
+            f"{said}, of which the energy is hardly ever used; with {energy:.4g} keV the positions "
+            f"would span {1e3 * extent:.3g} px"
+        )
+    unusual = {"distance": distance > LARGE_DISTANCE_M, "detector pixel": detector < SMALL_DETECTOR}
+    names = [name for name, is_so in unusual.items() if is_so]
+    return f"{said}, of which the {names[0]} is hardly ever used" if names else said
 
 
 @check("no-overlap")
@@ -81,19 +114,27 @@ def no_overlap(look: Look) -> Iterator[Noticed]:
             ),
             None,
         )  # fmt: skip
-    lonely = np.flatnonzero(nearest > max(LONELY_STEPS * step, wide))
-    if len(lonely) and len(lonely) <= MOST_LONELY * scan.M:
+    away = _from_others(scan.positions_px)
+    lonely = np.flatnonzero(away > max(LONELY_STEPS * step, wide))
+    if len(lonely) and len(lonely) <= max(1.0, MOST_LONELY * scan.M):
         numbered_ones = numbered(look.origin[lonely])
         yield (
             finding(
                 "no-overlap", "mended",
                 f"left out pattern{'s' if len(lonely) > 1 else ''} {numbered_ones}, whose "
-                f"position is {float(nearest[lonely].max()):.4g} px from the next one, where the "
-                f"others have {step:.3g} px.",
+                f"position is {float(away[lonely].max()):.4g} px from the others, which have "
+                f"{step:.3g} px from one to the next.",
                 patterns=look.origin[lonely].tolist(), **numbers,
             ),
             Mend(left_out=lonely),
         )  # fmt: skip
+
+
+def _from_others(positions_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) distance of each position to the nearest ones but for two, which may be off with it."""
+    from scipy.spatial import KDTree
+
+    return np.asarray(KDTree(positions_px).query(positions_px, k=TOGETHER + 1)[0][:, -1])
 
 
 @check("one-line")
@@ -112,11 +153,24 @@ def one_line(look: Look) -> Iterator[Noticed]:
             "one-line", "doubt",
             f"the positions lie on one line ({np.ptp(along):.4g} px long, within "
             f"{np.ptp(across):.2g} px across): patterns verify each other along it only, so that "
-            "other objects may explain them as well; scan an area.",
+            f"other objects may explain them as well; scan an area{_other_axis(scan)}.",
             along_px=float(np.ptp(along)), across_px=float(np.ptp(across)),
         ),
         None,
     )  # fmt: skip
+
+
+def _other_axis(scan: Scan) -> str:
+    """Which axis is in another unit where the positions of an area are on a line, in words."""
+    extents = np.ptp(scan.positions_px, axis=0)
+    short = int(extents.argmin())
+    places = np.unique(scan.positions_px[:, short])
+    if not extents[short] or extents[short] > ACROSS * extents[1 - short] or len(places) < MANY:
+        return ""
+    return (
+        f", or give the unit of the positions along {'yx'[short]}, which span "
+        f"{extents[short]:.2g} px, if an area was scanned"
+    )
 
 
 @check("few-places")

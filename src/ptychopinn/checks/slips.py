@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Mend, finding, numbered
 from ptychopinn.checks.numbering import given_numbers, partners
+from ptychopinn.checks.repeats import REPEATED
 from ptychopinn.checks.trial_fits import explained_by, residual_of, trial_of
-from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -147,7 +148,9 @@ def slip(xp: Ops, scan: Scan) -> Finding | None:
         around = 0, windows[0].high
     else:
         around = windows[at - 1].low, windows[at].high
-    start = _located(xp, scan, frames, not before, *around)
+    twice = (frames > 0) == before
+    known = _behind_repeats(scan, abs(frames), *around) if twice else []
+    start = known[0] if len(known) == 1 else _located(xp, scan, frames, not before, *around)
     return _said(scan, frames, start, not before, there <= MENDED, ours)
 
 
@@ -260,6 +263,17 @@ def _located(xp: Ops, scan: Scan, frames: int, behind: bool, low: int, high: int
     return (low + high + 1) // 2
 
 
+def _behind_repeats(scan: Scan, count: int, low: int, high: int) -> list[int]:
+    """Which patterns of [low, high) come after a frame that is known to have come so many times
+    more: all of them hold the same counts and were left out."""
+    found = recorded_findings(scan.provenance)
+    again = left_out([one for one in found if one.name == REPEATED])
+    numbers = given_numbers(scan)
+    inside = range(max(low, 1), min(high, scan.M))
+    behind = [k for k in inside if numbers[k] - numbers[k - 1] == count + 2]
+    return [k for k in behind if np.isin(np.arange(numbers[k - 1] + 1, numbers[k]), again).all()]
+
+
 def _said(
     scan: Scan, frames: int, start: int, behind: bool, clear: bool, windows: list[_Window]
 ) -> Finding:
@@ -267,6 +281,9 @@ def _said(
     origin = given_numbers(scan)
     number = int(origin[min(start, scan.M - 1)])
     lost, count = (frames > 0) == behind, abs(frames)
+    first_again = number
+    if not lost and _behind_repeats(scan, count, start, start + 1):
+        first_again -= count
     far = "one frame" if count == 1 else f"{count} frames"
     what = ("a frame was" if count == 1 else f"{count} frames were") + " lost"
     if not lost:
@@ -289,7 +306,7 @@ def _said(
             NAME, "doubt", f"{said}; put positions and patterns together again.", **details
         )
     without = origin[partners(scan, frames, first, stop) < 0]
-    some = f"number {number}" if count == 1 else f"the {count} from number {number} on"
+    some = f"number {first_again}" if count == 1 else f"the {count} from number {first_again} on"
     remedy = (
         f"leave the position of {some} out of the positions"
         if lost

@@ -30,6 +30,8 @@ from ptychopinn.checks.frame_order import (
     said,
 )
 from ptychopinn.checks.numbering import partners
+from ptychopinn.checks.position_unit import NAME as UNIT
+from ptychopinn.checks.position_unit import unit
 from ptychopinn.checks.probe_plane import NAME as PLANE
 from ptychopinn.checks.probe_plane import mend_of_plane, plane
 from ptychopinn.checks.slips import NAME as SLIP
@@ -67,10 +69,6 @@ HALF_TURN_BELIEVED = 0.6
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 MUCH_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
-# Factors of the positions that are tried. One is believed that leaves the first share of what
-# positions of other patterns leave, where the next one leaves so many times that share.
-FACTORS = (0.5, 2.0)
-UNIT_BELIEVED, UNIT_OTHER = 0.7, 1.15
 
 
 def right_geometry(
@@ -114,7 +112,7 @@ def right_geometry(
     else:
         tried(ORDER, order)
     moved = not _reordered(found) and tried(OFFSET, offset)
-    if not moved and tried("position-unit", _unit):
+    if not moved and tried(UNIT, unit):
         # In a wrong unit they may have looked alike.
         tried("orientation", _orientation)
         tried(OFFSET, offset)
@@ -278,68 +276,6 @@ def _image(orientation: Orientation) -> str:
     """What an object is whose positions were turned so instead of its patterns, in words."""
     mirrors = orientation.transpose ^ orientation.flip_y ^ orientation.flip_x
     return "the mirror image" if mirrors else "a turned image"
-
-
-def _unit(xp: Ops, scan: Scan) -> Finding | None:
-    """Positions in half or twice the pixels, as where patterns were binned.
-
-    Far apart patterns hardly contradict each other, wherever they are. Therefore each unit is
-    judged by what it leaves relative to what the positions of other patterns leave.
-    """
-    part = trial_of(scan, neighbours(scan))
-    units = (1.0, *FACTORS)
-
-    def placed(factor: float, orientation: Orientation) -> Scan:
-        positions = orientation.of_positions(scaled(part.positions_px, factor))
-        return replace(part, positions_px=positions)
-
-    def judged(factor: float, orientation: Orientation) -> tuple[float, float]:
-        own = placed(factor, orientation)
-        others = replace(own, positions_px=np.roll(own.positions_px, own.M // 2, axis=0))
-        left = residual_of(xp, own, LONG)
-        return left / residual_of(xp, others, LONG), left
-
-    first = {f: residual_of(xp, placed(f, AS_GIVEN), SHORT) for f in units}
-    least = min(first, key=first.__getitem__)
-    if least == 1 or first[least] > DOUBTED * first[1.0]:
-        return None
-    turns = dict.fromkeys(units, AS_GIVEN)
-    scores = {f: judged(f, AS_GIVEN) for f in units}
-    factor = _clear_unit(scores)
-    if factor is None:
-        # In a wrong unit all orientations leave much, and then the unit alone mends nothing.
-        for f in FACTORS:
-            left = {o: residual_of(xp, placed(f, o), SHORT) for o in ORIENTATIONS}
-            turns[f] = min(left, key=left.__getitem__)
-            scores[f] = judged(f, turns[f])
-        factor = _clear_unit(scores)
-    if factor is None or factor == 1:
-        return None
-    residuals = {f: left for f, (_, left) in scores.items()}
-    # With a hopeless probe the nearest positions hold together best, and leave hardly less.
-    if residuals[factor] > BELIEVED * residuals[1.0]:
-        return None
-    if explained_by(placed(factor, turns[factor]), residuals[factor]) < MUCH_EXPLAINS:
-        return None
-    return finding(
-        "position-unit",
-        "mended",
-        f"the positions are {1 / factor:g} times as large as they should be in pixels of the "
-        f"object: times {factor:g} some patterns around the middle leave a residual of "
-        f"{residuals[factor]:.4f}, as given {residuals[1.0]:.4f}; check the unit of the positions, "
-        "the size of the detector pixels, the distance and the energy.",
-        scale=factor,
-        residuals={f"{k:g}": v for k, v in residuals.items()},
-        words=f"the positions times {factor:g}",
-        residual=residuals[factor],
-    )
-
-
-def _clear_unit(scores: dict[float, tuple[float, float]]) -> float | None:
-    """The factor whose share of what other positions leave is clearly the smallest, if any is."""
-    best, second = sorted(scores, key=scores.__getitem__)[:2]
-    clear = scores[best][0] <= min(UNIT_BELIEVED, scores[second][0] / UNIT_OTHER)
-    return best if clear else None
 
 
 def _as_json(orientation: Orientation) -> dict[str, Any]:

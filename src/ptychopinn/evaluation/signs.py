@@ -26,6 +26,8 @@ CLUMP, CLUMP_OFF = 8, 0.3
 # Pixels that vary by less than photons do: photons at least, how unlikely that is (-log), how many
 # times the usual residual at most, and the share of all counts that they hold.
 QUIET_PHOTONS, QUIET_UNLIKELY, QUIET_TIMES, QUIET_COUNTS = 4.0, 25.0, 0.5, 0.003
+# The usual residual is this at most, in units of photon noise.
+QUIET_TYPICAL = 1.2
 # Patterns: robust deviations of the excess from its median, and how many they are at most.
 PATTERN_SIGMA, PATTERNS_AT_MOST = 8.0, 0.2
 # Patterns without beam have such a share of the median counts, and of those that are modelled.
@@ -35,6 +37,8 @@ EMPTY, EMPTY_OF_MODEL = 0.02, 0.3
 # a share of the other, and what noise may hide.
 FEWEST_BEFORE, CHANGE_SIGMA, CHANGE_TIMES, CHANGE_LEAST = 12, 6.0, 5.0, 0.1
 CHANGE_STRUCTURE, FLOOR_OF_NOISE = 0.3, 0.1
+# Factors of patterns vary by so much, without the few that are farthest off.
+UNEVEN, USUAL = 0.02, 0.95
 # The median of photons that are counted lies up to a third of one below their mean: it is that of
 # groups of dark pixels that have so many together, and of so many groups at least.
 COUNTED, GROUPS = 30.0, 8
@@ -64,6 +68,8 @@ class Signs:
     alone : whether no two patterns overlap, or all show one and the same place.
     current, current_share : scatter of measured over modelled counts of the patterns beyond noise,
         relative; share of the excess that it makes.
+    uneven_share : share of the excess that a factor for each pattern would take away, where more
+        than a few of them need one.
     """
 
     residual: float
@@ -79,6 +85,7 @@ class Signs:
     patterns_share: float = 0.0
     current: float = 0.0
     current_share: float = 0.0
+    uneven_share: float = 0.0
     change: int | None = None
     before: float = 0.0
     after: float = 0.0
@@ -129,6 +136,7 @@ def signs_of(fit: Misfit) -> Signs:
         patterns_share=patterns_share / excess,
         current=current,
         current_share=current_share / excess,
+        uneven_share=_uneven(fit) / excess,
         change=change,
         before=before,
         after=after,
@@ -236,9 +244,9 @@ def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:
     if not lit.any():
         return ()
     # Whatever a fit follows of noise, and a gain that is not quite known, lowers all alike.
-    ratio = np.where(lit, fit.times_noise, np.nan) / max(
-        float(np.median(fit.times_noise[lit])), 1e-9
-    )
+    # Of a fit that leaves more than noise everywhere no pixel is quiet that leaves less of it.
+    typical = min(float(np.median(fit.times_noise[lit])), QUIET_TYPICAL)
+    ratio = np.where(lit, fit.times_noise, np.nan) / max(typical, 1e-9)
     low = np.clip(np.nan_to_num(ratio, nan=1.0), 1e-9, 1.0)
     unlikely = len(fit.per_pattern) * (low - 1 - np.log(low)) / 2
     far = (unlikely > QUIET_UNLIKELY) & (low < QUIET_TIMES)
@@ -282,3 +290,23 @@ def _current(fit: Misfit, counts: float) -> tuple[float, float]:
     scatter = 1.4826 * float(np.median(np.abs(factors - np.median(factors))))
     made = np.median((np.sqrt(np.maximum(factors, 0)) - 1) ** 2) / 0.455 - noise / 4
     return float(np.sqrt(max(scatter**2 - noise, 0.0))), max(float(made), 0.0)
+
+
+def _uneven(fit: Misfit) -> float:
+    """The residual that goes when the model of each pattern gets the counts that were measured.
+
+    The amplitudes of a pattern with f times the modelled counts are off by 1 - 1 / sqrt(f) of them.
+    """
+    factors, counts = fit.factors, fit.counts
+    lit = np.isfinite(factors) & (factors > 0) & (counts > 0)
+    if np.count_nonzero(lit) < 8:
+        return 0.0
+    factors, counts = factors[lit], counts[lit]
+    pixels = int(np.isfinite(fit.measured_mean).sum())
+    noise = pixels * np.asarray(fit.noise.variance(counts / pixels)) / counts**2
+    # Of a few patterns the object is the cause, or they do not belong to the others.
+    off = np.sort(np.abs(factors / np.median(factors) - 1))[: int(USUAL * len(factors))]
+    if np.sqrt((off**2).mean()) < UNEVEN:
+        return 0.0
+    made = (1 - 1 / np.sqrt(factors)) ** 2 - noise / 4
+    return max(float((counts * made).sum() / counts.sum()), 0.0)

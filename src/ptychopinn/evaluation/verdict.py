@@ -78,6 +78,8 @@ BETTER = 0.6
 NOTHING_LEFT = 0.2
 # A factor per pattern: scatter beyond noise, and its share of the excess.
 CURRENT_SPREAD, CURRENT_SHARE = 0.04, 0.4
+# The same of some patterns that have other counts than the rest, however they scatter.
+UNEVEN_SHARE = 0.6
 # The share of the excess that few pixels, or few patterns, hold.
 PIXEL_SHARE, PATTERN_SHARE = 0.35, 0.5
 # A part of the detector that counts more: what it adds to the residual, as a share of the noise
@@ -189,6 +191,10 @@ def _signature(signs: Signs) -> Found | None:
         return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
     if not _matters(signs):
         return None
+    if signs.uneven_share >= UNEVEN_SHARE:
+        made = min(signs.uneven_share, 1.0)
+        how = f"a factor for each pattern takes {made:.0%} of what is not explained away"
+        return "beam-current", {"how": how}
     if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
         return pixels
     if signs.current >= CURRENT_SPREAD and signs.current_share >= CURRENT_SHARE:

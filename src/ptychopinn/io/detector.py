@@ -293,7 +293,13 @@ def check_mask(few: NDArray[Any], bad: Mask, where: str, meaning: str) -> None:
     A beamstop, or a saturated centre that is masked, is a minority of the pixels.
     """
     part = float(bad.mean())
-    if not OPPOSITE_SMALL < part < 1:
+    if part == 1:
+        raise InputError(
+            f"the mask of {where} must leave the pixels that were measured, received one that "
+            f"marks all {bad.size} pixels as bad; here {MEANINGS[meaning]}: invert it, or leave it "
+            "out when no pixel is bad."
+        )
+    if part <= OPPOSITE_SMALL:
         return
     total = hidden = 0.0
     for pattern in few:

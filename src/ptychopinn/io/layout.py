@@ -14,13 +14,18 @@ from ptychopinn.errors import InputError, PatternShapeError
 
 # Shorter axes are not those of a pattern.
 SMALLEST_FRAME = 16
+# Sums over what would be patterns scatter so much, and so many times more than those over what else
+# could be, where other axes are those of the detector: light is in some of its pixels, and about as
+# much in one pattern as in another. Of a cube so many slices are looked at.
+LEAST_SCATTER, MORE_SCATTER, SLICES = 0.7, 2.0, 32
 
 
 def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray[Any]:
     """Patterns (n, H, W) of an array that may have several axes of the scan, or has it last.
 
     (..., H, W) is read row by row. (H, W, n) and (H, W, rows, columns) are taken as such where
-    there are n positions (``places``), H = W, and the first axes do not fit.
+    there are n positions (``places``), H = W, and the first axes do not fit; where n = H = W the
+    numbers tell.
 
     Raises
     ------
@@ -34,7 +39,7 @@ def as_patterns(stored: NDArray[Any], places: int | None, where: str) -> NDArray
         )
     if one_channel(stored.shape):
         return stored[..., 0]
-    if frame_first(stored.shape, places):
+    if frame_first(stored.shape, places) or (is_cube(stored.shape, places) and counts_last(stored)):
         return np.moveaxis(stored.reshape(*stored.shape[:2], -1), -1, 0)
     return stored.reshape(-1, *stored.shape[-2:])
 
@@ -49,6 +54,27 @@ def frame_first(shape: tuple[int, ...], places: int | None) -> bool:
     if len(shape) not in (3, 4) or places is None or shape[0] != shape[1]:
         return False
     return prod(shape[2:]) == places != prod(shape[:-2])
+
+
+def is_cube(shape: tuple[int, ...], places: int | None) -> bool:
+    """Whether three axes are all as long as there are positions, so that lengths tell nothing."""
+    return len(shape) == 3 and shape[0] == shape[1] == shape[2] == places
+
+
+def counts_last(cube: NDArray[Any]) -> bool:
+    """Whether the numbers of an array say that its last axis counts the patterns, and not the
+    first: some slices along one of them are enough."""
+    some = np.asarray(cube[:: max(1, len(cube) // SLICES)], np.float64)
+    some = np.where(np.isfinite(some) & (some >= 0), some, 0.0)
+    # What stands for no measurement is above all counts.
+    some = np.minimum(some, np.quantile(some, 0.9999))
+    first, last = scatter(some.sum(axis=(1, 2))), scatter(some.sum(axis=(0, 1)))
+    return first >= max(LEAST_SCATTER, MORE_SCATTER * last)
+
+
+def scatter(values: NDArray[np.float64]) -> float:
+    """The standard deviation of numbers over their mean."""
+    return float(values.std() / max(values.mean(), 1e-300)) if values.size else 0.0
 
 
 def too_small_last(shape: tuple[int, ...]) -> bool:

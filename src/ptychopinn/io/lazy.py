@@ -17,7 +17,14 @@ from ptychopinn.errors import InputError
 from ptychopinn.io.chunks import Chunks, OtherwiseError, chunks_of
 from ptychopinn.io.detector import Repair
 from ptychopinn.io.hdf5 import REAL, Reader, reading
-from ptychopinn.io.layout import as_patterns, frame_first, one_channel
+from ptychopinn.io.layout import (
+    SLICES,
+    as_patterns,
+    counts_last,
+    frame_first,
+    is_cube,
+    one_channel,
+)
 from ptychopinn.io.missing_chunks import refuse_missing_parts
 from ptychopinn.machine.memory import part_of_free
 
@@ -295,6 +302,9 @@ def patterns_of(
     file.check_unpacked(name)
     swapped = file.is_of_matlab(name)
     last = _frame_last(item.shape, places, swapped)
+    if is_cube(item.shape, places):
+        few = np.asarray(item[:: max(1, places // SLICES)])
+        last = swapped == counts_last(few.T if swapped else few)
     patterns: NDArray[Any] | LazyPatterns
     large = prod(item.shape) * item.dtype.itemsize > WHOLE_BYTES
     if lazily and last and large and item.dtype.kind != "b":

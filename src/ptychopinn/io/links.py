@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import h5py
 from h5py import h5d, h5l, h5o, h5p, h5s
 
-from ptychopinn.errors import InputError, brief
+from ptychopinn.errors import InputError, brief, listed
 from ptychopinn.io.filters import check_filters
 from ptychopinn.io.heaps import check_heaps
 from ptychopinn.io.reading import guarded, kind_of
@@ -197,7 +197,13 @@ class Tree:
                 source = path if file_name == "." else self._beside(path, file_name, what)
                 found = self._find(source, name, hops + 1)
                 if not isinstance(found, h5py.Dataset):
-                    self._refuse(f"{what} to '{brief(name)}' of '{source}', which does not exist")
+                    there = listed(self._file(source))
+                    self._refuse(
+                        f"{what} to a dataset '{brief(name)}' that '{source}' does not hold, which "
+                        f"has {there}",
+                        "write the virtual dataset again with the name that it has there, or copy "
+                        "the data into the file",
+                    )
                 self._check_source(part, found, points, what)
                 if (source, name) not in seen:
                     seen.add((source, name))

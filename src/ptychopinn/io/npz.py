@@ -31,7 +31,7 @@ from ptychopinn.io.base import ReadOptions, ScanFields, refuse_metres
 from ptychopinn.io.counts import to_counts
 from ptychopinn.io.detector import clean
 from ptychopinn.io.hdf5 import finite
-from ptychopinn.io.layout import as_patterns, check_frame, probe_modes
+from ptychopinn.io.layout import as_patterns, check_frame, counts_last, probe_modes
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.npz_units import units_of_object
 from ptychopinn.io.pairing import chosen, cut_short, unequal
@@ -217,8 +217,11 @@ def _is_transposed(archive: Archive, key: str, m: int, frames: slice | None) -> 
         return False
     upright, transposed = shape[0] == m, shape[2] == m
     if upright and transposed and shape[0] == shape[1]:
-        # M = N: only the intensity dialect, integers under this name, puts the patterns last.
-        return key == "diffraction" and dtype.kind in "iu"
+        # M = N: the numbers tell it, and else the dialects, of which only that of intensities,
+        # integers under this name, puts the patterns last.
+        stored = archive.numbers(key)
+        last, first = counts_last(stored), counts_last(stored.transpose(2, 1, 0))
+        return last or (not first and key == "diffraction" and dtype.kind in "iu")
     if upright and (shape[1] == shape[2] or not transposed):
         return False
     if transposed or (frames is not None and shape[0] == shape[1] != shape[2]):

@@ -11,18 +11,25 @@ from numpy.typing import NDArray
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.io.guess import guess
-from ptychopinn.io.layout import frame_first, one_channel, too_small_last
+from ptychopinn.io.layout import (
+    LEAST_SCATTER,
+    MORE_SCATTER,
+    SLICES,
+    counts_last,
+    frame_first,
+    is_cube,
+    one_channel,
+    scatter,
+    too_small_last,
+)
 from ptychopinn.io.listing import items_of
 from ptychopinn.io.no_counts import named_patterns
 from ptychopinn.io.pairing import cut_short, nothing_chosen, which_belong
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import no_measurement
-from ptychopinn.sources.frames import axes_last, stored_axes
+from ptychopinn.sources.frames import StoredFrames, axes_last, stored_axes
 from ptychopinn.sources.recipe import Recipe, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import grid_points, read_points
-
-# Patterns whose sums scatter so much, and so many times more than the pixels of their mean.
-LEAST_SCATTER, MORE_SCATTER = 0.7, 2.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,9 @@ def _pattern_by_pattern(source: Source, recipe: Recipe) -> Source:
     stored = stored_axes(source.patterns)
     first = recipe.detector_first
     if first is None:
-        first = too_small_last(stored) or frame_first(stored, _places(source, recipe))
+        places = _places(source, recipe)
+        told = too_small_last(stored) or frame_first(stored, places)
+        first = told or _first_in_cube(source, places)
     if not first:
         return source
     turned = axes_last(source.patterns)
@@ -97,6 +106,20 @@ def _pattern_by_pattern(source: Source, recipe: Recipe) -> Source:
         )
     grid = source.grid if len(stored) != 4 else (stored[2], stored[3])
     return replace(source, patterns=turned, grid=grid)
+
+
+def _first_in_cube(source: Source, places: int | None) -> bool:
+    """Whether the numbers of an array (n, n, n) say that its last axis counts the patterns."""
+    frames = source.patterns
+    count, height, width = frames.shape
+    if not is_cube(stored_axes(frames), places) or axes_last(frames) is None:
+        return False
+    few = np.arange(0, count, max(1, count // SLICES), dtype=np.int64)
+    block = frames.read(few, (slice(0, height), slice(0, width)))
+    block = np.where(no_measurement(block), 0, block)
+    # MATLAB has the axes of its files in reverse.
+    swapped = isinstance(frames, StoredFrames) and frames.swapped
+    return counts_last(block.swapaxes(1, 2) if swapped else block)
 
 
 def _places(source: Source, recipe: Recipe) -> int | None:
@@ -125,7 +148,7 @@ def doubt_axes(
     _, height, width = source.patterns.shape
     block = source.patterns.read(sample, (slice(0, height), slice(0, width)))
     counts = np.where(no_measurement(block) | bad, 0, block).astype(np.float64)
-    patterns, pixels = _scatter(counts.sum(axis=(1, 2))), _scatter(counts.mean(axis=0)[~bad])
+    patterns, pixels = scatter(counts.sum(axis=(1, 2))), scatter(counts.mean(axis=0)[~bad])
     if patterns < LEAST_SCATTER or patterns < MORE_SCATTER * pixels:
         return ()
     words = (
@@ -134,10 +157,6 @@ def doubt_axes(
         "axes were those of the detector: if they are, give detector_first=True"
     )
     return (Finding("detector-axes", "doubt", words, {"patterns": patterns, "pixels": pixels}),)
-
-
-def _scatter(values: NDArray[np.float64]) -> float:
-    return float(values.std() / max(values.mean(), 1e-300)) if values.size else 0.0
 
 
 def _check_pairs(

@@ -9,6 +9,8 @@ from typing import Any
 
 from ptychopinn.checks import CHECKS, Checked, centre, examine
 from ptychopinn.checks.base import LATER, chosen_names
+from ptychopinn.checks.position_unit import NAME as UNIT
+from ptychopinn.checks.position_unit import sparse
 from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.fingerprint import GIVEN, identity_of
 from ptychopinn.data.scan import Scan
@@ -80,12 +82,22 @@ def leaves_much(residual: float, expected: float) -> bool:
     return residual - expected > max(EXCESS_OF_NOISE * expected, LEAST_EXCESS)
 
 
-def in_right_geometry(scan: Scan, backend: BackendName, execution: Execution, no_mend: Any) -> Scan:
+def in_right_geometry(
+    scan: Scan,
+    backend: BackendName,
+    execution: Execution,
+    no_mend: Any,
+    fit: Misfit | None = None,
+) -> Scan:
     """The scan turned, or its patterns moved by a frame, where that explains them far better.
 
     What was found is a WARNING and a finding in its provenance; the same scan when nothing was.
+    Where a ``fit`` is not suspicious only the unit of positions that are far apart is looked at,
+    of which it says nothing.
     """
     skip = chosen_names(no_mend) & set(LATER)
+    if fit is not None and not suspicious(fit):
+        skip |= {*LATER} - {UNIT} if sparse(scan) else {*LATER}
     if skip == set(LATER):
         return scan
     turned, findings = right_geometry(get_ops(backend, execution), scan, skip)

@@ -44,7 +44,7 @@ from ptychopinn.workflows.beyond_probe import (
     with_background,
     with_free_probe,
 )
-from ptychopinn.workflows.checking import in_right_geometry, mended, suspicious
+from ptychopinn.workflows.checking import in_right_geometry, mended
 from ptychopinn.workflows.each_pass import Iteration
 from ptychopinn.workflows.growing_modes import asked_modes, grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
@@ -133,8 +133,8 @@ def refine(
     if shown is not None and stop.signal is None:
         result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
     assert result.fit is not None
-    if start is None and suspicious(result.fit) and stop.signal is None:
-        turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend)
+    if start is None and stop.signal is None:
+        turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend, result.fit)
         if turned is not work.scan:
             result = refine(
                 turned, None, config, backend=backend, execution=execution, modes=given_modes,

@@ -38,7 +38,11 @@ def unevenness(positions_px: NDArray[np.float64]) -> float:
     from scipy.spatial import Delaunay, QhullError
 
     distinct = np.unique(np.round(positions_px, 6), axis=0)
-    ratio = 1.0
+    height, width = np.ptp(distinct, axis=0)
+    if not (height > 0 and width > 0):
+        return 1.0
+    # Of axes that are far from even most triangles are needles.
+    ratio = float(height / width)
     for _ in range(TURNS):
         even = distinct / [ratio, 1.0]
         try:

@@ -22,6 +22,7 @@ from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
+from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
@@ -37,7 +38,6 @@ from ptychopinn.workflows.checking import (
     check_scan,
     in_right_geometry,
     mended,
-    suspicious,
 )
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
@@ -192,8 +192,8 @@ def reconstruct(
         found = _network(model, scan, backend, execution, keep_probe, bar)
     assert found.fit is not None  # every verb states it
     stop.gentle = True
-    if suspicious(found.fit) and stop.signal is None:
-        turned = in_right_geometry(scan, backend, execution, no_mend)
+    if stop.signal is None:
+        turned = in_right_geometry(scan, backend, execution, no_mend, found.fit)
         if turned is not scan:
             scan = turned
             with stages(model.config.model.passes) as bar:
@@ -247,13 +247,14 @@ def reconstruct(
         open_yet = refine == "auto" and refine_model is None and stop.signal is None
         # A trial may have told what the network's object had made up for; and dark pixels show
         # what is too weak for that.
-        told = open_yet and shown_by(found.fit, left_out) == Background.name
+        told = shown_by(found.fit, left_out) if open_yet else None
         weak = open_yet and found.fit.likely in MAY_BE_LIGHT
         weak = weak and with_background(config, found.fit) is not None
         finished = partial(_with_uncertainty, scan=scan, alike=alike, stop=stop)
-        if not (told or weak):
+        if told not in (Background.name, BeamCurrent.name) and not weak:
             return finished(found) if uncertainty else found
-        config = PhysicsConfig(**{**followed, "background": True})
+        if told != BeamCurrent.name:
+            config = PhysicsConfig(**{**followed, "background": True})
     again = partial(
         _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
         no_mend="all", progress=stages, stop=stop, model=refine_model,

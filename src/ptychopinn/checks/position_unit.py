@@ -1,0 +1,146 @@
+"""Positions in other pixels than those of the object: a wrong unit, pixel size, distance or energy,
+or patterns that were binned.
+
+Some neighbouring patterns are reconstructed from nothing with their positions multiplied by each of
+a few factors. Far apart, patterns hardly contradict each other, wherever they are. Therefore each
+factor is judged by what it leaves relative to what the positions of other patterns leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ptychopinn.checks.base import finding
+from ptychopinn.checks.trial_fits import explained_by, neighbours, residual_of, scaled, trial_of
+from ptychopinn.data.findings import Finding
+from ptychopinn.data.normalization import prepare
+from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation
+from ptychopinn.data.scan import Scan
+from ptychopinn.io.summary import nearest_px, probe_diameter
+from ptychopinn.ops.base import Ops
+
+NAME = "position-unit"
+# Passes of the first round, and of the second with the best factors.
+SHORT, LONG = 4, 10
+# Factors that are tried, together with their inverses; those between which a factor may be that is
+# none of them, and those that are tried with the orientation as well.
+UNITS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+FACTORS = tuple(sorted([*UNITS, *(1 / unit for unit in UNITS)]))
+BESIDE, OFTEN = 1.6, (0.5, 2.0)
+# Positions are right that leave this share of what those of other patterns do, beyond photon noise,
+# of which a short fit of few patterns follows a part.
+RIGHT, FOLLOWED = 0.5, 0.8
+# A factor is believed that leaves the first share of what positions of other patterns leave, where
+# the next one leaves so many times that share.
+BELIEVED, OTHER = 0.7, 1.15
+# It leaves this share of the residual as given, and explains that share of the patterns. Where they
+# hardly overlap as given that fit leaves as little, and then the share of what other positions
+# leave must be as small as this, and so small beside that as given.
+LESS, EXPLAINS = 0.85, 0.5
+SURE, SURE_EXPLAINS, SURE_OF_GIVEN = 0.35, 0.9, 0.4
+# The orientation is tried with a factor that leaves this share after a few passes.
+ANY = 0.97
+# Steps of more than this share of the probe are not tried, nor positions that span less (pixels).
+FARTHEST, NARROW_PX = 0.8, 4.0
+# From this share on patterns hardly contradict each other, and their fit looks good in any case.
+SPARSE = 0.4
+
+# What own positions leave relative to those of other patterns, and the residual itself.
+Judged = tuple[float, float]
+
+
+def sparse(scan: Scan) -> bool:
+    """Whether the patterns of a scan overlap so little that a good fit says nothing of the unit."""
+    return _steps(scan) > SPARSE
+
+
+def _steps(scan: Scan) -> float:
+    """The median step, as a share of the probe."""
+    if scan.M < 2:
+        return 0.0
+    step = float(np.median(nearest_px(scan.positions_px)))
+    return step / max(probe_diameter(scan.probe, 0.98), 4.0)
+
+
+def unit(xp: Ops, scan: Scan) -> Finding | None:
+    """Positions several times too large or too small."""
+    part = trial_of(scan, neighbours(scan))
+    floor = FOLLOWED * prepare(part).expected_misfit
+
+    def placed(factor: float, orientation: Orientation = AS_GIVEN) -> Scan:
+        positions = orientation.of_positions(scaled(part.positions_px, factor))
+        return replace(part, positions_px=positions)
+
+    def judged(factor: float, passes: int, orientation: Orientation = AS_GIVEN) -> Judged:
+        own = placed(factor, orientation)
+        others = replace(own, positions_px=np.roll(own.positions_px, own.M // 2, axis=0))
+        left = residual_of(xp, own, passes)
+        return left / residual_of(xp, others, passes), left
+
+    first = {1.0: judged(1.0, SHORT)}
+    share, left = first[1.0]
+    if left - floor <= RIGHT * (left / share - floor):
+        return None
+    first |= {factor: judged(factor, SHORT) for factor in _possible(part)}
+    best = min(first, key=first.__getitem__)
+    turn, scores = AS_GIVEN, {}
+    if best != 1 and _clearly(first, best):
+        near = [f for f in first if 1 / BESIDE < f / best < BESIDE or f == 1]
+        scores = {f: judged(f, LONG) for f in near}
+        best = min(scores, key=scores.__getitem__)
+    if not scores or best == 1 or not _clearly(scores, best):
+        # In a wrong unit all orientations leave much, and then the unit alone mends nothing.
+        seen = [f for f in OFTEN if f in first and first[f][1] <= ANY * left]
+        if not seen:
+            return None
+        scores, turns = {1.0: judged(1.0, LONG)}, {}
+        for f in OFTEN:
+            tried = {o: residual_of(xp, placed(f, o), SHORT) for o in ORIENTATIONS}
+            turns[f] = min(tried, key=tried.__getitem__)
+            scores[f] = judged(f, LONG, turns[f])
+        best = min(scores, key=scores.__getitem__)
+        if best == 1 or not _clearly(scores, best):
+            return None
+        turn = turns[best]
+    residual, given = scores[best][1], scores[1.0][1]
+    explained = explained_by(placed(best, turn), residual)
+    sure = scores[best][0] <= min(SURE, SURE_OF_GIVEN * scores[1.0][0])
+    # With a hopeless probe the nearest positions hold together best, and leave hardly less.
+    less = residual <= LESS * given or (sure and explained >= SURE_EXPLAINS)
+    if not less or explained < EXPLAINS:
+        return None
+    return _said(best, {factor: left for factor, (_, left) in scores.items()})
+
+
+def _possible(part: Scan) -> list[float]:
+    """Factors with which positions neither are one place nor too far apart to tell anything."""
+    extent, steps = float(np.ptp(part.positions_px, axis=0).max()), _steps(part)
+    return [f for f in FACTORS if f * extent >= NARROW_PX and f * steps <= FARTHEST]
+
+
+def _clearly(scores: dict[float, Judged], best: float) -> bool:
+    """Whether a factor leaves clearly less, relative to positions of other patterns, than those do
+    that are not just beside it."""
+    others = [share for f, (share, _) in scores.items() if not 1 / BESIDE < f / best < BESIDE]
+    return scores[best][0] <= min(BELIEVED, min(others, default=np.inf) / OTHER)
+
+
+def _said(factor: float, residuals: dict[float, float]) -> Finding:
+    by = f"divided by {1 / factor:g}" if factor < 1 else f"times {factor:g}"
+    given = f"as given {residuals[1.0]:.4f}"
+    if residuals[factor] > LESS * residuals[1.0]:
+        given += ", where patterns overlap too little to tell"
+    return finding(
+        NAME,
+        "mended",
+        f"the positions are {1 / factor:.3g} times as large as they should be in pixels of the "
+        f"object: {by} some patterns around the middle leave a residual of "
+        f"{residuals[factor]:.4f}, {given}; check the unit of the positions, the size of the "
+        "detector pixels, the distance and the energy.",
+        scale=factor,
+        residuals={f"{k:g}": v for k, v in residuals.items()},
+        words=f"the positions {by}",
+        residual=residuals[factor],
+    )
