@@ -124,6 +124,17 @@ def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expect
     assert fit.cause is not None and "vary by far less than photons do" in fit.cause
 
 
+def test_pixels_that_a_bad_fit_explains_are_not_quiet(expected: Scan) -> None:
+    """Where all others leave many times the noise, the noise alone is nothing strange."""
+    fit = misfit(true_result(expected), drawn(expected))
+    bright = np.zeros((N, N), bool)
+    bright[15:18, 15:18] = True
+    bad = replace(fit, times_noise=np.where(bright, fit.times_noise, 9 * fit.times_noise))
+    assert signs_of(bad).quiet == ()
+    stuck = replace(bad, times_noise=np.where(bright, 0.1, bad.times_noise))
+    assert len(signs_of(stuck).quiet) == 9
+
+
 def test_patterns_are_named(expected: Scan) -> None:
     scan = drawn(expected)
     counts = np.array(scan.diffraction)

@@ -227,7 +227,7 @@ def _clump(fit: Misfit, pixels: tuple[tuple[int, int], ...]) -> bool:
 
 
 def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:
-    """Few pixels with light in which the residual is far below that of the other ones with light.
+    """Few pixels with light in which the residual is far below noise, and below that of the others.
 
     The sum of m squares of normal numbers is by a factor r below m, or more, with a probability
     below exp(-m (r - 1 - log r) / 2) (Chernoff).
@@ -235,10 +235,10 @@ def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:
     lit = np.nan_to_num(fit.model_mean) > QUIET_PHOTONS * fit.noise.photon
     if not lit.any():
         return ()
-    # Whatever a fit follows of noise, and a gain that is not quite known, lowers all alike.
-    ratio = np.where(lit, fit.times_noise, np.nan) / max(
-        float(np.median(fit.times_noise[lit])), 1e-9
-    )
+    # Whatever a fit follows of noise, and a gain that is not quite known, lowers all alike; where
+    # the others are explained badly, one that is explained is not quiet.
+    usually = min(float(np.median(fit.times_noise[lit])), 1.0)
+    ratio = np.where(lit, fit.times_noise, np.nan) / max(usually, 1e-9)
     low = np.clip(np.nan_to_num(ratio, nan=1.0), 1e-9, 1.0)
     unlikely = len(fit.per_pattern) * (low - 1 - np.log(low)) / 2
     far = (unlikely > QUIET_UNLIKELY) & (low < QUIET_TIMES)
