@@ -10,6 +10,7 @@ Likely = Literal[
     "pixels",
     "detector-gain",
     "common-mode",
+    "dead-time",
     "patterns",
     "part-of-scan",
     "beam-current",
@@ -63,6 +64,13 @@ CAUSES: dict[Likely, Cause] = {
         "few photons fall, those of a row or column have {share:.0%} of their variance in common",
         "subtract from each pattern the median of the dark pixels of each readout block",
     ),
+    "dead-time": Cause(
+        "the detector loses photons where they are many, as one that is dead for a while after "
+        "each does: at least {words} of the brightest readings; with counts corrected for that "
+        "some patterns around the middle leave a residual of {better:.4g}, as they are {given:.4g}",
+        "correct the counts n of the raw frames to n / (1 - n t), t being the dead time that the "
+        "maker of the detector states over the exposure, before they are prepared",
+    ),
     "patterns": Cause(
         "some patterns do not belong to the others: {patterns} {how}",
         "leave them out, or check that they belong to their positions",
@@ -92,8 +100,7 @@ CAUSES: dict[Likely, Cause] = {
         "put patterns and positions together again",
     ),
     "probe": Cause(
-        "the probe does not fit the data: with {words} some patterns around the middle leave a "
-        "residual of {better:.4f}, as it is {given:.4f}",
+        "the probe does not fit the data: {how}",
         "refine the probe (refine_probe=True), or give a better one (option probe)",
     ),
     "modes": Cause(

@@ -42,11 +42,13 @@ HALTED, GROWING = "factors of the beam as they were fitted", "factors that would
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
+AS_READ, RESTORED = "counts as they were read", "counts with what is lost of the brightest, "
 ON_ITS_OWN, TOGETHER = "pixels that read each for itself", "pixels of a line that read together"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
 AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
+WITH_PHASE, WITHOUT_PHASE = "a probe with its phase", "a probe whose phase was dropped"
 UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
@@ -107,8 +109,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER`` or ``GROWING`` need no comparison; those that
-        are not constants of this module are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED`` or ``WITHOUT_PHASE``
+        need no comparison; those that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -120,7 +122,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
         found = shown
-    if found and shown and shown[0] == "common-mode":
+    if found and shown and shown[0] in ("common-mode", "dead-time", "probe"):
         found = shown  # whatever makes up for a part of it
     changed = found is not None and found[0] == "part-of-scan"
     if changed and better and (shown or better[0] == "pattern-shift"):
@@ -232,7 +234,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
-        (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER),
+        (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
+        (AS_READ, RESTORED),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -255,6 +258,10 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "afterglow", {"share": known[others[0]]}
         elif prefix == TOGETHER:
             found = "common-mode", {"share": known[others[0]]}
+        elif prefix == WITHOUT_PHASE:
+            found = "probe", {"how": _PHASELESS.format(known[others[0]])}
+        elif prefix == RESTORED:
+            found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": _FITTED.format(**numbers)}
         elif prefix == GROWING:
@@ -332,10 +339,9 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
             SPREAD: "point-spread", LIT: "background", SHIFTED: "pattern-shift",
         }  # fmt: skip
-        numbers["how"] = "with the positions refined"
-        if words == LIT:
-            numbers["how"] = _FITTED.format(**numbers)
         likely = "probe" if words.startswith(WIDTH) else names.get(words, "geometry")
+        how = {"background": _FITTED, "probe": _REFINED}.get(likely, "with the positions refined")
+        numbers["how"] = how.format(**numbers)
         return likely, numbers
     alone = given + followed
     if alone - floor <= BETTER * signs.excess and alone < signs.residual - 0.1 * floor:
@@ -346,6 +352,14 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
 _ELSEWHERE = "are likelier at the positions of others"
 _EMPTY = "have hardly any counts, where the model has many"
 _QUIET = "vary by far less than photons do, as where a number is stuck"
+_REFINED = (
+    "with {words} some patterns around the middle leave a residual of {better:.4f}, as it is "
+    "{given:.4f}"
+)
+_PHASELESS = (
+    "it has the same phase everywhere, and its far field is like the mean pattern by {:.0%} only, "
+    "so that its phase was dropped"
+)
 _GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
 _LIKELIER = (
     "with that fitted some patterns around the middle are as much likelier as if their residual "
