@@ -25,6 +25,8 @@ from ptychopinn.evaluation.verdict import (
     OTHER_AXES,
     POSITIONS_FREE,
     PROBE_FREE,
+    SHIFTED,
+    SPREAD,
     TURNED,
     TURNED_AS_GIVEN,
     judge,
@@ -290,6 +292,7 @@ def test_the_best_alternative_is_the_cause() -> None:
 
     def likely(**left: float) -> Any:
         names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE, "modes": MORE_MODES, "lit": LIT}
+        names |= {"spread": SPREAD, "shifted": SHIFTED}
         return judge(signs, [(AS_IT_IS, 0.019), *((names[k], v) for k, v in left.items())]).likely
 
     assert likely(probe=0.002, positions=0.015) == "probe"
@@ -301,6 +304,13 @@ def test_the_best_alternative_is_the_cause() -> None:
     assert likely(probe=0.0012, positions=0.018, modes=0.00115) == "probe"
     # A free probe makes up for a part of a background.
     assert likely(probe=0.004, positions=0.018, lit=0.0011) == "background"
+    # Of a ring of light more than a background of so few numbers does; of no wrong probe that.
+    assert likely(probe=0.0043, positions=0.018, lit=0.007) == "background"
+    assert likely(probe=0.0043, positions=0.018, lit=0.0125) == "probe"
+    assert likely(probe=0.0011, positions=0.018, lit=0.007) == "probe"
+    assert likely(probe=0.0011, positions=0.018, spread=0.0012) == "point-spread"
+    assert likely(probe=0.0011, positions=0.018, spread=0.002) == "probe"
+    assert likely(probe=0.0029, positions=0.018, shifted=0.0031) == "pattern-shift"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
 
 

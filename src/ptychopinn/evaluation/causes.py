@@ -34,6 +34,29 @@ Likely = Literal[
 ]
 
 
+# How it shows, where that has several forms.
+ELSEWHERE = "are likelier at the positions of others"
+EMPTY = "have hardly any counts, where the model has many"
+QUIET = "vary by far less than photons do, as where a number is stuck"
+REFINED = (
+    "with {words} some patterns around the middle leave a residual of {better:.4f}, as it is "
+    "{given:.4f}"
+)
+PHASELESS = (
+    "it has the same phase everywhere, and its far field is like the mean pattern by {:.0%} only, "
+    "so that its phase was dropped"
+)
+GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
+LIKELIER = (
+    "with that fitted some patterns around the middle are as much likelier as if their residual "
+    "fell from {given:.4g} to {better:.4g}"
+)
+FITTED = (
+    "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
+    "{given:.4g}"
+)
+
+
 @dataclass(frozen=True)
 class Cause:
     """words : what is wrong, with fields in braces for the numbers.  remedy : what helps, in the

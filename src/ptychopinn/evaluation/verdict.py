@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ptychopinn.evaluation import causes
 from ptychopinn.evaluation.causes import CAUSES, Likely
 from ptychopinn.evaluation.signs import Signs
 from ptychopinn.physics.noise import POOR_EXCESS
@@ -76,6 +77,9 @@ TRIED_EXPLAINED, TRIED_EXCESS_OF_NOISE = 0.7, 3.5
 TRIED_BELOW = 0.99
 # An alternative is better when it leaves this share of the excess or less.
 BETTER = 0.6
+# Few numbers that leave this many times what a free probe does: a background 1.9 at most of a ring
+# of light, 7 and more of wrong probes.
+AS_GOOD = 3.0
 # More modes of the probe, when they leave no more than this share of the photon noise beyond it.
 NOTHING_LEFT = 0.2
 # A factor per pattern: scatter beyond noise, and its share of the excess.
@@ -122,7 +126,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
         found = shown
-    if found and shown and shown[0] in ("common-mode", "dead-time", "probe"):
+    sure = shown is not None and shown[0] in ("common-mode", "dead-time", "probe")
+    if sure:
         found = shown  # whatever makes up for a part of it
     changed = found is not None and found[0] == "part-of-scan"
     if changed and better and (shown or better[0] == "pattern-shift"):
@@ -154,7 +159,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         verdict = "good" if tolerable else "doubtful"
     if verdict == "good":
         return Judgement("good")
-    uneven = _uneven(signs) if told else None
+    uneven = _uneven(signs) if told and not sure else None
     if signs.clump and found is not None and found[0] == "pixels" and not signs.quiet:
         found = None
     some = _some_pixels(signs) if systematic and not signs.clump else None
@@ -186,9 +191,9 @@ def _signature(signs: Signs) -> Found | None:
     if uneven and _of_step(signs) >= STEP_OF_NOISE * signs.expected:
         return uneven
     if signs.empty:
-        return "patterns", {"patterns": listed(signs.empty), "how": _EMPTY}
+        return "patterns", {"patterns": listed(signs.empty), "how": causes.EMPTY}
     if signs.quiet:
-        return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
+        return "pixels", {"pixels": listed(signs.quiet), "how": causes.QUIET}
     if not _matters(signs):
         return None
     if signs.pixels_share >= PIXEL_SHARE and (pixels := _some_pixels(signs)):
@@ -259,19 +264,22 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         elif prefix == TOGETHER:
             found = "common-mode", {"share": known[others[0]]}
         elif prefix == WITHOUT_PHASE:
-            found = "probe", {"how": _PHASELESS.format(known[others[0]])}
+            found = "probe", {"how": causes.PHASELESS.format(known[others[0]])}
         elif prefix == RESTORED:
             found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
         elif prefix == UNSTEADY:
-            found = "beam-current", {"how": _FITTED.format(**numbers)}
+            found = "beam-current", {"how": causes.FITTED.format(**numbers)}
         elif prefix == GROWING:
-            found = "beam-current", {"how": _GROWING}
+            found = "beam-current", {"how": causes.GROWING}
         elif prefix == FAINTLY_LIT:
-            found = "background", {"how": _LIKELIER.format(**numbers)}
+            found = "background", {"how": causes.LIKELIER.format(**numbers)}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == ELSEWHERE:
-            found = "patterns", {"patterns": others[0].removeprefix(ELSEWHERE), "how": _ELSEWHERE}
+            found = (
+                "patterns",
+                {"patterns": others[0].removeprefix(ELSEWHERE), "how": causes.ELSEWHERE},
+            )
         elif prefix == FINISHED:
             found = "unfinished", numbers
         elif prefix == ASTRAY:
@@ -330,6 +338,12 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     if modes - floor <= min(least, NOTHING_LEFT * floor):
         known[MORE_MODES] = modes
     words, best = min(known.items(), key=lambda item: item[1], default=("", np.inf))
+    # A free probe makes up for these, of far fewer numbers; they for little of a wrong probe.
+    enough = min(BETTER * (given - floor), AS_GOOD * max(best - floor, NOTHING_LEFT * floor))
+    few = [way for way in (LIT, SPREAD, SHIFTED) if known.get(way, np.inf) - floor <= enough]
+    if words == PROBE_FREE and few:
+        words = min(few, key=known.__getitem__)
+        best = known[words]
     if longer <= best:
         given = min(given, longer)
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
@@ -340,35 +354,15 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
             SPREAD: "point-spread", LIT: "background", SHIFTED: "pattern-shift",
         }  # fmt: skip
         likely = "probe" if words.startswith(WIDTH) else names.get(words, "geometry")
-        how = {"background": _FITTED, "probe": _REFINED}.get(likely, "with the positions refined")
+        how = {"background": causes.FITTED, "probe": causes.REFINED}.get(
+            likely, "with the positions refined"
+        )
         numbers["how"] = how.format(**numbers)
         return likely, numbers
     alone = given + followed
     if alone - floor <= BETTER * signs.excess and alone < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
     return None
-
-
-_ELSEWHERE = "are likelier at the positions of others"
-_EMPTY = "have hardly any counts, where the model has many"
-_QUIET = "vary by far less than photons do, as where a number is stuck"
-_REFINED = (
-    "with {words} some patterns around the middle leave a residual of {better:.4f}, as it is "
-    "{given:.4f}"
-)
-_PHASELESS = (
-    "it has the same phase everywhere, and its far field is like the mean pattern by {:.0%} only, "
-    "so that its phase was dropped"
-)
-_GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
-_LIKELIER = (
-    "with that fitted some patterns around the middle are as much likelier as if their residual "
-    "fell from {given:.4g} to {better:.4g}"
-)
-_FITTED = (
-    "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
-    "{given:.4g}"
-)
 
 
 def _general(signs: Signs) -> Found:

@@ -145,11 +145,9 @@ def judged(
         shared = common_mode(used, result)
         if shared is not None:
             return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
-    if not within_noise(fit) and result.slices is None:
-        lost = dead_time(xp, used, result, _was_refined(result, _PROBE))
-        if lost is not None:
-            words = f"{RESTORED}{lost.lost:.0%}"
-            return _with_alternatives(result, [(AS_READ, lost.given), (words, lost.corrected)])
+    lost = [] if within_noise(fit) else _lost(xp, used, result)
+    if lost:
+        return _with_alternatives(result, lost)
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
@@ -231,6 +229,16 @@ def judged(
     if not found:
         return result
     return _with_alternatives(result, found)
+
+
+def _lost(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """What :func:`dead_time` finds, as alternatives."""
+    lost = None
+    if result.slices is None:
+        lost = dead_time(xp, scan, result, _was_refined(result, _PROBE))
+    if lost is None:
+        return []
+    return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
 
 
 def _misplaced(scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:

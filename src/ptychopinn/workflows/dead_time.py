@@ -18,11 +18,14 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.ops.base import Ops
-from ptychopinn.physics.effects import Values
+from ptychopinn.physics.background import Background
+from ptychopinn.physics.effects import Effect, Values
+from ptychopinn.physics.point_spread import PointSpread
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.exposure import modelled_counts
+from ptychopinn.workflows.pattern_centres import likely_shifts
 
 PASSES, LOOKED_AT = 16, 144
 # Readings fall behind by so many standard deviations, the brightest by this share at least, which
@@ -69,15 +72,25 @@ def dead_time(xp: Ops, scan: Scan, result: Reconstruction, free_probe: bool) -> 
     kept = 1 - lost * counts / counts[:, chosen.good_pixels].max()
     fuller = (counts / np.maximum(kept, 1 / MOST)).astype(np.float32)
 
-    def left(patterns: Values) -> float:
+    def left(patterns: Values, *further: Effect) -> float:
         # The noise is that of the counts as they were read.
         used = replace(part, scan=replace(chosen, diffraction=patterns))
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=free_probe)
-        solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
+        solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
         return float(solver.solve(used).canvas.losses[-1])
 
     given, corrected = left(np.asarray(chosen.diffraction)), left(fuller)
     if given - corrected <= LIKELIER * part.likelihood_unit:
+        return None
+    # These take away from the bright as well, and give to the dark.
+    others: list[Effect] = [
+        PointSpread(np.zeros(1), free=True),
+        Background.none(chosen.positions_px, scan.N),
+    ]
+    if scan.propagator.measures_momentum:
+        others.append(likely_shifts(chosen))
+    others = [one for one in others if one.name not in here]
+    if any(left(np.asarray(chosen.diffraction), one) <= corrected for one in others):
         return None
     return DeadTime(lost, given, corrected)
 
