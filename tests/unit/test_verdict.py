@@ -112,6 +112,20 @@ def test_a_bright_patch_that_is_off_by_little_is_no_bad_pixels(expected: Scan) -
     assert not signs_of(misfit(true_result(expected), dead)).clump
 
 
+def test_pixels_whose_neighbours_are_off_as_well_are_not_bad(expected: Scan) -> None:
+    """A probe that misses modes leaves half of the light in the middle; hot pixels stand alone."""
+    y, x = np.indices((N, N)) - N // 2
+    bump = np.exp(-(np.hypot(y - 2, x) ** 2) / 50)
+    wrong = signs_of(
+        misfit(true_result(expected), drawn(expected, expected.diffraction * (1 - 0.5 * bump)))
+    )
+    assert wrong.pixels and wrong.clump
+    counts = np.array(drawn(expected).diffraction)
+    counts[:, [3, 14, 20], [5, 18, 9]] += 3000
+    hot = signs_of(misfit(true_result(expected), replace(expected, diffraction=counts)))
+    assert len(hot.pixels) == 3 and not hot.clump
+
+
 def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
     """A free probe makes up for a number that is stuck, and then nothing is left."""
     scan, result = drawn(expected), true_result(expected)

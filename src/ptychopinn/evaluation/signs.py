@@ -23,6 +23,9 @@ PIXEL_SIGMA, PIXEL_TIMES, PIXELS_AT_MOST = 12.0, 30.0, 0.03
 # So many of them are a clump, whose logarithms are off by at most so much: 0.2 where the phase of a
 # probe is missing, 4 and more for dead and hot pixels.
 CLUMP, CLUMP_OFF = 8, 0.3
+# Pixels beside bad ones differ by hardly anything, 0.02 of what those do; beside others by 0.3 and
+# more where a probe is wrong.
+BESIDE = 0.2
 # Pixels that vary by less than photons do: photons at least, how unlikely that is (-log), how many
 # times the usual residual at most, and the share of all counts that they hold.
 QUIET_PHOTONS, QUIET_UNLIKELY, QUIET_TIMES, QUIET_COUNTS = 4.0, 25.0, 0.5, 0.003
@@ -52,8 +55,9 @@ class Signs:
         per pixel times all pixels, as a share of the counts; and in standard deviations.  The
         level is a median, which a few pixels do not change.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
-    clump : whether most of those are neighbours and all of them differ by little from the model, as
-        where a probe or a curve of the detector is wrong in the bright; no bad pixels do.
+    clump : whether most of those are neighbours and all of them differ by little from the model, or
+        pixels beside them differ likewise, as where a probe or a curve of the detector is wrong in
+        the bright; no bad pixels do.
     quiet : (y, x) of pixels that vary by far less than photons do and differ from the model by far
         less than noise, as where a number is stuck and the probe has taken it up.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
@@ -211,12 +215,17 @@ def _pixels(
 
 
 def _clump(fit: Misfit, pixels: tuple[tuple[int, int], ...]) -> bool:
-    """Whether such pixels are one patch of the detector that is off by a few per cent."""
+    """Whether such pixels are one patch of the detector that is off by a few per cent, or have
+    neighbours that are off as well."""
+    if not pixels:
+        return False
+    y, x = np.array(pixels).T
+    if _beside(fit, y, x) > BESIDE:
+        return True
     if len(pixels) < CLUMP:
         return False
     from scipy.ndimage import label
 
-    y, x = np.array(pixels).T
     off = np.log(np.maximum(fit.measured_mean[y, x], 1e-12) / fit.model_mean[y, x])
     if np.abs(off).max() > CLUMP_OFF:
         return False
@@ -224,6 +233,19 @@ def _clump(fit: Misfit, pixels: tuple[tuple[int, int], ...]) -> bool:
     where[y, x] = True
     parts = label(where, np.ones((3, 3)))[0][y, x]
     return bool(2 * np.bincount(parts).max() >= len(pixels))
+
+
+def _beside(fit: Misfit, y: NDArray[Any], x: NDArray[Any]) -> float:
+    """How far the pixels beside those are off, as a share of these: the median."""
+    off = fit.measured_mean - fit.model_mean
+    others = off.copy()
+    others[y, x] = np.nan
+    around = np.pad(others, 1, constant_values=np.nan)
+    near = np.stack([around[y + j, x + i] for j in range(3) for i in range(3)])
+    told = np.isfinite(near).any(axis=0)
+    if not told.any():
+        return 0.0
+    return float(np.median(np.nanmedian(near[:, told], axis=0) / off[y, x][told]))
 
 
 def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:

@@ -341,9 +341,9 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     # A free probe makes up for these, of far fewer numbers; they for little of a wrong probe.
     enough = min(BETTER * (given - floor), AS_GOOD * max(best - floor, NOTHING_LEFT * floor))
     few = [way for way in (LIT, SPREAD, SHIFTED) if known.get(way, np.inf) - floor <= enough]
-    if words == PROBE_FREE and few:
-        words = min(few, key=known.__getitem__)
-        best = known[words]
+    likelier = min(few, key=known.__getitem__, default="")
+    if words == PROBE_FREE and known.get(likelier, np.inf) < longer:
+        words, best = likelier, known[likelier]
     if longer <= best:
         given = min(given, longer)
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:

@@ -165,7 +165,9 @@ def judged(
     if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
         residuals = unsteady_beam(xp, used, effects_of(result))
         beam = [] if residuals is None else list(zip((STEADY, UNSTEADY), residuals, strict=True))
-    if BeamCurrent.name not in left_out and not found and not beam:
+    # Where much is missing something else is, whatever factors do.
+    rest = within_noise(fit) or not fit.explained < GOOD_EXPLAINED
+    if BeamCurrent.name not in left_out and not found and not beam and rest:
         beam = growing_factors(result)
     if beam:
         return _with_alternatives(result, [*found, *beam])
@@ -180,7 +182,8 @@ def judged(
         if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
             found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.
-        untold = fit.judged(found).likely in MAY_HIDE
+        # Fringes that a wrong orientation washes out look like a background.
+        untold = fit.judged(found).likely in (*MAY_HIDE, Background.name)
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
             others = right_geometry(xp, used)[1]
             found += _other_geometry(others) + _slips(others, ("doubt", "mended"))

@@ -46,6 +46,9 @@ SURELY = 15.0
 # noise, and of what they scatter by; up to 4 by chance. Patterns that are looked at, and those on
 # each side at least.
 JUMPED, OF_SCATTER, LOOKED_AT, SIDE = 10.0, 5.0, 256, 8
+# Patterns at the border explain this share of the excess at least: 1.4e-4 and more of jumps, 1e-5
+# by chance of many photons.
+AT_BORDER = 1e-4
 PASSES = 16
 # Shifts are believed when they raise the likelihood (-2 log L) by so much more than their number.
 LIKELIER = 40.0
@@ -123,6 +126,8 @@ def jumped_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | N
     if size < JUMPED or size < OF_SCATTER * scatter:
         return None
     share = size**2 * fit.noise.photon / (4 * float(fit.counts[numbers].sum()))
+    if share < AT_BORDER * fit.excess:
+        return None
     return fit.residual, max(fit.residual - share, 0.0)
 
 
