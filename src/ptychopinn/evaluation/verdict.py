@@ -340,7 +340,7 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     words, best = min(known.items(), key=lambda item: item[1], default=("", np.inf))
     # A free probe makes up for these, of far fewer numbers; they for little of a wrong probe.
     enough = min(BETTER * (given - floor), AS_GOOD * max(best - floor, NOTHING_LEFT * floor))
-    few = [way for way in (LIT, SPREAD, SHIFTED) if known.get(way, np.inf) - floor <= enough]
+    few = [way for way in (LIT, SPREAD) if known.get(way, np.inf) - floor <= enough]
     likelier = min(few, key=known.__getitem__, default="")
     if words == PROBE_FREE and known.get(likelier, np.inf) < longer:
         words, best = likelier, known[likelier]
