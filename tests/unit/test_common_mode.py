@@ -43,7 +43,7 @@ def test_blocks_that_read_together_are_named(measured: Scan, blocks: int, axis: 
     assert fit.cause is not None and "of their variance in common" in fit.cause
 
 
-@pytest.mark.parametrize("fault", ["none", "positions", "probe", "beam"])
+@pytest.mark.parametrize("fault", ["none", "positions", "probe", "beam", "light", "modulus"])
 def test_other_faults_leave_residuals_of_both_signs(measured: Scan, fault: str) -> None:
     rng, scan = np.random.default_rng(3), replace(measured, object=None)
     if fault == "positions":
@@ -53,6 +53,12 @@ def test_other_faults_leave_residuals_of_both_signs(measured: Scan, fault: str) 
     if fault == "beam":
         factors = rng.uniform(0.5, 1.5, (scan.M, 1, 1))
         scan = replace(scan, diffraction=rng.poisson(factors * scan.diffraction).astype(np.uint32))
+    if fault == "light":
+        counts = np.array(scan.diffraction)
+        counts[rng.choice(scan.M, 5, replace=False)] += rng.poisson(60, (5, N, N)).astype(np.uint32)
+        scan = replace(scan, diffraction=counts)
+    if fault == "modulus":
+        scan = replace(scan, probe=np.abs(scan.probe).astype(np.complex64))
     config = pp.RefineConfig(passes=8)
     found = pp.refine(scan, None, config, backend="numpy", no_mend="all")
     assert common_mode(scan, found) is None

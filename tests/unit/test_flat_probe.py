@@ -9,6 +9,7 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.checks import examine
+from ptychopinn.checks.base import LATER
 from ptychopinn.data.scan import Scan
 
 NAME = "flat-probe"
@@ -37,3 +38,14 @@ def test_probes_that_explain_the_patterns_are_left(scan: Scan) -> None:
     )
     assert np.abs(real.probe.imag).max() < 1e-3 * np.abs(real.probe).max()
     assert NAME not in [one.name for one in examine(real).findings]
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_the_verdict_names_such_a_probe(scan: Scan, free: bool) -> None:
+    """What else seems better makes up for it only."""
+    flat = replace(scan, probe=np.abs(scan.probe).astype(np.complex64), object=None)
+    config = pp.RefineConfig(passes=5, refine_probe=free)
+    fit = pp.refine(flat, None, config, backend="numpy", no_mend=LATER).fit
+    assert fit is not None
+    assert fit.verdict != "good" and fit.likely == "probe"
+    assert fit.cause is not None and "its phase was dropped" in fit.cause

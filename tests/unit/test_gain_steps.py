@@ -12,9 +12,11 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.gain_steps import gain_step
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import AS_IT_IS, POSITIONS_FREE, judge
+from ptychopinn.physics.readout import DetectorNoise
 
 N = 32
 
@@ -110,3 +112,14 @@ def test_a_probe_that_is_refined_takes_it_up(expected: Scan) -> None:
     config = pp.RefineConfig(passes=12, refine_probe=True)
     fit = pp.refine(scan, None, config, backend="numpy", no_mend="all").fit
     assert fit is not None and fit.verdict == "good"
+
+
+@pytest.mark.parametrize("slopes", [0.0, 0.05])
+def test_slopes_that_differ_along_a_border_are_none_of_the_detector(slopes: float) -> None:
+    """Fringes of a wrong probe may step along a line by chance, and go on otherwise in each row."""
+    y, x = np.indices((N, N))
+    model = 100 * np.exp(-((y - 16) ** 2 + (x - 16) ** 2) / 200)
+    rows = np.random.default_rng(1).normal(0, slopes, (N, 1))
+    measured = model * np.exp(0.15 * (x >= 17) + rows * (x - 16.5))
+    found = gain_step(measured, model, DetectorNoise(1.0), 100)
+    assert (found is not None) is (slopes == 0)

@@ -43,6 +43,14 @@ def test_a_slow_drift_behind_a_refined_probe_is_named(expected: pp.Scan) -> None
     assert truth["phase_psnr_db"] < 30
 
 
+def test_shifts_that_explain_hardly_anything_are_no_cause(expected: pp.Scan) -> None:
+    scan = drifting(expected, 0.25)
+    found = refined(scan)
+    assert found.fit is not None and ordered_shifts(scan, found) is not None
+    worse = replace(found.fit, residual=40 * found.fit.residual, excess=40 * found.fit.excess)
+    assert ordered_shifts(scan, replace(found, fit=worse)) is None
+
+
 def test_patterns_in_place_ask_for_none(expected: pp.Scan) -> None:
     scan = drifting(expected, 0.0)
     found = refined(scan)

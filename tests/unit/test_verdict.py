@@ -25,6 +25,8 @@ from ptychopinn.evaluation.verdict import (
     OTHER_AXES,
     POSITIONS_FREE,
     PROBE_FREE,
+    SHIFTED,
+    SPREAD,
     TURNED,
     TURNED_AS_GIVEN,
     judge,
@@ -135,6 +137,20 @@ def test_no_pixel_is_quiet_beside_a_bad_fit(expected: Scan) -> None:
     assert len(signs_of(replace(fit, times_noise=np.where(bright, 0.1, 20.0))).quiet) == 9
 
 
+def test_pixels_whose_neighbours_are_off_as_well_are_not_bad(expected: Scan) -> None:
+    """A probe that misses modes leaves half of the light in the middle; hot pixels stand alone."""
+    y, x = np.indices((N, N)) - N // 2
+    bump = np.exp(-(np.hypot(y - 2, x) ** 2) / 50)
+    wrong = signs_of(
+        misfit(true_result(expected), drawn(expected, expected.diffraction * (1 - 0.5 * bump)))
+    )
+    assert wrong.pixels and wrong.clump
+    counts = np.array(drawn(expected).diffraction)
+    counts[:, [3, 14, 20], [5, 18, 9]] += 3000
+    hot = signs_of(misfit(true_result(expected), replace(expected, diffraction=counts)))
+    assert len(hot.pixels) == 3 and not hot.clump
+
+
 def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expected: Scan) -> None:
     """A free probe makes up for a number that is stuck, and then nothing is left."""
     scan, result = drawn(expected), true_result(expected)
@@ -147,6 +163,17 @@ def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expect
     assert set(signs_of(fit).quiet) == set(zip(y, x, strict=True))
     assert (fit.verdict, fit.likely) == ("doubtful", "pixels")
     assert fit.cause is not None and "vary by far less than photons do" in fit.cause
+
+
+def test_pixels_that_a_bad_fit_explains_are_not_quiet(expected: Scan) -> None:
+    """Where all others leave many times the noise, the noise alone is nothing strange."""
+    fit = misfit(true_result(expected), drawn(expected))
+    bright = np.zeros((N, N), bool)
+    bright[15:18, 15:18] = True
+    bad = replace(fit, times_noise=np.where(bright, fit.times_noise, 9 * fit.times_noise))
+    assert signs_of(bad).quiet == ()
+    stuck = replace(bad, times_noise=np.where(bright, 0.1, bad.times_noise))
+    assert len(signs_of(stuck).quiet) == 9
 
 
 def test_patterns_are_named(expected: Scan) -> None:
@@ -304,6 +331,7 @@ def test_the_best_alternative_is_the_cause() -> None:
 
     def likely(**left: float) -> Any:
         names = {"probe": PROBE_FREE, "positions": POSITIONS_FREE, "modes": MORE_MODES, "lit": LIT}
+        names |= {"spread": SPREAD, "shifted": SHIFTED}
         return judge(signs, [(AS_IT_IS, 0.019), *((names[k], v) for k, v in left.items())]).likely
 
     assert likely(probe=0.002, positions=0.015) == "probe"
@@ -315,6 +343,14 @@ def test_the_best_alternative_is_the_cause() -> None:
     assert likely(probe=0.0012, positions=0.018, modes=0.00115) == "probe"
     # A free probe makes up for a part of a background.
     assert likely(probe=0.004, positions=0.018, lit=0.0011) == "background"
+    # Of a ring of light more than a background of so few numbers does; of no wrong probe that.
+    assert likely(probe=0.0043, positions=0.018, lit=0.007) == "background"
+    assert likely(probe=0.0043, positions=0.018, lit=0.0125) == "probe"
+    assert likely(probe=0.0011, positions=0.018, lit=0.007) == "probe"
+    assert likely(probe=0.0011, positions=0.018, spread=0.0012) == "point-spread"
+    assert likely(probe=0.0011, positions=0.018, spread=0.002) == "probe"
+    # A shift of each pattern makes up for a wrong probe.
+    assert likely(probe=0.0029, positions=0.018, shifted=0.0031) == "probe"
     assert judge(signs, [(AS_IT_IS, 0.003), (PROBE_FREE, 0.003)]).likely == "unfinished"
 
 

@@ -22,6 +22,7 @@ from ptychopinn.evaluation.verdict import (
     POSITIONS_FREE,
     PROBE_FREE,
     SHIFTED,
+    SPREAD,
 )
 from ptychopinn.workflows.model import PRETRAINED, load_model
 
@@ -109,7 +110,7 @@ def test_a_wrong_probe_is_blamed_where_a_free_one_is_better(unsteady: pp.Scan) -
     assert found.fit is not None and found.fit.likely == "probe"
     assert found.fit.verdict == "doubtful"
     tried = [words for words, _ in found.fit.alternatives]
-    assert tried == [AS_IT_IS, PROBE_FREE, POSITIONS_FREE, FOLLOWED, LIT, SHIFTED, LONGER]
+    assert tried == [AS_IT_IS, PROBE_FREE, POSITIONS_FREE, FOLLOWED, LIT, SPREAD, SHIFTED, LONGER]
     assert found.provenance["fit"]["likely"] == "probe"
     # It is remembered, and a later look says the same.
     assert pp.misfit(found, scan).likely == "probe"

@@ -9,11 +9,14 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
+from ptychopinn.physics.geometry import canvas_for
 
 PASSES = 4
 # Another orientation is likelier when it raises the likelihood (-2 log L) by so much. The right one
 # is above all others by several hundred.
 LIKELIER = 150.0
+# With fewer photons than this for each pixel of the object any orientation may follow noise best.
+PHOTONS = 1.0
 
 
 def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
@@ -27,6 +30,10 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
     if scan.M < FEWEST:
         return None
     part = trial_of(scan, neighbours(scan))
+    prepared = prepare(part)
+    (height, width), _ = canvas_for(part.positions_px, part.N)
+    if prepared.counts * part.M < PHOTONS * prepared.noise.photon * height * width:
+        return None
     left = {
         o: residual_of(
             xp,
@@ -37,5 +44,5 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
         for o in ORIENTATIONS
     }
     best = min(left, key=left.__getitem__)
-    gained = (left[AS_GIVEN] - left[best]) / prepare(part).likelihood_unit
+    gained = (left[AS_GIVEN] - left[best]) / prepared.likelihood_unit
     return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])

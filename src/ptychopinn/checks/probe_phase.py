@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptychopinn.checks.base import Look, Noticed, check, finding, likeness
-from ptychopinn.data.findings import FROM_NOTHING, recorded_findings
+from ptychopinn.data.findings import FLAT_PROBE, FROM_NOTHING, recorded_findings
 
 # A phase that is the same everywhere, or the opposite, by this share of the amplitude; and a far
 # field that is less like the mean pattern than this. That of whole probes is by 0.9 and more.
 FLAT, ALIKE = 1e-4, 0.8
 
 
-@check("flat-probe")
+@check(FLAT_PROBE)
 def flat_probe(look: Look) -> Iterator[Noticed]:
     """A probe with one phase all over, whose far field the patterns contradict."""
     scan = look.scan
@@ -35,7 +35,7 @@ def flat_probe(look: Look) -> Iterator[Noticed]:
         return
     yield (
         finding(
-            "flat-probe", "doubt",
+            FLAT_PROBE, "doubt",
             f"the probe has the same phase everywhere, and its far field is like the mean pattern "
             f"by {alike:.0%} only: its phase was dropped, as where abs() of it was stored; "
             "give the complex probe, or none with the option probe auto.",

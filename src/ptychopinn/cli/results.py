@@ -36,6 +36,8 @@ TO_TYPE = {
     "detector-gain": "ptychopinn prepare with --flat FILE:KEY, or ptychopinn refine SCAN "
     "--refine-probe, which takes most of it up",
     "common-mode": "subtract from each pattern the median of the dark pixels of each readout block",
+    "dead-time": "correct the counts n of the raw frames to n / (1 - n t), t being the dead time "
+    "of the detector over the exposure, then ptychopinn prepare",
     "patterns": "ptychopinn inspect --check SCAN names those that can be told at once",
     "beam-current": "ptychopinn refine RESULT",
     "background": "ptychopinn refine RESULT",

@@ -16,7 +16,7 @@ from ptychopinn.errors import brief
 # without any fault as well.
 Level = Literal["note", "mended", "doubt", "fault"]
 # Named by the check and by the verdict.
-CLIPPED, AFTERGLOW = "clipped-counts", "afterglow"
+CLIPPED, AFTERGLOW, FLAT_PROBE = "clipped-counts", "afterglow", "flat-probe"
 # Of a probe that nobody gave.
 FROM_NOTHING = "probe-from-nothing"
 LEVELS: tuple[Level, ...] = ("note", "mended", "doubt", "fault")

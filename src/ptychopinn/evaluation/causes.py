@@ -10,6 +10,7 @@ Likely = Literal[
     "pixels",
     "detector-gain",
     "common-mode",
+    "dead-time",
     "patterns",
     "part-of-scan",
     "beam-current",
@@ -31,6 +32,29 @@ Likely = Literal[
     "geometry-or-probe",
     "unknown",
 ]
+
+
+# How it shows, where that has several forms.
+ELSEWHERE = "are likelier at the positions of others"
+EMPTY = "have hardly any counts, where the model has many"
+QUIET = "vary by far less than photons do, as where a number is stuck"
+REFINED = (
+    "with {words} some patterns around the middle leave a residual of {better:.4f}, as it is "
+    "{given:.4f}"
+)
+PHASELESS = (
+    "it has the same phase everywhere, and its far field is like the mean pattern by {:.0%} only, "
+    "so that its phase was dropped"
+)
+GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
+LIKELIER = (
+    "with that fitted some patterns around the middle are as much likelier as if their residual "
+    "fell from {given:.4g} to {better:.4g}"
+)
+FITTED = (
+    "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
+    "{given:.4g}"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,13 @@ CAUSES: dict[Likely, Cause] = {
         "few photons fall, those of a row or column have {share:.0%} of their variance in common",
         "subtract from each pattern the median of the dark pixels of each readout block",
     ),
+    "dead-time": Cause(
+        "the detector loses photons where they are many, as one that is dead for a while after "
+        "each does: at least {words} of the brightest readings; with counts corrected for that "
+        "some patterns around the middle leave a residual of {better:.4g}, as they are {given:.4g}",
+        "correct the counts n of the raw frames to n / (1 - n t), t being the dead time that the "
+        "maker of the detector states over the exposure, before they are prepared",
+    ),
     "patterns": Cause(
         "some patterns do not belong to the others: {patterns} {how}",
         "leave them out, or check that they belong to their positions",
@@ -92,8 +123,7 @@ CAUSES: dict[Likely, Cause] = {
         "put patterns and positions together again",
     ),
     "probe": Cause(
-        "the probe does not fit the data: with {words} some patterns around the middle leave a "
-        "residual of {better:.4f}, as it is {given:.4f}",
+        "the probe does not fit the data: {how}",
         "refine the probe (refine_probe=True), or give a better one (option probe)",
     ),
     "modes": Cause(

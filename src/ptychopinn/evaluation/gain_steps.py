@@ -21,6 +21,9 @@ ENOUGH, FEWEST = 20.0, 4
 # border by so much of itself at most beyond noise: 0 to 0.3 where a part counts 1.05 to 1.2 times
 # as much, 0.8 and more where a wrong probe leaves steps.
 SIGMA, LEAST, SCATTER = 12.0, 0.035, 0.35
+# On one side of it at least slopes scatter along the border by this share of the step at most: 0.13
+# of a part that counts more, 0.29 and more where a probe is wrong or a beam drifts.
+SLOPES = 0.2
 # It is so many times clearer than the median of other places, 24 and more against 9 at most in
 # right scans and with other faults, and at least this share of the light falls beside it: elsewhere
 # a step spoils nothing.
@@ -87,6 +90,7 @@ def _along(
     outer, before, after, behind = (borders + k * WIDTH for k in (-2, -1, 0, 1))
     # A slope, as of what an object takes up, is no step.
     steps = 1.5 * (ratio[:, after] - ratio[:, before]) + 0.5 * (ratio[:, outer] - ratio[:, behind])
+    slopes = ratio[:, before] - ratio[:, outer], ratio[:, behind] - ratio[:, after]
     near, far = variance[:, before] + variance[:, after], variance[:, outer] + variance[:, behind]
     weights = 1 / (2.25 * near + 0.25 * far)
     found, total = [], patterns * float(np.maximum(model[good], 0).sum()) / noise.photon
@@ -97,6 +101,11 @@ def _along(
         mean, lines = (weight * step).sum(axis=0) / whole, (weight > 0).sum(axis=0)
         scatter = (weight * (step - mean) ** 2).sum(axis=0) / whole - lines / whole
         same = scatter <= (SCATTER * mean) ** 2
+        around = []
+        for slope in (one[first:last] for one in slopes):
+            usual = (weight * slope).sum(axis=0) / whole
+            around.append((weight * (slope - usual) ** 2).sum(axis=0) / whole - lines / whole)
+        same = same & (np.minimum(*around) <= (SLOPES * mean) ** 2)
         clear = same & (np.abs(mean) >= LEAST) & (lines >= max(FEWEST, size // 8))
         sigma = np.abs(mean) * np.sqrt(whole)
         k = int(np.where(clear, sigma, -1.0).argmax())

@@ -23,11 +23,12 @@ PIXEL_SIGMA, PIXEL_TIMES, PIXELS_AT_MOST = 12.0, 30.0, 0.03
 # So many of them are a clump, whose logarithms are off by at most so much: 0.2 where the phase of a
 # probe is missing, 4 and more for dead and hot pixels.
 CLUMP, CLUMP_OFF = 8, 0.3
+# Pixels beside bad ones differ by hardly anything, 0.02 of what those do; beside others by 0.3 and
+# more where a probe is wrong.
+BESIDE = 0.2
 # Pixels that vary by less than photons do: photons at least, how unlikely that is (-log), how many
 # times the usual residual at most, and the share of all counts that they hold.
 QUIET_PHOTONS, QUIET_UNLIKELY, QUIET_TIMES, QUIET_COUNTS = 4.0, 25.0, 0.5, 0.003
-# The usual residual is this at most, in units of photon noise.
-QUIET_TYPICAL = 1.2
 # Patterns: robust deviations of the excess from its median, and how many they are at most.
 PATTERN_SIGMA, PATTERNS_AT_MOST = 8.0, 0.2
 # Patterns without beam have such a share of the median counts, and of those that are modelled.
@@ -56,8 +57,9 @@ class Signs:
         per pixel times all pixels, as a share of the counts; and in standard deviations.  The
         level is a median, which a few pixels do not change.
     pixels, pixels_share : (y, x) of pixels with a bias of their own; share of the excess in them.
-    clump : whether most of those are neighbours and all of them differ by little from the model, as
-        where a probe or a curve of the detector is wrong in the bright; no bad pixels do.
+    clump : whether most of those are neighbours and all of them differ by little from the model, or
+        pixels beside them differ likewise, as where a probe or a curve of the detector is wrong in
+        the bright; no bad pixels do.
     quiet : (y, x) of pixels that vary by far less than photons do and differ from the model by far
         less than noise, as where a number is stuck and the probe has taken it up.
     patterns, patterns_share : patterns far worse than the others; share of the excess in them.
@@ -219,12 +221,17 @@ def _pixels(
 
 
 def _clump(fit: Misfit, pixels: tuple[tuple[int, int], ...]) -> bool:
-    """Whether such pixels are one patch of the detector that is off by a few per cent."""
+    """Whether such pixels are one patch of the detector that is off by a few per cent, or have
+    neighbours that are off as well."""
+    if not pixels:
+        return False
+    y, x = np.array(pixels).T
+    if _beside(fit, y, x) > BESIDE:
+        return True
     if len(pixels) < CLUMP:
         return False
     from scipy.ndimage import label
 
-    y, x = np.array(pixels).T
     off = np.log(np.maximum(fit.measured_mean[y, x], 1e-12) / fit.model_mean[y, x])
     if np.abs(off).max() > CLUMP_OFF:
         return False
@@ -234,8 +241,21 @@ def _clump(fit: Misfit, pixels: tuple[tuple[int, int], ...]) -> bool:
     return bool(2 * np.bincount(parts).max() >= len(pixels))
 
 
+def _beside(fit: Misfit, y: NDArray[Any], x: NDArray[Any]) -> float:
+    """How far the pixels beside those are off, as a share of these: the median."""
+    off = fit.measured_mean - fit.model_mean
+    others = off.copy()
+    others[y, x] = np.nan
+    around = np.pad(others, 1, constant_values=np.nan)
+    near = np.stack([around[y + j, x + i] for j in range(3) for i in range(3)])
+    told = np.isfinite(near).any(axis=0)
+    if not told.any():
+        return 0.0
+    return float(np.median(np.nanmedian(near[:, told], axis=0) / off[y, x][told]))
+
+
 def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:
-    """Few pixels with light in which the residual is far below that of the other ones with light.
+    """Few pixels with light in which the residual is far below noise, and below that of the others.
 
     The sum of m squares of normal numbers is by a factor r below m, or more, with a probability
     below exp(-m (r - 1 - log r) / 2) (Chernoff).
@@ -243,10 +263,10 @@ def _quiet(fit: Misfit) -> tuple[tuple[int, int], ...]:
     lit = np.nan_to_num(fit.model_mean) > QUIET_PHOTONS * fit.noise.photon
     if not lit.any():
         return ()
-    # Whatever a fit follows of noise, and a gain that is not quite known, lowers all alike.
-    # Of a fit that leaves more than noise everywhere no pixel is quiet that leaves less of it.
-    typical = min(float(np.median(fit.times_noise[lit])), QUIET_TYPICAL)
-    ratio = np.where(lit, fit.times_noise, np.nan) / max(typical, 1e-9)
+    # Whatever a fit follows of noise, and a gain that is not quite known, lowers all alike; where
+    # the others are explained badly, one that is explained is not quiet.
+    usually = min(float(np.median(fit.times_noise[lit])), 1.0)
+    ratio = np.where(lit, fit.times_noise, np.nan) / max(usually, 1e-9)
     low = np.clip(np.nan_to_num(ratio, nan=1.0), 1e-9, 1.0)
     unlikely = len(fit.per_pattern) * (low - 1 - np.log(low)) / 2
     far = (unlikely > QUIET_UNLIKELY) & (low < QUIET_TIMES)

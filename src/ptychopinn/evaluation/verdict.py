@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ptychopinn.evaluation import causes
 from ptychopinn.evaluation.causes import CAUSES, Likely
 from ptychopinn.evaluation.signs import Signs
 from ptychopinn.physics.noise import POOR_EXCESS
@@ -42,11 +43,13 @@ HALTED, GROWING = "factors of the beam as they were fitted", "factors that would
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
+AS_READ, RESTORED = "counts as they were read", "counts with what is lost of the brightest, "
 ON_ITS_OWN, TOGETHER = "pixels that read each for itself", "pixels of a line that read together"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
 AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
+WITH_PHASE, WITHOUT_PHASE = "a probe with its phase", "a probe whose phase was dropped"
 UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
@@ -74,6 +77,9 @@ TRIED_EXPLAINED, TRIED_EXCESS_OF_NOISE = 0.7, 3.5
 TRIED_BELOW = 0.99
 # An alternative is better when it leaves this share of the excess or less.
 BETTER = 0.6
+# Few numbers that leave this many times what a free probe does: a background 1.9 at most of a ring
+# of light, 7 and more of wrong probes.
+AS_GOOD = 3.0
 # More modes of the probe, when they leave no more than this share of the photon noise beyond it.
 NOTHING_LEFT = 0.2
 # A factor per pattern: scatter beyond noise, and its share of the excess.
@@ -109,8 +115,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER`` or ``GROWING`` need no comparison; those that
-        are not constants of this module are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED`` or ``WITHOUT_PHASE``
+        need no comparison; those that are not constants of this module are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -122,7 +128,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
         found = shown
-    if found and shown and shown[0] == "common-mode":
+    sure = shown is not None and shown[0] in ("common-mode", "dead-time", "probe")
+    if sure:
         found = shown  # whatever makes up for a part of it
     changed = found is not None and found[0] == "part-of-scan"
     if changed and better and (shown or better[0] == "pattern-shift"):
@@ -154,7 +161,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         verdict = "good" if tolerable else "doubtful"
     if verdict == "good":
         return Judgement("good")
-    uneven = _uneven(signs) if told else None
+    uneven = _uneven(signs) if told and not sure else None
     if signs.clump and found is not None and found[0] == "pixels" and not signs.quiet:
         found = None
     some = _some_pixels(signs) if systematic and not signs.clump else None
@@ -186,9 +193,9 @@ def _signature(signs: Signs) -> Found | None:
     if uneven and _of_step(signs) >= STEP_OF_NOISE * signs.expected:
         return uneven
     if signs.empty:
-        return "patterns", {"patterns": listed(signs.empty), "how": _EMPTY}
+        return "patterns", {"patterns": listed(signs.empty), "how": causes.EMPTY}
     if signs.quiet:
-        return "pixels", {"pixels": listed(signs.quiet), "how": _QUIET}
+        return "pixels", {"pixels": listed(signs.quiet), "how": causes.QUIET}
     if not _matters(signs):
         return None
     if signs.uneven_share >= UNEVEN_SHARE:
@@ -238,7 +245,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
-        (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER),
+        (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
+        (AS_READ, RESTORED),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -261,16 +269,23 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "afterglow", {"share": known[others[0]]}
         elif prefix == TOGETHER:
             found = "common-mode", {"share": known[others[0]]}
+        elif prefix == WITHOUT_PHASE:
+            found = "probe", {"how": causes.PHASELESS.format(known[others[0]])}
+        elif prefix == RESTORED:
+            found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
         elif prefix == UNSTEADY:
-            found = "beam-current", {"how": _FITTED.format(**numbers)}
+            found = "beam-current", {"how": causes.FITTED.format(**numbers)}
         elif prefix == GROWING:
-            found = "beam-current", {"how": _GROWING}
+            found = "beam-current", {"how": causes.GROWING}
         elif prefix == FAINTLY_LIT:
-            found = "background", {"how": _LIKELIER.format(**numbers)}
+            found = "background", {"how": causes.LIKELIER.format(**numbers)}
         elif prefix == SLIPPED:
             found = "frame-slip", {**numbers, "words": others[0]}
         elif prefix == ELSEWHERE:
-            found = "patterns", {"patterns": others[0].removeprefix(ELSEWHERE), "how": _ELSEWHERE}
+            found = (
+                "patterns",
+                {"patterns": others[0].removeprefix(ELSEWHERE), "how": causes.ELSEWHERE},
+            )
         elif prefix == FINISHED:
             found = "unfinished", numbers
         elif prefix == ASTRAY:
@@ -329,6 +344,12 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
     if modes - floor <= min(least, NOTHING_LEFT * floor):
         known[MORE_MODES] = modes
     words, best = min(known.items(), key=lambda item: item[1], default=("", np.inf))
+    # A free probe makes up for these, of far fewer numbers; they for little of a wrong probe.
+    enough = min(BETTER * (given - floor), AS_GOOD * max(best - floor, NOTHING_LEFT * floor))
+    few = [way for way in (LIT, SPREAD) if known.get(way, np.inf) - floor <= enough]
+    likelier = min(few, key=known.__getitem__, default="")
+    if words == PROBE_FREE and known.get(likelier, np.inf) < longer:
+        words, best = likelier, known[likelier]
     if longer <= best:
         given = min(given, longer)
     if best - floor <= BETTER * (given - floor) and best < given - 0.1 * floor:
@@ -338,29 +359,16 @@ def _better(signs: Signs, alternatives: Alternatives) -> Found | None:
             PROBE_FREE: "probe", POSITIONS_FREE: "positions", MORE_MODES: "modes",
             SPREAD: "point-spread", LIT: "background", SHIFTED: "pattern-shift",
         }  # fmt: skip
-        numbers["how"] = "with the positions refined"
-        if words == LIT:
-            numbers["how"] = _FITTED.format(**numbers)
         likely = "probe" if words.startswith(WIDTH) else names.get(words, "geometry")
+        how = {"background": causes.FITTED, "probe": causes.REFINED}.get(
+            likely, "with the positions refined"
+        )
+        numbers["how"] = how.format(**numbers)
         return likely, numbers
     alone = given + followed
     if alone - floor <= BETTER * signs.excess and alone < signs.residual - 0.1 * floor:
         return "unfinished", {"better": given}
     return None
-
-
-_ELSEWHERE = "are likelier at the positions of others"
-_EMPTY = "have hardly any counts, where the model has many"
-_QUIET = "vary by far less than photons do, as where a number is stuck"
-_GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
-_LIKELIER = (
-    "with that fitted some patterns around the middle are as much likelier as if their residual "
-    "fell from {given:.4g} to {better:.4g}"
-)
-_FITTED = (
-    "with that fitted some patterns around the middle leave a residual of {better:.4g}, without "
-    "{given:.4g}"
-)
 
 
 def _general(signs: Signs) -> Found:

@@ -15,7 +15,7 @@ from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.likelier import likelier_orientation
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.upright import right_geometry
-from ptychopinn.data.findings import AFTERGLOW, CLIPPED, Finding
+from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE, Finding
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import brief
@@ -26,6 +26,7 @@ from ptychopinn.evaluation.verdict import (
     AS_DRAWN,
     AS_FOUND,
     AS_IT_IS,
+    AS_READ,
     ASTRAY,
     AT_HOME,
     AXES_GIVEN,
@@ -41,6 +42,7 @@ from ptychopinn.evaluation.verdict import (
     IN_STEP,
     ON_ITS_OWN,
     OTHER_UNIT,
+    RESTORED,
     SEEN_EXCESS_OF_NOISE,
     SLIPPED,
     STEADY,
@@ -53,6 +55,8 @@ from ptychopinn.evaluation.verdict import (
     UNLIT,
     UNSTEADY,
     WASHED,
+    WITH_PHASE,
+    WITHOUT_PHASE,
     judge,
     listed,
 )
@@ -67,6 +71,7 @@ from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.solvers.probe_check import Trial
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.common_mode import common_mode
+from ptychopinn.workflows.dead_time import dead_time
 from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
 from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
@@ -95,6 +100,8 @@ MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", 
 # A refined result is not finished where its own probe, from nothing, leaves this share of its
 # excess or less on some patterns, and that excess is so many times the noise.
 UNFINISHED, TIMES_NOISE = 0.3, 5.0
+# What stages of a result say of the probe.
+_PROBE = "refine_probe"
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
@@ -131,10 +138,16 @@ def judged(
     glow = _share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
+    phaseless = _share(result.findings, FLAT_PROBE, "likeness")
+    if phaseless is not None and not (fit.verdict == "good" and _was_refined(result, _PROBE)):
+        return _with_alternatives(result, [(WITH_PHASE, 1.0), (WITHOUT_PHASE, phaseless)])
     if not within_noise(fit) and not (fit.verdict == "good" and fit.explained >= TRIED_BELOW):
         shared = common_mode(used, result)
         if shared is not None:
             return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
+    lost = [] if within_noise(fit) else _lost(xp, used, result)
+    if lost:
+        return _with_alternatives(result, lost)
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not _was_refined(result, "refine_positions"):
@@ -152,7 +165,9 @@ def judged(
     if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
         residuals = unsteady_beam(xp, used, effects_of(result))
         beam = [] if residuals is None else list(zip((STEADY, UNSTEADY), residuals, strict=True))
-    if BeamCurrent.name not in left_out and not found and not beam:
+    # Where much is missing something else is, whatever factors do.
+    rest = within_noise(fit) or not fit.explained < GOOD_EXPLAINED
+    if BeamCurrent.name not in left_out and not found and not beam and rest:
         beam = growing_factors(result)
     if beam:
         return _with_alternatives(result, [*found, *beam])
@@ -163,11 +178,12 @@ def judged(
             found += _other_unit(xp, scan, result)
         # A probe that was refined from one of another width comes to rest far from both.
         begun = replace(used, probe=scan.probe)
-        refined = _was_refined(result, "refine_probe") and result.slices is None
+        refined = _was_refined(result, _PROBE) and result.slices is None
         if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
             found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.
-        untold = fit.judged(found).likely in MAY_HIDE
+        # Fringes that a wrong orientation washes out look like a background.
+        untold = fit.judged(found).likely in (*MAY_HIDE, Background.name)
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
             others = right_geometry(xp, used)[1]
             found += _other_geometry(others) + _slips(others, ("doubt", "mended"))
@@ -207,7 +223,7 @@ def judged(
         found = _misplaced(used, result)
     if not found and MovingExposure.name not in left_out:
         quiet = fit.verdict == "good" and within_noise(fit)
-        free = _was_refined(result, "refine_probe")
+        free = _was_refined(result, _PROBE)
         found = moved_within_noise(xp, used, result, free) if quiet else []
         unseen = quiet and fit.expected > FOLLOWED_BY_NETWORKS
         if not found and again is not None and unseen:
@@ -216,6 +232,16 @@ def judged(
     if not found:
         return result
     return _with_alternatives(result, found)
+
+
+def _lost(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """What :func:`dead_time` finds, as alternatives."""
+    lost = None
+    if result.slices is None:
+        lost = dead_time(xp, scan, result, _was_refined(result, _PROBE))
+    if lost is None:
+        return []
+    return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
 
 
 def _misplaced(scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
@@ -237,7 +263,7 @@ def _unfinished(
     """
     fit, known = result.fit, dict(found)
     assert fit is not None  # every verb states it
-    if AS_IT_IS not in known or not _was_refined(result, "refine_probe"):
+    if AS_IT_IS not in known or not _was_refined(result, _PROBE):
         return []
     left = known[AS_IT_IS] + known.get(FOLLOWED, 0.0)
     far = fit.excess > TIMES_NOISE * fit.expected
@@ -257,9 +283,9 @@ def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list
     return [] if share is None else [(COUNTED, 0.0), (UNCOUNTED, share)]
 
 
-def _share(findings: Collection[Finding], name: str) -> float | None:
+def _share(findings: Collection[Finding], name: str, what: str = "share") -> float | None:
     """The share that a finding of the look at the scan states; None without it."""
-    shares = (one.details.get("share") for one in findings if one.name == name)
+    shares = (one.details.get(what) for one in findings if one.name == name)
     return next((share for share in shares if isinstance(share, float)), None)
 
 

@@ -34,12 +34,21 @@ ASKED_PX, ASKED = 0.03, 10.0
 # Of shifts of this size (rms, pixels) this share of the square is left when neighbours in the scan
 # are averaged: a thirteenth of what has no order, 0.3 to 0.6 of a drift.
 ORDERED_PX, ORDERED = 0.015, 0.25
+# Or more patterns, among which neighbours of one line scatter less, correlate with their number by
+# this (both axes squared and added), 0.8 and more of drifts, 0.45 at most with other faults.
+TREND = 0.7
+# They explain this share of the excess at least: 5 % and more of drifts, 1 % by chance beside an
+# object that is not finished.
+FAIR = 0.04
 # Where no trial tells: from this many times on, so ordered.
 SURELY = 15.0
 # From some pattern on others are asked for than before, by so many standard deviations of photon
 # noise, and of what they scatter by; up to 4 by chance. Patterns that are looked at, and those on
 # each side at least.
 JUMPED, OF_SCATTER, LOOKED_AT, SIDE = 10.0, 5.0, 256, 8
+# Patterns at the border explain this share of the excess at least: 1.4e-4 and more of jumps, 1e-5
+# by chance of many photons.
+AT_BORDER = 1e-4
 PASSES = 16
 # Shifts are believed when they raise the likelihood (-2 log L) by so much more than their number.
 LIKELIER = 40.0
@@ -117,12 +126,15 @@ def jumped_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | N
     if size < JUMPED or size < OF_SCATTER * scatter:
         return None
     share = size**2 * fit.noise.photon / (4 * float(fit.counts[numbers].sum()))
+    if share < AT_BORDER * fit.excess:
+        return None
     return fit.residual, max(fit.residual - share, 0.0)
 
 
 def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:
     """The residual, and what it would be without the shifts that some patterns around the middle
-    ask for, where these are large and follow the order of the scan; None elsewhere.
+    ask for, where these are large and follow the order of the scan, or grow with it; None
+    elsewhere.
 
     Parameters
     ----------
@@ -138,13 +150,24 @@ def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | 
     around = steps - steps.mean(axis=0)
     left = sum(float((_averaged(around[:, axis]) ** 2).mean()) for axis in (0, 1))
     whole = float((around**2).sum(axis=1).mean())
-    if _width(steps) < ORDERED_PX or left < ORDERED * whole:
+    if _width(steps) < ORDERED_PX or (left < ORDERED * whole and _trend(scan, result) < TREND):
         return None
     known = variance > 0
     # Of -2 log L; a photon has a quarter of its counts in the residual.
     gain = float((steps[known] ** 2 / variance[known]).sum()) * max(fit.residual / fit.expected, 1)
     share = gain * fit.noise.photon / (4 * float(fit.counts[numbers].sum()))
+    if share < FAIR * fit.excess:
+        return None
     return fit.residual, max(fit.residual - share, fit.expected)
+
+
+def _trend(scan: Scan, result: Reconstruction) -> float:
+    """How far the shifts that patterns ask for go with their number in the scan."""
+    numbers = neighbours(scan, LOOKED_AT)
+    steps, _ = _steps(scan, result, numbers)
+    around, time = steps - steps.mean(axis=0), numbers - numbers.mean()
+    size = np.maximum(np.sqrt((around**2).sum(axis=0) * float((time**2).sum())), 1e-300)
+    return float(np.hypot(*(time @ around / size)))
 
 
 def _can_ask(scan: Scan, result: Reconstruction) -> bool:

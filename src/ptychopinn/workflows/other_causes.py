@@ -112,7 +112,7 @@ def tried(
         # may make up for nearly all.
         found.append((LIT, left(part, Background.none(chosen.positions_px, scan.N))))
         least = min(least, found[-1][1])
-    if least > NEAR_NOISE * noise and PointSpread.name not in known:
+    if found[0][1] > NEAR_NOISE * noise and PointSpread.name not in known:
         found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
         # What it leaves of another blur, as that of more modes, would keep that from being tried.
         if found[-1][1] - noise <= NOTHING_LEFT * noise:
