@@ -56,12 +56,14 @@ SAID = 0.02
 class BeamCurrent(Effect):
     """values : (M,) the factors g, with the mean 1.  near : (M, K) the nearest patterns of each, or
     None.  scatters : about their mean after each pass so far, beyond noise.
-    settled : whether they stay as they are.  way, share : what the last pass asked for (M,), None
-    before, and the share of it that they went."""
+    settled : whether a pass asked for less than noise.  fixed : whether they stay as they
+    are in any case.  way, share : what the last pass asked for (M,), None before, and the share of
+    it that they went."""
 
     near: NDArray[np.int64] | None = None
     scatters: tuple[float, ...] = ()
     settled: bool = False
+    fixed: bool = False
     way: Values | None = None
     share: float = 1.0
 
@@ -90,7 +92,7 @@ class BeamCurrent(Effect):
         return batch._replace(probes=xp.call(brightened, batch.probes, root))
 
     def advanced(self, seen: Seen, outward: Inward) -> BeamCurrent:
-        if self.settled:
+        if self.settled or self.fixed:
             return self
         lit = (seen.modelled > 0) & (seen.measured > 0)
         ratio = np.divide(seen.measured, seen.modelled, out=np.ones_like(self.values), where=lit)
@@ -143,7 +145,7 @@ class BeamCurrent(Effect):
 
     @property
     def makes_up(self) -> bool:
-        return self.changes
+        return self.changes and not self.fixed
 
     def exchanged(self, amplitude: Values) -> BeamCurrent:
         return replace(self, values=_about_one(self.values * np.exp(-2 * amplitude)))

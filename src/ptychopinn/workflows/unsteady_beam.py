@@ -211,4 +211,4 @@ def doubted_beam(findings: Collection[Finding]) -> list[tuple[str, float]]:
 
 def _kept(known: Effect) -> Effect:
     """Factors that are not followed any more."""
-    return BeamCurrent(np.array(known.values), settled=True)
+    return BeamCurrent(np.array(known.values), fixed=True)
