@@ -54,7 +54,7 @@ def served(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("served") / "beamline"
     folder.mkdir()
     # So many photons that a refinement goes on until somebody stops it.
-    scan = pp.simulate(N=32, patterns=60, photons=1e9, seed=3)
+    scan = pp.simulate(N=32, patterns=225, photons=1e11, seed=3)
     pp.save_scan(scan, folder / "scan.h5")
     (folder / "damaged.h5").write_bytes(b"no scan")
     for name, *how in (("long", "30", "--no-report"), ("short", "1")):

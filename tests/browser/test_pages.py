@@ -52,7 +52,7 @@ def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expe
     page.get_by_role("link", name="Scans").click()
     page.get_by_role("link", name="scan.h5", exact=True).click()
     expect(page.get_by_text("It can be reconstructed.")).to_be_visible()
-    expect(page.get_by_text("60", exact=True)).to_be_visible()
+    expect(page.get_by_text("225", exact=True)).to_be_visible()
     started(page, "scan.h5", "watched", expect)
 
     # Another person sees the same.
@@ -62,7 +62,7 @@ def test_from_a_scan_to_a_result_that_is_kept(opened: Open, served: Served, expe
     expect(page.locator(".badge.running")).to_be_visible()
     for name in ("Phase of job 1", "Mode 1 of the probe", "Measured pattern", "Modelled pattern"):
         expect(page.get_by_role("img", name=re.compile(name)).first).to_be_visible()
-    expect(page.get_by_text("of 60 of 60 looked at")).to_be_visible()
+    expect(page.get_by_text("of 225 of 225 looked at")).to_be_visible()
     before = page.evaluate(LOOKS)
     assert len(set(before)) == len(before) == 8
     # Object and probe change while they are watched, and what is modelled with them.

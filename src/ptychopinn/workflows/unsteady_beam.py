@@ -38,7 +38,8 @@ PASSES = 16
 BELIEVED, OF_NOISE = 0.6, 0.1
 # Factors that were followed would still grow when that lowered -2 log L by so much: the square of a
 # standard normal number where they are at rest.
-STILL_GROWING = 20.0
+# A step of less than this (rms) changes nothing that anybody sees, however many photons tell it.
+STILL_GROWING, TINY = 20.0, 1e-4
 # Where more than noise is left: when their errors go with that step by so many times what errors of
 # that size do by chance, and the step is as large as this (rms). Of the measured star it is half
 # that at most.
@@ -102,7 +103,7 @@ def growing_factors(result: Reconstruction) -> list[tuple[str, float]]:
     fit, step = result.fit, _common_step(result)
     if fit is None or step is None or fit.residual > HARDLY * fit.expected:
         return []
-    growing = step.z > 0 and step.z**2 >= STILL_GROWING
+    growing = step.z > 0 and step.z**2 >= STILL_GROWING and step.size >= TINY
     return _step_taken(fit, step) if growing or _fading_jump(result) else []
 
 
