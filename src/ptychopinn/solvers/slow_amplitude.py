@@ -31,6 +31,8 @@ from ptychopinn.physics.low_frequency import missing_phase, under_probe
 from ptychopinn.physics.propagators import Propagator
 from ptychopinn.solvers.descent import Descent
 
+# The numbers of a pattern: a, and h and g along both axes.
+UNKNOWN = 5
 # Share of the sum of the squared slopes that is added to each, so that a pattern without light, or
 # without structure, asks for nothing.
 RIDGE = 1e-6
@@ -81,15 +83,18 @@ def missing_gradients(state: Descent, count: int) -> NDArray[np.float64]:
     xp, problem = state.xp, state.problem
     n = int(state.probe.shape[-1])
     u = xp.asarray(((np.arange(n) - n // 2) / n).astype(xp.to_numpy(state.probe).real.dtype))
-    found = np.zeros((count, 5, 6))
+    found = np.zeros((count, UNKNOWN * (UNKNOWN + 3) // 2))
     for subset, numbers in enumerate(problem.numbers):
         given = state.canvas, problem.stabiliser, u
         each = [xp.to_numpy(f) for *_, f in state.each(equations, subset, *given)]
-        found[numbers] = np.concatenate(each).reshape(-1, 5, 6)
+        found[numbers] = np.concatenate(each)
     found = xp.totals([found])[0]
-    squares, asked = found[..., :5], found[..., 5]
-    ridge = RIDGE * np.trace(squares, axis1=1, axis2=2)[:, None, None] * np.eye(5)
-    dark = np.where(squares.any(axis=(1, 2)), 0.0, 1.0)[:, None, None] * np.eye(5)
+    whole = np.zeros((count, UNKNOWN, UNKNOWN + 1))
+    whole[:, *np.triu_indices(UNKNOWN, 0, UNKNOWN + 1)] = found
+    squares, asked = whole[..., :UNKNOWN], whole[..., UNKNOWN]
+    squares = squares + np.triu(squares, 1).transpose(0, 2, 1)
+    ridge = RIDGE * np.trace(squares, axis1=1, axis2=2)[:, None, None] * np.eye(UNKNOWN)
+    dark = np.where(squares.any(axis=(1, 2)), 0.0, 1.0)[:, None, None] * np.eye(UNKNOWN)
     inverse = np.linalg.inv(squares + ridge + dark)
     found = np.clip((inverse @ asked[..., None])[:, 1:, 0] / n, -LARGEST, LARGEST)
     photon = float((2 * problem.noise) ** 2)
@@ -107,8 +112,8 @@ def equations(
     e: Any,
     u: Array,
 ) -> Array:
-    """The normal equations (M, 30) of a batch for (a, N h_y, N h_x, N g_y, N g_x): in rows of six
-    the five products of each slope with all, and that with measured minus modelled intensities;
+    """The normal equations (M, 20) of a batch for (a, N h_y, N h_x, N g_y, N g_x): of each slope
+    the products with itself and those after it, and that with measured minus modelled intensities;
     ``u`` (N,) are pixels from the middle in units of N, and ``e`` is added to the intensities."""
     way, fields, model = modelled(xp, propagator, canvas, batch)
     waves = way.waves[-1] * way.patches[-1][:, None]
@@ -121,13 +126,13 @@ def equations(
     right, turned_right = slopes(xp, propagator, fields, xp.scaled(waves, u), batch)
     wave = model if isinstance(batch.background, tuple) else model - batch.background
     every = [2.0 * wave, down, right, turned_down, turned_right]
-    weight = counted / (model + e)
-    rows = []
-    for one in every:
+    weight, missed = counted / (model + e), excess / (model + e)
+    sums = []
+    for k, one in enumerate(every):
         weighted = weight * one
-        rows += [xp.sum(weighted * other, axis=(1, 2)) for other in every]
-        rows.append(xp.sum(one * excess / (model + e), axis=(1, 2)))
-    return xp.stack(rows, axis=1)
+        sums += [xp.sum(weighted * other, axis=(1, 2)) for other in every[k:]]
+        sums.append(xp.sum(one * missed, axis=(1, 2)))
+    return xp.stack(sums, axis=1)
 
 
 def _plane(field: NDArray[np.float64], centre: NDArray[np.int64]) -> NDArray[np.float64]:
