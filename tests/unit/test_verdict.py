@@ -32,8 +32,8 @@ from ptychopinn.evaluation.verdict import (
     judge,
 )
 from ptychopinn.physics.axes import ScanAxes
-from ptychopinn.workflows.alternatives import _unfinished
 from ptychopinn.workflows.scan_axes import in_words
+from ptychopinn.workflows.unfinished import behind, left_by_network
 
 N, M = 32, 80
 
@@ -365,9 +365,35 @@ def test_an_object_that_its_refined_probe_has_left_behind_is_not_finished(
     tried = [(AS_IT_IS, fit.expected + left * fit.excess), (PROBE_FREE, fit.residual)]
     assert fit.judged(tried).verdict == "good"
     result = replace(result, fit=fit, provenance={"stages": [{"refine_probe": refined}]})
-    found = fit.judged([*tried, *_unfinished(result, tried)])
+    found = fit.judged([*tried, *behind(result, tried)])
     told = refined and left < 0.3
     assert (found.verdict, found.likely) == (("doubtful", "unfinished") if told else ("good", None))
+
+
+@pytest.mark.parametrize("left", [0.5, 0.7])
+def test_a_network_that_was_too_quick_is_not_good(expected: Scan, left: float) -> None:
+    """Phases that wrap leave a picture wrong that explains nearly all."""
+    result = true_result(expected, expected.object + 0.02 * (expected.object - 1))
+    fit = misfit(result, drawn(expected))
+    fit = replace(fit, expected=fit.residual / 2, excess=0.5 * fit.residual, explained=0.98)
+    tried = [(AS_IT_IS, fit.expected + left * fit.excess), (PROBE_FREE, fit.residual)]
+    result = replace(result, fit=fit, provenance={"stages": [{"stage": "network"}]})
+    found = fit.judged([*tried, *behind(result, tried)])
+    told = left <= 0.6
+    assert (found.verdict, found.likely) == (("doubtful", "unfinished") if told else ("good", None))
+
+
+@pytest.mark.parametrize(
+    ("explained", "excess", "left"),
+    [(0.99, 0.1, True), (0.9985, 60.0, False), (0.98, 0.04, False), (0.9, 1.0, False)],
+)
+def test_physics_goes_on_where_a_network_explains_nearly(
+    expected: Scan, explained: float, excess: float, left: bool
+) -> None:
+    """Not where it explains as much as of ordinary objects, up to noise, or where it is far off."""
+    fit = misfit(true_result(expected), expected)
+    fit = replace(fit, explained=explained, excess=excess * fit.expected)
+    assert left_by_network(fit) == left
 
 
 def test_what_was_only_quicker_is_no_cause() -> None:

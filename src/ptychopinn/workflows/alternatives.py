@@ -8,7 +8,7 @@ where the fit is so poor that the verbs look for them too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
@@ -24,8 +24,6 @@ from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     APART,
     AS_DRAWN,
-    AS_FOUND,
-    AS_IT_IS,
     AS_READ,
     ASTRAY,
     AT_HOME,
@@ -34,8 +32,6 @@ from ptychopinn.evaluation.verdict import (
     COUNTED,
     ELSEWHERE,
     FAINTLY_LIT,
-    FINISHED,
-    FOLLOWED,
     GOOD_EXPLAINED,
     HELD,
     IN_PLACE,
@@ -82,6 +78,7 @@ from ptychopinn.workflows.results import reported
 from ptychopinn.workflows.scan_axes import estimate_axes, in_words
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.uneven_axes import even_axes
+from ptychopinn.workflows.unfinished import PROBE, behind, was_refined
 from ptychopinn.workflows.unsteady_beam import (
     doubted_beam,
     far_from_rest,
@@ -97,11 +94,6 @@ FEW_PHOTONS = 0.1
 FOLLOWED_BY_NETWORKS = 0.02
 # What counts that are missing look like.
 MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
-# A refined result is not finished where its own probe, from nothing, leaves this share of its
-# excess or less on some patterns, and that excess is so many times the noise.
-UNFINISHED, TIMES_NOISE = 0.3, 5.0
-# What stages of a result say of the probe.
-_PROBE = "refine_probe"
 # Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
 # no trial is needed for them.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
@@ -139,7 +131,7 @@ def judged(
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
     phaseless = _share(result.findings, FLAT_PROBE, "likeness")
-    if phaseless is not None and not (fit.verdict == "good" and _was_refined(result, _PROBE)):
+    if phaseless is not None and not (fit.verdict == "good" and was_refined(result, PROBE)):
         return _with_alternatives(result, [(WITH_PHASE, 1.0), (WITHOUT_PHASE, phaseless)])
     if not within_noise(fit) and not (fit.verdict == "good" and fit.explained >= TRIED_BELOW):
         shared = common_mode(used, result)
@@ -150,7 +142,7 @@ def judged(
         return _with_alternatives(result, lost)
     found = []
     # Axes are tried with a thin object only.
-    if result.slices is None and not _was_refined(result, "refine_positions"):
+    if result.slices is None and not was_refined(result, "refine_positions"):
         known = _other_axes(result.findings)
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
             _, result = estimate_axes(used, result, backend, execution, no_mend)
@@ -178,7 +170,7 @@ def judged(
             found += _other_unit(xp, scan, result)
         # A probe that was refined from one of another width comes to rest far from both.
         begun = replace(used, probe=scan.probe)
-        refined = _was_refined(result, _PROBE) and result.slices is None
+        refined = was_refined(result, PROBE) and result.slices is None
         if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
             found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.
@@ -206,7 +198,7 @@ def judged(
         shifted = ordered_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if fit.judged(found).verdict == "good":
-        found += _unfinished(result, found)
+        found += behind(result, found)
         so_far = fit.judged(found)
     tolerated = so_far.verdict == "good" and fit.explained < GOOD_EXPLAINED
     near = fit.excess <= TRIED_EXCESS_OF_NOISE * fit.expected or fit.explained < TRIED_BELOW
@@ -223,7 +215,7 @@ def judged(
         found = _misplaced(used, result)
     if not found and MovingExposure.name not in left_out:
         quiet = fit.verdict == "good" and within_noise(fit)
-        free = _was_refined(result, _PROBE)
+        free = was_refined(result, PROBE)
         found = moved_within_noise(xp, used, result, free) if quiet else []
         unseen = quiet and fit.expected > FOLLOWED_BY_NETWORKS
         if not found and again is not None and unseen:
@@ -238,7 +230,7 @@ def _lost(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]
     """What :func:`dead_time` finds, as alternatives."""
     lost = None
     if result.slices is None:
-        lost = dead_time(xp, scan, result, _was_refined(result, _PROBE))
+        lost = dead_time(xp, scan, result, was_refined(result, PROBE))
     if lost is None:
         return []
     return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
@@ -251,25 +243,6 @@ def _misplaced(scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
         return []
     words = ELSEWHERE + listed(found.numbers)
     return [(AT_HOME, found.given), (words, found.elsewhere)]
-
-
-def _unfinished(
-    result: Reconstruction, found: Sequence[tuple[str, float]]
-) -> list[tuple[str, float]]:
-    """An object that has not followed the probe that was refined with it, as alternatives.
-
-    Beside a probe that moves far it is left behind, and of many photons what is missing is a few
-    per cent of the structure only. That of a network is not asked: it is quick and no more.
-    """
-    fit, known = result.fit, dict(found)
-    assert fit is not None  # every verb states it
-    if AS_IT_IS not in known or not _was_refined(result, _PROBE):
-        return []
-    left = known[AS_IT_IS] + known.get(FOLLOWED, 0.0)
-    far = fit.excess > TIMES_NOISE * fit.expected
-    if not far or left - fit.expected > UNFINISHED * fit.excess:
-        return []
-    return [(AS_FOUND, fit.residual), (FINISHED, left)]
 
 
 def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
@@ -335,13 +308,6 @@ def _washed_out_beyond_draws(
         return []
     where = "in all directions" if beyond.direction is None else f"along {WAYS[beyond.direction]}"
     return [(AS_DRAWN, beyond.drawn), (WASHED + where, beyond.measured)]
-
-
-def _was_refined(result: Reconstruction, option: str) -> bool:
-    """Whether a stage of a result had this option: its positions, and with them the axes, were
-    refined, or its probe."""
-    stages = result.provenance.get("stages", ())
-    return any(isinstance(s, Mapping) and s.get(option) for s in stages)
 
 
 def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:

@@ -18,6 +18,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR
+from ptychopinn.evaluation.verdict import TRIED_EXCESS_OF_NOISE
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
@@ -54,6 +55,7 @@ from ptychopinn.workflows.refinement import Iteration, iterate, refine
 from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.stopping import followed_through, operations_of
+from ptychopinn.workflows.unfinished import left_by_network
 
 __all__ = [
     "PRETRAINED",
@@ -79,6 +81,8 @@ QUICK_PASSES = 14
 LONG_PASSES = 24
 # Where photon noise is a larger share of the counts a network follows it.
 FEW_PHOTONS = 0.1
+# Verdicts on a network that was only too quick.
+MAY_BE_SHORT = ("unfinished", "unknown")
 # Verdicts behind which a background may be that is too weak to be told from other causes.
 MAY_BE_LIGHT = (None, "probe", "unfinished", "unknown")
 
@@ -127,7 +131,8 @@ def reconstruct(
         optics or from the patterns (``load_scan(probe="auto")``), and goes on from the
         network's object where pixels are saturated or the residual shows a background or a beam
         that changes its intensity, which are then fitted; a background that only dark pixels show
-        is kept where much less is left with it; where photon noise is more than a tenth
+        is kept where much less is left with it, and where the network leaves more than 0.3 % of
+        the structure, beyond noise; where photon noise is more than a tenth
         of the counts (about 3000 photons in a pattern) the object is refined from the start;
         ``"always"`` goes on
         from the network's object; ``"never"`` leaves it. By default as the commands do: auto with
@@ -206,7 +211,7 @@ def reconstruct(
         looked_at |= {AXES}
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
-    start, config, weak = None, PhysicsConfig(**followed), False
+    start, config, weak, freed = None, PhysicsConfig(**followed), False, False
     if effect == Background.name and refine_model is None:
         config = PhysicsConfig(**{**followed, "background": True})
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
@@ -231,7 +236,15 @@ def reconstruct(
             found.fit.residual,
             found.fit.expected,
         )
-        config = PhysicsConfig(passes=QUICK_PASSES, refine_probe=True, **followed)
+        config, freed = PhysicsConfig(passes=QUICK_PASSES, refine_probe=True, **followed), True
+    elif refine == "auto" and left_by_network(found.fit) and stop.signal is None:
+        log.info(
+            "the network leaves a residual of %.4g where photon noise alone gives %.4g: going on "
+            "from its object",
+            found.fit.residual,
+            found.fit.expected,
+        )
+        start = found
     else:
         # The probe is that of all patterns.
         alike = partial(
@@ -250,10 +263,13 @@ def reconstruct(
         told = shown_by(found.fit, left_out) if open_yet else None
         weak = open_yet and found.fit.likely in MAY_BE_LIGHT
         weak = weak and with_background(config, found.fit) is not None
+        short = open_yet and found.fit.likely in MAY_BE_SHORT
         finished = partial(_with_uncertainty, scan=scan, alike=alike, stop=stop)
-        if told not in (Background.name, BeamCurrent.name) and not weak:
+        if told not in (Background.name, BeamCurrent.name) and not weak and not short:
             return finished(found) if uncertainty else found
-        if told != BeamCurrent.name:
+        if short and not weak:
+            start = found
+        elif told != BeamCurrent.name:
             config = PhysicsConfig(**{**followed, "background": True})
     again = partial(
         _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
@@ -268,14 +284,22 @@ def reconstruct(
     # After a few passes only it may still be worse than what the network found.
     better = stop.signal is None or further.fit.residual < found.fit.residual
     best, took = (further if better else found), [found.seconds, further.seconds]
-    if refine == "auto" and refine_model == AUTO and stop.signal is None and _held_back(further):
+    way: tuple[Reconstruction | None, PhysicsConfig] | None = None
+    if refine == "auto" and stop.signal is None:
+        # A refinement that noise does not explain may have held on to a wrong probe, or let a right
+        # one go.
+        if refine_model == AUTO and _held_back(further):
+            way = None, PhysicsConfig(refine_probe=True, **followed)
+        elif freed and further.fit.excess > TRIED_EXCESS_OF_NOISE * further.fit.expected:
+            way = found, PhysicsConfig(**followed)
+    if way is not None:
         log.info(
-            "a residual of %.4f is left where photon noise alone gives %.4f: refining object and "
-            "probe from the start",
-            further.fit.residual, further.fit.expected,
-        )  # fmt: skip
-        free = PhysicsConfig(refine_probe=True, **followed)
-        other = _unless_stopped(again, None, free, stop)
+            "a residual of %.4f is left where photon noise alone gives %.4f: refining %s",
+            further.fit.residual,
+            further.fit.expected,
+            "object and probe from the start" if way[0] is None else "with the probe of the scan",
+        )
+        other = _unless_stopped(again, *way, stop)
         if other is not None and other.fit is not None:
             took.append(other.seconds)
             best = other if other.fit.residual < further.fit.residual else best
