@@ -18,6 +18,8 @@ AXES = (("row", "y"), ("column", "x"))
 VARIES = 0.7
 # So many patterns tell whether a pixel is constant, and no pixel that counts a photon is one.
 PATTERNS, LIGHT = 16, 0.99
+# Patterns that are looked at for lines, and for those that are the same to the last count.
+LOOKED_AT, COMPARED = 64, 8
 # A line differs from those beside it by this share of what photons would, where it was made of
 # them; told by so many readings of pixels with a photon and more.
 MADE, READINGS = 0.3, 1000
@@ -66,8 +68,9 @@ def filled_lines(look: Look) -> Iterator[Noticed]:
     masked = np.zeros_like(look.good)
     said = list[str]()
     details = dict[str, list[int]]()
+    some = few(look.sample, LOOKED_AT)
     for axis, (line, name) in enumerate(AXES):
-        readings = look.sample if axis == 0 else look.sample.swapaxes(1, 2)
+        readings = some if axis == 0 else some.swapaxes(1, 2)
         good = measured(look) if axis == 0 else measured(look).T
         photon = variance_of_counts(readings, good)
         if photon is None or photon < VARIES * look.photon:
@@ -91,6 +94,11 @@ def filled_lines(look: Look) -> Iterator[Noticed]:
         ),
         Mend(masked=masked),
     )  # fmt: skip
+
+
+def few(patterns: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """So many of the patterns at most, at even distances."""
+    return patterns[:: max(1, len(patterns) // most)][:most]
 
 
 def measured(look: Look) -> NDArray[np.bool_]:
@@ -149,7 +157,8 @@ def _own_noise(
 
 def _copied(look: Look) -> Finding | None:
     """The fault of patterns many of whose rows, or columns, hold the same counts as another one."""
-    both = (look.sample, look.good), (look.sample.swapaxes(1, 2), look.good.T)
+    some = few(look.sample, COMPARED)
+    both = (some, look.good), (some.swapaxes(1, 2), look.good.T)
     pairs = [_same(readings, good, PHOTONS * look.photon) for readings, good in both]
     most = [len(p) > MOST * lit for p, lit in pairs]
     if not any(most):
@@ -157,7 +166,7 @@ def _copied(look: Look) -> Finding | None:
     # Noise tells once each line is there once.
     kept = [np.setdiff1d(np.arange(look.scan.N), [b for _, b in p]) for p, _ in pairs]
     rows, columns = kept
-    once = look.sample[:, rows][:, :, columns]
+    once = few(look.sample, LOOKED_AT)[:, rows][:, :, columns]
     varies = variance_of_counts(once, np.ones(once.shape[1:], bool))
     if varies is None or varies < VARIES * look.photon:
         return None
