@@ -241,6 +241,17 @@ def test_empad(raw: Raw) -> None:
     np.testing.assert_allclose(scan.positions_px, grid_scan(raw, 0.4e-6 / pixel))
 
 
+def test_a_raster_in_the_name_of_another_file_is_named(raw: Raw) -> None:
+    path = raw.empad()
+    other = path.with_name(f"scan_x{COLUMNS + 2}_y{ROWS}.raw")
+    other.write_bytes(path.read_bytes())
+    numbers = {"crop": 32, "step": 0.04, "unit": "um", "energy_eV": 8e4, "pixel_size_m": PIXEL}
+    with pytest.raises(InputError, match=rf"40 patterns, and {ROWS} x {COLUMNS + 2} positions as"):
+        prepare(other, probe=str(raw.native), **numbers)
+    scan = prepare(other, probe=str(raw.native), grid=f"{ROWS},{COLUMNS}", **numbers)
+    assert scan.M == 40
+
+
 def test_wavelengths() -> None:
     assert wavelength_of(300e3, True) == pytest.approx(1.9687e-12, rel=1e-4)
     assert wavelength_of(12398.42, False) == pytest.approx(1e-10, rel=1e-6)

@@ -219,6 +219,12 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
             "and step=...."
         )
     name = f"a grid of {grid[0]} x {grid[1]}"
+    if recipe.grid is None and grid[0] * grid[1] not in (count, chosen):
+        raise InputError(
+            f"a raster must have a position for each pattern, received '{source.path}' with "
+            f"{count} patterns, and {grid[0]} x {grid[1]} positions as it says itself; give the "
+            "right rows and columns with grid='Y,X', or bring the whole file."
+        )
     _check_pairs(source, recipe, chosen, grid[0] * grid[1], name)
     if recipe.step is not None:
         return grid_points(grid, step_of(recipe.step), recipe.unit)
