@@ -84,6 +84,7 @@ def test_an_even_raster_that_is_not_finished_after_a_few_passes_has_no_slip() ->
     true = pp.simulate(
         object="grf", N=64, patterns=144, step_px=5.0, jitter_px=0.0, photons=1e5, seed=7
     )
-    places = np.stack(np.indices((12, 12)), axis=-1).reshape(-1, 2) * 5.0
+    # Steps of 0.1 nm in pixels of 20 pm, as `prepare` makes them.
+    places = np.stack(np.indices((12, 12)), axis=-1).reshape(-1, 2) * 0.1 * (1e-9 / 2e-11)
     scan = Scan.from_arrays(np.asarray(true.diffraction), places, true.probe)
     assert slip(NumpyOps(), scan) is None
