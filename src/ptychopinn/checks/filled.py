@@ -18,6 +18,8 @@ AXES = (("row", "y"), ("column", "x"))
 VARIES = 0.7
 # So many patterns tell whether a pixel is constant, and no pixel that counts a photon is one.
 PATTERNS, LIGHT = 16, 0.99
+# So many of them have the same number: single ones with a number of their own are stuck.
+ALIKE = 8
 # Patterns that are looked at for lines, and for those that are the same to the last count.
 LOOKED_AT, COMPARED = 64, 8
 # A line differs from those beside it by this share of what photons would, where it was made of
@@ -36,6 +38,8 @@ def constant_pixels(look: Look) -> Iterator[Noticed]:
     # Those with the largest number of all may be saturated.
     constant = look.good & (look.largest <= level * (1 + 1e-9)) & (level < look.largest.max())
     constant &= level > LIGHT * look.photon
+    numbers, often = np.unique(level[constant], return_counts=True)
+    constant &= np.isin(level, numbers[often >= ALIKE])
     if look.scan.M < PATTERNS or not constant.any():
         return
     # All around, where nothing is left to tell the noise, it is no light either.
