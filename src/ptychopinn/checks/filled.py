@@ -20,8 +20,8 @@ VARIES = 0.7
 PATTERNS, LIGHT = 16, 0.99
 # So many of them have the same number: single ones with a number of their own are stuck.
 ALIKE = 8
-# Patterns that are looked at for lines, and for those that are the same to the last count.
-LOOKED_AT, COMPARED = 64, 8
+# Patterns that are looked at for lines.
+LOOKED_AT = 64
 # A line differs from those beside it by this share of what photons would, where it was made of
 # them; told by so many readings of pixels with a photon and more.
 MADE, READINGS = 0.3, 1000
@@ -161,7 +161,7 @@ def _own_noise(
 
 def _copied(look: Look) -> Finding | None:
     """The fault of patterns many of whose rows, or columns, hold the same counts as another one."""
-    some = few(look.sample, COMPARED)
+    some = few(look.sample, LOOKED_AT)
     both = (some, look.good), (some.swapaxes(1, 2), look.good.T)
     pairs = [_same(readings, good, PHOTONS * look.photon) for readings, good in both]
     most = [len(p) > MOST * lit for p, lit in pairs]
@@ -170,7 +170,7 @@ def _copied(look: Look) -> Finding | None:
     # Noise tells once each line is there once.
     kept = [np.setdiff1d(np.arange(look.scan.N), [b for _, b in p]) for p, _ in pairs]
     rows, columns = kept
-    once = few(look.sample, LOOKED_AT)[:, rows][:, :, columns]
+    once = some[:, rows][:, :, columns]
     varies = variance_of_counts(once, np.ones(once.shape[1:], bool))
     if varies is None or varies < VARIES * look.photon:
         return None
