@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -542,6 +543,32 @@ def test_a_pixel_that_follows_from_a_wrong_number(
     assert (found.name, found.level) == ("narrow-positions", "fault")
     assert ("an energy of 8.8 eV" in found.message) == ("energy_eV" in changes)
     assert (words in found.message) if words else "follows from" not in found.message
+    # Positions in pixels know nothing of it, and the picture is right.
+    said = examine(replace(whole, **numbers)).findings
+    assert [(one.name, one.level) for one in said] == ([("object-pixel", "doubt")] if words else [])
+    assert not words or words.split(";")[0] in said[0].message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: 2 * p, "where it has room for 66 x 66: correct their unit"),
+        (lambda p: 0.1 * p, "where it has room for 66 x 66: correct their unit"),
+        (lambda p: p - p.mean(axis=0), "its first patch lies at (32, 32): correct their origin"),
+        (lambda p: p[:, ::-1] * (1, 1) + (0, 40), "correct their origin"),
+    ],
+)
+def test_positions_that_an_object_does_not_hold(change: Any, words: str, whole: Scan) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        replace(whole, positions_px=change(whole.positions_px))
+
+
+def test_positions_in_the_other_order_beside_an_object(whole: Scan) -> None:
+    wide = np.concatenate([whole.object] * 2, axis=1)
+    positions = whole.positions_px * (1, 2)
+    replace(whole, positions_px=positions, object=wide)
+    with pytest.raises(InputError, match="as if x came before y: exchange them"):
+        replace(whole, positions_px=positions[:, ::-1], object=wide)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -469,3 +469,23 @@ def test_example_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(page), "exec"), {})
     assert (tmp_path / "three-patterns.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("photon_energy_eV", 8800 * 1.6e-19, "it looks like J: convert it"),
+        ("detector_distance_m", 1500.0, "it looks like mm: convert it"),
+        ("detector_pixel_size_m", 75.0, "it looks like um: convert it"),
+    ],
+)
+def test_a_number_of_the_experiment_in_another_unit_is_named(
+    key: str, value: float, words: str, write_npz: Write
+) -> None:
+    numbers = {
+        "photon_energy_eV": 8800.0,
+        "detector_distance_m": 1.5,
+        "detector_pixel_size_m": 75e-6,
+    }
+    with pytest.raises(InputError, match=f"'{key}' in .*{words}"):
+        load_scan(write_npz(**{**numbers, key: value}))

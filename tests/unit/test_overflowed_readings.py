@@ -40,3 +40,17 @@ def test_saturated_readings_that_are_no_numbers_are_no_gaps(tmp_path: Path) -> N
         prepare(path, units="counts")
     with pytest.raises(InputError, match=r"NaN or infinity .* at pixels that hold numbers"):
         load_scan(path, units="counts")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_counts_beyond_a_signed_type_are_named_before_they_are_prepared(
+    dark: bool, tmp_path: Path
+) -> None:
+    """Setting them to 0 would hide the brightest ones."""
+    stored = (BRIGHT / 5).astype(np.int64).astype(np.int16)
+    assert stored.min() < -30000
+    np.save(tmp_path / "frames.npy", stored)
+    np.save(tmp_path / "dark.npy", np.zeros(stored.shape[1:]))
+    more = {"dark": str(tmp_path / "dark.npy")} if dark else {}
+    with pytest.raises(InputError, match=r"go on below zero where the type .* int16, ends"):
+        prepare(tmp_path / "frames.npy", grid="4,6", step=4, unit="px", probe="auto", **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.checks import examine
+from ptychopinn.io import save_scan
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,24 @@ def test_frames_that_hold_all_before_them_are_an_error(counts: Any, reset: int) 
     assert "subtract from each frame" in faults[0].message
     with pytest.raises(pp.InputError, match="went on counting"):
         found.require()
+
+
+@pytest.mark.parametrize("reset", [60, 20])
+def test_a_stated_probe_is_not_blamed(counts: Any, reset: int, tmp_path: Path) -> None:
+    """A file that says what its probe counts contradicts such frames, and an offset too."""
+    scan, own = counts
+    added = np.concatenate([np.cumsum(own[k : k + reset], 0) for k in range(0, 60, reset)])
+    brighter = 200 * np.ones_like(own) + own
+    for stored, words in (
+        (added, "went on counting"),
+        (brighter, r"200 or more in each reading, \d+% of all counts, .* offset of the detector"),
+        (20 * own, "the probe must be in sqrt"),
+    ):
+        path = save_scan(
+            replace(scan, diffraction=stored.astype(np.uint32)), tmp_path / "a.h5", force=True
+        )
+        with pytest.raises(pp.InputError, match=words):
+            pp.load_scan(path)
 
 
 def test_brighter_frames_are_none(counts: Any) -> None:

@@ -263,6 +263,20 @@ def test_the_environment_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         environment("unrolled")
 
 
+@pytest.mark.parametrize("text", ["epochs: many", "epoch: 7", "epochs: -1"])
+def test_a_wrong_option_names_the_file_that_holds_it(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ARCHITECTURE_VARIABLE, raising=False)
+    file = tmp_path / "more.yaml"
+    file.write_text(text + "\n")
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    architecture, further = environment("unrolled")
+    given = settings(TrainingConfig())
+    with pytest.raises(InputError, match=f"in '{file}', .*epoch"):
+        translate(given, RULES, architecture=architecture, further=further)
+
+
 @pytest.mark.parametrize(
     ("typed", "known"),
     [

@@ -10,8 +10,9 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.checks import examine
 from ptychopinn.checks.replay import mended_like
-from ptychopinn.checks.slips import slips
+from ptychopinn.checks.slips import slip, slips
 from ptychopinn.data.findings import left_out
+from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 
 
@@ -76,3 +77,14 @@ def test_a_frame_that_came_twice_is_where_its_copy_is() -> None:
     right = np.r_[:70, 72 : scan.M - 1]
     np.testing.assert_array_equal(back.diffraction[:], scan.diffraction[right])
     np.testing.assert_allclose(back.positions_px, scan.positions_px[right])
+
+
+def test_an_even_raster_that_is_not_finished_after_a_few_passes_has_no_slip() -> None:
+    """Along its rows a shift by one frame hardly matters."""
+    true = pp.simulate(
+        object="grf", N=64, patterns=144, step_px=5.0, jitter_px=0.0, photons=1e5, seed=7
+    )
+    # Steps of 0.1 nm in pixels of 20 pm, as `prepare` makes them.
+    places = np.stack(np.indices((12, 12)), axis=-1).reshape(-1, 2) * 0.1 * (1e-9 / 2e-11)
+    scan = Scan.from_arrays(np.asarray(true.diffraction), places, true.probe)
+    assert slip(NumpyOps(), scan) is None

@@ -241,6 +241,31 @@ def test_empad(raw: Raw) -> None:
     np.testing.assert_allclose(scan.positions_px, grid_scan(raw, 0.4e-6 / pixel))
 
 
+def test_an_image_of_another_name_among_the_patterns_is_named(raw: Raw, tmp_path: Path) -> None:
+    import tifffile
+
+    folder = tmp_path
+    for k, pattern in enumerate(raw.counts):
+        tifffile.imwrite(folder / f"scan_{k:03d}.tif", pattern)
+    tifffile.imwrite(folder / "dark.tif", np.zeros_like(raw.counts[0]))
+    numbers = {"positions": str(raw.table()), "pixel_size_m": PIXEL, "probe": str(raw.native)}
+    with pytest.raises(InputError, match=r"41 patterns and 40 .*dark\.tif has another name than"):
+        prepare(folder, **numbers)
+    (folder / "dark.tif").unlink()
+    assert prepare(folder, **numbers).M == 40
+
+
+def test_a_raster_in_the_name_of_another_file_is_named(raw: Raw) -> None:
+    path = raw.empad()
+    other = path.with_name(f"scan_x{COLUMNS + 2}_y{ROWS}.raw")
+    other.write_bytes(path.read_bytes())
+    numbers = {"crop": 32, "step": 0.04, "unit": "um", "energy_eV": 8e4, "pixel_size_m": PIXEL}
+    with pytest.raises(InputError, match=rf"40 patterns, and {ROWS} x {COLUMNS + 2} positions as"):
+        prepare(other, probe=str(raw.native), **numbers)
+    scan = prepare(other, probe=str(raw.native), grid=f"{ROWS},{COLUMNS}", **numbers)
+    assert scan.M == 40
+
+
 def test_wavelengths() -> None:
     assert wavelength_of(300e3, True) == pytest.approx(1.9687e-12, rel=1e-4)
     assert wavelength_of(12398.42, False) == pytest.approx(1e-10, rel=1e-6)

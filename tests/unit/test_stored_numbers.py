@@ -142,3 +142,38 @@ def test_hot_pixels_are_no_bits(expected: Scan, brightest: float) -> None:
     assert "status-bit" not in [
         one.name for one in examine(replace(expected, diffraction=counts)).findings
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "coded"),
+    [
+        ("sqrt(counts)", lambda c: 100 * np.sqrt(c)),
+        ("sqrt(counts)", lambda c: 65535 * np.sqrt(c / c.max())),
+        ("sqrt(counts)", lambda c: 12.4 * np.sqrt(c)),
+        ("log(counts + 1)", lambda c: 255 * np.log1p(c) / np.log1p(c.max())),
+        ("log(counts + 1)", lambda c: 1000 * np.log10(c + 1)),
+    ],
+)  # fmt: skip
+def test_roots_and_logarithms_made_whole_are_an_error(
+    expected: Scan, name: str, coded: Any
+) -> None:
+    counts = drawn(expected, 900).astype(float)
+    stored = np.rint(coded(counts)).astype(np.uint16)
+    said = {one.name: one for one in examine(replace(expected, diffraction=stored)).findings}
+    found = said["rounded-scale"]
+    assert found.level == "fault" and found.details["scale"] == name
+    # What it says brings the counts back.
+    undo = found.message.split("np.rint(")[1].split(") gives them")[0]
+    back = eval(undo, {"exp": np.exp, "x": stored.astype(float)})
+    few = counts < 20
+    np.testing.assert_array_equal(np.rint(back)[few], counts[few])
+
+
+@pytest.mark.parametrize("factor", [1, 7, 37, 100])
+@pytest.mark.parametrize("brightest", [4, 30, 900, 50000])
+def test_counts_and_their_multiples_are_no_roots(
+    expected: Scan, factor: int, brightest: float
+) -> None:
+    stored = (drawn(expected, brightest) * factor).astype(np.uint32)
+    names = [one.name for one in examine(replace(expected, diffraction=stored)).findings]
+    assert "rounded-scale" not in names

@@ -128,3 +128,12 @@ def test_a_column_of_words_is_no_column_of_positions(tmp_path: Path) -> None:
     path.write_text("x,y,time\n1,2,10:01:02\n3,4,10:01:03\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"received column 'time' of .* without any; name another"):
         read_points(f"{path}:time,y", path, "xy", 2)
+
+
+def test_decimal_commas_between_commas_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "positions.csv"
+    path.write_text("x_um,y_um\n" + "".join(f"{k},25,{2 * k},5\n" for k in range(9)))
+    with pytest.raises(InputError, match=r"x_um, y_um must hold one number.*decimal commas"):
+        read_table(path)
+    path.write_text("x_um,y_um\n" + "".join(f"{k}.5,25,{2 * k},5\n" for k in range(9)))
+    assert read_table(path).values.shape == (9, 4)

@@ -57,26 +57,59 @@ def narrow_positions(look: Look) -> Iterator[Noticed]:
 
 
 def _pixel_too_large(scan: Scan, extent: float) -> str:
-    """Which of the numbers that the pixel of the object follows from no experiment has, in words;
-    nothing where the pixel is one that scans have."""
+    """What makes the pixel of the object larger than those that scans have, in words."""
+    behind = _behind_pixel(scan)
+    if behind is None:
+        return ""
+    numbers, unusual = behind
+    said = f", or correct what the pixel follows from: {numbers}"
+    if unusual:
+        said += f", of which the {unusual} is hardly ever used"
+    if unusual == "energy":
+        said += f"; with {scan.energy_eV:.4g} keV the positions would span {1e3 * extent:.3g} px"
+    return said
+
+
+def _behind_pixel(scan: Scan) -> tuple[str, str] | None:
+    """The numbers that a pixel of the object follows from, and which of them no experiment has,
+    where anything is wrong; None where the pixel is one that scans have."""
     pixel, energy, distance = scan.pixel_size_m, scan.energy_eV, scan.distance_m
     if pixel is None or energy is None or distance is None:
-        return ""
+        return None
     if pixel < LARGE_PIXEL_M or scan.propagation != "far-field":
-        return ""
+        return None
     detector = wavelength_of(energy) * distance / (scan.N * pixel)
-    said = (
-        f", or correct what the pixel follows from: an energy of {energy:.4g} eV, a distance of "
-        f"{distance:.4g} m and detector pixels of {detector:.3g} m"
+    unusual = {
+        "energy": KEV[0] <= energy <= KEV[1],
+        "distance": distance > LARGE_DISTANCE_M,
+        "detector pixel": detector < SMALL_DETECTOR,
+    }
+    return (
+        f"an energy of {energy:.4g} eV, a distance of {distance:.4g} m and detector pixels of "
+        f"{detector:.3g} m",
+        next((name for name, is_so in unusual.items() if is_so), ""),
     )
-    if KEV[0] <= energy <= KEV[1]:
-        return (
-            f"{said}, of which the energy is hardly ever used; with {energy:.4g} keV the positions "
-            f"would span {1e3 * extent:.3g} px"
-        )
-    unusual = {"distance": distance > LARGE_DISTANCE_M, "detector pixel": detector < SMALL_DETECTOR}
-    names = [name for name, is_so in unusual.items() if is_so]
-    return f"{said}, of which the {names[0]} is hardly ever used" if names else said
+
+
+@check("object-pixel")
+def object_pixel(look: Look) -> Iterator[Noticed]:
+    """A pixel of the object that no scan has, because of a number that it follows from."""
+    behind = _behind_pixel(look.scan)
+    if behind is None or not behind[1]:
+        return
+    numbers, unusual = behind
+    pixel, energy = look.scan.pixel_size_m or 0.0, look.scan.energy_eV
+    so = f" (it would be {1e-3 * pixel:.3g} m with {energy:.4g} keV)" if unusual == "energy" else ""
+    yield (
+        finding(
+            "object-pixel", "doubt",
+            f"the pixel of the object is {pixel:.4g} m, which hardly any scan has, since it "
+            f"follows from {numbers}, of which the {unusual} is hardly ever used{so}: correct it, "
+            "or all lengths of the result are wrong.",
+            pixel_size_m=pixel,
+        ),
+        None,
+    )  # fmt: skip
 
 
 @check("no-overlap")

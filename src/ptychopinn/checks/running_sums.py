@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptychopinn.checks.base import Look, Noticed, check, finding
+from ptychopinn.data.cumulative import GOES_ON, never_less
 
 # So many pairs of neighbours are looked at, and fewer than the second tell nothing.
 LOOKED_AT, FEWEST = 8, 4
@@ -23,19 +24,14 @@ def running_sums(look: Look) -> Iterator[Noticed]:
     more = np.flatnonzero((before > least) & (after > before + least) & (after < TIMES * before))
     if len(more) < FEWEST:
         return
-    # One is enough where nothing is wrong.
-    for k in more[:: max(1, len(more) // LOOKED_AT)]:
-        earlier, later = (np.asarray(patterns[int(j)])[look.good] for j in (k, k + 1))
-        if (later < earlier).any():
-            return
+    if not never_less(patterns, more[:: max(1, len(more) // LOOKED_AT)], look.good):
+        return
     again = int(np.count_nonzero(np.diff(sums) < 0))
     reset = f", and began anew {again} times" if again else ""
     yield (
         finding(
             "running-sums", "fault",
-            "each frame must hold its own counts, received frames in which no pixel ever counts "
-            f"less than in the one before{reset}: the detector went on counting; subtract from "
-            "each frame the one before it.",
+            f"{GOES_ON.format(reset=reset)}.",
             resets=again,
         ),
         None,

@@ -31,9 +31,9 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
 
 NAME = "frame-slip"
-# Passes of a trial, and of one that looks for single patterns; patterns of a group, parts of a scan
-# at most and at least, and the patterns of a part at least. Windows are parts, and then
-# halves of two neighbouring ones.
+# Passes of a trial, and of one that looks for single patterns or asks again; patterns of a group,
+# parts of a scan at most and at least, and the patterns of a part at least. Windows are parts, and
+# then halves of two neighbouring ones.
 PASSES, CLOSER, GROUP, PARTS, FEWEST_PARTS, PART = 4, 8, 32, 6, 3, 32
 # Centres of groups that are looked at, and the distance in pixels that counts at most.
 CENTRES, FAR_PX = 150, 12.0
@@ -139,6 +139,10 @@ def slip(xp: Ops, scan: Scan) -> Finding | None:
         return None
     if sum(window.gained(frames) for window in ours) < LIKELIER:
         return None
+    # What was not finished after a few passes leaves more here or there by chance.
+    there = _mean(_longer(xp, scan, window, frames).ratio(frames) for window in ours)
+    if there > NAMED:
+        return None
     best = min(ours, key=lambda window: window.ratio(frames))
     if explained_by(_moved(scan, best.numbers, frames), best.left[frames]) < EXPLAINS:
         return None
@@ -169,6 +173,12 @@ def _try(xp: Ops, scan: Scan, window: _Window, frames: Iterable[int]) -> None:
         numbers = window.numbers + by
         if by not in window.left and numbers.min() >= 0 and numbers.max() < scan.M:
             window.left[by] = residual_of(xp, _moved(scan, window.numbers, by), PASSES)
+
+
+def _longer(xp: Ops, scan: Scan, window: _Window, frames: int) -> _Window:
+    """The window with what its patterns leave after more passes."""
+    left = {k: residual_of(xp, _moved(scan, window.numbers, k), CLOSER) for k in (0, frames)}
+    return replace(window, left=left)
 
 
 def _path(windows: list[_Window]) -> list[int]:

@@ -1,5 +1,5 @@
 """Counts that were spoilt when they were stored: bytes in the wrong order, counts beyond what the
-numbers hold, their rounded square roots."""
+numbers hold, their rounded square roots or logarithms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.byte_order import opposite_order
 from ptychopinn.data.normalization import batch_length, slices
+from ptychopinn.data.rounded_scale import rounded_scale
 from ptychopinn.data.wrapped import WrapTally, nearly_full
 from ptychopinn.physics.readout import noise_of_roots
 
@@ -102,6 +103,27 @@ def rounded_roots(look: Look) -> Iterator[Noticed]:
                 f"{found.bright**0.5:.2g} there: read their file with units='amplitude', or store "
                 "counts.",
                 scatter=found.scatter, bright=found.bright,
+            ),
+            None,
+        )  # fmt: skip
+
+
+@check("rounded-scale")
+def rounded_scales(look: Look) -> Iterator[Noticed]:
+    """Whole numbers that are roots or logarithms of counts times a factor, rounded."""
+    if np.dtype(look.scan.diffraction.dtype).kind != "u":
+        return
+    few = look.sample[:: max(1, len(look.sample) // PATTERNS)]
+    found = rounded_scale(few[:, look.good])
+    if found is not None:
+        numbers = ", ".join(map(str, found.numbers))
+        yield (
+            finding(
+                "rounded-scale", "fault",
+                f"the patterns must hold counts, received whole numbers of which only 0, {numbers} "
+                f"... occur, as {found.name} times {found.factor:.4g} gives them once it is "
+                f"rounded; store counts, as np.rint({found.undo}) gives them.",
+                scale=found.name, factor=found.factor, numbers=list(found.numbers),
             ),
             None,
         )  # fmt: skip

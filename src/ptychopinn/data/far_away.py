@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 LARGEST_POSITION = 2.0**42
 # Positions so near to each other show one and the same place.
 SAME_PLACE_PX = 1.0
+# Positions that span less than this share of the room on an object are in another unit.
+NARROW = 0.25
 # How far from all others a position may lie, in extents of the others and in patterns.
 LONELY_EXTENTS, LONELY_PATTERNS = 4, 16
 
@@ -45,3 +47,26 @@ def first_of(positions: NDArray[np.float64], wrong: NDArray[np.bool_]) -> str:
     if len(which) == 1:
         return first
     return f"{len(which)} of {len(positions)} that are none, the first being {first}"
+
+
+def why_outside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...]) -> str:
+    """What is wrong with positions (M, 2) of patches of size n that an object of this shape does
+    not hold, and what to do, in words."""
+    room = np.asarray(shape) - n
+    low = positions.min(axis=0)
+    spans = positions.max(axis=0) - low
+    said = (
+        f"they span {spans[0]:.4g} x {spans[1]:.4g} px (y, x) where it has room for {room[0]} x "
+        f"{room[1]}"
+    )
+    if (spans <= room + 1).all():
+        if spans.max() >= NARROW * room.max():
+            first = n // 2
+            return (
+                "they span no more than it has room for, but begin at (y, x) = "
+                f"({low[0]:.4g}, {low[1]:.4g}) px where its first patch lies at ({first}, "
+                f"{first}): correct their origin"
+            )
+    elif (spans[::-1] <= room + 1).all():
+        return f"{said}, as if x came before y: exchange them"
+    return f"{said}: correct their unit (pixels are expected)"

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation, check_experiment, propagator_of
-from ptychopinn.data.far_away import LARGEST_POSITION, first_of, lonely_positions, position_text
+from ptychopinn.data.far_away import (
+    LARGEST_POSITION,
+    first_of,
+    lonely_positions,
+    position_text,
+    why_outside,
+)
 from ptychopinn.errors import InputError, PatternShapeError
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.physics.propagators import Propagator
@@ -190,7 +196,7 @@ class Scan:
                 raise InputError(
                     f"object must have shape (H, W), received {obj.shape}; give one 2-D layer."
                 )
-            check_inside(positions, n, obj.shape)
+            check_inside(positions, n, obj.shape, ", or leave the object out")
         mask = None
         if self.mask is not None:
             mask = np.array(self.mask, dtype=bool)
@@ -371,8 +377,11 @@ def check_canvas(positions: NDArray[np.float64], n: int) -> None:
     )
 
 
-def check_inside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...]) -> None:
-    """Raise InputError unless every patch of size n lies on an object of the given shape."""
+def check_inside(
+    positions: NDArray[np.float64], n: int, shape: tuple[int, ...], or_else: str = ""
+) -> None:
+    """Raise InputError unless every patch of size n lies on an object of the given shape;
+    ``or_else`` is what may be done beside correcting the positions."""
     # In floating point: a position of any size is outside, it must not wrap around.
     corner = np.floor(positions + 0.5) - n // 2
     outside = ((corner < 0) | (corner + n > np.asarray(shape))).any(axis=1)
@@ -381,9 +390,7 @@ def check_inside(positions: NDArray[np.float64], n: int, shape: tuple[int, ...])
         y, x = positions[first]
         raise InputError(
             f"every patch must lie on the object of shape {tuple(shape)}, received "
-            f"{int(outside.sum())} "
-            f"position(s) outside, the first being number {first} at (y, x) = ({y:.4g}, {x:.4g}) "
-            f"px "
-            f"with N = {n}; check the order (y, x), the origin and the unit (pixels) of the "
-            f"positions."
+            f"{int(outside.sum())} position(s) outside, the first being number {first} at (y, x) = "
+            f"({y:.4g}, {x:.4g}) px with N = {n}; "
+            f"{why_outside(positions, n, shape)}{or_else}."
         )

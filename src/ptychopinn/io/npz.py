@@ -35,6 +35,7 @@ from ptychopinn.io.layout import as_patterns, check_frame, counts_last, probe_mo
 from ptychopinn.io.npz_members import Archive, is_archive
 from ptychopinn.io.npz_units import units_of_object
 from ptychopinn.io.pairing import chosen, cut_short, unequal
+from ptychopinn.io.quantities import Kind, check_plausible
 from ptychopinn.io.reading import parse_json
 from ptychopinn.io.record import SCAN_ITEMS, Record, conjugate_pixel_m
 from ptychopinn.io.record_scan import thin_object, to_pixels
@@ -46,6 +47,11 @@ DESCRIPTION = "NPZ with diff3d"
 GEOMETRY = ("photon_energy_eV", "detector_object_distance_m")
 KEEPS = SCAN_ITEMS.union(GEOMETRY)
 EXPERIMENT = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
+KINDS: tuple[tuple[str, Kind], ...] = (
+    ("eV", "energy"),
+    ("m", "distance"),
+    ("m", "detector pixel"),
+)
 
 _log = logging.getLogger("ptychopinn.io")
 
@@ -102,7 +108,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
         metadata = _metadata(archive)
         if metadata is not None:
             provenance["metadata"] = metadata
-        energy, distance, detector = (_scalar(archive, key) for key in EXPERIMENT)
+        energy, distance, detector = _experiment(archive)
         pixel = None
         if energy and distance and detector:
             geometry = {"photon_energy_eV": energy, "detector_object_distance_m": distance}
@@ -258,6 +264,14 @@ def _object(archive: Archive) -> NDArray[Any] | None:
         )
         return None
     return obj
+
+
+def _experiment(archive: Archive) -> list[float | None]:
+    """Energy in eV, distance and pixel of the detector in metres, where they are there."""
+    found = [_scalar(archive, key) for key in EXPERIMENT]
+    for key, value, (unit, kind) in zip(EXPERIMENT, found, KINDS, strict=True):
+        check_plausible(value or 0.0, unit, kind, f"'{key}' in '{archive.path}'", attribute="")
+    return found
 
 
 def _scalar(archive: Archive, key: str) -> float | None:

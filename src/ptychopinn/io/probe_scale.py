@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ptychopinn.data.cumulative import GOES_ON, never_less
 from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.scan import Scan
+from ptychopinn.errors import InputError
 from ptychopinn.io.base import sample_indices
 from ptychopinn.io.counts import mean_counts
 from ptychopinn.physics.forward import intensities
@@ -27,6 +29,9 @@ POWER_SAMPLE = 64
 OBJECT_SAMPLE = 16
 # A mask that came later takes some of the power of a probe, not as much as this factor.
 SAME_POWER = 2.0
+# Pairs of frames that are looked at, at least so many, of which most hold more than the one before;
+# or most of the counts are in every reading.
+PAIRS, FEWEST, MOSTLY = 16, 3, 0.5
 
 _log = logging.getLogger("ptychopinn")
 
@@ -40,7 +45,8 @@ def in_counts(scan: Scan, *, stated: bool) -> Scan:
     Raises
     ------
     InputError
-        When the probe contradicts the counts, or one of both is empty.
+        When the probe contradicts the counts, or one of both is empty; running sums, and an
+        offset of the detector, are named as what they are.
     """
     if not stated:
         return _reconciled(scan)
@@ -55,8 +61,35 @@ def in_counts(scan: Scan, *, stated: bool) -> Scan:
         ]
     )
     counts = float(np.median(sums)) or float(np.mean(sums))
-    check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
+    try:
+        check_probe_power(scan.probe, counts, scan.mask, scan.propagator)
+    except InputError as error:
+        raise _not_the_probe(scan) or error from error
     return scan
+
+
+def _not_the_probe(scan: Scan) -> InputError | None:
+    """The error of patterns that hold more than their own counts, whatever the probe; None where
+    they do not show it."""
+    good, patterns = scan.good_pixels, scan.diffraction
+    first = sample_indices(max(scan.M - 1, 0), PAIRS)
+    sums = np.array(
+        [[np.asarray(patterns[int(j)])[good].sum(dtype=float) for j in (k, k + 1)] for k in first]
+    ).reshape(-1, 2)
+    # A detector that goes on counting is reset now and then, if at all.
+    growing = first[sums[:, 1] > sums[:, 0]]
+    if len(growing) > max(FEWEST, MOSTLY * len(first)) and never_less(patterns, growing, good):
+        return InputError(f"{GOES_ON.format(reset='')}.")
+    some = sample_indices(scan.M, PAIRS)
+    least = min(float(np.asarray(patterns[int(k)])[good].min()) for k in some)
+    share = least * float(good.sum()) / max(float(np.median(sums)), 1e-30) if sums.size else 0.0
+    if share > MOSTLY:
+        return InputError(
+            f"the patterns must hold counts of photons, received {least:.6g} or more in each "
+            f"reading, {share:.0%} of all counts, which no probe explains: an offset of the "
+            "detector; subtract it."
+        )
+    return None
 
 
 def _as_scaled(scan: Scan) -> bool:

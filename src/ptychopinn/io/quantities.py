@@ -152,8 +152,13 @@ def check_axis_units(stated: tuple[str, ...], axes: int, where: str) -> None:
         )
 
 
-def check_plausible(stored: float, unit: str, kind: Kind, what: str) -> None:
-    """Raise InputError for a number that no experiment has; 0 stands for one that is not known."""
+def check_plausible(
+    stored: float, unit: str, kind: Kind, what: str, attribute: str = "its attribute units"
+) -> None:
+    """Raise InputError for a number that no experiment has; 0 stands for one that is not known.
+
+    ``attribute`` is where its unit may be stated, nothing where a format has no place for it.
+    """
     known = ELECTRON_VOLTS if kind == "energy" else METRES
     base = "eV" if kind == "energy" else "m"
     words, (low, high), usual = _KINDS[kind]
@@ -163,7 +168,8 @@ def check_plausible(stored: float, unit: str, kind: Kind, what: str) -> None:
     looks = likely_unit(size, known, usual, 2 if kind in ("wavelength", "pixel") else 1)
     remedy = "correct it, or store 0 when it is not known"
     if looks is not None:
-        remedy = f"it looks like {looks}: state that in its attribute units, or convert it"
+        stating = f"state that in {attribute}, or convert it" if attribute else "convert it"
+        remedy = f"it looks like {looks}: {stating}"
     raise InputError(
         f"{what} must be {words} between {low:g} and {high:g} {base}, received {stored:g} {unit}"
         f"{'' if unit == base else f' = {stored * known[unit]:.4g} {base}'}; {remedy}."

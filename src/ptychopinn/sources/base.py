@@ -52,6 +52,7 @@ class Source:
     saturation : counts from which a reading is a lower bound only, where the file says it.
     findings : what was noticed while it was opened.
     gaps : how many patterns come before each one that is missing, where names of files tell.
+    odd : names of files that are not like those of the others, where these are many.
     notes : plain JSON data for the provenance.
     """
 
@@ -74,6 +75,7 @@ class Source:
     saturation: float | None = None
     findings: tuple[Finding, ...] = ()
     gaps: tuple[int, ...] = ()
+    odd: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property

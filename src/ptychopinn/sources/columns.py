@@ -139,6 +139,8 @@ class _Block:
         self._listed_below: list[str] = []
         # Numbers one after the other: a million rows of them as objects would not fit.
         self._found, self.width, self._named = array("d"), 0, 0
+        # Whether rows are whole numbers with commas between them.
+        self._commas = True
 
     def add(self, number: int, line: str) -> None:
         """Take the line of this number in the file."""
@@ -159,6 +161,7 @@ class _Block:
             return
         values = None if mark else _numbers(words, self._named, 1 if self.width else LEAST_NUMBERS)
         if values is not None:
+            self._commas = self._commas and "." not in line and "," in line
             self._add_row(number, values)
         elif self.width and not mark:
             raise InputError(
@@ -207,6 +210,12 @@ class _Block:
         units = [spelled(name) for name in names]
         if len(self._above) == len(names) and all(u in METRES or u == PIXELS for u in units):
             names = [f"{name} [{u}]" for name, u in zip(self._above, units, strict=True)]
+        if len(names) > 1 and self.width == 2 * len(names) and self._commas:
+            raise InputError(
+                f"each of the columns {listed(names)} must hold one number, received '{path}' with "
+                f"{self.width} numbers between commas, as if decimal commas stood in them; "
+                "separate the columns by semicolons or tabs, or write decimal points."
+            )
         if len(names) != self.width:
             names = []
         values = np.array(self._found, dtype=np.float64).reshape(-1, self.width)

@@ -16,6 +16,7 @@ from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
 from ptychopinn.io.no_counts import NEARLY_ALL, beyond_counters, half_overflowed, impossible, lost
+from ptychopinn.io.signed import refuse_spoilt
 from ptychopinn.sources.cutting import Cut
 from ptychopinn.sources.frames import Frames
 
@@ -293,6 +294,9 @@ class Conditioned:
             self._tally.add(block, ~bad)
         if block.dtype.kind == "b":
             block = block.astype(np.uint8)
+        clipped_unasked = not self.clip or self.dark is not None
+        if clipped_unasked and block.dtype.kind == "i" and block.size and block.min() < 0:
+            refuse_spoilt(block, ~bad, "patterns")
         if self.dark is not None or self.flat is not None:
             values = block.astype(np.float64)
             if self.dark is not None:

@@ -28,7 +28,8 @@ def matches(path: Path) -> bool:
 
 
 def open_source(path: Path, patterns: str | None) -> Source:
-    """Look at the file; the raster is in its name (``scan_x64_y32.raw``), or a square."""
+    """Look at the file; the raster is in its name (``scan_x64_y32.raw``), or a square. One in the
+    name that the file does not hold is refused once it is needed."""
     if patterns is not None:
         raise InputError(
             f"an EMPAD file has no keys, received patterns='{patterns}' for '{path}'; leave it out."
@@ -41,7 +42,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
         kind=NAME,
         path=path,
         patterns=frames,
-        grid=grid if grid[0] * grid[1] == count else None,
+        grid=grid if named or grid[0] * grid[1] == count else None,
         electrons=True,
         units="counts",
         notes={"patterns": "the detector's own unit of charge"},

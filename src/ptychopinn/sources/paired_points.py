@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, listed
 from ptychopinn.io.guess import guess
 from ptychopinn.io.layout import (
     LEAST_SCATTER,
@@ -174,7 +174,12 @@ def _check_pairs(
         return
     taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
     whole = (slice(0, height), slice(0, width))
-    if found == count + len(source.gaps) and source.gaps:
+    if source.odd and found == count - len(source.odd):
+        belong = (
+            f"{listed(source.odd)} {'has' if len(source.odd) == 1 else 'have'} another name than "
+            "the others, as if no pattern of the scan were in there: take it out of the folder"
+        )
+    elif found == count + len(source.gaps) and source.gaps:
         numbers = [k + missing for missing, k in enumerate(source.gaps)]
         belong = (
             f"the numbers in the names of the files leave out those of {named_patterns(numbers)}, "
@@ -219,6 +224,12 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
             "and step=...."
         )
     name = f"a grid of {grid[0]} x {grid[1]}"
+    if recipe.grid is None and grid[0] * grid[1] not in (count, chosen):
+        raise InputError(
+            f"a raster must have a position for each pattern, received '{source.path}' with "
+            f"{count} patterns, and {grid[0]} x {grid[1]} positions as it says itself; give the "
+            "right rows and columns with grid='Y,X', or bring the whole file."
+        )
     _check_pairs(source, recipe, chosen, grid[0] * grid[1], name)
     if recipe.step is not None:
         return grid_points(grid, step_of(recipe.step), recipe.unit)

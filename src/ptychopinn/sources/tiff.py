@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ DESCRIPTION = "TIFF images: one file with many pages, or a folder of them"
 SUFFIXES = (".tif", ".tiff")
 # Images that may be missing among those that names count.
 MOST_MISSING = 20
+# The share of images at most that may have a name of another form.
+MOST_ODD = 0.1
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -147,8 +150,18 @@ def open_source(path: Path, patterns: str | None) -> Source:
         path=path,
         patterns=joined(parts, [str(file) for file in files]),
         gaps=_gaps(files),
+        odd=_odd(files),
         notes={"patterns": f"{len(files)} file(s)"},
     )
+
+
+def _odd(files: list[Path]) -> tuple[str, ...]:
+    """Names that differ from nearly all others by more than numbers, as of a dark frame."""
+    forms = [re.sub(r"[0-9]+", "#", file.stem.lower()) for file in files]
+    usual, often = Counter(forms).most_common(1)[0]
+    if len(files) - often > MOST_ODD * len(files):
+        return ()
+    return tuple(f.name for f, form in zip(files, forms, strict=True) if form != usual)
 
 
 def _gaps(files: list[Path]) -> tuple[int, ...]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptychopinn.clients.settings.rules import NEVER, Rule
+from ptychopinn.clients.settings.variables import options_file
 from ptychopinn.config import SECTIONS, Config, ModelConfig, merged, used_by, validated
 from ptychopinn.errors import InputError
+from ptychopinn.io.config_file import blaming
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import KINDS, BackendName, choose
 
@@ -56,7 +58,9 @@ def translate(
     notes: list[str] = []
     chosen: dict[str, str] = {}
     given = dict(values)
-    further = merged(dict(further or {}))
+    file = options_file() if further else None
+    with blaming(file):
+        further = merged(dict(further or {}))
     picked = further.get("model", {}).get("architecture") or given.get("architecture")
     picked = str(picked or architecture)
     own["model"]["architecture"] = picked
@@ -107,7 +111,8 @@ def translate(
                 chosen[target] = name
     try:
         execution = validated(schema, own.pop("execution"))
-        config = validated(Config, merged(own, further))
+        with blaming(file, lambda: validated(Config, own)):
+            config = validated(Config, merged(own, further))
     except InputError as error:
         # They know the names of today.
         text = str(error)

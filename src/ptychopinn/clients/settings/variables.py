@@ -52,9 +52,14 @@ def environment(default: str) -> tuple[str, dict[str, Any]]:
             f"{ARCHITECTURE_VARIABLE} must be {expected}, received '{name}'; correct the "
             "environment variable."
         )
+    file = options_file()
+    return name, {} if file is None else read_config_file(file)
+
+
+def options_file() -> Path | None:
+    """The file of options that the environment names."""
     file = os.environ.get(CONFIG_VARIABLE)
-    further = read_config_file(Path(file)) if file else {}
-    return name, further
+    return Path(file) if file else None
 
 
 def starting_model() -> str | None:
