@@ -22,7 +22,7 @@ from common import arguments, report
 from ptychopinn.evaluation.gain_steps import GainStep
 from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import judge
-from ptychopinn.workflows.alternatives import SHOWN
+from ptychopinn.workflows.before_axes import SHOWN
 from verdict_cases import FAULTS, cases
 
 # Which words of the verdict name the fault that was made.

@@ -8,17 +8,15 @@ where the fit is so poor that the verbs look for them too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.likelier import likelier_orientation
-from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.upright import right_geometry
-from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE, Finding
+from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import brief
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
@@ -26,25 +24,17 @@ from ptychopinn.evaluation.verdict import (
     AS_DRAWN,
     AS_FOUND,
     AS_IT_IS,
-    AS_READ,
     ASTRAY,
-    AT_HOME,
-    AXES_GIVEN,
     AXIS_GIVEN,
     COUNTED,
-    ELSEWHERE,
     FAINTLY_LIT,
     FINISHED,
     FOLLOWED,
     GOOD_EXPLAINED,
     HELD,
     IN_PLACE,
-    IN_STEP,
     ON_ITS_OWN,
     OTHER_UNIT,
-    RESTORED,
-    SEEN_EXCESS_OF_NOISE,
-    SLIPPED,
     STEADY,
     TOGETHER,
     TRIED_BELOW,
@@ -58,30 +48,38 @@ from ptychopinn.evaluation.verdict import (
     WITH_PHASE,
     WITHOUT_PHASE,
     judge,
-    listed,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
-from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.solvers.probe_check import Trial
+from ptychopinn.workflows.before_axes import (
+    SHOWN,
+    before_axes,
+    misplaced_patterns,
+    within_noise,
+)
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.common_mode import common_mode
-from ptychopinn.workflows.dead_time import dead_time
+from ptychopinn.workflows.found_before import (
+    other_axes,
+    other_geometry,
+    slipped_frames,
+    stated_share,
+)
 from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
-from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
 from ptychopinn.workflows.other_causes import WAYS, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
-from ptychopinn.workflows.results import reported
-from ptychopinn.workflows.scan_axes import estimate_axes, in_words
+from ptychopinn.workflows.results import reported, was_refined
+from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.twin_image import with_twin
-from ptychopinn.workflows.uneven_axes import even_axes
+from ptychopinn.workflows.uneven_axes import even_axes, even_axes_within_noise
 from ptychopinn.workflows.unsteady_beam import (
     doubted_beam,
     far_from_rest,
@@ -102,10 +100,8 @@ MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", 
 UNFINISHED, TIMES_NOISE = 0.3, 5.0
 # What stages of a result say of the probe.
 _PROBE = "refine_probe"
-# Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
-# no trial is needed for them.
+# Causes that may hide a wrong orientation.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
-SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "background")
 
 
 def judged(
@@ -135,31 +131,31 @@ def judged(
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     xp = get_ops(backend, execution)
-    glow = _share(result.findings, AFTERGLOW)
+    glow = stated_share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
-    phaseless = _share(result.findings, FLAT_PROBE, "likeness")
-    if phaseless is not None and not (fit.verdict == "good" and _was_refined(result, _PROBE)):
+    phaseless = stated_share(result.findings, FLAT_PROBE, "likeness")
+    if phaseless is not None and not (fit.verdict == "good" and was_refined(result, _PROBE)):
         return _with_alternatives(result, [(WITH_PHASE, 1.0), (WITHOUT_PHASE, phaseless)])
     if not within_noise(fit) and not (fit.verdict == "good" and fit.explained >= TRIED_BELOW):
         shared = common_mode(used, result)
         if shared is not None:
             return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
-    lost = [] if within_noise(fit) else _lost(xp, used, result)
-    if lost:
-        return _with_alternatives(result, lost)
+    before = before_axes(xp, used, result)
+    if before:
+        return _with_alternatives(result, before)
     found = []
     # Axes are tried with a thin object only.
-    if result.slices is None and not _was_refined(result, "refine_positions"):
-        known = _other_axes(result.findings)
+    if result.slices is None and not was_refined(result, "refine_positions"):
+        known = other_axes(result.findings)
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
             _, result = estimate_axes(used, result, backend, execution, no_mend)
-            known = _other_axes(result.findings)
+            known = other_axes(result.findings)
         if known and AXES not in left_out:
             # Axes that are stretched by far are only begun to be found.
             known = min(known, _other_unit(xp, scan, result), key=_least)
         found += known
-    found += _slips(result.findings, ("doubt",))
+    found += slipped_frames(result.findings, ("doubt",))
     beam = doubted_beam(result.findings)
     open_beam = BeamCurrent.name not in left_out and not found and not beam
     if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
@@ -178,7 +174,7 @@ def judged(
             found += _other_unit(xp, scan, result)
         # A probe that was refined from one of another width comes to rest far from both.
         begun = replace(used, probe=scan.probe)
-        refined = _was_refined(result, _PROBE) and result.slices is None
+        refined = was_refined(result, _PROBE) and result.slices is None
         if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
             found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.
@@ -186,7 +182,7 @@ def judged(
         untold = fit.judged(found).likely in (*MAY_HIDE, Background.name)
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
             others = right_geometry(xp, used)[1]
-            found += _other_geometry(others) + _slips(others, ("doubt", "mended"))
+            found += other_geometry(others) + slipped_frames(others, ("doubt", "mended"))
         noisy = fit.expected > FEW_PHOTONS and fit.judged(found).likely in MAY_HIDE
     if noisy and not fit.explained >= TRIED_BELOW:
         other = likelier_orientation(xp, replace(scan, object=None))
@@ -202,7 +198,9 @@ def judged(
         found = [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     so_far = fit.judged(found)
     clear = so_far.verdict == "good" and fit.explained >= GOOD_EXPLAINED and not within_noise(fit)
-    if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
+    # Patterns at the border of two parts that lie apart look like ones that do not belong there.
+    untold = so_far.likely in ("unknown", "patterns")
+    if (clear or untold) and PatternShift.name not in left_out:
         shifted = ordered_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if fit.judged(found).verdict == "good":
@@ -219,11 +217,13 @@ def judged(
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and fit.verdict == "good" and BeamCurrent.name not in left_out:
         found = far_from_rest(result)
+    if not found and within_noise(fit) and AXES not in left_out and result.slices is None:
+        found = _other_unit(xp, scan, result, in_noise=True)
     if not found and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS:
-        found = _misplaced(used, result)
+        found = misplaced_patterns(used, result)
     if not found and MovingExposure.name not in left_out:
         quiet = fit.verdict == "good" and within_noise(fit)
-        free = _was_refined(result, _PROBE)
+        free = was_refined(result, _PROBE)
         found = moved_within_noise(xp, used, result, free) if quiet else []
         unseen = quiet and fit.expected > FOLLOWED_BY_NETWORKS
         if not found and again is not None and unseen:
@@ -232,25 +232,6 @@ def judged(
     if not found:
         return result
     return _with_alternatives(result, found)
-
-
-def _lost(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """What :func:`dead_time` finds, as alternatives."""
-    lost = None
-    if result.slices is None:
-        lost = dead_time(xp, scan, result, _was_refined(result, _PROBE))
-    if lost is None:
-        return []
-    return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
-
-
-def _misplaced(scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """What :func:`misplaced` finds, as alternatives."""
-    found = misplaced(scan, result)
-    if found is None:
-        return []
-    words = ELSEWHERE + listed(found.numbers)
-    return [(AT_HOME, found.given), (words, found.elsewhere)]
 
 
 def _unfinished(
@@ -263,7 +244,7 @@ def _unfinished(
     """
     fit, known = result.fit, dict(found)
     assert fit is not None  # every verb states it
-    if AS_IT_IS not in known or not _was_refined(result, _PROBE):
+    if AS_IT_IS not in known or not was_refined(result, _PROBE):
         return []
     left = known[AS_IT_IS] + known.get(FOLLOWED, 0.0)
     far = fit.excess > TIMES_NOISE * fit.expected
@@ -279,14 +260,8 @@ def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list
     fit = result.fit.judged([*result.fit.alternatives, *found])
     if fit.verdict == "good" or fit.likely not in MAKE_UP:
         return []
-    share = _share(result.findings, CLIPPED)
+    share = stated_share(result.findings, CLIPPED)
     return [] if share is None else [(COUNTED, 0.0), (UNCOUNTED, share)]
-
-
-def _share(findings: Collection[Finding], name: str, what: str = "share") -> float | None:
-    """The share that a finding of the look at the scan states; None without it."""
-    shares = (one.details.get(what) for one in findings if one.name == name)
-    return next((share for share in shares if isinstance(share, float)), None)
 
 
 def _with_alternatives(
@@ -321,11 +296,6 @@ def worth_a_trial(fit: Misfit) -> bool:
     return fit.verdict != "good" or (fit.explained < TRIED_BELOW and not within_noise(fit))
 
 
-def within_noise(fit: Misfit) -> bool:
-    """Whether the residual is so near to that of noise that no trial of residuals can lower it."""
-    return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
-
-
 def _washed_out_beyond_draws(
     scan: Scan, result: Reconstruction, again: Callable[[Scan], Reconstruction]
 ) -> list[tuple[str, float]]:
@@ -337,30 +307,12 @@ def _washed_out_beyond_draws(
     return [(AS_DRAWN, beyond.drawn), (WASHED + where, beyond.measured)]
 
 
-def _was_refined(result: Reconstruction, option: str) -> bool:
-    """Whether a stage of a result had this option: its positions, and with them the axes, were
-    refined, or its probe."""
-    stages = result.provenance.get("stages", ())
-    return any(isinstance(s, Mapping) and s.get(option) for s in stages)
-
-
-def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
-    """Other scan axes that were found, as alternatives."""
-    for found in findings:
-        if found.name == AXES and found.level == "doubt":
-            names = [field.name for field in fields(ScanAxes)] + ["residual_as_given", "residual"]
-            # Those of a file may be anything.
-            known = (found.details.get(name) for name in names)
-            numbers = [number for number in known if isinstance(number, float)]
-            if len(numbers) == len(names):
-                *axes, given, residual = numbers
-                return [(AXES_GIVEN, given), (in_words(ScanAxes(*axes)), residual)]
-    return []
-
-
-def _other_unit(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+def _other_unit(
+    xp: Ops, scan: Scan, result: Reconstruction, in_noise: bool = False
+) -> list[tuple[str, float]]:
     """Another unit of one axis, as alternatives, where the patterns show it."""
-    even = even_axes(xp, scan, effects_of(result))
+    look = even_axes_within_noise if in_noise else even_axes
+    even = look(xp, scan, effects_of(result))
     if even is None:
         return []
     words, residual, given = even
@@ -369,23 +321,3 @@ def _other_unit(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, 
 
 def _least(tried: Sequence[tuple[str, float]]) -> float:
     return min((residual for _, residual in tried), default=float("inf"))
-
-
-def _slips(findings: Collection[Finding], levels: Collection[str]) -> list[tuple[str, float]]:
-    """A frame that was lost or came twice, as alternatives, where the finding has such a level."""
-    for found in findings:
-        words, *known = (found.details.get(k) for k in ("words", "residual_as_given", "residual"))
-        numbers = [number for number in known if isinstance(number, float)]
-        slipped = isinstance(words, str) and words.startswith(SLIPPED)
-        if found.level in levels and slipped and len(numbers) == 2:
-            return [(IN_STEP, numbers[0]), (brief(words), numbers[1])]
-    return []
-
-
-def _other_geometry(findings: Collection[Finding]) -> list[tuple[str, float]]:
-    """Another orientation, or a shift by a frame, that a trial believes in, as alternatives."""
-    return [
-        (str(found.details["words"]), float(found.details["residual"]))
-        for found in findings
-        if found.level == "mended" and found.name != SLIP
-    ]
