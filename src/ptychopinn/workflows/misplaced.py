@@ -24,8 +24,9 @@ LOOKED_AT = 256
 LIKELIER, LEAST_SHARE = 25.0, 0.05
 # Beyond noise: so many patterns at least, and this share of all at most, of whose deviance this
 # share goes there (the median): 0.68 and more of those that belong there, 0.3 at most with other
-# faults of some patterns.
-FEWEST_PATTERNS, MOST, EXPLAINED_THERE = 2, 0.3, 0.5
+# faults of some patterns, but for those at the border of two exposures. Of all that is more than
+# noise this share goes with them, 0.56 and more where they are the cause, 0.16 of a border.
+FEWEST_PATTERNS, MOST, EXPLAINED_THERE, OF_EXCESS = 2, 0.3, 0.5, 0.35
 # Modelled counts are not taken below this share of the mean.
 FLOOR = 1e-4
 
@@ -75,7 +76,9 @@ def misplaced(scan: Scan, result: Reconstruction, in_noise: bool = True) -> Misp
         some = far.sum() >= FEWEST_PATTERNS and far.mean() <= MOST
         if not some or np.median(gain[far] / deviance[far]) < EXPLAINED_THERE:
             return None
-    order = np.argsort(-gain[far], kind="stable")
     share = float(gain[far].sum()) / (4 * max(float(counts.sum()), 1.0))
+    if not in_noise and share < OF_EXCESS * fit.excess:
+        return None
+    order = np.argsort(-gain[far], kind="stable")
     found = tuple(int(k) for k in numbers[far][order])
     return Misplaced(found, fit.residual, max(fit.residual - share, 0.0))

@@ -52,7 +52,7 @@ PASSES, LONG, LIMIT_BYTES = 8, 24, 512 << 20
 # of what was left beyond photon noise, and this one of what the patterns show of the object: of
 # many photons iterations that are not quite at rest ask for axes that are off by parts of a per
 # cent, which no picture suffers from.
-LIKELIER, OF_EXCESS, OF_STRUCTURE = 40.0, 0.2, 1e-4
+LIKELIER, OF_EXCESS, OF_STRUCTURE = 40.0, 0.2, 2.5e-4
 # A probe out of focus looks much like scaled axes. A map counts as the simpler one when it leaves
 # up to so many times what the refined probe leaves, and both are named when the probe gains more
 # than the second share of what the map gains.
