@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.checks.base import CHECKS, LATER
+from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE
 
 Array = NDArray[Any]
 
@@ -241,8 +242,9 @@ FAULTS: dict[str, Callable[[Experiment], pp.Scan]] = {
 
 
 def reconstructed(e: Experiment, scan: pp.Scan) -> pp.Reconstruction:
-    """With the way of the experiment; nothing is mended, no other geometry is tried."""
-    left = (*CHECKS, *LATER)
+    """With the way of the experiment; nothing is mended, no other geometry is tried. What a look
+    only says, and the verdict takes up, is said."""
+    left = {*CHECKS, *LATER} - {AFTERGLOW, CLIPPED, FLAT_PROBE}
     if e.way == "network":
         return pp.reconstruct(scan, refine="never", no_mend=left)
     start = pp.reconstruct(scan, refine="never", no_mend="all")

@@ -15,6 +15,7 @@ from ptychopinn.evaluation.signs import Signs
 from ptychopinn.evaluation.verdict import AXIS_GIVEN, OTHER_UNIT, judge
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
+from ptychopinn.workflows import alternatives
 from ptychopinn.workflows.uneven_axes import (
     even_axes,
     even_axes_within_noise,
@@ -99,11 +100,16 @@ def test_a_refinement_doubts_such_a_scan() -> None:
 
 
 def test_patterns_that_hardly_overlap_explain_themselves_but_none_that_is_left_out() -> None:
-    """The residual is below that of noise, and each pattern has an object of its own."""
+    """The residual is that of noise, since each pattern has an object of its own."""
     scan = scan_of(object="grf", photons=3e3, scan="fermat", seed=4, step_px=3.0)
     wrong = replace(scan, positions_px=scaled(scan.positions_px, np.array([10.0, 1.0])))
-    config = pp.RefineConfig(passes=15, refine_probe=True)
-    fit = pp.refine(wrong, None, config, backend="numpy", no_mend="position-unit").fit
-    assert fit is not None and fit.excess < 0
+    found = even_axes_within_noise(NumpyOps(), wrong)
+    assert found is not None and found[0] == "y divided by 10"
+
+
+def test_a_fit_within_noise_is_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "y divided by 10", 0.02, 0.04
+    monkeypatch.setattr(alternatives, "even_axes_within_noise", lambda *_: told)
+    fit = pp.refine(scan_of(photons=1e4), None, pp.RefineConfig(passes=10), backend="numpy").fit
+    assert fit is not None and fit.excess < 0.1 * fit.expected
     assert (fit.verdict, fit.likely) == ("doubtful", "axis-unit")
-    assert fit.cause is not None and "y divided by 10" in fit.cause
