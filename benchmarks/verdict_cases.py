@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ptychopinn as pp
-from ptychopinn.checks.base import CHECKS, LATER
+from ptychopinn.checks.base import ALTERNATIVES, AXES, CHECKS, LATER, TWIN
+from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE
 
 Array = NDArray[Any]
 
@@ -241,11 +242,12 @@ FAULTS: dict[str, Callable[[Experiment], pp.Scan]] = {
 
 
 def reconstructed(e: Experiment, scan: pp.Scan) -> pp.Reconstruction:
-    """With the way of the experiment; nothing is mended, no other geometry is tried."""
-    left = (*CHECKS, *LATER)
+    """With the way of the experiment; nothing is mended, no other geometry is tried. What a look
+    only says, and the verdict takes up, is said."""
+    left = {*CHECKS, *LATER} - {AFTERGLOW, CLIPPED, FLAT_PROBE}
     if e.way == "network":
         return pp.reconstruct(scan, refine="never", no_mend=left)
-    start = pp.reconstruct(scan, refine="never", no_mend="all")
+    start = pp.reconstruct(scan, refine="never", no_mend={*left, ALTERNATIVES, AXES, TWIN})
     config = pp.RefineConfig(passes=15, refine_probe=e.way == "probe")
     return pp.refine(scan, start, config, no_mend=left)
 

@@ -22,7 +22,7 @@ from common import arguments, report
 from ptychopinn.evaluation.gain_steps import GainStep
 from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import judge
-from ptychopinn.workflows.alternatives import SHOWN
+from ptychopinn.workflows.before_axes import SHOWN
 from verdict_cases import FAULTS, cases
 
 # Which words of the verdict name the fault that was made.
@@ -31,7 +31,7 @@ NAMES = {
     "y axis flipped": {"geometry", "geometry-or-probe"},
     "patterns transposed": {"geometry", "geometry-or-probe"},
     "shuffled": {"geometry", "geometry-or-probe", "patterns"},
-    "offset by one": {"geometry", "geometry-or-probe", "positions"},
+    "offset by one": {"geometry", "geometry-or-probe", "positions", "frame-slip"},
     "positions off 0.5 px": {"positions"},
     "positions off 1.5 px": {"positions"},
     "positions off 3 px": {"positions"},
@@ -47,6 +47,7 @@ NAMES = {
     "dead pixels": {"pixels"},
     "some shuffled": {"patterns"},
     "some empty": {"patterns", "beam-current"},
+    "frames averaged": {"afterglow"},
     "beam drifts": {"pattern-shift"},
     "moved in mid-scan": {"pattern-shift"},
     "one axis in another unit": {"axis-unit", "geometry"},

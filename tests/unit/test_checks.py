@@ -618,6 +618,16 @@ def test_what_was_mended_is_mended_again_and_no_more(whole: Scan) -> None:
 TURNED = {"transpose": True, "flip_y": False, "flip_x": True, "turned": "patterns"}
 
 
+def test_what_an_earlier_look_doubts_in_patterns_is_kept_and_what_a_result_says_is_not() -> None:
+    """A refinement mends no frames that were averaged, but it may mend the axes of a scan."""
+    scan = pp.simulate(N=32, patterns=9, photons=1e4, seed=1)
+    averaged, turned = (Finding(name, "doubt", name) for name in ("afterglow", "scan-axes"))
+    again = mended_like(scan, [averaged, turned])
+    assert [found.name for found in recorded_findings(again.provenance)] == ["afterglow"]
+    assert again.diffraction is scan.diffraction
+    assert mended_like(again, [averaged]) is again
+
+
 @pytest.mark.parametrize(
     ("name", "details"),
     [

@@ -4,6 +4,7 @@ free probe that follows noise is no better than the given one."""
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.verdict import AS_IT_IS, PROBE_FREE
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
+from ptychopinn.workflows import hidden_motion as hidden
 from ptychopinn.workflows import moving_sample
 from ptychopinn.workflows.exposure import washed_out
 from ptychopinn.workflows.other_causes import tried
@@ -78,3 +80,34 @@ def test_a_free_probe_that_follows_noise_is_no_better() -> None:
     scan = simulate(object="leaves", N=32, patterns=25, step_px=3, photons=1e5, seed=3, modes=3)
     found = dict(tried(NumpyOps(), replace(scan, object=None), (), ("moving-exposure", "slices")))
     assert found[PROBE_FREE] >= found[AS_IT_IS]
+
+
+@pytest.mark.parametrize(("within", "told"), [(2.0, True), (0.0, False)])
+def test_a_gain_across_is_allowed_for_where_it_is_uncertain(
+    within: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way gains 20 % along the scan and 15 +- 7 % across it."""
+    scatter = 0.7 * np.tile([-1.0, 1.0], 12)
+
+    class Fitted:
+        def __init__(self, gain: float, scatter: object) -> None:
+            self.misfits = np.exp(-gain + np.asarray(scatter))
+            self.canvas = SimpleNamespace(losses=[np.exp(-gain)])
+
+    class Trials:
+        known = ()
+
+        def __init__(self, xp: object, scan: Scan, *_: object) -> None:
+            self.left, self.used = np.arange(24), np.arange(24, scan.M)
+            self.ways = {"scan": np.tile([0.0, 1.0], (scan.M, 1))}
+
+        def further(self, _: object, effects: tuple, *__: object) -> Fitted:
+            length, (y, _x) = np.hypot(*effects[-1].values[0]), effects[-1].values[0]
+            if abs(y) > 0:
+                return Fitted(0.15, scatter)
+            return Fitted(0.2 * min(length / 3.0, 1.0) ** 2, 0.0 * scatter)
+
+    monkeypatch.setattr(hidden, "Trials", Trials)
+    scan = simulate(object="leaves", N=32, patterns=81, seed=1)
+    found = hidden.hidden_motion(NumpyOps(), scan, (), "scan", within=within)
+    assert (found is not None) == told

@@ -11,9 +11,11 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.signs import Signs
+from ptychopinn.evaluation.verdict import ASTRAY, IN_PLACE, judge
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.workflows import hidden_shifts as hidden
-from ptychopinn.workflows.alternatives import within_noise
+from ptychopinn.workflows.before_axes import within_noise
 from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts
 from ptychopinn.workflows.unsteady_beam import GROWING, _fading_jump, growing_factors
 
@@ -83,6 +85,30 @@ def test_a_drift_is_told_by_what_patterns_ask_for_where_no_trial_tells(
     found = hidden_shifts(NumpyOps(), used, result)
     assert (found is not None) == told
     assert found is None or found[1] < found[0]
+
+
+def test_a_drift_behind_a_refined_probe_is_told_by_its_course() -> None:
+    """The shifts that are asked for are few hundredths of a pixel, within the noise, and other axes
+    of the scan make up for a part of them. Without a drift iterations that are not quite at rest
+    are no reason to doubt these."""
+    mean = pp.simulate(
+        N=32, patterns=100, step_px=3.0, photons=1e6, object="natural", seed=4, poisson=False
+    )
+    named = []
+    for pixels in (0.0, 0.3):
+        scan = moved(mean, np.outer(np.linspace(0, 1, mean.M), [pixels, -pixels / 2]))
+        config = pp.RefineConfig(passes=20, refine_probe=True)
+        fit = pp.refine(scan, None, config, backend="numpy").fit
+        assert fit is not None
+        named.append((fit.verdict, fit.likely))
+    assert named == [("good", None), ("doubtful", "pattern-shift")]
+
+
+def test_patterns_at_the_border_of_a_jump_are_no_bad_ones() -> None:
+    signs = Signs(0.04, 0.0001, explained=0.9, patterns=(40, 41, 42), patterns_share=0.7)
+    assert judge(signs).likely == "patterns"
+    jump = judge(signs, [(IN_PLACE, 0.04), (ASTRAY, 0.03)])
+    assert (jump.verdict, jump.likely) == ("doubtful", "pattern-shift")
 
 
 @pytest.mark.parametrize("kind", ["jump", "flicker", "one dark pattern"])

@@ -332,4 +332,4 @@ def test_other_axes_must_take_away_a_fifth_of_what_noise_does_not_explain(
     def trial(free_probe: bool, free_axes: bool, passes: int = 0) -> tuple[float, ScanAxes]:
         return 0.0078 if free_axes else 0.0080, ScanAxes(1.0)
 
-    assert (scan_axes._believed(trial, part, noise) is not None) is believed
+    assert (scan_axes._believed(trial, part, noise, 0.0) is not None) is believed

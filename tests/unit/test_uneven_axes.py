@@ -15,7 +15,13 @@ from ptychopinn.evaluation.signs import Signs
 from ptychopinn.evaluation.verdict import AXIS_GIVEN, OTHER_UNIT, judge
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
-from ptychopinn.workflows.uneven_axes import even_axes, factors_of, unevenness
+from ptychopinn.workflows import alternatives
+from ptychopinn.workflows.uneven_axes import (
+    even_axes,
+    even_axes_within_noise,
+    factors_of,
+    unevenness,
+)
 
 
 def scan_of(**options: object) -> Scan:
@@ -75,6 +81,7 @@ def test_a_scan_of_oblong_steps_stays_as_it_is() -> None:
     sparse = scan.select(np.concatenate(every_second))
     assert factors_of(unevenness(sparse.positions_px))
     assert even_axes(NumpyOps(), sparse) is None
+    assert even_axes_within_noise(NumpyOps(), sparse) is None
 
 
 def test_the_verdict_says_it() -> None:
@@ -90,3 +97,19 @@ def test_a_refinement_doubts_such_a_scan() -> None:
     wrong = replace(scan, positions_px=scaled(scan.positions_px, np.array([4.0, 1.0])))
     fit = pp.refine(wrong, backend="numpy").fit
     assert fit is not None and (fit.verdict, fit.likely) == ("doubtful", "axis-unit")
+
+
+def test_patterns_that_hardly_overlap_explain_themselves_but_none_that_is_left_out() -> None:
+    """The residual is that of noise, since each pattern has an object of its own."""
+    scan = scan_of(object="grf", photons=3e3, scan="fermat", seed=4, step_px=3.0)
+    wrong = replace(scan, positions_px=scaled(scan.positions_px, np.array([10.0, 1.0])))
+    found = even_axes_within_noise(NumpyOps(), wrong)
+    assert found is not None and found[0] == "y divided by 10"
+
+
+def test_a_fit_within_noise_is_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "y divided by 10", 0.02, 0.04
+    monkeypatch.setattr(alternatives, "even_axes_within_noise", lambda *_: told)
+    fit = pp.refine(scan_of(photons=1e4), None, pp.RefineConfig(passes=10), backend="numpy").fit
+    assert fit is not None and fit.excess < 0.1 * fit.expected
+    assert (fit.verdict, fit.likely) == ("doubtful", "axis-unit")

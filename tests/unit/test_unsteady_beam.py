@@ -11,11 +11,13 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.checks.trial_fits import LIMIT_BYTES
 from ptychopinn.data.normalization import prepare
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.unsteady_beam import unsteady_beam
+from ptychopinn.workflows.unsteady_beam import GROWING, growing_factors, unsteady_beam
 
 BEAM = "beam-current"
 
@@ -91,6 +93,29 @@ def test_a_change_that_an_object_still_holds_is_told_of_many_photons(
     assert fit is not None
     assert fit.residual > 2 * fit.expected and fit.explained > 0.99
     assert (fit.verdict, fit.likely) == ("doubtful", BEAM)
+
+
+@pytest.mark.parametrize(("step", "told"), [(5e-5, False), (3e-4, True)])
+def test_a_step_of_factors_that_nobody_sees_is_no_cause(
+    expected: pp.Scan, step: float, told: bool
+) -> None:
+    """So many photons tell a step of 5e-5 by 20 standard deviations as well."""
+    assert expected.object is not None
+    times = 1e9 / float(np.asarray(expected.diffraction).sum(axis=(1, 2)).mean())
+    slow = np.sqrt(2) * np.sin(np.arange(expected.M) / 20)
+    factors = 1 + 0.1 * slow
+    scan = drawn(expected, times * (factors + step * slow))
+    found = Reconstruction(
+        object=expected.object * np.complex64(1),
+        origin_px=np.zeros(2, dtype=np.int64),
+        weight=np.ones(expected.object.shape, np.float32),
+        probe=expected.probe * np.float32(np.sqrt(times)),
+        positions_px=expected.positions_px,
+        name="result",
+        effects={BEAM: factors},
+    )
+    found = replace(found, fit=misfit(found, scan))
+    assert (GROWING in dict(growing_factors(found))) == told
 
 
 def test_it_is_not_looked_for_when_that_is_switched_off(jumped: pp.Scan) -> None:

@@ -459,3 +459,10 @@ def test_every_cause_says_what_to_type() -> None:
     from ptychopinn.cli.results import TO_TYPE
 
     assert set(TO_TYPE) == set(CAUSES)
+
+
+@pytest.mark.parametrize(("excess", "explained"), [(0.09, 0.68), (0.09, 0.95), (0.03, 0.68)])
+def test_little_that_is_explained_is_doubtful_near_noise(excess: float, explained: float) -> None:
+    """Of few photons all structure may be less than noise, and a third of it missing."""
+    found = judge(Signs(0.075 * (1 + excess), 0.075, explained=explained))
+    assert (found.verdict == "doubtful") == ((excess, explained) == (0.09, 0.68))

@@ -12,7 +12,8 @@ from ptychopinn.data.scan import Scan
 
 
 def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
-    """The scan with what these findings of an earlier look at it have mended, and no more.
+    """The scan with what these findings of an earlier look at it have mended, and no more. What
+    that look doubts in its patterns is still true, and kept.
 
     What the scan says has been mended in it already is not done twice: patterns would be turned
     back, positions scaled again, and others left out.
@@ -25,6 +26,9 @@ def mended_like(scan: Scan, findings: Collection[Finding]) -> Scan:
     names = {found.name for found in left if found.level == "mended"}
     if names & set(CHECKS):
         scan = examine(scan, [name for name in CHECKS if name not in names]).scan
+    doubts = [f for f in left if f.level == "doubt" and f.name in set(CHECKS) - names]
+    if doubts:
+        scan = replace(scan, provenance=with_findings(scan.provenance, doubts))
     for found in left:
         if found.name in LATER:
             scan = mend_of(found, scan).of(scan)

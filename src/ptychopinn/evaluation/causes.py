@@ -46,6 +46,10 @@ PHASELESS = (
     "it has the same phase everywhere, and its far field is like the mean pattern by {:.0%} only, "
     "so that its phase was dropped"
 )
+TOO_WIDE = (
+    "its far field is {:.1f} times as wide as the mean pattern, which no object makes narrower, as "
+    "where its pixels are those of another detector or distance"
+)
 GROWING = "the factors fitted for it would still grow, and the object holds the rest of the change"
 LIKELIER = (
     "with that fitted some patterns around the middle are as much likelier as if their residual "

@@ -50,6 +50,7 @@ AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
 AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
 WITH_PHASE, WITHOUT_PHASE = "a probe with its phase", "a probe whose phase was dropped"
+NARROW_BEAM, WIDE_BEAM = "a beam as wide as the patterns", "a beam that is wider than the patterns"
 UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 
@@ -60,6 +61,8 @@ POOR_EXPLAINED, GOOD_EXPLAINED = 0.3, 0.97
 GEOMETRY_EXPLAINED = 0.6
 # With a smaller excess, as a share of the photon noise, the share explained is too uncertain.
 SEEN_EXCESS_OF_NOISE = 0.1
+# But not where so much of what there is to explain is missing, from this excess on.
+LITTLE_EXPLAINED, LITTLE_EXCESS = 0.8, 0.05
 # Patterns that show no structure beyond noise: so much more than noise, as a share of it and of the
 # counts, is doubtful.
 UNSEEN_EXCESS_OF_NOISE, UNSEEN_EXCESS = 0.02, 0.001
@@ -115,8 +118,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED`` or ``WITHOUT_PHASE``
-        need no comparison; those that are not constants of this module are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``WIDE_BEAM`` or
+        ``WITHOUT_PHASE`` need no comparison; those that are no constants here are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -126,7 +129,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     better = shown or _better(signs, alternatives)
     told = signs.residual < 1  # What a model without light leaves; one that is worse tells nothing.
     found = _signature(signs) if told else None
-    if found and shown and (found[0], shown[0]) == ("patterns", "beam-current"):
+    if found and found[0] == "patterns" and shown and shown[0] in ("beam-current", "pattern-shift"):
         found = shown
     sure = shown is not None and shown[0] in ("common-mode", "dead-time", "probe")
     if sure:
@@ -136,7 +139,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         # What changed is known.
         found = better
     systematic = told and signs.systematic >= SYSTEMATIC and _matters(signs)
-    seen = excess > SEEN_EXCESS_OF_NOISE * signs.expected
+    little = explained < LITTLE_EXPLAINED and excess > LITTLE_EXCESS * signs.expected
+    seen = little or excess > SEEN_EXCESS_OF_NOISE * signs.expected
     verdict: Verdict = "good"
     if not excess <= POOR_EXCESS or explained < POOR_EXPLAINED:
         verdict = "poor"
@@ -246,7 +250,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
         (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
-        (AS_READ, RESTORED),
+        (AS_READ, RESTORED), (NARROW_BEAM, WIDE_BEAM),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -271,6 +275,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "common-mode", {"share": known[others[0]]}
         elif prefix == WITHOUT_PHASE:
             found = "probe", {"how": causes.PHASELESS.format(known[others[0]])}
+        elif prefix == WIDE_BEAM:
+            found = "probe", {"how": causes.TOO_WIDE.format(known[others[0]])}
         elif prefix == RESTORED:
             found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
         elif prefix == UNSTEADY:

@@ -9,38 +9,28 @@ where the fit is so poor that the verbs look for them too.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from ptychopinn.checks.base import ALTERNATIVES, AXES, LATER, TWIN, chosen_names
 from ptychopinn.checks.likelier import likelier_orientation
-from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.upright import right_geometry
-from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE, Finding
+from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.errors import brief
 from ptychopinn.evaluation.misfit import Misfit, effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     APART,
     AS_DRAWN,
-    AS_READ,
     ASTRAY,
-    AT_HOME,
-    AXES_GIVEN,
     AXIS_GIVEN,
     COUNTED,
-    ELSEWHERE,
     FAINTLY_LIT,
     GOOD_EXPLAINED,
     HELD,
     IN_PLACE,
-    IN_STEP,
     ON_ITS_OWN,
     OTHER_UNIT,
-    RESTORED,
-    SEEN_EXCESS_OF_NOISE,
-    SLIPPED,
     STEADY,
     TOGETHER,
     TRIED_BELOW,
@@ -54,31 +44,39 @@ from ptychopinn.evaluation.verdict import (
     WITH_PHASE,
     WITHOUT_PHASE,
     judge,
-    listed,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
-from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift
 from ptychopinn.solvers.probe_check import Trial
+from ptychopinn.workflows.before_axes import (
+    SHOWN,
+    before_axes,
+    misplaced_patterns,
+    within_noise,
+)
 from ptychopinn.workflows.checking import suspicious
 from ptychopinn.workflows.common_mode import common_mode
-from ptychopinn.workflows.dead_time import dead_time
+from ptychopinn.workflows.found_before import (
+    other_axes,
+    other_geometry,
+    slipped_frames,
+    stated_share,
+)
 from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
-from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
 from ptychopinn.workflows.other_causes import WAYS, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
-from ptychopinn.workflows.results import reported
-from ptychopinn.workflows.scan_axes import estimate_axes, in_words
+from ptychopinn.workflows.results import reported, was_refined
+from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.twin_image import with_twin
-from ptychopinn.workflows.uneven_axes import even_axes
-from ptychopinn.workflows.unfinished import PROBE, behind, was_refined
+from ptychopinn.workflows.uneven_axes import even_axes, even_axes_within_noise
+from ptychopinn.workflows.unfinished import PROBE, behind
 from ptychopinn.workflows.unsteady_beam import (
     doubted_beam,
     far_from_rest,
@@ -94,10 +92,8 @@ FEW_PHOTONS = 0.1
 FOLLOWED_BY_NETWORKS = 0.02
 # What counts that are missing look like.
 MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
-# Causes that may hide a wrong orientation, and causes that the residual shows by its shape, so that
-# no trial is needed for them.
+# Causes that may hide a wrong orientation.
 MAY_HIDE = ("geometry-or-probe", "unknown", "probe", "positions")
-SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "background")
 
 
 def judged(
@@ -127,31 +123,31 @@ def judged(
         return result
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     xp = get_ops(backend, execution)
-    glow = _share(result.findings, AFTERGLOW)
+    glow = stated_share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
-    phaseless = _share(result.findings, FLAT_PROBE, "likeness")
+    phaseless = stated_share(result.findings, FLAT_PROBE, "likeness")
     if phaseless is not None and not (fit.verdict == "good" and was_refined(result, PROBE)):
         return _with_alternatives(result, [(WITH_PHASE, 1.0), (WITHOUT_PHASE, phaseless)])
     if not within_noise(fit) and not (fit.verdict == "good" and fit.explained >= TRIED_BELOW):
         shared = common_mode(used, result)
         if shared is not None:
             return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
-    lost = [] if within_noise(fit) else _lost(xp, used, result)
-    if lost:
-        return _with_alternatives(result, lost)
+    before = before_axes(xp, used, result)
+    if before:
+        return _with_alternatives(result, before)
     found = []
     # Axes are tried with a thin object only.
     if result.slices is None and not was_refined(result, "refine_positions"):
-        known = _other_axes(result.findings)
+        known = other_axes(result.findings)
         if not known and AXES not in looked_at and fit.likely not in SHOWN:
             _, result = estimate_axes(used, result, backend, execution, no_mend)
-            known = _other_axes(result.findings)
+            known = other_axes(result.findings)
         if known and AXES not in left_out:
             # Axes that are stretched by far are only begun to be found.
             known = min(known, _other_unit(xp, scan, result), key=_least)
         found += known
-    found += _slips(result.findings, ("doubt",))
+    found += slipped_frames(result.findings, ("doubt",))
     beam = doubted_beam(result.findings)
     open_beam = BeamCurrent.name not in left_out and not found and not beam
     if open_beam and (fit.likely == "patterns" or worth_a_trial(fit)):
@@ -178,7 +174,7 @@ def judged(
         untold = fit.judged(found).likely in (*MAY_HIDE, Background.name)
         if untold and suspicious(fit) and not set(LATER) & set(looked_at):
             others = right_geometry(xp, used)[1]
-            found += _other_geometry(others) + _slips(others, ("doubt", "mended"))
+            found += other_geometry(others) + slipped_frames(others, ("doubt", "mended"))
         noisy = fit.expected > FEW_PHOTONS and fit.judged(found).likely in MAY_HIDE
     if noisy and not fit.explained >= TRIED_BELOW:
         other = likelier_orientation(xp, replace(scan, object=None))
@@ -194,7 +190,9 @@ def judged(
         found = [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     so_far = fit.judged(found)
     clear = so_far.verdict == "good" and fit.explained >= GOOD_EXPLAINED and not within_noise(fit)
-    if (clear or so_far.likely == "unknown") and PatternShift.name not in left_out:
+    # Patterns at the border of two parts that lie apart look like ones that do not belong there.
+    untold = so_far.likely in ("unknown", "patterns")
+    if (clear or untold) and PatternShift.name not in left_out:
         shifted = ordered_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if fit.judged(found).verdict == "good":
@@ -211,8 +209,10 @@ def judged(
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and fit.verdict == "good" and BeamCurrent.name not in left_out:
         found = far_from_rest(result)
+    if not found and within_noise(fit) and AXES not in left_out and result.slices is None:
+        found = _other_unit(xp, scan, result, in_noise=True)
     if not found and within_noise(fit) and fit.expected > FOLLOWED_BY_NETWORKS:
-        found = _misplaced(used, result)
+        found = misplaced_patterns(used, result)
     if not found and MovingExposure.name not in left_out:
         quiet = fit.verdict == "good" and within_noise(fit)
         free = was_refined(result, PROBE)
@@ -226,25 +226,6 @@ def judged(
     return _with_alternatives(result, found)
 
 
-def _lost(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """What :func:`dead_time` finds, as alternatives."""
-    lost = None
-    if result.slices is None:
-        lost = dead_time(xp, scan, result, was_refined(result, PROBE))
-    if lost is None:
-        return []
-    return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
-
-
-def _misplaced(scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """What :func:`misplaced` finds, as alternatives."""
-    found = misplaced(scan, result)
-    if found is None:
-        return []
-    words = ELSEWHERE + listed(found.numbers)
-    return [(AT_HOME, found.given), (words, found.elsewhere)]
-
-
 def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """Counts that are missing, as alternatives, where the look at the scan found that and no other
     cause is clear: what was tried makes up for a part of them."""
@@ -252,14 +233,8 @@ def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list
     fit = result.fit.judged([*result.fit.alternatives, *found])
     if fit.verdict == "good" or fit.likely not in MAKE_UP:
         return []
-    share = _share(result.findings, CLIPPED)
+    share = stated_share(result.findings, CLIPPED)
     return [] if share is None else [(COUNTED, 0.0), (UNCOUNTED, share)]
-
-
-def _share(findings: Collection[Finding], name: str, what: str = "share") -> float | None:
-    """The share that a finding of the look at the scan states; None without it."""
-    shares = (one.details.get(what) for one in findings if one.name == name)
-    return next((share for share in shares if isinstance(share, float)), None)
 
 
 def _with_alternatives(
@@ -294,11 +269,6 @@ def worth_a_trial(fit: Misfit) -> bool:
     return fit.verdict != "good" or (fit.explained < TRIED_BELOW and not within_noise(fit))
 
 
-def within_noise(fit: Misfit) -> bool:
-    """Whether the residual is so near to that of noise that no trial of residuals can lower it."""
-    return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
-
-
 def _washed_out_beyond_draws(
     scan: Scan, result: Reconstruction, again: Callable[[Scan], Reconstruction]
 ) -> list[tuple[str, float]]:
@@ -310,23 +280,12 @@ def _washed_out_beyond_draws(
     return [(AS_DRAWN, beyond.drawn), (WASHED + where, beyond.measured)]
 
 
-def _other_axes(findings: Collection[Finding]) -> list[tuple[str, float]]:
-    """Other scan axes that were found, as alternatives."""
-    for found in findings:
-        if found.name == AXES and found.level == "doubt":
-            names = [field.name for field in fields(ScanAxes)] + ["residual_as_given", "residual"]
-            # Those of a file may be anything.
-            known = (found.details.get(name) for name in names)
-            numbers = [number for number in known if isinstance(number, float)]
-            if len(numbers) == len(names):
-                *axes, given, residual = numbers
-                return [(AXES_GIVEN, given), (in_words(ScanAxes(*axes)), residual)]
-    return []
-
-
-def _other_unit(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+def _other_unit(
+    xp: Ops, scan: Scan, result: Reconstruction, in_noise: bool = False
+) -> list[tuple[str, float]]:
     """Another unit of one axis, as alternatives, where the patterns show it."""
-    even = even_axes(xp, scan, effects_of(result))
+    look = even_axes_within_noise if in_noise else even_axes
+    even = look(xp, scan, effects_of(result))
     if even is None:
         return []
     words, residual, given = even
@@ -335,23 +294,3 @@ def _other_unit(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, 
 
 def _least(tried: Sequence[tuple[str, float]]) -> float:
     return min((residual for _, residual in tried), default=float("inf"))
-
-
-def _slips(findings: Collection[Finding], levels: Collection[str]) -> list[tuple[str, float]]:
-    """A frame that was lost or came twice, as alternatives, where the finding has such a level."""
-    for found in findings:
-        words, *known = (found.details.get(k) for k in ("words", "residual_as_given", "residual"))
-        numbers = [number for number in known if isinstance(number, float)]
-        slipped = isinstance(words, str) and words.startswith(SLIPPED)
-        if found.level in levels and slipped and len(numbers) == 2:
-            return [(IN_STEP, numbers[0]), (brief(words), numbers[1])]
-    return []
-
-
-def _other_geometry(findings: Collection[Finding]) -> list[tuple[str, float]]:
-    """Another orientation, or a shift by a frame, that a trial believes in, as alternatives."""
-    return [
-        (str(found.details["words"]), float(found.details["residual"]))
-        for found in findings
-        if found.level == "mended" and found.name != SLIP
-    ]

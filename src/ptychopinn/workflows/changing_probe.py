@@ -80,9 +80,7 @@ def _aberrations(
         return np.where(read, np.sqrt(np.maximum(model, 0)), 0.0)
 
     given = amplitudes(result.probe)
-    ways = [given] + [
-        (amplitudes(changed) - given) / STEP for changed in _changed(result.probe)
-    ]
+    ways = [given] + [(amplitudes(changed) - given) / STEP for changed in _changed(result.probe)]
     jacobian = np.stack(ways, axis=1).reshape(len(numbers), len(ways), -1)
     missing = np.where(read, np.sqrt(np.maximum(measured, 0)), 0.0) - given
     normal = jacobian @ jacobian.transpose(0, 2, 1)

@@ -40,6 +40,10 @@ TREND = 0.7
 # They explain this share of the excess at least: 5 % and more of drifts, 1 % by chance beside an
 # object that is not finished.
 FAIR = 0.04
+# A drift that is as good as linear is told by less, wherever the residual is: shifts of this size
+# (rms, pixels), so many times the square that noise gives them, which go with their number by this.
+# Of scans without one the first is 0.006 or the last 0.72 at most.
+STEADY_PX, STEADY, STEADY_TREND = 0.01, 20.0, 0.9
 # Where no trial tells: from this many times on, so ordered.
 SURELY = 15.0
 # From some pattern on others are asked for than before, by so many standard deviations of photon
@@ -63,12 +67,14 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
     scan : the patterns, with the probe and the positions of a result whose residual is that of
         noise.
     """
+    fit = result.fit
+    assert fit is not None  # every verb states it
     if not _can_ask(scan, result):
         return None
     numbers = neighbours(scan)
     asked = _asked(scan, result, numbers)
-    if asked is None:
-        return None
+    if asked.width < ASKED_PX or asked.square < ASKED:
+        return (fit.residual, asked.without(fit)) if _steady(asked, scan, result) else None
     chosen = replace(scan.select(numbers), object=None)
     part = prepare(chosen)
     here = in_network_units([effect.chosen(numbers) for effect in effects_of(result)], part)
@@ -86,8 +92,6 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
     if (given - least) / part.likelihood_unit > LIKELIER + unknowns:
         return given, least
     # A probe that was refined on it, or too few photons, keep such trials from being any better.
-    fit = result.fit
-    assert fit is not None  # every verb states it
     if asked.square >= SURELY and asked.ordered >= ORDERED:
         return fit.residual, asked.without(fit)
     return jumped_shifts(scan, result)
@@ -145,6 +149,9 @@ def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | 
     assert fit is not None  # every verb states it
     if not _can_ask(scan, result) or result.slices is not None:
         return None
+    drift = steady_drift(scan, result)
+    if drift is not None:
+        return drift
     numbers = neighbours(scan)
     steps, variance = _steps(scan, result, numbers)
     around = steps - steps.mean(axis=0)
@@ -177,10 +184,11 @@ def _can_ask(scan: Scan, result: Reconstruction) -> bool:
 
 
 class _Asked(NamedTuple):
-    """square : of shifts averaged in the order of the scan, as a multiple of that of noise.
-    ordered : the share of their square beyond noise that averaging leaves.  gain : in -2 log L.
-    counts : of the patterns."""
+    """width : of shifts (rms, pixels), along the axis where it is larger.  square : of shifts
+    averaged in the order of the scan, as a multiple of that of noise.  ordered : the share of their
+    square beyond noise that averaging leaves.  gain : in -2 log L.  counts : of the patterns."""
 
+    width: float
     square: float
     ordered: float
     gain: float
@@ -191,8 +199,24 @@ class _Asked(NamedTuple):
         return max(fit.residual - self.gain * fit.noise.photon / (4 * self.counts), 0.0)
 
 
-def _asked(scan: Scan, result: Reconstruction, numbers: NDArray[np.int64]) -> _Asked | None:
-    """What some patterns ask for; None where it is little."""
+def steady_drift(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:
+    """The residual, and what it would be without the shifts that some patterns around the middle
+    ask for, where these grow with their number; None elsewhere."""
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    if not _can_ask(scan, result) or result.slices is not None:
+        return None
+    asked = _asked(scan, result, neighbours(scan))
+    return (fit.residual, asked.without(fit)) if _steady(asked, scan, result) else None
+
+
+def _steady(asked: _Asked, scan: Scan, result: Reconstruction) -> bool:
+    clear = asked.width >= STEADY_PX and asked.square >= STEADY and asked.ordered >= ORDERED
+    return clear and _trend(scan, result) >= STEADY_TREND
+
+
+def _asked(scan: Scan, result: Reconstruction, numbers: NDArray[np.int64]) -> _Asked:
+    """What some patterns ask for."""
     fit = result.fit
     assert fit is not None  # every verb states it
     steps, variance = _steps(scan, result, numbers)
@@ -201,15 +225,13 @@ def _asked(scan: Scan, result: Reconstruction, numbers: NDArray[np.int64]) -> _A
     noise = [np.convolve(variance[:, axis], weights**2, "valid") for axis in (0, 1)]
     known = np.array(noise) > 0
     squares = np.divide(np.array(along) ** 2, noise, out=np.zeros(known.shape), where=known)
-    if _width(steps) < ASKED_PX or float(squares.mean()) < ASKED:
-        return None
     beyond = float((np.array(along) ** 2 - noise).mean())
     whole = max(float((steps**2 - variance).mean()), 1e-12)
     told = variance > 0
     # What noise alone would give is taken off.
     gain = float((steps[told] ** 2 / variance[told] - 1).sum())
     counts = float(fit.counts[numbers].sum())
-    return _Asked(float(squares.mean()), beyond / whole, max(gain, 0.0), counts)
+    return _Asked(_width(steps), float(squares.mean()), beyond / whole, max(gain, 0.0), counts)
 
 
 def _steps(

@@ -29,7 +29,7 @@ from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.slices import Slices
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.solvers.configs import PhysicsConfig
-from ptychopinn.workflows.alternatives import within_noise
+from ptychopinn.workflows.before_axes import within_noise
 from ptychopinn.workflows.beyond_probe import with_background
 from ptychopinn.workflows.effect_candidates import LONG, Candidate, Candidates, Untried
 from ptychopinn.workflows.effect_trials import Fit, Trials

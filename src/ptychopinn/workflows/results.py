@@ -196,3 +196,10 @@ def reported(
         seconds={**seconds, "misfit": time.perf_counter() - start},
         backend=backend,
     )
+
+
+def was_refined(result: Reconstruction, option: str) -> bool:
+    """Whether a stage of a result had this option: its positions, and with them the axes, were
+    refined, or its probe."""
+    stages = result.provenance.get("stages", ())
+    return any(isinstance(s, Mapping) and s.get(option) for s in stages)

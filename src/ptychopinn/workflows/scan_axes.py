@@ -30,7 +30,9 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.descent import Descent
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.problem import scan_problem
+from ptychopinn.workflows.before_axes import before_axes
 from ptychopinn.workflows.beyond_probe import in_network_units
+from ptychopinn.workflows.hidden_shifts import steady_drift
 from ptychopinn.workflows.unsteady_beam import unsteady_beam, with_doubted_beam
 
 log = logging.getLogger(__name__)
@@ -47,8 +49,10 @@ DOUBT_DEG, DOUBT = 0.5, 5e-3
 # Passes of a trial, and of the one that finds the numbers once a map is believed.
 PASSES, LONG, LIMIT_BYTES = 8, 24, 512 << 20
 # A map is believed when it raises the likelihood (-2 log L) by so much, and takes away this share
-# of what was left beyond photon noise.
-LIKELIER, OF_EXCESS = 40.0, 0.2
+# of what was left beyond photon noise, and this one of what the patterns show of the object: of
+# many photons iterations that are not quite at rest ask for axes that are off by parts of a per
+# cent, which no picture suffers from.
+LIKELIER, OF_EXCESS, OF_STRUCTURE = 40.0, 0.2, 2.5e-4
 # A probe out of focus looks much like scaled axes. A map counts as the simpler one when it leaves
 # up to so many times what the refined probe leaves, and both are named when the probe gains more
 # than the second share of what the map gains.
@@ -120,7 +124,8 @@ def estimate_axes(
     from the object of ``found``, with a map of their positions or with the probe. When the map is
     large and explains the patterns better, that is a WARNING and a finding (level "doubt") of both
     scan and result, which are else returned as they are. Positions are not changed. Where a beam
-    that changed explains still more, that is said of the result instead.
+    that changed explains still more, that is said of the result instead; and nothing is where
+    another cause is one that axes make up for, which the verdict names.
     """
     fit = found.fit
     assert fit is not None  # every verb states it
@@ -141,11 +146,17 @@ def estimate_axes(
     if gain < GAIN or not differs(asked, WORTH * DOUBT_DEG, WORTH * DOUBT):
         return scan, found
     trial = partial(_refined, get_ops(backend, execution), part, start, effects=effects)
-    other = _believed(trial, part, noise_of_some(fit, part, chosen))
+    seen = max(fit.structure, 0.0)
+    other = _believed(trial, part, noise_of_some(fit, part, chosen), seen)
     if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
+    used = replace(scan, probe=found.probe, object=None)
+    if before_axes(get_ops(backend, execution), used, found):
+        return scan, found
+    drift = steady_drift(used, found)
+    if drift is not None and drift[1] / drift[0] < other.residual / other.as_given:
+        return scan, found
     if BeamCurrent.name not in chosen_names(no_mend):
-        used = replace(scan, probe=found.probe, object=None)
         beam = unsteady_beam(get_ops(backend, execution), used, effects_of(found))
         if beam is not None:
             return scan, with_doubted_beam(found, *beam)
@@ -210,10 +221,10 @@ def noise_of_some(fit: Misfit, part: PreparedScan, chosen: NDArray[np.int64]) ->
 
 
 def _believed(
-    trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan, noise: float
+    trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan, noise: float, structure: float
 ) -> _Other | None:
     """Axes that explain a part of a scan better than the given ones, and than another probe;
-    ``noise`` is the residual that noise alone gives it.
+    ``noise`` is the residual that noise alone gives it, ``structure`` that of no object beyond it.
 
     Residuals are compared as likelihoods: one unit of -2 log L is a quarter of a photon. A refined
     probe follows the noise, and counts less by twice its numbers (Akaike, IEEE Trans. Autom.
@@ -223,7 +234,8 @@ def _believed(
     penalty = 2 * 2 * part.probe.size * unit
 
     def gains(before: float, after: float) -> bool:
-        return before - after > max(LIKELIER * unit, OF_EXCESS * (before - noise))
+        least = max(LIKELIER * unit, OF_STRUCTURE * structure)
+        return before - after > max(least, OF_EXCESS * (before - noise))
 
     given, _ = trial(free_probe=False, free_axes=False)
     residual, _ = trial(free_probe=False, free_axes=True)

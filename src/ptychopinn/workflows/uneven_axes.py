@@ -1,4 +1,8 @@
-"""Positions that lie far closer along one axis than along the other: is one in another unit?"""
+"""Positions that lie far closer along one axis than along the other: is one in another unit?
+
+Patterns that hardly overlap explain themselves, each for itself, so that a residual may be that of
+noise. Patterns that are left out of a trial are not explained then.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,12 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.verdict import BETTER
 from ptychopinn.ops.base import Ops
-from ptychopinn.physics.effects import Effect
+from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
+from ptychopinn.workflows.effect_trials import Trials
+from ptychopinn.workflows.left_out import SURE
 
 # Scans whose distances along y and x differ by less than this factor are taken as they are.
 UNEVEN = 1.6
@@ -24,6 +30,10 @@ UNEVEN = 1.6
 # as well, they must be.
 USUAL, NEAR = (2.0, 4.0, 5.0, 10.0, 20.0, 25.0, 50.0, 100.0, 1000.0), 1.5
 PASSES = 16
+# Where a residual is that of noise: patterns that are left out, how many of them at least, of how
+# many positions it is asked, and what the logarithm of their misfit falls by, 0.4 and more where
+# a unit is wrong; it rises where axes are uneven and right.
+LEFT_OUT, FEWEST_LEFT, LOOKED_AT, FALLS = 12, 6, 900, 0.2
 # The iteration ends where a turn changes the ratio by less than this share, or after so many.
 EVEN, TURNS = 1e-3, 12
 AXES = ("y", "x")
@@ -107,6 +117,41 @@ def even_axes(
         (given, noise), (residual, _) = as_given[key], left(other)
         clear = residual - noise <= BETTER * (given - noise) and residual < given - 0.1 * noise
         if clear and (best is None or residual < best[1]):
-            how = f"divided by {1 / factor:g}" if factor < 1 else f"times {factor:g}"
-            best = f"{AXES[axis]} {how}", residual, given
+            best = in_words(axis, factor), residual, given
     return best
+
+
+def even_axes_within_noise(
+    xp: Ops, scan: Scan, effects: Sequence[Effect] = ()
+) -> tuple[str, float, float] | None:
+    """The same where the residual is that of noise: residuals are those of patterns that are left
+    out of a trial."""
+    if scan.M < FEWEST:
+        return None
+    best: tuple[str, float, float] | None = None
+    some = scan.positions_px[neighbours(scan, LOOKED_AT)]
+    for axis, factor in factors_of(unevenness(some)):
+        factors = np.where(np.arange(2) == axis, factor, 1.0)
+        other = replace(scan, positions_px=scaled(scan.positions_px, factors))
+        numbers = neighbours(other)
+
+        def left(of: Scan, numbers: NDArray[np.int64] = numbers) -> Values:
+            here = [effect.chosen(numbers) for effect in effects]
+            count = len(numbers)
+            trials = Trials(xp, of.select(numbers), PhysicsConfig(), here, count, LEFT_OUT)
+            return trials.begun().misfits if len(trials.left) >= FEWEST_LEFT else np.zeros(0)
+
+        found, given = left(other), left(scan)
+        if not (found.size and given.size):
+            continue
+        falls = float(np.log(given).mean() - np.log(found).mean())
+        error = np.sqrt(sum(np.log(one).var(ddof=1) / len(one) for one in (found, given)))
+        residual = float(found.mean())
+        if falls > max(FALLS, SURE * error) and (best is None or residual < best[1]):
+            best = in_words(axis, factor), residual, float(given.mean())
+    return best
+
+
+def in_words(axis: int, factor: float) -> str:
+    """``y divided by 10``."""
+    return f"{AXES[axis]} " + (f"divided by {1 / factor:g}" if factor < 1 else f"times {factor:g}")

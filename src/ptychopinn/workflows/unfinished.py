@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.evaluation.misfit import Misfit
@@ -15,6 +14,7 @@ from ptychopinn.evaluation.verdict import (
     FOLLOWED,
     GOOD_EXPLAINED,
 )
+from ptychopinn.workflows.results import was_refined
 
 # Ordinary objects are explained better than this by the pretrained network, or up to this share of
 # the photon noise. What it leaves more of, of phases that wrap or patterns that hardly overlap,
@@ -55,18 +55,9 @@ def behind(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list[t
     return [(AS_FOUND, fit.residual), (FINISHED, left + fit.expected)] if unfinished else []
 
 
-def was_refined(result: Reconstruction, option: str) -> bool:
-    """Whether a stage of a result had this option: its positions, and with them the axes, were
-    refined, or its probe."""
-    return any(stage.get(option) for stage in _stages(result))
-
-
 def _of_network(result: Reconstruction) -> bool:
     """Whether nothing but a network made a result."""
-    stages = _stages(result)
-    return bool(stages) and all(stage.get("stage") == "network" for stage in stages)
-
-
-def _stages(result: Reconstruction) -> list[Mapping[str, Any]]:
+    stages = result.provenance.get("stages", ())
     # Those of a file may be anything.
-    return [s for s in result.provenance.get("stages", ()) if isinstance(s, Mapping)]
+    known = [stage for stage in stages if isinstance(stage, Mapping)]
+    return bool(known) and all(stage.get("stage") == "network" for stage in known)

@@ -27,7 +27,8 @@ from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.scaling import reconcile_probe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.network import network_solver
-from ptychopinn.workflows.alternatives import judged, within_noise
+from ptychopinn.workflows.alternatives import judged
+from ptychopinn.workflows.before_axes import within_noise
 from ptychopinn.workflows.beyond_probe import (
     keeps_background,
     options_without,

@@ -1,0 +1,62 @@
+"""Causes that other scan axes make up for, so that they are asked for before the axes are."""
+
+from __future__ import annotations
+
+from ptychopinn.data.reconstruction import Reconstruction
+from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.verdict import (
+    AS_READ,
+    AT_HOME,
+    ELSEWHERE,
+    RESTORED,
+    SEEN_EXCESS_OF_NOISE,
+    listed,
+)
+from ptychopinn.ops.base import Ops
+from ptychopinn.workflows.dead_time import dead_time
+from ptychopinn.workflows.misplaced import misplaced
+from ptychopinn.workflows.results import was_refined
+from ptychopinn.workflows.wide_probe import wider_beam
+
+# Causes that the residual shows by its shape, so that no trial is needed for them.
+SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "background")
+
+
+def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+    """Such a cause, as alternatives: a probe of other pixels, a dead time of the detector, or
+    patterns that belong elsewhere.
+
+    Parameters
+    ----------
+    scan : the patterns, with the probe and the positions of the result.
+    """
+    fit = result.fit
+    assert fit is not None  # every verb states it
+    if fit.verdict != "good" and (wide := wider_beam(result)):
+        return wide
+    if within_noise(fit):
+        return []
+    if result.slices is None:
+        lost = dead_time(xp, scan, result, was_refined(result, "refine_probe"))
+        if lost is not None:
+            return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
+    if fit.verdict == "good" or fit.likely in set(SHOWN) - {"patterns"}:
+        return []
+    return misplaced_patterns(scan, result, in_noise=False)
+
+
+def misplaced_patterns(
+    scan: Scan, result: Reconstruction, in_noise: bool = True
+) -> list[tuple[str, float]]:
+    """What :func:`misplaced` finds, as alternatives."""
+    found = misplaced(scan, result, in_noise)
+    if found is None:
+        return []
+    words = ELSEWHERE + listed(found.numbers)
+    return [(AT_HOME, found.given), (words, found.elsewhere)]
+
+
+def within_noise(fit: Misfit) -> bool:
+    """Whether the residual is so near to that of noise that no trial of residuals can lower it."""
+    return not fit.excess > SEEN_EXCESS_OF_NOISE * fit.expected
