@@ -18,6 +18,7 @@ Likely = Literal[
     "geometry",
     "frame-slip",
     "probe",
+    "changing-probe",
     "modes",
     "point-spread",
     "pattern-shift",
@@ -129,6 +130,12 @@ CAUSES: dict[Likely, Cause] = {
     "probe": Cause(
         "the probe does not fit the data: {how}",
         "refine the probe (refine_probe=True), or give a better one (option probe)",
+    ),
+    "changing-probe": Cause(
+        "the probe changes during the scan: its aberrations follow the order of the patterns (the "
+        "defocus by {words}), and with those of each pattern the residual would be {better:.4g} in "
+        "place of {given:.4g}",
+        "refine the scan with a probe that changes (refine_probe=True, eigenprobes=4, passes=100)",
     ),
     "modes": Cause(
         "the beam or the scan is less coherent than the probe says: "

@@ -53,6 +53,11 @@ WITH_PHASE, WITHOUT_PHASE = "a probe with its phase", "a probe whose phase was d
 NARROW_BEAM, WIDE_BEAM = "a beam as wide as the patterns", "a beam that is wider than the patterns"
 UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
+ONE_PROBE, CHANGING = "one probe for all patterns", "a probe whose defocus changes by "
+# Those that state a share, and causes that others make up for.
+SHARED: dict[str, Likely]
+SHARED = {UNCOUNTED: "clipped-counts", HELD: "afterglow", TOGETHER: "common-mode"}
+SURE = ("common-mode", "dead-time", "probe", "changing-probe")
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
@@ -131,7 +136,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     found = _signature(signs) if told else None
     if found and found[0] == "patterns" and shown and shown[0] in ("beam-current", "pattern-shift"):
         found = shown
-    sure = shown is not None and shown[0] in ("common-mode", "dead-time", "probe")
+    sure = shown is not None and shown[0] in SURE
     if sure:
         found = shown  # whatever makes up for a part of it
     changed = found is not None and found[0] == "part-of-scan"
@@ -250,7 +255,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
         (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
-        (AS_READ, RESTORED), (NARROW_BEAM, WIDE_BEAM),
+        (AS_READ, RESTORED), (NARROW_BEAM, WIDE_BEAM), (ONE_PROBE, CHANGING),
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -267,18 +272,16 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             drawn, measured = known[as_given], known[others[0]]
             words = others[0].removeprefix(WASHED)
             found = "washed-out", {"words": words, "better": drawn, "given": measured}
-        elif prefix == UNCOUNTED:
-            found = "clipped-counts", {"share": known[others[0]]}
-        elif prefix == HELD:
-            found = "afterglow", {"share": known[others[0]]}
-        elif prefix == TOGETHER:
-            found = "common-mode", {"share": known[others[0]]}
+        elif prefix in SHARED:
+            found = SHARED[prefix], {"share": known[others[0]]}
         elif prefix == WITHOUT_PHASE:
             found = "probe", {"how": causes.PHASELESS.format(known[others[0]])}
         elif prefix == WIDE_BEAM:
             found = "probe", {"how": causes.TOO_WIDE.format(known[others[0]])}
         elif prefix == RESTORED:
             found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
+        elif prefix == CHANGING:
+            found = "changing-probe", {**numbers, "words": others[0].removeprefix(CHANGING)}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": causes.FITTED.format(**numbers)}
         elif prefix == GROWING:

@@ -8,12 +8,16 @@ from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.verdict import (
     AS_READ,
     AT_HOME,
+    CHANGING,
     ELSEWHERE,
+    ONE_PROBE,
     RESTORED,
     SEEN_EXCESS_OF_NOISE,
+    TRIED_BELOW,
     listed,
 )
 from ptychopinn.ops.base import Ops
+from ptychopinn.workflows.changing_probe import changing_probe
 from ptychopinn.workflows.dead_time import dead_time
 from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.results import was_refined
@@ -24,8 +28,8 @@ SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "backgr
 
 
 def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """Such a cause, as alternatives: a probe of other pixels, a dead time of the detector, or
-    patterns that belong elsewhere.
+    """Such a cause, as alternatives: a probe of other pixels, a dead time of the detector, a
+    probe that changes, or patterns that belong elsewhere.
 
     Parameters
     ----------
@@ -41,6 +45,12 @@ def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, 
         lost = dead_time(xp, scan, result, was_refined(result, "refine_probe"))
         if lost is not None:
             return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
+    changing = None
+    if fit.verdict != "good" or fit.explained < TRIED_BELOW:
+        changing = changing_probe(scan, result)
+    if changing is not None:
+        words = f"{CHANGING}{changing.defocus:.2f} rad"
+        return [(ONE_PROBE, changing.given), (words, changing.left)]
     if fit.verdict == "good" or fit.likely in set(SHOWN) - {"patterns"}:
         return []
     return misplaced_patterns(scan, result, in_noise=False)

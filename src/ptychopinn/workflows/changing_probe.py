@@ -22,15 +22,15 @@ from ptychopinn.workflows.exposure import modelled_counts
 # Patterns that are looked at, spread over the scan.
 LOOKED_AT = 96
 # Aberrations explain this share of the excess at least, and so much of them stays from one of those
-# patterns to the next: 0.45 and 0.8 of probes that change, 0.3 and 0.5 at most of other faults.
-SHARE, ORDERED = 0.35, 0.65
+# patterns to the next: 0.45 and 0.8 of probes that change, 0.15 and 0.4 at most of other faults.
+SHARE, ORDERED = 0.3, 0.6
 # Small phase (rad) whose effect on a pattern is taken for its derivative.
 STEP = 0.02
 
 
 class ChangingProbe(NamedTuple):
-    """defocus : its scatter over the scan in rad, at the rms radius of the pupil.  given, left : the
-    residual, and what it would be with aberrations of its own for each pattern."""
+    """defocus : its scatter over the scan in rad, at the rms radius of the pupil.  given, left :
+    the residual, and what it would be with aberrations of its own for each pattern."""
 
     defocus: float
     given: float
