@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ptychopinn.checks.trial_fits import FEWEST
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.physics.aberrations import aberrated
 from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.workflows.exposure import modelled_counts
 
@@ -80,7 +81,9 @@ def _aberrations(
         return np.where(read, np.sqrt(np.maximum(model, 0)), 0.0)
 
     given = amplitudes(result.probe)
-    ways = [given] + [(amplitudes(changed) - given) / STEP for changed in _changed(result.probe)]
+    ways = [given] + [
+        (amplitudes(changed) - given) / STEP for changed in aberrated(result.probe, STEP)
+    ]
     jacobian = np.stack(ways, axis=1).reshape(len(numbers), len(ways), -1)
     missing = np.where(read, np.sqrt(np.maximum(measured, 0)), 0.0) - given
     normal = jacobian @ jacobian.transpose(0, 2, 1)
@@ -92,21 +95,3 @@ def _aberrations(
     beside, across = normal[:, :3, :3], normal[:, :3, 3:]
     square = normal[:, 3:, 3:] - across.transpose(0, 2, 1) @ np.linalg.solve(beside, across)
     return asked, square
-
-
-def _changed(probe: NDArray[np.complex64]) -> list[NDArray[np.complex64]]:
-    """The probe (P, N, N) shifted along y and x, defocused, with two astigmatisms and two comas,
-    each by ``STEP`` rad at the rms radius of the pupil."""
-    pupil = np.fft.fft2(probe)
-    weight = (np.abs(pupil) ** 2).sum(axis=0)
-    weight = weight / max(float(weight.sum()), 1e-300)
-    q = np.fft.fftfreq(probe.shape[-1])
-    y, x = np.meshgrid(q, q, indexing="ij")
-    y, x = y - float((weight * y).sum()), x - float((weight * x).sum())
-    radius = max(float(np.sqrt((weight * (y**2 + x**2)).sum())), 1e-300)
-    y, x = y / radius, x / radius
-    square = y**2 + x**2
-    phases = (y, x, square, y**2 - x**2, 2 * x * y, square * y, square * x)
-    return [
-        np.fft.ifft2(pupil * np.exp(1j * STEP * phase)).astype(np.complex64) for phase in phases
-    ]
