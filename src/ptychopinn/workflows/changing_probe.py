@@ -81,16 +81,15 @@ def _aberrations(
         return np.where(read, np.sqrt(np.maximum(model, 0)), 0.0)
 
     given = amplitudes(result.probe)
-    ways = [given] + [
-        (amplitudes(changed) - given) / STEP for changed in aberrated(result.probe, STEP)
-    ]
-    jacobian = np.stack(ways, axis=1).reshape(len(numbers), len(ways), -1)
+    changed = aberrated(result.probe, STEP)
+    jacobian = np.stack([given, *((amplitudes(p) - given) / STEP for p in changed)], axis=1)
+    jacobian = jacobian.reshape(len(numbers), 1 + len(changed), -1)
     missing = np.where(read, np.sqrt(np.maximum(measured, 0)), 0.0) - given
     normal = jacobian @ jacobian.transpose(0, 2, 1)
     right = jacobian @ missing.reshape(len(numbers), -1, 1)
     # Of a pattern without light nothing is asked.
     trace = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    normal = normal + (1e-9 * trace + 1e-300) * np.eye(len(ways))
+    normal = normal + (1e-9 * trace + 1e-300) * np.eye(1 + len(changed))
     asked = np.linalg.solve(normal, right)[:, 3:, 0]
     beside, across = normal[:, :3, :3], normal[:, :3, 3:]
     square = normal[:, 3:, 3:] - across.transpose(0, 2, 1) @ np.linalg.solve(beside, across)
