@@ -75,6 +75,17 @@ def test_a_probe_that_was_not_refined_costs_no_trial(
     assert found.fit.verdict == "good"
 
 
+def test_eigenprobes_are_not_taken_for_a_way(
+    expected: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving_sample, "washed_out", None)  # calling it would fail
+    config = RefineConfig(passes=4, refine_probe=True, eigenprobes=1)
+    scan = on_the_fly(expected, 0.0)
+    found = refine(scan, None, config, backend="numpy", no_mend="all")
+    assert moving_sample.moved_within_noise(NumpyOps(), scan, found, True) == []
+    assert moving_sample.moved_beyond_noise(NumpyOps(), scan, found) == []
+
+
 def test_a_free_probe_that_follows_noise_is_no_better() -> None:
     """Three modes have a quarter as many numbers as 25 patterns have readings."""
     scan = simulate(object="leaves", N=32, patterns=25, step_px=3, photons=1e5, seed=3, modes=3)

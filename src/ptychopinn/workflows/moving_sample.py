@@ -13,6 +13,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.moving_exposure import MovingExposure
+from ptychopinn.physics.varying_probe import VaryingProbe
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.exposure import possible_directions, washed_out
 from ptychopinn.workflows.hidden_motion import hidden_motion
@@ -21,6 +22,9 @@ from ptychopinn.workflows.other_causes import at_rest_or_moving, exposures
 # Beyond noise a sample moved only where patterns are washed out across a way by this share of what
 # they are along it, or less: 0.26 to 0.7 where it did, 0.9 on the measured star.
 ONE_WAY = 0.8
+# What eigenprobes of each pattern miss goes with the object of their result, which trials do not
+# have; and a way that is known is not asked for.
+KNOWN = {MovingExposure.name, VaryingProbe.name}
 
 
 def moved_within_noise(
@@ -37,7 +41,7 @@ def moved_within_noise(
     scan : the patterns, with the probe and the positions of the result.
     free : whether the probe was refined.
     """
-    if MovingExposure.name in result.effects or scan.M < FEWEST:
+    if KNOWN & set(result.effects) or scan.M < FEWEST:
         return []
     known, thin, hidden = effects_of(result), result.slices is None, None
     washed = washed_out(scan, result)
@@ -61,7 +65,7 @@ def moved_beyond_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tupl
     """The same where more than noise is left, which trials from nothing do not end at: patterns are
     washed out along one direction far more than across it. Those of a measured beam, which is not
     coherent, are nearly as much along all."""
-    if MovingExposure.name in result.effects or result.slices is not None or scan.M < FEWEST:
+    if KNOWN & set(result.effects) or result.slices is not None or scan.M < FEWEST:
         return []
     washed = washed_out(scan, result)
     if washed is None or not washed.alone or washed.share > ONE_WAY:
