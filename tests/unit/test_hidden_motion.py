@@ -79,7 +79,7 @@ def test_eigenprobes_are_not_taken_for_a_way(
     expected: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moving_sample, "washed_out", None)  # calling it would fail
-    config = RefineConfig(passes=4, refine_probe=True, eigenprobes=1)
+    config = RefineConfig(passes=24, refine_probe=True, eigenprobes=1)
     scan = on_the_fly(expected, 0.0)
     found = refine(scan, None, config, backend="numpy", no_mend="all")
     assert moving_sample.moved_within_noise(NumpyOps(), scan, found, True) == []
