@@ -266,6 +266,14 @@ def test_a_raster_in_the_name_of_another_file_is_named(raw: Raw) -> None:
     assert scan.M == 40
 
 
+@pytest.mark.parametrize("kept", [1000, -4])
+def test_a_part_of_an_empad_file_is_named(raw: Raw, kept: int) -> None:
+    path = raw.empad()
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"whole frames of 66560 bytes .* bring the whole file"):
+        open_source(path)
+
+
 def test_wavelengths() -> None:
     assert wavelength_of(300e3, True) == pytest.approx(1.9687e-12, rel=1e-4)
     assert wavelength_of(12398.42, False) == pytest.approx(1e-10, rel=1e-6)
