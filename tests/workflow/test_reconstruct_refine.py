@@ -56,7 +56,7 @@ def command(
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scan that nobody trained on."""
     path = tmp_path_factory.mktemp("scan") / "scan.h5"
-    save_scan(pp.simulate(N=32, patterns=81, photons=1e6, seed=9, step_px=3.0), path)
+    save_scan(pp.simulate(N=32, patterns=81, photons=1e6, seed=9, step_px=4.0), path)
     return path
 
 

@@ -19,6 +19,7 @@ from ptychopinn.evaluation.verdict import (
 from ptychopinn.ops.base import Ops
 from ptychopinn.workflows.changing_probe import changing_probe
 from ptychopinn.workflows.dead_time import dead_time
+from ptychopinn.workflows.hidden_shifts import jumped_shifts
 from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.results import was_refined
 from ptychopinn.workflows.wide_probe import wider_beam
@@ -53,7 +54,9 @@ def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, 
         return [(ONE_PROBE, changing.given), (words, changing.left)]
     if fit.verdict == "good" or fit.likely in set(SHOWN) - {"patterns"}:
         return []
-    return misplaced_patterns(scan, result, in_noise=False)
+    # Patterns beside a jump on the detector look like ones from elsewhere.
+    elsewhere = misplaced_patterns(scan, result, in_noise=False)
+    return [] if elsewhere and jumped_shifts(scan, result) else elsewhere
 
 
 def misplaced_patterns(
