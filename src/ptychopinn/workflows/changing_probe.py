@@ -23,7 +23,7 @@ from ptychopinn.workflows.exposure import modelled_counts
 # Patterns that are looked at, spread over the scan.
 LOOKED_AT = 96
 # Aberrations explain this share of the excess at least, and so much of them stays from one of those
-# patterns to the next: 0.45 and 0.8 of probes that change, 0.15 and 0.4 at most of other faults.
+# patterns to the next: 0.45 and 0.8 of probes that change, 0.15 and 0.5 at most of other faults.
 SHARE, ORDERED = 0.3, 0.6
 # Small phase (rad) whose effect on a pattern is taken for its derivative.
 STEP = 0.02
