@@ -31,6 +31,7 @@ from ptychopinn.evaluation.verdict import (
     TURNED_AS_GIVEN,
     judge,
 )
+from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.workflows.scan_axes import in_words
 from ptychopinn.workflows.unfinished import behind, left_by_network
@@ -365,7 +366,7 @@ def test_an_object_that_its_refined_probe_has_left_behind_is_not_finished(
     tried = [(AS_IT_IS, fit.expected + left * fit.excess), (PROBE_FREE, fit.residual)]
     assert fit.judged(tried).verdict == "good"
     result = replace(result, fit=fit, provenance={"stages": [{"refine_probe": refined}]})
-    found = fit.judged([*tried, *behind(result, tried)])
+    found = fit.judged([*tried, *behind(NumpyOps(), expected, result, tried)])
     told = refined and left < 0.3
     assert (found.verdict, found.likely) == (("doubtful", "unfinished") if told else ("good", None))
 
@@ -378,7 +379,7 @@ def test_a_network_that_was_too_quick_is_not_good(expected: Scan, left: float) -
     fit = replace(fit, expected=fit.residual / 2, excess=0.5 * fit.residual, explained=0.98)
     tried = [(AS_IT_IS, fit.expected + left * fit.excess), (PROBE_FREE, fit.residual)]
     result = replace(result, fit=fit, provenance={"stages": [{"stage": "network"}]})
-    found = fit.judged([*tried, *behind(result, tried)])
+    found = fit.judged([*tried, *behind(NumpyOps(), expected, result, tried)])
     told = left <= 0.6
     assert (found.verdict, found.likely) == (("doubtful", "unfinished") if told else ("good", None))
 

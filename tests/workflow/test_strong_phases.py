@@ -34,3 +34,16 @@ def test_strong_phases_are_finished(
     result = pp.reconstruct(scan, no_mend=["alternatives"])
     assert phase_db(scan, result) > least
     assert [stage["stage"] for stage in result.provenance["stages"]] == stages
+
+
+@pytest.mark.parametrize(("phase", "verdict"), [(2.1, "doubtful"), (1.0, "good")])
+def test_an_object_that_physics_would_still_change_is_not_good(phase: float, verdict: str) -> None:
+    """99.2 % of the structure are explained, with an amplitude of 14.6 dB."""
+    scan = pp.simulate(
+        object="siemens", phase=(-phase, phase), seed=69, photons=1e7, patterns=100, N=32,
+        step_px=5.5, modes=3,
+    )  # fmt: skip
+    result = pp.reconstruct(scan, refine="never")
+    assert result.fit is not None and result.fit.explained > 0.99
+    assert result.fit.verdict == verdict
+    assert result.fit.likely == (None if verdict == "good" else "unfinished")

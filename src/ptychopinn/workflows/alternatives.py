@@ -196,7 +196,7 @@ def judged(
         shifted = ordered_shifts(used, result)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if fit.judged(found).verdict == "good":
-        found += behind(result, found)
+        found += behind(xp, used, result, found)
         so_far = fit.judged(found)
     tolerated = so_far.verdict == "good" and fit.explained < GOOD_EXPLAINED
     near = fit.excess <= TRIED_EXCESS_OF_NOISE * fit.expected or fit.explained < TRIED_BELOW
