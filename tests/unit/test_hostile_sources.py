@@ -327,7 +327,11 @@ def test_a_store_in_circles(raw: Raw) -> None:
     path, given = stored(raw)
     for name in "abcdef":
         (path / name).symlink_to(path)
-    assert "frames" in {item.key for item in overview(path).items}
+    (path / "other").symlink_to(path / "inner")
+    (path / "inner").mkdir()
+    (path / "inner" / "zarr.json").write_bytes((path / "zarr.json").read_bytes())
+    (path / "inner" / "back").symlink_to(path)
+    assert {item.key for item in overview(path).items} == {"frames", "x_um", "y_um"}
     assert prepare(path, patterns="frames", **given).M == 40
 
 

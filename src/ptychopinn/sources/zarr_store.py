@@ -132,17 +132,22 @@ def items_of_store(path: Path) -> list[Item]:
         store = _opened(path)
         if hasattr(store, "shape"):
             return [Item("", tuple(store.shape), np.dtype(store.dtype), _unit(store))]
-        found = list(islice(_walk(store, "", 0, count()), MOST_ITEMS))
+        found = list(islice(_walk(store, path, "", (path.resolve(),), count()), MOST_ITEMS))
     return sorted(found, key=lambda item: item.key)
 
 
-def _walk(group: Any, name: str, depth: int, visits: Iterator[int]) -> Iterator[Item]:
+def _walk(
+    group: Any, folder: Path, name: str, above: tuple[Path, ...], visits: Iterator[int]
+) -> Iterator[Item]:
     for key, array in group.arrays():
         shape, dtype = tuple(array.shape), np.dtype(array.dtype)
         yield Item(f"{name}{key}", shape, dtype, _unit(array))
-    # Links between folders may lead in circles.
-    for key, inner in group.groups() if depth < DEEPEST and next(visits) < MOST_GROUPS else ():
-        yield from _walk(inner, f"{name}{key}/", depth + 1, visits)
+    deep = len(above) > DEEPEST or next(visits) >= MOST_GROUPS
+    for key, inner in () if deep else group.groups():
+        # Links between folders may lead in circles.
+        place = (folder / key).resolve()
+        if place not in above:
+            yield from _walk(inner, folder / key, f"{name}{key}/", (*above, place), visits)
 
 
 def _unit(array: Any) -> str:
