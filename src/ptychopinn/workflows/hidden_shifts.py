@@ -27,6 +27,7 @@ from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.exposure import modelled_counts
 from ptychopinn.workflows.pattern_centres import likely_shifts
+from ptychopinn.workflows.unfinished import gone_on, of_network
 
 # Patterns that are tried ask for shifts (rms, pixels) that, averaged over some in the order of the
 # scan, have so many times the square that photon noise gives them. Scans without any have up to 5.
@@ -73,8 +74,17 @@ def hidden_shifts(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float, f
         return None
     numbers = neighbours(scan)
     asked = _asked(scan, result, numbers)
-    if asked.width < ASKED_PX or asked.square < ASKED:
-        return (fit.residual, asked.without(fit)) if _steady(asked, scan, result) else None
+    clear = asked.width >= ASKED_PX and asked.square >= ASKED
+    if not clear and not _steady(asked, scan, result):
+        return None
+    # What a network leaves of a slow phase asks for shifts too, until physics goes on.
+    if of_network(result) and result.slices is None:
+        further = gone_on(xp, scan, result, numbers)
+        again = _asked(scan.select(numbers), further, np.arange(len(numbers)))
+        if again.square < ASKED:
+            return None
+    if not clear:
+        return fit.residual, asked.without(fit)
     chosen = replace(scan.select(numbers), object=None)
     part = prepare(chosen)
     here = in_network_units([effect.chosen(numbers) for effect in effects_of(result)], part)

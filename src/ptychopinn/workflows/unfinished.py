@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.data.normalization import prepare
@@ -21,9 +24,10 @@ from ptychopinn.evaluation.verdict import (
     GOOD_EXPLAINED,
 )
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.selector import BackendName
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.workflows.results import was_refined
+from ptychopinn.workflows.results import reported, was_refined
 from ptychopinn.workflows.slicing import canvas_from
 
 # Ordinary objects are explained better than this by the pretrained network, or up to this share of
@@ -66,14 +70,14 @@ def behind(
     """
     fit, known = result.fit, dict(found)
     assert fit is not None  # every verb states it
-    if _of_network(result) and left_by_network(fit):
+    if of_network(result) and left_by_network(fit):
         further = _still_changes(xp, scan, result)
         if further is not None:
             return [(AS_FOUND, fit.residual), (FINISHED, further)]
     if AS_IT_IS not in known:
         return []
     left = known[AS_IT_IS] + known.get(FOLLOWED, 0.0) - fit.expected
-    if _of_network(result):
+    if of_network(result):
         unfinished = left <= BETTER * fit.excess
     else:
         far = was_refined(result, PROBE) and fit.excess > TIMES_NOISE * fit.expected
@@ -84,29 +88,42 @@ def behind(
 def _still_changes(xp: Ops, scan: Scan, result: Reconstruction) -> float | None:
     """The residual of some patterns where physics goes on from the object; None where that hardly
     changes it."""
-    if scan.M < FEWEST or result.slices is not None:
+    numbers = neighbours(scan)
+    span = np.ptp(scan.positions_px[numbers], axis=0)
+    if scan.M < FEWEST or result.slices is not None or span.min() < SPAN_PX:
         return None
-    chosen = scan.select(neighbours(scan))
-    if np.ptp(chosen.positions_px, axis=0).min() < SPAN_PX:
-        return None
-    part = prepare(chosen)
-    solver = PhysicsSolver(xp, PhysicsConfig(passes=FURTHER, stagnation=0.0), LIMIT_BYTES)
-    further = solver.solve(part, canvas_from(result, part, 1)).canvas
+    further = gone_on(xp, scan, result, numbers)
+    assert further.fit is not None  # every verb states it
     origin = np.asarray(further.origin_px)
     pair = align(
         result.object,
         result.weight,
         np.asarray(result.origin_px) - origin,
         further.object,
-        scan_box(chosen.positions_px - origin),
+        scan_box(further.positions_px - origin),
         register=False,
     )
     change = np.linalg.norm(pair.reconstruction - pair.truth)
     contrast = np.linalg.norm(pair.truth - pair.truth.mean())
-    return float(further.losses[-1]) if change > CHANGES * contrast else None
+    return further.fit.residual if change > CHANGES * contrast else None
 
 
-def _of_network(result: Reconstruction) -> bool:
+def gone_on(
+    xp: Ops, scan: Scan, result: Reconstruction, numbers: NDArray[np.int64]
+) -> Reconstruction:
+    """What physics iterations make of the object of a network, on some patterns.
+
+    scan : the patterns, with the probe and the positions of the result.
+    numbers : of these patterns.
+    """
+    chosen = replace(scan.select(numbers), object=None)
+    part = prepare(chosen)
+    solver = PhysicsSolver(xp, PhysicsConfig(passes=FURTHER, stagnation=0.0), LIMIT_BYTES)
+    canvas = solver.solve(part, canvas_from(result, part, 1)).canvas
+    return reported(canvas, part, chosen, {}, cast(BackendName, xp.name), [], {}, "")
+
+
+def of_network(result: Reconstruction) -> bool:
     """Whether nothing but a network made a result."""
     stages = result.provenance.get("stages", ())
     # Those of a file may be anything.
