@@ -26,7 +26,9 @@ Float = NDArray[np.float64]
 # differs, of noise it does not: by this share of its variance at most.
 ORDERS, ALIKE = (3, 5), 0.15
 # Pixels are taken together, by their mean, in so many bins; of fewer pixels nothing is told.
-BINS, FEWEST = 12, 200
+BINS, FEWEST, LIT_BINS = 12, 200, 2
+# So many pairs of photon and noise are followed at a time.
+STARTS = 3
 # Readings differ from the model of their noise by this share of the variance, in the median bin.
 FITS = 0.15
 # Patterns that are filtered at most, and values.
@@ -53,6 +55,8 @@ FEWEST_IN_A_ROW, LEAST_LIGHT, TAIL, NO_LIGHT = 8, 0.05, 4.0, 1.3
 FILTERED_ALIKE, SHARED_SIGMA = 9.0, 4.0
 # Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
 TABULATED = 36.0
+# More photons than these do not come where the mean is 40: 15 standard deviations above it.
+MOST_PHOTONS = 161
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,7 @@ def _table(ratio: float, added: float) -> tuple[Float, Float, float]:
     else:
         from scipy.special import gammaln
 
-        # 160 is 15 standard deviations above the largest mean of 40.
-        n = np.arange(161)
+        n = np.arange(MOST_PHOTONS)
         log_lam = np.log(np.maximum(lam, 1e-300))[:, None]
         poisson = np.exp(n * log_lam - lam[:, None] - gammaln(n + 1))
         readings = np.maximum(n[:, None] + ratio * z, 0)
@@ -162,7 +165,8 @@ def noise_by_steps(patterns: NDArray[Any], good: NDArray[np.bool_]) -> DetectorN
     counting = DetectorNoise(quantum)
     few = patterns[:: max(1, len(patterns) // FEW)][:FEW]
     seen = _fine(few.astype(np.float32), good, ORDERS[-1])
-    if seen is None or not (seen[1] > NOISIER * quantum * seen[0]).all():
+    # Dark readings whose noise is about a step vary as so many photons would: the lit ones tell.
+    if seen is None or not (seen[1] > NOISIER * quantum * seen[0])[-LIT_BINS:].all():
         return counting
     found = noise_of_patterns(patterns, good)
     return found if found is not None and found.photon > NOISIER * quantum else counting
@@ -337,36 +341,78 @@ def _fitted(means: Float, variances: Float) -> DetectorNoise | None:
     if len(means) < BINS // 2:
         return None
     # Readings without light, set to 0 where negative, have these moments for a noise of 1.
-    photon, least = float(np.median((variances / means)[-4:])), float(variances.min() / 0.341)
-    best, off = None, np.inf
-    for reach in (4.0, 1.5, 1.1):
-        factors = np.geomspace(1 / reach, reach, 9)
-        tried = [(photon * f, least * g) for f in factors for g in (0.0, *factors)]
-        for q, squared in tried:
-            model = _clipped_variance(means, q, squared)
-            away = float(np.abs(np.log(variances / np.maximum(model, 1e-300))).mean())
-            if away < off:
-                best, off = (q, squared), away
-        assert best is not None
-        photon, least = best[0], best[1] or least
+    photon, least = float((variances / means)[-4:].max()), float(variances.min() / 0.341)
+    tried = _around_these([(photon, least)], 4.0, 9)
+    # Light and noise make up for each other: the best of a coarse grid may lie in a side valley.
+    for reach in (1.4, 1.2, 1.06):
+        tried = _around_these(_best_of(tried, means, variances, STARTS), reach, 5)
+    (photon, squared) = _best_of(tried, means, variances, 1)[0]
+    off = _off(means, variances, photon, squared)
     if off > FITS:
         return None
-    assert best is not None
-    readout = float(np.sqrt(best[1]))
-    return DetectorNoise(float(best[0]), readout if readout > SEEN * best[0] else 0.0)
+    readout = float(np.sqrt(squared))
+    return DetectorNoise(photon, readout if readout > SEEN * photon else 0.0)
+
+
+def _around_these(
+    starts: list[tuple[float, float]], reach: float, steps: int
+) -> list[tuple[float, float]]:
+    """Pairs of a photon and a squared noise around each of these, and without that noise."""
+    factors = [float(f) for f in np.geomspace(1 / reach, reach, steps)]
+    return [(q * f, squared * g) for q, squared in starts for f in factors for g in (0.0, *factors)]
+
+
+def _best_of(
+    tried: list[tuple[float, float]], means: Float, variances: Float, count: int
+) -> list[tuple[float, float]]:
+    """Those with which pixels of these means come nearest to these variances."""
+    return sorted(set(tried), key=lambda pair: _off(means, variances, *pair))[:count]
+
+
+def _off(means: Float, variances: Float, photon: float, squared: float) -> float:
+    """How far, as the mean logarithm."""
+    model = _clipped_variance(means, photon, squared)
+    return float(np.abs(np.log(variances / np.maximum(model, 1e-300))).mean())
 
 
 def _clipped_variance(means: Float, photon: float, squared: float) -> Float:
-    """The variance of readings whose mean is this after negative ones were set to 0."""
-    light = np.concatenate([np.zeros(1), np.geomspace(1e-3, 1, 40)]) * max(
-        float(means.max()), 1e-30
-    )
-    spread = np.sqrt(np.maximum(photon * light + squared, 1e-300))
-    x = light / spread
-    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    """The variance of readings whose mean is this after negative ones were set to 0.
+
+    Of few photons, each far above the noise of a reading, that is no normal distribution: the dark
+    readings lie on zero and what one photon gives stands alone.
+    """
+    if not squared > 0:
+        return photon * means
     from scipy.special import ndtr
 
+    light, chances = _chances()
+    ratio = np.sqrt(squared) / photon
+    x = np.arange(chances.shape[1]) / ratio
+    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     above = ndtr(x)
-    mean = spread * (x * above + density)
-    second = spread**2 * ((x**2 + 1) * above + x * density)
-    return np.interp(means, mean, second - mean**2)
+    first = chances @ (ratio * (x * above + density))
+    second = chances @ (ratio**2 * ((x**2 + 1) * above + x * density))
+    # Of so many photons that hardly any reading is set to 0, unless the noise is more than they.
+    bright = np.geomspace(1.05, 1e3, 40) * max(light[-1], 20 * ratio)
+    more = np.geomspace(light[-1], bright[0], 20)[1:-1]
+    spread = np.sqrt(more + ratio**2)
+    x = more / spread
+    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    mean = spread * (x * ndtr(x) + density)
+    square = spread**2 * ((x**2 + 1) * ndtr(x) + x * density)
+    return photon**2 * np.interp(
+        means / photon,
+        np.concatenate([first, mean, bright]),
+        np.concatenate([second - first**2, square - mean**2, bright + ratio**2]),
+    )
+
+
+@lru_cache(maxsize=1)
+def _chances() -> tuple[Float, Float]:
+    """Means of photons (L,) from none on, and (L, n) the chance of each number of them."""
+    from scipy.special import gammaln
+
+    light = np.concatenate([np.zeros(1), np.geomspace(1e-3, TABULATED, 60)])
+    n = np.arange(MOST_PHOTONS)
+    log_light = np.log(np.maximum(light, 1e-300))[:, None]
+    return light, np.exp(n * log_light - light[:, None] - gammaln(n + 1))
