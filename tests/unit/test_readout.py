@@ -88,3 +88,23 @@ def test_a_right_picture_is_good_and_a_wrong_one_is_not(counted: Scan) -> None:
     swapped = replace(scan, positions_px=scan.positions_px[:, ::-1].copy(), object=None)
     wrong = pp.reconstruct(swapped, backend="numpy", no_mend=["orientation"])
     assert wrong.fit is not None and wrong.fit.verdict != "good"
+
+
+@pytest.mark.parametrize(
+    ("gain", "sigma", "digits"), [(10, 1, False), (10, 1, True), (200, 9, False)]
+)
+def test_single_photons_far_above_the_noise_of_a_reading_are_no_zingers(
+    gain: float, sigma: float, digits: bool
+) -> None:
+    few = pp.simulate(object="leaves", N=32, patterns=100, photons=200, seed=3)
+    scan = read(few, gain, sigma, digits=digits)
+    found = noise_of(scan, mean_counts(scan))
+    assert found.photon == pytest.approx(gain, rel=0.15)
+    assert found.readout == pytest.approx(sigma, rel=0.2)
+    assert "zingers" not in {one.name for one in pp.check_scan(scan).findings}
+    # A spike that holds some tens of photons is one all the same.
+    struck = scan.diffraction.copy()
+    struck[40, 3, 4] = 100 * gain
+    assert "zingers" in {
+        one.name for one in pp.check_scan(replace(scan, diffraction=struck)).findings
+    }

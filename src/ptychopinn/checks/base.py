@@ -203,8 +203,10 @@ class Look:
     def photon(self) -> float:
         usual = float(np.median(self.sums))
         step = max(1, len(self.sample) * int(self.good.sum()) // PHOTON_PIXELS)
-        some = self.sample[::step]
-        found = noise_by_steps(some, self.good) or noise_of_patterns(some, self.good)
+        found = noise_by_steps(self.sample[::step], self.good)
+        if found is None:
+            # Few photons tell their noise by many readings only.
+            found = noise_of_patterns(self.sample[:: max(1, step // 2)], self.good)
         return usual / ASSUMED_DOSE if found is None else max(found.photon, found.readout)
 
     @cached_property

@@ -332,7 +332,7 @@ def _said(
 
 def mend_of_slip(details: Any, scan: Scan) -> Mend:
     """What a finding of a slip does to a scan."""
-    frames = int(np.clip(details["slipped"], -APART, APART))
+    frames = int(np.clip(details["slipped"], -scan.M, scan.M))
     first, stop = (int(np.clip(details[key], 0, scan.M)) for key in ("start", "stop"))
     return moved_to(scan, partners(scan, frames, first, stop))
 

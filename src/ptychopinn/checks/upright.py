@@ -34,6 +34,7 @@ from ptychopinn.checks.position_unit import NAME as UNIT
 from ptychopinn.checks.position_unit import unit
 from ptychopinn.checks.probe_plane import NAME as PLANE
 from ptychopinn.checks.probe_plane import mend_of_plane, plane
+from ptychopinn.checks.row_slips import row_slip
 from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.slips import mend_of_slip, moved_to, slips
 from ptychopinn.checks.trial_fits import (
@@ -118,7 +119,9 @@ def right_geometry(
         tried(OFFSET, offset)
     # A slip early in the scan is an offset of nearly all of it, and the rest is left.
     if SLIP not in skip and all(one.level == "mended" for one in found):
-        for slipped in slips(xp, scan):
+        single = slips(xp, scan)
+        row = None if single or found else row_slip(xp, scan)
+        for slipped in single if row is None else (row,):
             found.append(slipped)
             scan = mend_of(slipped, scan).of(scan)
             scan = replace(scan, provenance=with_findings(scan.provenance, [slipped]))

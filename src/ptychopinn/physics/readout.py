@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptychopinn.physics.clipped_readings import MOST_PHOTONS, TABULATED, clipped_variance
 from ptychopinn.physics.noise import noise_of_amplitude
 from ptychopinn.physics.photon import photon_of_patterns
 
@@ -26,7 +27,9 @@ Float = NDArray[np.float64]
 # differs, of noise it does not: by this share of its variance at most.
 ORDERS, ALIKE = (3, 5), 0.15
 # Pixels are taken together, by their mean, in so many bins; of fewer pixels nothing is told.
-BINS, FEWEST = 12, 200
+BINS, FEWEST, LIT_BINS = 12, 200, 2
+# So many pairs of photon and noise are followed at a time.
+STARTS = 3
 # Readings differ from the model of their noise by this share of the variance, in the median bin.
 FITS = 0.15
 # Patterns that are filtered at most, and values.
@@ -51,8 +54,6 @@ FILTERS_ALIKE = 1.6
 FEWEST_IN_A_ROW, LEAST_LIGHT, TAIL, NO_LIGHT = 8, 0.05, 4.0, 1.3
 # So many filtered readings are as one, and the share is told beyond so many standard deviations.
 FILTERED_ALIKE, SHARED_SIGMA = 9.0, 4.0
-# Up to so many photons, and some times the readout noise, the noise of an amplitude is tabulated.
-TABULATED = 36.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,7 @@ def _table(ratio: float, added: float) -> tuple[Float, Float, float]:
     else:
         from scipy.special import gammaln
 
-        # 160 is 15 standard deviations above the largest mean of 40.
-        n = np.arange(161)
+        n = np.arange(MOST_PHOTONS)
         log_lam = np.log(np.maximum(lam, 1e-300))[:, None]
         poisson = np.exp(n * log_lam - lam[:, None] - gammaln(n + 1))
         readings = np.maximum(n[:, None] + ratio * z, 0)
@@ -162,7 +162,8 @@ def noise_by_steps(patterns: NDArray[Any], good: NDArray[np.bool_]) -> DetectorN
     counting = DetectorNoise(quantum)
     few = patterns[:: max(1, len(patterns) // FEW)][:FEW]
     seen = _fine(few.astype(np.float32), good, ORDERS[-1])
-    if seen is None or not (seen[1] > NOISIER * quantum * seen[0]).all():
+    # Dark readings whose noise is about a step vary as so many photons would: the lit ones tell.
+    if seen is None or not (seen[1] > NOISIER * quantum * seen[0])[-LIT_BINS:].all():
         return counting
     found = noise_of_patterns(patterns, good)
     return found if found is not None and found.photon > NOISIER * quantum else counting
@@ -337,36 +338,35 @@ def _fitted(means: Float, variances: Float) -> DetectorNoise | None:
     if len(means) < BINS // 2:
         return None
     # Readings without light, set to 0 where negative, have these moments for a noise of 1.
-    photon, least = float(np.median((variances / means)[-4:])), float(variances.min() / 0.341)
-    best, off = None, np.inf
-    for reach in (4.0, 1.5, 1.1):
-        factors = np.geomspace(1 / reach, reach, 9)
-        tried = [(photon * f, least * g) for f in factors for g in (0.0, *factors)]
-        for q, squared in tried:
-            model = _clipped_variance(means, q, squared)
-            away = float(np.abs(np.log(variances / np.maximum(model, 1e-300))).mean())
-            if away < off:
-                best, off = (q, squared), away
-        assert best is not None
-        photon, least = best[0], best[1] or least
+    photon, least = float((variances / means)[-4:].max()), float(variances.min() / 0.341)
+    tried = _around_these([(photon, least)], 4.0, 9)
+    # Light and noise make up for each other: the best of a coarse grid may lie in a side valley.
+    for reach in (1.4, 1.2, 1.06):
+        tried = _around_these(_best_of(tried, means, variances, STARTS), reach, 5)
+    (photon, squared) = _best_of(tried, means, variances, 1)[0]
+    off = _off(means, variances, photon, squared)
     if off > FITS:
         return None
-    assert best is not None
-    readout = float(np.sqrt(best[1]))
-    return DetectorNoise(float(best[0]), readout if readout > SEEN * best[0] else 0.0)
+    readout = float(np.sqrt(squared))
+    return DetectorNoise(photon, readout if readout > SEEN * photon else 0.0)
 
 
-def _clipped_variance(means: Float, photon: float, squared: float) -> Float:
-    """The variance of readings whose mean is this after negative ones were set to 0."""
-    light = np.concatenate([np.zeros(1), np.geomspace(1e-3, 1, 40)]) * max(
-        float(means.max()), 1e-30
-    )
-    spread = np.sqrt(np.maximum(photon * light + squared, 1e-300))
-    x = light / spread
-    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-    from scipy.special import ndtr
+def _around_these(
+    starts: list[tuple[float, float]], reach: float, steps: int
+) -> list[tuple[float, float]]:
+    """Pairs of a photon and a squared noise around each of these, and without that noise."""
+    factors = [float(f) for f in np.geomspace(1 / reach, reach, steps)]
+    return [(q * f, squared * g) for q, squared in starts for f in factors for g in (0.0, *factors)]
 
-    above = ndtr(x)
-    mean = spread * (x * above + density)
-    second = spread**2 * ((x**2 + 1) * above + x * density)
-    return np.interp(means, mean, second - mean**2)
+
+def _best_of(
+    tried: list[tuple[float, float]], means: Float, variances: Float, count: int
+) -> list[tuple[float, float]]:
+    """Those with which pixels of these means come nearest to these variances."""
+    return sorted(set(tried), key=lambda pair: _off(means, variances, *pair))[:count]
+
+
+def _off(means: Float, variances: Float, photon: float, squared: float) -> float:
+    """How far, as the mean logarithm."""
+    model = clipped_variance(means, photon, squared)
+    return float(np.abs(np.log(variances / np.maximum(model, 1e-300))).mean())
