@@ -217,7 +217,7 @@ def judged(
         quiet = fit.verdict == "good" and within_noise(fit)
         free = was_refined(result, PROBE)
         found = moved_within_noise(xp, used, result, free) if quiet else []
-        unseen = quiet and fit.expected > FOLLOWED_BY_NETWORKS
+        unseen = quiet and FOLLOWED_BY_NETWORKS < fit.expected < DRAWS_TELL
         if not found and again is not None and unseen:
             found = _washed_out_beyond_draws(used, result, again)
     found += _clipped(result, found)
