@@ -13,8 +13,8 @@ from ptychopinn.physics.geometry import canvas_for
 
 PASSES = 4
 # Another orientation is likelier when it raises the likelihood (-2 log L) by so much. The right one
-# is above all others by several hundred; of a hundred photons, where all scatter by as much, several
-# come out above the one that is given, and none of them is far above the next.
+# is above all others by several hundred; of a hundred photons all scatter by as much, so that
+# several come out above the one that is given, but none of them far above the next.
 LIKELIER, ABOVE_NEXT = 150.0, 100.0
 # With fewer photons than this for each pixel of the object any orientation may follow noise best.
 PHOTONS = 1.0

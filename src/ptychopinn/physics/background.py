@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # Width of the neighbourhood, as a share of the pattern, and how much the mean level counts, as a
 # share of what an average neighbourhood knows.
 SMOOTH, LEVEL = 1 / 12, 0.002
-# The share of a step that the next one makes again: more of it overshoots.
-MOMENTUM = 0.5
+# The share of a step that the next one makes again: more of it overshoots. Once steps are a smaller
+# part of the whole than SETTLED more of them lie in one direction.
+MOMENTUM, LATER, SETTLED = 0.5, 0.7, 0.1
 # A pixel in which the object has a smaller share of the counts tells nothing of it.
 HIDDEN = 0.05
 # It is spoken of from this share of the counts on.
@@ -93,8 +94,10 @@ class Background(Effect):
         # The mean share of a pixel's counts that come from the object.
         seen_share = 1 - self.values * outward(seen.information) / len(seen.modelled)
         variance = float(np.mean(1 / (np.clip(seen_share, 0, 1) + HIDDEN)))
-        again = 0.0 if self.step is None else MOMENTUM * self.step
-        found = np.maximum(np.maximum(found, 0.0) + again, 0.0)
+        found = np.maximum(found, 0.0)
+        if self.step is not None:
+            settled = np.abs(self.step).sum() < SETTLED * self.values.sum()
+            found = np.maximum(found + (LATER if settled else MOMENTUM) * self.step, 0.0)
         return replace(self, values=found, variance=max(variance, 1.0), step=found - self.values)
 
     def scaled(self, factor: float) -> Background:

@@ -89,7 +89,8 @@ from ptychopinn.workflows.weak_background import weak_background
 FEW_PHOTONS = 0.1
 # Where it is a larger share than this a network follows so much of it that washed-out fringes do
 # not show, and draws from its result, which take longer than itself, are worth their time.
-FOLLOWED_BY_NETWORKS = 0.02
+# Above the second share those of a sample at rest differ as much from what was measured.
+FOLLOWED_BY_NETWORKS, DRAWS_TELL = 0.02, 0.5
 # What counts that are missing look like.
 MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
 # Causes that may hide a wrong orientation.
