@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SMOOTH, LEVEL = 1 / 12, 0.002
 # The share of a step that the next one makes again: more of it overshoots. Once steps are a smaller
 # part of the whole than SETTLED more of them lie in one direction.
-MOMENTUM, LATER, SETTLED = 0.5, 0.7, 0.1
+MOMENTUM, LATER, SETTLED = 0.5, 0.6, 0.1
 # A pixel in which the object has a smaller share of the counts tells nothing of it.
 HIDDEN = 0.05
 # It is spoken of from this share of the counts on.
