@@ -40,3 +40,18 @@ def test_a_background_and_a_wrong_probe_are_told_apart(kind: str, whole: Scan) -
     if kind == "background":
         assert known[LIT] < known[PROBE_FREE] < 0.5 * known[AS_IT_IS]
         assert found.cause is not None and "with that fitted" in found.cause
+
+
+def test_a_background_that_a_refined_probe_hides_is_named() -> None:
+    """Of 0.3 % of the counts the dark keeps a fifteenth; the picture is 7 dB below a clean one."""
+    photons = 1e7
+    scan = pp.simulate(
+        object="siemens", N=32, patterns=81, step_px=3, photons=photons, seed=2,
+        background=0.003 * photons / 32**2,
+    )  # fmt: skip
+    config = pp.RefineConfig(passes=15, refine_probe=True)
+    result = pp.refine(
+        replace(scan, object=None), config=config, backend="numpy", no_mend=("orientation",)
+    )
+    fit = result.fit
+    assert fit is not None and (fit.verdict, fit.likely) == ("doubtful", "background")

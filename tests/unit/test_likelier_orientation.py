@@ -25,3 +25,10 @@ def test_fewer_photons_than_pixels_of_the_object_tell_none() -> None:
     options = {"N": 64, "patterns": 100, "object": "natural", "photons": 50, "modes": 2}
     scan = pp.simulate(**options, seed=5, step_px=5.12)
     assert likelier_orientation(NumpyOps(), replace(scan, object=None)) is None
+
+
+def test_of_a_hundred_photons_one_that_is_hardly_above_the_next_is_none() -> None:
+    scan = pp.simulate(
+        N=32, patterns=100, object="natural", photons=100, modes=3, seed=10, step_px=2.5
+    )
+    assert likelier_orientation(NumpyOps(), replace(scan, object=None)) is None

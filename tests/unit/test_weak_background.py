@@ -74,6 +74,17 @@ def test_a_background_of_few_photons_leaves_the_object_as_good(photons: float) -
     assert scores[1] > scores[0] - 1
 
 
+def test_a_background_is_found_before_the_object_has_made_up_for_it() -> None:
+    share, photons = 0.05, 1e7
+    scan = pp.simulate(
+        object="grf", N=32, patterns=121, step_px=3.5, photons=photons, seed=2,
+        background=share * photons / 32**2,
+    )  # fmt: skip
+    result = pp.refine(replace(scan, object=None), backend="numpy", no_mend="all")
+    assert np.isclose(result.effects["background"].mean(), share * photons / 32**2, rtol=0.006)
+    assert pp.evaluate(result, truth=scan).metrics["phase_psnr_db"] > 47
+
+
 def test_factors_of_the_beam_that_made_up_for_a_background_are_found_anew() -> None:
     scan = pp.simulate(
         object="leaves", N=32, patterns=144, step_px=3.5, photons=1e4, seed=4,

@@ -13,8 +13,9 @@ from ptychopinn.physics.geometry import canvas_for
 
 PASSES = 4
 # Another orientation is likelier when it raises the likelihood (-2 log L) by so much. The right one
-# is above all others by several hundred.
-LIKELIER = 150.0
+# is above all others by several hundred; of a hundred photons all scatter by as much, so that
+# several come out above the one that is given, but none of them far above the next.
+LIKELIER, ABOVE_NEXT = 150.0, 100.0
 # With fewer photons than this for each pixel of the object any orientation may follow noise best.
 PHOTONS = 1.0
 
@@ -43,6 +44,10 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
         )
         for o in ORIENTATIONS
     }
-    best = min(left, key=left.__getitem__)
-    gained = (left[AS_GIVEN] - left[best]) / prepared.likelihood_unit
-    return None if gained < LIKELIER else (str(best), left[best], left[AS_GIVEN])
+    best, following = sorted(left, key=left.__getitem__)[:2]
+    gained, above = (
+        (left[other] - left[best]) / prepared.likelihood_unit for other in (AS_GIVEN, following)
+    )
+    if gained < LIKELIER or above < ABOVE_NEXT:
+        return None
+    return str(best), left[best], left[AS_GIVEN]

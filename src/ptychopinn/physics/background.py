@@ -6,7 +6,8 @@ A Newton step on the Poisson likelihood, with slope and curvature summed over ne
 
 J being the modelled intensity. The neighbourhood is a Gaussian of a twelfth of the pattern, in
 which dark pixels, where the background shows, count most. Where it knows little, b is drawn to its
-mean level.
+mean level. The object makes up for what b still lacks, which leaves each step short: a share of the
+last one is made again, as of a heavy ball.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # Width of the neighbourhood, as a share of the pattern, and how much the mean level counts, as a
 # share of what an average neighbourhood knows.
 SMOOTH, LEVEL = 1 / 12, 0.002
+# The share of a step that the next one makes again: more of it overshoots. Once steps are a smaller
+# part of the whole than SETTLED more of them lie in one direction.
+MOMENTUM, LATER, SETTLED = 0.5, 0.6, 0.1
 # A pixel in which the object has a smaller share of the counts tells nothing of it.
 HIDDEN = 0.05
 # It is spoken of from this share of the counts on.
@@ -37,10 +41,12 @@ SAID = 0.005
 @dataclass(frozen=True, eq=False)
 class Background(Effect):
     """values : (N, N) the intensity b, zero frequency at [N/2, N/2].  variance : see Effect.
-    faint : whether it is known to be so weak that the object hardly hides in it."""
+    faint : whether it is known to be so weak that the object hardly hides in it.  step : (N, N) the
+    last one, None before the first."""
 
     variance: float = 1.0
     faint: bool = False
+    step: NDArray[np.float64] | None = None
 
     name: ClassVar[str] = "background"
 
@@ -88,10 +94,15 @@ class Background(Effect):
         # The mean share of a pixel's counts that come from the object.
         seen_share = 1 - self.values * outward(seen.information) / len(seen.modelled)
         variance = float(np.mean(1 / (np.clip(seen_share, 0, 1) + HIDDEN)))
-        return replace(self, values=np.maximum(found, 0.0), variance=max(variance, 1.0))
+        found = np.maximum(found, 0.0)
+        if self.step is not None:
+            settled = np.abs(self.step).sum() < SETTLED * self.values.sum()
+            found = np.maximum(found + (LATER if settled else MOMENTUM) * self.step, 0.0)
+        return replace(self, values=found, variance=max(variance, 1.0), step=found - self.values)
 
     def scaled(self, factor: float) -> Background:
-        return replace(self, values=self.values * factor)
+        step = None if self.step is None else self.step * factor
+        return replace(self, values=self.values * factor, step=step)
 
     def in_words(self, seen_counts: float) -> str | None:
         share = float(self.values.sum()) / seen_counts

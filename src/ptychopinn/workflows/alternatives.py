@@ -89,7 +89,8 @@ from ptychopinn.workflows.weak_background import weak_background
 FEW_PHOTONS = 0.1
 # Where it is a larger share than this a network follows so much of it that washed-out fringes do
 # not show, and draws from its result, which take longer than itself, are worth their time.
-FOLLOWED_BY_NETWORKS = 0.02
+# Above the second share those of a sample at rest differ as much from what was measured.
+FOLLOWED_BY_NETWORKS, DRAWS_TELL = 0.02, 0.5
 # What counts that are missing look like.
 MAKE_UP = ("probe", "modes", "point-spread", "unfinished", "geometry-or-probe", "unknown")
 # Causes that may hide a wrong orientation.
@@ -217,7 +218,7 @@ def judged(
         quiet = fit.verdict == "good" and within_noise(fit)
         free = was_refined(result, PROBE)
         found = moved_within_noise(xp, used, result, free) if quiet else []
-        unseen = quiet and fit.expected > FOLLOWED_BY_NETWORKS
+        unseen = quiet and FOLLOWED_BY_NETWORKS < fit.expected < DRAWS_TELL
         if not found and again is not None and unseen:
             found = _washed_out_beyond_draws(used, result, again)
     found += _clipped(result, found)

@@ -27,8 +27,9 @@ from ptychopinn.solvers.problem import placed
 from ptychopinn.workflows.beyond_probe import in_network_units
 
 # In the dark the mean pattern has at least this share of all counts above the model, and so many
-# standard deviations. In scans without a background it is a fifth of that share at most.
-LEAST, SIGMA = 1e-3, 20.0
+# standard deviations; a probe that was refined hides all but a twentieth of a background. Below
+# that share, of very many photons, one only makes up for an object that is not finished.
+LEAST, SIGMA = 1e-4, 20.0
 PASSES = 16
 # A background is believed when it raises the likelihood (-2 log L) by so much more than its pixels.
 LIKELIER = 40.0
