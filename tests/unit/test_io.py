@@ -83,6 +83,19 @@ def test_as_many_patterns_as_pixels_is_decided_by_the_dialect(
     np.testing.assert_array_equal(floats.diffraction[:], counts)
 
 
+def test_a_mask_under_another_name_is_told(
+    write_npz: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = load_scan(write_npz(pixel_mask=np.eye(32, dtype=np.uint8)))
+    assert scan.mask is None
+    (said,) = (r.getMessage() for r in caplog.records if "pixel_mask" in r.getMessage())
+    assert "is not used" in said and "bad_pixels" in said
+    caplog.clear()
+    # Of another size it is none of the detector.
+    load_scan(write_npz(mask=np.ones((90, 80), bool)))
+    assert not caplog.records
+
+
 def test_ptychodus_export_with_bad_pixels_and_modes(write_npz: Write, npz_arrays: Arrays) -> None:
     counts = counts_of(npz_arrays).astype(np.int32)
     bad = np.zeros((32, 32), bool)

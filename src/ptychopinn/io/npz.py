@@ -46,6 +46,8 @@ DESCRIPTION = "NPZ with diff3d"
 
 GEOMETRY = ("photon_energy_eV", "detector_object_distance_m")
 KEEPS = SCAN_ITEMS.union(GEOMETRY)
+# What others call a mask of the detector.
+OTHER_MASKS = ("mask", "pixel_mask", "detector_mask", "good_pixels", "valid_pixels", "badpixels")
 EXPERIMENT = ("photon_energy_eV", "detector_distance_m", "detector_pixel_size_m")
 KINDS: tuple[tuple[str, Kind], ...] = (
     ("eV", "energy"),
@@ -74,6 +76,7 @@ def read(path: Path, options: ReadOptions) -> ScanFields:
             np.moveaxis(stored, -1, 0) if transposed else as_patterns(stored, len(positions), where)
         )
         check_frame(stored.shape, where, path)
+        _warn_of_masks(archive, stored.shape[1:])
         rows, places = chosen(
             len(stored), len(positions), options.frames, where,
             read=stored.__getitem__, values=positions,
@@ -249,6 +252,17 @@ def _mask(archive: Archive) -> NDArray[np.bool_] | None:
         return None
     bad = archive.numbers("bad_pixels").astype(bool)
     return ~bad if bad.any() else None
+
+
+def _warn_of_masks(archive: Archive, frame: tuple[int, ...]) -> None:
+    """A mask under another name is not used: programs differ in whether it marks good pixels."""
+    for name in OTHER_MASKS:
+        if name in archive and archive.shapes[name] == frame:
+            _log.warning(
+                "the array '%s' in '%s' is not used: nothing says whether it marks good pixels or "
+                "bad ones; store a mask of the detector as bad_pixels, true at bad pixels",
+                name, archive.path,
+            )  # fmt: skip
 
 
 def _object(archive: Archive) -> NDArray[Any] | None:
