@@ -13,7 +13,7 @@ import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.causes import CAUSES
-from ptychopinn.evaluation.misfit import misfit, recorded_alternatives
+from ptychopinn.evaluation.misfit import misfit, predict, recorded_alternatives
 from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,
@@ -63,6 +63,21 @@ def true_result(scan: Scan, obj: Any = None) -> Reconstruction:
         positions_px=scan.positions_px,
         name="result",
     )
+
+
+def test_a_background_is_no_structure_of_the_object(expected: Scan) -> None:
+    """As it is with a sample that hardly shows, and as much light beside it."""
+    faint = replace(expected, object=1 + 0.02 * (expected.object - 1))
+    counts = np.concatenate([frames for _, frames in predict(true_result(faint))])
+    light = float(counts.sum(axis=(1, 2)).mean())
+    lit = np.full((N, N), light / N**2)
+    alone = misfit(true_result(faint), drawn(expected, counts))
+    both = misfit(
+        replace(true_result(faint), effects={"background": lit}),
+        drawn(expected, counts + lit),
+    )
+    # Pixels in which other counts are differ by less.
+    assert 0 < both.structure < alone.structure < 0.001
 
 
 def test_the_true_object_is_good(expected: Scan) -> None:
@@ -148,7 +163,7 @@ def test_pixels_whose_neighbours_are_off_as_well_are_not_bad(expected: Scan) -> 
     assert wrong.pixels and wrong.clump
     counts = np.array(drawn(expected).diffraction)
     counts[:, [3, 14, 20], [5, 18, 9]] += 3000
-    hot = signs_of(misfit(true_result(expected), replace(expected, diffraction=counts)))
+    hot = signs_of(misfit(true_result(expected), drawn(expected, counts)))
     assert len(hot.pixels) == 3 and not hot.clump
 
 

@@ -26,6 +26,7 @@ from ptychopinn.machine.threads import available
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward
+from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import Effect, restored
 from ptychopinn.physics.noise import deviance_terms, shows_structure
 from ptychopinn.physics.readout import DetectorNoise
@@ -296,9 +297,11 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             for part, frames in predict(result):
                 yield part, frames[:, good]
 
-    # The pattern of a flat object: the same everywhere, with the measured mean.
-    flat = forward.vacuum_pattern(result.probe, result.propagator)[good]
-    flat_amplitude = np.sqrt(flat * np.float32(measured_sum / m / flat.sum(dtype=np.float64)))
+    # The pattern of a flat object, with the measured mean and the background, no work of an object.
+    flat = forward.vacuum_pattern(result.probe, result.propagator)[good].astype(np.float64)
+    lit = power * result.effects.get(Background.name, np.zeros(good.shape))[good]
+    flat *= max(measured_sum / m - lit.sum(), 0.0) / flat.sum()
+    flat_amplitude = np.sqrt(flat + lit).astype(np.float32)
 
     def judged(batch: tuple[slice, NDArray[np.float32]]) -> _Sums:
         part, modelled = batch
@@ -330,8 +333,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
     with Workers(available()) as workers:
         for (part, _), sums in workers.each(judged, predicted()):
             squares[part], counts[part], noises[part] = sums.squares, sums.counts, sums.noise
-            flat_squares[part] = sums.flat_squares
-            deviance += sums.deviance
+            deviance, flat_squares[part] = deviance + sums.deviance, sums.flat_squares
             per_pixel += sums.per_pixel
     if added:
         measured_counts = counts
