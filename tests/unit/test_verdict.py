@@ -163,7 +163,7 @@ def test_pixels_whose_neighbours_are_off_as_well_are_not_bad(expected: Scan) -> 
     assert wrong.pixels and wrong.clump
     counts = np.array(drawn(expected).diffraction)
     counts[:, [3, 14, 20], [5, 18, 9]] += 3000
-    hot = signs_of(misfit(true_result(expected), drawn(expected, counts)))
+    hot = signs_of(misfit(true_result(expected), replace(expected, diffraction=counts)))
     assert len(hot.pixels) == 3 and not hot.clump
 
 
