@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
-from ptychopinn.workflows.hidden_shifts import ordered_shifts
+from ptychopinn.checks.trial_fits import neighbours
+from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.workflows import hidden_shifts as hidden
+from ptychopinn.workflows.hidden_shifts import hidden_shifts, ordered_shifts
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,16 @@ def test_positions_that_are_off_ask_without_order(expected: pp.Scan) -> None:
     scan = replace(scan, positions_px=moved)
     found = pp.refine(scan, None, pp.RefineConfig(passes=15), backend="numpy", no_mend="all")
     assert ordered_shifts(scan, found) is None
+
+
+def test_what_a_network_leaves_of_a_slow_phase_is_no_shift() -> None:
+    """Large patterns near together ask for it until physics goes on, which drifts outlast."""
+    scan = pp.simulate(
+        object="leaves", N=128, patterns=100, seed=0, step_px=6.8195, jitter_px=1.3639,
+        photons=12096, phase=(-1.4475, 1.4475),
+    )  # fmt: skip
+    result = pp.reconstruct(scan, refine="never", no_mend="all")
+    used = replace(scan, probe=result.probe, object=None)
+    asked = hidden._asked(used, result, neighbours(used))
+    assert asked.width > hidden.ASKED_PX and asked.square > hidden.ASKED
+    assert hidden_shifts(NumpyOps(), used, result) is None
