@@ -183,7 +183,8 @@ def test_a_model_is_saved_and_read_again(scan: pp.Scan, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.probe, model.probe)
     # The file that was saved is a model like any other: nothing follows it by default.
     blurred = replace(scan, probe=np.roll(scan.probe, 4, axis=-1) + 0.5 * scan.probe[:, ::-1])
-    by = [pp.reconstruct(blurred, m, backend="numpy") for m in (model, again, "pretrained")]
+    options: Any = {"backend": "numpy", "no_mend": "all"}
+    by = [pp.reconstruct(blurred, m, **options) for m in (model, again, "pretrained")]
     stages = [[s["stage"] for s in found.provenance["stages"]] for found in by]
     assert stages == [["refinement"], ["network"], ["refinement"]]
 
@@ -204,7 +205,7 @@ def test_iterations_are_watched_stopped_and_gone_on_with(scan: pp.Scan) -> None:
         if step.number == 3:
             found = step.result()
             break
-    whole = pp.refine(scan, None, pp.RefineConfig(passes=3), backend="numpy")
+    whole = pp.refine(scan, None, pp.RefineConfig(passes=3), backend="numpy", no_mend="all")
     np.testing.assert_array_equal(found.object, whole.object)
     assert found.fit.residual == whole.fit.residual  # type: ignore[union-attr]
     assert found.provenance["stages"] == whole.provenance["stages"]
@@ -231,7 +232,7 @@ def test_a_result_that_is_out_of_date_is_refused(scan: pp.Scan) -> None:
 
 def test_iterate_refuses_at_once_what_refine_refuses(scan: pp.Scan) -> None:
     other = pp.simulate(N=32, patterns=49, seed=5, step_px=3.0)
-    start = pp.refine(other, None, FEW, backend="numpy")
+    start = pp.refine(other, None, FEW, backend="numpy", no_mend="all")
     with pytest.raises(pp.InputError, match="refined with its own scan"):
         pp.iterate(scan, FEW, start)
 
@@ -291,7 +292,7 @@ def test_every_verb_tells_how_far_it_is(scan: pp.Scan) -> None:
     )
     verbs: dict[str, Any] = {
         "reconstruct": lambda p: pp.reconstruct(scan, backend="numpy", progress=p),
-        "refine": lambda p: pp.refine(scan, None, FEW, backend="numpy", progress=p),
+        "refine": lambda p: pp.refine(scan, None, FEW, backend="numpy", no_mend="all", progress=p),
         "iterate": lambda p: list(pp.iterate(scan, FEW, backend="numpy", progress=p)),
         "compare": lambda p: pp.compare(
             scan, ["pretrained", "refine"], backend="numpy", progress=p
@@ -311,7 +312,9 @@ BAR = """
 import sys
 import ptychopinn as pp
 scan = pp.simulate(N=32, patterns=36, seed=1)
-pp.refine(scan, None, pp.RefineConfig(passes=3), backend="numpy", progress={progress})
+pp.refine(
+    scan, None, pp.RefineConfig(passes=3), backend="numpy", no_mend="all", progress={progress}
+)
 """
 
 

@@ -393,11 +393,12 @@ def test_faults_of_data_that_are_not_its_own_are_named() -> None:
 def test_a_part_of_a_scan_belongs_to_it_whatever_its_origin() -> None:
     """Some formats put the origin in the middle of the positions, also of one that is wrong."""
     whole = pp.simulate(N=32, patterns=64, photons=1e5, seed=3, step_px=3.0)
-    result = pp.refine(whole, None, pp.RefineConfig(passes=1), backend="numpy")
+    once: Any = {"config": pp.RefineConfig(passes=1), "backend": "numpy", "no_mend": "all"}
+    result = pp.refine(whole, **once)
     part = whole.select(np.delete(np.arange(64), [7, 30]))
     shift = np.array([70.3, -9.1])
     moved = replace(part, positions_px=part.positions_px + shift, object=None)
-    other = pp.refine(moved, None, pp.RefineConfig(passes=1), backend="numpy")
+    other = pp.refine(moved, **once)
     assert "only one like it" in str(check_belongs(result, moved, "truth"))
     assert "only one like it" in str(check_belongs(other, whole, "truth"))
     assert common_origin(result, moved).tolist() == [70, -9]

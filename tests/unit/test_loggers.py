@@ -162,7 +162,7 @@ def train_with(
         model=NETWORKS[family], data={"n_groups": 4}, training={"epochs": epochs, "batch_size": 4}
     )
     execution = pp.TorchExecution(logger=kind, threads=1, **options)  # type: ignore[arg-type]
-    pp.train(scan, config, backend="pytorch", directory=folder, execution=execution)
+    pp.train(scan, config, backend="pytorch", directory=folder, execution=execution, no_mend="all")
     return PICTURES_OF[kind](folder)
 
 

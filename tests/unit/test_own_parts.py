@@ -83,15 +83,18 @@ def test_a_propagator_of_ones_own_is_refined_with(screened: pp.Scan, backend: An
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_propagator_of_ones_own_is_trained_with(screened: pp.Scan, backend: Any) -> None:
-    pp.train(screened, few(), backend=backend)
+    pp.train(screened, few(), backend=backend, no_mend="all")
     cnn = {"architecture": "cnn", "n_filters_scale": 0.25}
     with pytest.raises(pp.InputError, match="the probe must fit the data"):
         pp.train(replace(screened, propagation="far-field"), few(), backend=backend)
-    assert pp.train(screened, few(model=cnn, data={"n_groups": 32}), backend=backend).history
+    assert pp.train(
+        screened, few(model=cnn, data={"n_groups": 32}), backend=backend, no_mend="all"
+    ).history
 
 
 def test_no_file_holds_a_propagator_of_ones_own(screened: pp.Scan, tmp_path: Any) -> None:
-    found = pp.refine(screened, None, pp.RefineConfig(passes=1), backend="numpy")
+    config = pp.RefineConfig(passes=1)
+    found = pp.refine(screened, None, config, backend="numpy", no_mend="all")
     for write in (
         lambda: pp.save_scan(screened, tmp_path / "scan.h5"),
         lambda: found.save(tmp_path / "r.h5"),
@@ -137,15 +140,15 @@ def darkness(xp: Any, prediction: Any) -> Any:
 def test_a_loss_of_ones_own_is_trained_for(scan: pp.Scan, backend: Any) -> None:
     cnn = {"architecture": "cnn", "n_filters_scale": 0.25}
     config = few(model=cnn, data={}, training={"epochs": 6})
-    own = pp.train(scan, config, backend=backend, loss=darkness, replace_loss=True)
+    own = pp.train(scan, config, backend=backend, loss=darkness, replace_loss=True, no_mend="all")
     assert own.history["val_loss"][-1][1] < 0.1 * own.history["val_loss"][0][1]
     assert own.manifest.statistics["own_loss"] == {"name": "darkness", "replaces": True}
 
     def ten(xp: Any, prediction: Any) -> Any:
         return 0 * xp.sum(prediction.weight) + 10
 
-    usual = pp.train(scan, few(), backend=backend)
-    added = pp.train(scan, few(), backend=backend, loss=ten)
+    usual = pp.train(scan, few(), backend=backend, no_mend="all")
+    added = pp.train(scan, few(), backend=backend, loss=ten, no_mend="all")
     assert "own_loss" not in usual.manifest.statistics
     for (_, a), (_, b) in zip(usual.history["val_loss"], added.history["val_loss"], strict=True):
         assert b == pytest.approx(a + 10, rel=1e-4)
@@ -161,17 +164,17 @@ def test_what_is_no_loss_is_one_sentence(scan: pp.Scan, backend: Any) -> None:
     ]
     for loss, words in wrong:
         with pytest.raises(pp.InputError, match=words):
-            pp.train(scan, few(), backend=backend, loss=loss)
+            pp.train(scan, few(), backend=backend, loss=loss, no_mend="all")
     with pytest.raises(pp.InputError, match="replace_loss needs a loss"):
         pp.train(scan, few(), backend=backend, replace_loss=True)
 
 
 def test_a_run_with_a_loss_of_ones_own_goes_on_with_it_only(scan: pp.Scan, tmp_path: Any) -> None:
     config, longer = few(), few(training={"epochs": 2})
-    pp.train(scan, config, directory=tmp_path, loss=darkness)
+    pp.train(scan, config, directory=tmp_path, loss=darkness, no_mend="all")
     with pytest.raises(pp.InputError, match="resume continues a run with its own loss"):
-        pp.train(scan, longer, directory=tmp_path, resume=True)
-    model = pp.train(scan, longer, directory=tmp_path, resume=True, loss=darkness)
+        pp.train(scan, longer, directory=tmp_path, resume=True, no_mend="all")
+    model = pp.train(scan, longer, directory=tmp_path, resume=True, loss=darkness, no_mend="all")
     assert len(model.history["val_loss"]) == 2
 
 
@@ -215,10 +218,11 @@ def test_a_network_of_ones_own_is_trained_saved_and_used(
         model=plain(features=4),  # type: ignore[call-arg]
         training={"epochs": 3},  # type: ignore[arg-type]
     )
-    model = pp.train(scan, config, backend=backend)
+    model = pp.train(scan, config, backend=backend, no_mend="all")
     assert "plain" in repr(model)
     read = pp.load_model(model.save(tmp_path / "wts.h5.zip"))
-    one, other = (pp.reconstruct(scan, m, backend=backend) for m in (model, read))
+    options: Any = {"backend": backend, "refine": "never", "no_mend": "all"}
+    one, other = (pp.reconstruct(scan, m, **options) for m in (model, read))
     np.testing.assert_array_equal(one.object, other.object)
 
 
@@ -229,7 +233,7 @@ def test_a_network_that_is_not_known_is_asked_for(
         model=plain(),
         training={"epochs": 3},  # type: ignore[arg-type]
     )
-    path = pp.train(scan, config).save(tmp_path / "wts.h5.zip")
+    path = pp.train(scan, config, no_mend="all").save(tmp_path / "wts.h5.zip")
     kind = pp.ModelConfig.kinds.pop("plain")
     try:
         with pytest.raises(pp.InputError, match=r"'plain' where .*import the module"):

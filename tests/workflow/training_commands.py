@@ -45,10 +45,15 @@ def backend_flags(backend: str, *options: Any) -> list[str]:
     return [*named, *ONE_THREAD[backend]]
 
 
-def train(scan: Any, output: Path, *options: Any, backend: str = "pytorch") -> int:
-    """``ptychopinn train`` in this process, on one thread; the exit code."""
+def train(
+    scan: Any, output: Path, *options: Any, backend: str = "pytorch", tries: bool = False
+) -> int:
+    """``ptychopinn train`` in this process, on one thread; the exit code.
+
+    tries : whether the geometry of the scans is tried before the training.
+    """
     scans = scan if isinstance(scan, list) else [scan]
-    flags = [*map(str, options), *backend_flags(backend, *options)]
+    flags = [*map(str, options), *backend_flags(backend, *options), *([] if tries else UNTRIED)]
     return run(["train", *map(str, scans), "-o", str(output), *flags])
 
 
