@@ -123,7 +123,7 @@ def test_training_on_a_full_disk(backend: str, copied: Path, scans: Path, tmp_pa
     before = content(copied)
     for size, folder in ((500, copied), (20_000, copied), (20_000, tmp_path / "new")):
         options = ["-o", folder, *SHALLOW, "--n-groups", "2", "--epochs", "1", "--seed", "9"]
-        options += [*backend_flags(backend), *(["--force"] if folder == copied else [])]
+        options += [*UNTRIED, *backend_flags(backend), *(["--force"] if folder == copied else [])]
         command = process_on_a_full_disk(size, "train", scans / "a.h5", *options)
         code, out, err = finished(command)
         assert code == 2 and out == "", err
@@ -235,7 +235,7 @@ def test_refused_training_keeps_the_earlier_run(
 def test_killed_replacement_keeps_the_earlier_run_and_is_resumed(
     backend: str, copied: Path, scans: Path, tmp_path: Path
 ) -> None:
-    options = [*SHALLOW, "--n-groups", 12, "--epochs", 3, "--seed", 8]
+    options = [*SHALLOW, *UNTRIED, "--n-groups", 12, "--epochs", 3, "--seed", 8]
     assert train(scans / "a.h5", tmp_path / "whole", *options, backend=backend) == 0
     before = content(copied)
     flags = [*options, *backend_flags(backend), "--force"]
@@ -267,6 +267,7 @@ def wait_for(command: subprocess.Popen[str], path: Path) -> None:
 def test_interrupted_replacement_takes_the_place(copied: Path, scans: Path) -> None:
     """Ctrl-C saves what there is, here too."""
     flags = [*UNROLLED, "--epochs", 1000, "--seed", 8, *backend_flags("pytorch"), "--force"]
+    flags += UNTRIED
     command = process("train", scans / "a.h5", "-o", copied, *flags, start_new_session=True)
     wait_for(command, copied / ".ptychopinn-unfinished/checkpoints/last.ckpt")
     command.send_signal(signal.SIGINT)
@@ -292,7 +293,7 @@ def test_what_a_killed_command_left_is_swept(scans: Path, tmp_path: Path) -> Non
 
 def test_of_two_trainings_in_one_folder_one_is_refused(scans: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    flags = [*QUICK, *backend_flags("pytorch")]
+    flags = [*QUICK, *UNTRIED, *backend_flags("pytorch")]
     commands = [process("train", scans / f"{name}.h5", "-o", folder, *flags) for name in "ab"]
     done = [finished(command) for command in commands]
     codes = [code for code, _, _ in done]
@@ -309,7 +310,7 @@ def test_a_command_waits_for_no_other(
 ) -> None:
     """While one trains, every command that writes into the folder is refused."""
     folder = tmp_path / "m"
-    flags = [*UNROLLED, "--epochs", 1000, *backend_flags("pytorch")]
+    flags = [*UNROLLED, *UNTRIED, "--epochs", 1000, *backend_flags("pytorch")]
     command = process("train", scans / "a.h5", "-o", folder, *flags)
     try:
         wait_for(command, folder / "checkpoints/last.ckpt")

@@ -11,6 +11,7 @@ import pytest
 from training_commands import (
     BACKENDS,
     SHALLOW,
+    UNTRIED,
     backend_flags,
     files,
     finished,
@@ -123,7 +124,9 @@ def test_a_run_goes_on_with_its_own_number_of_threads(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
 
     def train(folder: Path, *arguments: object) -> str:
-        code, _, err = finished(process("train", scans / "a.h5", "-o", folder, *arguments))
+        code, _, err = finished(
+            process("train", scans / "a.h5", "-o", folder, *arguments, *UNTRIED)
+        )
         assert code == 0, err
         return err
 

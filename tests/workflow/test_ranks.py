@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_commands import UNROLLED
+from training_commands import UNROLLED, UNTRIED
 
 from ptychopinn import load_model, load_reconstruction, save_scan, simulate
 from ptychopinn.cli import run
@@ -68,10 +68,10 @@ def test_scans_that_are_drawn_are_shared(tmp_path: Path) -> None:
 def test_a_measured_scan_is_shared_and_resumed(scans: Path, tmp_path: Path) -> None:
     """The validation decides on the best epoch. The second run goes on with the
     epochs of the first."""
-    options = [*UNROLLED, "--batch-size", 4, "--scheduler", "constant"]
+    options = [*UNROLLED, *UNTRIED, "--batch-size", 4, "--scheduler", "constant"]
     assert alone("train", scans / "a.h5", "-o", tmp_path / "one", "--epochs", 2, *options) == 0
     folder = tmp_path / "two"
-    for epochs, more in ((1, options), (2, ["--resume"])):
+    for epochs, more in ((1, options), (2, ["--resume", *UNTRIED])):
         arguments = ["train", scans / "a.h5", "-o", folder, "--epochs", epochs, *more]
         found = together(2, *arguments, "--torch-threads", 1)
         assert found.returncode == 0, found.stderr

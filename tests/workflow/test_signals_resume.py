@@ -16,6 +16,7 @@ from training_commands import (
     CNN,
     SHALLOW,
     UNROLLED,
+    UNTRIED,
     backend_flags,
     check_sentence,
     files,
@@ -50,7 +51,8 @@ def running(
 ) -> subprocess.Popen[str]:
     # A group of its own: a signal to it does not reach the tests.
     flags = backend_flags(backend, *options)
-    return process("train", scan, "-o", output, *options, *flags, start_new_session=True)
+    words = [*options, *flags, *UNTRIED]
+    return process("train", scan, "-o", output, *words, start_new_session=True)
 
 
 def wait_for(command: subprocess.Popen[str], path: Path) -> None:
