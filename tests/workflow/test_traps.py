@@ -97,7 +97,7 @@ def test_every_member_of_a_group_counts(backend: str, model: Path, scans: Path) 
     nearest = np.argsort(((scan.positions_px - scan.positions_px[0]) ** 2).sum(axis=1))[1:4]
     counts[nearest] = counts[far]
     one, other = (
-        pp.reconstruct(s, model, backend=backend)  # type: ignore[arg-type]
+        pp.reconstruct(s, model, refine="never", no_mend="all", backend=backend)  # type: ignore[arg-type]
         for s in (scan, replace(scan, diffraction=counts))
     )
     y, x = np.round(scan.positions_px[0]).astype(int) - one.origin_px
