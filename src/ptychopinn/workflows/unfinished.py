@@ -84,15 +84,13 @@ def behind(
     """
     fit, known = result.fit, dict(found)
     assert fit is not None  # every verb states it
-    network = of_network(result)
-    if left_by_network(fit) if network else left_by_refinement(fit):
-        further = _still_changes(xp, scan, result, CHANGES if network else REFINED_CHANGES)
-        if further is not None:
-            return [(AS_FOUND, fit.residual), (FINISHED, further)]
+    further = still_changes(xp, scan, result)
+    if further is not None:
+        return [(AS_FOUND, fit.residual), (FINISHED, further)]
     if AS_IT_IS not in known:
         return []
     left = known[AS_IT_IS] + known.get(FOLLOWED, 0.0) - fit.expected
-    if network:
+    if of_network(result):
         unfinished = left <= BETTER * fit.excess
     else:
         far = was_refined(result, PROBE) and fit.excess > TIMES_NOISE * fit.expected
@@ -100,9 +98,18 @@ def behind(
     return [(AS_FOUND, fit.residual), (FINISHED, left + fit.expected)] if unfinished else []
 
 
-def _still_changes(xp: Ops, scan: Scan, result: Reconstruction, least: float) -> float | None:
-    """The residual of some patterns where physics goes on from the object; None where that changes
-    it by less than this share of its contrast."""
+def still_changes(xp: Ops, scan: Scan, result: Reconstruction) -> float | None:
+    """The residual of some patterns where physics goes on from an object that explains them nearly
+    and changes by much; None elsewhere.
+
+    Parameters
+    ----------
+    scan : the patterns, with the probe and the positions of the result.
+    """
+    network, fit = of_network(result), result.fit
+    assert fit is not None  # every verb states it
+    if not (left_by_network(fit) if network else left_by_refinement(fit)):
+        return None
     numbers = neighbours(scan)
     span = np.ptp(scan.positions_px[numbers], axis=0)
     if scan.M < FEWEST or result.slices is not None or span.min() < SPAN_PX:
@@ -120,6 +127,7 @@ def _still_changes(xp: Ops, scan: Scan, result: Reconstruction, least: float) ->
     )
     change = np.linalg.norm(pair.reconstruction - pair.truth)
     contrast = np.linalg.norm(pair.truth - pair.truth.mean())
+    least = CHANGES if network else REFINED_CHANGES
     return further.fit.residual if change > least * contrast else None
 
 
