@@ -34,7 +34,7 @@ from ptychopinn.evaluation.verdict import (
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.axes import ScanAxes
 from ptychopinn.workflows.scan_axes import in_words
-from ptychopinn.workflows.unfinished import behind, left_by_network
+from ptychopinn.workflows.unfinished import behind, left_by_network, left_by_refinement
 
 N, M = 32, 80
 
@@ -410,6 +410,35 @@ def test_physics_goes_on_where_a_network_explains_nearly(
     fit = misfit(true_result(expected), expected)
     fit = replace(fit, explained=explained, excess=excess * fit.expected)
     assert left_by_network(fit) == left
+
+
+@pytest.mark.parametrize(
+    ("explained", "excess", "left"),
+    [(0.99, 60.0, True), (0.9995, 60.0, False), (0.98, 0.04, False), (0.9, 1.0, False)],
+)
+def test_a_refinement_is_asked_where_it_explains_nearly_even_a_faint_structure(
+    expected: Scan, explained: float, excess: float, left: bool
+) -> None:
+    fit = misfit(true_result(expected), expected)
+    fit = replace(fit, explained=explained, excess=excess * fit.expected)
+    assert left_by_refinement(fit) == left
+    faint = replace(fit, structure=fit.excess / (1 - explained), explained=float("nan"))
+    assert left_by_refinement(faint) == left
+
+
+@pytest.mark.parametrize(("passes", "told"), [(12, True), (60, False)])
+def test_a_refinement_that_would_still_change_its_object_is_not_finished(
+    passes: int, told: bool
+) -> None:
+    scan = pp.simulate(
+        object="siemens", phase=(-1.0, 1.0), seed=69, photons=1e7, patterns=64, N=32, step_px=5.5
+    )
+    scan = replace(scan, object=None)
+    config = pp.RefineConfig(passes=passes)
+    result = pp.refine(scan, None, config, backend="numpy", no_mend="all")
+    assert result.fit is not None
+    result = replace(result, fit=replace(result.fit, explained=0.99))
+    assert bool(behind(NumpyOps(), scan, result, [])) == told
 
 
 def test_what_was_only_quicker_is_no_cause() -> None:

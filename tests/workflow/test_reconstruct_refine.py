@@ -156,7 +156,10 @@ def test_reconstruct_refines_the_probe_when_it_does_not_fit(scan: Path, tmp_path
     command("reconstruct", tmp_path / "off.h5", tmp_path / "never", "--refine", "never", "--quiet")
     auto, never = (read_json(tmp_path / name / "run.json") for name in ("auto", "never"))
     assert [s["stage"] for s in never["stages"]] == ["network"]
-    assert [(s["stage"], s["refine_probe"]) for s in auto["stages"]] == [("refinement", True)]
+    # A few passes leave an object that would still change: more follow.
+    first, further = auto["stages"]
+    assert all((s["stage"], s["refine_probe"]) == ("refinement", True) for s in (first, further))
+    assert further["passes"] > first["passes"]
     assert auto["fit"]["residual"] < 0.3 * never["fit"]["residual"]
 
 

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from ptychopinn.checks.base import AXES, LATER, chosen_names
-from ptychopinn.checks.replay import mended_like
 from ptychopinn.config import RefineConfig
-from ptychopinn.contracts import Canvas, Follows, Progress, Solved, Solver, Step
-from ptychopinn.data.findings import with_findings
-from ptychopinn.data.fingerprint import identity_of
-from ptychopinn.data.normalization import PreparedScan, prepare
+from ptychopinn.contracts import Follows, Progress, Step
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
@@ -27,25 +20,21 @@ from ptychopinn.evaluation.misfit import effects_of
 from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution
-from ptychopinn.ops.selector import BackendName, choose, get_ops
+from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
-from ptychopinn.physics.effects import EFFECTS, Effect, slices_of
-from ptychopinn.probes import orthogonalised
-from ptychopinn.solvers import ptychi
-from ptychopinn.solvers.configs import PhysicsConfig, PtychiConfig
+from ptychopinn.physics.effects import EFFECTS
+from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged, within_noise
 from ptychopinn.workflows.beyond_probe import (
-    effects_for,
     keeps_background,
     require_meaning,
-    require_one_probe_and_slice,
     with_background,
-    with_free_probe,
 )
-from ptychopinn.workflows.checking import in_right_geometry, mended
+from ptychopinn.workflows.checking import in_right_geometry
 from ptychopinn.workflows.each_pass import Iteration
+from ptychopinn.workflows.going_on import lit_by_itself, passes_of, until_finished
 from ptychopinn.workflows.growing_modes import asked_modes, grown_modes
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.model_choice import (
@@ -56,9 +45,8 @@ from ptychopinn.workflows.model_choice import (
     with_choice,
 )
 from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
-from ptychopinn.workflows.results import continued, reported, require_refinable, with_uncertainty
-from ptychopinn.workflows.scan_axes import corrected_axes
-from ptychopinn.workflows.slicing import canvas_from
+from ptychopinn.workflows.refinement_work import Work, work_for
+from ptychopinn.workflows.results import require_refinable, with_uncertainty
 from ptychopinn.workflows.stopping import operations_of, until_stopped
 
 log = logging.getLogger(__name__)
@@ -88,7 +76,8 @@ def refine(
     start : a reconstruction of this scan to continue, with its probe and positions; an empty
         object when not given.
     config : what is refined and when it ends; the object alone, until nothing improves, when not
-        given.
+        given. Where it does not say how many ``passes``, and the object would still change after
+        them, up to four times as many are made.
     modes : so many incoherent modes of the probe, those that are added start weak; ``"auto"`` adds
         them while patterns that were left out gain from it. The probe is refined with either.
     model : which effects of beam, sample and detector are followed: ``"auto"`` tries them and keeps
@@ -124,7 +113,7 @@ def refine(
     require_meaning(config, modes, auto, start)
     if modes is not None:
         scan, start, config = asked_modes(scan, start, config, modes)
-    work = _work(scan, start, config, backend, execution, no_mend, uncertainty)
+    work = work_for(scan, start, config, backend, execution, no_mend, uncertainty)
     with stages_of(progress)(work.config.passes) as listener:
         solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
     result = work.result(solved)
@@ -148,10 +137,19 @@ def refine(
             log.warning("%s: %s", scan.name, found.message)
     if modes == "auto" and stop.signal is None:
         result = _with_grown_modes(scan, result, work, stages_of(progress), stop)
+    onwards = partial(
+        refine, scan, backend=backend, execution=execution, progress=progress, stop=stop
+    )
+    followed = work.config
+    if not auto and "passes" not in followed.model_fields_set:
+        xp, unjudged = operations_of(work.solver), partial(onwards, no_mend="all")
+        longer = until_finished(xp, work.scan, result, followed, unjudged, stop, no_mend)
+        if longer is not result:
+            followed = followed.model_copy(update={"passes": passes_of(longer, start)})
+        result = longer
     if stop.signal is None:
         looked_at = {*LATER} - chosen_names(no_mend) if start is None else set[str]()
         result = judged(result, work.scan, work.backend, work.execution, no_mend, looked_at)
-    followed = work.config
     if auto and stop.signal is None:
         again = partial(
             refine, scan, start, backend=backend, execution=execution, no_mend=no_mend,
@@ -165,6 +163,9 @@ def refine(
         )
         if further is not result:
             result = judged(further, work.scan, work.backend, work.execution, no_mend, looked_at)
+    elif not auto:
+        with_it = partial(onwards, no_mend=no_mend)
+        result = lit_by_itself(result, work.config, with_it, stop, no_mend)
     result = with_record(result, model)
     if not uncertainty:
         return result
@@ -188,7 +189,7 @@ def _unless_worse(
     scan: Scan,
     result: Reconstruction,
     shown: RefineConfig,
-    before: _Work,
+    before: Work,
     stages: Stages,
     stop: StopFlag,
 ) -> Reconstruction:
@@ -196,7 +197,7 @@ def _unless_worse(
     # Factors of the beam that were found without it hold a part of it.
     known = {name: found for name, found in result.effects.items() if name != BeamCurrent.name}
     started = replace(result, effects=known)
-    work = _work(scan, started, shown, before.backend, before.execution, ())
+    work = work_for(scan, started, shown, before.backend, before.execution, ())
     try:
         with stages(work.config.passes) as listener:
             solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
@@ -210,7 +211,7 @@ def _unless_worse(
 
 def _choice(
     result: Reconstruction,
-    work: _Work,
+    work: Work,
     no_mend: Collection[str],
     uncertainty: bool,
     stop: StopFlag,
@@ -230,14 +231,14 @@ def _choice(
 
 
 def _with_grown_modes(
-    scan: Scan, result: Reconstruction, before: _Work, stages: Stages, stop: StopFlag
+    scan: Scan, result: Reconstruction, before: Work, stages: Stages, stop: StopFlag
 ) -> Reconstruction:
     """The result after further iterations with more modes, where patterns gain from them."""
     assert result.fit is not None  # every verb states it
     if within_noise(result.fit):
         log.info("no modes are tried: the patterns are explained to within photon noise")
         return result
-    work = _work(scan, result, before.config, before.backend, before.execution, ())
+    work = work_for(scan, result, before.config, before.backend, before.execution, ())
     solver, prepared, canvas = work.solver, work.prepared, work.canvas
     assert isinstance(solver, PhysicsSolver) and canvas is not None  # not of pty-chi
     grown = grown_modes(solver.xp, prepared, canvas, solver.effects, solver.limit)
@@ -283,11 +284,11 @@ def iterate(
     require_refinable(scan, config, start, "iterate(scan, config, start)")
     require_meaning(config, start=start)
     # Not part of the generator: what is wrong is said here and not at the first pass.
-    work = _work(scan, start, config, backend, execution, no_mend)
+    work = work_for(scan, start, config, backend, execution, no_mend)
     return _iterations(work, stages_of(progress)(work.config.passes))
 
 
-def _iterations(work: _Work, opened: AbstractContextManager[Progress]) -> Iterator[Iteration]:
+def _iterations(work: Work, opened: AbstractContextManager[Progress]) -> Iterator[Iteration]:
     latest = 0
 
     def result_of(step: Step) -> Reconstruction:
@@ -304,97 +305,3 @@ def _iterations(work: _Work, opened: AbstractContextManager[Progress]) -> Iterat
             if isinstance(listener, Follows):
                 listener.found(step)
             yield Iteration(step.number, step.misfit, partial(result_of, step))
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """A solver with what it works on, and what its results say of their origin; ``given_px`` (M, 2)
-    are the positions before any refinement."""
-
-    solver: Solver
-    config: RefineConfig
-    scan: Scan
-    prepared: PreparedScan
-    canvas: Canvas | None
-    given_px: NDArray[np.float64]
-    backend: BackendName
-    execution: Execution
-    stages: tuple[Any, ...]
-    by: Mapping[str, Any]
-    identity: str
-    begun: float
-
-    def result(self, solved: Solved) -> Reconstruction:
-        """What was found, in the units of the scan."""
-        scan, prepared = self.scan, self.prepared
-        if self.config.refine_probe:
-            probe = solved.probe / np.float32(prepared.input_scale * prepared.object_scale)
-            scan = replace(scan, probe=orthogonalised(probe))
-        # An object in the file is not where moved positions are.
-        scan = replace(scan, positions_px=solved.positions_px, object=None)
-        axes, found = None, None
-        if self.config.refine_positions:
-            axes, found = corrected_axes(self.given_px, solved.positions_px)
-            if found is not None:
-                scan = replace(scan, provenance=with_findings(scan.provenance, [found]))
-        seconds = {"refinement": time.perf_counter() - self.begun}
-        stage = {
-            "stage": "refinement",
-            **self.by,
-            "passes": solved.passes,
-            **self.config.model_dump(mode="json", include={"refine_probe", "refine_positions"}),
-            "effects": [effect.name for effect in solved.effects if effect.changes],
-            **({} if axes is None else {"scan_axes": asdict(axes)}),
-        }
-        stages = [*self.stages, stage]
-        return reported(
-            solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity,
-            solved.effects, solved.position_covariance,
-        )  # fmt: skip
-
-
-def _work(
-    scan: Scan,
-    start: Reconstruction | None,
-    config: RefineConfig | None,
-    backend: BackendName | None,
-    execution: Execution | None,
-    no_mend: Collection[str],
-    uncertainty: bool = False,
-) -> _Work:
-    """Check the arguments of :func:`refine` and prepare what they say."""
-    config = RefineConfig() if config is None else config
-    by: dict[str, Any] = {"engine": config.engine}
-    if isinstance(config, PtychiConfig):
-        execution = ptychi.execution_for(backend, execution, uncertainty)
-        ptychi.require()
-        by = ptychi.stage(config)
-    if uncertainty:
-        require_one_probe_and_slice(config, start)
-    follows = isinstance(config, PhysicsConfig) and config.eigenprobes is not None
-    if follows:
-        config = with_free_probe(config, "eigenprobes")
-    backend, execution = choose(backend, execution)
-    begun = time.perf_counter()
-    stages: tuple[Any, ...] = ()
-    identity = identity_of(scan)
-    scan = mended(scan, no_mend) if start is None else mended_like(scan, start.findings)
-    given_px = scan.positions_px
-    if start is not None:
-        scan = continued(scan, start, identity)
-        stages = tuple(start.provenance.get("stages", ()))
-    prepared = prepare(scan)
-    solver: Solver
-    effects: tuple[Effect, ...] = ()
-    if isinstance(config, PtychiConfig):
-        solver = ptychi.PtychiSolver(config, execution)
-    else:
-        assert isinstance(config, PhysicsConfig)  # there are two engines
-        limit, xp = execution.inference_batch_mib << 20, get_ops(backend, execution)
-        effects = effects_for(config, prepared, start, xp)
-        solver = PhysicsSolver(xp, config, limit, effects=effects)
-    canvas = None if start is None else canvas_from(start, prepared, slices_of(effects))
-    return _Work(
-        solver, config, scan, prepared, canvas, given_px, backend, execution, stages, by, identity,
-        begun,
-    )  # fmt: skip

@@ -41,6 +41,7 @@ from ptychopinn.workflows.checking import (
     in_right_geometry,
     mended,
 )
+from ptychopinn.workflows.going_on import lit_by_itself, together, until_finished
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
     PRETRAINED,
@@ -53,10 +54,10 @@ from ptychopinn.workflows.model import (
 from ptychopinn.workflows.model_choice import none_tried
 from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
 from ptychopinn.workflows.refinement import Iteration, iterate, refine
-from ptychopinn.workflows.results import reported, require_scan, with_uncertainty
+from ptychopinn.workflows.results import reported, require_scan, was_refined, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.stopping import followed_through, operations_of
-from ptychopinn.workflows.unfinished import left_by_network
+from ptychopinn.workflows.unfinished import PROBE, left_by_network
 
 __all__ = [
     "PRETRAINED",
@@ -284,7 +285,7 @@ def reconstruct(
     assert further.fit is not None and found.fit is not None
     # After a few passes only it may still be worse than what the network found.
     better = stop.signal is None or further.fit.residual < found.fit.residual
-    best, took = (further if better else found), [found.seconds, further.seconds]
+    best, took = (further if better else found), [found, further]
     way: tuple[Reconstruction | None, PhysicsConfig] | None = None
     if refine == "auto" and stop.signal is None:
         # A refinement that noise does not explain may have held on to a wrong probe, or let a right
@@ -302,13 +303,22 @@ def reconstruct(
         )
         other = _unless_stopped(again, *way, stop)
         if other is not None and other.fit is not None:
-            took.append(other.seconds)
+            took.append(other)
             best = other if other.fit.residual < further.fit.residual else best
-    if stop.signal is None:
-        best = judged(best, scan, backend, execution, no_mend, looked_at)
-    names = dict.fromkeys(name for seconds in took for name in seconds)
-    spent = {name: sum(seconds.get(name, 0.0) for seconds in took) for name in names}
-    return replace(best, seconds=spent)
+    best = replace(best, seconds=together(took))
+    if stop.signal is not None:
+        return best
+
+    def judged_again(start: Reconstruction | None, config: PhysicsConfig) -> Reconstruction:
+        return judged(again(start, config), scan, backend, execution, no_mend, looked_at)
+
+    used = PhysicsConfig(refine_probe=was_refined(best, PROBE), **followed)
+    if refine_model is None:
+        best = until_finished(get_ops(backend, execution), scan, best, used, again, stop, no_mend)
+    best = judged(best, scan, backend, execution, no_mend, looked_at)
+    if refine_model is None:
+        best = lit_by_itself(best, used, judged_again, stop, no_mend)
+    return best
 
 
 def _with_uncertainty(
