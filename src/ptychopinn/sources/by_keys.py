@@ -54,6 +54,12 @@ def open_source(path: Path, patterns: str | None) -> Source:
     items = items_of(path)
     found = guess(items)
     key = patterns or found.patterns
+    if patterns is not None and found.patterns is not None and _lacks(path, patterns):
+        raise InputError(
+            f"the patterns were expected as '{patterns}' in '{path}', received "
+            f"{listed(item.key for item in items)}; probably "
+            f"patterns='{found.patterns}'."
+        )
     if key is None:
         raise InputError(
             f"diffraction patterns were expected in '{path}', received "
@@ -72,6 +78,14 @@ def open_source(path: Path, patterns: str | None) -> Source:
         notes={"patterns": key},
         found=numbers_in(path, found),
     )
+
+
+def _lacks(path: Path, key: str) -> bool:
+    """Whether an HDF5 file has no array of this name."""
+    if not is_hdf5(path):
+        return False
+    with reading(path) as file:
+        return file.shape(key) is None
 
 
 def frames_at(place: Place) -> Frames:
