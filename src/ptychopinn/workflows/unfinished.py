@@ -70,7 +70,10 @@ def behind(
     """
     fit, known = result.fit, dict(found)
     assert fit is not None  # every verb states it
-    if of_network(result) and left_by_network(fit):
+    # What a network leaves in the bright does not show where readings are bounds.
+    nearly = GOOD_EXPLAINED <= fit.explained < NETWORK_EXPLAINED
+    hidden = scan.saturation is not None and nearly
+    if of_network(result) and (hidden or left_by_network(fit)):
         further = _still_changes(xp, scan, result)
         if further is not None:
             return [(AS_FOUND, fit.residual), (FINISHED, further)]
