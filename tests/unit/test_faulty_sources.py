@@ -121,3 +121,16 @@ def test_a_number_of_a_recipe_is_not_that_of_the_next_file(raw: Raw) -> None:
     said = messages(prepare(path, **how, energy_eV=ENERGY * 1.1), "number-replaced")
     assert len(said) == 1
     assert f"energy_eV=9680 is taken in place of {ENERGY:g}, which is in" in said[0]
+
+
+@pytest.mark.parametrize("lost", ["frames", "x_um"])
+@pytest.mark.parametrize("kind", [h5py.SoftLink("/gone"), h5py.ExternalLink("gone.h5", "/a")])
+def test_a_link_that_leads_nowhere_is_what_is_missing(
+    kind: Any, lost: str, raw: Raw, tmp_path: Path
+) -> None:
+    path = written(tmp_path, raw, raw.counts)
+    with h5py.File(path, "r+") as file:
+        del file[lost]
+        file[lost] = kind
+    with pytest.raises(pp.InputError, match=rf"'{lost}' is a link to '/?gone"):
+        read(path, raw)
