@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -146,11 +147,13 @@ def test_gaps_that_are_negative_in_every_frame_are_masked_and_noise_is_not() -> 
         ((64, 96), None, {}, "crop=64, or pad=96"),
         ((63, 63), None, {}, "crop=62, or pad=64"),
         ((64, 64), (30.0, 32.0), {}, "crop=60, or pad=68"),
-        ((64, 64), None, {"crop": 62, "binning": 4}, "use crop=60"),
-        ((90, 90), (10.0, 45.0), {"crop": 64}, "use crop=20"),
-        ((1024, 1024), None, {"crop": 1024}, "received 1024 x 1024"),
-        ((64, 64), None, {"crop": 64, "binning": 4}, "received 16 x 16"),
-        ((64, 64), None, {"crop": 63}, "received 63 x 63"),
+        ((64, 64), None, {"crop": 62, "binning": 4}, "use crop=60 and pad=32"),
+        ((256, 256), None, {"crop": 250, "binning": 4}, "use crop=248"),
+        ((90, 90), (10.0, 45.0), {"crop": 64}, "use pad=64"),
+        ((1024, 1024), None, {}, "use bin=2, or crop=512"),
+        ((1024, 1024), None, {"crop": 1024}, "use bin=2, or crop=512, or crop=512 and pad=512"),
+        ((64, 64), None, {"crop": 64, "binning": 4}, "use bin=2, or pad=32"),
+        ((64, 64), None, {"crop": 63}, "use crop=62, or pad=64"),
         ((64, 64), None, {"crop": 64, "pad": 48}, "pad=48 with 64 pixels"),
         ((64, 64), None, {"pad": 48}, "use pad=64"),
         ((64, 64), (70.0, 3.0), {"crop": 32}, "correct the option centre"),
@@ -165,31 +168,30 @@ def test_what_cannot_be_is_refused_with_numbers_that_work(
 
 
 @given(
-    st.integers(64, 200), st.integers(64, 200), st.integers(1, 3), st.floats(0.3, 0.7),
-    st.floats(0.3, 0.7),
+    st.integers(20, 200) | st.integers(500, 1100), st.integers(-60, 60),
+    st.sampled_from([1, 1, 2, 3, 4, 8]), st.none() | st.integers(1, 1200),
+    st.none() | st.integers(1, 600), st.none() | st.tuples(*[st.floats(0.02, 0.9)] * 2),
 )  # fmt: skip
-def test_the_crop_and_pad_that_an_error_names_are_accepted(
-    height: int, width: int, binning: int, fy: float, fx: float
+def test_every_way_out_that_an_error_names_is_taken(
+    height: int, more: int, binning: int, crop: int | None, pad: int | None, at: Any
 ) -> None:
-    """And what they name is the largest and the smallest of its kind."""
-    import re
-
-    centre = (fy * height, fx * width)
+    shape = (height, height if more < 0 else height + more)
+    centre = at and (at[0] * shape[0], at[1] * shape[1])
+    options = {"crop": crop, "binning": binning, "pad": pad}
     try:
-        cut_for((height, width), centre, crop=None, binning=binning, pad=None)
+        cut_for(shape, centre, **options)
+        return
     except InputError as error:
-        found = re.search(r"use crop=(\d+), or pad=(\d+)", str(error))
-        if found is None:
-            return
-        crop, pad = int(found[1]), int(found[2])
-        if 32 <= crop // binning <= 512:
-            cut = cut_for((height, width), centre, crop=crop, binning=binning, pad=None)
-            assert cut.n * binning == crop
-        if 32 <= pad <= 512:
-            cut = cut_for((height, width), centre, crop=None, binning=binning, pad=pad)
+        words = str(error).rpartition("; use ")[2]
+    ways = re.findall(r"((?:(?:bin|crop|pad)=\d+(?: and )?)+)", words)
+    assert ways
+    for way in ways:
+        taken = {key: int(value) for key, value in re.findall(r"(bin|crop|pad)=(\d+)", way)}
+        binned = {"binning": taken.pop("bin")} if "bin" in taken else {}
+        cut = cut_for(shape, centre, **options | taken | binned)
+        if crop is None and "pad" in taken and "crop" not in taken:
             # No whole block is lost.
-            assert cut.rows.start < binning and cut.columns.start < binning
-            assert height - cut.rows.stop < 2 * binning > width - cut.columns.stop
+            assert cut.rows.start < cut.binning > cut.columns.start
 
 
 @pytest.mark.parametrize("centre", [(50.0, 61.0), (47.4, 50.6), (64.0, 64.0), (20.0, 90.0)])

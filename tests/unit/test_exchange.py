@@ -408,6 +408,28 @@ def test_the_command_converts_and_refuses(
     assert run(["inspect", target]) == 0
 
 
+def test_a_conversion_pairs_and_warns_as_reading_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One pattern more than positions belongs to none of them as long as nobody says which."""
+    source = tmp_path / "more.cxi"
+    convert(save_scan(example_scan(), tmp_path / "scan.h5"), source)
+    with h5py.File(source, "r+") as file:
+        key = "entry_1/instrument_1/detector_1/data"
+        stored = file[key][()].astype(np.uint32)
+        stored[:, 7, 9] = 2**32 - 1
+        del file[key]
+        file[key] = np.concatenate([stored[:1], stored])
+    for name in ("new.npz", "new.h5", "new.cxi", "folder"):
+        with pytest.raises(InputError, match=f"received {M + 1} patterns and {M} positions"):
+            convert(source, tmp_path / name)
+    assert run(["convert", str(source), str(tmp_path / "new.npz"), "--frames", "1:"]) == 0
+    assert "WARNING more.cxi: masked 1 of 1024 pixels" in capsys.readouterr().err
+    again = load_scan(tmp_path / "new.npz").diffraction[:]
+    good = load_scan(tmp_path / "new.npz").mask
+    np.testing.assert_array_equal(again[:, good], stored[:, good])
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -12,7 +12,7 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.workflows.prepare import prepare
-from raw_files import Raw
+from raw_files import ENERGY, Raw
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +94,43 @@ def test_patterns_without_any_structure_end_the_search_for_a_probe(
     frames[:, 16, 16] = 1000
     scan = read(written(tmp_path, raw, frames), raw, probe="auto")
     assert messages(scan, "probe-from-nothing")
+
+
+def test_a_recipe_beside_another_file(raw: Raw, tmp_path: Path) -> None:
+    """Each sentence names what the file has, or what of the recipe does not belong to it."""
+    path = written(tmp_path, raw, raw.counts, dead=np.zeros((32, 32), "u1"))
+    recipe = {"patterns": "frames", "positions": "y_um,x_um", "mask": "dead"}
+    read(path, raw, recipe=recipe)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["data/counts"], file["y_um"], file["x_um"] = raw.counts, raw.y * 1e6, raw.x * 1e6
+    with pytest.raises(pp.InputError, match=r"as 'frames' in .*; probably patterns='data/counts'"):
+        read(other, raw, recipe=recipe)
+    with pytest.raises(pp.InputError, match=r"'dead' .* received data/counts.* leave out the opt"):
+        read(other, raw, recipe=recipe, patterns="data/counts")
+    with pytest.raises(pp.InputError, match="received nothing; name one, or leave the option mask"):
+        read(path, raw, recipe=recipe, mask=" ")
+    with pytest.raises(pp.InputError, match=r"a Zarr store, received the folder .*, which is none"):
+        read(path, raw, recipe=recipe, mask=str(tmp_path))
+
+
+def test_a_number_of_a_recipe_is_not_that_of_the_next_file(raw: Raw) -> None:
+    path, points = raw.eiger(), str(raw.table())
+    how = {"positions": points, "probe": str(raw.native), "centre": "16,16"}
+    assert not messages(prepare(path, **how, energy_eV=ENERGY * 1.005), "number-replaced")
+    said = messages(prepare(path, **how, energy_eV=ENERGY * 1.1), "number-replaced")
+    assert len(said) == 1
+    assert f"energy_eV=9680 is taken in place of {ENERGY:g}, which is in" in said[0]
+
+
+@pytest.mark.parametrize("lost", ["frames", "x_um"])
+@pytest.mark.parametrize("kind", [h5py.SoftLink("/gone"), h5py.ExternalLink("gone.h5", "/a")])
+def test_a_link_that_leads_nowhere_is_what_is_missing(
+    kind: Any, lost: str, raw: Raw, tmp_path: Path
+) -> None:
+    path = written(tmp_path, raw, raw.counts)
+    with h5py.File(path, "r+") as file:
+        del file[lost]
+        file[lost] = kind
+    with pytest.raises(pp.InputError, match=rf"'{lost}' is a link to '/?gone"):
+        read(path, raw)

@@ -62,3 +62,20 @@ def test_a_probe_of_another_size(kind: str, tmp_path: Path) -> None:
     np.save(tmp_path / "probe.npy", probe_of())
     scan = load_scan(path, probe=str(tmp_path / "probe.npy"))
     np.testing.assert_array_equal(scan.diffraction[:], counts_of())
+
+
+@pytest.mark.parametrize("kind", ["cxi", "npz", "prepare"])
+def test_dark_frames_among_the_patterns_are_named(kind: str, tmp_path: Path) -> None:
+    """To leave out the first or the last ones instead would shift all others."""
+    dark = np.random.default_rng(0).poisson(0.01, (2, N, N)).astype(np.uint16)
+    dark[:, 3, 4] = 65535
+    counts = counts_of()
+    counts[:, 3, 4] = 65535
+    more = np.insert(counts, [7, 15], dark, axis=0)
+    path = write("cxi" if kind == "prepare" else kind, tmp_path, Content(counts=more))
+    with pytest.raises(InputError, match=r"2 patterns \(7, 16\) hold hardly any light"):
+        prepare(path) if kind == "prepare" else load_scan(path)
+    some = np.insert(counts, [7, 15], counts[[3, 4]], axis=0)
+    path = write("cxi" if kind == "prepare" else kind, tmp_path, Content(counts=some))
+    with pytest.raises(InputError, match="say which patterns to use"):
+        prepare(path) if kind == "prepare" else load_scan(path)

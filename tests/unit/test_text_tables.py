@@ -45,6 +45,51 @@ def test_lines_above_the_numbers(head: str, unit: str | None, tmp_path: Path) ->
     assert points.unit == unit
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", " , "])
+def test_a_row_of_empty_cells_keeps_its_place(separator: str, tmp_path: Path) -> None:
+    """Without it all rows behind it would belong to other patterns; at the end there is none."""
+    rows = [f"{x}{separator}{y}" for y, x in VALUES]
+    path = tmp_path / "places.csv"
+    text = "\n".join([f"x_um{separator}y_um", rows[0], separator, *rows[1:], "", separator, ""])
+    path.write_text(text, encoding="utf-8")
+    points = read_points(str(path), path, None, 4).values
+    np.testing.assert_array_equal(points[[0, 2, 3]], VALUES)
+    assert np.isnan(points[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("head", "measured", "unit"),
+    [
+        ("x_set_um,y_set_um,x_read_um,y_read_um", True, "um"),
+        ("x_um,y_um,x_cmd_um,y_cmd_um", False, "um"),
+        ("X (microns),Y (microns),row,col", False, "um"),
+        ("x_nanometers,y_nanometers,a,b", False, "nm"),
+        ("x_a,y_a,b,c", False, None),
+    ],
+)
+def test_what_names_of_columns_say(
+    head: str, measured: bool, unit: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text(head + "\n" + "".join(f"{k},{2 * k},{3 * k},{5 * k}\n" for k in range(9)))
+    points = read_points(str(path), path, None, 9)
+    assert points.values[1].tolist() == ([5, 3] if measured else [2, 1])
+    assert points.unit == unit
+
+
+def test_numbers_of_fortran(tmp_path: Path) -> None:
+    path = tmp_path / "places.txt"
+    path.write_text("x_um y_um\n1.5D-01 2D+00\n-.25d1 3.0D0\n", encoding="utf-8")
+    np.testing.assert_allclose(read_table(path).values, [[0.15, 2], [-2.5, 3]])
+
+
+def test_a_table_without_numbers_shows_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text("x,y\n1.5 um,2.5 um\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"without any, but lines such as '1\.5 um,2\.5 um'"):
+        read_table(path)
+
+
 def test_a_column_of_words_is_named(tmp_path: Path) -> None:
     path = tmp_path / "places.csv"
     path.write_text("1,2,done\n3,4,done\n", encoding="utf-8")

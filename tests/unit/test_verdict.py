@@ -181,6 +181,21 @@ def test_pixels_without_noise_are_named_where_the_model_has_taken_them_up(expect
     assert fit.cause is not None and "vary by far less than photons do" in fit.cause
 
 
+def test_pixels_of_bounds_are_not_judged_by_their_few_readings(expected: Scan) -> None:
+    """A network makes the few readings of a pixel that are none agree by chance, or its probe."""
+    scan, result = drawn(expected), true_result(expected)
+    model = np.asarray(expected.diffraction)
+    order = np.argsort(-model.mean(axis=0), axis=None)[:12]
+    y, x = np.unravel_index(order, (N, N))
+    limit = np.uint16(np.quantile(scan.diffraction[:, y, x], 0.3))
+    counts = np.array(scan.diffraction)
+    few = counts[:, y, x] < limit
+    counts[:, y, x] = np.where(few, np.round(model[:, y, x]).clip(0, limit - 1), counts[:, y, x])
+    cut = replace(scan, diffraction=np.minimum(counts, limit), saturation=float(limit))
+    assert few.mean() < 0.35 and len(signs_of(misfit(result, scan)).quiet) == 0
+    assert signs_of(misfit(result, cut)).quiet == ()
+
+
 def test_pixels_that_a_bad_fit_explains_are_not_quiet(expected: Scan) -> None:
     """Where all others leave many times the noise, the noise alone is nothing strange."""
     fit = misfit(true_result(expected), drawn(expected))

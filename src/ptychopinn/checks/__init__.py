@@ -11,9 +11,9 @@ from importlib import import_module
 from ptychopinn.checks.base import CHECKS, Checked, examine
 
 ORDER = (
-    "stored_numbers", "mask", "running_sums", "level", "beam", "patterns", "repeats", "lines",
-    "pixels", "filled", "torn", "probe_phase", "clipped", "shared_noise", "centre", "placement",
-    "rounded_positions",
+    "stored_numbers", "mask", "running_sums", "level", "photon_steps", "beam", "patterns",
+    "repeats", "lines", "pixels", "filled", "torn", "late_parts", "probe_phase", "clipped",
+    "shared_noise", "centre", "placement", "rounded_positions",
 )  # fmt: skip
 for _name in ORDER:
     import_module(f"{__name__}.{_name}")

@@ -43,6 +43,7 @@ class Mend:
     probe : (P, N, N) in the place of the one given.  probe_factor : (N, N).
     saturation : counts from which readings are lower bounds only.
     offset : counts that are subtracted from every pixel; nothing gets negative.
+    photon : units of one photon, by which readings are divided and made whole.
     swapped : so many of the low bytes of each count, which hold all of it, are put in the opposite
     order.
     """
@@ -57,6 +58,7 @@ class Mend:
     probe_factor: Array | None = None
     saturation: float | None = None
     offset: float | None = None
+    photon: float | None = None
     swapped: int = 0
 
     def of(self, scan: Scan) -> Scan:
@@ -97,7 +99,22 @@ class Mend:
             patterns = changed_patterns(scan.diffraction, _Without(self.offset))
             top = None if scan.saturation is None else scan.saturation - self.offset
             scan = replace(scan, diffraction=patterns, saturation=top)
+        if self.photon is not None:
+            patterns = changed_patterns(scan.diffraction, _InPhotons(self.photon))
+            # The probe was given in these units, too.
+            probe = scan.probe / np.float32(np.sqrt(self.photon))
+            scan = replace(scan, diffraction=patterns, probe=probe)
         return _scaled_again(scan, before)
+
+
+@dataclass(frozen=True)
+class _InPhotons:
+    """Divides by the units of a photon, to whole numbers."""
+
+    photon: float
+
+    def __call__(self, patterns: Array) -> Array:
+        return np.rint(patterns / self.photon).astype(patterns.dtype)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def rounded_positions(look: Look) -> Iterator[Noticed]:
             f"the positions are whole multiples of {' and of '.join(said)}, which no raster has: "
             f"they were rounded by up to {error:.3g} px, as where numbers far from zero are stored "
             "in 32 bits, or with few digits; store them with all their digits (subtract the first "
-            "one before), or else ptychopinn refine with the option refine_positions.",
+            "one before), or else refine with the option refine_positions.",
             error_px=error,
         ),
         None,

@@ -47,6 +47,11 @@ def logging_to(console: Console, quiet: bool = False) -> Iterator[LogFile]:
         shown.close()
 
 
+def show_warnings() -> None:
+    """Show the warnings of the package until the running command ends."""
+    click.get_current_context().with_resource(logging_to(stderr(), quiet=True))
+
+
 def stderr() -> Console:
     """The console for messages; results go to standard output."""
     return Console(file=sys.stderr)

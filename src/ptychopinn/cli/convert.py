@@ -46,8 +46,10 @@ def command(
     NAME.npz, NAME.h5 (native), product.h5 or product.npz; --to chooses where the name does not
     tell.
     """
+    from ptychopinn.cli.console import show_warnings
     from ptychopinn.io.convert import convert
 
+    show_warnings()
     done = convert(
         source,
         target,

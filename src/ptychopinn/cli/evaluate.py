@@ -72,10 +72,12 @@ def command(
             "evaluate needs something to compare with, received neither --truth nor --data; "
             "add --truth SCAN (a scan with the known object) or --data SCAN (measured patterns)."
         )
+    from ptychopinn.cli.console import show_warnings
     from ptychopinn.data.fingerprint import recorded
     from ptychopinn.evaluation import evaluate
     from ptychopinn.io.reconstructions import load_reconstruction
 
+    show_warnings()
     reconstruction = load_reconstruction(result)
     folder = output or (result if result.is_dir() else result.parent)
     click.get_current_context().with_resource(claimed(folder, OUTPUTS, force))

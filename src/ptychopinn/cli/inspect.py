@@ -56,8 +56,10 @@ def command(
     elif kind == "result":
         content = _result(file)
     else:
+        from ptychopinn.cli.console import show_warnings
         from ptychopinn.io.summary import summarise
 
+        show_warnings()
         scan = open_scan(file, reading, probe_needed=False)
         content = summarise(scan)
         if check:

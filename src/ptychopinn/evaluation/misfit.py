@@ -15,18 +15,14 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan, check_inside
 from ptychopinn.errors import InputError, brief
 from ptychopinn.evaluation.causes import Likely
+from ptychopinn.evaluation.flat_object import flat_amplitude_of
 from ptychopinn.evaluation.signs import signs_of
-from ptychopinn.evaluation.verdict import (
-    Alternatives,
-    Verdict,
-    judge,
-)
+from ptychopinn.evaluation.verdict import Alternatives, Verdict, judge
 from ptychopinn.machine.memory import check_memory
 from ptychopinn.machine.threads import available
 from ptychopinn.machine.workers import Workers
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward
-from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import Effect, restored
 from ptychopinn.physics.noise import deviance_terms, shows_structure
 from ptychopinn.physics.readout import DetectorNoise
@@ -88,7 +84,7 @@ class Misfit:
     measured_mean, model_mean : (N, N) float64
         Mean patterns; bad pixels are NaN.
     times_noise : (N, N) float64
-        The residual of each pixel over all patterns, as a multiple of what noise alone gives.
+        The residual of each pixel, as a multiple of noise alone, which it takes for saturated ones.
     """
 
     residual: float
@@ -261,6 +257,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         [] if m * int(good.sum()) * 4 <= _KEEP_BYTES else None
     )
     modelled_counts, measured_counts = np.zeros(m), np.zeros(m)
+    told: Any = 0  # readings of each pixel that are no bounds
     least = np.inf if data.saturation is None else data.saturation * (1 - 1e-6)
     # Whoever prepared a whole scan has added its patterns up: they need not be read for that.
     added = data.saturation is None and chosen is None
@@ -272,6 +269,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             # A saturated reading tells nothing about the scale.
             whole = np.True_ if data.saturation is None else readings < least
             measured_counts[part] = readings.sum(axis=1, dtype=np.float64, where=whole)
+            told = told + np.broadcast_to(whole, readings.shape).sum(axis=0)
         modelled_counts[part] = model.sum(axis=1, dtype=np.float64, where=whole)
         if keep is not None:
             keep.append((part, model))
@@ -297,11 +295,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             for part, frames in predict(result):
                 yield part, frames[:, good]
 
-    # The pattern of a flat object, with the measured mean and the background, no work of an object.
-    flat = forward.vacuum_pattern(result.probe, result.propagator)[good].astype(np.float64)
-    lit = power * result.effects.get(Background.name, np.zeros(good.shape))[good]
-    flat *= max(measured_sum / m - lit.sum(), 0.0) / flat.sum()
-    flat_amplitude = np.sqrt(flat + lit).astype(np.float32)
+    flat_amplitude = flat_amplitude_of(result, good, power, m if added else told, measured_sum)
 
     def judged(batch: tuple[slice, NDArray[np.float32]]) -> _Sums:
         part, modelled = batch
@@ -309,18 +303,23 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
         frames = measured(part)
         amplitudes = np.sqrt(frames)
         modelled_amplitudes, noise = np.sqrt(model), detector.of_amplitude(model)
+        bounds: Any = np.float32(0)
+        flat_squares = (flat_amplitude - amplitudes) ** 2
         if data.saturation is not None:
             # A saturated reading bounds the model from below only.
             above = (frames >= least) & (model > frames)
             modelled_amplitudes = np.where(above, amplitudes, modelled_amplitudes)
             model = np.where(above, frames, model)
-            noise = np.where(frames >= least, 0, noise)
+            bounds = np.where(frames >= least, noise, 0)
+            flat_squares[(frames >= least) & (flat_amplitude > amplitudes)] = 0
+            noise = noise - bounds
         terms = deviance_terms(np.maximum(model, np.float32(_FLOOR_COUNTS)), frames)
         squares = (modelled_amplitudes - amplitudes) ** 2
-        per_pixel = (model, frames, squares, noise)
+        # A pixel of few readings beside bounds is not judged by these few alone.
+        per_pixel = (model, frames, squares + bounds, noise + bounds)
         return _Sums(
             squares=squares.sum(axis=1, dtype=np.float64),
-            flat_squares=((flat_amplitude - amplitudes) ** 2).sum(axis=1, dtype=np.float64),
+            flat_squares=flat_squares.sum(axis=1, dtype=np.float64),
             counts=frames.sum(axis=1, dtype=np.float64),
             noise=noise.sum(axis=1),
             deviance=float(terms.sum(dtype=np.float64)),

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
+from ptychopinn.data.units import ELECTRON_VOLTS, METRES, PIXELS, spelled
 
 AXIS_WORDS = {
     axis: re.compile(
@@ -25,9 +25,13 @@ NO_PLACES = re.compile(
     re.I,
 )
 MEASURED = re.compile(
-    r"average|mean|actual|measured|readback|rbv|enc(oder)?($|[^a-z])|interferom", re.I
+    r"average|mean|actual|measured|readback|rbv|enc(oder)?($|[^a-z])|interferom"
+    r"|(^|[^a-z])(meas|read|reading)($|[^a-z])",
+    re.I,
 )
-ASKED_FOR = re.compile(r"target|demand|nominal|setpoint|command|request|goal", re.I)
+ASKED_FOR = re.compile(
+    r"target|demand|nominal|setpoint|command|request|goal|(^|[^a-z])(set|cmd)($|[^a-z])", re.I
+)
 
 
 def axis_of(name: str) -> str | None:
@@ -86,8 +90,11 @@ def _word(name: str) -> str:
 
 def unit_in_name(name: str) -> str | None:
     """The unit at the end of a name such as ``motor_x_um`` or ``x [mm]``; None without one."""
-    found = re.search(r"(?:[_\s(\[])(px|m|mm|um|µm|μm|nm)[)\]]?$", name.strip(), re.IGNORECASE)
-    return spelled(found[1]) if found else None
+    found = re.search(r"[_\s(\[]([^\W_]+)\s*[)\]]?$", name.strip())
+    word = spelled(found[1]) if found else ""
+    # A single letter may number columns.
+    known = (word in METRES or word == PIXELS) and (found is None or found[1] not in ("a", "A"))
+    return word if known else None
 
 
 def unit_at_end(key: str) -> str:

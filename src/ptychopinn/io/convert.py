@@ -162,7 +162,7 @@ def convert(
             record = _RECORDS[known.NAME].read_record(start)
         chosen = ReadOptions(units, frames=parse_frames(frames), clip_negative=clip_negative)
         says = record.says_field or propagation is not None
-        changed = Record(record.patterns, _changed(record.product, given), says_field=says)
+        changed = replace(record, product=_changed(record.product, given), says_field=says)
         record = usable(changed, chosen, start)
         if probe is not None or modes is not None:
             record = _with_probe(record, start, probe, modes)

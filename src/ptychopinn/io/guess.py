@@ -65,6 +65,14 @@ class Guess:
     own_points: bool = False
 
 
+def check_readable(items: Sequence[Item], words: re.Pattern[str]) -> None:
+    """Raise InputError for one that cannot be read, as behind a link to a file that is not there,
+    where its name says that it may be what is looked for."""
+    for item in items:
+        if item.note and words.search(item.key) and not NOT_PATTERNS.search(item.key):
+            raise InputError(item.note)
+
+
 def guess(items: Sequence[Item]) -> Guess:
     """The arrays that a scan needs, by their names and shapes."""
     frames = [i for i in items if _is_stack(i)]

@@ -92,5 +92,12 @@ def _walk(
             continue
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             yield Item(inner, item.shape, item.dtype, ", ".join(file.units(inner)))
+        elif item is None:
+            link = group.get(key, getlink=True)
+            lost = (
+                f"a complete file was expected, received '{file.path}' in which '{inner}' is a "
+                f"link to '{getattr(link, 'path', '')}', which is not there; write it again."
+            )
+            yield Item(inner, (), np.dtype("V1"), note=lost)
         elif isinstance(item, h5py.Group):
             yield from _walk(file, inner, depth + 1, seen, visits)

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError, shown
+from ptychopinn.io.base import sample_indices
+from ptychopinn.io.no_counts import named_patterns
 from ptychopinn.io.whole_multiples import Read, which_to_take
 
 CUT = "frames-cut"
+# Patterns that are looked at, numbers that are read at once and in all, to find those without
+# light, which have less than this part of the median counts.
+LOOKED, BLOCK, MOST_READ, DARK = 12, 1 << 22, 1 << 28, 0.02
 _TEXT = re.compile(r"\s*(-?\d{1,12})?\s*:\s*(-?\d{1,12})?\s*(?::\s*(\d{1,12}))?\s*")
 
 
@@ -144,12 +149,33 @@ def which_belong(
     more, less = max(patterns, positions), min(patterns, positions)
     if less < 2:
         return "store one position for each pattern"
+    dark = [] if read is None or patterns < positions else _without_light(patterns, read)
+    if dark and len(dark) == more - less:
+        hold, them = ("holds", "it") if len(dark) == 1 else ("hold", "them")
+        return (
+            f"{named_patterns(dark)} {hold} hardly any light, as dark frames do: take {them} out "
+            "of the file"
+        )
     what = "patterns" if patterns > positions else "positions"
     number = "" if more - less == 1 else f" {more - less}"
     return (
         f"say which {what} to use: frames='{more - less}:' leaves out the first{number}, "
         f"frames=':{less}' the last{number}"
     )
+
+
+def _without_light(patterns: int, read: Read) -> list[int]:
+    """Numbers of patterns with hardly any light; none where there is too much to read."""
+    some = read(sample_indices(patterns, LOOKED)).astype(np.float64)
+    if patterns * some[0].size > MOST_READ:
+        return []
+    # Pixels that always say the same are hot, or none.
+    lit = some.max(axis=0) > some.min(axis=0)
+    step = max(1, BLOCK // some[0].size)
+    parts = [np.arange(k, min(k + step, patterns)) for k in range(0, patterns, step)]
+    sums = [np.nan_to_num(read(part)[:, lit]).sum(axis=1, dtype=np.float64) for part in parts]
+    counts = np.concatenate(sums)
+    return [int(k) for k in np.flatnonzero(counts < DARK * np.median(counts))]
 
 
 def text_of(frames: slice | None) -> str:

@@ -92,3 +92,29 @@ def _tops(seen: Float) -> Float:
     low, middle, high = (seen[best + k, each] for k in (-1, 0, 1))
     bend = np.where(low + high < 2 * middle, 2 * middle - low - high, np.inf)
     return best - REACH + np.clip((high - low) / (2 * bend), -1, 1)
+
+
+def lagged_likeness(lines: NDArray[np.float32], good: NDArray[np.bool_], most: int) -> Float:
+    """How much alike a line is with the one beside it in a frame up to ``most`` earlier and later.
+
+    Parameters
+    ----------
+    lines : (m, 2, W) counts of two lines in m frames that follow each other.
+    good : (2, W), True at pixels that measure.
+
+    Returns
+    -------
+    (2 most + 1,): 1 for the same changes; the second line ``k - most`` frames later at number k.
+    """
+    total = lines[:, good].sum(axis=1, keepdims=True)
+    # A beam that changes makes all pixels alike in all frames.
+    steady = np.sqrt(lines / np.maximum(total, 1e-30)[..., None])
+    changes = np.where(good, steady - steady.mean(axis=0), 0).astype(np.float64)
+    m = len(lines)
+    found = np.zeros(2 * most + 1)
+    for k, late in enumerate(range(-most, most + 1)):
+        one = changes[max(0, -late) : m - max(0, late), 0]
+        other = changes[max(0, late) : m - max(0, -late), 1]
+        both = float(np.sqrt((one**2).sum() * (other**2).sum()))
+        found[k] = float((one * other).sum()) / max(both, 1e-30)
+    return found

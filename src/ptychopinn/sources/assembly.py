@@ -38,6 +38,7 @@ from ptychopinn.sources.geometry_numbers import (
     of_electrons,
     own_edge,
     propagation_of,
+    replaced_numbers,
 )
 from ptychopinn.sources.masks import check_mask, given_mask, own_mask
 from ptychopinn.sources.odd_frames import doubt_frames
@@ -155,7 +156,7 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     bad = own_mask(source, recipe, size)
     dark = _image(recipe.dark, source, size, "the dark frames")
     flat = _image(recipe.flat, source, size, "the flat field")
-    findings = [*source.findings, *pairs.findings]
+    findings = [*source.findings, *pairs.findings, *replaced_numbers(source, recipe)]
     if flat is not None:
         if recipe.mends("flat-field"):
             flat, said = flat_field(flat)

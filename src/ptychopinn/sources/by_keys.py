@@ -12,7 +12,7 @@ from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.axis_names import unit_at_end, unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
-from ptychopinn.io.guess import Guess, guess
+from ptychopinn.io.guess import PATTERN_WORDS, Guess, check_readable, guess
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73
@@ -54,7 +54,14 @@ def open_source(path: Path, patterns: str | None) -> Source:
     items = items_of(path)
     found = guess(items)
     key = patterns or found.patterns
+    if patterns is not None and found.patterns is not None and _lacks(path, patterns):
+        raise InputError(
+            f"the patterns were expected as '{patterns}' in '{path}', received "
+            f"{listed(item.key for item in items)}; probably "
+            f"patterns='{found.patterns}'."
+        )
     if key is None:
+        check_readable(items, PATTERN_WORDS)
         raise InputError(
             f"diffraction patterns were expected in '{path}', received "
             f"{listed(item.key for item in items)}; name them with the option "
@@ -72,6 +79,14 @@ def open_source(path: Path, patterns: str | None) -> Source:
         notes={"patterns": key},
         found=numbers_in(path, found),
     )
+
+
+def _lacks(path: Path, key: str) -> bool:
+    """Whether an HDF5 file has no array of this name."""
+    if not is_hdf5(path):
+        return False
+    with reading(path) as file:
+        return file.shape(key) is None
 
 
 def frames_at(place: Place) -> Frames:

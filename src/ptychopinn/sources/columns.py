@@ -33,8 +33,9 @@ COMMENTS = ("#", "%", "//", "!")
 _COLUMN = re.compile(r"Col\s+\d+\s+(\S+)\s+[A-Z]+")
 # Where a scan begins in a file of SPEC, with its number and its command.
 _SCAN = re.compile(r"#S\s+(\d+)(\s.*)?")
-# A number with a decimal comma.
+# A number with a decimal comma, and one as Fortran writes it in double precision.
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+_FORTRAN = re.compile(r"([+-]?\d*\.?\d*)[dD]([+-]?\d+)", re.ASCII)
 
 _log = logging.getLogger("ptychopinn")
 
@@ -97,7 +98,8 @@ def read_table(path: Path, rows: int | None = None) -> Table:
             )
     blocks = [_Block(path)]
     for number, raw in enumerate(_lines(path), start=1):
-        line = raw.strip()
+        # Tabs alone separate cells without content.
+        line = raw.strip() or raw.strip(" \r\n")
         begins = _SCAN.fullmatch(line)
         if begins is not None:
             blocks.append(_Block(path, begins[1]))
@@ -141,6 +143,8 @@ class _Block:
         self._found, self.width, self._named = array("d"), 0, 0
         # Whether rows are whole numbers with commas between them.
         self._commas = True
+        # Rows without content since the last one, and the last line of words.
+        self._empty, self._words = 0, ""
 
     def add(self, number: int, line: str) -> None:
         """Take the line of this number in the file."""
@@ -154,6 +158,8 @@ class _Block:
         while words and not words[-1] and len(words) > (self.width or len(self._names)):
             words.pop()
         if not any(words):
+            # Of a row whose cells hold nothing the place is not known; at the end there is no row.
+            self._empty += bool(self.width and len(words) > 1 and not mark)
             return
         column = _COLUMN.fullmatch(line)
         if column is not None and not self.width:
@@ -170,6 +176,7 @@ class _Block:
             )
         elif not self.width:
             self._above, self._names = self._names, words
+            self._words = self._words if mark else f", but lines such as '{brief(line, 60)}'"
             # Numbers are no names: they are a row with a word in it, as all others are then.
             some = any(_number(name) is not None for name in words)
             self._named = 0 if some else len(words)
@@ -180,8 +187,9 @@ class _Block:
                 f"line {number} of '{self._path}' must hold {self.width} numbers as the lines "
                 f"before, received {len(values)}; correct it."
             )
+        self._found.extend([np.nan] * (self._empty * self.width))
         self._found.extend(values)
-        self.width = len(values)
+        self.width, self._empty = len(values), 0
 
     def table(self) -> Table:
         """What the lines hold.
@@ -200,8 +208,8 @@ class _Block:
                     "among the numbers of a line; leave columns out that hold no numbers."
                 )
             raise InputError(
-                f"a table of numbers was expected, received '{path}' without any; name another "
-                "file."
+                f"a table of numbers was expected, received '{path}' without any"
+                f"{self._words}; write numbers only into the lines, or name another file."
             )
         if len(self._listed_below) == self.width:
             names = self._listed_below
@@ -290,6 +298,8 @@ def _numbers(words: list[str], names: int = 0, least: int = 0) -> list[float] | 
 
 def _number(word: str) -> float | None:
     word = word.replace(",", ".") if _COMMA.fullmatch(word) else word
+    double = _FORTRAN.fullmatch(word)
+    word = f"{double[1]}e{double[2]}" if double else word
     try:
         # Python would read 1_000 as a number, too.
         return None if "_" in word else float(word)

@@ -9,6 +9,7 @@ has the centre in the middle of pixel [N/2, N/2].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 from typing import Any
 
@@ -19,6 +20,7 @@ from ptychopinn.data.scan import N_MAX, N_MIN
 from ptychopinn.errors import InputError
 
 Pair = tuple[float, float]
+LARGEST_BIN = 64
 
 
 @dataclass(frozen=True)
@@ -84,34 +86,38 @@ def cut_for(
         detector where no padding was asked for.
     """
     height, width = shape
-    middle = (float(height // 2), float(width // 2))
-    # The middle of a frame of K x K blocks is that of the block [N/2, N/2].
-    if binning > 1:
-        middle = tuple(  # type: ignore[assignment]
-            (size // (2 * binning)) * binning + (binning - 1) / 2 for size in shape
-        )
-    y, x = centre or middle
+    y, x = centre or _middle(shape, binning)
     if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
         raise InputError(
             f"the centre must lie on the detector of {height} x {width} pixels, received "
             f"({y:.6g}, {x:.6g}) after the patterns were turned; correct the option centre."
         )
+    ways = partial(_ways, shape, (y, x), crop=crop, binning=binning, pad=pad)
     if crop is None and pad is None:
-        kept = _untouched(shape, (y, x), binning)
+        kept = height // binning
+        home = kept // 2 * binning + (binning - 1) / 2
+        square = height == width and not height % binning and not kept % 2
+        if not square or any(abs(c - home) > 0.5 for c in (y, x)):
+            raise InputError(
+                f"patterns must be square, even and have the centre in the middle, received "
+                f"{height} x {width} pixels with the centre ({y:.6g}, {x:.6g}) and "
+                f"bin={binning}; use {ways()}, and centre=auto where the beam is not in the middle."
+            )
     elif crop is None:
         kept = -1
     else:
         if crop % binning:
             raise InputError(
                 f"the patterns that are cut out must hold whole blocks of {binning} pixels, "
-                f"received crop={crop} with bin={binning}; use crop={crop - crop % binning}."
+                f"received crop={crop} with bin={binning}; use {ways()}."
             )
         kept = crop // binning
     n = pad if pad is not None else kept
     if n % 2 or not N_MIN <= n <= N_MAX:
+        bins = _other_bins(shape, centre, crop=crop, binning=binning, pad=pad)
         raise InputError(
             f"patterns must end with an even N from {N_MIN} to {N_MAX}, received {n} x {n} after "
-            f"crop, bin and pad; the option pad gives a larger N, crop or bin a smaller one."
+            f"crop, bin and pad; use {bins}{ways()}."
         )
     start = tuple(_start(c, n, binning) for c in (y, x))
     used = []
@@ -120,13 +126,12 @@ def cut_for(
         if kept > n:
             raise InputError(
                 f"pad must not be smaller than what is kept, received pad={n} with {kept} pixels "
-                "after crop and bin; leave pad out, or make crop smaller."
+                f"after crop and bin; use {ways()}, or a smaller crop."
             )
         if kept < 0 and max(first, size - high) >= binning:
             raise InputError(
                 f"pad must hold all {height} x {width} pixels, received pad={n} with "
-                f"bin={binning}, which cuts some off; use "
-                f"pad={_holding(shape, (y, x), binning)}, or crop."
+                f"bin={binning}, which cuts some off; use {ways()}, or crop."
             )
         if 0 < kept < n:
             low += (n - kept) // 2 * binning
@@ -135,34 +140,63 @@ def cut_for(
             raise InputError(
                 f"the {kept * binning} x {kept * binning} pixels around the centre "
                 f"({y:.6g}, {x:.6g}) must lie on the detector of {height} x {width}, received a "
-                f"window that leaves it; use crop={_largest(shape, (y, x), binning)}, or add "
-                f"pad={kept}, which masks what is outside."
+                f"window that leaves it; use {ways()}, which masks what is outside."
             )
         used.append(slice(max(low, 0), min(high, size)))
     return Cut(n, binning, (start[0], start[1]), used[0], used[1])
 
 
-def _untouched(shape: tuple[int, int], centre: Pair, binning: int) -> int:
-    """N of frames that are as they should be.
+def _middle(shape: tuple[int, int], binning: int) -> Pair:
+    """The middle of frames: of K x K blocks that of the block [N/2, N/2]."""
+    y, x = ((size // (2 * binning)) * binning + (binning - 1) / 2 for size in shape)
+    return (y, x) if binning > 1 else (float(shape[0] // 2), float(shape[1] // 2))
 
-    Raises
-    ------
-    InputError
-        When they are not square, or the centre is elsewhere; it names crop and pad that help.
-    """
-    height, width = shape
-    n = height // binning
-    home = n // 2 * binning + (binning - 1) / 2
-    square = height == width and not height % binning and not n % 2
-    if square and all(abs(c - home) <= 0.5 for c in centre):
-        return n
-    raise InputError(
-        f"patterns must be square, even and have the centre in the middle, received "
-        f"{height} x {width} pixels with the centre ({centre[0]:.6g}, {centre[1]:.6g}) and "
-        f"bin={binning}; use crop={_largest(shape, centre, binning)}, or "
-        f"pad={_holding(shape, centre, binning)}, and centre=auto where the beam is not in the "
-        "middle."
-    )
+
+def _ways(
+    shape: tuple[int, int], centre: Pair, *, crop: int | None, binning: int, pad: int | None
+) -> str:
+    """In words, options near the given ones that :func:`cut_for` takes; pad comes last."""
+    found = []
+    if pad is None:
+        most = _largest(shape, centre, binning)
+        n = max(N_MIN, min(most, N_MAX if crop is None else crop // binning // 2 * 2))
+        if n <= most:
+            found.append(f"crop={n * binning}")
+    kept = N_MAX if crop is None else max(1, min(crop // binning, N_MAX))
+    least = max(N_MIN, min((pad or 0) // 2 * 2, N_MAX))
+    if crop is None and (holding := _holding(shape, centre, binning)) <= N_MAX:
+        found.append(f"pad={max(holding, least)}")
+    elif crop is not None or not found:
+        cut = "" if kept * binning == crop else f"crop={kept * binning} and "
+        found.append(f"{cut}pad={max(kept + kept % 2, least)}")
+    return ", or ".join(found)
+
+
+def _other_bins(
+    shape: tuple[int, int],
+    centre: Pair | None,
+    *,
+    crop: int | None,
+    binning: int,
+    pad: int | None,
+) -> str:
+    """In words, with "or", the next other binning of the same pixels that leads to patterns."""
+    size = shape[0] if crop is None else crop
+    if pad is not None or (crop is None and shape[0] != shape[1]):
+        return ""
+    small = size // binning < N_MIN
+    larger = range(binning + 1, min(size // N_MIN, LARGEST_BIN) + 1)
+    for other in range(binning - 1, 0, -1) if small else larger:
+        n = size // other
+        y, x = centre or _middle(shape, other)
+        home = n // 2 * other + (other - 1) / 2
+        whole = crop is not None or all(abs(c - home) <= 0.5 for c in (y, x))
+        starts = [_start(c, n, other) for c in (y, x)]
+        fits = all(0 <= first <= s - n * other for first, s in zip(starts, shape, strict=True))
+        even = not size % other and not n % 2 and N_MIN <= n <= N_MAX
+        if even and whole and fits:
+            return f"bin={other}, or "
+    return ""
 
 
 def _start(centre: float, n: int, binning: int) -> int:
@@ -185,14 +219,15 @@ def _holding(shape: tuple[int, int], centre: Pair, binning: int) -> int:
 
 
 def _largest(shape: tuple[int, int], centre: Pair, binning: int) -> int:
-    """The largest crop around a centre that lies on the detector, in detector pixels."""
-    n = 2
-    while all(
+    """The largest even number of blocks, up to N_MAX, whose window around a centre lies on the
+    detector."""
+    n = 0
+    while n < N_MAX and all(
         _start(c, n + 2, binning) >= 0 and _start(c, n + 2, binning) + (n + 2) * binning <= size
         for size, c in zip(shape, centre, strict=True)
     ):
         n += 2
-    return min(n, N_MAX) * binning
+    return n
 
 
 def find_centre(mean: NDArray[np.float64], good: NDArray[np.bool_]) -> Pair:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ptychopinn.data.experiment import Propagation, magnification
+from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError
 from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Source
 from ptychopinn.sources.experiment_numbers import check_plausible
 from ptychopinn.sources.recipe import Recipe
 
+REPLACED = "number-replaced"
 # Two numbers for one thing agree within this.
 SAME = 0.01
 # Below, an electron microscope is not run for ptychography; above, hardly a beamline for X-rays.
@@ -39,6 +41,21 @@ def numbers_of(source: Source, recipe: Recipe) -> dict[str, float | None]:
     where = {k: v for k, v in source.where.items() if getattr(recipe, k, None) is None}
     check_plausible(values, where)
     return values
+
+
+def replaced_numbers(source: Source, recipe: Recipe) -> tuple[Finding, ...]:
+    """What is said of numbers of the recipe that are others than those of the source."""
+    found = []
+    for name in ("energy_eV", "distance_m", "focus_distance_m", "detector_pixel_m"):
+        given, own = getattr(recipe, name), source.numbers.get(name)
+        if given is None or own is None or abs(given / own - 1) <= SAME:
+            continue
+        words = (
+            f"{name}={given:.6g} is taken in place of {own:.6g}, which is in {source.where[name]}: "
+            "leave it out, of a recipe too, if the file is right"
+        )
+        found.append(Finding(REPLACED, "doubt", words, {"name": name, "given": given, "own": own}))
+    return tuple(found)
 
 
 def propagation_of(source: Source, recipe: Recipe) -> Propagation:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.findings import Finding
 from ptychopinn.errors import InputError, listed
-from ptychopinn.io.guess import guess
+from ptychopinn.io.guess import PLACE_WORDS, check_readable, guess
 from ptychopinn.io.layout import (
     LEAST_SCATTER,
     MORE_SCATTER,
@@ -210,7 +210,9 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
         last = (
             f", and patterns of the shape {shape}, whose first axis must count them" if odd else ""
         )
-        maybe = guess(items_of(source.path)).positions if source.path.is_file() else ()
+        items = items_of(source.path) if source.path.is_file() else []
+        check_readable(items, PLACE_WORDS)
+        maybe = guess(items).positions
         if len(maybe) == 1:
             # An array whose columns do not say which of them is y.
             raise InputError(

@@ -38,6 +38,11 @@ def place_of(text: str, default: Path | None, option: str) -> Place:
     InputError
         When there is no such file and no ``default``.
     """
+    if not text.strip():
+        raise InputError(
+            f"{option} must be FILE or FILE:KEY, received nothing; name one, or leave the option "
+            f"{option} out, of a recipe too."
+        )
     if kind_of(Path(text)) != "nothing":
         return Place(Path(text), None)
     name, colon, key = text.rpartition(":")
@@ -112,7 +117,8 @@ def _array_at(place: Place) -> NDArray[Any]:
             if file.shape(name) is None:
                 raise InputError(
                     f"the dataset '{name}' was expected in '{path}', received "
-                    f"{listed(file.names())}; name another one."
+                    f"{listed(file.datasets())}; name another one, or leave out the option that "
+                    "names it, of a recipe too."
                 )
             return read_field(file, name)
     raise InputError(

@@ -17,6 +17,7 @@ from ptychopinn.io.config_file import blaming, read_config_file
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.provenance import read_provenance
 from ptychopinn.schema import Section, validated
+from ptychopinn.sources.cutting import LARGEST_BIN
 
 KEY = "recipe"
 LONGEST = 200
@@ -99,7 +100,9 @@ class Recipe(Section):
         None,
         description="N: keep N x N detector pixels around the centre; N,y,x also says the centre.",
     )
-    bin: int = Field(1, ge=1, le=64, description="Add up blocks of so many pixels squared.")
+    bin: int = Field(
+        1, ge=1, le=LARGEST_BIN, description="Add up blocks of so many pixels squared."
+    )
     pad: int | None = Field(
         None, ge=1, description="Fill the patterns up to N x N pixels, which are masked."
     )

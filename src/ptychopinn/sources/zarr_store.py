@@ -191,6 +191,11 @@ def written_chunks(path: Path, key: str) -> tuple[tuple[int, ...], set[tuple[int
 
 def array_in(path: Path, key: str | None) -> NDArray[Any]:
     """An array of a store, read whole."""
+    if not matches(path):
+        raise InputError(
+            f"an array was expected in a file, or in a folder that is a Zarr store, received the "
+            f"folder '{path}', which is none; name a file."
+        )
     with parsing(path):
         array = _array(path, key or "")
         where = f"'{key}' in '{path}'"

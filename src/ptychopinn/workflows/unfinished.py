@@ -108,7 +108,10 @@ def still_changes(xp: Ops, scan: Scan, result: Reconstruction) -> float | None:
     """
     network, fit = of_network(result), result.fit
     assert fit is not None  # every verb states it
-    if not (left_by_network(fit) if network else left_by_refinement(fit)):
+    # What a network leaves in the bright does not show where readings are bounds.
+    nearly = GOOD_EXPLAINED <= fit.explained < NETWORK_EXPLAINED
+    hidden = network and nearly and scan.saturation is not None
+    if not (hidden or (left_by_network(fit) if network else left_by_refinement(fit))):
         return None
     numbers = neighbours(scan)
     span = np.ptp(scan.positions_px[numbers], axis=0)
