@@ -51,5 +51,6 @@ def test_other_readings_are_left(scan: Scan) -> None:
         replace(scan, diffraction=counts * np.uint16(10), object=None),
         read(scan, 10, 4),
         read(bright, 10, 1, "u4"),
+        *(replace(bright, diffraction=np.minimum(bright.diffraction[:], k)) for k in (20, 60, 150)),
     ):
         assert NAME not in [one.name for one in examine(other).findings]

@@ -18,6 +18,8 @@ PHOTONS, FEWEST = (0.5, 4.5), 1000
 # They lie at whole photons, with a scatter of this part of one at most, and hardly any between
 # none and one, as a part of those with one.
 AT_WHOLE, SCATTER, BETWEEN = 0.5, 0.2, 0.15
+# And this part of those with one, or more, hold two: readings that end at some number have one.
+TWO = 0.01
 # What readings without a photon add up to, as a share of all, that hides a picture.
 DARK = 0.01
 
@@ -73,6 +75,6 @@ def _photon(lit: NDArray[np.float64]) -> tuple[float, float] | None:
         photon = float((some * number).sum() / (number**2).sum())
     scatter = float(np.sqrt(((some - number * photon) ** 2).mean()))
     between = np.count_nonzero(abs(lit / photon - 0.5) < 0.15)
-    one = np.count_nonzero(abs(lit / photon - 1) < 0.3)
-    clear = scatter < SCATTER * photon and between < BETWEEN * one
+    one, two = (np.count_nonzero(abs(lit / photon - number) < 0.3) for number in (1, 2))
+    clear = scatter < SCATTER * photon and between < BETWEEN * one and two > TWO * one
     return (photon, scatter) if clear else None
