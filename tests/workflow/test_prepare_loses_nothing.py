@@ -173,6 +173,11 @@ def test_the_recipe_takes_no_other_file(
         capsys.readouterr()
         assert run([*arguments, "--save-recipe", str(recipe)]) == 2
         check_sentence(capsys.readouterr().err, "another file")
+    # Where the recipe cannot be written, the scan is not either.
+    (tmp_path / "file").write_text("")
+    recipe = tmp_path / "file" / "recipe.yaml"
+    assert run([*arguments, "--save-recipe", str(recipe)]) == 2
+    check_sentence(capsys.readouterr().err, str(recipe.parent))
     assert source.read_bytes() == before and not out.exists()
 
 

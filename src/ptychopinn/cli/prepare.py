@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -104,7 +105,9 @@ def command(
             f"the recipe must be a new file, received '{save_recipe}' which exists; choose another "
             "name or add --force to overwrite."
         )
-    with logging_to(console, quiet):
+    # Opened before the scan is written: where one of them cannot be, there is neither.
+    opened = nullcontext() if save_recipe is None else atomic_path(save_recipe, force)
+    with logging_to(console, quiet), opened as saved:
         scan = prepare(
             sources,
             output,
@@ -113,9 +116,8 @@ def command(
             progress=lambda count: ProgressBar(console, count, quiet, unit="pass", loss=None),
             **given(flags, Recipe),
         )
-    if save_recipe is not None:
-        with atomic_path(save_recipe, force) as temporary:
-            temporary.write_text(recipe_text(recorded_recipe(scan)), encoding="utf-8")
+        if saved is not None:
+            saved.write_text(recipe_text(recorded_recipe(scan)), encoding="utf-8")
     if not quiet:
         _show(scan, output)
 
