@@ -120,6 +120,7 @@ def refine(
     assert result.fit is not None  # every verb states it
     shown = None if auto else with_background(work.config, result.fit)
     if shown is not None and stop.signal is None:
+        log.info("the patterns show a background: %d passes more with it, at most", shown.passes)
         result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
     assert result.fit is not None
     if start is None and stop.signal is None:
