@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,16 +43,24 @@ def test_a_background_and_a_wrong_probe_are_told_apart(kind: str, whole: Scan) -
         assert found.cause is not None and "with that fitted" in found.cause
 
 
-def test_a_background_that_a_refined_probe_hides_is_named() -> None:
+def test_a_background_that_a_refined_probe_hides_is_named_and_fitted() -> None:
     """Of 0.3 % of the counts the dark keeps a fifteenth; the picture is 7 dB below a clean one."""
     photons = 1e7
     scan = pp.simulate(
         object="siemens", N=32, patterns=81, step_px=3, photons=photons, seed=2,
         background=0.003 * photons / 32**2,
     )  # fmt: skip
-    config = pp.RefineConfig(passes=15, refine_probe=True)
-    result = pp.refine(
-        replace(scan, object=None), config=config, backend="numpy", no_mend=("orientation",)
-    )
-    fit = result.fit
+    without, given = pp.RefineConfig(passes=15, refine_probe=True), replace(scan, object=None)
+    options: Any = {"backend": "numpy", "no_mend": ("orientation",)}
+    named = pp.refine(given, None, without.model_copy(update={"background": False}), **options)
+    fit = named.fit
     assert fit is not None and (fit.verdict, fit.likely) == ("doubtful", "background")
+    fitted = pp.refine(given, None, without, **options)
+    assert fitted.fit is not None and fitted.fit.verdict == "good"
+    found = float(np.mean(fitted.effects["background"]))
+    assert found == pytest.approx(0.003 * photons / 32**2, rel=0.1)
+    scores = [
+        pp.evaluate(replace(r, provenance={}), truth=scan).metrics["phase_psnr_db"]
+        for r in (named, fitted)
+    ]
+    assert scores[1] > scores[0] + 10
