@@ -23,6 +23,7 @@ from training_commands import (
     CNN,
     SHALLOW,
     UNROLLED,
+    UNTRIED,
     check_sentence,
     files,
     finished,
@@ -816,7 +817,7 @@ def train_logged(kind: str, scan: Path, model: Path, home: Path, *options: str) 
     home.mkdir(exist_ok=True)
     cache = home.with_name("font-cache")
     environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "MPLCONFIGDIR": str(cache)}
-    arguments = ["train", scan, "-o", model, "--torch-logger", kind, *options]
+    arguments = ["train", scan, "-o", model, "--torch-logger", kind, *options, *UNTRIED]
     code, _, err = finished(process(*arguments, env=environment, cwd=home))
     assert code == 0, err
     assert all(line.startswith("INFO ") for line in err.splitlines()), err

@@ -49,17 +49,8 @@ class Log:
         """Nothing more will come; the run is finished, or has failed."""
 
 
-def log_of(
-    kind: str,
-    directory: Path,
-    config: Mapping[str, Any],
-    resume: bool,
-    pictures_every: int = 1,
-) -> Log:
-    """The log of this kind: tensorboard, mlflow, or none for any other word.
-
-    Raises MissingDependencyError when its package is not installed; InputError when the path of the
-    folder cannot be part of the address of a database."""
+def require_log(kind: str, directory: Path) -> None:
+    """Raise what :func:`log_of` does where there can be no log of this kind in this folder."""
     missing = [name for name in NEEDED.get(kind, ()) if not installed(name)]
     if missing:
         raise MissingDependencyError(
@@ -71,6 +62,20 @@ def log_of(
             "the logger mlflow needs an output folder without '?' in its path, received "
             f"'{directory}'; choose another folder or logger."
         )
+
+
+def log_of(
+    kind: str,
+    directory: Path,
+    config: Mapping[str, Any],
+    resume: bool,
+    pictures_every: int = 1,
+) -> Log:
+    """The log of this kind: tensorboard, mlflow, or none for any other word.
+
+    Raises MissingDependencyError when its package is not installed; InputError when the path of the
+    folder cannot be part of the address of a database."""
+    require_log(kind, directory)
     kinds: Mapping[str, type[_InFolder]] = {"tensorboard": TensorBoardLog, "mlflow": MlflowLog}
     if kind not in kinds:
         return Log()

@@ -27,6 +27,7 @@ from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.solvers.probe_check import ProbeCheck, probe_trial
 from ptychopinn.training import pretraining, run
 from ptychopinn.training.health import metrics_at_best
+from ptychopinn.training.loggers import require_log
 from ptychopinn.training.objective import OwnLoss, Prediction
 from ptychopinn.workflows.alternatives import likely_cause
 from ptychopinn.workflows.checking import in_right_geometry, leaves_much, mended
@@ -98,6 +99,9 @@ def train(
         backend = run.backend_of_run(Path(directory))
     backend, execution = choose(backend, execution, training=True)
     xp = get_ops(backend, execution)
+    if directory is not None:
+        # Known before the scans are looked at, which takes seconds.
+        require_log(xp.execution.logger, Path(directory))
     identities: list[Any] = [identity_of(scan) for scan in chosen]
     judged = [_check(mended(scan, no_mend), config, probe_check, no_mend) for scan in chosen]
     prepared, checks = [p for p, _ in judged], [check for _, check in judged]
