@@ -870,6 +870,7 @@ def test_loggers_that_are_not_installed(
         code, err = without({package}, "train", scans / "a.h5", *options)
         assert code == 2
         check_sentence(err, f"the package {package}", f"pip install 'ptychopinn[{package}]'")
+        assert "INFO probe" not in err, "nothing was computed before"
     assert not (tmp_path / "m").exists()
     assert {p: p.read_bytes() for p in model.rglob("*") if p.is_file()} == before
 
