@@ -56,8 +56,12 @@ PROBE = "refine_probe"
 
 def left_by_network(fit: Misfit) -> bool:
     """Whether a network was too quick for a scan that it explains nearly."""
-    nearly = GOOD_EXPLAINED <= fit.explained < NETWORK_EXPLAINED
-    return nearly and fit.excess > NETWORK_EXCESS_OF_NOISE * fit.expected
+    return _nearly(fit) and fit.excess > NETWORK_EXCESS_OF_NOISE * fit.expected
+
+
+def _nearly(fit: Misfit) -> bool:
+    """Whether a network explains a scan, but not as it explains ordinary ones."""
+    return GOOD_EXPLAINED <= fit.explained < NETWORK_EXPLAINED
 
 
 def left_by_refinement(fit: Misfit) -> bool:
@@ -109,8 +113,7 @@ def still_changes(xp: Ops, scan: Scan, result: Reconstruction) -> float | None:
     network, fit = of_network(result), result.fit
     assert fit is not None  # every verb states it
     # What a network leaves in the bright does not show where readings are bounds.
-    nearly = GOOD_EXPLAINED <= fit.explained < NETWORK_EXPLAINED
-    hidden = network and nearly and scan.saturation is not None
+    hidden = network and _nearly(fit) and scan.saturation is not None
     if not (hidden or (left_by_network(fit) if network else left_by_refinement(fit))):
         return None
     numbers = neighbours(scan)
