@@ -456,6 +456,21 @@ def test_a_refinement_that_would_still_change_its_object_is_not_finished(
     assert bool(behind(NumpyOps(), scan, result, [])) == told
 
 
+def test_bounds_hide_what_a_network_left() -> None:
+    """Saturated readings are the bright ones; the others are explained to within their noise."""
+    scan = pp.simulate(
+        object="leaves", phase=(-3.0, 3.0), seed=5, photons=1e6, patterns=100, N=32, step_px=4.0
+    )
+    scan = replace(scan, object=None)
+    result = pp.reconstruct(scan, refine="never", no_mend="all", backend="numpy")
+    assert result.fit is not None
+    fit = replace(result.fit, explained=0.99, excess=0.01 * result.fit.expected)
+    result = replace(result, fit=fit)
+    assert behind(NumpyOps(), scan, result, []) == []
+    most = float(np.max(scan.diffraction[:]))
+    assert behind(NumpyOps(), replace(scan, saturation=2 * most), result, []) != []
+
+
 def test_what_was_only_quicker_is_no_cause() -> None:
     signs = Signs(0.0048, 0.00025, 0.84)
     tried = [(AS_IT_IS, 0.00064), (PROBE_FREE, 0.00057), (MORE_MODES, 0.00029)]
