@@ -8,9 +8,10 @@ physical units is ``object_scale`` times the one in network units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ptychopinn.physics.propagators import Propagator
 from ptychopinn.physics.readout import DetectorNoise, noise_by_steps, noise_of_patterns
 from ptychopinn.physics.scaling import input_scale, probe_power
 
+Rows = Callable[[Any, NDArray[np.int64]], Any]
 READ_BYTES = 64 << 20
 # Values that the counts of one photon are read off, and the photons per pattern that are assumed
 # where none can be told: so many that their noise does not matter.
@@ -138,9 +140,10 @@ class PreparedScan:
         x = np.sqrt(self.counts_of(chosen.reshape(-1)), dtype=np.float32) * self.weight
         return x.reshape(*chosen.shape, self.scan.N, self.scan.N)
 
-    def counts_of(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
-        """The counts (M, N, N) of the chosen patterns (M,), as they are stored."""
-        counts = np.asarray(self.scan.diffraction[chosen])
+    def counts_of(self, chosen: NDArray[np.int64], rows: Rows = getitem) -> NDArray[Any]:
+        """The counts (M, N, N) of the chosen patterns (M,), as they are stored; ``rows`` takes them
+        out of the array of all."""
+        counts = np.asarray(rows(self.scan.diffraction, chosen))
         if not isinstance(self.scan.diffraction, np.ndarray):
             check_counts(counts)
         return counts

@@ -251,17 +251,27 @@ def ordered_subsets(positions_px: Positions, count: int, rng: np.random.Generato
             f"the number of subsets must be between 1 and the {m} patterns of the scan, received "
             f"{count}; use fewer."
         )
-    order: list[NDArray[np.intp]] = []
-    stack = [np.arange(m)]
-    while stack:
-        part = stack.pop()
-        if len(part) <= 1:
-            order.append(part)
-            continue
-        axis = np.argmax(np.ptp(positions[part], axis=0))
-        along = part[np.argsort(positions[part, axis], kind="stable")]
-        stack += [along[len(along) // 2 :], along[: len(along) // 2]]
+    neighbours = _by_halves(positions)
     rows = -(-m // count)
     member = rng.permuted(np.tile(np.arange(count), (rows, 1)), axis=1).reshape(-1)[:m]
-    neighbours = np.concatenate(order)
     return [np.sort(neighbours[member == s]).astype(np.int64) for s in range(count)]
+
+
+def _by_halves(positions: NDArray[np.float64]) -> Index:
+    """The patterns in the order that halving along the longer side leads to.
+
+    All parts of a size are halved at once: of one after the other, a scan of 100 000 patterns
+    needs seconds.
+    """
+    m = len(positions)
+    order, first = np.arange(m), np.array([0])
+    while len(first) < m:
+        lengths = np.diff(first, append=m)
+        part = np.repeat(np.arange(len(first)), lengths)
+        placed = positions[order]
+        sides = np.maximum.reduceat(placed, first) - np.minimum.reduceat(placed, first)
+        along = placed[np.arange(m), sides.argmax(axis=1)[part]]
+        order = order[np.lexsort((along, part))]
+        middle = first + lengths // 2
+        first = np.union1d(first, middle[lengths > 1])
+    return order

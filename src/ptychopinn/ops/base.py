@@ -108,11 +108,18 @@ class Ops(ABC):
     # The same values as a constant of every derivative.
     detached: Function
 
-    def amplitudes(self, counts: NDArray[Any], weight: Array) -> Array:
+    def amplitudes(
+        self, counts: NDArray[Any], weight: Array, inward: Function = np.asarray
+    ) -> Array:
         """sqrt(counts) * weight of patterns (M, N, N) in single precision, on the device.
 
-        ``weight`` (N, N) is an array of the framework."""
-        return self.asarray(np.sqrt(counts, dtype=np.float32)) * weight
+        ``inward`` brings their pixels into the order of ``weight`` (N, N), which is an array of the
+        framework."""
+        return self.asarray(np.sqrt(inward(counts), dtype=np.float32)) * weight
+
+    def rows(self, array: Any, chosen: NDArray[np.int64]) -> NDArray[Any]:
+        """The chosen patterns of an ``array`` (M, N, N), in memory that the device reads fast."""
+        return np.asarray(array[chosen])
 
     # --- elementwise ------------------------------------------------------------------------------
 

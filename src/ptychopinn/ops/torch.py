@@ -13,84 +13,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
-from ptychopinn.machine.ranks import started
 from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
+from ptychopinn.ops.torch_device import device_of, pinned_rows
 from ptychopinn.ops.torch_together import Together
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
 
 first_use = FirstUse()
-# Of the free memory of a GPU, what patterns may fill; the rest is for working on them.
-FREE_SHARE = 0.6
-# Batches that are worked on at a time on a CPU, each with its share of the threads: those
-# that share an operation wait for each other, which takes long where others keep a core busy.
-SIDE_BY_SIDE = 4
-
-
-def device_of(execution: TorchExecution) -> torch.device:
-    """The device to use; ``auto`` is CUDA when there is one.
-
-    Raises InputError when the device that is asked for is not there, or two are."""
-    kind: str = execution.accelerator
-    index = 0
-    if execution.device is not None:
-        named, _, number = execution.device.partition(":")
-        if kind not in ("auto", named):
-            raise InputError(
-                f"the device must be one of the accelerator '{kind}', received "
-                f"'{execution.device}'; leave one of the two out."
-            )
-        kind, index = named, int(number or 0)
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    count = {"cpu": _one, "mps": _mps, "cuda": torch.cuda.device_count, "xpu": _xpu}[kind]()
-    if not count:
-        raise InputError(
-            f"accelerator '{kind}' needs {_NEEDED[kind]}, received none; use the accelerator cpu "
-            "or auto."
-        )
-    if index >= count:
-        raise InputError(
-            f"device '{execution.device}' must be one of the {count} that torch sees, {kind}:0 to "
-            f"{kind}:{count - 1}; choose one of these."
-        )
-    if kind in ("cpu", "mps"):
-        return torch.device(kind)
-    ranks = started()
-    if execution.device is None and ranks.size > 1:
-        # Processes that train together spread over the devices of their machine.
-        index = ranks.local % count
-    return torch.device(kind, index)
-
-
 # Apple's GPUs know no double precision.
 _HALVES = {
     np.dtype(np.float64): np.dtype(np.float32),
     np.dtype(np.complex128): np.dtype(np.complex64),
 }
-_NEEDED = {
-    "cuda": "a CUDA device and a CUDA build of torch",
-    "mps": "a Mac with an Apple GPU and torch for it",
-    "xpu": "an Intel GPU and an XPU build of torch",
-}
-
-
-def _one() -> int:
-    return 1
-
-
-def _mps() -> int:
-    return int(torch.backends.mps.is_available())
-
-
-def _xpu() -> int:
-    return torch.xpu.device_count() if torch.xpu.is_available() else 0
+# Of the free memory of a GPU, what patterns may fill; the rest is for working on them.
+FREE_SHARE = 0.6
+# Batches that are worked on at a time on a CPU, each with its share of the threads: those
+# that share an operation wait for each other, which takes long where others keep a core busy.
+SIDE_BY_SIDE = 4
 
 
 @contextmanager
@@ -148,11 +92,21 @@ class TorchOps(Together, Ops):
             array = array.astype(_HALVES[array.dtype])
         return torch.from_numpy(array).to(self.device)
 
-    def amplitudes(self, counts: NDArray[Any], weight: Tensor) -> Tensor:
+    def amplitudes(
+        self, counts: NDArray[Any], weight: Tensor, inward: Function = np.asarray
+    ) -> Tensor:
         if self.device.type == "cpu":
-            return super().amplitudes(counts, weight)
-        # Counts are half of the bytes to move, and the device takes the roots faster.
-        return self.asarray(counts).to(torch.float32).sqrt_().mul_(weight)
+            return super().amplitudes(counts, weight, inward)
+        # The device takes roots and turns patterns round faster, and counts are often less to move.
+        m, n = counts.shape[:2]
+        order = self.asarray(inward(np.arange(n * n).reshape(n, n)).reshape(-1))
+        pixels = self.asarray(counts).to(torch.float32).reshape(m, -1)
+        return pixels.index_select(1, order).reshape(m, n, n).sqrt_().mul_(weight)
+
+    def rows(self, array: Any, chosen: NDArray[np.int64]) -> NDArray[Any]:
+        if self.device.type != "cuda" or not isinstance(array, np.ndarray):
+            return super().rows(array, chosen)
+        return pinned_rows(array, chosen)
 
     def to_numpy(self, x: Tensor) -> NDArray[Any]:
         found: NDArray[Any] = x.detach().resolve_conj().cpu().numpy()

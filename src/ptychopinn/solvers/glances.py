@@ -64,13 +64,13 @@ def looked(
     The misfit of each is sum (sqrt(I_hat) - sqrt(I))^2 / sum I over its good pixels.
     """
     xp, problem, propagator = state.xp, state.problem, scan.propagator
-    counts = propagator.inward(scan.counts_of(numbers))
-    amplitudes = xp.amplitudes(counts, xp.asarray(propagator.inward(scan.weight)))
+    counts, weight = scan.counts_of(numbers), xp.asarray(propagator.inward(scan.weight))
+    amplitudes = xp.amplitudes(counts, weight, propagator.inward)
     places = scan.scan.positions_px[numbers]
     batch = pattern_batch(xp, amplitudes, places, problem.shape, origin_px, state.probe)
     bounds = scan.bounds(counts)
     if bounds is not None:
-        batch = batch._replace(bounds=xp.asarray(bounds))
+        batch = batch._replace(bounds=xp.asarray(propagator.inward(bounds)))
     batch = applied(xp, state.effects, batch, numbers, propagator.inward)
     model, apart = xp.call(_beside, problem.propagator, canvas, batch, problem.good)
     measured = propagator.outward(xp.to_numpy(amplitudes)) ** 2

@@ -154,13 +154,15 @@ def scan_problem(
     step = batch_length(n, STEP_BYTES * modes * copies, min(held // 4, wanted))
 
     def counts_of(chosen: NDArray[np.int64]) -> NDArray[Any]:
-        return propagator.inward(scan.counts_of(chosen))
+        return scan.counts_of(chosen, xp.rows)
 
     def made(chosen: NDArray[np.int64], counts: NDArray[Any], probe: Array | None) -> PatternBatch:
-        measured = xp.amplitudes(counts, weight)
+        measured = xp.amplitudes(counts, weight, propagator.inward)
         found = pattern_batch(xp, measured, positions[chosen], shape, origin, probe)
         bounds = scan.bounds(counts)
-        return found if bounds is None else found._replace(bounds=xp.asarray(bounds))
+        if bounds is None:
+            return found
+        return found._replace(bounds=xp.asarray(propagator.inward(bounds)))
 
     at_once = max(1, batch_length(n, 4, READ_TOGETHER) // step)
 
