@@ -18,7 +18,6 @@ from ptychopinn.networks.unrolled import UnrolledConfig, with_further_passes
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import TFExecution, TorchExecution
 from ptychopinn.ops.selector import get_ops
-from ptychopinn.solvers import unrolled
 from ptychopinn.training import pretraining
 from ptychopinn.training.checkpoint import read_checkpoint
 from ptychopinn.training.pretraining import (
@@ -218,8 +217,8 @@ def test_large_canvases_are_differentiated_whole(
     tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Inference corrects large canvases tile by tile, through which no derivative passes."""
-    monkeypatch.setattr(unrolled, "TILE", tile)
     xp, settings = operations("pytorch"), config()
+    monkeypatch.setattr(xp, "tile", tile)
     network = built_network(xp, settings)
     task = DrawnTask(settings, network, 1, 0.1, 0.9)
     engine = xp.engine(task.variables)

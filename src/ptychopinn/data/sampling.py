@@ -273,5 +273,5 @@ def _by_halves(positions: NDArray[np.float64]) -> Index:
         along = placed[np.arange(m), sides.argmax(axis=1)[part]]
         order = order[np.lexsort((along, part))]
         middle = first + lengths // 2
-        first = np.union1d(first, middle[lengths > 1])
+        first = np.sort(np.concatenate((first, middle[lengths > 1])))
     return order

@@ -57,6 +57,7 @@ class Ops(ABC):
     name : of the backend.
     channels : axis of the channels of images inside a network, 1 or -1.
     batch_bytes : memory of the patterns that one batch works on, what is fastest here.
+    tile : side of the parts of a canvas that a network works on at a time, a power of two.
     batch_canvases : a batch is also as large as so many canvases, because each batch fills one.
     out_of_memory : what the framework raises when the memory does not suffice.
     memory_of, remedy : whose memory that is, and what helps then; words of a message.
@@ -69,6 +70,7 @@ class Ops(ABC):
     name: ClassVar[str]
     channels: ClassVar[int] = 1
     batch_bytes: int = 8 << 20
+    tile: int = 512
     batch_canvases: ClassVar[int] = 0
     out_of_memory: ClassVar[type[Exception]]
     memory_of: ClassVar[str] = "device"
@@ -111,10 +113,8 @@ class Ops(ABC):
     def amplitudes(
         self, counts: NDArray[Any], weight: Array, inward: Function = np.asarray
     ) -> Array:
-        """sqrt(counts) * weight of patterns (M, N, N) in single precision, on the device.
-
-        ``inward`` brings their pixels into the order of ``weight`` (N, N), which is an array of the
-        framework."""
+        """sqrt(counts) * weight of patterns (M, N, N) in single precision, on the device;
+        ``inward`` brings their pixels into the order of ``weight`` (N, N), which is there."""
         return self.asarray(np.sqrt(inward(counts), dtype=np.float32)) * weight
 
     def rows(self, array: Any, chosen: NDArray[np.int64]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
-from ptychopinn.ops.torch_device import device_of, pinned_rows
+from ptychopinn.ops.torch_device import device_of, pinned_rows, whole_digits
 from ptychopinn.ops.torch_together import Together
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class TorchOps(Together, Ops):
         self.device = device_of(self.execution)
         if self.device.type == "cuda":
             # Kernels of less are over before the next one is launched.
-            self.batch_bytes = 1 << 30
+            self.batch_bytes, self.tile = 1 << 30, 2048
         self._threads: Threads | None = None
         self._workers = ALONE
 
@@ -260,7 +260,8 @@ class TorchOps(Together, Ops):
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        with torch.inference_mode(), self.threaded():
+        exact = whole_digits() if self.device.type == "cuda" else nullcontext()
+        with torch.inference_mode(), exact, self.threaded():
             count = torch.get_num_threads() if self.device.type == "cpu" else 1
             side_by_side = min(count, SIDE_BY_SIDE)
             with Workers(side_by_side, partial(_inside, count // side_by_side)) as workers:

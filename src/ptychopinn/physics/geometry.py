@@ -81,14 +81,18 @@ def illumination(
 ) -> NDArray[np.float64]:
     """Illumination of a canvas (H, W): the intensity of ``probe`` (P, N, N), summed over its
     modes and over the positions (M, 2), to the whole pixel."""
-    n = probe.shape[-1]
-    corner, _ = split_positions(positions_px, n, origin_px)
-    kernel = np.zeros(shape)
-    kernel[:n, :n] = probe_intensity(probe)
-    count = np.zeros(shape)
-    np.add.at(count, (corner[:, 0], corner[:, 1]), 1.0)
-    light = np.fft.irfft2(np.fft.rfft2(count) * np.fft.rfft2(kernel), s=shape)
+    count = np.fft.rfft2(positions_on(shape, origin_px, positions_px, probe.shape[-1]))
+    light = np.fft.irfft2(count * np.fft.rfft2(probe_intensity(probe), shape), s=shape)
     return np.maximum(light, 0)
+
+
+def positions_on(
+    shape: tuple[int, int], origin_px: Any, positions_px: Real, n: int
+) -> NDArray[np.float64]:
+    """How many patches of n x n pixels begin at each pixel of the canvas (H, W)."""
+    corner, _ = split_positions(positions_px, n, origin_px)
+    pixels = np.ravel_multi_index((corner[:, 0], corner[:, 1]), shape)
+    return np.bincount(pixels, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
 def footprint(
@@ -118,5 +122,9 @@ def mean_overlap(positions_px: Real, probe: Complex) -> float:
     ``sum L^2 / (M sum p^2)``, which is 1 for a single pattern.
     """
     density = probe_intensity(probe)
-    light = illumination(positions_px, probe, *canvas_for(positions_px, probe.shape[-1]))
-    return float((light**2).sum() / (len(positions_px) * (density**2).sum()))
+    (height, width), origin = canvas_for(positions_px, probe.shape[-1])
+    count = positions_on((height, width), origin, positions_px, probe.shape[-1])
+    # Parseval: the half of the frequencies that is left out holds as much as its mirror image.
+    power = (np.abs(np.fft.rfft2(count) * np.fft.rfft2(density, (height, width))) ** 2).sum(axis=0)
+    both = 2 * power.sum() - power[0] - (power[-1] if width % 2 == 0 else 0)
+    return float(both / (height * width) / (len(positions_px) * (density**2).sum()))

@@ -31,6 +31,8 @@ from ptychopinn.physics.geometry import probe_intensity
 
 # Share of the strongest illumination, added in the denominator: gradients fade out with it.
 FADE = 0.1
+# Below every square of a difference, but of the mean, whose numerator is zero.
+NOTHING = 1e-30
 
 
 class LowFrequency(NamedTuple):
@@ -62,12 +64,18 @@ def fast_length(n: int) -> int:
 def low_frequency(xp: Ops, probe: NDArray[Any], shape: tuple[int, int]) -> LowFrequency:
     """For a ``probe`` (P, N, N) on a canvas (H, W), in the precision of the probe."""
     n, kind = probe.shape[-1], probe.dtype
+    real = np.zeros(0, kind).real.dtype
     # Hardly larger than the canvas, and the transforms are fast.
     larger = fast_length(shape[0]), fast_length(shape[1])
+    density = probe_intensity(probe)
+    down, right = 2 * np.pi * np.fft.fftfreq(larger[0]), 2 * np.pi * np.fft.rfftfreq(larger[1])
+    # Moved so that the middle of the probe is [0, 0].
+    moved = [xp.asarray(np.exp(1j * (n // 2) * k).astype(kind)) for k in (down, right)]
+    spectrum = xp.rfft2(xp.asarray((density / density.sum()).astype(real)), larger)
     return LowFrequency(
-        spread=xp.asarray(probe_spread(probe, larger).astype(kind)),
-        integrate=xp.asarray(integration_kernels(larger).astype(kind)),
-        k=xp.asarray((2 * np.pi * np.fft.fftfreq(n)).astype(np.zeros(0, kind).real.dtype)),
+        spread=spectrum * moved[0][:, None] * moved[1],
+        integrate=_integration_kernels(xp, down, right, kind),
+        k=xp.asarray((2 * np.pi * np.fft.fftfreq(n)).astype(real)),
         shape=(int(shape[0]), int(shape[1])),
         larger=larger,
     )
@@ -101,21 +109,12 @@ def under_probe(xp: Ops, field: Array, low: LowFrequency) -> Array:
     return xp.irfft2(seen, low.larger)[:height, :width]
 
 
-def probe_spread(probe: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex128]:
-    """Spectrum (H, W//2+1) of the normalised intensity of ``probe`` (P, N, N), centred on [0,
-    0]."""
-    n, density = probe.shape[-1], probe_intensity(probe)
-    kernel = np.zeros(shape)
-    kernel[:n, :n] = density / density.sum()
-    return np.fft.rfft2(np.roll(kernel, (-(n // 2), -(n // 2)), axis=(0, 1)))
-
-
-def integration_kernels(shape: tuple[int, int]) -> NDArray[np.complex128]:
+def _integration_kernels(xp: Ops, down: NDArray[Any], right: NDArray[Any], kind: Any) -> Array:
     """Spectra (2, H, W//2+1) that turn those of a gradient (dy, dx) into that of its least-squares
-    phase, when summed; the mean, which no gradient determines, becomes 0."""
-    # Of the forward differences.
-    dy = np.exp(1j * (2 * np.pi * np.fft.fftfreq(shape[0])[:, None])) - 1
-    dx = np.exp(1j * (2 * np.pi * np.fft.rfftfreq(shape[1])[None])) - 1
-    power = np.abs(dy) ** 2 + np.abs(dx) ** 2
-    power[0, 0] = 1  # the numerator is zero there
-    return np.stack([np.conj(dy) / power, np.conj(dx) / power])
+    phase, when summed, at radians per pixel ``down`` (H,) and ``right`` (W//2+1,); the mean, which
+    no gradient determines, becomes 0."""
+    # Of the forward differences, whose squares are those of chords.
+    dy, dx = (xp.asarray((np.exp(-1j * k) - 1).astype(kind)) for k in (down, right))
+    y, x = (xp.asarray((4 * np.sin(k / 2) ** 2).astype(kind).real) for k in (down, right))
+    share = 1 / xp.maximum(y[:, None] + x, NOTHING)
+    return xp.stack([xp.scaled(dy[:, None], share), xp.scaled(dx[None], share)])

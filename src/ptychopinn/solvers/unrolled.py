@@ -30,9 +30,6 @@ from ptychopinn.solvers.glances import Glances
 from ptychopinn.solvers.passes import Passes
 from ptychopinn.solvers.problem import Problem, scan_problem
 
-# Side of the canvas tiles that the correction of a canvas network is computed in, a multiple of
-# every ``multiple_of``: a larger canvas would need gigabytes for the channels of the network.
-TILE = 512
 # Shares of a learned correction that are tried, in this order, before it is rejected.
 SHARES = (1.0, 0.5, 0.25)
 
@@ -119,6 +116,7 @@ class Unrolled:
         vectors = network.description.vectors
         self.count = len(vectors["gain"])
         self.updates = len(vectors["step"]) // self.count
+        self.reach = network.description.reach()
 
     def passes(
         self,
@@ -188,13 +186,13 @@ class Unrolled:
         height, width = self.xp.shape(seen)[-2:]
         # Within a graph sides are not known; the sub-scans of training are small.
         known = isinstance(height, int) and isinstance(width, int)
-        reach = self.network.description.reach()
-        if not known or max(height, width) <= TILE or reach is None:
+        side = self.xp.tile
+        if not known or max(height, width) <= side or self.reach is None:
             return self.network(canvas=seen)[0]
         multiple = self.network.description.multiple_of
-        halo = -(-reach // multiple) * multiple
+        halo = -(-self.reach // multiple) * multiple
         whole = np.empty((1, 2, height, width), np.float32)
-        for rows, columns in product(tiles(height, TILE, halo), tiles(width, TILE, halo)):
+        for rows, columns in product(tiles(height, side, halo), tiles(width, side, halo)):
             out = self.network(canvas=seen[:, :, rows.outer, columns.outer])[0]
             inner = self.xp.to_numpy(out)[:, :, rows.inner, columns.inner]
             whole[:, :, rows.core, columns.core] = inner
