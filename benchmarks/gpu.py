@@ -5,8 +5,9 @@ python benchmarks/gpu.py --accelerator cpu --quick
 
 The parts come in the order of their importance; each prints a table and writes it, and none begins
 that is expected to end after ``--seconds``. Counts lie in the memory of the host, and the stitched
-result does. N = 64 and 128 are scans simulated whole; of N = 256 a few hundred patterns are
-simulated and taken several times. The tests marked ``gpu`` come last, in what time is left.
+result does. N = 64 and 128 are scans simulated whole; a scan of 100 000 patterns, and one of
+N = 256, is made of several copies of a smaller one, side by side. The tests marked ``gpu`` come
+last, in what time is left.
 
 The share of the memory bandwidth counts the bytes that must move at least: of every pattern that an
 update visits its amplitudes, its probes, one read and one write of each of two transforms of its
@@ -46,6 +47,8 @@ from ptychopinn.solvers.problem import scan_problem
 
 # Bytes per second of the device memory, by a word of the device's name (data sheets).
 BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12}
+# Patterns that are simulated, by their N.
+COUNTS = {64: 10_000, 128: 4000, 256: 250}
 Row = Mapping[str, Any]
 
 
@@ -71,20 +74,21 @@ class Benchmark:
         self.scans: dict[int, pp.Scan] = {}
 
     def scan(self, n: int) -> pp.Scan:
-        """10 000 patterns of 64, 4000 of 128, or 2000 of 256 pixels; few when quick."""
+        """10 000 patterns of 64, 4000 of 128, or 250 of 256 pixels; few when quick."""
         if n not in self.scans:
-            count, times = {64: (10_000, 1), 128: (4000, 1), 256: (250, 8)}[n]
-            if self.quick:
-                count, times = {64: (200, 1), 128: (50, 1), 256: (20, 2)}[n]
-            scan = pp.simulate(
+            count = ({64: 200, 128: 50, 256: 20} if self.quick else COUNTS)[n]
+            self.scans[n] = pp.simulate(
                 object="lines", N=n, patterns=count, photons=1e8, step_px=0.1 * n, seed=n
             )
-            if times > 1:
-                counts = np.tile(np.asarray(scan.diffraction), (times, 1, 1))
-                places = np.tile(scan.positions_px, (times, 1))
-                scan = replace(scan, diffraction=counts, positions_px=places)
-            self.scans[n] = scan
         return self.scans[n]
+
+    def beside(self, n: int, times: int) -> pp.Scan:
+        """So many copies of :meth:`scan` side by side, as one scan."""
+        scan = self.scan(n)
+        width = float(np.ptp(scan.positions_px[:, 1])) + n + 1
+        places = [scan.positions_px + np.array([0.0, k * width]) for k in range(times)]
+        counts = np.tile(np.asarray(scan.diffraction), (times, 1, 1))
+        return replace(scan, diffraction=counts, positions_px=np.concatenate(places), object=None)
 
     def solver(self, kind: str, passes: int, refine_probe: bool = False) -> Any:
         limit = self.execution.inference_batch_mib << 20
@@ -152,10 +156,10 @@ class Benchmark:
         return rows
 
     def rate(
-        self, kind: str, n: int, passes: int = 40, refine_probe: bool = False
+        self, kind: str, n: int, passes: int = 40, refine_probe: bool = False, times: int = 1
     ) -> list[dict[str, Any]]:
         """Of a solver, data in host memory to result in host memory, after a short warm-up."""
-        scan, rows = self.scan(n), []
+        scan, rows = self.beside(n, times) if times > 1 else self.scan(n), []
         prepared, reading, _ = self.timed(lambda: prepare(scan))
         solver = self.solver(kind, passes, refine_probe)
         if kind == "network":
@@ -168,7 +172,7 @@ class Benchmark:
         self.solver(kind, 3, refine_probe).solve(small)
         limit = self.execution.inference_batch_mib << 20
         _, loading, _ = self.timed(lambda: scan_problem(self.xp, prepared, 4, limit))
-        for run in range(2):
+        for run in range(3):
             done, seconds, peak = self.timed(lambda: solver.solve(prepared))
             modes = prepared.probe.shape[0]
             least = scan.M * n * n * (28 + 40 * modes) * visits
@@ -313,12 +317,14 @@ def main() -> None:
         ("profile_network", 5, lambda: bench.profile("network", o.out)),
         ("profile_refine", 5, lambda: bench.profile("refine", o.out)),
         ("network_128", 15, lambda: bench.rate("network", 128)),
-        ("network_256", 15, lambda: bench.rate("network", 256)),
+        ("network_256", 15, lambda: bench.rate("network", 256, times=8)),
+        ("network_64_many", 15, lambda: bench.rate("network", 64, times=10)),
+        ("refine_64_many", 15, lambda: bench.rate("refine", 64, times=10)),
         ("training_64", 15, lambda: bench.training(64)),
         ("refine_probe_64", 10, lambda: bench.rate("refine", 64, refine_probe=True)),
         ("repeats", 10, bench.repeats),
         ("refine_128", 10, lambda: bench.rate("refine", 128)),
-        ("refine_256", 10, lambda: bench.rate("refine", 256)),
+        ("refine_256", 10, lambda: bench.rate("refine", 256, times=8)),
         ("training_128", 15, lambda: bench.training(128)),
         ("training_256", 15, lambda: bench.training(256)),
         ("tests", 20, lambda: tests(o.seconds - (time.perf_counter() - begun), o.out)),
