@@ -19,11 +19,10 @@ OBJECTS = {
     "siemens": 0.04,
 }  # fmt: skip
 SCANS = {"raster": 0.6, "fermat": 0.3, "random": 0.1}
-SIZES = {32: 0.1, 48: 0.08, 64: 0.5, 96: 0.1, 128: 0.13, 192: 0.04, 256: 0.035, 512: 0.015}
-# Patterns times N, between these: a scan of N = 64 has 120 to 280 of them, but at least LEAST, or
-# half of that where N is 512.
+SIZES = {32: 0.1, 48: 0.08, 64: 0.54, 96: 0.1, 128: 0.12, 192: 0.03, 256: 0.03}
+# Patterns times N, between these: a scan of N = 64 has 120 to 280 of them, but at least LEAST.
 PATTERN_ROWS = (120 * 64, 280 * 64)
-LEAST, FEWEST = 36, 18
+LEAST = 36
 # Pixels of all exit waves together, at most: training keeps them for every update.
 WAVE_PIXELS = 280 * 2 * 64**2
 # Shares of objects whose phase wraps, of probes with several modes, and of each fault.
@@ -37,7 +36,7 @@ def draw_scan(
     """One simulated scan with everything drawn at random: object, probe, positions, dose, faults.
 
     Doses are 10^2 to 10^9 photons per pattern; 1.2 to 16 patterns overlap at a point; N is 32 to
-    512; phases reach from +-0.1 to +-3.3 rad; a third of the scans has two to five probe modes;
+    256; phases reach from +-0.1 to +-3.3 rad; a third of the scans has two to five probe modes;
     some have position errors, dead pixels, a beam stop or background. A folder of ``photographs``
     adds its pictures to those that come with the package. ``n`` is N where it is not drawn.
     """
@@ -56,8 +55,7 @@ def draw_config(
     does not fit into its array."""
     drawn = int(_choice(rng, SIZES))
     n = drawn if n is None else n
-    least = LEAST if LEAST * n**2 <= WAVE_PIXELS * 2 else FEWEST
-    most = max(1, WAVE_PIXELS // (least * n**2))
+    most = max(1, WAVE_PIXELS // (LEAST * n**2))
     probe: dict[str, Any] = {
         "probe": "aperture" if rng.random() < 0.75 else "gaussian",
         "diameter": rng.uniform(0.2, 0.6),
@@ -88,7 +86,7 @@ def draw_config(
         spectrum_exponent=rng.uniform(2, 4),
         blur_px=rng.uniform(0.6, 1.6),
         scan=_choice(rng, SCANS),
-        patterns=int(max(least, min(rng.uniform(*PATTERN_ROWS) / n, waves // n**2))),
+        patterns=int(max(LEAST, min(rng.uniform(*PATTERN_ROWS) / n, waves // n**2))),
         step_px=step,
         jitter_px=rng.uniform(0.1, 0.3) * step,
         position_error_px=rng.uniform(0, 0.5) if faulty[0] else 0.0,
