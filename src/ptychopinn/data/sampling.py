@@ -264,14 +264,21 @@ def _by_halves(positions: NDArray[np.float64]) -> Index:
     needs seconds.
     """
     m = len(positions)
+    sides = [np.ascontiguousarray(side) for side in positions.T]
+    ranks = [np.unique(side, return_inverse=True)[1] for side in sides]
     order, first = np.arange(m), np.array([0])
     while len(first) < m:
         lengths = np.diff(first, append=m)
-        part = np.repeat(np.arange(len(first)), lengths)
-        placed = positions[order]
-        sides = np.maximum.reduceat(placed, first) - np.minimum.reduceat(placed, first)
-        along = placed[np.arange(m), sides.argmax(axis=1)[part]]
-        order = order[np.lexsort((along, part))]
-        middle = first + lengths // 2
-        first = np.sort(np.concatenate((first, middle[lengths > 1])))
+        longest, part = lengths.max(), np.repeat(np.arange(len(first)), lengths)
+        begun = first[part]
+        tall, wide = (
+            np.maximum.reduceat(there, first) - np.minimum.reduceat(there, first)
+            for there in (side[order] for side in sides)
+        )
+        rank = np.where(np.repeat(tall >= wide, lengths), ranks[0][order], ranks[1][order])
+        # One number holds part, place along the side, and which of these came first.
+        key = (part * m + rank) * longest + (np.arange(m) - begun)
+        key.sort()
+        order = order[begun + key % longest]
+        first = np.sort(np.concatenate((first, (first + lengths // 2)[lengths > 1])))
     return order
