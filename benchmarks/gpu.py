@@ -132,7 +132,9 @@ class Benchmark:
                              "s": time.perf_counter() - begun})  # fmt: skip
 
         def network(e: TorchExecution) -> Mapping[str, Any]:
-            return {"object": pp.reconstruct(scan, self.model, execution=e).object}
+            # Whether physics goes on, and how long, may hang on the last digits.
+            found = pp.reconstruct(scan, self.model, refine="never", execution=e)
+            return {"object": found.object}
 
         def refined(**options: Any) -> Callable[[TorchExecution], Mapping[str, Any]]:
             config = PhysicsConfig(passes=8, stagnation=0.0, **options)
@@ -278,10 +280,10 @@ class Benchmark:
 def tests(seconds: float, out: Path) -> list[dict[str, Any]]:
     """The tests marked gpu, in processes side by side where pytest-xdist is there."""
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider",
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-p", "no:cacheprovider",
                "tests/gpu", "tests/laws"]  # fmt: skip
     if find_spec("xdist") is not None:
-        command += ["-n", str(min(6, os.cpu_count() or 1))]
+        command += ["-n", str(min(12, os.cpu_count() or 1))]
     log = out / "gpu_tests.txt"
     with log.open("w") as stream:
         try:
@@ -292,7 +294,7 @@ def tests(seconds: float, out: Path) -> list[dict[str, Any]]:
             done = "stopped: no time left"
     lines = log.read_text().splitlines()
     for line in lines:
-        if line.startswith(("FAILED", "ERROR")):
+        if "FAILED" in line or "ERROR" in line:
             print(line)
     return [{"exit code": done, "last line": lines[-1] if lines else ""}]
 
@@ -327,7 +329,7 @@ def main() -> None:
         ("refine_256", 10, lambda: bench.rate("refine", 256, times=8)),
         ("training_128", 15, lambda: bench.training(128)),
         ("training_256", 15, lambda: bench.training(256)),
-        ("tests", 20, lambda: tests(o.seconds - (time.perf_counter() - begun), o.out)),
+        ("tests", 60, lambda: tests(o.seconds - (time.perf_counter() - begun), o.out)),
     )
     for name, expected, work in parts:
         if o.only and name not in o.only.split(","):

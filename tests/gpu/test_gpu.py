@@ -35,7 +35,7 @@ def trained(scan: pp.Scan, execution: TorchExecution) -> pp.Model:
 
 
 def test_the_pretrained_network_agrees_with_the_cpu(scan: pp.Scan) -> None:
-    on_gpu, on_cpu = (pp.reconstruct(scan, execution=e) for e in (CUDA, CPU))
+    on_gpu, on_cpu = (pp.reconstruct(scan, refine="never", execution=e) for e in (CUDA, CPU))
     assert relative(on_gpu.object, on_cpu.object) <= 1e-4
 
 
@@ -59,6 +59,26 @@ def test_patterns_that_fit_stay_on_the_device_unless_a_limit_is_asked_for() -> N
     assert TorchOps(CUDA).held_bytes(1 << 20) > 1 << 28
     limited = TorchExecution(accelerator="cuda", inference_batch_mib=16)
     assert TorchOps(limited).held_bytes(16 << 20) == 16 << 20
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "float32"])
+def test_amplitudes_are_those_of_the_cpu(kind: str) -> None:
+    """Copied to pinned memory, turned round and weighted on the device."""
+    from ptychopinn.ops.torch import TorchOps
+
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 200, (50, 16, 16)).astype(kind)
+    weight = rng.random((16, 16)).astype(np.float32)
+    chosen = np.sort(rng.permutation(50)[:30])
+
+    def amplitudes(execution: TorchExecution, inward: Any) -> Any:
+        xp = TorchOps(execution)
+        counts = xp.rows(patterns, chosen)
+        return xp.to_numpy(xp.amplitudes(counts, xp.asarray(weight), inward))
+
+    for inward in (np.asarray, lambda x: np.fft.ifftshift(x, axes=(-2, -1))):
+        found, expected = (amplitudes(where, inward) for where in (CUDA, CPU))
+        assert relative(found, expected) <= 1e-6
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

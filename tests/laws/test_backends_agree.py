@@ -38,8 +38,8 @@ from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.solvers.unrolled import Unrolled
 from ptychopinn.workflows.model import load_model
 
-need("torch")
-need("tensorflow")
+pytest.importorskip("torch")
+pytest.importorskip("tensorflow")
 
 Array = NDArray[Any]
 FRAMEWORKS: tuple[BackendName, ...] = ("numpy", "pytorch", "tensorflow")

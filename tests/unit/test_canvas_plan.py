@@ -73,6 +73,47 @@ def test_every_ordered_subset_covers_the_scan(
         assert distance.max() < count + 0.5
 
 
+def by_halves(positions: NDArray[Any], patterns: NDArray[Any]) -> list[int]:
+    """The order of halving along the longer side, part by part."""
+    if len(patterns) < 2:
+        return list(patterns)
+    there = positions[patterns]
+    axis = np.argmax(there.max(axis=0) - there.min(axis=0))
+    along = patterns[np.argsort(there[:, axis], kind="stable")]
+    middle = len(along) // 2
+    return by_halves(positions, along[:middle]) + by_halves(positions, along[middle:])
+
+
+@few
+@given(st.integers(1, 80), st.integers(1, 4), st.booleans(), seeds)
+def test_ordered_subsets_take_from_runs_of_neighbours(
+    m: int, count: int, regular: bool, seed: int
+) -> None:
+    """Of every run of so many neighbours in the order of the halves each subset has one."""
+    positions = np.random.default_rng(seed).uniform(-20, 20, (m, 2))
+    positions = np.round(positions / 8) if regular else positions
+    subsets = ordered_subsets(positions, min(count, m), np.random.default_rng(seed))
+    owner = np.empty(m, np.int64)
+    for number, subset in enumerate(subsets):
+        owner[subset] = number
+    order = by_halves(positions, np.arange(m))
+    for first in range(0, m - len(subsets) + 1, len(subsets)):
+        assert sorted(owner[order[first : first + len(subsets)]]) == list(range(len(subsets)))
+
+
+@few
+@given(st.integers(1, 30), seeds)
+def test_the_mean_overlap_is_that_of_the_sums(m: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positions = np.round(rng.uniform(0, 40, (m, 2)))
+    probe = rng.normal(size=(2, 9, 9)) + 1j * rng.normal(size=(2, 9, 9))
+    density, light = (np.abs(probe) ** 2).sum(axis=0), np.zeros((60, 60))
+    for y, x in positions.astype(int):
+        light[y : y + 9, x : x + 9] += density
+    expected = (light**2).sum() / (m * (density**2).sum())
+    assert mean_overlap(positions, probe) == pytest.approx(expected, rel=1e-5)
+
+
 @few
 @given(st.integers(1, 30), seeds)
 def test_the_mean_overlap_counts_patterns_at_one_place(m: int, seed: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 
 from ptychopinn.errors import InputError
@@ -9,6 +12,7 @@ from ptychopinn.ops.options import TorchExecution
 
 torch = pytest.importorskip("torch")
 from ptychopinn.ops.torch import TorchOps  # noqa: E402
+from ptychopinn.ops.torch_device import taken  # noqa: E402
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
@@ -39,3 +43,14 @@ def test_device_and_accelerator_must_not_contradict() -> None:
 def test_a_device_needs_kind_and_number(name: str) -> None:
     with pytest.raises(InputError, match="device"):
         TorchExecution(device=name)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+@pytest.mark.parametrize("kind", [">u2", "uint32", "float32"])
+def test_threads_copy_the_rows_that_are_chosen(count: int, kind: str) -> None:
+    rng = np.random.default_rng(count)
+    array = rng.integers(0, 1000, (100, 4, 4)).astype(kind)[::-1]
+    chosen = rng.permutation(100)[:count]
+    with ThreadPoolExecutor(3) as threads:
+        found = taken(array, chosen, np.empty((count, 4, 4), kind), threads)
+    np.testing.assert_array_equal(found, array[chosen])

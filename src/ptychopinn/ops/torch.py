@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -18,7 +19,7 @@ from ptychopinn.machine.threads import Threads, usual
 from ptychopinn.machine.workers import ALONE, Workers
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
-from ptychopinn.ops.torch_device import device_of, pinned_rows, whole_digits
+from ptychopinn.ops.torch_device import COPYING, device_of, pinned_rows, whole_digits
 from ptychopinn.ops.torch_together import Together
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class TorchOps(Together, Ops):
             # Kernels of less are over before the next one is launched.
             self.batch_bytes, self.tile = 1 << 30, 2048
         self._threads: Threads | None = None
+        self._copying: ThreadPoolExecutor | None = None
         self._workers = ALONE
 
     # --- arrays in and out ------------------------------------------------------------------------
@@ -106,7 +108,9 @@ class TorchOps(Together, Ops):
     def rows(self, array: Any, chosen: NDArray[np.int64]) -> NDArray[Any]:
         if self.device.type != "cuda" or not isinstance(array, np.ndarray):
             return super().rows(array, chosen)
-        return pinned_rows(array, chosen)
+        if self._copying is None:
+            self._copying = ThreadPoolExecutor(COPYING, "copying")
+        return pinned_rows(array, chosen, self._copying)
 
     def to_numpy(self, x: Tensor) -> NDArray[Any]:
         found: NDArray[Any] = x.detach().resolve_conj().cpu().numpy()

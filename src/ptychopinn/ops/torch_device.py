@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -88,20 +88,21 @@ def whole_digits() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def pinned_rows(array: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
-    """The ``chosen`` rows, copied by several threads into memory that a CUDA device reads itself,
+def pinned_rows(array: NDArray[Any], chosen: NDArray[np.int64], threads: Executor) -> NDArray[Any]:
+    """The ``chosen`` rows, copied by ``threads`` into memory that a CUDA device reads itself,
     without a further copy in between."""
     shape = (len(chosen), *array.shape[1:])
     memory = torch.empty(math.prod(shape) * array.itemsize, dtype=torch.uint8, pin_memory=True)
-    return taken(array, chosen, memory.numpy().view(array.dtype).reshape(shape))
+    return taken(array, chosen, memory.numpy().view(array.dtype).reshape(shape), threads)
 
 
-def taken(array: NDArray[Any], chosen: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
-    """``out``, with the ``chosen`` rows copied to it by several threads."""
+def taken(
+    array: NDArray[Any], chosen: NDArray[np.int64], out: NDArray[Any], threads: Executor
+) -> NDArray[Any]:
+    """``out``, with the ``chosen`` rows copied to it by ``threads``."""
     parts = [part for part in np.array_split(np.arange(len(chosen)), COPYING) if len(part)]
-    with ThreadPoolExecutor(COPYING, "copying") as threads:
-        # Asking for the results raises what went wrong.
-        list(threads.map(partial(_take, array, chosen, out), parts))
+    # Asking for the results raises what went wrong.
+    list(threads.map(partial(_take, array, chosen, out), parts))
     return out
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,10 +88,9 @@ def faded(xp: Ops, out: Array, light: Array, gain: Any) -> Array:
 
 
 class Tile(NamedTuple):
-    """A part of an axis: ``core`` is what it is responsible for, ``outer`` what it looks at, and
-    ``inner`` where the core lies inside of that."""
+    """A part of an axis: ``outer`` is what it looks at, and inside of that ``inner`` what it is
+    responsible for."""
 
-    core: slice
     outer: slice
     inner: slice
 
@@ -102,7 +100,7 @@ def tiles(length: int, side: int, halo: int) -> Iterator[Tile]:
     for start in range(0, length, side):
         stop = min(start + side, length)
         low, high = max(0, start - halo), min(length, stop + halo)
-        yield Tile(slice(start, stop), slice(low, high), slice(start - low, stop - low))
+        yield Tile(slice(low, high), slice(start - low, stop - low))
 
 
 class Unrolled:
@@ -191,12 +189,14 @@ class Unrolled:
             return self.network(canvas=seen)[0]
         multiple = self.network.description.multiple_of
         halo = -(-self.reach // multiple) * multiple
-        whole = np.empty((1, 2, height, width), np.float32)
-        for rows, columns in product(tiles(height, side, halo), tiles(width, side, halo)):
-            out = self.network(canvas=seen[:, :, rows.outer, columns.outer])[0]
-            inner = self.xp.to_numpy(out)[:, :, rows.inner, columns.inner]
-            whole[:, :, rows.core, columns.core] = inner
-        return self.xp.asarray(whole)
+        whole = []
+        for rows in tiles(height, side, halo):
+            row = []
+            for columns in tiles(width, side, halo):
+                out = self.network(canvas=seen[:, :, rows.outer, columns.outer])[0]
+                row.append(out[:, :, rows.inner, columns.inner])
+            whole.append(self.xp.concat(row, axis=3))
+        return self.xp.concat(whole, axis=2)
 
 
 class CanvasNetworkSolver(Solver):
