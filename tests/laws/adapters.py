@@ -792,6 +792,9 @@ NETWORKS: Mapping[str, tuple[str | None, Callable[[], Networks]]] = {
 
 
 def need(package: str | None) -> None:
-    """Skip the test when a package is not installed."""
+    """Skip the test, or all of a module, when a package is not installed."""
     if package is not None and find_spec(package) is None:
-        pytest.skip(f"{package} is not installed; its implementation cannot be compared")
+        pytest.skip(
+            f"{package} is not installed; its implementation cannot be compared",
+            allow_module_level=True,
+        )

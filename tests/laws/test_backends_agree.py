@@ -38,8 +38,8 @@ from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.solvers.unrolled import Unrolled
 from ptychopinn.workflows.model import load_model
 
-pytest.importorskip("torch")
-pytest.importorskip("tensorflow")
+need("torch")
+need("tensorflow")
 
 Array = NDArray[Any]
 FRAMEWORKS: tuple[BackendName, ...] = ("numpy", "pytorch", "tensorflow")

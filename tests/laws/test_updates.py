@@ -28,7 +28,7 @@ from strategies import (
 
 from oracle import forward, low_frequency
 from oracle.near_field import FreeSpace
-from ptychopinn.physics.low_frequency import fast_length
+from ptychopinn.physics.geometry import fast_length
 
 Array = NDArray[Any]
 

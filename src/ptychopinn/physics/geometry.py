@@ -115,6 +115,18 @@ def footprint(
     return (sums > 0.5).astype(np.float32)
 
 
+def fast_length(n: int) -> int:
+    """The smallest length from ``n`` on without prime factors above 5, for fast transforms.
+
+    That of scipy.fft.next_fast_len, whose import takes longer than the first pass of a network.
+    """
+    left = n
+    for prime in (2, 3, 5):
+        while left % prime == 0:
+            left //= prime
+    return n if left == 1 else fast_length(n + 1)
+
+
 def mean_overlap(positions_px: Real, probe: Complex) -> float:
     """How many patterns see a point of the object, weighted with the illumination there.
 
@@ -123,7 +135,8 @@ def mean_overlap(positions_px: Real, probe: Complex) -> float:
     """
     density = probe_intensity(probe)
     density /= density.max()
-    (height, width), origin = canvas_for(positions_px, probe.shape[-1])
+    shape, origin = canvas_for(positions_px, probe.shape[-1])
+    height, width = (fast_length(side) for side in shape)
     count = positions_on((height, width), origin, positions_px, probe.shape[-1])
     # In single precision, which takes half of the time and is enough for a ratio.
     one, other = (np.fft.rfft2(x.astype(np.float32), (height, width)) for x in (count, density))

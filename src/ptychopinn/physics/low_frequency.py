@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.ops.base import Array, Ops
-from ptychopinn.physics.geometry import probe_intensity
+from ptychopinn.physics.geometry import fast_length, probe_intensity
 
 # Share of the strongest illumination, added in the denominator: gradients fade out with it.
 FADE = 0.1
@@ -47,18 +47,6 @@ class LowFrequency(NamedTuple):
     k: Array
     shape: tuple[Any, Any]
     larger: tuple[Any, Any]
-
-
-def fast_length(n: int) -> int:
-    """The smallest length from ``n`` on without prime factors above 5, for fast real transforms.
-
-    That of scipy.fft.next_fast_len, whose import takes longer than the first pass of a network.
-    """
-    left = n
-    for prime in (2, 3, 5):
-        while left % prime == 0:
-            left //= prime
-    return n if left == 1 else fast_length(n + 1)
 
 
 def low_frequency(xp: Ops, probe: NDArray[Any], shape: tuple[int, int]) -> LowFrequency:
