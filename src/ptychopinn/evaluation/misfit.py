@@ -244,13 +244,16 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
     InputError
         When result and data do not belong together, the model is empty or no photon was counted.
     """
-    chosen = match_patterns(result, data)
-    good = data.good_pixels
-    m = len(result.positions_px)
+    chosen, good = match_patterns(result, data), data.good_pixels
+    m, every = len(result.positions_px), bool(good.all())
+
+    def pixels(frames: NDArray[Any]) -> NDArray[np.float32]:
+        """The good ones (b, pixels) of patterns, in single precision."""
+        there = frames.reshape(len(frames), -1) if every else frames[:, good]
+        return there.astype(np.float32, copy=False)
 
     def measured(part: slice) -> NDArray[np.float32]:
-        frames = data.diffraction[part if chosen is None else chosen[part]]
-        return frames.astype(np.float32)[:, good]
+        return pixels(data.diffraction[part if chosen is None else chosen[part]])
 
     # First pass: the global scale. The predicted patterns are kept when there is room for them.
     keep: list[tuple[slice, NDArray[np.float32]]] | None = (
@@ -262,7 +265,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
     # Whoever prepared a whole scan has added its patterns up: they need not be read for that.
     added = data.saturation is None and chosen is None
     for part, frames in predict(result):
-        model = frames[:, good]
+        model = pixels(frames)
         whole: Any = np.True_
         if not added:
             readings = measured(part)
@@ -290,10 +293,8 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
 
     def predicted() -> Iterator[tuple[slice, NDArray[np.float32]]]:
         if keep is not None:
-            yield from keep
-        else:
-            for part, frames in predict(result):
-                yield part, frames[:, good]
+            return iter(keep)
+        return ((part, pixels(frames)) for part, frames in predict(result))
 
     flat_amplitude = flat_amplitude_of(result, good, power, m if added else told, measured_sum)
 
@@ -321,7 +322,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
             squares=squares.sum(axis=1, dtype=np.float64),
             flat_squares=flat_squares.sum(axis=1, dtype=np.float64),
             counts=frames.sum(axis=1, dtype=np.float64),
-            noise=noise.sum(axis=1),
+            noise=noise.sum(axis=1, dtype=np.float64),
             deviance=float(terms.sum(dtype=np.float64)),
             per_pixel=np.stack([v.sum(axis=0, dtype=np.float64) for v in per_pixel]),
         )
