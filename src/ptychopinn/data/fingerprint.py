@@ -39,10 +39,17 @@ def fingerprint(scan: Scan) -> str:
     length = max(1, BATCH_BYTES // (4 * n**2))
     size = f"{m} {n}".encode()
     counts = hashlib.blake2b(size, digest_size=12)
+    bad = ~scan.good_pixels
     for start in range(0, len(chosen), length):
-        # Adding 0 turns the -0 of floats into 0.
-        block = np.asarray(scan.diffraction[chosen[start : start + length]]).astype("<f4") + 0
-        counts.update(np.where(scan.good_pixels, block, np.float32(0)).tobytes())
+        part = chosen[start : start + length]
+        # A run of them is not copied.
+        run = slice(part[0], part[-1] + 1) if part[-1] - part[0] == len(part) - 1 else part
+        block = np.array(scan.diffraction[run], "<f4", order="C")
+        # This turns the -0 of floats into 0.
+        block += 0
+        if bad.any():
+            block[:, bad] = 0
+        counts.update(block)
     places = np.rint((scan.positions_px - scan.positions_px[0]) / GRID)
     positions = hashlib.blake2b(size, digest_size=8)
     positions.update((places.astype("<f8") + 0).tobytes())
