@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ptychopinn.data.scan import Scan
     from ptychopinn.errors import InputError, PtychoPINNError, TrainingError
     from ptychopinn.evaluation import Evaluation, evaluate
-    from ptychopinn.evaluation.misfit import Misfit, misfit, predict_patterns
+    from ptychopinn.evaluation.misfit import Misfit, misfit
+    from ptychopinn.evaluation.prediction import predict_patterns
     from ptychopinn.io import load_scan, save_scan
     from ptychopinn.io.convert import convert
     from ptychopinn.io.models import Bundle, load_bundle, save_bundle
@@ -104,7 +105,7 @@ _HOMES = {
     "load_scan": "io",
     "misfit": "evaluation.misfit",
     "near_field": "physics.propagators",
-    "predict_patterns": "evaluation.misfit",
+    "predict_patterns": "evaluation.prediction",
     "prepare": "workflows.prepare",
     "pretrain": "workflows.train",
     "reconstruct": "workflows.verbs",

@@ -37,6 +37,9 @@ def trained(scan: pp.Scan, execution: TorchExecution) -> pp.Model:
 def test_the_pretrained_network_agrees_with_the_cpu(scan: pp.Scan) -> None:
     on_gpu, on_cpu = (pp.reconstruct(scan, refine="never", execution=e) for e in (CUDA, CPU))
     assert relative(on_gpu.object, on_cpu.object) <= 1e-4
+    # Patterns are predicted on the device, and judged beside it.
+    assert on_gpu.fit is not None and on_cpu.fit is not None
+    assert on_gpu.fit.residual == pytest.approx(on_cpu.fit.residual, rel=1e-3)
 
 
 @pytest.mark.parametrize("refined", [(), ("refine_probe",), ("refine_probe", "refine_positions")])

@@ -18,11 +18,12 @@ from oracle.losses import amplitude_residual, expected_residual, poisson_devianc
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation import common_origin, evaluate
+from ptychopinn.evaluation import common_origin, evaluate, prediction
 from ptychopinn.evaluation import misfit as misfit_module
 from ptychopinn.evaluation.alignment import align, scan_box
 from ptychopinn.evaluation.belonging import check_belongs
-from ptychopinn.evaluation.misfit import misfit, predict
+from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.evaluation.prediction import predict
 from ptychopinn.evaluation.resolution import bit_threshold, fourier_ring_correlation
 from ptychopinn.report.page import save_evaluation
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -272,7 +273,7 @@ def test_a_network_states_no_correlation_of_halves_that_share_it() -> None:
 
 
 def test_predicted_patterns_equal_the_reference(scan: Scan, monkeypatch: Any) -> None:
-    monkeypatch.setattr(misfit_module, "_BATCH_VALUES", 7 * scan.probe.size)
+    monkeypatch.setattr(prediction, "_BATCH_VALUES", 7 * scan.probe.size)
     obj = scan.object
     assert obj is not None
     result = make_result(scan, obj[2:, 3:], origin_px=(2, 3))

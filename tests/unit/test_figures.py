@@ -17,7 +17,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
 from ptychopinn.evaluation import evaluate
 from ptychopinn.evaluation.beside import Compared
-from ptychopinn.evaluation.misfit import predict_patterns
+from ptychopinn.evaluation.prediction import predict_patterns
 from ptychopinn.report.colours import CIRCLE, PHASE, limits, phases
 from ptychopinn.report.curves import save_loss_curve
 from ptychopinn.report.drawing import write

@@ -16,7 +16,8 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import misfit, predict, predict_patterns
+from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.evaluation.prediction import predict, predict_patterns
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.physics.effects import restored

@@ -13,7 +13,8 @@ import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.causes import CAUSES
-from ptychopinn.evaluation.misfit import misfit, predict, recorded_alternatives
+from ptychopinn.evaluation.misfit import misfit, recorded_alternatives
+from ptychopinn.evaluation.prediction import predict
 from ptychopinn.evaluation.signs import Signs, signs_of
 from ptychopinn.evaluation.verdict import (
     AS_IT_IS,

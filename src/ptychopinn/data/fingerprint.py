@@ -49,7 +49,7 @@ def fingerprint(scan: Scan) -> str:
         block += 0
         if bad.any():
             block[:, bad] = 0
-        counts.update(block)
+        counts.update(block.data)
     places = np.rint((scan.positions_px - scan.positions_px[0]) / GRID)
     positions = hashlib.blake2b(size, digest_size=8)
     positions.update((places.astype("<f8") + 0).tobytes())

@@ -12,7 +12,8 @@ from ptychopinn.data.fingerprint import difference, fingerprint, recorded
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import effects_of, misfit
+from ptychopinn.evaluation.misfit import misfit
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.physics.effects import stored
 
 # Positions nearer than this are the same, in pixels; a scan is part of another one when this share

@@ -13,7 +13,8 @@ from ptychopinn.checks.replay import mended_like
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import Misfit, effects_of, match_patterns, misfit, predict
+from ptychopinn.evaluation.misfit import Misfit, misfit
+from ptychopinn.evaluation.prediction import effects_of, match_patterns, predict
 from ptychopinn.physics.effects import stored
 
 Numbers = NDArray[np.intp]

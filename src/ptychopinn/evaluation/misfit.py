@@ -9,30 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.findings import left_out
 from ptychopinn.data.normalization import noise_of, total_pattern
 from ptychopinn.data.reconstruction import Reconstruction
-from ptychopinn.data.scan import Scan, check_inside
+from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, brief
 from ptychopinn.evaluation.causes import Likely
 from ptychopinn.evaluation.flat_object import flat_amplitude_of
+from ptychopinn.evaluation.prediction import match_patterns, predict
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import Alternatives, Verdict, judge
-from ptychopinn.machine.memory import check_memory
 from ptychopinn.machine.threads import available
 from ptychopinn.machine.workers import Workers
-from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.physics import forward
-from ptychopinn.physics.effects import Effect, restored
+from ptychopinn.ops.base import Ops
 from ptychopinn.physics.noise import deviance_terms, shows_structure
 from ptychopinn.physics.readout import DetectorNoise
 
 # A probe fits when the residual is at most this multiple of the one expected, plus this margin.
 NOISE_MULTIPLE, MARGIN = 1.5, 0.01
 
-# Complex values of one batch of exit waves (8 MiB), and bytes of predicted patterns kept between
-# the two passes (else they are computed twice).
-_BATCH_VALUES = 1 << 20
+# Bytes of predicted patterns kept between the two passes (else they are computed twice).
 _KEEP_BYTES = 256 << 20
 # Expected counts are not taken below this in the deviance: single precision takes them for 0.
 _FLOOR_COUNTS = 1e-6
@@ -147,97 +142,18 @@ class Misfit:
         }
 
 
-def predict(
-    result: Reconstruction, positions_px: NDArray[np.float64] | None = None
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Expected counts of the result in batches: (which patterns, (b, N, N) float32).
-
-    The forward model of :mod:`ptychopinn.physics.forward` in single precision; memory is bounded
-    whatever the number of patterns. ``positions_px`` defaults to those of the result; at others
-    nothing is known of beam and detector.
-
-    Raises
-    ------
-    InputError
-        When a patch leaves the canvas.
-    """
-    positions = result.positions_px if positions_px is None else positions_px
-    n = result.N
-    check_inside(positions - result.origin_px, n, result.object.shape)
-    yield from forward.predict(
-        NumpyOps(),
-        result.object if result.slices is None else result.slices,
-        result.probe,
-        positions,
-        result.origin_px,
-        result.propagator,
-        max(1, _BATCH_VALUES // result.probe.size),
-        [e for e in effects_of(result) if positions_px is None or e.slices > 1],
-    )
-
-
-def effects_of(result: Reconstruction) -> tuple[Effect, ...]:
-    """What a result knows of beam and detector."""
-    return restored(result.effects, len(result.positions_px), result.N)
-
-
-def predict_patterns(result: Reconstruction) -> NDArray[np.float32]:
-    """Expected counts (M, N, N) at the positions of the result, zero frequency at [N/2, N/2].
-
-    All at once; :func:`predict` gives them in batches.
-
-    Raises
-    ------
-    InputError
-        When a patch leaves the canvas, as after ``crop``, or the patterns do not fit into memory.
-    """
-    m, n = len(result.positions_px), result.N
-    check_memory(
-        4 * m * n * n, f"the {m} patterns of {n} x {n} pixels", "predict fewer positions at a time"
-    )
-    return np.concatenate([frames for _, frames in predict(result)])
-
-
-def match_patterns(result: Reconstruction, data: Scan) -> NDArray[np.intp] | None:
-    """Which patterns of ``data`` the result was made from; None means all, in order.
-
-    With as many positions as patterns they belong together one to one, and so they do without the
-    patterns that a finding of the result says were left out. Otherwise each position of
-    the result must be that of one pattern, to half a pixel.
-
-    Raises
-    ------
-    InputError
-        When the two cannot belong together.
-    """
-    if result.N != data.N:
-        raise InputError(
-            f"result and data must have the same pattern size, received {result.N} and {data.N}; "
-            "evaluate the scan that was reconstructed."
-        )
-    if len(result.positions_px) == data.M:
-        return None
-    gone = left_out(result.findings)
-    if len(gone) and len(result.positions_px) == data.M - len(gone):
-        return np.delete(np.arange(data.M, dtype=np.intp), gone)
-    from scipy.spatial import cKDTree
-
-    distance, index = cKDTree(data.positions_px).query(result.positions_px)
-    if distance.max() > 0.5:
-        raise InputError(
-            f"each of the {len(result.positions_px)} positions of the result must be one of the "
-            f"{data.M} of the data, received one that is {distance.max():.3g} px away; "
-            "evaluate the scan that was reconstructed."
-        )
-    return np.asarray(index, dtype=np.intp)
-
-
-def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None = None) -> Misfit:
+def misfit(
+    result: Reconstruction,
+    data: Scan,
+    alternatives: Alternatives | None = None,
+    *,
+    xp: Ops | None = None,
+) -> Misfit:
     """Compare the patterns predicted from object, probe and positions with the measured counts.
 
     Patterns are read and predicted in batches, so that memory is bounded. ``alternatives`` are
     (words, residual on some patterns) of what else was tried; by default those that the result
-    remembers.
+    remembers. ``xp`` predicts, NumPy when not given.
 
     Raises
     ------
@@ -264,7 +180,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
     least = np.inf if data.saturation is None else data.saturation * (1 - 1e-6)
     # Whoever prepared a whole scan has added its patterns up: they need not be read for that.
     added = data.saturation is None and chosen is None
-    for part, frames in predict(result):
+    for part, frames in predict(result, xp=xp):
         model = pixels(frames)
         whole: Any = np.True_
         if not added:
@@ -294,7 +210,7 @@ def misfit(result: Reconstruction, data: Scan, alternatives: Alternatives | None
     def predicted() -> Iterator[tuple[slice, NDArray[np.float32]]]:
         if keep is not None:
             return iter(keep)
-        return ((part, pixels(frames)) for part, frames in predict(result))
+        return ((part, pixels(frames)) for part, frames in predict(result, xp=xp))
 
     flat_amplitude = flat_amplitude_of(result, good, power, m if added else told, measured_sum)
 

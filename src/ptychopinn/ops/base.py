@@ -63,11 +63,12 @@ class Ops(ABC):
     memory_of, remedy : whose memory that is, and what helps then; words of a message.
     activations : relu, swish, softplus, sigmoid, tanh and gelu (with the error function).
     execution : how it runs on this machine.
-    ranks : which process this is of those that share the patterns of a scan, inside of
-        :meth:`together`.
+    ranks : which process this is of those that work :meth:`together` on a scan.
+    builds_graphs : whether the first :meth:`call` of a function takes much longer than others.
     """
 
     name: ClassVar[str]
+    builds_graphs: ClassVar[bool] = False
     channels: ClassVar[int] = 1
     batch_bytes: int = 8 << 20
     tile: int = 512
@@ -110,9 +111,7 @@ class Ops(ABC):
     # The same values as a constant of every derivative.
     detached: Function
 
-    def amplitudes(
-        self, counts: NDArray[Any], weight: Array, inward: Function = np.asarray
-    ) -> Array:
+    def amplitudes(self, counts: NDArray[Any], weight: Array, inward: Any = np.asarray) -> Array:
         """sqrt(counts) * weight of patterns (M, N, N) in single precision, on the device;
         ``inward`` brings their pixels into the order of ``weight`` (N, N), which is there."""
         return self.asarray(np.sqrt(inward(counts), dtype=np.float32)) * weight

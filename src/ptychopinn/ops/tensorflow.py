@@ -94,6 +94,7 @@ class TensorflowOps(TensorflowLayers):
     """
 
     name: ClassVar[str] = "tensorflow"
+    builds_graphs: ClassVar[bool] = True
     out_of_memory: ClassVar[type[Exception]] = tf.errors.ResourceExhaustedError
     remedy: ClassVar[str] = "lower tf_inference_batch_mib or use the accelerator cpu"
     # Calling a graph costs as much as some patterns, so batches are larger than the caches.

@@ -17,7 +17,8 @@ from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.findings import AFTERGLOW, CLIPPED, FLAT_PROBE
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     APART,

@@ -15,7 +15,8 @@ from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
-from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import AS_IT_IS, LEAST_EXCESS_OF_NOISE, LIT
 from ptychopinn.ops.base import Ops

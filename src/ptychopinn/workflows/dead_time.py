@@ -16,7 +16,7 @@ from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import effects_of
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import Effect, Values

@@ -12,7 +12,7 @@ from ptychopinn.checks.trial_fits import neighbours
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import effects_of
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward

@@ -17,7 +17,8 @@ from ptychopinn.checks.trial_fits import FEWEST, LIMIT_BYTES, neighbours
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.beam_current import BeamCurrent

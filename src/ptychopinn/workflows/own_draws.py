@@ -19,7 +19,7 @@ import numpy as np
 from ptychopinn.checks.trial_fits import FEWEST, neighbours
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import predict_patterns
+from ptychopinn.evaluation.prediction import predict_patterns
 from ptychopinn.workflows.exposure import WASHED_OUT, Washing, across
 from ptychopinn.workflows.left_out import SURE
 

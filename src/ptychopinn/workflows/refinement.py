@@ -16,7 +16,7 @@ from ptychopinn.contracts import Follows, Progress, Step
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError
-from ptychopinn.evaluation.misfit import effects_of
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.evaluation.uncertainty import REFINED_FACTOR
 from ptychopinn.machine.interruption import Interrupted, StopFlag
 from ptychopinn.ops.options import Execution

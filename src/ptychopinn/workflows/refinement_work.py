@@ -77,9 +77,10 @@ class Work:
             **({} if axes is None else {"scan_axes": asdict(axes)}),
         }
         stages = [*self.stages, stage]
+        xp = self.solver.xp if isinstance(self.solver, PhysicsSolver) else None
         return reported(
             solved.canvas, prepared, scan, seconds, self.backend, stages, {}, self.identity,
-            solved.effects, solved.position_covariance,
+            solved.effects, solved.position_covariance, xp,
         )  # fmt: skip
 
 

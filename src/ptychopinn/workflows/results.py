@@ -24,6 +24,7 @@ from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation import uncertainty
 from ptychopinn.evaluation.misfit import misfit
 from ptychopinn.machine.interruption import Interrupted, StopFlag
+from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BackendName
 from ptychopinn.physics.effects import Effect, stored
 from ptychopinn.workflows.beyond_probe import found_effects
@@ -140,10 +141,12 @@ def reported(
     identity: str,
     effects: Sequence[Effect] = (),
     position_covariance: NDArray[np.float64] | None = None,
+    xp: Ops | None = None,
 ) -> Reconstruction:
     """A canvas in network units as a result in the units of the scan, with its misfit.
 
     ``identity`` is the fingerprint of the scan as it was given, ``effects`` are in network units.
+    ``xp`` made the canvas, and predicts the patterns where that needs no graph of its own.
     """
     power = prepared.input_scale**2
     in_counts = [effect.scaled(1 / power) for effect in effects if effect.changes]
@@ -169,7 +172,13 @@ def reported(
         name=scan.name,
     )
     start = time.perf_counter()
-    fit = misfit(result, scan)
+    if xp is None or xp.builds_graphs:
+        fit = misfit(result, scan)
+    else:
+        # Threads judge the patterns meanwhile.
+        alone = xp.with_threads(1) or xp
+        with alone.running():
+            fit = misfit(result, scan, xp=alone)
     provenance: dict[str, Any] = {
         **origin,
         "stages": stages,

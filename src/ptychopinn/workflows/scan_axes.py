@@ -17,7 +17,8 @@ from ptychopinn.data.findings import FROM_NOTHING, Finding, recorded_findings, w
 from ptychopinn.data.normalization import PreparedScan, prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
-from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.ops.options import Execution

@@ -14,7 +14,8 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.alignment import align, scan_box
-from ptychopinn.evaluation.misfit import Misfit, effects_of
+from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     AS_FOUND,

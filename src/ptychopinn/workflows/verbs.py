@@ -374,7 +374,8 @@ def _network(
         scan = _with_refined_probe(scan, model)
     prepared = prepare(scan)
     limit = execution.inference_batch_mib << 20
-    solver = network_solver(get_ops(backend, execution), config.model, model.weights, limit)
+    xp = get_ops(backend, execution)
+    solver = network_solver(xp, config.model, model.weights, limit)
     with operations_of(solver).together():
         canvas = followed_through(solver, prepared, progress).canvas
     seconds = {"network": time.perf_counter() - start}
@@ -385,7 +386,7 @@ def _network(
     }
     origin = {"model": model.manifest.model_dump(mode="json")}
     identity = identity_of(scan)
-    return reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity)
+    return reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity, xp=xp)
 
 
 # For reconstruct, where an argument has the same name.
