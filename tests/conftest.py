@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         torch = pytest.importorskip("torch")
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device and a torch built for it, found none")
+
+
+def pytest_sessionfinish() -> None:
+    """Processes that wait to be forked end with the tests."""
+    # Imported by the tests that need it, after the variables above were set.
+    if "warm_processes" in sys.modules:
+        sys.modules["warm_processes"].close_all()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ need("tensorflow")
 Array = NDArray[Any]
 HEADS = ("amplitude_phase", "real_imaginary", "cos_sin")
 MODELS = {
-    "unrolled": ModelConfig(architecture="unrolled", iterations=3, width=4, levels=3),
+    "unrolled": ModelConfig(architecture="unrolled", iterations=2, width=4, levels=3),
     "cnn 1": ModelConfig(architecture="cnn", N=32, gridsize=1, n_filters_scale=0.1),
     "cnn 2": ModelConfig(architecture="cnn", N=32, gridsize=2, n_filters_scale=0.1),
 }

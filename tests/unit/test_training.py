@@ -46,6 +46,8 @@ from ptychopinn.training.watch import FitWatch
 
 BACKENDS = ("pytorch", "tensorflow")
 SMALL = {"architecture": "unrolled", "iterations": 2, "width": 4, "levels": 1}
+# Where its size does not matter: TensorFlow traces half of the graph.
+ONCE = {**SMALL, "iterations": 1}
 CNN = {"architecture": "cnn", "n_filters_scale": 0.1, "N": 32}
 
 
@@ -476,7 +478,7 @@ def test_shown_loss_does_not_depend_on_accumulation(
     backend: str, prepared: PreparedScan, tmp_path: Path
 ) -> None:
     """The first step sees the same network, however many gradients are added up after it."""
-    settings = [config({"epochs": 1, "batch_size": size}) for size in (1, 3)]
+    settings = [config({"epochs": 1, "batch_size": size}, model=ONCE) for size in (1, 3)]
     (_, single), (_, three) = (
         run_training(backend, prepared, chosen, tmp_path / str(k))
         for k, chosen in enumerate(settings)
@@ -537,7 +539,7 @@ def test_weights_that_are_not_finite_are_refused(prepared: PreparedScan) -> None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("model", [SMALL, CNN])
+@pytest.mark.parametrize("model", [ONCE, CNN])
 def test_a_resumed_run_repeats_every_bit(
     backend: str, model: dict[str, Any], prepared: PreparedScan, tmp_path: Path
 ) -> None:

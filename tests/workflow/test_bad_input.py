@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+import warm_processes
 from ptychopinn.cli import run
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.io import load_scan, save_scan
@@ -219,7 +220,7 @@ def test_bad_file(
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm_processes.run(
         [sys.executable, "-m", "ptychopinn", *arguments],
         capture_output=True,
         text=True,

@@ -15,6 +15,7 @@ import pytest
 from training_commands import check_sentence, finished, process
 
 import ptychopinn as pp
+import warm_processes
 from ptychopinn.cli import border, run
 
 LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -45,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_standard_output_is_full(arguments: list[str], place: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
+        done = warm_processes.run(
             [sys.executable, "-m", "ptychopinn", *arguments],
             stdout=full, stderr=subprocess.PIPE, text=True, cwd=place, check=False,
         )  # fmt: skip

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import warm_processes
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -80,8 +81,12 @@ def test_the_code_of_a_document_runs(document: Path, tmp_path: Path) -> None:
     script = tmp_path / document.with_suffix(".py").name
     script.write_text(script_of(document), encoding="utf-8")
     environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    warm_processes.executable("ptychopinn", commands)
+    found = (str(commands), str(Path(sys.executable).parent), environment["PATH"])
+    environment["PATH"] = os.pathsep.join(found)
+    done = warm_processes.run(
         [sys.executable, str(script)],
         cwd=tmp_path / document.stem, env=environment, capture_output=True, text=True,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import warm_processes
 from ptychopinn.clients.commands import ptycho_inference, ptycho_train
 from ptychopinn.io.convert import convert
 
@@ -24,7 +25,7 @@ SMALL = "--nepochs 1 --n_groups 8 --batch_size 4 --n_filters_scale 1"
 def call(command: str, line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run an old command line in ``folder`` as its own process."""
     code = f"import sys, ptychopinn.entry as e; sys.argv[0] = '{command}'; e.{command}()"
-    return subprocess.run(
+    return warm_processes.run(
         [sys.executable, "-c", code, *line.split()],
         cwd=folder,
         env={**os.environ, **more},

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import warm_processes
 from oracle.forward import intensities
 from ptychopinn.cli import doctor, run
 from ptychopinn.data.reconstruction import Reconstruction
@@ -91,7 +91,7 @@ def test_evaluate_in_a_process_of_its_own_refuses_bad_input(places: tuple[Path, 
         ([str(scan), "--data", str(scan)], "product"),
     )
     for arguments, word in cases:
-        done = subprocess.run(
+        done = warm_processes.run(
             [sys.executable, "-m", "ptychopinn", "evaluate", *arguments],
             capture_output=True,
             text=True,

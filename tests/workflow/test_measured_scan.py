@@ -36,6 +36,6 @@ def test_a_wrong_flip_of_the_star_is_not_good(star: Path) -> None:
     y, x = scan.positions_px.T
     flipped = replace(scan, positions_px=np.stack([y.max() + y.min() - y, x], 1), object=None)
     config = pp.RefineConfig(passes=12, refine_probe=True)
-    found = pp.refine(flipped, None, config, backend="numpy", no_mend=["orientation"])
+    found = pp.refine(flipped, None, config, backend="pytorch", no_mend=["orientation"])
     assert found.fit is not None and found.fit.verdict != "good"
     assert found.fit.likely == "geometry-or-probe"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from training_commands import check_sentence, finished, process, process_on_a_full_disk
 
+import warm_processes
 from ptychopinn.cli import run
 from ptychopinn.io import load_scan
 from raw_files import ENERGY, Raw
@@ -204,7 +205,7 @@ def test_nothing_can_be_printed(raw: Raw, tmp_path: Path) -> None:
 
 
 def _into(descriptor: int, arguments: list[Any]) -> tuple[int, str]:
-    done = subprocess.run(
+    done = warm_processes.run(
         [sys.executable, "-m", "ptychopinn", *map(str, arguments)],
         stdout=descriptor,
         stderr=subprocess.PIPE,

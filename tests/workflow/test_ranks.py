@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 from training_commands import UNROLLED, UNTRIED
 
+import warm_processes
 from ptychopinn import load_model, load_reconstruction, save_scan, simulate
 from ptychopinn.cli import run
 from ptychopinn.errors import InputError
@@ -30,12 +32,14 @@ DRAWN = [
 def together(processes: int, *arguments: Any) -> subprocess.CompletedProcess[str]:
     """A command in so many processes, each on one thread."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*launch, "--nproc-per-node", str(processes), "-m", "ptychopinn", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    with TemporaryDirectory() as folder:
+        command = warm_processes.executable("ptychopinn", Path(folder))
+        return warm_processes.run(
+            [*launch, "--nproc-per-node", processes, "--no-python", command, *arguments],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
 
 
 def alone(*arguments: Any) -> int:

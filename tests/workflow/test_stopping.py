@@ -133,7 +133,7 @@ def test_an_earlier_result_survives_when_nothing_new_is_finished(
     folder = tmp_path / "r"
     assert finished(started("refine", scan, "-o", folder, "--passes", 1))[0] in (0, 3)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    command = started("refine", scan, "-o", folder, "--passes", 10_000, "--force")
+    command = started("refine", scan, "-o", folder, "--passes", 10_000, "--force", anew=True)
     time.sleep(1)  # while packages are loaded
     command.send_signal(signal.SIGTERM)
     code, out, err = finished(command)
@@ -156,7 +156,7 @@ def test_any_command_at_any_moment(
         "compare": [scan, "-o", tmp_path / "c", "--with", "refine"],
     }
     for delay in (0.0, 0.3, 0.8, 1.5):
-        command = process(verb, *arguments[verb], start_new_session=True)
+        command = process(verb, *arguments[verb], start_new_session=True, anew=True)
         wait_until_answered(command)
         time.sleep(delay)
         command.send_signal(number)
@@ -222,7 +222,7 @@ def test_a_signal_after_the_last_word_does_not_change_the_exit_code(
 ) -> None:
     """While the interpreter is taken down Python has put the system's handlers back."""
     for delay in (0.01, 0.03, 0.05):
-        command = process("evaluate", scan, "--truth", scan, "-o", tmp_path / "e")
+        command = process("evaluate", scan, "--truth", scan, "-o", tmp_path / "e", anew=True)
         lines_until(command, "name the result of a reconstruction")
         time.sleep(delay)
         command.send_signal(number)

@@ -333,6 +333,13 @@ def _filtered(values: NDArray[Any], kernel: NDArray[Any], axis: int) -> NDArray[
 
 def _fitted(means: Float, variances: Float) -> DetectorNoise | None:
     """Photon and readout noise for which pixels of these means have these variances."""
+    # A scan is prepared for every trial of it, with the same patterns.
+    return _fit_of(means.tobytes(), variances.tobytes())
+
+
+@lru_cache(maxsize=32)
+def _fit_of(means_bytes: bytes, variances_bytes: bytes) -> DetectorNoise | None:
+    means, variances = np.frombuffer(means_bytes), np.frombuffer(variances_bytes)
     lit = (means > 0) & (variances > 0)
     means, variances = means[lit], variances[lit]
     if len(means) < BINS // 2:
