@@ -19,10 +19,12 @@ from ptychopinn.checks.base import Mend, finding
 from ptychopinn.checks.closed_gaps import NAME as GAP
 from ptychopinn.checks.closed_gaps import closed_gaps, mend_of_gaps
 from ptychopinn.checks.frame_order import (
+    EXCHANGED,
     MOST_FRAMES,
     OFFSET,
     ORDER,
     REVERSED,
+    exchanged,
     offset,
     order,
     partners_in,
@@ -306,6 +308,8 @@ def _mend(details: Any, scan: Scan) -> Mend:
         return mend_of_gaps(details, scan)
     if "slipped" in details:
         return mend_of_slip(details, scan)
+    if details.get("order") == EXCHANGED:
+        return Mend(positions_px=exchanged(scan))
     if "order" in details:
         return moved_to(scan, partners_in(scan, str(details["order"])))
     if "frames" in details:
