@@ -150,7 +150,7 @@ def _refuse_lost_light(look: Look, infinite: bool) -> None:
     number, what = int(look.missing.sum()), "NaN or the largest number of their type"
     remedy = (
         "store the largest reading where one was too large, which is then taken as saturated, or "
-        "leave such patterns out with the option frames"
+        "leave such patterns out with the option leave_out"
     )
     if infinite:
         what, remedy = "infinity", half_overflowed(look.largest) or remedy
@@ -175,7 +175,7 @@ def check_possible(block: NDArray[Any], numbers: NDArray[np.int64]) -> None:
         raise InputError(
             f"patterns must hold at most 2^53 counts each, received {sums[k]:.4g} in pattern "
             f"{int(numbers[k])}, of which {float(block[k].max()):.4g} in one pixel; leave it out "
-            "with the option frames, or mark bad pixels with the option mask."
+            "with the option leave_out, or mark bad pixels with the option mask."
         )
 
 
