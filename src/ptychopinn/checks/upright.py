@@ -31,6 +31,8 @@ from ptychopinn.checks.frame_order import (
     reordered,
     said,
 )
+from ptychopinn.checks.near_distance import NAME as DISTANCE
+from ptychopinn.checks.near_distance import WITHIN, at_distance, distance
 from ptychopinn.checks.numbering import partners
 from ptychopinn.checks.position_unit import NAME as UNIT
 from ptychopinn.checks.position_unit import unit
@@ -103,6 +105,7 @@ def right_geometry(
         return one.level == "mended"
 
     tried(PLANE, plane)
+    tried(DISTANCE, distance)
     tried(GAP, closed_gaps)
     given, before = scan, list(found)
     if tried("orientation", lambda xp, scan: _orientation(xp, scan, ORDER not in skip)):
@@ -304,6 +307,9 @@ def _of(details: Any) -> Orientation:
 def _mend(details: Any, scan: Scan) -> Mend:
     if "probe" in details:
         return mend_of_plane(details, scan)
+    if "distance_factor" in details:
+        factor = float(np.clip(details["distance_factor"], *WITHIN))
+        return Mend(distance_m=at_distance(scan, factor).distance_m)
     if "gaps" in details:
         return mend_of_gaps(details, scan)
     if "slipped" in details:
