@@ -20,6 +20,7 @@ from ptychopinn.cli import run
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.data.scan import Scan
 from ptychopinn.io.base import sample_indices
+from ptychopinn.io.counts import counts_from_array
 
 Change = Callable[[NDArray[Any]], None]
 
@@ -91,6 +92,28 @@ def test_swapped_bytes_in_a_larger_type_keep_their_number(raw: Raw) -> None:
     checked = examine(replace(raw.scan, diffraction=wide, object=None))
     assert [found.name for found in checked.findings] == ["swapped-bytes"]
     np.testing.assert_array_equal(checked.scan.diffraction[:], bright)
+
+
+@pytest.mark.parametrize("background", [0.0, 0.37])
+def test_swapped_bytes_of_fractional_numbers(background: float, raw: Raw, tmp_path: Path) -> None:
+    """Taken for numbers, they are next to 0, or anything."""
+    counts = (raw.counts + background).astype("f4")
+    scan = prepared(raw, tmp_path, counts.byteswap(), units="counts")
+    assert names(scan) == ["swapped-bytes"]
+    np.testing.assert_array_equal(scan.diffraction[:], counts)
+    if not background:
+        (fault,) = examine(replace(raw.scan, diffraction=counts.byteswap(), object=None)).findings
+        assert (fault.name, fault.level) == ("swapped-bytes", "fault")
+    with pytest.raises(pp.InputError, match=r"patterns must hold .* .little or big endian"):
+        counts_from_array(counts.byteswap(), "patterns")
+
+
+def test_small_fractions_are_no_amplitudes(raw: Raw, tmp_path: Path) -> None:
+    """Their squares are all near to a whole number, which is 0."""
+    rng = np.random.default_rng(5)
+    fractions = (raw.counts * rng.uniform(0.9, 1.1, (32, 32)) * 1e-6).astype("f4")
+    with pytest.raises(pp.InputError, match="patterns must be counts or sqrt"):
+        prepared(raw, tmp_path, fractions)
 
 
 # --- what correcting and binning would hide -----------------------------------------------------

@@ -63,6 +63,24 @@ def test_an_object_that_would_still_change_is_gone_on_with(
     assert found.seconds["refinement"] > 0
 
 
+def test_a_scan_that_was_turned_is_gone_on_with(
+    scan: Scan,
+    would_change: Callable[[int], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its verdict is that of the last passes, and what was found is said once."""
+    would_change(1)
+    wrong = replace(scan, positions_px=scan.positions_px[:, ::-1])
+    options = pp.RefineConfig(stagnation=0.0)
+    found = refine(wrong, None, options, backend="numpy", no_mend=["scan-axes"])
+    assert [stage["passes"] for stage in found.provenance["stages"]] == [40, 40]
+    assert [one.name for one in found.findings] == ["orientation"]
+    assert found.fit is not None and found.fit.verdict == "good"
+    assert caplog.text.count("axes swapped") == 1
+    known = found.positions_px - scan.positions_px
+    assert abs(known - known[0]).max() < 1e-6
+
+
 def named(result: Reconstruction, excess: float, likely: str | None) -> Reconstruction:
     """The result with a verdict that leaves so many times the noise."""
     fit = result.fit

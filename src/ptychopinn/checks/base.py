@@ -44,6 +44,7 @@ class Mend:
     saturation : counts from which readings are lower bounds only.
     offset : counts that are subtracted from every pixel; nothing gets negative.
     photon : units of one photon, by which readings are divided and made whole.
+    distance_m : of a parallel beam, in the place of what was given.
     swapped : so many of the low bytes of each count, which hold all of it, are put in the opposite
     order.
     """
@@ -59,6 +60,7 @@ class Mend:
     saturation: float | None = None
     offset: float | None = None
     photon: float | None = None
+    distance_m: float | None = None
     swapped: int = 0
 
     def of(self, scan: Scan) -> Scan:
@@ -104,6 +106,8 @@ class Mend:
             # The probe was given in these units, too.
             probe = scan.probe / np.float32(np.sqrt(self.photon))
             scan = replace(scan, diffraction=patterns, probe=probe)
+        if self.distance_m is not None:
+            scan = replace(scan, distance_m=self.distance_m, focus_distance_m=None)
         return _scaled_again(scan, before)
 
 
@@ -308,8 +312,8 @@ def examine(scan: Scan, no_mend: Collection[str] = ()) -> Checked:
 
 # Checks that need a reconstruction are made by the verbs.
 LATER = (
-    "probe-plane", "closed-gap", "orientation", "frame-order", "frame-offset", "frame-slip",
-    "position-unit",
+    "probe-plane", "distance", "closed-gap", "orientation", "frame-order", "frame-offset",
+    "frame-slip", "position-unit",
 )  # fmt: skip
 # Not a check, but left out with them: what the verdict on a fit tries.
 ALTERNATIVES = "alternatives"

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 
 from ptychopinn.checks.base import finding, numbered
 from ptychopinn.checks.numbering import given_numbers, partners
-from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import (
+    FEWEST,
+    beyond_noise,
+    explained_by,
+    neighbours,
+    residual_of,
+    trial_of,
+)
 from ptychopinn.data.findings import Finding, left_out, recorded_findings
+from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
 
@@ -21,9 +29,10 @@ OFFSET, ORDER = "frame-offset", "frame-order"
 # Passes of the first round, and of the second with the best ones.
 SHORT, LONG = 4, 10
 # How many frames patterns and positions may be apart. In a raster scan the next frame is nearly as
-# good as a shift of the object: much must be gained, and the second best must be that much worse.
+# good as a shift of the object: no more than this share may be left beyond noise, and no more than
+# that of everything; the second best must leave that much more.
 MOST_FRAMES = 3
-BELIEVED, OTHER = 0.6, 1.3
+BELIEVED, LESS, OTHER = 0.6, 0.85, 1.3
 # Nothing further is tried when one of the first three leaves this share of the next one.
 SETTLED = 0.85
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
@@ -32,24 +41,30 @@ EXPLAINS = 0.5
 # The rows of a raster: positions scatter along its slow axis by less than this share of the
 # distance of two rows, and no two rows are nearer than the second share of the usual distance.
 SCATTER, EVEN, FEWEST_IN_ROW = 0.3, 0.4, 3
+# Positions that were made of a grid are off it by no more than this share of a step.
+ON_GRID = 0.02
 # Positions that are looked at for them.
 LOOKED_AT = 4096
 # Orders that frames may be in, as the details of a finding and in words.
 GIVEN, REVERSED, MEANDER, COLUMNS = "given", "reversed", "meander", "columns"
+EXCHANGED = "exchanged"
 WORDS = {
     REVERSED: "the frames in the opposite order",
     MEANDER: "the frames of every second row in the opposite order",
     COLUMNS: "the frames column by column",
+    EXCHANGED: "a raster with rows and columns exchanged",
 }
 SENTENCES = {
     REVERSED: "the frames are in the opposite order of the positions",
     MEANDER: "frames and positions of every second row are in opposite orders",
     COLUMNS: "frames and positions go along different axes of the raster first",
+    EXCHANGED: "the raster has as many rows as was given for its columns",
 }
 REMEDIES = {
     REVERSED: "put the positions in the opposite order",
     MEANDER: "put the positions of every second row in the opposite order",
     COLUMNS: "put the positions in the order of the columns",
+    EXCHANGED: "exchange the two numbers of the grid, or write the positions anew",
 }
 
 
@@ -76,9 +91,10 @@ def offset(xp: Ops, scan: Scan) -> Finding | None:
     if frames == 0:
         return None
     residuals = {k: run(k, LONG) for k in dict.fromkeys((0, frames, second))}
-    if residuals[frames] > BELIEVED * residuals[0]:
+    noise = prepare(placed(scan, chosen, at[0])).expected_misfit
+    if not _believed(residuals[frames], residuals[0], noise):
         return None
-    if residuals[second] < OTHER * residuals[frames]:
+    if beyond_noise(residuals[second], residuals[frames], noise) < OTHER:
         return None
     if explained_by(placed(scan, chosen, at[frames]), residuals[frames]) < EXPLAINS:
         return None
@@ -108,18 +124,28 @@ def order(xp: Ops, scan: Scan) -> Finding | None:
 
     parts = {GIVEN: reordered(scan, np.arange(scan.M))}
     parts |= {name: reordered(scan, at) for name, at in orders(scan)}
+    other = exchanged(scan)
+    if other is not None:
+        moved = replace(scan, positions_px=other, object=None)
+        parts[EXCHANGED] = trial_of(moved, neighbours(moved))
     parts = {name: part for name, part in parts.items() if part.M >= FEWEST}
     first = {name: residual_of(xp, part, SHORT) for name, part in parts.items()}
     best = min(first, key=first.__getitem__)
     if best == GIVEN:
         return None
     given, least = (residual_of(xp, parts[name], LONG) for name in (GIVEN, best))
-    if least > BELIEVED * given or explained_by(parts[best], least) < EXPLAINS:
+    noise = prepare(parts[best]).expected_misfit
+    if not _believed(least, given, noise) or explained_by(parts[best], least) < EXPLAINS:
         return None
     others = [left for name, left in first.items() if name not in (GIVEN, best)]
-    if min(others, default=np.inf) < OTHER * first[best]:
+    if beyond_noise(min(others, default=np.inf), first[best], noise) < OTHER:
         return None
     return said(scan, best, given, least)
+
+
+def _believed(residual: float, given: float, noise: float) -> bool:
+    """Whether another order, or offset, leaves so much less that it is taken."""
+    return residual <= LESS * given and beyond_noise(residual, given, noise) <= BELIEVED
 
 
 def said(scan: Scan, name: str, given: float, left: float) -> Finding:
@@ -180,6 +206,27 @@ def orders(scan: Scan) -> Iterator[tuple[str, NDArray[np.int64]]]:
     yield MEANDER, np.where(at < scan.M, at, -1)
     if scan.M % length == 0:
         yield COLUMNS, own.reshape(-1, length).T.ravel()
+
+
+def exchanged(scan: Scan) -> NDArray[np.float64] | None:
+    """(M, 2) positions of an even raster whose numbers of rows and columns were exchanged; None of
+    others, and of a square."""
+    total = scan.M + len(left_out(recorded_findings(scan.provenance)))
+    length = 0 if total > scan.M else row_length(scan.positions_px)
+    if not length or scan.M % length or length**2 == scan.M:
+        return None
+    rows = scan.M // length
+    places = scan.positions_px.reshape(rows, length, 2)
+    down = (places[-1, 0] - places[0, 0]) / (rows - 1)
+    along = (places[0, -1] - places[0, 0]) / (length - 1)
+
+    def walked(columns: int) -> NDArray[np.float64]:
+        row, column = np.divmod(np.arange(scan.M), columns)
+        return np.asarray(places[0, 0] + row[:, None] * down + column[:, None] * along)
+
+    off = np.abs(walked(length) - scan.positions_px).max()
+    least = min(float(np.hypot(*step)) for step in (down, along))
+    return walked(rows) if off <= ON_GRID * least else None
 
 
 def row_length(positions_px: NDArray[np.float64]) -> int:

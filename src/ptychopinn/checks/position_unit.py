@@ -3,7 +3,8 @@ or patterns that were binned.
 
 Some neighbouring patterns are reconstructed from nothing with their positions multiplied by each of
 a few factors. Far apart, patterns hardly contradict each other, wherever they are. Therefore each
-factor is judged by what it leaves relative to what the positions of other patterns leave.
+factor is judged by what it leaves beyond photon noise relative to what the positions of other
+patterns leave.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from dataclasses import replace
 import numpy as np
 
 from ptychopinn.checks.base import finding
-from ptychopinn.checks.trial_fits import explained_by, neighbours, residual_of, scaled, trial_of
+from ptychopinn.checks.trial_fits import (
+    beyond_noise,
+    explained_by,
+    neighbours,
+    residual_of,
+    scaled,
+    trial_of,
+)
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation
@@ -29,9 +37,8 @@ SHORT, LONG = 4, 10
 UNITS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 FACTORS = tuple(sorted([*UNITS, *(1 / unit for unit in UNITS)]))
 BESIDE, OFTEN = 1.6, (0.5, 2.0)
-# Positions are right that leave this share of what those of other patterns do, beyond photon noise,
-# of which a short fit of few patterns follows a part.
-RIGHT, FOLLOWED = 0.5, 0.8
+# Positions are right that leave this share of what those of other patterns do, beyond photon noise.
+RIGHT = 0.5
 # A factor is believed that leaves the first share of what positions of other patterns leave, where
 # the next one leaves so many times that share.
 BELIEVED, OTHER = 0.7, 1.15
@@ -47,7 +54,7 @@ FARTHEST, NARROW_PX = 0.8, 4.0
 # From this share on patterns hardly contradict each other, and their fit looks good in any case.
 SPARSE = 0.4
 
-# What own positions leave relative to those of other patterns, and the residual itself.
+# What own positions leave beyond noise relative to those of other patterns, and the residual.
 Judged = tuple[float, float]
 
 
@@ -67,7 +74,7 @@ def _steps(scan: Scan) -> float:
 def unit(xp: Ops, scan: Scan) -> Finding | None:
     """Positions several times too large or too small."""
     part = trial_of(scan, neighbours(scan))
-    floor = FOLLOWED * prepare(part).expected_misfit
+    noise = prepare(part).expected_misfit
 
     def placed(factor: float, orientation: Orientation = AS_GIVEN) -> Scan:
         positions = orientation.of_positions(scaled(part.positions_px, factor))
@@ -77,11 +84,11 @@ def unit(xp: Ops, scan: Scan) -> Finding | None:
         own = placed(factor, orientation)
         others = replace(own, positions_px=np.roll(own.positions_px, own.M // 2, axis=0))
         left = residual_of(xp, own, passes)
-        return left / residual_of(xp, others, passes), left
+        return beyond_noise(left, residual_of(xp, others, passes), noise), left
 
     first = {1.0: judged(1.0, SHORT)}
     share, left = first[1.0]
-    if left - floor <= RIGHT * (left / share - floor):
+    if share <= RIGHT:
         return None
     first |= {factor: judged(factor, SHORT) for factor in _possible(part)}
     best = min(first, key=first.__getitem__)

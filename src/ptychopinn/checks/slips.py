@@ -24,7 +24,12 @@ from numpy.typing import NDArray
 from ptychopinn.checks.base import Mend, finding, numbered
 from ptychopinn.checks.numbering import given_numbers, partners
 from ptychopinn.checks.repeats import REPEATED
-from ptychopinn.checks.trial_fits import explained_by, residual_of, trial_of
+from ptychopinn.checks.trial_fits import (
+    beyond_noise,
+    explained_by,
+    residual_of,
+    trial_of,
+)
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
@@ -67,11 +72,8 @@ class _Window:
     left: dict[int, float]
 
     def ratio(self, frames: int) -> float:
-        """What is beyond noise at other positions, relative to that at the given ones. A short fit
-        of few patterns follows a part of the noise."""
-        given, moved = self.left[0], self.left.get(frames, np.inf)
-        floor = min(0.8 * self.noise, 0.9 * given, 0.9 * moved)
-        return (moved - floor) / (given - floor)
+        """What is beyond noise at other positions, relative to that at the given ones."""
+        return beyond_noise(self.left.get(frames, np.inf), self.left[0], self.noise)
 
     def gained(self, frames: int) -> float:
         """By how much other positions lower -2 log L."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
-from ptychopinn.data.byte_order import opposite_order
+from ptychopinn.data.byte_order import absurd_as_stored, opposite_order
 from ptychopinn.data.normalization import batch_length, slices
 from ptychopinn.data.rounded_scale import rounded_scale
 from ptychopinn.data.wrapped import WrapTally, nearly_full
@@ -53,9 +53,19 @@ def status_bit(look: Look) -> Iterator[Noticed]:
 
 @check("swapped-bytes")
 def swapped_bytes(look: Look) -> Iterator[Noticed]:
-    """Whole numbers whose bytes are in the opposite order."""
+    """Numbers whose bytes are in the opposite order."""
     few = look.numbers[:: max(1, len(look.numbers) // PATTERNS)]
     if np.dtype(look.scan.diffraction.dtype).kind != "u":
+        absurd = absurd_as_stored(np.asarray(look.scan.diffraction[few])[:, look.good])
+        if absurd is not None:
+            yield (
+                finding(
+                    "swapped-bytes", "fault",
+                    f"the patterns must hold readings of a detector, received others: {absurd}; "
+                    "write them anew in the order that the file states (little or big endian).",
+                ),
+                None,
+            )  # fmt: skip
         return
     patterns = np.asarray(look.scan.diffraction[few])
     found = opposite_order(patterns, look.good, float(look.largest.max()))

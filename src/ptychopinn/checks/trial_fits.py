@@ -19,6 +19,9 @@ FEWEST, LIMIT_BYTES = 16, 512 << 20
 SIDE, HELD_BY_MIDDLE = 64, 0.9
 # Modes of the probe in a trial: the first ones have most of the power.
 MODES = 2
+# The share of photon noise that a short fit of few patterns leaves: it follows the rest. What is
+# beyond it is never less than a tenth of a residual.
+LEFT_OF_NOISE, AT_MOST = 0.8, 0.9
 
 
 def neighbours(scan: Scan, count: int | None = None) -> NDArray[np.int64]:
@@ -61,6 +64,16 @@ def residual_of(xp: Ops, part: Scan, passes: int, *, free_probe: bool = True) ->
     config = PhysicsConfig(passes=passes, refine_probe=free_probe, stagnation=0.0)
     solved = PhysicsSolver(xp, config, LIMIT_BYTES).solve(prepare(part))
     return float(solved.canvas.losses[-1])
+
+
+def beyond_noise(residual: float, other: float, expected: float) -> float:
+    """What a fit leaves beyond photon noise, relative to what another one does.
+
+    Of patterns that show little more than noise all fits leave about as much, and yet only one of
+    them may leave noise alone. ``expected`` is the residual of that noise.
+    """
+    floor = min(LEFT_OF_NOISE * expected, AT_MOST * residual, AT_MOST * other)
+    return (residual - floor) / (other - floor) if other > floor else 1.0
 
 
 def explained_by(part: Scan, residual: float) -> float:

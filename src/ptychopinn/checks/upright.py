@@ -19,16 +19,20 @@ from ptychopinn.checks.base import Mend, finding
 from ptychopinn.checks.closed_gaps import NAME as GAP
 from ptychopinn.checks.closed_gaps import closed_gaps, mend_of_gaps
 from ptychopinn.checks.frame_order import (
+    EXCHANGED,
     MOST_FRAMES,
     OFFSET,
     ORDER,
     REVERSED,
+    exchanged,
     offset,
     order,
     partners_in,
     reordered,
     said,
 )
+from ptychopinn.checks.near_distance import NAME as DISTANCE
+from ptychopinn.checks.near_distance import WITHIN, at_distance, distance
 from ptychopinn.checks.numbering import partners
 from ptychopinn.checks.position_unit import NAME as UNIT
 from ptychopinn.checks.position_unit import unit
@@ -101,6 +105,7 @@ def right_geometry(
         return one.level == "mended"
 
     tried(PLANE, plane)
+    tried(DISTANCE, distance)
     tried(GAP, closed_gaps)
     given, before = scan, list(found)
     if tried("orientation", lambda xp, scan: _orientation(xp, scan, ORDER not in skip)):
@@ -302,10 +307,15 @@ def _of(details: Any) -> Orientation:
 def _mend(details: Any, scan: Scan) -> Mend:
     if "probe" in details:
         return mend_of_plane(details, scan)
+    if "distance_factor" in details:
+        factor = float(np.clip(details["distance_factor"], *WITHIN))
+        return Mend(distance_m=at_distance(scan, factor).distance_m)
     if "gaps" in details:
         return mend_of_gaps(details, scan)
     if "slipped" in details:
         return mend_of_slip(details, scan)
+    if details.get("order") == EXCHANGED:
+        return Mend(positions_px=exchanged(scan))
     if "order" in details:
         return moved_to(scan, partners_in(scan, str(details["order"])))
     if "frames" in details:

@@ -1,4 +1,4 @@
-"""Whole numbers whose bytes are in the opposite order."""
+"""Numbers whose bytes are in the opposite order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 # Bytes were swapped when swapping them back leaves this share of the roughness; or the second one
 # where most of the readings end with a byte of 0, as small counts then do.
 SMOOTHER, SMOOTHER_OF_SMALL, SMALL = 0.8, 0.9999, 0.5
+# Fractional numbers beyond these sizes are no readings of a detector. A fifth of swapped ones are,
+# since any byte may come to be their exponent; all are next to 0 where they were whole.
+TINY, HUGE = 1e-30, 1e30
+ABSURD, SANE = 0.05, 0.001
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,34 @@ def opposite_order(
     if not swapped < (SMOOTHER_OF_SMALL if small else SMOOTHER) * given:
         return None
     return ByteOrder(width, swapped, given, int(right[:, good].max()), int(seen.max()))
+
+
+@dataclass(frozen=True)
+class SwappedFloats:
+    """Puts the bytes of fractional numbers in the opposite order."""
+
+    def __call__(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return patterns.byteswap()
+
+
+def absurd_as_stored(few: NDArray[Any]) -> str | None:
+    """What is wrong with fractional numbers (...) whose bytes are swapped; None for others: their
+    exponents are absurd, and those of the same bytes in the opposite order are not."""
+    if few.dtype.kind != "f" or few.dtype.itemsize not in (4, 8):
+        return None
+    given, swapped = (_absurd(part) for part in (few, few.byteswap()))
+    if given < ABSURD or swapped > SANE:
+        return None
+    return (
+        f"{given:.0%} of the numbers were below {TINY:g}, above {HUGE:g} or none, and hardly any "
+        "are once their bytes are in the opposite order"
+    )
+
+
+def _absurd(values: NDArray[Any]) -> float:
+    """The share of the numbers beside 0 that no detector reads."""
+    seen = np.abs(values[values != 0])
+    return float((~((seen > TINY) & (seen < HUGE))).mean()) if seen.size else 0.0
 
 
 def _roughness(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float:

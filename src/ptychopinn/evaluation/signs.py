@@ -128,7 +128,7 @@ def signs_of(fit: Misfit) -> Signs:
         residual=fit.residual,
         expected=fit.expected,
         explained=fit.explained,
-        faint=_faint(fit),
+        faint=faint_share(fit),
         systematic=max(float(squares.sum()) - fit.expected / m, 0.0) / excess,
         background=max(level, 0.0),
         background_sigma=float(difference[dark].sum() / np.sqrt((sigma[dark] ** 2).sum())),
@@ -199,7 +199,9 @@ def usual(values: NDArray[Any], photons: float) -> float:
     return float(np.median([values[k::groups].mean() for k in range(groups)]))
 
 
-def _faint(fit: Misfit) -> float:
+def faint_share(fit: Misfit) -> float:
+    """The share explained where the structure is a very small part of the counts, and yet more than
+    noise; NaN elsewhere."""
     least = max(FAINT_STRUCTURE, FAINT_STRUCTURE_OF_NOISE * fit.expected)
     if np.isfinite(fit.explained) or not fit.structure > least:
         return float("nan")

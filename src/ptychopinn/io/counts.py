@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.byte_order import absurd_as_stored
 from ptychopinn.data.normalization import total_pattern
 from ptychopinn.data.scan import PatternArray
 from ptychopinn.errors import InputError
@@ -263,6 +264,12 @@ class FloatLook:
             float(np.finfo(patterns.dtype).eps) if patterns.dtype.kind == "f" else 0.0,
             float(np.finfo(np.float32).eps),
         )
+        absurd = absurd_as_stored(patterns)
+        if absurd is not None:
+            raise InputError(
+                f"{self._where} must hold readings of a detector, received others: {absurd}; write "
+                "them anew in the order that the file states (little or big endian)."
+            )
         block = patterns.astype(np.float64)
         low, high = float(block.min()), float(block.max())
         if not (np.isfinite(low) and np.isfinite(high)):

@@ -44,7 +44,13 @@ from ptychopinn.sources.masks import check_mask, given_mask, own_mask
 from ptychopinn.sources.odd_frames import doubt_frames
 from ptychopinn.sources.paired_points import doubt_axes, paired
 from ptychopinn.sources.places import image_at, place_of
-from ptychopinn.sources.raw_faults import as_counts, dark_frames, flat_field, hidden_faults
+from ptychopinn.sources.raw_faults import (
+    as_counts,
+    dark_frames,
+    flat_field,
+    hidden_faults,
+    with_right_bytes,
+)
 from ptychopinn.sources.recipe import Recipe, centre_of, crop_of
 from ptychopinn.sources.scan_points import (
     check_places,
@@ -162,6 +168,10 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
             flat, said = flat_field(flat)
             findings += said
         bad |= ~(np.isfinite(flat) & (flat > 0))
+    if recipe.mends("swapped-bytes"):
+        frames, said = with_right_bytes(source.patterns, sample, bad)
+        findings += said
+        source = replace(source, patterns=frames)
     if dark is not None:
         bad |= ~np.isfinite(dark)
         findings += dark_frames(source.patterns, sample, dark, bad)

@@ -38,7 +38,8 @@ class Look:
     hidden : (H, W) the same at pixels that were said to be bad.
     missing : (H, W), pixels that hold no measurement in at least one frame that holds any.
     lowest, largest : of the others.
-    whole, squares_whole : whether all values, or all their squares, are whole numbers.
+    whole, near_whole : whether all values, or all their squares, are whole numbers.
+    told : whether some squares are so large that they need not be near to one.
     """
 
     mean: NDArray[np.float64]
@@ -47,7 +48,13 @@ class Look:
     lowest: float = 0.0
     largest: float = 0.0
     whole: bool = True
-    squares_whole: bool = True
+    near_whole: bool = True
+    told: bool = False
+
+    @property
+    def squares_whole(self) -> bool:
+        """Whether all squares are whole numbers, which small ones alone do not tell."""
+        return self.near_whole and self.told
 
     def rolled(self, by: tuple[int, int]) -> Look:
         """The look at frames that are rolled by (y, x) pixels."""
@@ -143,7 +150,7 @@ def _refuse_lost_light(look: Look, infinite: bool) -> None:
     number, what = int(look.missing.sum()), "NaN or the largest number of their type"
     remedy = (
         "store the largest reading where one was too large, which is then taken as saturated, or "
-        "leave such patterns out with the option frames"
+        "leave such patterns out with the option leave_out"
     )
     if infinite:
         what, remedy = "infinity", half_overflowed(look.largest) or remedy
@@ -168,7 +175,7 @@ def check_possible(block: NDArray[Any], numbers: NDArray[np.int64]) -> None:
         raise InputError(
             f"patterns must hold at most 2^53 counts each, received {sums[k]:.4g} in pattern "
             f"{int(numbers[k])}, of which {float(block[k].max()):.4g} in one pixel; leave it out "
-            "with the option frames, or mark bad pixels with the option mask."
+            "with the option leave_out, or mark bad pixels with the option mask."
         )
 
 
@@ -189,10 +196,11 @@ class _Marks:
 
 def _look_at_fractions(look: Look, values: NDArray[np.float64]) -> None:
     look.whole = look.whole and bool((values == np.rint(values)).all())
-    if look.squares_whole:
+    if look.near_whole:
         small = values[np.abs(values) < np.sqrt(SQUARES_BELOW)] ** 2
+        look.told = look.told or bool((small > 0.5).any())
         off = np.abs(small - np.rint(small))
-        look.squares_whole = bool((off <= 1e-4 + 3e-7 * small).all())
+        look.near_whole = bool((off <= 1e-4 + 3e-7 * small).all())
 
 
 @dataclass

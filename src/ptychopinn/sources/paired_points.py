@@ -28,6 +28,7 @@ from ptychopinn.io.pairing import cut_short, nothing_chosen, which_belong
 from ptychopinn.sources.base import ScanPoints, Source
 from ptychopinn.sources.conditioning import no_measurement
 from ptychopinn.sources.frames import StoredFrames, axes_last, stored_axes
+from ptychopinn.sources.leaving_out import left_out_of, numbers_in, require_there, without
 from ptychopinn.sources.recipe import Recipe, frames_of, grid_of, step_of
 from ptychopinn.sources.scan_points import grid_points, read_points
 
@@ -54,14 +55,17 @@ def paired(source: Source, recipe: Recipe) -> Pairs:
     source = _pattern_by_pattern(source, recipe)
     frames = None if recipe.frames is None else frames_of(recipe.frames)
     count = source.patterns.shape[0]
-    # A range, because nobody knows yet whether there are so many.
-    chosen = range(count)[slice(None) if frames is None else frames]
-    points = _points(source, recipe, count, len(chosen))
+    left_out = left_out_of(recipe.leave_out or "")
+    # Ranges, because nobody knows yet whether there are so many.
+    chosen = without(range(count)[slice(None) if frames is None else frames], left_out)
+    taken = sum(len(part) for part in chosen)
+    points = _points(source, recipe, count, taken)
     found = len(points.values)
+    require_there(left_out, max(count, found))
     said = cut_short(frames, max(count, found))
     stored = stored_axes(source.patterns)
     other = found in source.patterns.shape[1:]
-    if found not in (count, len(chosen)) and (other or one_channel(stored)):
+    if found not in (count, taken) and (other or one_channel(stored)):
         cause = "where the last axis counts nothing; write the array anew without it"
         if other:
             cause = "as if another axis counted the patterns; write the array anew with that first"
@@ -69,17 +73,23 @@ def paired(source: Source, recipe: Recipe) -> Pairs:
             f"patterns must have the axes (pattern, row, column), received the shape {stored} and "
             f"{found} positions from {points.where}, {cause}."
         )
-    if found > count and frames is not None:
+    if found > count and (frames is not None or left_out):
         # Of those that are more, as where a scan is read.
-        taken = points.values[frames]
-        if len(taken) == count:
+        of_points = without(range(found)[slice(None) if frames is None else frames], left_out)
+        if sum(len(part) for part in of_points) == count:
+            values = points.values[numbers_in(of_points)]
             return Pairs(
-                source, np.arange(count, dtype=np.int64), replace(points, values=taken), said
+                source, np.arange(count, dtype=np.int64), replace(points, values=values), said
             )
+    if not chosen and left_out:
+        raise InputError(
+            f"at least one pattern must be left, received leave_out={recipe.leave_out} for "
+            f"'{source.path}' with {count} patterns; name fewer."
+        )
     if not chosen:
         raise nothing_chosen(frames, count, f"'{source.path}'")
-    _check_pairs(source, recipe, len(chosen), found, points.where, points.values)
-    indices = np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
+    _check_pairs(source, recipe, taken, found, points.where, points.values)
+    indices = numbers_in(chosen)
     if found == count:
         points = replace(points, values=points.values[indices])
     return Pairs(source, indices, points, said)
@@ -172,7 +182,12 @@ def _check_pairs(
     count, height, width = source.patterns.shape
     if found in (count, chosen):
         return
-    taken = "" if recipe.frames is None else f", of which frames={recipe.frames} takes {chosen}"
+    options = ", ".join(
+        f"{name}={value}"
+        for name, value in (("frames", recipe.frames), ("leave_out", recipe.leave_out))
+        if value
+    )
+    taken = f", of which {options} takes {chosen}" if options else ""
     whole = (slice(0, height), slice(0, width))
     if source.odd and found == count - len(source.odd):
         belong = (

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.data.byte_order import Swapped, opposite_order
+from ptychopinn.data.byte_order import (
+    Swapped,
+    SwappedFloats,
+    absurd_as_stored,
+    opposite_order,
+)
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
 from ptychopinn.data.wrapped import WrapTally
@@ -38,7 +43,7 @@ FLAT_WITHIN = 2.0
 class SwappedFrames(ChangedFrames):
     """Patterns whose bytes are put in the opposite order."""
 
-    swap: Swapped
+    swap: Swapped | SwappedFloats
 
     def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
         """See :class:`~ptychopinn.sources.frames.Frames`."""
@@ -88,6 +93,24 @@ def as_counts(
         return frames, ()
     largest = float(stored(few, bad, numbers).max())
     return UndoneFrames(frames, stored, bad), (stored.finding(largest),)
+
+
+def with_right_bytes(
+    frames: Frames, sample: NDArray[np.int64], bad: NDArray[np.bool_]
+) -> tuple[Frames, tuple[Finding, ...]]:
+    """Fractional numbers with their bytes swapped back, before anybody takes them for numbers; of
+    whole ones the rest of the look tells more."""
+    if frames.dtype.kind != "f":
+        return frames, ()
+    few = sample[:: max(1, len(sample) * bad.size // ORDER_READINGS)]
+    absurd = absurd_as_stored(frames.read(few, _whole(frames))[:, ~bad])
+    if absurd is None:
+        return frames, ()
+    words = (
+        f"the bytes of the patterns are in the opposite order: swapped, as {absurd}; write them "
+        "anew in the order that the file states (little or big endian)."
+    )
+    return SwappedFrames(frames, SwappedFloats()), (Finding("swapped-bytes", "mended", words),)
 
 
 def in_order(

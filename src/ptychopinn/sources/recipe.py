@@ -18,13 +18,14 @@ from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.provenance import read_provenance
 from ptychopinn.schema import Section, validated
 from ptychopinn.sources.cutting import LARGEST_BIN
+from ptychopinn.sources.leaving_out import left_out_of
 
 KEY = "recipe"
 LONGEST = 200
 # Wider than any detector; a larger number would be shown with all its digits.
 LARGEST_CROP = 1e6
 # Options that are numbers with commas or colons between them.
-WRITTEN = ("grid", "step", "crop", "centre", "frames")
+WRITTEN = ("grid", "step", "crop", "centre", "frames", "leave_out")
 
 
 def _as_text(value: Any) -> Any:
@@ -77,6 +78,12 @@ class Recipe(Section):
         None,
         description="A:B or A:B:S, which patterns to take, counted from 0, B is not taken; where "
         "positions are more than patterns, which of the positions.",
+    )
+    leave_out: str | None = Field(
+        None,
+        description="Patterns to leave out with their positions, as warnings name them: numbers "
+        "counted from 0, or A:B, with commas between them; where positions are more than patterns, "
+        "which of the positions.",
     )
     mask: str | None = Field(None, description="FILE:KEY of the mask of the detector.")
     mask_marks: Literal["good", "bad"] | None = Field(
@@ -162,6 +169,7 @@ class Recipe(Section):
                 "crop": crop_of,
                 "centre": centre_of,
                 "frames": frames_of,
+                "leave_out": left_out_of,
             }[info.field_name](value)
         return value
 

@@ -44,7 +44,7 @@ def unwritten(
         missed[first : first + part.shape[0]] += missed_light(
             _missing(part), part.stored, mean / total, swapped=part.swapped, last=part.last
         )
-    refuse_parts(missed, indices, "leave these patterns out with the option frames")
+    refuse_parts(missed, indices, "leave these patterns out with the option leave_out")
     gone = indices[missed[indices] >= 1 - LIT]
     if not len(gone):
         return ()

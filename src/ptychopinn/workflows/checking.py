@@ -15,13 +15,15 @@ from ptychopinn.checks.upright import right_geometry
 from ptychopinn.data.fingerprint import GIVEN, identity_of
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.misfit import Misfit
+from ptychopinn.evaluation.signs import faint_share
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, get_ops
 from ptychopinn.workflows.results import require_scan
 
 # What a good fit leaves beyond photon noise at most, as a share of that noise and of the counts,
-# and the share of the structure that it explains.
-EXCESS_OF_NOISE, LEAST_EXCESS, EXPLAINED = 0.5, 0.002, 0.9
+# and the share of the structure that it explains, or of structure that is a very small part of the
+# counts.
+EXCESS_OF_NOISE, LEAST_EXCESS, EXPLAINED, EXPLAINED_OF_FAINT = 0.5, 0.002, 0.9, 0.8
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,8 @@ def mended(scan: Scan, no_mend: Collection[str] = ()) -> Scan:
 
 def suspicious(fit: Misfit) -> bool:
     """Whether a fit leaves so much more than photon noise that the geometry is worth a trial."""
-    return leaves_much(fit.residual, fit.expected) or fit.explained < EXPLAINED
+    little = fit.explained < EXPLAINED or faint_share(fit) < EXPLAINED_OF_FAINT
+    return leaves_much(fit.residual, fit.expected) or little
 
 
 def leaves_much(residual: float, expected: float) -> bool:

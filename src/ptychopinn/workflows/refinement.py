@@ -123,19 +123,23 @@ def refine(
         log.info("the patterns show a background: %d passes more with it, at most", shown.passes)
         result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
     assert result.fit is not None
+    turned = None
     if start is None and stop.signal is None:
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend, result.fit)
         if turned is not work.scan:
-            result = refine(
-                turned, None, config, backend=backend, execution=execution, modes=given_modes,
-                model=model if auto else None, uncertainty=uncertainty, no_mend="all",
-                progress=progress, stop=stop,
+            again = partial(
+                refine, turned, None, config, backend=backend, execution=execution,
+                modes=given_modes, no_mend="all", progress=progress, stop=stop,
             )  # fmt: skip
-            result = with_record(result, model)
-            return judged(result, turned, work.backend, work.execution, no_mend, LATER)
-    for found in result.findings:
-        if found.name in (AXES, *EFFECTS) and found.level == "mended":
-            log.warning("%s: %s", scan.name, found.message)
+            if auto:
+                result = with_record(again(model=model, uncertainty=uncertainty), model)
+                return judged(result, turned, work.backend, work.execution, no_mend, LATER)
+            # From here on it is gone on with as any other.
+            result, scan, work, modes = again(), turned, replace(work, scan=turned), None
+    if scan is not turned:
+        for found in result.findings:
+            if found.name in (AXES, *EFFECTS) and found.level == "mended":
+                log.warning("%s: %s", scan.name, found.message)
     if modes == "auto" and stop.signal is None:
         result = _with_grown_modes(scan, result, work, stages_of(progress), stop)
     onwards = partial(
