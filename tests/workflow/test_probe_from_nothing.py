@@ -72,6 +72,7 @@ def test_the_small_star_without_its_probe(star: Path, tmp_path: Path, elsewhere:
     assert {"twin", "probe-from-nothing"} <= set(names)
     assert set(names) <= {"twin", "probe-from-nothing", "beam-current"}
     further = ["--refine-probe", "--passes", "2", "--modes", "2", "--quiet"]
+    further += ["--no-mend", "alternatives"]
     assert run(["refine", str(output), "-o", str(tmp_path / "more"), *further]) == 0
     refined = pp.load_reconstruction(tmp_path / "more")
     assert len(refined.probe) == 2
