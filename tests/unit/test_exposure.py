@@ -20,7 +20,14 @@ from ptychopinn.physics.effects import restored
 from ptychopinn.physics.moving_exposure import FEWEST, MOST, MovingExposure, directions_of
 from ptychopinn.simulation import simulate
 from ptychopinn.workflows import alternatives, other_causes
-from ptychopinn.workflows.exposure import found_exposure, possible_directions, washed_out
+from ptychopinn.workflows.exposure import (
+    FIRST,
+    LONGER,
+    found_exposure,
+    least_length,
+    possible_directions,
+    washed_out,
+)
 from ptychopinn.workflows.refinement import refine
 from ptychopinn.workflows.verbs import reconstruct
 
@@ -46,6 +53,20 @@ def test_directions_follow_the_scan_and_not_its_flyback() -> None:
 @pytest.mark.parametrize(("length", "copies"), [(0.0, 1), (0.3, FEWEST), (7.2, 9), (80.0, MOST)])
 def test_places_along_the_way_are_a_pixel_apart(length: float, copies: int) -> None:
     assert MovingExposure(np.array([[0.0, length], [0.0, 0.0]])).copies == copies
+
+
+@pytest.mark.parametrize(("true", "tries"), [(0.0, 2), (1.5, 2), (3.5, 3), (6.2, 3), (12.0, 4)])
+def test_longer_ways_are_tried_while_they_leave_less(true: float, tries: int) -> None:
+    asked = list[float]()
+
+    def left(length: float) -> float:
+        asked.append(length)
+        return 1 + (length**2 - true**2) ** 2
+
+    length, least = least_length(left, {0.0: left(0.0), FIRST: left(FIRST)})
+    assert length == pytest.approx(true, abs=1e-3) and least == pytest.approx(1)
+    assert len(asked) == 2 + tries
+    assert (LONGER[0] in asked) == (true > FIRST / 2**0.5)
 
 
 def test_its_length_and_direction_are_found(moved: Scan) -> None:

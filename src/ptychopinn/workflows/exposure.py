@@ -22,8 +22,9 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 
 PASSES, LIMIT_BYTES = 10, 512 << 20
-# Length with which directions are compared, and the lengths that follow on it, in pixels.
-FIRST, NEXT = 4.0, (2.0, 6.0, 9.0, 13.0)
+# Length with which directions are compared, and the shorter and the longer ones that may follow on
+# it, in pixels.
+FIRST, SHORTER, LONGER = 4.0, 2.0, (6.0, 9.0, 13.0)
 # It is believed when it leaves this share of the residual beyond photon noise, or less, and hardly
 # more than noise: copies of the probe also make up for a beam that is not coherent.
 BELIEVED, HARDLY = 0.75, 1.3
@@ -152,7 +153,9 @@ def washed_out(scan: Scan, result: Reconstruction) -> WashedOut | None:
     beside = float(other @ washing.missing)
     beyond = slopes[name] - beside
     alone = beyond > 0 and beyond**2 >= WASHED_OUT * (2 - 2 * float(other @ changes[name]))
-    left = {length: washing.residual(length * unit) for length in (0.0, SHORT, *NEXT, FIRST)}
+    left = {
+        length: washing.residual(length * unit) for length in (0.0, SHORT, SHORTER, *LONGER, FIRST)
+    }
     best = min(left, key=left.__getitem__)
     share = beside / slopes[name]
     return WashedOut(name, bool(alone), share, best, left[0.0], left[best])
@@ -211,14 +214,23 @@ def likeliest_exposure(
     tried = {name: left(FIRST * unit) for name, unit in directions.items()}
     name = min(tried, key=tried.__getitem__)
     known = {0.0: still, FIRST: tried[name]}
-    length, least = _least(lambda way: left(way * directions[name]), known)
+    length, least = least_length(lambda way: left(way * directions[name]), known)
     return name, length, still, least
 
 
-def _least(left: Callable[[float], float], known: dict[float, float]) -> tuple[float, float]:
+def least_length(left: Callable[[float], float], known: dict[float, float]) -> tuple[float, float]:
     """The length with the smallest residual: the best of some, and the vertex of the parabola in
-    its square through it and its neighbours."""
-    known = {**known, **{length: left(length) for length in NEXT}}
+    its square through it and its neighbours. ``known`` are 0 and FIRST; longer ways, which take
+    longest, are tried for as long as they leave less."""
+    known, best = dict(known), FIRST
+    if known[FIRST] < known[0.0]:
+        for length in LONGER:
+            known[length] = left(length)
+            if known[length] >= known[best]:
+                break
+            best = length
+    if best == FIRST:
+        known[SHORTER] = left(SHORTER)
     lengths = sorted(known)
     k = int(np.clip(np.argmin([known[one] for one in lengths]), 1, len(lengths) - 2))
     three = np.array(lengths[k - 1 : k + 2])
