@@ -31,7 +31,7 @@ from ptychopinn.physics import groups as model_groups
 from ptychopinn.physics import losses as model_losses
 from ptychopinn.physics.low_frequency import LowFrequency, missing_gradients, missing_phase
 from ptychopinn.physics.low_frequency import low_frequency as low_frequency_of
-from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift
+from ptychopinn.physics.propagators import FarField, Propagator, fourier_shift, placed
 from ptychopinn.physics.propagators import near_field as near_field_of
 from ptychopinn.solvers.affine import affine_equations, distance_moments
 from ptychopinn.solvers.descent import batch_misfit, object_and_probe_step, object_step
@@ -39,7 +39,6 @@ from ptychopinn.solvers.network import network_solver
 from ptychopinn.solvers.patches import PatchNetwork
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.solvers.positions import move_equations
-from ptychopinn.solvers.problem import placed
 
 Array = NDArray[Any]
 Weights = Mapping[str, NDArray[np.float32]]

@@ -25,7 +25,13 @@ from numpy.typing import NDArray
 from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Effect, applied
 from ptychopinn.physics.geometry import places
-from ptychopinn.physics.propagators import AngularSpectrum, FarField, Propagator, fourier_shift
+from ptychopinn.physics.propagators import (
+    AngularSpectrum,
+    FarField,
+    Propagator,
+    fourier_shift,
+    placed,
+)
 
 FAR_FIELD = FarField()
 
@@ -325,7 +331,7 @@ def predict(
     shape = (int(canvas.shape[-2]), int(canvas.shape[-1]))
     held, light = xp.asarray(canvas), xp.asarray(probe.astype(canvas.dtype))
     length = count if batch_length is None else batch_length
-    like = np.zeros(0, canvas.dtype).real
+    like, there = np.zeros(0, canvas.dtype).real, placed(xp, propagator)
     for start in range(0, count, length):
         part = slice(start, min(start + length, count))
         positions = np.asarray(positions_px[part], np.float64)
@@ -333,7 +339,7 @@ def predict(
         batch = pattern_batch(xp, nothing, positions, shape, origin_px, light)
         numbers = np.arange(part.start, part.stop)
         batch = applied(xp, effects, batch, numbers, propagator.inward)
-        found = xp.call(_intensities, propagator, held, batch)
+        found = xp.call(_intensities, there, held, batch)
         yield part, propagator.outward(xp.to_numpy(found))
 
 

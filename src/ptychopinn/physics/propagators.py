@@ -133,6 +133,12 @@ class AngularSpectrum(NamedTuple):
         return self.kernel * (back[:, None] if len(xp.shape(fraction)) == 2 else back)
 
 
+def placed(xp: Ops, propagator: Any) -> Propagator:
+    """The propagator with its arrays on the device of the framework."""
+    found: Propagator = type(propagator)(*(xp.asarray(array) for array in propagator))
+    return found
+
+
 def near_field(
     n: int, pixel_size_m: float, energy_eV: float, distance_m: float, precision: Any = np.complex64
 ) -> AngularSpectrum:

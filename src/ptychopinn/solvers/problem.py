@@ -21,7 +21,7 @@ from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Inward
 from ptychopinn.physics.forward import PatternBatch, pattern_batch
 from ptychopinn.physics.geometry import canvas_for, mean_overlap
-from ptychopinn.physics.propagators import Propagator
+from ptychopinn.physics.propagators import Propagator, placed
 
 # Share of the strongest illumination added to the weight of an update, so that dim pixels at the
 # rim of the scan take small steps instead of amplifying noise.
@@ -225,12 +225,6 @@ def read_in_parts(
 def good_pixels(xp: Ops, scan: PreparedScan) -> Array:
     """(N, N) good pixels in the order of the fields, 0 or 1."""
     return xp.asarray(scan.propagator.inward(scan.scan.good_pixels).astype(np.float32))
-
-
-def placed(xp: Ops, propagator: Any) -> Propagator:
-    """The propagator with its arrays on the device of the framework."""
-    found: Propagator = type(propagator)(*(xp.asarray(array) for array in propagator))
-    return found
 
 
 def canvas_of(

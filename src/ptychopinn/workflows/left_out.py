@@ -14,7 +14,6 @@ from ptychopinn.ops.base import Ops
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.forward import predict
 from ptychopinn.physics.geometry import canvas_for
-from ptychopinn.solvers.problem import placed
 
 # What is tried is kept when the mean gain is so many times its standard error, this share of what
 # is left beyond photon noise, and this share of that noise.
@@ -61,7 +60,7 @@ def misfits(
     bounds = prepared.bounds(prepared.counts_of(left))
     found = np.zeros(len(left))
     with xp.running():
-        where = (scan.positions_px[left], origin, placed(xp, prepared.propagator), len(left))
+        where = (scan.positions_px[left], origin, prepared.propagator, len(left))
         model = predict(xp, obj, solved.probe, *where, effects)
         for part, counts in model:
             amplitude = np.sqrt(np.maximum(counts, 0)) * scan.good_pixels

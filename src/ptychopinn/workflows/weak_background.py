@@ -23,7 +23,6 @@ from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.forward import predict
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
-from ptychopinn.solvers.problem import placed
 from ptychopinn.workflows.beyond_probe import in_network_units
 
 # In the dark the mean pattern has at least this share of all counts above the model, and so many
@@ -72,7 +71,7 @@ def weak_background(xp: Ops, scan: Scan, result: Reconstruction) -> tuple[float,
         with xp.running():
             model = predict(
                 xp, canvas.object, part.probe, part.scan.positions_px, canvas.origin_px,
-                placed(xp, part.propagator), BATCH, solved.effects,
+                part.propagator, BATCH, solved.effects,
             )  # fmt: skip
             frames = np.concatenate([intensities for _, intensities in model]) / power
         frames = np.maximum(frames.astype(np.float64), 1e-3 * photon)
