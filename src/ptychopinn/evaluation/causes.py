@@ -47,6 +47,10 @@ PHASELESS = (
     "it has the same phase everywhere, and its far field is like the mean pattern by {:.0%} only, "
     "so that its phase was dropped"
 )
+GUESSED = (
+    "it was found from the patterns alone, and leaves {:.0%} of their structure, where the right "
+    "one leaves hardly any"
+)
 TOO_WIDE = (
     "its far field is {:.1f} times as wide as the mean pattern, which no object makes narrower, as "
     "where its pixels are those of another detector or distance"

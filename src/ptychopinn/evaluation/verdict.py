@@ -54,6 +54,8 @@ NARROW_BEAM, WIDE_BEAM = "a beam as wide as the patterns", "a beam that is wider
 UNLIT, FAINTLY_LIT = "no background", "a background, by its likelihood"
 STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 ONE_PROBE, CHANGING = "one probe for all patterns", "a probe whose defocus changes by "
+GIVEN_PROBE, GUESSED = "a probe that was given", "a probe found from patterns that it leaves "
+PROBES = {WITHOUT_PHASE: causes.PHASELESS, WIDE_BEAM: causes.TOO_WIDE, GUESSED: causes.GUESSED}
 # Those that state a share, and causes that others make up for.
 SHARED: dict[str, Likely]
 SHARED = {UNCOUNTED: "clipped-counts", HELD: "afterglow", TOGETHER: "common-mode"}
@@ -123,8 +125,8 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``WIDE_BEAM`` or
-        ``WITHOUT_PHASE`` need no comparison; those that are no constants here are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``WIDE_BEAM``,
+        ``GUESSED`` or ``WITHOUT_PHASE`` need no comparison; others are another geometry.
 
     Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
     structure is explained (NaN: there is none).
@@ -255,7 +257,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
         (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
-        (AS_READ, RESTORED), (NARROW_BEAM, WIDE_BEAM), (ONE_PROBE, CHANGING),
+        (AS_READ, RESTORED), (NARROW_BEAM, WIDE_BEAM), (GIVEN_PROBE, GUESSED), (ONE_PROBE, CHANGING)
     )  # fmt: skip
     for as_given, prefix in trials:
         others = [words for words in known if words.startswith(prefix)]
@@ -274,10 +276,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = "washed-out", {"words": words, "better": drawn, "given": measured}
         elif prefix in SHARED:
             found = SHARED[prefix], {"share": known[others[0]]}
-        elif prefix == WITHOUT_PHASE:
-            found = "probe", {"how": causes.PHASELESS.format(known[others[0]])}
-        elif prefix == WIDE_BEAM:
-            found = "probe", {"how": causes.TOO_WIDE.format(known[others[0]])}
+        elif prefix in PROBES:
+            found = "probe", {"how": PROBES[prefix].format(known[others[0]])}
         elif prefix == RESTORED:
             found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
         elif prefix == CHANGING:
