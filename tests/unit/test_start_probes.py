@@ -270,3 +270,14 @@ def test_the_near_field_shows_no_pupil() -> None:
             near.diffraction, near.positions_px, "auto", propagation="near-field",
             pixel_size_m=near.pixel_size_m, energy_eV=near.energy_eV, distance_m=near.distance_m,
         )  # fmt: skip
+
+
+def test_coma_is_found_with_the_defocus() -> None:
+    """Without it another defocus leaves less."""
+    scan = pp.simulate(object="leaves", N=32, patterns=64, photons=1e5, coma=0.2, seed=3)
+    found = find_probe(NumpyOps(), replace(scan, object=None))
+    one, other = np.fft.fft2(found.probe), np.fft.fft2(scan.probe[0])
+    # Wherever it lies in its array.
+    alike = np.abs(np.fft.ifft2(one.conj() * other)).max()
+    assert alike > 0.97 * np.linalg.norm(found.probe) * np.linalg.norm(scan.probe)
+    assert np.hypot(*found.waves[3:]) > 0.1

@@ -4,11 +4,13 @@ With the pupil A(q) known, what is left of a probe is the phase of its wavefront
 the rim rho = 1 of the pupil
 
     W = w rho^2 + a_0 rho^2 cos 2 theta + a_45 rho^2 sin 2 theta
+        + (3 rho^3 - 2 rho) (c_0 cos theta + c_90 sin theta)
 
-(defocus, astigmatism; Born and Wolf, Principles of Optics, section 9.2). Some neighbouring patterns
-are reconstructed for a few passes with candidates of W, and the one with the smallest misfit is
-taken: in w the misfit has one sharp minimum of a width of about one wavelength, so that w is
-scanned in half wavelengths over all spots that fit into the array, of either sign. What is
+(defocus, astigmatism, coma; Born and Wolf, Principles of Optics, section 9.2). Some neighbouring
+patterns are reconstructed for a few passes with candidates of W, and the one with the smallest
+misfit is taken: in w the misfit has one sharp minimum of a width of about one wavelength, so that w
+is scanned in half wavelengths over all spots that fit into the array, of either sign. Without the
+other terms that minimum may be none of the deepest: they are looked for at several. What is
 left, higher aberrations and the pupil itself, free iterations of object and probe find.
 
 A translation of the probe against that of the object, and a phase ramp on one against that on the
@@ -41,6 +43,8 @@ PASSES, STEP = 3, 0.5
 LARGEST_SPOT, MOST = 0.9, 41
 # Steps of the search around the best one, halved each round.
 FINE, ROUNDS = 0.25, 2
+# Defocuses at which the other aberrations are looked for, those that leave least by themselves.
+STARTS = 4
 # What the positions are turned by, those apart that a conjugate probe makes up for, and the share
 # of the residual that must be left for another one to be believed.
 TURNS = (AS_GIVEN, Orientation(flip_y=True), Orientation(True), Orientation(True, flip_y=True))
@@ -52,18 +56,20 @@ BELIEVED = 0.87
 ENOUGH_PHOTONS, MOST_PATTERNS, MORE_PASSES = 80_000, 400, 6
 # The part of the detector that trials look at, in radii of the pupil from its middle.
 SEEN = 1.3
+# Defocus, astigmatism (twice) and coma (twice).
+Waves = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """probe : (N, N) complex, in any scale.  waves : defocus and the two terms of astigmatism, in
-    wavelengths at the rim of the pupil.  spot_px : diameter of the defocused spot.
+    """probe : (N, N) complex, in any scale.  waves : defocus, the two terms of astigmatism, and
+    those of coma, in wavelengths at the rim.  spot_px : diameter of the defocused spot.
     residual : what the trial with it left.  flat : what the worst left.  tried : how many.
-    turn : how the positions are turned for it.  turns : (words, residual) of the best of
-    each, of fewer candidates."""
+    turn : how the positions are turned for it.  turns : (words, residual) of the best of each, of
+    fewer candidates."""
 
     probe: NDArray[np.complex128]
-    waves: tuple[float, float, float]
+    waves: Waves
     spot_px: float
     pupil: Pupil
     residual: float
@@ -86,7 +92,7 @@ def find_probe(xp: Ops, scan: Scan) -> Found:
     pupil = find_pupil(mean_pattern(scan), scan.good_pixels)
     most = LARGEST_SPOT * scan.N / 2 * pupil.radius / scan.N / 2
     count = min(MOST // 2, int(most / STEP))
-    scanned = [(k * STEP, 0.0, 0.0) for k in range(-count, count + 1)]
+    scanned = [(k * STEP, 0.0, 0.0, 0.0, 0.0) for k in range(-count, count + 1)]
     numbers, passes = _tried(scan)
     part = _middle(scan, numbers, _width(scan.N, pupil))
     trials, left = {}, {}
@@ -99,11 +105,12 @@ def find_probe(xp: Ops, scan: Scan) -> Found:
     if left[turn] > BELIEVED * left[AS_GIVEN]:
         turn = AS_GIVEN
     found = trials[turn]
-    waves = min(scanned, key=found)
-    flat = max(map(found, scanned))
+    flat, points = max(map(found, scanned)), sorted(scanned, key=found)[:STARTS]
     for number in range(ROUNDS):
-        for axis in range(3):
-            waves = _lowest(found, waves, axis, FINE / 2**number)
+        points = [_around(found, point, FINE / 2**number) for point in points]
+        # The worse half will not be the best.
+        points = sorted(points, key=found)[: max(1, len(points) // 2)]
+    waves = points[0]
     return Found(
         probe=pupil_probe(pupil, waves),
         waves=waves,
@@ -117,9 +124,6 @@ def find_probe(xp: Ops, scan: Scan) -> Found:
     )
 
 
-Waves = tuple[float, float, float]
-
-
 def pupil_probe(pupil: Pupil, waves: Sequence[float]) -> NDArray[np.complex128]:
     """The probe (N, N) of a pupil with these aberrations in wavelengths at its rim; its intensity
     is that of the mean pattern."""
@@ -127,18 +131,27 @@ def pupil_probe(pupil: Pupil, waves: Sequence[float]) -> NDArray[np.complex128]:
     q = np.arange(n) - n // 2
     y, x = (q - pupil.centre[0]) / pupil.radius, (q - pupil.centre[1]) / pupil.radius
     squares, difference = y[:, None] ** 2 + x**2, x**2 - y[:, None] ** 2
-    defocus, straight, oblique = waves
+    defocus, straight, oblique, right, down = waves
     wavefront = defocus * squares + straight * difference + oblique * 2 * y[:, None] * x
+    wavefront += (3 * squares - 2) * (right * x + down * y[:, None])
     return focus(pupil.amplitude * np.exp(2j * np.pi * wavefront))
+
+
+def _around(trials: _Trials, waves: Waves, step: float) -> Waves:
+    """The best that is found from a point by steps along all axes."""
+    for axis in range(len(waves)):
+        waves = _lowest(trials, waves, axis, step)
+    return waves
 
 
 def _lowest(trials: _Trials, best: Waves, axis: int, step: float) -> Waves:
     """The best of a point, its neighbours along an axis, and the vertex of the parabola."""
 
     def moved(by: float) -> Waves:
-        point = list(best)
+        point = np.array(best)
         point[axis] += by
-        return (point[0], point[1], point[2])
+        defocus, straight, oblique, right, down = point.tolist()
+        return defocus, straight, oblique, right, down
 
     low, middle, high = (trials(moved(by)) for by in (-step, 0.0, step))
     points = [moved(-step), best, moved(step)]

@@ -78,7 +78,7 @@ def make_start_probe(
     if is_recipe(spec):
         recipe = read_recipe(spec)
         if recipe.kind == AUTO:
-            probe = pupil_probe(find_pupil(pattern), (0.0, 0.0, 0.0))
+            probe = pupil_probe(find_pupil(pattern), (0.0,) * 5)
         else:
             probe = analytic_probe(recipe, setting)[0]
         modes = probe[None]
@@ -235,7 +235,7 @@ def _described(
 
 
 def _found(found: Found, scan: Scan) -> Finding:
-    pupil, (defocus, straight, oblique) = found.pupil, found.waves
+    pupil, (defocus, straight, oblique, right, down) = found.pupil, found.waves
     counts = float(mean_pattern(scan).sum())
     details: dict[str, Any] = {
         "spec": AUTO,
@@ -244,6 +244,7 @@ def _found(found: Found, scan: Scan) -> Finding:
         "pupil_centre_yx_px": list(pupil.centre),
         "defocus_waves": defocus,
         "astigmatism_waves": [straight, oblique],
+        "coma_waves": [right, down],
         "spot_px": found.spot_px,
         "counts": counts,
         "residual": found.residual,
@@ -262,7 +263,8 @@ def _found(found: Found, scan: Scan) -> Finding:
         "mended",
         f"the probe was found from the patterns: a pupil of {2 * pupil.radius:.0f} px{stop}, "
         f"defocus {defocus:.2f} wavelengths at its rim{way}, a spot of {found.spot_px:.0f} px, "
-        f"astigmatism {np.hypot(straight, oblique):.2f} wavelengths, {counts:.4g} counts; "
+        f"astigmatism {np.hypot(straight, oblique):.2f} and coma {np.hypot(right, down):.2f} "
+        f"wavelengths, {counts:.4g} counts; "
         f"{found.tried} candidates left residuals from {found.residual:.4f} to {found.flat:.4f}.",
         details,
     )
