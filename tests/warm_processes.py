@@ -34,8 +34,23 @@ FREE = {
     "PYTHONDONTWRITEBYTECODE", "PYTHONIOENCODING",
 }  # fmt: skip
 
+# What libraries and commands set in the process of the tests itself, where they are imported there.
+LEFT_BEHIND = {
+    "CUBLAS_WORKSPACE_CONFIG", "ENABLE_RUNTIME_UPTIME_TELEMETRY", "GOMP_SPINCOUNT",
+    "HDF5_PLUGIN_PATH", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL",
+    "PYTORCH_NVML_BASED_CUDA_CHECK", "TF2_BEHAVIOR", "TORCHINDUCTOR_CACHE_DIR", "TPU_ML_PLATFORM",
+    "TPU_ML_PLATFORM_VERSION",
+}  # fmt: skip
+
+
+def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those that libraries have left behind in this process."""
+    left = {name for name in LEFT_BEHIND if environment.get(name) == os.environ.get(name)}
+    return {name: value for name, value in environment.items() if name not in left}
+
+
 # Before any test has set one.
-AT_FIRST = dict(os.environ)
+AT_FIRST = cleaned(os.environ)
 
 
 class _Server:
@@ -131,7 +146,7 @@ class Popen(subprocess.Popen[Any]):
         signature = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
         asked = signature.bind(self, *given, **named).arguments
         words = [os.fsdecode(word) for word in asked["args"]]
-        environment = dict(os.environ if asked["env"] is None else asked["env"])
+        environment = cleaned(os.environ if asked["env"] is None else asked["env"])
         found = self._server(asked, words, environment)
         if found is None:
             if self.largest_file is not None:

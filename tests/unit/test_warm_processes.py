@@ -85,3 +85,10 @@ def test_a_shell_calls_it(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("2\n", "")
     assert "gone.h5" in (tmp_path / "said").read_text()
+
+
+def test_what_libraries_left_behind_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow sets variables in the process that imports it."""
+    monkeypatch.setenv("TF2_BEHAVIOR", "1")
+    assert loaded() == "True"
+    assert loaded(env={**os.environ, "TF2_BEHAVIOR": "0"}) == "False"
