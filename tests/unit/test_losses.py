@@ -129,3 +129,17 @@ def test_the_oracle_is_not_asked_for_nonsense() -> None:
         expected_residual(np.zeros((4, 4)))
     with pytest.raises(ValueError, match="shapes differ"):
         realspace_mae(np.ones((2, 2)), np.ones((3, 2)))
+
+
+def test_noise_and_deviance_in_single_precision_are_those_in_double() -> None:
+    """Up to the rounding of single precision, on both sides of the tabulated range."""
+    model = np.concatenate([np.zeros(1), np.geomspace(1e-5, 1e5, 400), [36.0]])
+    short = noise_of_amplitude(model.astype(np.float32))
+    assert short.dtype == np.float32
+    np.testing.assert_allclose(short, noise_of_amplitude(model), rtol=2e-4, atol=2e-6)
+    counts = np.random.default_rng(0).poisson(model).astype(float)
+    found = deviance_terms(model.astype(np.float32), counts.astype(np.float32))
+    np.testing.assert_allclose(found, deviance_terms(model, counts), rtol=1e-4, atol=1e-2)
+    assert deviance_terms(np.array([3.0, 0.0, 0.0]), np.array([0.0, 2.0, 0.0])).tolist() == [
+        6.0, np.inf, 0.0,
+    ]  # fmt: skip
