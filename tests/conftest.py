@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,9 @@ from ptychopinn.entry import MORE_OBJECTS
 # Test processes run side by side; threads of each would wait for each other, actively.
 for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# It remembers these variables.
+import warm_processes  # noqa: E402
 
 # As in the commands: with both frameworks loaded there is much to look through.
 gc.set_threshold(MORE_OBJECTS)
@@ -41,9 +43,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_sessionfinish() -> None:
     """Processes that wait to be forked end with the tests."""
-    # Imported by the tests that need it, after the variables above were set.
-    if "warm_processes" in sys.modules:
-        sys.modules["warm_processes"].close_all()
+    warm_processes.close_all()
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ To import a framework takes a process 2 to 5 seconds, more than most commands of
 ``Popen`` and ``run`` stand for those of ``subprocess``: a process with its own arguments, folder,
 environment, files and signals, a child of the tests. They start one anew where a fork would not be
 the same: other systems than Linux, other variables than those with which the modules were
-imported, another interpreter, files to pass on. Tests whose subject is the start of a process, what
-it imports, its threads or its memory use ``subprocess`` itself.
+imported, another interpreter, files to pass on. Variables for such a process are handed over with
+``env``; what a test sets in its own process, it does not see. Tests whose subject is the start of a
+process, what it imports, its threads or its memory use ``subprocess`` itself.
 """
 
 from __future__ import annotations
@@ -34,23 +35,19 @@ FREE = {
     "PYTHONDONTWRITEBYTECODE", "PYTHONIOENCODING",
 }  # fmt: skip
 
-# What libraries and commands set in the process of the tests itself, where they are imported there.
-LEFT_BEHIND = {
-    "CUBLAS_WORKSPACE_CONFIG", "ENABLE_RUNTIME_UPTIME_TELEMETRY", "GOMP_SPINCOUNT",
-    "HDF5_PLUGIN_PATH", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL",
-    "PYTORCH_NVML_BASED_CUDA_CHECK", "TF2_BEHAVIOR", "TORCHINDUCTOR_CACHE_DIR", "TPU_ML_PLATFORM",
-    "TPU_ML_PLATFORM_VERSION",
-}  # fmt: skip
+# Before any test, and any library that sets one where it is imported.
+AT_FIRST = dict(os.environ)
 
 
 def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables without those that libraries have left behind in this process."""
-    left = {name for name in LEFT_BEHIND if environment.get(name) == os.environ.get(name)}
-    return {name: value for name, value in environment.items() if name not in left}
+    """The first variables, with those changed in which the environment differs from this process's.
 
-
-# Before any test has set one.
-AT_FIRST = cleaned(os.environ)
+    What this process has besides, libraries and commands have left behind in it.
+    """
+    now = dict(os.environ)
+    asked = {name for name in {*environment, *now} if environment.get(name) != now.get(name)}
+    first = {name: value for name, value in AT_FIRST.items() if name not in asked}
+    return first | {name: environment[name] for name in asked if name in environment}
 
 
 class _Server:

@@ -88,7 +88,8 @@ def test_a_shell_calls_it(tmp_path: Path) -> None:
 
 
 def test_what_libraries_left_behind_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow sets variables in the process that imports it."""
-    monkeypatch.setenv("TF2_BEHAVIOR", "1")
-    assert loaded() == "True"
-    assert loaded(env={**os.environ, "TF2_BEHAVIOR": "0"}) == "False"
+    """TensorFlow sets variables in the process that imports it, dask and MLflow others."""
+    monkeypatch.setenv("LETTER", "1")
+    assert loaded() == loaded(env=dict(os.environ)) == "True"
+    assert loaded(env={**os.environ, "LETTER": "0"}) == "False"
+    assert "LETTER" not in warm_processes.cleaned(os.environ)
