@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.simulation import simulate
 from ptychopinn.workflows import hidden_motion as hidden
 from ptychopinn.workflows import moving_sample
-from ptychopinn.workflows.exposure import washed_out
+from ptychopinn.workflows.exposure import WashedOut, washed_out
 from ptychopinn.workflows.other_causes import tried
 from ptychopinn.workflows.refinement import refine
 
@@ -73,6 +74,29 @@ def test_a_probe_that_was_not_refined_costs_no_trial(
     found = refine(on_the_fly(expected, 0.0), None, RefineConfig(passes=10), backend="numpy")
     assert found.fit is not None
     assert found.fit.verdict == "good"
+
+
+@pytest.mark.parametrize("guessed", [False, True])
+def test_a_guessed_probe_comes_to_rest_before_a_way_is_believed(
+    guessed: bool, expected: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with its astigmatism washes patterns out as a way does, and trials are longer:
+    one of 12 passes found 4 px in a clean scan, one of 24 none."""
+    scan = on_the_fly(expected, 0.0)
+    config = RefineConfig(passes=4, refine_probe=True)
+    found = refine(scan, None, config, backend="numpy", no_mend="all")
+    seen = WashedOut("x", True, 0.5, 4.0, 0.002, 0.0019)
+    monkeypatch.setattr(moving_sample, "washed_out", lambda *_: seen)
+    monkeypatch.setattr(moving_sample, "exposures", lambda *_, **__: [])
+    asked = []
+
+    def motion(*_: Any, passes: int) -> None:
+        asked.append(passes)
+
+    monkeypatch.setattr(moving_sample, "hidden_motion", motion)
+    told = moving_sample.moved_within_noise(NumpyOps(), scan, found, True, guessed)
+    assert bool(told) != guessed
+    assert asked == ([36, 36] if guessed else [])
 
 
 def test_eigenprobes_are_not_taken_for_a_way(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import ptychopinn as pp
 from ptychopinn.config import RefineConfig
+from ptychopinn.data.findings import Finding, with_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.physics.axes import ScanAxes, affine_between
 from ptychopinn.solvers.affine import Equations, affine_step, warped
@@ -310,6 +311,34 @@ def test_a_probe_found_from_faint_patterns_may_be_out_of_focus(tmp_path: Path) -
     result = pp.reconstruct(scan, backend="numpy")
     assert result.fit is not None and result.fit.verdict == "good"
     assert [found.level for found in result.findings if found.name == "scan-axes"] == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "degrees", "with_probe", "may_be"),
+    [
+        ("probe-from-nothing", 0.1, 0.00041, True),
+        ("probe-from-nothing", 0.1, 0.00044, False),
+        ("probe-from-nothing", 3.0, 0.00041, False),
+        ("twin", 0.1, 0.00041, False),
+    ],
+)
+def test_axes_are_not_blamed_where_another_focus_of_a_found_probe_explains_as_much(
+    name: str, degrees: float, with_probe: float, may_be: bool
+) -> None:
+    """Smooth objects: a clean scan asked for axes 3.5 % smaller, whatever its own were."""
+    known = [Finding(name, "mended", "it was found")]
+    scan = simulated(patterns=64)
+    scan = replace(scan, provenance=with_findings(scan.provenance, known))
+    axes = ScanAxes(degrees, -0.034, -0.037)
+    other = scan_axes._Other(axes, 0.00042, 0.00041, 0.00047, 0.00044, False)
+    asked = []
+
+    def trial(**options: Any) -> tuple[float, ScanAxes]:
+        asked.append(options)
+        return with_probe, ScanAxes()
+
+    assert scan_axes._may_be_focus(trial, scan, other) is may_be
+    assert all(one["free_probe"] and not one["free_axes"] for one in asked)
 
 
 def test_the_noise_of_dark_fringes_is_less_than_that_of_their_mean() -> None:

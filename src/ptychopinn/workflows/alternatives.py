@@ -223,7 +223,7 @@ def judged(
     if not found and MovingExposure.name not in left_out:
         quiet = fit.verdict == "good" and within_noise(fit)
         free = was_refined(result, PROBE)
-        found = moved_within_noise(xp, used, result, free) if quiet else []
+        found = moved_within_noise(xp, used, result, free, _guessed(result)) if quiet else []
         unseen = quiet and FOLLOWED_BY_NETWORKS < fit.expected < DRAWS_TELL
         if not found and again is not None and unseen:
             found = _washed_out_beyond_draws(used, result, again)
@@ -244,9 +244,14 @@ def guessed_probe(
     fit = result.fit.judged([*result.fit.alternatives, *found])
     untold = fit.verdict == "good" or fit.likely == "unknown"
     seen = fit.excess > GUESSED_EXCESS_OF_NOISE * fit.expected and fit.explained < GOOD_EXPLAINED
-    if not (untold and seen and any(one.name == FROM_NOTHING for one in result.findings)):
+    if not (untold and seen and _guessed(result)):
         return []
     return [(GIVEN_PROBE, 0.0), (GUESSED, 1 - fit.explained)]
+
+
+def _guessed(result: Reconstruction) -> bool:
+    """Whether the probe was found from the patterns."""
+    return any(one.name == FROM_NOTHING for one in result.findings)
 
 
 def _clipped(result: Reconstruction, found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:

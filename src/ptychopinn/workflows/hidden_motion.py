@@ -61,6 +61,7 @@ def hidden_motion(
     effects: Sequence[Effect],
     told: str | None = None,
     within: float = WITHIN,
+    passes: int = PASSES,
 ) -> tuple[str, float, float, float] | None:
     """The direction and the length (pixels) of a way during an exposure that patterns ask for
     although a probe has taken it up, and the residuals without and with it; None where there is
@@ -73,6 +74,7 @@ def hidden_motion(
     effects : what the result knows of beam and detector, in counts.
     told : the direction along which the result is washed out, where it is.
     within : so many standard errors are allowed for the gain across a way.
+    passes : of each trial.
     """
     if told is None and not _goes_on(scan.positions_px):
         return None
@@ -88,7 +90,7 @@ def hidden_motion(
     def fitted(share: float, along: Values = unit) -> Fit:
         way = MovingExposure(share * scan.N * along)
         here = (*own, way.chosen(trials.used))
-        return trials.further(None, here, (*trials.known, way), PASSES, True)
+        return trials.further(None, here, (*trials.known, way), passes, True)
 
     still = fitted(0.0)
 

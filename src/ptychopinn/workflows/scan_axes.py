@@ -161,10 +161,10 @@ def estimate_axes(
         beam = unsteady_beam(get_ops(backend, execution), used, effects_of(found))
         if beam is not None:
             return scan, with_doubted_beam(found, *beam)
-    focus = _may_be_focus(scan, found, other)
+    focus = _may_be_focus(trial, scan, other)
     also = ", or the probe is out of focus" if other.alike or focus else ""
     remedy = (
-        "patterns that show so little do not tell which, the probe having been found from them"
+        "the probe was found from these patterns, which do not tell which"
         if focus
         else "refine with the option refine_positions to correct that"
     )
@@ -185,25 +185,24 @@ def estimate_axes(
     )
 
 
-def _may_be_focus(scan: Scan, found: Reconstruction, other: _Other) -> bool:
+def _may_be_focus(trial: Callable[..., tuple[float, ScanAxes]], scan: Scan, other: _Other) -> bool:
     """Whether other axes may as well be the focus, or the astigmatism, of a probe that was found
-    from patterns which show no structure beyond noise, since a refined probe leaves no more."""
-    assert found.fit is not None
+    from the patterns, since it leaves no more once it is refined: smooth objects do not tell."""
     from_nothing = any(f.name == FROM_NOTHING for f in recorded_findings(scan.provenance))
-    return (
-        from_nothing
-        and not np.isfinite(found.fit.explained)
-        and other.with_probe <= other.residual
-        and abs(other.axes.rotation_deg) <= NO_FOCUS_DEG
-    )
+    if not from_nothing or abs(other.axes.rotation_deg) > NO_FOCUS_DEG:
+        return False
+    probe, _ = trial(free_probe=True, free_axes=False, passes=LONG)
+    return probe <= ALIKE * other.at_rest
 
 
 class _Other(NamedTuple):
-    """Axes other than the given ones, and what some patterns leave with them, as given, and with
-    the probe refined in place; alike : whether the probe may be the reason as well."""
+    """Axes other than the given ones, and what some patterns leave with them, after a longer trial,
+    as given, and with the probe refined in place; alike : whether the probe may be the reason as
+    well."""
 
     axes: ScanAxes
     residual: float
+    at_rest: float
     as_given: float
     with_probe: float
     alike: bool
@@ -253,8 +252,8 @@ def _believed(
     if residual > max(EXPLAINS * noise, MUCH * probe):
         return None
     alike = not free_probe and given - probe - penalty > SHARED * (given - residual)
-    _, axes = trial(free_probe=free_probe, free_axes=True, passes=LONG)
-    return _Other(axes, residual, given, probe, alike)
+    at_rest, axes = trial(free_probe=free_probe, free_axes=True, passes=LONG)
+    return _Other(axes, residual, at_rest, given, probe, alike)
 
 
 def _asked_for(
