@@ -63,3 +63,14 @@ def test_few_photons_tell_nothing() -> None:
     counts = np.array(dim.diffraction[:])
     counts[:, 32:] = np.roll(counts, 1, axis=0)[:, 32:]
     assert NAME not in [one.name for one in examine(replace(dim, diffraction=counts)).findings]
+
+
+@pytest.mark.parametrize(("seed", "step", "top"), [(4301, 3.2, 100), (4602, 1.6, 60)])
+def test_readings_that_are_cut_off_are_not_late(seed: int, step: float, top: int) -> None:
+    """What pixels that are never saturated show beside a saturated part is not what light does."""
+    kind = "leaves" if seed % 2 else "textures"
+    bright = pp.simulate(object=kind, N=32, patterns=100, photons=1e5, step_px=step, seed=seed)
+    counts = np.minimum(bright.diffraction[:], top)
+    found = examine(replace(bright, diffraction=counts, object=None)).findings
+    assert NAME not in [one.name for one in found]
+    assert "saturated-pixels" in [one.name for one in found]

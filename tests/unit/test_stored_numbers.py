@@ -177,3 +177,13 @@ def test_counts_and_their_multiples_are_no_roots(
     stored = (drawn(expected, brightest) * factor).astype(np.uint32)
     names = [one.name for one in examine(replace(expected, diffraction=stored)).findings]
     assert "rounded-scale" not in names
+
+
+def test_squares_of_counts_are_named() -> None:
+    scan = pp.simulate(object="leaves", N=32, patterns=36, photons=1e5, seed=4401)
+    counts = np.asarray(scan.diffraction[:]).astype(np.uint32)
+    named = [
+        [one.details.get("scale") for one in examine(replace(scan, diffraction=given)).findings]
+        for given in (counts**2, counts)
+    ]
+    assert "counts**2" in named[0] and "counts**2" not in named[1]

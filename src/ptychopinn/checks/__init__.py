@@ -13,7 +13,8 @@ from ptychopinn.checks.base import CHECKS, Checked, examine
 ORDER = (
     "stored_numbers", "mask", "running_sums", "level", "photon_steps", "beam", "patterns",
     "repeats", "lines", "pixels", "filled", "torn", "late_parts", "probe_phase", "clipped",
-    "shared_noise", "centre", "placement", "rounded_positions",
+    "shared_noise", "centre", "placement", "separate_parts",
+    "rounded_positions",
 )  # fmt: skip
 for _name in ORDER:
     import_module(f"{__name__}.{_name}")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptychopinn.checks.base import Look, Noticed, check, finding
+from ptychopinn.checks.filled import measured
 from ptychopinn.checks.torn import AXES, LEAST, lines_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.physics.row_likeness import lagged_likeness
@@ -21,6 +22,8 @@ FRAMES, NUMBERS, LATE = 128, 1 << 21, 3
 ALIKE, MORE, TIMES = 0.3, 0.12, 1.15
 # And nearly by as much as the lines around.
 AROUND = 0.8
+# Of lines of which less is measured than this the few pixels that are left tell nothing.
+MEASURED = 0.75
 
 
 @check(NAME)
@@ -31,6 +34,8 @@ def late_parts(look: Look) -> Iterator[Noticed]:
     if len(look.sample) < LEAST or count < 16:
         return
     frames: NDArray[np.float32] | None = None
+    # Readings that are cut off do not change with the light.
+    pixels = measured(look)
     for axis, (line, name) in enumerate(AXES):
         drops = lines_of(look, axis).drops
         borders = np.flatnonzero(np.nan_to_num(drops, nan=1.0) < BREAK)
@@ -39,9 +44,9 @@ def late_parts(look: Look) -> Iterator[Noticed]:
         if frames is None:
             first = (scan.M - count) // 2
             frames = np.asarray(scan.diffraction[first : first + count]).astype(np.float32)
-        turned, good = frames, look.good
+        turned, good = frames, pixels
         if axis == 1:
-            turned, good = frames.swapaxes(1, 2), look.good.T
+            turned, good = frames.swapaxes(1, 2), pixels.T
         for border in borders:
             found = _late(turned, good, int(border), line, name)
             if found is not None:
@@ -57,6 +62,8 @@ def _late(
     for part in (slice(0, width), slice(0, width // 2), slice(width // 2, width)):
         # The pair before, that of the border, and the pair behind.
         pairs = [slice(k, k + 2) for k in (max(border - 1, 0), border, border + 1)]
+        if min(good[lines, part].mean() for lines in pairs) < MEASURED:
+            continue
         before, alike, behind = (
             lagged_likeness(frames[:, lines, part], good[lines, part], LATE) for lines in pairs
         )

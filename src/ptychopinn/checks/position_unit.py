@@ -22,7 +22,7 @@ from ptychopinn.checks.trial_fits import (
     scaled,
     trial_of,
 )
-from ptychopinn.data.findings import Finding
+from ptychopinn.data.findings import FLAT_PROBE, Finding, recorded_findings
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation
 from ptychopinn.data.scan import Scan
@@ -47,6 +47,9 @@ BELIEVED, OTHER = 0.7, 1.15
 # leave must be as small as this, and so small beside that as given.
 LESS, EXPLAINS = 0.85, 0.5
 SURE, SURE_EXPLAINS, SURE_OF_GIVEN = 0.35, 0.9, 0.4
+# Where a factor leaves more than so many times the photon noise, it must leave that share of the
+# residual as given after so many passes, too.
+IN_NOISE, PATIENT = 3.0, 80
 # The orientation is tried with a factor that leaves this share after a few passes.
 ANY = 0.97
 # Steps of more than this share of the probe are not tried, nor positions that span less (pixels).
@@ -112,13 +115,24 @@ def unit(xp: Ops, scan: Scan) -> Finding | None:
             return None
         turn = turns[best]
     residual, given = scores[best][1], scores[1.0][1]
-    explained = explained_by(placed(best, turn), residual)
+    found = placed(best, turn)
+    explained = explained_by(found, residual)
     sure = scores[best][0] <= min(SURE, SURE_OF_GIVEN * scores[1.0][0])
     # With a hopeless probe the nearest positions hold together best, and leave hardly less.
     less = residual <= LESS * given or (sure and explained >= SURE_EXPLAINS)
-    if not less or explained < EXPLAINS:
+    if not less or explained < (SURE_EXPLAINS if _phaseless(scan) else EXPLAINS):
         return None
+    # A probe that is far off comes to rest first where patterns contradict each other least.
+    if residual > IN_NOISE * noise:
+        late, given = (residual_of(xp, one, PATIENT) for one in (found, part))
+        if late > LESS * given:
+            return None
     return _said(best, {factor: left for factor, (_, left) in scores.items()})
+
+
+def _phaseless(scan: Scan) -> bool:
+    """Whether the probe is known to lack its phase."""
+    return any(one.name == FLAT_PROBE for one in recorded_findings(scan.provenance))
 
 
 def _possible(part: Scan) -> list[float]:

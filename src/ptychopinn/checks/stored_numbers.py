@@ -10,7 +10,7 @@ import numpy as np
 from ptychopinn.checks.base import Look, Mend, Noticed, check, finding
 from ptychopinn.data.byte_order import absurd_as_stored, opposite_order
 from ptychopinn.data.normalization import batch_length, slices
-from ptychopinn.data.rounded_scale import rounded_scale
+from ptychopinn.data.rounded_scale import rounded_scale, squared
 from ptychopinn.data.wrapped import WrapTally, nearly_full
 from ptychopinn.physics.readout import noise_of_roots
 
@@ -124,7 +124,20 @@ def rounded_scales(look: Look) -> Iterator[Noticed]:
     if np.dtype(look.scan.diffraction.dtype).kind != "u":
         return
     few = look.sample[:: max(1, len(look.sample) // PATTERNS)]
-    found = rounded_scale(few[:, look.good])
+    readings = few[:, look.good]
+    if squared(readings):
+        yield (
+            finding(
+                "rounded-scale", "fault",
+                "the patterns must hold counts, received whole numbers that all are squares of "
+                "whole numbers (4, 9, 16, ... and none between them), as where counts were taken "
+                "for amplitudes and squared; store counts, as np.rint(np.sqrt(x)) gives them.",
+                scale="counts**2",
+            ),
+            None,
+        )  # fmt: skip
+        return
+    found = rounded_scale(readings)
     if found is not None:
         numbers = ", ".join(map(str, found.numbers))
         yield (

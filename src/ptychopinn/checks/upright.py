@@ -208,7 +208,10 @@ def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None) 
         f"scan, as given {given:.4f}"
     )
     also = {
-        "patterns": ", or the probe is the complex conjugate of the true one, which is the same"
+        "patterns": (
+            ", or the probe is the complex conjugate of the true one, which is the same here but "
+            "gives the phases of the object the opposite sign"
+        )
     }
     if backwards <= UNTOLD * best[1]:
         order = ", or the frames are in the opposite order of the positions, which is the same here"

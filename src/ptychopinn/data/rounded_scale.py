@@ -29,6 +29,8 @@ COUNTS, APART, FEWEST, THERE = 64, 2.0, 5, 0.9
 RARELY = 1e-5
 # The factor is as inexact as the smallest number, which was rounded; so many are tried.
 TRIALS = 201
+# So many different squares, the largest as large as the square of that, are no chance.
+SQUARES, FLOAT_END = 12, 2.0**24
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ class RoundedScale:
     factor: float
     numbers: tuple[int, ...]
     undo: str
+
+
+def squared(readings: NDArray[Any]) -> bool:
+    """Whether whole numbers are squares of counts: no other ones occur, of many different."""
+    if not np.count_nonzero(readings >= SQUARES**2):
+        return False
+    # Single precision holds all whole numbers up to its end.
+    values = np.unique(readings[(readings > 0) & (readings < FLOAT_END)]).astype(np.float64)
+    roots = np.rint(np.sqrt(values))
+    return len(values) >= SQUARES and bool((roots**2 == values).all())
 
 
 def rounded_scale(readings: NDArray[Any]) -> RoundedScale | None:

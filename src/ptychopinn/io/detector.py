@@ -35,7 +35,7 @@ from ptychopinn.io.no_counts import (
     text_of_number,
 )
 from ptychopinn.io.rescaled import Stored, how_stored, refuse_floored
-from ptychopinn.io.signed import negative
+from ptychopinn.io.signed import negative, refuse_wrapped
 
 SENTINELS = "sentinel-pixels"
 # Patterns that are looked at first, and the share there below which a pixel is not looked at again.
@@ -193,6 +193,7 @@ def look(
     """
     bad = np.zeros(few.shape[1:], bool) if good is None or good.shape != few.shape[1:] else ~good
     findings = []
+    refuse_wrapped(few, ~bad, where)
     if lowest is None or lowest < 0:
         refuse_floored(few[:, ~bad], where)
     empty, names = _sentinels(patterns, few, bad, where)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.experiment import Propagation
 from ptychopinn.data.units import units_in
-from ptychopinn.errors import InputError, listed, shown
+from ptychopinn.errors import InputError, brief, listed, shown
 from ptychopinn.io.base import is_hdf5, is_matlab
 from ptychopinn.io.links import Tree
 from ptychopinn.io.reading import check_declared, check_size, guarded
@@ -60,6 +60,16 @@ class Reader:
             return f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else None
         return None
 
+    def refuse_broken(self, name: str) -> None:
+        """Raise InputError where a name is a link to what is not there."""
+        target = self.broken_link(name)
+        if target is not None:
+            raise InputError(
+                f"the dataset '{name}' was expected in '{self.path}', received a link to "
+                f"'{brief(target, 200)}', which is not there; store the data there, or name "
+                "another dataset."
+            )
+
     def datasets(self, axes: int = 0) -> list[str]:
         """The names of all datasets of at least so many axes that lie in the file itself."""
         found: list[str] = []
@@ -86,6 +96,7 @@ class Reader:
         """
         item = self._tree.find(name)
         if not isinstance(item, h5py.Dataset):
+            self.refuse_broken(name)
             raise InputError(
                 f"the dataset '{name}' was expected in '{self.path}', received "
                 f"{listed(self.names())}; add it."

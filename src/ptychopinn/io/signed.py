@@ -22,6 +22,9 @@ NOISE_SHARE, NOISE_PART, NOISE_REACH, NOISE_SUM = 1e-3, 0.55, 8.0, 0.05
 SMOOTHER = 0.8
 # The reading in the middle, as a share of the largest.
 DARK = 0.1
+# Unsigned numbers below zero: at this share of the pixels, in less than that share of the patterns
+# (more is a gap), this share of all readings; down to so much whatever the bright ones are.
+WRAPPED_PIXELS, MOST_OFTEN, WRAPPED, LOWEST_SURE = 0.05, 0.95, 0.005, -20
 # Counts that go on below zero come so near to both ends of their type.
 NEAR_END = 0.9
 
@@ -115,6 +118,40 @@ def refuse_spoilt(patterns: NDArray[Any], good: NDArray[np.bool_], where: str) -
         f"{where} must hold photon counts >= 0, received counts that go on below zero where the "
         f"type that stores them, {kind.name}, ends at {ends.max}; write the patterns "
         "anew in a larger type, such as uint32."
+    )
+
+
+def refuse_wrapped(patterns: NDArray[Any], good: NDArray[np.bool_], where: str) -> None:
+    """Raise InputError where unsigned whole numbers (m, H, W) hold counts below zero, which became
+    the largest numbers of their type: at pixels that are dark in other patterns, unlike a gap, a
+    mark of bad pixels or saturated light."""
+    kind = patterns.dtype
+    if kind.kind != "u" or kind.itemsize > 4 or not patterns.size:
+        return
+    top = np.iinfo(kind).max
+    if patterns.max() < top:
+        return
+    signed = patterns.astype(kind.newbyteorder("=")).view(f"i{kind.itemsize}")
+    below = signed < 0
+    often = below.mean(axis=0)
+    now_and_then = good & (often > 0) & (often < MOST_OFTEN)
+    readings = below[:, now_and_then]
+    if now_and_then.sum() < WRAPPED_PIXELS * good.sum() or readings.sum() < WRAPPED * below.size:
+        return
+    counts = np.maximum(signed, 0)
+    bright = float(counts[:, good].max())
+    dark = float(np.median(counts[:, now_and_then][~readings])) <= DARK * bright
+    lowest = int(signed[:, now_and_then].min())
+    near = -lowest <= max(DARK * bright, -LOWEST_SURE)
+    some = good & (often < MOST_OFTEN)
+    if not (dark and near) or _roughness(counts, some) > SMOOTHER * _roughness(patterns, some):
+        return
+    numbers = f"{top}" if lowest == -1 else f"{top + 1 + lowest} to {top}"
+    raise InputError(
+        f"{where} must hold photon counts >= 0, received {numbers} in {readings.mean():.0%} of the "
+        f"readings of {int(now_and_then.sum())} pixels that are dark otherwise, as where an offset "
+        f"was subtracted from unsigned numbers: they stand for {lowest} to -1; subtract it from "
+        f"signed numbers (such as int32), or write these anew as {kind.name.lstrip('u')}."
     )
 
 

@@ -16,7 +16,7 @@ from ptychopinn.data.wrapped import WrapTally
 from ptychopinn.errors import InputError
 from ptychopinn.io.base import BATCH_BYTES
 from ptychopinn.io.no_counts import NEARLY_ALL, beyond_counters, half_overflowed, impossible, lost
-from ptychopinn.io.signed import refuse_spoilt
+from ptychopinn.io.signed import refuse_spoilt, refuse_wrapped
 from ptychopinn.sources.cutting import Cut
 from ptychopinn.sources.frames import Frames
 
@@ -107,6 +107,7 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
             block = block[~lost(block, bad)]
         if not len(block):
             continue
+        refuse_wrapped(block, ~bad, "patterns")
         seen += len(block)
         missing = no_measurement(block)
         missing |= bad
@@ -133,7 +134,8 @@ def look_at(frames: Frames, indices: NDArray[np.int64], bad: NDArray[np.bool_]) 
     look.missing |= negative & (lowest < 0)
     marked = marks.times >= NEARLY_ALL * seen
     # Of the light of a beam that saturates every time nothing is known either.
-    look.missing |= marked if marked[~bad].mean() < 0.5 else False
+    if 2 * np.count_nonzero(marked & ~bad) < np.count_nonzero(~bad):
+        look.missing |= marked
     look.missing &= ~bad
     look.mean = np.where(look.missing, 0.0, look.mean)
     look.lowest = float(lowest[~look.missing].min(initial=0.0))

@@ -115,6 +115,7 @@ def _array_at(place: Place) -> NDArray[Any]:
         with reading(path) as file:
             name = key or _only(place, file.datasets())
             if file.shape(name) is None:
+                file.refuse_broken(name)
                 raise InputError(
                     f"the dataset '{name}' was expected in '{path}', received "
                     f"{listed(file.datasets())}; name another one, or leave out the option that "
