@@ -10,6 +10,7 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.data.normalization import mean_pattern
+from ptychopinn.data.orientation import Orientation
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics.forward import vacuum_pattern
 from ptychopinn.physics.propagators import HC, focus, free_space, pupil_of, resampled, wavelength_of
@@ -276,8 +277,27 @@ def test_coma_is_found_with_the_defocus() -> None:
     """Without it another defocus leaves less."""
     scan = pp.simulate(object="leaves", N=32, patterns=64, photons=1e5, coma=0.2, seed=3)
     found = find_probe(NumpyOps(), replace(scan, object=None))
-    one, other = np.fft.fft2(found.probe), np.fft.fft2(scan.probe[0])
-    # Wherever it lies in its array.
-    alike = np.abs(np.fft.ifft2(one.conj() * other)).max()
-    assert alike > 0.97 * np.linalg.norm(found.probe) * np.linalg.norm(scan.probe)
+    assert likeness(found.probe, scan.probe[0]) > 0.97
     assert np.hypot(*found.waves[3:]) > 0.1
+
+
+def test_a_round_of_the_search_does_not_leave_the_right_focus_behind() -> None:
+    """Of a Siemens star, 1.3 wavelengths with coma leave less than 0.4 without from the second
+    round on."""
+    scan = pp.simulate(
+        object="siemens", patterns=81, photons=5e4, step_px=8.05, seed=7, jitter_px=0.5
+    )
+    found = find_probe(NumpyOps(), replace(scan, object=None))
+    assert likeness(found.probe, scan.probe[0]) > 0.9
+    assert found.waves[0] > 1
+
+
+def test_turned_positions_are_told_once_coma_is_known() -> None:
+    """The turned ones leave 0.88 of what the given ones do at the best defocus, a third after."""
+    scan = pp.simulate(
+        object="natural", N=32, patterns=100, photons=1e6, step_px=3.0, seed=22, jitter_px=0.5
+    )
+    turned = np.ascontiguousarray(scan.positions_px[:, ::-1])
+    found = find_probe(NumpyOps(), replace(scan, object=None, positions_px=turned))
+    assert found.turn == Orientation(True)
+    assert likeness(found.probe, scan.probe[0]) > 0.9
