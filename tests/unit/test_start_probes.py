@@ -212,10 +212,10 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_the_probe_of_a_faint_scan_is_found_as_well() -> None:
-    """64 patterns, as many as of a bright one, leave 0.72."""
-    scan = pp.simulate(object="leaves", patterns=256, photons=300, seed=3)
+    """64 patterns for three passes, as of a bright one, leave 0.78."""
+    scan = pp.simulate(object="leaves", N=32, patterns=144, photons=300, seed=4)
     found = find_probe(NumpyOps(), replace(scan, object=None))
-    assert likeness(found.probe, scan.probe[0]) > 0.8
+    assert likeness(found.probe, scan.probe[0]) > 0.9
 
 
 def result_of(scan: pp.Scan, folder: Path) -> Path:
