@@ -47,6 +47,8 @@ STARTS, ROUNDS = 4, (0.25, 0.25)
 # Whatever leaves so many times what the best one does after a round will not be the best; the
 # right one left 1.06 and 1.22 times as much where it was behind.
 HOPELESS = 1.3
+# Those that differ by no more than this, in wavelengths, are on their way to the same one.
+SAME = 0.2
 # As many of what it found, and the step around them.
 BEST, FINE = 2, 0.125
 # Coma, astigmatism, defocus.
@@ -149,10 +151,13 @@ def _searched(trials: _Trials, scanned: Sequence[Waves]) -> list[Waves]:
     """What is found from the best of these, the best one first."""
     points = sorted(scanned, key=trials)[:STARTS]
     for step in ROUNDS:
-        points = [_around(trials, point, step) for point in points]
-        least = min(map(trials, points))
-        points = [point for point in points if trials(point) <= HOPELESS * least]
-    return sorted(points, key=trials)
+        found = sorted((_around(trials, point, step) for point in points), key=trials)
+        points = []
+        for point in found:
+            apart = all(np.abs(np.subtract(point, one)).max() > SAME for one in points)
+            if apart and trials(point) <= HOPELESS * trials(found[0]):
+                points.append(point)
+    return points
 
 
 def _around(trials: _Trials, waves: Waves, step: float) -> Waves:
