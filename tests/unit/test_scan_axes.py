@@ -238,7 +238,7 @@ def test_corrections_within_the_scatter_are_not_said() -> None:
 def test_a_reconstruction_names_turned_axes_and_no_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    true = pp.simulate(object="leaves", patterns=196, photons=1e6, seed=9)
+    true = simulated(patterns=121)
     with caplog.at_level(logging.WARNING):
         clean = pp.reconstruct(replace(true, object=None))
         assert not clean.findings

@@ -19,6 +19,7 @@ from training_commands import (
     CNN,
     SHALLOW,
     UNROLLED,
+    UNTRIED,
     check_sentence,
     files,
     infer,
@@ -173,8 +174,8 @@ def test_a_backend_never_imports_the_other(
     model, result = str(tmp_path / "m"), str(tmp_path / "r")
     small = [*KINDS["unrolled"], "--epochs", "1"]
     commands = [
-        ["train", str(scans / "a.h5"), "-o", model, *small, *out],
-        ["infer", model, str(scans / "b.h5"), "-o", result, *out],
+        ["train", str(scans / "a.h5"), "-o", model, *small, *out, *UNTRIED],
+        ["infer", model, str(scans / "b.h5"), "-o", result, *out, *UNTRIED],
     ]
     home = tmp_path / "home"
     home.mkdir()
