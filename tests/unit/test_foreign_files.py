@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from ptychopinn.errors import InputError
@@ -14,8 +19,26 @@ from ptychopinn.io import load_scan
 from ptychopinn.workflows.prepare import prepare
 from scan_files import Content, write
 
+
+def tarred() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("scan.h5"))
+    return file.getvalue()
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("scan.h5", b"any")
+    return file.getvalue()
+
+
 CONTENTS = {
     "gzip": (gzip.compress(b"any"), "a gzip archive; unpack it first"),
+    "bzip2": (bz2.compress(b"any"), "unpack it first"),
+    "tar": (tarred(), "a tar archive; unpack it first"),
+    "zip": (zipped(), "a ZIP archive; unpack it first"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS; fetch"),
     "pickle": (pickle.dumps({"a": [1, 2]}, 4), "a pickle of Python, which could execute code"),
     "page": (b"\n<!DOCTYPE html><html>404</html>", "a page of a web server; fetch"),
@@ -33,6 +56,16 @@ def test_what_a_file_is(kind: str, tmp_path: Path) -> None:
         with pytest.raises(InputError) as refused:
             read(path)
         assert words in str(refused.value)
+
+
+def test_other_files_than_npz_compressed_with_bzip2(tmp_path: Path) -> None:
+    """Of NPZ that is read; NPY was called a damaged ZIP."""
+    content = io.BytesIO()
+    np.save(content, np.ones((4, 32, 32)))
+    path = tmp_path / "patterns.npy.bz2"
+    path.write_bytes(bz2.compress(content.getvalue()))
+    with pytest.raises(InputError, match="compressed with bzip2; unpack it first"):
+        prepare(path, patterns=str(path))
 
 
 def test_what_nobody_knows(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ FETCH = "fetch the file itself"
 _KINDS = (
     (b"\x1f\x8b", "a gzip archive", UNPACK),
     (b"\xfd7zXZ\0", "an xz archive", UNPACK),
+    (b"BZh", "a bzip2 archive", UNPACK),
+    (b"PK\x03\x04", "a ZIP archive", UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", UNPACK),
     (b"version https://git-lfs", "a pointer of Git LFS", FETCH + " with git lfs pull"),
@@ -33,6 +35,8 @@ def what_it_is(path: Path) -> tuple[str, str] | None:
         return None
     with guarded(path), path.open("rb") as file:
         head = file.read(512)
+    if head[257:262] == b"ustar":
+        return "a tar archive", UNPACK
     for first, name, remedy in _KINDS:
         if head.startswith(first):
             return name, remedy or _STORE

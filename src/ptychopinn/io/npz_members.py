@@ -63,6 +63,12 @@ class Archive:
             if signature(path).startswith(BZIP2_SIGNATURE):
                 source = _unpacked(path, size)
                 self._size = len(source.getvalue())
+                # Cut short, bzip2 itself says so.
+                if not source.getvalue().startswith(ZIP_SIGNATURE):
+                    raise InputError(
+                        f"an NPZ file was expected inside '{path}', received another file that was "
+                        "compressed with bzip2; unpack it first."
+                    )
             self._zip = zipfile.ZipFile(source)
             try:
                 self._read_headers()

@@ -11,12 +11,12 @@ import numpy as np
 from ptychopinn.data.units import ELECTRON_VOLTS, METRES, spelled
 from ptychopinn.errors import InputError, listed
 from ptychopinn.io.axis_names import unit_at_end, unit_in_name
-from ptychopinn.io.base import BZIP2_SIGNATURE, ZIP_SIGNATURE, is_hdf5, signature
+from ptychopinn.io.base import BZIP2_SIGNATURE, is_hdf5, signature
 from ptychopinn.io.guess import PATTERN_WORDS, Guess, check_readable, guess
 from ptychopinn.io.hdf5 import reading
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73
-from ptychopinn.io.npz_members import npy_header
+from ptychopinn.io.npz_members import is_archive, npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.physics.propagators import wavelength_of
 from ptychopinn.sources.base import Found, ScanPoints, Source
@@ -45,8 +45,9 @@ def matches(path: Path) -> bool:
     """Whether the file is of one of these containers."""
     if not path.is_file():
         return False
-    known = (ZIP_SIGNATURE, BZIP2_SIGNATURE, NPY_SIGNATURE)
-    return signature(path).startswith(known) or is_version_5(path) or is_hdf5(path)
+    if signature(path).startswith((BZIP2_SIGNATURE, NPY_SIGNATURE)) or is_archive(path):
+        return True
+    return is_version_5(path) or is_hdf5(path)
 
 
 def open_source(path: Path, patterns: str | None) -> Source:
