@@ -51,6 +51,27 @@ def changing_probe(scan: Scan, result: Reconstruction) -> ChangingProbe | None:
     one = result.slices is None and VaryingProbe.name not in result.effects
     if scan.M < 2 * FEWEST or not one or not scan.propagator.measures_momentum:
         return None
+    found = asked_for(scan, result)
+    if found.share < SHARE or found.ordered < ORDERED:
+        return None
+    left = fit.residual - min(found.share, 1.0) * fit.excess
+    return ChangingProbe(found.defocus, fit.residual, left)
+
+
+class Asked(NamedTuple):
+    """share : of the excess over noise that aberrations of each pattern explain.  ordered : the
+    part of their square that stays from one of the patterns that are looked at to the next.
+    defocus : its scatter in rad, at the rms radius of the pupil."""
+
+    share: float
+    ordered: float
+    defocus: float
+
+
+def asked_for(scan: Scan, result: Reconstruction) -> Asked:
+    """The aberrations that patterns ask for, each for itself."""
+    fit = result.fit
+    assert fit is not None
     numbers = np.unique(np.linspace(0, scan.M - 1, LOOKED_AT).round().astype(np.int64))
     asked, square = _aberrations(scan, result, numbers)
     asked = asked - asked.mean(axis=0)
@@ -59,10 +80,7 @@ def changing_probe(scan: Scan, result: Reconstruction) -> ChangingProbe | None:
     noise = 0.25 * fit.noise.photon * asked.size
     gain = float(np.einsum("ja,jab,jb->", asked, square, asked)) - noise
     share = gain / (max(fit.excess, 1e-12) * float(fit.counts[numbers].sum()))
-    if share < SHARE or ordered < ORDERED:
-        return None
-    left = fit.residual - min(share, 1.0) * fit.excess
-    return ChangingProbe(float(np.sqrt((asked[:, 0] ** 2).mean())), fit.residual, left)
+    return Asked(share, ordered, float(np.sqrt((asked[:, 0] ** 2).mean())))
 
 
 def _aberrations(
