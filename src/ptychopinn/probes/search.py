@@ -49,7 +49,7 @@ STARTS, ROUNDS = 4, (0.25, 0.25)
 HOPELESS = 1.3
 # Those that differ by no more than this, in wavelengths, are on their way to the same one.
 SAME = 0.2
-# As many of what it found, and the step around them.
+# So many of what the rounds found go on, and the step around these.
 BEST, FINE = 2, 0.125
 # Coma, astigmatism, defocus.
 ORDER = (3, 4, 1, 2, 0)
