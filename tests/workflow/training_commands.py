@@ -138,12 +138,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def same_weights(a: Path, b: Path) -> bool:
-    """Whether the bundles in two folders hold the same bits, the probe included."""
+def same_weights(a: Path, b: Path, within: float = 0.0) -> bool:
+    """Whether the bundles in two folders hold the same bits, the probe included.
+
+    within : what each array may differ by instead (root of the sum of squares), relative
+    """
     from ptychopinn.io.models import load_bundle
 
     one, other = load_bundle(a), load_bundle(b)
     assert set(one.weights) == set(other.weights)
-    return np.array_equal(one.probe, other.probe) and all(
-        np.array_equal(one.weights[name], other.weights[name]) for name in one.weights
-    )
+    pairs = [(one.probe, other.probe), *((one.weights[n], other.weights[n]) for n in one.weights)]
+    norm = np.linalg.norm
+    return all(norm((x - y).ravel()) <= within * norm(x.ravel()) for x, y in pairs)
