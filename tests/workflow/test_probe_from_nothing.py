@@ -81,7 +81,7 @@ def test_the_small_star_without_its_probe(star: Path, tmp_path: Path, elsewhere:
 
 def test_the_star_without_its_probe(shared_data: Path, tmp_path: Path, elsewhere: Path) -> None:
     source = shared_data / "siemens_star" / "tike_siemens_star_128.npz"
-    scan = bare(source, tmp_path / "bare.npz", most=160)
+    scan = bare(source, tmp_path / "bare.npz", most=100)
     options = ["--probe", "auto", "--no-mend", "alternatives"]
     record = reconstructed(scan, tmp_path / "result", *options)
     assert record["fit"]["residual"] <= 0.013
