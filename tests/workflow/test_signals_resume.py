@@ -114,10 +114,8 @@ def test_interrupted_run_is_resumed_to_the_bit(
 @pytest.mark.parametrize(
     ("options", "scheduler", "backend"),
     [
-        (SHALLOW, "constant", "pytorch"),
         (SHALLOW, "plateau", "pytorch"),
         ([*CNN, "--gridsize", "2"], "constant", "pytorch"),
-        ([*CNN, "--gridsize", "2"], "plateau", "pytorch"),
         (SHALLOW, "plateau", "tensorflow"),
         ([*CNN, "--gridsize", "2"], "constant", "tensorflow"),
     ],
