@@ -109,8 +109,8 @@ def test_interrupted_run_is_resumed_to_the_bit(
     assert epochs == ["1", "2", "3", "4", "5"]
 
 
-# Schedules are those of one module for both frameworks, so that TensorFlow, which traces its graphs
-# for each of three trainings, meets every network and every schedule once.
+# Schedules are those of one module for both frameworks, each of which meets every network and every
+# schedule once.
 @pytest.mark.parametrize(
     ("options", "scheduler", "backend"),
     [
