@@ -99,6 +99,22 @@ def test_a_guessed_probe_comes_to_rest_before_a_way_is_believed(
     assert asked == ([36, 36] if guessed else [])
 
 
+@pytest.mark.parametrize(("times", "told"), [((4.0, 2.0), True), ((350.0, 110.0), False)])
+def test_a_trial_far_above_the_result_tells_of_no_way(
+    times: tuple[float, float], told: bool, expected: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of weak lines under a probe without curvature a trial had explained little: there a way of
+    3 px was only quicker, and a right picture was doubted."""
+    scan = on_the_fly(expected, 0.0)
+    found = refine(scan, None, RefineConfig(passes=4), backend="numpy", no_mend="all")
+    assert found.fit is not None
+    still, moving = (factor * found.fit.residual for factor in times)
+    seen = WashedOut("x", True, 0.5, 0.0, 0.002, 0.002)
+    monkeypatch.setattr(moving_sample, "washed_out", lambda *_: seen)
+    monkeypatch.setattr(moving_sample, "hidden_motion", lambda *_, **__: ("x", 3.0, still, moving))
+    assert bool(moving_sample.moved_beyond_noise(NumpyOps(), scan, found)) is told
+
+
 def test_eigenprobes_are_not_taken_for_a_way(
     expected: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

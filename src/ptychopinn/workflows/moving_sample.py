@@ -25,6 +25,9 @@ ONE_WAY = 0.8
 # Passes of a trial with a probe that was found from the patterns: a way makes up for what is wrong
 # with it until it is at rest, after 12 passes with 6 % of the residual, after 24 with nothing.
 GUESSED_PASSES = 36
+# The residual of a trial with a way is at most so many times that of the result, which explained as
+# much without one: 0.9 to 1.8 times where a sample moved. Far above it a way is only quicker.
+NEAR = 10.0
 # What eigenprobes of each pattern miss goes with the object of their result, which trials do not
 # have; and a way that is known is not asked for.
 KNOWN = {MovingExposure.name, VaryingProbe.name}
@@ -78,4 +81,6 @@ def moved_beyond_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tupl
         return []
     # Gains are many standard errors here, and those of a beam that is not coherent, too.
     hidden = hidden_motion(xp, scan, effects_of(result), washed.name, within=0.0)
-    return [] if hidden is None else at_rest_or_moving(*hidden)
+    if hidden is None or result.fit is None or hidden[-1] > NEAR * result.fit.residual:
+        return []
+    return at_rest_or_moving(*hidden)
