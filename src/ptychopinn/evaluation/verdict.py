@@ -59,7 +59,7 @@ PROBES = {WITHOUT_PHASE: causes.PHASELESS, WIDE_BEAM: causes.TOO_WIDE, GUESSED: 
 # Those that state a share, and causes that others make up for.
 SHARED: dict[str, Likely]
 SHARED = {UNCOUNTED: "clipped-counts", HELD: "afterglow", TOGETHER: "common-mode"}
-SURE = ("common-mode", "dead-time", "probe", "changing-probe")
+SURE = ("common-mode", "dead-time", "probe", "changing-probe", "unfinished")
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.

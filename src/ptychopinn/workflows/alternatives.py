@@ -23,10 +23,12 @@ from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
     APART,
     AS_DRAWN,
+    AS_FOUND,
     ASTRAY,
     AXIS_GIVEN,
     COUNTED,
     FAINTLY_LIT,
+    FINISHED,
     GIVEN_PROBE,
     GOOD_EXPLAINED,
     GUESSED,
@@ -70,13 +72,19 @@ from ptychopinn.workflows.found_before import (
     slipped_frames,
     stated_share,
 )
-from ptychopinn.workflows.hidden_shifts import hidden_shifts, jumped_shifts, ordered_shifts
+from ptychopinn.workflows.hidden_shifts import (
+    hidden_shifts,
+    jumped_shifts,
+    lasting,
+    ordered_shifts,
+)
 from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
 from ptychopinn.workflows.other_causes import WAYS, tried
 from ptychopinn.workflows.other_widths import other_widths
 from ptychopinn.workflows.own_draws import washed_beyond_draws
 from ptychopinn.workflows.results import reported, was_refined
 from ptychopinn.workflows.scan_axes import estimate_axes
+from ptychopinn.workflows.too_few_passes import left_too_early
 from ptychopinn.workflows.twin_image import with_twin
 from ptychopinn.workflows.uneven_axes import even_axes, even_axes_within_noise
 from ptychopinn.workflows.unfinished import PROBE, behind
@@ -140,6 +148,9 @@ def judged(
         shared = common_mode(used, result)
         if shared is not None:
             return _with_alternatives(result, [(ON_ITS_OWN, 0.0), (TOGETHER, shared)])
+    further = left_too_early(xp, used, result)
+    if further is not None:
+        return _with_alternatives(result, [(AS_FOUND, fit.residual), (FINISHED, further)])
     before = before_axes(xp, used, result)
     if before:
         return _with_alternatives(result, before)
@@ -200,7 +211,7 @@ def judged(
     # Patterns at the border of two parts that lie apart look like ones that do not belong there.
     untold = so_far.likely in ("unknown", "patterns")
     if (clear or untold) and PatternShift.name not in left_out:
-        shifted = ordered_shifts(used, result)
+        shifted = lasting(xp, used, result, ordered_shifts)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if fit.judged(found).verdict == "good":
         found += behind(xp, used, result, found)
@@ -212,7 +223,7 @@ def judged(
         found += moved_beyond_noise(xp, used, result)
     open_shift = (tolerated and not within_noise(fit)) or so_far.likely == "unfinished"
     if open_shift and PatternShift.name not in left_out:
-        shifted = jumped_shifts(used, result)
+        shifted = lasting(xp, used, result, jumped_shifts)
         found += [] if shifted is None else list(zip((IN_PLACE, ASTRAY), shifted, strict=True))
     if not found and fit.verdict == "good" and BeamCurrent.name not in left_out:
         found = far_from_rest(result)

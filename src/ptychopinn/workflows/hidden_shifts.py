@@ -7,6 +7,7 @@ that alone tells, where a probe that was refined on the drift keeps trials from 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -144,6 +145,22 @@ def jumped_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | N
     if share < AT_BORDER * fit.excess:
         return None
     return fit.residual, max(fit.residual - share, 0.0)
+
+
+def lasting(
+    xp: Ops,
+    scan: Scan,
+    result: Reconstruction,
+    shifts: Callable[[Scan, Reconstruction], tuple[float, float] | None],
+) -> tuple[float, float] | None:
+    """What :func:`ordered_shifts` or :func:`jumped_shifts` finds, where it still does once physics
+    has gone on: an object that is not finished asks for such shifts as well."""
+    found = shifts(scan, result)
+    if found is None:
+        return None
+    numbers = neighbours(scan, LOOKED_AT)
+    further = gone_on(xp, scan, result, numbers)
+    return None if shifts(scan.select(numbers), further) is None else found
 
 
 def ordered_shifts(scan: Scan, result: Reconstruction) -> tuple[float, float] | None:
