@@ -58,8 +58,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One more than the cores of the smallest machine: tests wait for the processes that they start.
 test: lint $(CORE)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/clients --ignore tests/browser $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/clients --ignore tests/browser $(PYTEST_ARGS)
 
 $(DOCS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DOCS)
