@@ -15,7 +15,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 from ptychopinn.physics import forward
-from ptychopinn.workflows.changing_probe import changing_probe
+from ptychopinn.workflows.changing_probe import asked_for, changing_probe
 
 N, M = 32, 144
 
@@ -78,3 +78,11 @@ def test_other_faults_do_not_look_like_it(scan: Scan, fault: str) -> None:
         moved = [np.roll(frame, round(2 * j / M), axis=1) for j, frame in enumerate(counts)]
         scan = replace(scan, diffraction=np.stack(moved))
     assert changing_probe(scan, refined(scan)) is None
+
+
+def test_a_pattern_that_only_has_bounds_asks_for_nothing(scan: Scan) -> None:
+    counts = np.array(scan.diffraction)
+    counts[5] = counts.max()
+    part = replace(scan, diffraction=counts, saturation=float(counts.max()))
+    result = refined(scan.select(np.arange(M)))
+    assert np.isfinite(asked_for(part, result)).all()

@@ -9,6 +9,7 @@ import pytest
 
 from ptychopinn.errors import InputError
 from ptychopinn.io import lazy, load_scan
+from ptychopinn.io.signed import negative
 from ptychopinn.workflows.prepare import prepare
 from scan_files import Content, counts_of, load, write
 
@@ -54,3 +55,20 @@ def test_counts_beyond_a_signed_type_are_named_before_they_are_prepared(
     more = {"dark": str(tmp_path / "dark.npy")} if dark else {}
     with pytest.raises(InputError, match=r"go on below zero where the type .* int16, ends"):
         prepare(tmp_path / "frames.npy", grid="4,6", step=4, unit="px", probe="auto", **more)
+
+
+def test_a_few_counts_beyond_a_signed_type_are_named_wherever_they_are() -> None:
+    """Three patterns of sixty, none of them among the first that are looked at."""
+    y, x = np.indices((32, 32)) - 16
+    counts = np.random.default_rng(1).poisson(30_000 * np.exp(-(y**2 + x**2) / 18), (60, 32, 32))
+    counts[[31, 32, 58]] = counts[[31, 32, 58]] * 5 // 4
+    stored = np.where(np.arange(60)[:, None, None] < 59, counts, 0).astype(np.int16)
+    assert 0 < (stored < 0).mean() < 1e-3
+    bad = np.zeros((32, 32), bool)
+    with pytest.raises(InputError, match=r"go on below zero where the type .* int16, ends"):
+        negative(stored, stored[:30], bad, "patterns", False)
+    # Single readings that are no counts are something else.
+    odd = np.minimum(counts, 32_767).astype(np.int16)
+    odd[40, 3, 4] = -32_000
+    with pytest.raises(InputError, match="they are only a few"):
+        negative(odd, odd[:30], bad, "patterns", False)

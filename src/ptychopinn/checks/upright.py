@@ -43,6 +43,7 @@ from ptychopinn.checks.slips import NAME as SLIP
 from ptychopinn.checks.slips import mend_of_slip, moved_to, slips
 from ptychopinn.checks.trial_fits import (
     FEWEST,
+    beyond_noise,
     explained_by,
     neighbours,
     residual_of,
@@ -50,6 +51,7 @@ from ptychopinn.checks.trial_fits import (
     trial_of,
 )
 from ptychopinn.data.findings import Finding, with_findings
+from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation, Turn
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -71,6 +73,8 @@ BELIEVED, DOUBTED = 0.85, 0.97
 TIE = 1.08
 # Turned by 180 degrees, or in another unit, they must leave this share with the probe held.
 HALF_TURN_BELIEVED = 0.6
+# Patterns that were turned must leave this share, beyond photon noise, with the probe held.
+HELD_BELIEVED = 0.3
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 MUCH_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
@@ -110,7 +114,9 @@ def right_geometry(
     given, before = scan, list(found)
     if tried("orientation", lambda xp, scan: _orientation(xp, scan, ORDER not in skip)):
         # Of a raster that is walked along its other axis first it may be the better half only.
-        other = None if ORDER in skip else order(xp, given)
+        # What the known probe tells is no matter of what fits a little better.
+        known = ORDER in skip or "with_known_probe" in found[-1].details
+        other = None if known else order(xp, given)
         if other is not None and other.details["residual"] * UNTOLD < found[-1].details["residual"]:
             found[:] = before
             scan = given
@@ -160,11 +166,15 @@ def _orientation(xp: Ops, scan: Scan, reversible: bool = False) -> Finding | Non
         half = _half_turn(xp, part, trials, scan if reversible else None)
         if half is not None:
             return half
-    # With a probe that is far off all of them may diverge, which tells nothing.
-    if top == AS_GIVEN or not final[top] < min(1.0, DOUBTED * given):
-        return None
-    # Patterns that show nothing fit a little better by chance in one of eight orientations.
-    if first[top] > BELIEVED * float(np.median(list(first.values()))):
+    # With a probe that is far off all of them may diverge, which tells nothing. Patterns that show
+    # nothing fit a little better by chance in one of eight orientations.
+    better = top != AS_GIVEN and final[top] < min(1.0, DOUBTED * given)
+    better = better and first[top] <= BELIEVED * float(np.median(list(first.values())))
+    if not better or final[top] > BELIEVED * given:
+        certain = _turned_patterns(xp, part, given, trials)
+        if certain is not None:
+            return certain
+    if not better:
         return None
     if final[top] > BELIEVED * given:
         return finding(
@@ -217,6 +227,34 @@ def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None) 
         order = ", or the frames are in the opposite order of the positions, which is the same here"
         also["positions"] = order
     return _said(held, numbers, best[1], trials, also)
+
+
+def _turned_patterns(xp: Ops, part: Scan, free: float, trials: list[list[Any]]) -> Finding | None:
+    """Patterns that were turned or mirrored, if the probe, held fixed, tells.
+
+    A free probe begins as the mirror image of the right one then, and is slow to leave it, or
+    explains a few patterns of an even raster whatever their orientation; ``free`` is what it leaves
+    as given.
+    """
+    others = [o for o in ORIENTATIONS if o not in (AS_GIVEN, AS_GIVEN.opposite)]
+    turns = [turn for o in others for turn in _turns(o) if turn["turned"] == "patterns"]
+    held = _held(xp, part, turns)
+    best = _of(min(held, key=lambda one: one[1])[0])
+    held = [*_held(xp, part, [next(_turns(best.inverse))]), *(h for h in held if _of(h[0]) == best)]
+    turned, least = min(held, key=lambda one: one[1])
+    if turned["turned"] != "patterns" or least > free:
+        return None
+    given = residual_of(xp, part, HELD, free_probe=False)
+    if beyond_noise(least, given, prepare(part).expected_misfit) > HELD_BELIEVED:
+        return None
+    if explained_by(_mend(turned, part).of(part), least) < MUCH_EXPLAINS:
+        return None
+    numbers = (
+        f"some patterns around the middle leave a residual of {least:.4f} with the probe of the "
+        f"scan, as given {given:.4f}"
+    )
+    told = _said(held, numbers, least, trials)
+    return replace(told, details={**told.details, "with_known_probe": True})
 
 
 # What may have been turned, as the details of a finding, and the residual with the probe held.

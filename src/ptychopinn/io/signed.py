@@ -55,7 +55,8 @@ def negative(
     details = {"numbers": number, "share": share, "lowest": lowest}
     reason = _no_noise(few[:, ~bad], lowest, share, low_sum, high_sum)
     if reason is not None and not clip_negative:
-        refuse_spoilt(few, ~bad, where)
+        # A few of all may be beyond the end of their type: look at those.
+        refuse_spoilt(np.asarray(patterns[np.array(worst[: len(few)])]), ~bad, where)
         raise InputError(
             f"{where} must hold photon counts >= 0, received {said} in {named_patterns(worst)}, "
             f"which are no noise about zero: {reason}; subtract the offset of the detector, mark "
@@ -111,8 +112,9 @@ def refuse_spoilt(patterns: NDArray[Any], good: NDArray[np.bool_], where: str) -
             "big endian)."
         )
     near = native.max() >= NEAR_END * ends.max and native.min() <= NEAR_END * ends.min
-    given = _roughness(np.maximum(native, 0), good)
-    if not near or _roughness(native.view(unsigned), good) > SMOOTHER * given:
+    below = native < 0
+    given = _roughness(np.maximum(native, 0), good, below)
+    if not near or _roughness(native.view(unsigned), good, below) > SMOOTHER * given:
         return
     raise InputError(
         f"{where} must hold photon counts >= 0, received counts that go on below zero where the "
@@ -155,9 +157,14 @@ def refuse_wrapped(patterns: NDArray[Any], good: NDArray[np.bool_], where: str) 
     )
 
 
-def _roughness(patterns: NDArray[Any], good: NDArray[np.bool_]) -> float:
-    """Differences between the amplitudes of pixels beside each other, relative to these."""
+def _roughness(
+    patterns: NDArray[Any], good: NDArray[np.bool_], beside: NDArray[np.bool_] | None = None
+) -> float:
+    """Differences between the amplitudes of pixels next to each other, relative to these; only of
+    pairs with one of the readings ``beside`` (m, H, W) where given."""
     amplitudes = np.sqrt(patterns.astype(np.float64))
-    both = good[:, 1:] & good[:, :-1]
-    one, other = amplitudes[:, :, 1:][:, both], amplitudes[:, :, :-1][:, both]
+    both = np.broadcast_to(good[:, 1:] & good[:, :-1], amplitudes[:, :, 1:].shape)
+    if beside is not None:
+        both = both & (beside[:, :, 1:] | beside[:, :, :-1])
+    one, other = amplitudes[:, :, 1:][both], amplitudes[:, :, :-1][both]
     return float(np.abs(one - other).sum() / max((one + other).sum(), 1e-30))

@@ -20,6 +20,9 @@ RIM_LEVEL, STOP_LEVEL, FLOOR_LEVEL = 0.25, 0.3, 0.01
 # A stop is at least so large, as a fraction of the pupil; noise in the middle is smaller.
 SMALLEST_STOP = 0.12
 SMOOTHING_PX = 1.0
+# A bad pixel is filled by the narrowest smoothing that sees this share of good ones, each so many
+# times as wide as the one before.
+ENOUGH_SHARE, WIDER = 0.1, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +44,6 @@ def find_pupil(pattern: NDArray[np.float64], good: NDArray[np.bool_] | None = No
     InputError
         When the pattern is empty.
     """
-    from scipy.ndimage import gaussian_filter
-
     n = pattern.shape[-1]
     good = np.ones((n, n), bool) if good is None else good
     lit = np.where(good, pattern, 0.0).astype(np.float64)
@@ -51,8 +52,7 @@ def find_pupil(pattern: NDArray[np.float64], good: NDArray[np.bool_] | None = No
             "the pupil of a probe is taken from the mean pattern, received one without counts; "
             "check patterns and mask."
         )
-    share = gaussian_filter(good.astype(np.float64), SMOOTHING_PX, mode="constant")
-    smooth = gaussian_filter(lit, SMOOTHING_PX, mode="constant") / np.maximum(share, 1e-3)
+    smooth = _smooth(lit, good)
     top = float(np.percentile(smooth[smooth > 0.02 * smooth.max()], 90))
     u = np.arange(n) - n // 2
     bright = np.where(smooth > RIM_LEVEL * top, smooth.clip(max=top), 0.0)
@@ -75,3 +75,32 @@ def find_pupil(pattern: NDArray[np.float64], good: NDArray[np.bool_] | None = No
     filled = np.where(good, lit, smooth)
     amplitude = np.sqrt(np.where(smooth > FLOOR_LEVEL * top, filled, 0.0))
     return Pupil(amplitude, centre, max(radius, 1.0), stop)
+
+
+def _smooth(lit: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The pattern (N, N) without noise, with bad pixels filled from those around them; at the
+    border of the detector only those next to good ones."""
+    from scipy.ndimage import gaussian_filter
+
+    width = SMOOTHING_PX
+    share = gaussian_filter(good.astype(np.float64), width, mode="constant")
+    smooth = gaussian_filter(lit, width, mode="constant") / np.maximum(share, 1e-3)
+    empty = _between(good) & (share < ENOUGH_SHARE)
+    while empty.any() and width < len(good):
+        # The middle of a shadow is far from what is lit.
+        width *= WIDER
+        share = gaussian_filter(good.astype(np.float64), width, mode="constant")
+        wide = gaussian_filter(lit, width, mode="constant") / np.maximum(share, 1e-3)
+        reached = empty & (share >= ENOUGH_SHARE)
+        smooth[reached], empty = wide[reached], empty & ~reached
+    return np.asarray(smooth)
+
+
+def _between(good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels (N, N) with good ones on both sides, along their row or their column."""
+    found = np.zeros_like(good)
+    for axis in (0, 1):
+        before = np.logical_or.accumulate(good, axis)
+        behind = np.flip(np.logical_or.accumulate(np.flip(good, axis), axis), axis)
+        found |= before & behind
+    return found

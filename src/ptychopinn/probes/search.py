@@ -102,7 +102,7 @@ def find_probe(xp: Ops, scan: Scan) -> Found:
     count = min(MOST // 2, int(most / STEP))
     scanned = [(k * STEP, 0.0, 0.0, 0.0, 0.0) for k in range(-count, count + 1)]
     numbers, passes = _tried(scan)
-    part = _middle(scan, numbers, _width(scan.N, pupil))
+    part = _middle(scan, numbers, _width(scan.N, pupil), pupil)
     trials, left = {}, {}
     for turn in TURNS if scan.M >= FEWEST else TURNS[:1]:
         places = turn.of_positions(part.positions_px)
@@ -196,12 +196,16 @@ class _Trials:
 
     def __call__(self, waves: Waves) -> float:
         if waves not in self.known:
-            cut = _cut(self.pupil.amplitude, self.n)
-            probe = pupil_probe(replace(self.pupil, amplitude=cut), waves)
+            probe = _candidate(self.pupil, self.n, waves)
             probe *= self.power / np.linalg.norm(probe)
             tried = replace(self.prepared, probe=probe[None].astype(np.complex64))
             self.known[waves] = float(self.solver.solve(tried).canvas.losses[-1])
         return self.known[waves]
+
+
+def _candidate(pupil: Pupil, n: int, waves: Sequence[float]) -> NDArray[np.complex128]:
+    """The probe of a pupil on the middle n x n pixels of the detector."""
+    return pupil_probe(replace(pupil, amplitude=_cut(pupil.amplitude, n)), waves)
 
 
 def _width(n: int, pupil: Pupil) -> int:
@@ -226,16 +230,16 @@ def _tried(scan: Scan) -> tuple[NDArray[np.int64], int]:
     return neighbours(scan, min(needed, MOST_PATTERNS)), MORE_PASSES
 
 
-def _middle(scan: Scan, numbers: NDArray[np.int64], n: int) -> Scan:
+def _middle(scan: Scan, numbers: NDArray[np.int64], n: int, pupil: Pupil) -> Scan:
     """The patterns that are tried, cut down to n x n pixels: the object pixels grow, the width of
-    the probe's array stays."""
+    the probe's array stays. The probe is in focus: all candidates light up the same pixels."""
     chosen = scan.select(numbers)
     patterns = np.asarray(chosen.diffraction)
     return replace(
         chosen,
         diffraction=np.ascontiguousarray(_cut(patterns, n)),
         positions_px=chosen.positions_px * (n / scan.N),
-        probe=np.ones((1, n, n), np.complex64),
+        probe=_candidate(pupil, n, (0.0,) * 5)[None].astype(np.complex64),
         object=None,
         mask=None if scan.mask is None else _cut(scan.mask, n),
         pixel_size_m=None,

@@ -27,6 +27,7 @@ from ptychopinn.probes.optics import Setting, analytic_probe
 from ptychopinn.probes.pupils import find_pupil
 from ptychopinn.probes.recipes import AUTO, KINDS, Recipe, is_recipe, read_recipe
 from ptychopinn.probes.search import Found, find_probe, pupil_probe
+from ptychopinn.probes.usual import usual_pattern
 
 if TYPE_CHECKING:
     from ptychopinn.io.base import ScanFields
@@ -136,8 +137,16 @@ def with_start_probe(fields: ScanFields, spec: str | None, modes: int | None) ->
 def placeholder(fields: ScanFields) -> NDArray[np.complex64]:
     """A probe (1, N, N) for a scan that has none: the pupil in its mean pattern, in focus."""
     n = int(fields.diffraction.shape[-1])
-    bare = _scan_of(fields, np.ones((1, n, n), np.complex64))
-    return make_start_probe(AUTO, mean_pattern(bare), n)
+    return _in_focus(_scan_of(fields, np.ones((1, n, n), np.complex64)))
+
+
+def _in_focus(bare: Scan) -> NDArray[np.complex64]:
+    """The pupil in the mean pattern, in focus, with the counts of the beam: what is spoilt in a
+    scan must not look like its beam."""
+    pattern, tells = usual_pattern(bare)
+    probe = pupil_probe(find_pupil(pattern, tells), (0.0,) * 5)[None]
+    bright = float(vacuum_pattern(probe)[tells].sum())
+    return (probe * np.sqrt(pattern.sum() / max(bright, 1e-300))).astype(np.complex64)
 
 
 def _scan_of(fields: ScanFields, probe: NDArray[Any]) -> Scan:
@@ -166,7 +175,7 @@ def _started(fields: ScanFields, spec: str) -> ScanFields:
         found = Finding(FROM_RESULT, "mended", message, details)
         return _with(fields, probe, found)
     recipe = read_recipe(spec)
-    placed = replace(bare, probe=make_start_probe(AUTO, mean_pattern(bare), n))
+    placed = replace(bare, probe=_in_focus(bare))
     # What would be mended before anything is computed must not mislead the search either.
     seen = examine(placed, OF_PROBE).scan
     if recipe.kind == AUTO:

@@ -106,7 +106,7 @@ def _aberrations(
     normal = jacobian @ jacobian.transpose(0, 2, 1)
     right = jacobian @ missing.reshape(len(numbers), -1, 1)
     # Of a pattern without light nothing is asked.
-    trace = np.trace(normal, axis1=1, axis2=2)[:, None, None]
+    trace = np.trace(normal, axis1=1, axis2=2, dtype=np.float64)[:, None, None]
     normal = normal + (1e-9 * trace + 1e-300) * np.eye(1 + len(changed))
     asked = np.linalg.solve(normal, right)[:, 3:, 0]
     beside, across = normal[:, :3, :3], normal[:, :3, 3:]
