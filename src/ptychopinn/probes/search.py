@@ -235,8 +235,16 @@ def _middle(scan: Scan, numbers: NDArray[np.int64], n: int) -> Scan:
         chosen,
         diffraction=np.ascontiguousarray(_cut(patterns, n)),
         positions_px=chosen.positions_px * (n / scan.N),
-        probe=np.ones((1, n, n), np.complex64),
+        probe=_evenly_lit(n),
         object=None,
         mask=None if scan.mask is None else _cut(scan.mask, n),
         pixel_size_m=None,
     )
+
+
+def _evenly_lit(n: int) -> NDArray[np.complex64]:
+    """A placeholder (1, n, n) that lights up all of the detector alike. One that is the same all
+    over the sample lights up a single pixel, which a beam stop may cover."""
+    point = np.zeros((1, n, n), np.complex64)
+    point[0, n // 2, n // 2] = 1
+    return point
