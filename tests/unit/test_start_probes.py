@@ -205,6 +205,15 @@ def test_the_search_finds_the_sign_of_the_defocus(defocus: float) -> None:
     assert found.residual < 0.6 * found.flat
 
 
+def test_the_middle_of_the_detector_need_not_count() -> None:
+    scan = pp.simulate(
+        object="leaves", N=32, patterns=81, photons=1e6, step_px=3.0, beam_stop_px=1, seed=5
+    )
+    assert scan.mask is not None and not scan.mask[16, 16]
+    found = find_probe(NumpyOps(), replace(scan, object=None))
+    assert likeness(found.probe, scan.probe[0]) > 0.9
+
+
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
     """The correlation of two probes, wherever they are."""
     product = np.fft.fft2(one) * np.fft.fft2(other).conj()

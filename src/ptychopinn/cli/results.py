@@ -36,6 +36,8 @@ TO_TYPE = {
     "detector-gain": "ptychopinn prepare with --flat FILE:KEY, or ptychopinn refine SCAN "
     "--refine-probe, which takes most of it up",
     "common-mode": "subtract from each pattern the median of the dark pixels of each readout block",
+    "displaced-part": "put the modules of the raw frames where they are and mask what lies between "
+    "them, then ptychopinn prepare",
     "dead-time": "correct the counts n of the raw frames to n / (1 - n t), t being the dead time "
     "of the detector over the exposure, then ptychopinn prepare",
     "patterns": "ptychopinn inspect --check SCAN names those that can be told at once",

@@ -10,6 +10,7 @@ Likely = Literal[
     "pixels",
     "detector-gain",
     "common-mode",
+    "displaced-part",
     "dead-time",
     "patterns",
     "part-of-scan",
@@ -95,6 +96,12 @@ CAUSES: dict[Likely, Cause] = {
         "pixels of the detector read more, or less, together, and otherwise in each pattern: where "
         "few photons fall, those of a row or column have {share:.0%} of their variance in common",
         "subtract from each pattern the median of the dark pixels of each readout block",
+    ),
+    "displaced-part": Cause(
+        "a part of the detector is not where the rest of it puts it, as a module that is mounted "
+        "askew, or a gap between modules of another width: with {words}, put back some patterns "
+        "around the middle leave a residual of {better:.4g}, as given {given:.4g}",
+        "put the modules of the raw frames where they are, and mask what lies between them",
     ),
     "dead-time": Cause(
         "the detector loses photons where they are many, as one that is dead for a while after "

@@ -43,6 +43,7 @@ HALTED, GROWING = "factors of the beam as they were fitted", "factors that would
 AS_DRAWN, WASHED = "patterns drawn from the result", "the measured patterns, washed out "
 COUNTED, UNCOUNTED = "counts that vary as photons do", "few counts that vary more"
 APART, HELD = "patterns with noise of their own", "patterns that hold a part of the one before"
+IN_ONE, PUT_BACK = "the detector as it is", "a part of the detector put back, "
 AS_READ, RESTORED = "counts as they were read", "counts with what is lost of the brightest, "
 ON_ITS_OWN, TOGETHER = "pixels that read each for itself", "pixels of a line that read together"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
@@ -56,10 +57,12 @@ STEADY, UNSTEADY = "a steady beam", "a factor of the beam for each pattern"
 ONE_PROBE, CHANGING = "one probe for all patterns", "a probe whose defocus changes by "
 GIVEN_PROBE, GUESSED = "a probe that was given", "a probe found from patterns that it leaves "
 PROBES = {WITHOUT_PHASE: causes.PHASELESS, WIDE_BEAM: causes.TOO_WIDE, GUESSED: causes.GUESSED}
-# Those that state a share, and causes that others make up for.
+# Those that state words, those that state a share, and causes that others make up for.
+WORDED: dict[str, Likely]
+WORDED = {RESTORED: "dead-time", CHANGING: "changing-probe", PUT_BACK: "displaced-part"}
 SHARED: dict[str, Likely]
 SHARED = {UNCOUNTED: "clipped-counts", HELD: "afterglow", TOGETHER: "common-mode"}
-SURE = ("common-mode", "dead-time", "probe", "changing-probe", "unfinished")
+SURE = ("common-mode", "dead-time", "probe", "changing-probe", "displaced-part", "unfinished")
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
@@ -125,11 +128,10 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
-        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``WIDE_BEAM``,
-        ``GUESSED`` or ``WITHOUT_PHASE`` need no comparison; others are another geometry.
+        ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``PUT_BACK``,
+        ``WIDE_BEAM``, ``GUESSED`` or ``WITHOUT_PHASE`` need no comparison; others are a geometry.
 
-    Poor: the residual exceeds that of photon noise by more than 0.05, or less than 0.3 of the
-    structure is explained (NaN: there is none).
+    Poor: the residual exceeds that of noise by 0.05, or less than 0.3 is explained (NaN: none).
     """
     excess, explained = signs.excess, signs.explained
     shown, alternatives = _shown(alternatives)
@@ -255,7 +257,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
         (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
-        (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED),
+        (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED), (IN_ONE, PUT_BACK),
         (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
         (AS_READ, RESTORED), (NARROW_BEAM, WIDE_BEAM), (GIVEN_PROBE, GUESSED), (ONE_PROBE, CHANGING)
     )  # fmt: skip
@@ -278,10 +280,8 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
             found = SHARED[prefix], {"share": known[others[0]]}
         elif prefix in PROBES:
             found = "probe", {"how": PROBES[prefix].format(known[others[0]])}
-        elif prefix == RESTORED:
-            found = "dead-time", {**numbers, "words": others[0].removeprefix(RESTORED)}
-        elif prefix == CHANGING:
-            found = "changing-probe", {**numbers, "words": others[0].removeprefix(CHANGING)}
+        elif prefix in WORDED:
+            found = WORDED[prefix], {**numbers, "words": others[0].removeprefix(prefix)}
         elif prefix == UNSTEADY:
             found = "beam-current", {"how": causes.FITTED.format(**numbers)}
         elif prefix == GROWING:

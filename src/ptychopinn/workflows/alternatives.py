@@ -220,7 +220,11 @@ def judged(
     near = fit.excess <= TRIED_EXCESS_OF_NOISE * fit.expected or fit.explained < TRIED_BELOW
     more = so_far.verdict == "good" and near and not within_noise(fit)
     if more and MovingExposure.name not in left_out:
-        found += moved_beyond_noise(xp, used, result)
+        moved = moved_beyond_noise(xp, used, result)
+        if moved:
+            # Patterns that are washed out ask for shifts too, and a trial tells more than they.
+            found = [one for one in found if one[0] not in (IN_PLACE, ASTRAY)] + moved
+            tolerated = False
     open_shift = (tolerated and not within_noise(fit)) or so_far.likely == "unfinished"
     if open_shift and PatternShift.name not in left_out:
         shifted = lasting(xp, used, result, jumped_shifts)

@@ -10,7 +10,9 @@ from ptychopinn.evaluation.verdict import (
     AT_HOME,
     CHANGING,
     ELSEWHERE,
+    IN_ONE,
     ONE_PROBE,
+    PUT_BACK,
     RESTORED,
     SEEN_EXCESS_OF_NOISE,
     TRIED_BELOW,
@@ -19,9 +21,11 @@ from ptychopinn.evaluation.verdict import (
 from ptychopinn.ops.base import Ops
 from ptychopinn.workflows.changing_probe import changing_probe
 from ptychopinn.workflows.dead_time import dead_time
+from ptychopinn.workflows.displaced_part import displaced_part
 from ptychopinn.workflows.hidden_shifts import jumped_shifts
 from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.results import was_refined
+from ptychopinn.workflows.unfinished import PROBE
 from ptychopinn.workflows.wide_probe import wider_beam
 
 # Causes that the residual shows by its shape, so that no trial is needed for them.
@@ -29,8 +33,8 @@ SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "backgr
 
 
 def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
-    """Such a cause, as alternatives: a probe of other pixels, a dead time of the detector, a
-    probe that changes, or patterns that belong elsewhere.
+    """Such a cause, as alternatives: a probe of other pixels, a part of the detector that is
+    displaced, its dead time, a probe that changes, or patterns that belong elsewhere.
 
     Parameters
     ----------
@@ -43,7 +47,10 @@ def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, 
     if within_noise(fit):
         return []
     if result.slices is None:
-        lost = dead_time(xp, scan, result, was_refined(result, "refine_probe"))
+        askew = displaced_part(xp, scan, result, was_refined(result, PROBE))
+        if askew is not None:
+            return [(IN_ONE, askew.given), (PUT_BACK + askew.words, askew.back)]
+        lost = dead_time(xp, scan, result, was_refined(result, PROBE))
         if lost is not None:
             return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
     changing = None

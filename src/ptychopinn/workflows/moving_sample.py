@@ -26,8 +26,9 @@ ONE_WAY = 0.8
 # with it until it is at rest, after 12 passes with 6 % of the residual, after 24 with nothing.
 GUESSED_PASSES = 36
 # The residual of a trial with a way is at most so many times that of the result, which explained as
-# much without one: 0.9 to 1.8 times where a sample moved. Far above it a way is only quicker.
-NEAR = 10.0
+# much without one: 0.9 to 1.8 times where a sample moved. Far above it a way is only quicker: 8 and
+# 100 times of scans at rest.
+NEAR = 4.0
 # What eigenprobes of each pattern miss goes with the object of their result, which trials do not
 # have; and a way that is known is not asked for.
 KNOWN = {MovingExposure.name, VaryingProbe.name}
@@ -67,7 +68,7 @@ def moved_within_noise(
         hidden = hidden_motion(xp, scan, known, washed.name, passes=passes) if thin else None
     if hidden is None and free and thin:
         hidden = hidden_motion(xp, scan, known, passes=passes)
-    return [] if hidden is None else at_rest_or_moving(*hidden)
+    return _near(hidden, result)
 
 
 def moved_beyond_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
@@ -80,7 +81,14 @@ def moved_beyond_noise(xp: Ops, scan: Scan, result: Reconstruction) -> list[tupl
     if washed is None or not washed.alone or washed.share > ONE_WAY:
         return []
     # Gains are many standard errors here, and those of a beam that is not coherent, too.
-    hidden = hidden_motion(xp, scan, effects_of(result), washed.name, within=0.0)
-    if hidden is None or result.fit is None or hidden[-1] > NEAR * result.fit.residual:
+    return _near(hidden_motion(xp, scan, effects_of(result), washed.name, within=0.0), result)
+
+
+def _near(
+    hidden: tuple[str, float, float, float] | None, result: Reconstruction
+) -> list[tuple[str, float]]:
+    """What :func:`hidden_motion` finds, as alternatives, where trials come near to the result."""
+    assert result.fit is not None  # every verb states it
+    if hidden is None or hidden[-1] > NEAR * result.fit.residual:
         return []
     return at_rest_or_moving(*hidden)

@@ -129,7 +129,10 @@ def tried(
         modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
         found.append((MORE_MODES, left(modes, refine_probe=True)))
         if MovingExposure.name not in known:
-            found += exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
+            ways = exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
+            # Copies of a probe make up for a part of a beam that is not coherent.
+            if ways and ways[-1][1] < found[-1][1]:
+                found += ways
         # It takes as long as the others together.
         untold = found[-1][0] == MORE_MODES and found[-1][1] > NEAR_NOISE * noise
         if untold and Slices.name not in known:
