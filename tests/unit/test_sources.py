@@ -274,6 +274,14 @@ def test_a_part_of_an_empad_file_is_named(raw: Raw, kept: int) -> None:
         open_source(path)
 
 
+@pytest.mark.parametrize("kind", ["u4", "i4"])
+def test_whole_numbers_in_an_empad_file_are_named(raw: Raw, kind: str) -> None:
+    path = raw.empad()
+    np.fromfile(path, np.float32).clip(0).astype(kind).tofile(path)
+    with pytest.raises(InputError, match=rf"whole numbers \(up to {raw.counts.max()}\)"):
+        prepare(path, step=0.04, unit="um", energy_eV=8e4, pixel_size_m=PIXEL, crop=32)
+
+
 def test_wavelengths() -> None:
     assert wavelength_of(300e3, True) == pytest.approx(1.9687e-12, rel=1e-4)
     assert wavelength_of(12398.42, False) == pytest.approx(1e-10, rel=1e-6)

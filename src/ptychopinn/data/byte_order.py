@@ -15,6 +15,8 @@ SMOOTHER, SMOOTHER_OF_SMALL, SMALL = 0.8, 0.9999, 0.5
 # since any byte may come to be their exponent; all are next to 0 where they were whole.
 TINY, HUGE = 1e-30, 1e30
 ABSURD, SANE = 0.05, 0.001
+# Whole numbers below this are next to 0 when their bytes are read as fractional ones.
+LARGEST_WHOLE = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,18 @@ def absurd_as_stored(few: NDArray[Any]) -> str | None:
         f"{given:.0%} of the numbers were below {TINY:g}, above {HUGE:g} or none, and hardly any "
         "are once their bytes are in the opposite order"
     )
+
+
+def whole_as_fractional(few: NDArray[Any]) -> int | None:
+    """The largest of whole numbers whose bytes are read as fractional ones (...); None for others:
+    nearly all but 0 are far too small, and counts as they may be when read as whole numbers."""
+    if few.dtype.kind != "f" or few.dtype.itemsize not in (4, 8):
+        return None
+    if _absurd(few) < 1 - SANE:
+        return None
+    whole = np.ascontiguousarray(few).view(f"u{few.dtype.itemsize}")
+    largest = int(whole.max())
+    return largest if largest < LARGEST_WHOLE else None
 
 
 def _absurd(values: NDArray[Any]) -> float:

@@ -13,10 +13,12 @@ from ptychopinn.data.byte_order import (
     SwappedFloats,
     absurd_as_stored,
     opposite_order,
+    whole_as_fractional,
 )
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.saturation import PileUp
 from ptychopinn.data.wrapped import WrapTally
+from ptychopinn.errors import InputError
 from ptychopinn.io.no_counts import one_bit_finding
 from ptychopinn.io.rescaled import LOGARITHMS, Stored, how_stored, refuse_floored, ways_to_undo
 from ptychopinn.physics.readout import noise_by_steps
@@ -103,7 +105,16 @@ def with_right_bytes(
     if frames.dtype.kind != "f":
         return frames, ()
     few = sample[:: max(1, len(sample) * bad.size // ORDER_READINGS)]
-    absurd = absurd_as_stored(frames.read(few, _whole(frames))[:, ~bad])
+    seen = frames.read(few, _whole(frames))[:, ~bad]
+    largest = whole_as_fractional(seen)
+    if largest is not None:
+        raise InputError(
+            "the patterns must be of the type that their file says, received fractional numbers of "
+            f"{seen.dtype.itemsize} bytes that are all below 1e-30, as whole numbers (up to "
+            f"{largest}) are when they are read so; write them anew as fractional numbers, or as "
+            "whole ones in a format that states its type (NPY, HDF5, TIFF)."
+        )
+    absurd = absurd_as_stored(seen)
     if absurd is None:
         return frames, ()
     words = (
