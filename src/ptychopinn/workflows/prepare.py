@@ -223,8 +223,9 @@ class _Work:
             pass
         if not patterns.sum.any():
             raise InputError(
-                "the patterns must hold counts, received only zeros in those that were looked at; "
-                "check the source, the mask and the crop."
+                "the patterns must hold counts, received only zeros, or marks of pixels without a "
+                "value (NaN, infinity, the largest integer), in those that were looked at; check "
+                "the source, the mask and the crop."
             )
         found = probe_for(self.assembly, self.recipe)
         self._probe, self._made = found.modes, found.findings
