@@ -67,6 +67,6 @@ def test_masked_pixels_within_the_light_are_filled(scan: Scan, bad: np.ndarray) 
 
 
 def test_a_probe_is_found_where_the_middle_of_the_detector_is_masked(scan: Scan) -> None:
-    """Where the trials once began with a probe that lights up nothing else."""
+    """A probe that lights up nothing else would leave trials nothing to begin with."""
     part = replace(scan.select(np.arange(6)), mask=np.hypot(Y, X) > 2)
     assert find_probe(NumpyOps(), part).residual < 0.03
