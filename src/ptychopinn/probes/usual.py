@@ -46,7 +46,8 @@ def usual_pattern(scan: Scan) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def _spikes(mean: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels, or a few together, with far more than all that are beside them."""
+    """Pixels, or a few together, with far more than all that are beside them; none where nothing
+    else is lit."""
     from scipy import ndimage
 
     # A few of them together hide each other: they stand out of most that are around them.
@@ -63,7 +64,7 @@ def _spikes(mean: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.bo
         beside = mean[rim].max(initial=0.0)
         if ours.sum() <= LARGEST_SPIKE and mean[ours].min() > SPIKE * beside:
             found |= ours
-    return found
+    return found & bool(mean[good & ~found].any())
 
 
 def _shadows(counts: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.bool_]:
