@@ -115,10 +115,10 @@ def displaced_part(
     numbers = neighbours(scan)
     chosen = replace(scan.select(numbers), object=None)
 
-    def left(scan: Scan) -> float:
+    def left(scan: Scan, free: bool = free_probe) -> float:
         part = prepare(scan)
         here = in_network_units([effect.chosen(numbers) for effect in effects_of(result)], part)
-        config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=free_probe)
+        config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=free)
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
         return float(solver.solve(part).canvas.losses[-1])
 
@@ -138,6 +138,9 @@ def displaced_part(
     if least - floor > BELIEVED * (given - floor):
         return None
     if given - least < LIKELIER * prepared.likelihood_unit:
+        return None
+    # Of a wrong probe a part that is elsewhere, or masked, may be less bad by chance.
+    if not free_probe and left(chosen, True) <= least:
         return None
     return DisplacedPart(_said(part, shift), given, least)
 
