@@ -75,6 +75,8 @@ TIE = 1.08
 HALF_TURN_BELIEVED = 0.6
 # Patterns that were turned must leave this share, beyond photon noise, with the probe held.
 HELD_BELIEVED = 0.3
+# They were not where the patterns as given are explained so well: 0.6 at most of 32 turned ones.
+UPRIGHT_EXPLAINS = 0.8
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 MUCH_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
@@ -236,6 +238,9 @@ def _turned_patterns(xp: Ops, part: Scan, free: float, trials: list[list[Any]]) 
     explains a few patterns of an even raster whatever their orientation; ``free`` is what it leaves
     as given.
     """
+    given = residual_of(xp, part, HELD, free_probe=False)
+    if explained_by(part, given) >= UPRIGHT_EXPLAINS:
+        return None
     others = [o for o in ORIENTATIONS if o not in (AS_GIVEN, AS_GIVEN.opposite)]
     turns = [turn for o in others for turn in _turns(o) if turn["turned"] == "patterns"]
     held = _held(xp, part, turns)
@@ -244,7 +249,6 @@ def _turned_patterns(xp: Ops, part: Scan, free: float, trials: list[list[Any]]) 
     turned, least = min(held, key=lambda one: one[1])
     if turned["turned"] != "patterns" or least > free:
         return None
-    given = residual_of(xp, part, HELD, free_probe=False)
     if beyond_noise(least, given, prepare(part).expected_misfit) > HELD_BELIEVED:
         return None
     if explained_by(_mend(turned, part).of(part), least) < MUCH_EXPLAINS:

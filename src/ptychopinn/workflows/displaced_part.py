@@ -125,6 +125,8 @@ def displaced_part(
     given = left(chosen)
     found = [(left(part.put_back(chosen, _back(shift))), part, shift) for part, shift in likely]
     least, part, shift = min(found, key=lambda one: one[0])
+    if least >= given:
+        return None
     known = {shift: least}
     while further := [one for one in _beside(shift) if one not in known]:
         known |= {one: left(part.put_back(chosen, _back(one))) for one in further}
