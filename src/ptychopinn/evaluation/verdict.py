@@ -129,9 +129,9 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
         ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
         ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``PUT_BACK``,
-        ``WIDE_BEAM``, ``GUESSED`` or ``WITHOUT_PHASE`` need no comparison; others are a geometry.
+        ``WIDE_BEAM``, ``GUESSED`` or ``WITHOUT_PHASE`` need no comparison; others are geometries.
 
-    Poor: the residual exceeds that of noise by 0.05, or less than 0.3 is explained (NaN: none).
+    Poor: a residual of more than 0.05 beyond that of noise, or less than 0.3 explained (NaN: none).
     """
     excess, explained = signs.excess, signs.explained
     shown, alternatives = _shown(alternatives)
