@@ -129,8 +129,12 @@ def check_sentence(text: str, *expected: str) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    """All files below the folder, hidden ones too."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """All files below the folder, hidden ones too; other processes may take some away meanwhile."""
+    return {
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, _, names in os.walk(folder)
+        for name in names
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
