@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import ptychopinn as pp
 from ptychopinn.cli import run
+from ptychopinn.workflows import verbs
 
 pytest.importorskip("torch", reason="the stages of the command are compared with one backend")
 
 
 @pytest.mark.parametrize("probe", ["probeRecon", "probeGuess"])
-def test_the_star_is_explained(star: Path, tmp_path: Path, elsewhere: Path, probe: str) -> None:
-    """The analytic probe does not fit: it is noticed, and refined together with the object."""
+def test_the_star_is_explained(
+    star: Path, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, probe: str
+) -> None:
+    """The analytic probe does not fit: it is noticed, and refined together with the object. The
+    trials of the verdict, which take longest, are made once."""
+    judged: list[Any] = []
+    made = verbs.judged
+    monkeypatch.setattr(verbs, "judged", lambda *given: judged.append(given) or made(*given))
     output = tmp_path / "result"
     options = ["--probe", f"{star}:{probe}", "--backend", "pytorch", "--quiet"]
     assert run(["reconstruct", str(star), "-o", str(output), *options]) == 0
@@ -29,6 +37,7 @@ def test_the_star_is_explained(star: Path, tmp_path: Path, elsewhere: Path, prob
     assert record["fit"]["residual"] < 0.012
     # Systematic residuals that no other probe or geometry lowers are no reason to doubt.
     assert record["fit"]["verdict"] == "good"
+    assert len(judged) == 1
 
 
 def test_a_wrong_flip_of_the_star_is_not_good(star: Path) -> None:

@@ -267,6 +267,12 @@ def with_background(config: RefineConfig, fit: Misfit) -> RefineConfig | None:
     return shown
 
 
+def surely_lit(config: RefineConfig, fit: Misfit) -> bool:
+    """Whether the options leave a background open and the fit shows one that trials with a few
+    patterns cannot speak against."""
+    return with_background(config, fit) is not None and signs_of(fit).background >= SURE
+
+
 def _hidden(fit: Misfit) -> bool:
     """Whether what is left is little beside photon noise."""
     return fit.excess < LEAST_EXCESS_OF_NOISE * fit.expected

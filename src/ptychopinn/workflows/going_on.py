@@ -25,7 +25,7 @@ ROUNDS = (1, 2)
 # nothing but noise: one that is fitted to another fault leaves the rest of it.
 LEFT = 0.1
 
-Further = Callable[[Reconstruction, PhysicsConfig], Reconstruction]
+Further = Callable[[Reconstruction | None, PhysicsConfig], Reconstruction]
 
 
 def until_finished(
@@ -100,16 +100,26 @@ def _better(
 ) -> Reconstruction | None:
     """What these passes give, with the seconds of both; None where it is no better, or they were
     stopped before the first one was over."""
-    try:
-        found = further(result, options)
-    except Interrupted:
-        if stop.signal is None:
-            raise
+    found = unless_stopped(further, result, options, stop)
+    if found is None:
         return None
     assert result.fit is not None and found.fit is not None  # every verb states it
     if not found.fit.residual < result.fit.residual:
         return None
     return replace(found, seconds=together([result, found]))
+
+
+def unless_stopped(
+    further: Further, start: Reconstruction | None, options: PhysicsConfig, stop: StopFlag
+) -> Reconstruction | None:
+    """What these passes give, from ``start`` or from nothing; None where they were stopped before
+    the first one was over."""
+    try:
+        return further(start, options)
+    except Interrupted:
+        if stop.signal is None:
+            raise
+        return None
 
 
 def together(results: Sequence[Reconstruction]) -> dict[str, float]:

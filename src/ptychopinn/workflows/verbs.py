@@ -19,7 +19,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.errors import InputError, shown
 from ptychopinn.evaluation.uncertainty import NETWORK_FACTOR
 from ptychopinn.evaluation.verdict import TRIED_EXCESS_OF_NOISE
-from ptychopinn.machine.interruption import Interrupted, StopFlag
+from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.ops.options import Execution
 from ptychopinn.ops.selector import BackendName, choose, get_ops
 from ptychopinn.physics.background import Background
@@ -34,6 +34,7 @@ from ptychopinn.workflows.beyond_probe import (
     options_without,
     require_possible,
     shown_by,
+    surely_lit,
     with_background,
 )
 from ptychopinn.workflows.checking import (
@@ -41,7 +42,12 @@ from ptychopinn.workflows.checking import (
     in_right_geometry,
     mended,
 )
-from ptychopinn.workflows.going_on import lit_by_itself, together, until_finished
+from ptychopinn.workflows.going_on import (
+    lit_by_itself,
+    together,
+    unless_stopped,
+    until_finished,
+)
 from ptychopinn.workflows.listening import Listening, stages_of
 from ptychopinn.workflows.model import (
     PRETRAINED,
@@ -213,9 +219,15 @@ def reconstruct(
         looked_at |= {AXES}
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
+    again = partial(
+        _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
+        no_mend="all", progress=stages, stop=stop, model=refine_model,
+    )  # fmt: skip
     start, config, weak, freed = None, PhysicsConfig(**followed), False, False
+    lit = PhysicsConfig(**{**followed, "background": True})
+    further: Reconstruction | None = None
     if effect == Background.name and refine_model is None:
-        config = PhysicsConfig(**{**followed, "background": True})
+        config = lit
     # No network was trained on saturated pixels, nor with other effects of beam and detector.
     beyond = refine == "auto" and (scan.saturation is not None or effect is not None)
     asked = refine_model is not None and (refine_model != AUTO or not within_noise(found.fit))
@@ -253,31 +265,36 @@ def reconstruct(
             reconstruct, model=model, backend=backend, execution=execution,
             keep_probe=True, refine="never", no_mend="all",
         )  # fmt: skip
-        if stop.signal is None:
+        open_yet = refine == "auto" and refine_model is None and stop.signal is None
+        sure = open_yet and found.fit.likely in MAY_BE_LIGHT and surely_lit(config, found.fit)
+        if sure:
+            # The verdict's trials take longer, and could not speak against it.
+            further = unless_stopped(again, None, lit, stop)
+            if further is not None and not keeps_background(found, further):
+                further = None
+        if further is None and stop.signal is None:
             found = judged(found, scan, backend, execution, no_mend, looked_at, alike)
         assert found.fit is not None
         if refine_model == AUTO and within_noise(found.fit):
             found = with_record(none_tried(found), refine_model)
         assert found.fit is not None
-        open_yet = refine == "auto" and refine_model is None and stop.signal is None
+        open_yet = open_yet and stop.signal is None
         # A trial may have told what the network's object had made up for; and dark pixels show
         # what is too weak for that.
         told = shown_by(found.fit, left_out) if open_yet else None
-        weak = open_yet and found.fit.likely in MAY_BE_LIGHT
+        weak = open_yet and not sure and found.fit.likely in MAY_BE_LIGHT
         weak = weak and with_background(config, found.fit) is not None
-        short = open_yet and found.fit.likely in MAY_BE_SHORT
+        short = open_yet and not sure and found.fit.likely in MAY_BE_SHORT
         finished = partial(_with_uncertainty, scan=scan, alike=alike, stop=stop)
-        if told not in (Background.name, BeamCurrent.name) and not weak and not short:
-            return finished(found) if uncertainty else found
-        if short and not weak:
-            start = found
-        elif told != BeamCurrent.name:
-            config = PhysicsConfig(**{**followed, "background": True})
-    again = partial(
-        _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
-        no_mend="all", progress=stages, stop=stop, model=refine_model,
-    )  # fmt: skip
-    further = _unless_stopped(again, start, config, stop)
+        if further is None:
+            if told not in (Background.name, BeamCurrent.name) and not weak and not short:
+                return finished(found) if uncertainty else found
+            if short and not weak:
+                start = found
+            elif told != BeamCurrent.name:
+                config = lit
+    if further is None:
+        further = unless_stopped(again, start, config, stop)
     if further is None:
         return found
     if weak and not keeps_background(found, further):
@@ -301,7 +318,7 @@ def reconstruct(
             further.fit.expected,
             "object and probe from the start" if way[0] is None else "with the probe of the scan",
         )
-        other = _unless_stopped(again, *way, stop)
+        other = unless_stopped(again, *way, stop)
         if other is not None and other.fit is not None:
             took.append(other)
             best = other if other.fit.residual < further.fit.residual else best
@@ -330,21 +347,6 @@ def _with_uncertainty(
     """What a network found, and how far it may be off."""
     used = replace(scan, probe=found.probe)
     return with_uncertainty(stop, found, used, alike, NETWORK_FACTOR, from_nothing=False)
-
-
-def _unless_stopped(
-    again: Callable[..., Reconstruction],
-    start: Reconstruction | None,
-    config: PhysicsConfig,
-    stop: StopFlag,
-) -> Reconstruction | None:
-    """What a refinement finds; None where it was stopped before its first pass was finished."""
-    try:
-        return again(start, config)
-    except Interrupted:
-        if stop.signal is None:
-            raise
-        return None
 
 
 def _held_back(result: Reconstruction) -> bool:
