@@ -27,7 +27,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.beam_current import BeamCurrent
 from ptychopinn.physics.effects import Effect, Seen, seen
-from ptychopinn.physics.forward import brought_back, modelled
+from ptychopinn.physics.forward import added_up, brought_back, modelled
 from ptychopinn.physics.moving_exposure import MovingExposure
 from ptychopinn.physics.pattern_shift import PatternShift, displacement
 from ptychopinn.physics.point_spread import PointSpread
@@ -236,7 +236,7 @@ def test_collecting_the_copies_of_a_probe_is_the_adjoint_of_making_them(
     batch, _ = batch_of(on, e, None, np.ones((len(e.positions), e.n, e.n)), (moving,))
     there = on.numpy(batch.probes)
     waves = complex_normal(e.rng, *there.shape)
-    back = on.numpy(brought_back(on.xp, batch, on.to(waves))).sum(axis=0)
+    back = on.numpy(added_up(on.xp, brought_back(on.xp, batch, on.to(waves))))
     scale = np.sqrt(energy(there) * energy(waves))
     assert abs(np.vdot(waves, there) - np.vdot(back, e.probe)) <= 3 * on.rtol * scale
 

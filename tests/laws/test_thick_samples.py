@@ -28,6 +28,7 @@ from oracle.forward import fourier_shift
 from oracle.near_field import HC_EV_M, FreeSpace
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.forward import (
+    added_up,
     backward,
     brought_back,
     changed_waves,
@@ -146,7 +147,7 @@ def test_going_back_is_the_adjoint_in_each_slice_and_in_the_probe(
         there, again = np.vdot(y, fields), np.vdot(found[k], t.slices[k])
         assert abs(there - again) <= 20 * on.rtol * scale
     asked = xp.conj(way.patches[0])[:, None] * waves
-    probe = on.numpy(brought_back(xp, t.batch, asked)).sum(axis=0)
+    probe = on.numpy(added_up(xp, brought_back(xp, t.batch, asked)))
     assert abs(np.vdot(y, fields) - np.vdot(probe, e.probe)) <= 20 * on.rtol * scale
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import ptychopinn as pp
 from ptychopinn.evaluation.signs import usual
-from ptychopinn.workflows.beyond_probe import keeps_background
+from ptychopinn.workflows.beyond_probe import TOLD_AFTER, keeps_background
 
 
 def test_auto_follows_a_background_that_its_trials_do_not_see() -> None:
@@ -54,6 +56,25 @@ def test_a_background_that_no_pattern_needs_is_not_kept() -> None:
         for config in (None, pp.PhysicsConfig(background=True))
     )
     assert not keeps_background(before, after)
+
+
+def test_what_follows_a_beam_that_is_not_coherent_ends_early(star: Path) -> None:
+    """A background of a measured scan that becomes far more than the dark pixels show."""
+    made: list[int] = []
+
+    class Counts:
+        def epoch(self, number: int, steps: int) -> None: ...
+
+        def step(self, loss: float, patterns_per_s: float) -> None: ...
+
+        def epoch_done(self, number: int, metrics: Any) -> None:
+            made.append(number)
+
+    scan = replace(pp.load_scan(star, probe=f"{star}:probeGuess"), object=None)
+    config = pp.PhysicsConfig(passes=14, refine_probe=True)
+    found = pp.refine(scan, None, config, backend="numpy", no_mend="all", progress=Counts())
+    assert "background" not in found.effects
+    assert made == [*range(14), *range(TOLD_AFTER)]
 
 
 @pytest.mark.parametrize("photons", [3e3, 1e4])

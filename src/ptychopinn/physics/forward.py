@@ -31,6 +31,7 @@ from ptychopinn.physics.propagators import (
     Propagator,
     fourier_shift,
     placed,
+    ramp,
 )
 
 FAR_FIELD = FarField()
@@ -266,19 +267,24 @@ def copied(xp: Ops, probes: Array, path: Array) -> Array:
 
 def brought_back(xp: Ops, batch: PatternBatch, waves: Array) -> Array:
     """What the waves of the probes of a batch, (M, P, N, N) or (M, P K, N, N) of copies, mean for
-    the probe, (M, P, N, N): each is moved back."""
+    the probe: the spectra (M, P, N, N) of each moved back, as sums of them take one transform."""
     if isinstance(batch.path, tuple):
-        return fourier_shift(xp, waves, -batch.fraction[:, None, :])
+        return xp.fft2(waves) * ramp(xp, waves, -batch.fraction[:, None, :])
     m, every, n, _ = xp.shape(waves)
     count = xp.shape(batch.path)[1]
     apart = xp.reshape(waves, (m, every // count, count, n, n))
-    back = -(batch.fraction[:, None, None, :] + batch.path[:, None])
-    return xp.scaled(xp.sum(fourier_shift(xp, apart, back), axis=2), _share(xp, batch.path))
+    back = ramp(xp, apart, -(batch.fraction[:, None, None, :] + batch.path[:, None]))
+    return xp.scaled(xp.sum(xp.fft2(apart) * back, axis=2), _share(xp, batch.path))
+
+
+def added_up(xp: Ops, each: Array) -> Array:
+    """The sum (P, N, N) over the patterns of a batch of waves with the spectra (M, P, N, N)."""
+    return xp.ifft2(xp.sum(each, axis=0))
 
 
 def in_parts(xp: Ops, batch: PatternBatch, each: Array, light: Array) -> tuple[Array, ...]:
-    """Sums (B, N, N) over the patterns of each part of the scan of waves (M, 1, N, N) and of their
-    weights (M, N, N); nothing where no effect looks at parts."""
+    """Sums (B, N, N) over the patterns of each part of the scan of the waves of spectra
+    (M, 1, N, N) and of their weights (M, N, N); nothing where no effect looks at parts."""
     if isinstance(batch.parts, tuple):
         return ()
     m, n, _ = xp.shape(light)
@@ -287,7 +293,7 @@ def in_parts(xp: Ops, batch: PatternBatch, each: Array, light: Array) -> tuple[A
     def summed(x: Array) -> Array:
         return xp.reshape(xp.matmul(across, xp.reshape(x, (m, n * n))), (count, n, n))
 
-    return xp.complex(summed(xp.real(each)), summed(xp.imag(each))), summed(light)
+    return xp.ifft2(xp.complex(summed(xp.real(each)), summed(xp.imag(each)))), summed(light)
 
 
 def _share(xp: Ops, path: Array) -> Array:

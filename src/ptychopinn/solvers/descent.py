@@ -33,6 +33,7 @@ from ptychopinn.ops.base import Array, Ops
 from ptychopinn.physics.effects import Effect, Seen, applied, seen, slices_of
 from ptychopinn.physics.forward import (
     PatternBatch,
+    added_up,
     brought_back,
     in_parts,
     laid,
@@ -102,7 +103,7 @@ def object_and_probe_step(
     waves = xp.conj(found.patches)[:, None] * found.chi
     light = xp.abs2(found.patches)
     each = brought_back(xp, batch, waves)
-    sums = xp.sum(each, axis=0), xp.sum(light, axis=0)
+    sums = added_up(xp, each), xp.sum(light, axis=0)
     return *_contribution(xp, found, batch, k, size), *sums, *in_parts(xp, batch, each, light)
 
 

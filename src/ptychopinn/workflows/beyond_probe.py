@@ -10,6 +10,7 @@ import numpy as np
 
 from ptychopinn.checks.base import finding
 from ptychopinn.config import RefineConfig
+from ptychopinn.contracts import Step
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.data.reconstruction import Reconstruction
@@ -49,6 +50,9 @@ GAINED, SURE = 0.25, 1e-3
 # the object follows that of dark pixels, and it may be more.
 KEPT, KEPT_EXCESS, MOST_TIMES = 0.95, 0.5, 8.0
 FEW_PHOTONS, MOST_TIMES_OF_FEW = 0.01, 24.0
+# So many passes tell that it is going to be more, where it is so many times that by then: it is at
+# most 1.13 times what it ends at.
+TOLD_AFTER, SURELY_MORE = 4, 1.2
 # Noise alone looks like one to moduli: of so many times the square of its share of the counts, 8 to
 # 12 in scans without one.
 OF_NOISE = 12.0
@@ -286,13 +290,31 @@ def keeps_background(before: Reconstruction, after: Reconstruction) -> bool:
     if found is None:
         return False
     share = float(found.sum()) / float(after.fit.counts.mean())
-    few, shown = before.fit.expected > FEW_PHOTONS, signs_of(before.fit).background
-    most = MOST_TIMES_OF_FEW * shown if few else MOST_TIMES * shown
-    likely = share <= max(most, MOST_TIMES * shown + OF_NOISE * after.fit.expected**2)
+    likely = share <= _most(before.fit, after.fit.expected)
     less = after.fit.residual <= KEPT * before.fit.residual
     less = less or after.fit.excess <= KEPT_EXCESS * before.fit.excess
     # Noise may hide what it changes of the residual; the dark pixels have told it.
     return likely and (less or all(_hidden(fit) for fit in (before.fit, after.fit)))
+
+
+def follows_other(before: Reconstruction, step: Step, prepared: PreparedScan) -> bool:
+    """Whether the background of a refinement that goes on from ``before`` is so much more, after a
+    few passes, than the dark pixels show there, that it is none that is kept."""
+    fit = before.fit
+    assert fit is not None  # every verb states it
+    if step.number != TOLD_AFTER:
+        return False
+    levels = [one.values.sum() for one in step.result().effects if one.name == Background.name]
+    counts = float(fit.counts.mean()) * prepared.input_scale**2
+    return bool(sum(levels) > SURELY_MORE * _most(fit, fit.expected) * counts)
+
+
+def _most(before: Misfit, expected: float) -> float:
+    """The largest share of the counts that a background is likely to have, given what dark pixels
+    show without it and the photon noise."""
+    shown = signs_of(before).background
+    times = MOST_TIMES_OF_FEW if before.expected > FEW_PHOTONS else MOST_TIMES
+    return max(times * shown, MOST_TIMES * shown + OF_NOISE * expected**2)
 
 
 def found_effects(effects: Sequence[Effect], counts: float) -> list[Finding]:

@@ -28,6 +28,7 @@ from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.alternatives import judged, within_noise
 from ptychopinn.workflows.beyond_probe import (
+    follows_other,
     keeps_background,
     require_meaning,
     with_background,
@@ -205,7 +206,10 @@ def _unless_worse(
     work = work_for(scan, started, shown, before.backend, before.execution, ())
     try:
         with stages(work.config.passes) as listener:
-            solved = until_stopped(work.solver, work.prepared, work.canvas, listener, stop)
+            solved = until_stopped(
+                work.solver, work.prepared, work.canvas, listener, stop,
+                lambda step: follows_other(result, step, work.prepared),
+            )  # fmt: skip
     except Interrupted:
         if stop.signal is None:
             raise

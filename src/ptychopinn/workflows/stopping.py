@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ptychopinn.contracts import Canvas, Follows, Glance, Glimpses, Progress, Solved, Solver
+from ptychopinn.contracts import (
+    Canvas,
+    Follows,
+    Glance,
+    Glimpses,
+    Progress,
+    Solved,
+    Solver,
+    Step,
+)
 from ptychopinn.data.normalization import PreparedScan
 from ptychopinn.machine.interruption import Interrupted, StopFlag, Stopped
 from ptychopinn.ops.base import Ops
@@ -48,9 +57,10 @@ def until_stopped(
     start: Canvas | None,
     progress: Progress,
     stop: StopFlag,
+    enough: Callable[[Step], bool] = lambda step: False,
 ) -> Solved:
-    """What the solver finds until it ends, or until ``stop`` is set. Processes that torchrun
-    started share its work.
+    """What the solver finds until it ends, until ``stop`` is set, or until a pass is ``enough``,
+    which must be alike in all processes. Those that torchrun started share its work.
 
     Raises
     ------
@@ -68,7 +78,7 @@ def until_stopped(
                 stop.gentle = True
                 if isinstance(progress, Follows) and xp.ranks.size == 1:
                     progress.found(step)
-                if stop.signal is not None and xp.ranks.size == 1:
+                if enough(step) or (stop.signal is not None and xp.ranks.size == 1):
                     break
         except Stopped:
             pass
