@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ptychopinn as pp
@@ -79,6 +80,21 @@ def test_a_scan_that_was_turned_is_gone_on_with(
     assert caplog.text.count("axes swapped") == 1
     known = found.positions_px - scan.positions_px
     assert abs(known - known[0]).max() < 1e-6
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_what_was_fitted_is_said_once(
+    scan: Scan, would_change: Callable[[int], None], caplog: pytest.LogCaptureFixture, times: int
+) -> None:
+    would_change(times)
+    rng = np.random.default_rng(3)
+    shares = rng.uniform(0.6, 1.0, (scan.M, 1, 1))
+    counts = rng.binomial(np.asarray(scan.diffraction), shares).astype(np.uint32)
+    flickering = replace(scan, diffraction=counts)
+    found = refine(flickering, None, pp.RefineConfig(stagnation=0.0), backend="numpy")
+    assert len(found.provenance["stages"]) == 1 + times
+    assert [one.name for one in found.findings if one.level == "mended"] == ["beam-current"]
+    assert caplog.text.count("the intensity of the beam changed by") == 1
 
 
 def named(result: Reconstruction, excess: float, likely: str | None) -> Reconstruction:

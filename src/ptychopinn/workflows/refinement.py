@@ -105,6 +105,36 @@ def refine(
     Interrupted
         When ``stop`` is set before a pass was finished.
     """
+    result = refined(
+        scan, start, config, backend=backend, execution=execution, modes=modes, model=model,
+        uncertainty=uncertainty, no_mend=no_mend, progress=progress, stop=stop,
+    )  # fmt: skip
+    return said(scan, result)
+
+
+def said(scan: Scan, result: Reconstruction) -> Reconstruction:
+    """The result, once it is said what was fitted of beam, detector and axes."""
+    for found in result.findings:
+        if found.name in (AXES, *EFFECTS) and found.level == "mended":
+            log.warning("%s: %s", scan.name, found.message)
+    return result
+
+
+def refined(
+    scan: Scan,
+    start: Reconstruction | None = None,
+    config: RefineConfig | None = None,
+    *,
+    backend: BackendName | None = None,
+    execution: Execution | None = None,
+    modes: int | Literal["auto"] | None = None,
+    model: str | None = None,
+    uncertainty: bool = False,
+    no_mend: Collection[str] = (),
+    progress: Listening = None,
+    stop: StopFlag | None = None,
+) -> Reconstruction:
+    """As :func:`refine`, which may be a part of something longer: what was fitted is not said."""
     require_refinable(scan, config, start, "refine(scan, start, config)")
     stop = StopFlag() if stop is None else stop
     if model is not None:
@@ -124,12 +154,11 @@ def refine(
         log.info("the patterns show a background: %d passes more with it, at most", shown.passes)
         result = _unless_worse(scan, result, shown, work, stages_of(progress), stop)
     assert result.fit is not None
-    turned = None
     if start is None and stop.signal is None:
         turned = in_right_geometry(work.scan, work.backend, work.execution, no_mend, result.fit)
         if turned is not work.scan:
             again = partial(
-                refine, turned, None, config, backend=backend, execution=execution,
+                refined, turned, None, config, backend=backend, execution=execution,
                 modes=given_modes, no_mend="all", progress=progress, stop=stop,
             )  # fmt: skip
             if auto:
@@ -137,14 +166,10 @@ def refine(
                 return judged(result, turned, work.backend, work.execution, no_mend, LATER)
             # From here on it is gone on with as any other.
             result, scan, work, modes = again(), turned, replace(work, scan=turned), None
-    if scan is not turned:
-        for found in result.findings:
-            if found.name in (AXES, *EFFECTS) and found.level == "mended":
-                log.warning("%s: %s", scan.name, found.message)
     if modes == "auto" and stop.signal is None:
         result = _with_grown_modes(scan, result, work, stages_of(progress), stop)
     onwards = partial(
-        refine, scan, backend=backend, execution=execution, progress=progress, stop=stop
+        refined, scan, backend=backend, execution=execution, progress=progress, stop=stop
     )
     followed = work.config
     if not auto and "passes" not in followed.model_fields_set:
@@ -158,7 +183,7 @@ def refine(
         result = judged(result, work.scan, work.backend, work.execution, no_mend, looked_at)
     if auto and stop.signal is None:
         again = partial(
-            refine, scan, start, backend=backend, execution=execution, no_mend=no_mend,
+            refined, scan, start, backend=backend, execution=execution, no_mend=no_mend,
             progress=progress, stop=stop,
         )  # fmt: skip
         choice = _choice(result, work, no_mend, uncertainty, stop)
@@ -183,7 +208,7 @@ def refine(
         stop,
         result,
         given,
-        lambda half: refine(
+        lambda half: refined(
             half, None, alone, backend=work.backend, execution=work.execution, no_mend="all"
         ),
         REFINED_FACTOR,

@@ -59,7 +59,7 @@ from ptychopinn.workflows.model import (
 )
 from ptychopinn.workflows.model_choice import none_tried
 from ptychopinn.workflows.model_terms import AUTO, with_model, with_record
-from ptychopinn.workflows.refinement import Iteration, iterate, refine
+from ptychopinn.workflows.refinement import Iteration, iterate, refine, refined, said
 from ptychopinn.workflows.results import reported, require_scan, was_refined, with_uncertainty
 from ptychopinn.workflows.scan_axes import estimate_axes
 from ptychopinn.workflows.stopping import followed_through, operations_of
@@ -196,10 +196,11 @@ def reconstruct(
         # An object to hold on to comes first: with both free from nothing, poor guesses diverge.
         long = {"passes": LONG_PASSES} if refine_model is None else {}
         free = PhysicsConfig(refine_probe=True, probe_from=1, **long, **followed)
-        return _refine(
+        found = refined(
             scan, None, free, backend=backend, execution=execution, uncertainty=uncertainty,
             no_mend=no_mend, progress=stages, stop=stop, model=refine_model,
         )  # fmt: skip
+        return said(scan, found)
     scan = mended(scan, no_mend)
     with stages(model.config.model.passes) as bar:
         found = _network(model, scan, backend, execution, keep_probe, bar)
@@ -220,7 +221,7 @@ def reconstruct(
         scan, found = estimate_axes(scan, found, backend, execution, no_mend)
     assert found.fit is not None
     again = partial(
-        _refine, scan, backend=backend, execution=execution, uncertainty=uncertainty,
+        refined, scan, backend=backend, execution=execution, uncertainty=uncertainty,
         no_mend="all", progress=stages, stop=stop, model=refine_model,
     )  # fmt: skip
     start, config, weak, freed = None, PhysicsConfig(**followed), False, False
@@ -324,7 +325,7 @@ def reconstruct(
             best = other if other.fit.residual < further.fit.residual else best
     best = replace(best, seconds=together(took))
     if stop.signal is not None:
-        return best
+        return said(scan, best)
 
     def judged_again(start: Reconstruction | None, config: PhysicsConfig) -> Reconstruction:
         return judged(again(start, config), scan, backend, execution, no_mend, looked_at)
@@ -335,7 +336,7 @@ def reconstruct(
     best = judged(best, scan, backend, execution, no_mend, looked_at)
     if refine_model is None:
         best = lit_by_itself(best, used, judged_again, stop, no_mend)
-    return best
+    return said(scan, best)
 
 
 def _with_uncertainty(
@@ -389,7 +390,3 @@ def _network(
     origin = {"model": model.manifest.model_dump(mode="json")}
     identity = identity_of(scan)
     return reported(canvas, prepared, scan, seconds, backend, [stage], origin, identity, xp=xp)
-
-
-# For reconstruct, where an argument has the same name.
-_refine = refine
