@@ -21,6 +21,7 @@ import pytest
 import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.errors import InputError
+from ptychopinn.io import atomic
 from ptychopinn.io.atomic import (
     LOCK,
     TEMPORARY,
@@ -34,6 +35,7 @@ from ptychopinn.io.convert import convert
 from ptychopinn.io.hdf5_writer import writing
 from ptychopinn.io.models import Bundle, Manifest, load_bundle, save_bundle
 from ptychopinn.io.reconstructions import load_reconstruction
+from ptychopinn.machine.interruption import Interrupted
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -102,6 +104,19 @@ def test_a_failed_block_keeps_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("new")
         raise OSError(28, "No space left on device")
     assert target.read_text() == "old" and names(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.parametrize("moment", ["_lock", "_is_open_at", "_to_disk"])
+def test_a_signal_at_any_moment_leaves_no_file(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(*given: Any, **named: Any) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(atomic, moment, signalled)
+    with pytest.raises(Interrupted), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert not names(tmp_path)
 
 
 def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:

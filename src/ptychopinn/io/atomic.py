@@ -131,31 +131,36 @@ def _link_one(temporary: Path, target: Path) -> None:
 @contextmanager
 def temporary_file(target: Path) -> Iterator[Path]:
     """An empty file beside ``target``, locked as long as the block runs."""
+    # Noted before it is made: a signal may end everything at any moment.
+    made, descriptor = list[Path](), -1
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        path, descriptor = _new_file(target)
-    except OSError as error:
-        raise InputError(
-            f"the folder of '{target}' must be writable, received: {reason(error)}; "
-            "choose another output place."
-        ) from error
-    try:
-        yield path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(target.parent)
+            descriptor = _new_file(target, made)
+        except OSError as error:
+            raise InputError(
+                f"the folder of '{target}' must be writable, received: {reason(error)}; "
+                "choose another output place."
+            ) from error
+        yield made[-1]
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        for path in made:
+            path.unlink(missing_ok=True)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
-def _new_file(target: Path) -> tuple[Path, int]:
+def _new_file(target: Path, made: list[Path]) -> int:
     # Some packages choose the format by the ending; a long one may not fit behind our own name.
     ending = target.suffix if len(target.suffix) < 16 else ""
     while True:
         path = target.parent / f"{TEMPORARY}{secrets.token_hex(6)}{ending}"
+        made.append(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         # Between its creation and the lock another process may have swept it away.
         if _lock(descriptor) is not False and _is_open_at(path, descriptor):
-            return path, descriptor
+            return descriptor
         os.close(descriptor)
 
 
@@ -165,10 +170,8 @@ def _sweep(folder: Path, *, stages: bool = False) -> None:
         stale = [entry for entry in entries if entry.name.startswith(TEMPORARY)]
     for entry in stale:
         path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            if stages:
-                shutil.rmtree(path, ignore_errors=True)
-            continue
+        if stages and entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(path, ignore_errors=True)
         if not entry.is_file(follow_symlinks=False):
             continue
         with suppress(FileNotFoundError, PermissionError):
@@ -223,9 +226,8 @@ def _to_disk(path: Path) -> None:
 
 @contextmanager
 def claimed(folder: Path, names: Iterable[str] = (), force: bool = False) -> Iterator[None]:
-    """Keep the output folder for this process inside the block; it is made when it is missing.
-
-    A folder that was made and stays empty is removed again.
+    """Keep the output folder for this process inside the block; it is made when it is missing, and
+    one that was made and stays empty is removed again.
 
     Raises
     ------
@@ -288,10 +290,10 @@ def scratch(folder: Path) -> Iterator[Path]:
     """
     stage = folder / f"{TEMPORARY}{secrets.token_hex(6)}"
     try:
-        stage.mkdir()
-    except OSError as error:
-        raise CannotWrite(stage, error.strerror or str(error)) from error
-    try:
+        try:
+            stage.mkdir()
+        except OSError as error:
+            raise CannotWrite(stage, error.strerror or str(error)) from error
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -361,10 +363,8 @@ def _move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def refuse_existing(directory: Path, names: Iterable[str], force: bool) -> None:
-    """Raise InputError when ``directory`` already holds one of ``names`` and ``force`` is False.
-
-    Also when no such folder can be made.
-    """
+    """Raise InputError when ``directory`` already holds one of ``names`` and ``force`` is False, or
+    when no such folder can be made."""
     if directory.exists() and not directory.is_dir():
         raise InputError(
             f"the output must be a folder, received the file '{directory}'; choose another name."
