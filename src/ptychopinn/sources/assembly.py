@@ -31,6 +31,7 @@ from ptychopinn.sources.beam_centre import (
 )
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.cutting import cut_for
+from ptychopinn.sources.file_names import by_number, gaps_between, odd_names
 from ptychopinn.sources.frames import Frames, RolledFrames, joined
 from ptychopinn.sources.geometry_numbers import (
     numbers_of,
@@ -92,7 +93,8 @@ class Assembly:
 
 
 def expanded(sources: Sequence[str | Path]) -> list[Path]:
-    """Sources as paths; a pattern such as ``frame_*.tif`` becomes the files it fits.
+    """Sources as paths; a pattern such as ``frame_*.tif`` becomes the files it fits, numbers in
+    their names in their order.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def expanded(sources: Sequence[str | Path]) -> list[Path]:
         text = str(source)
         if kind_of(Path(text)) == "nothing" and glob.has_magic(text):
             # Paths would refuse some patterns.
-            found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207
+            found = by_number(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207
             if not found:
                 raise InputError(
                     f"files were expected for '{text}', received none that fits; check the path."
@@ -115,8 +117,12 @@ def expanded(sources: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def opened(paths: Sequence[Path], patterns: str | None) -> Source:
+def opened(
+    paths: Sequence[Path], patterns: str | None, noticed: tuple[Finding, ...] = ()
+) -> Source:
     """Several sources of one scan as one; all else than the patterns is that of the first.
+
+    ``noticed`` is what was found out about their names.
 
     Raises
     ------
@@ -137,7 +143,17 @@ def opened(paths: Sequence[Path], patterns: str | None) -> Source:
         )
     frames: Frames = joined([part.patterns for part in parts], names)
     said = tuple(finding for part in parts for finding in part.findings)
-    return replace(first, patterns=frames, points=common, grid=None, findings=said)
+    single = all(part.patterns.shape[0] == 1 for part in parts)
+    return replace(
+        first,
+        patterns=frames,
+        points=common,
+        grid=None,
+        findings=(*noticed, *said),
+        # Where each file is a pattern, their names count them.
+        gaps=gaps_between(paths) if single else (),
+        odd=odd_names(paths) if single else (),
+    )
 
 
 def assemble(source: Source, recipe: Recipe) -> Assembly:
@@ -178,7 +194,11 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     findings += doubt_axes(source, recipe, sample, bad)
     findings += doubt_frames(source.patterns, sample)
     look = look_at(source.patterns, sample, bad)
-    findings += unwritten(source.patterns, indices, np.where(bad | look.missing, 0, look.mean))
+    light = np.where(bad | look.missing, 0, look.mean)
+    frames, said = unwritten(source.patterns, indices, light)
+    if said:
+        findings += said
+        source = replace(source, patterns=frames)
     frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)
     if said:
         findings += said

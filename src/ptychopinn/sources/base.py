@@ -51,7 +51,8 @@ class Source:
     propagation : how waves reach the detector, as far as the kind of file says it.
     saturation : counts from which a reading is a lower bound only, where the file says it.
     findings : what was noticed while it was opened.
-    gaps : how many patterns come before each one that is missing, where names of files tell.
+    gaps : how many patterns come before each one that is missing, as ``numbered`` by names of files
+        or in a file.
     odd : names of files that are not like those of the others, where these are many.
     notes : plain JSON data for the provenance.
     """
@@ -75,6 +76,7 @@ class Source:
     saturation: float | None = None
     findings: tuple[Finding, ...] = ()
     gaps: tuple[int, ...] = ()
+    numbered: str = "in the names of the files"
     odd: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
