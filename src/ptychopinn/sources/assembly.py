@@ -20,8 +20,7 @@ from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
-from ptychopinn.sources import open_source
-from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.base import Source
 from ptychopinn.sources.beam_centre import (
     MIDDLE,
     centre_of_frames,
@@ -31,8 +30,8 @@ from ptychopinn.sources.beam_centre import (
 )
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.cutting import cut_for
-from ptychopinn.sources.file_names import by_number, gaps_between, odd_names
-from ptychopinn.sources.frames import Frames, RolledFrames, joined
+from ptychopinn.sources.file_names import by_number
+from ptychopinn.sources.frames import RolledFrames
 from ptychopinn.sources.geometry_numbers import (
     numbers_of,
     object_pixel,
@@ -115,45 +114,6 @@ def expanded(sources: Sequence[str | Path]) -> list[Path]:
         else:
             paths.append(Path(text))
     return paths
-
-
-def opened(
-    paths: Sequence[Path], patterns: str | None, noticed: tuple[Finding, ...] = ()
-) -> Source:
-    """Several sources of one scan as one; all else than the patterns is that of the first.
-
-    ``noticed`` is what was found out about their names.
-
-    Raises
-    ------
-    InputError
-        When they do not belong together.
-    """
-    parts = [open_source(path, patterns) for path in paths]
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    names = [str(path) for path in paths]
-    points = [part.points for part in parts]
-    common = None
-    if all(p is not None for p in points):
-        known = [p for p in points if p is not None]
-        common = ScanPoints(
-            np.concatenate([p.values for p in known]), known[0].unit, known[0].where
-        )
-    frames: Frames = joined([part.patterns for part in parts], names)
-    said = tuple(finding for part in parts for finding in part.findings)
-    single = all(part.patterns.shape[0] == 1 for part in parts)
-    return replace(
-        first,
-        patterns=frames,
-        points=common,
-        grid=None,
-        findings=(*noticed, *said),
-        # Where each file is a pattern, their names count them.
-        gaps=gaps_between(paths) if single else (),
-        odd=odd_names(paths) if single else (),
-    )
 
 
 def assemble(source: Source, recipe: Recipe) -> Assembly:

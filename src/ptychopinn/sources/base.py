@@ -37,6 +37,7 @@ class Source:
     ----------
     patterns : (M, H, W) where they lie.
     points : positions, where the file has them.
+    without_points : names of sources without any, where others of the same scan have them.
     grid : rows and columns of a raster scan, where the file is cut into them.
     step_m : step of that grid along (y, x) in metres.
     probe : (P, N, N) or (N, N), any scale.
@@ -61,6 +62,7 @@ class Source:
     path: Path
     patterns: Frames
     points: ScanPoints | None = None
+    without_points: tuple[str, ...] = ()
     grid: tuple[int, int] | None = None
     step_m: tuple[float, float] | None = None
     probe: NDArray[Any] | None = None

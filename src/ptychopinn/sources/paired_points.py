@@ -222,6 +222,12 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
     grid = source.grid if recipe.grid is None else grid_of(recipe.grid)
     if recipe.grid is None and source.points is not None:
         return source.points
+    if source.without_points:
+        raise InputError(
+            f"positions were expected in all sources, received {listed(source.without_points)} "
+            "without any that could be recognised; name those of all patterns with the option "
+            "positions."
+        )
     if grid is None:
         shape = source.patterns.shape
         odd = shape[0] in shape[1:] and shape[1] != shape[2]

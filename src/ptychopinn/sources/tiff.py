@@ -116,11 +116,11 @@ def _check_packed(path: Path, page: Any) -> None:
 def matches(path: Path) -> bool:
     """Whether this is a TIFF file, or a folder with such files."""
     if path.is_dir():
-        return bool(_inside(path))
+        return bool(inside(path))
     return signature(path).startswith(SIGNATURES)
 
 
-def _inside(folder: Path) -> list[Path]:
+def inside(folder: Path) -> list[Path]:
     """The images of a folder, numbers in their names in their order; no hidden files."""
     return by_number(
         path
@@ -135,7 +135,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
         raise InputError(
             f"images have no keys, received patterns='{patterns}' for '{path}'; leave it out."
         )
-    files = _inside(path) if path.is_dir() else [path]
+    files = inside(path) if path.is_dir() else [path]
     parts: list[Frames] = [frames_of(file) for file in files]
     return Source(
         kind=NAME,

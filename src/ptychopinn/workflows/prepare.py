@@ -20,11 +20,12 @@ from ptychopinn.io.atomic import atomic_path, refuse_source
 from ptychopinn.io.probes import names_file
 from ptychopinn.physics.scaling import SCALED, reconcile_probe, scaled_by
 from ptychopinn.schema import validated
-from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
+from ptychopinn.sources.assembly import Assembly, assemble, expanded
 from ptychopinn.sources.conditioning import Wider, fitted
 from ptychopinn.sources.file_names import ORDER, in_order
 from ptychopinn.sources.places import Place, place_of
 from ptychopinn.sources.recipe import KEY, Recipe, read_recipe
+from ptychopinn.sources.several import opened
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.prepared_probe import probe_for
 
@@ -93,7 +94,7 @@ def prepare(
     if output is not None:
         refuse_source(Path(output), [*paths, *_named_files(chosen, paths[0])])
         _check_output(Path(output), force)
-    assembly = assemble(opened(paths, chosen.patterns, noticed), chosen)
+    assembly = assemble(opened(paths, chosen, noticed), chosen)
     work = _Work(assembly, chosen, paths, stages_of(progress, loss=None))
     work.check()
     if output is None:
