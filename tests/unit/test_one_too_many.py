@@ -15,6 +15,7 @@ from scan_files import Content, counts_of, positions_of, write
 
 HOW: dict[str, Any] = {"unit": "px", "order": "yx", "probe": "gaussian:fwhm=6px"}
 COUNTS, PLACES = counts_of(), positions_of()
+DARK = np.insert(COUNTS, 0, 0, axis=0)
 TWICE = "{} 8 is the same to the last digit as the one before"
 
 
@@ -28,6 +29,7 @@ TWICE = "{} 8 is the same to the last digit as the one before"
             PLACES,
             "pattern 24 holds far more light than the others",
         ),
+        (DARK, PLACES, "pattern 0 holds hardly any light, .*frames='1:' leaves it out"),
         (np.append(COUNTS, COUNTS[:1], axis=0), PLACES, "say which patterns to use"),
     ],
 )

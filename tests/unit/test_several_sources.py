@@ -97,3 +97,11 @@ def test_dark_frames_in_a_folder(raw: Raw) -> None:
     how = {"positions": str(raw.table()), "probe": str(raw.native), "pixel_size_m": 1e-8}
     scan = prepare(raw.folder / "a.npy", dark=str(folder), **how)
     np.testing.assert_array_equal(scan.diffraction, raw.counts)
+
+
+def test_a_probe_that_is_no_file_is_called_that(raw: Raw) -> None:
+    np.save(raw.folder / "a.npy", raw.counts)
+    with pytest.raises(InputError, match=r"received 'typo\.npz' which does not exist"):
+        prepare(
+            raw.folder / "a.npy", positions=str(raw.table()), probe="typo.npz", pixel_size_m=1e-8
+        )

@@ -155,8 +155,8 @@ def which_belong(
             one = len(numbers) == 1
             return (
                 f"{named_patterns(numbers, 'pattern' if patterns > positions else 'position')} "
-                f"{verbs[0] if one else verbs[1]} {words}: take {'it' if one else 'them'} out of "
-                "the file"
+                f"{verbs[0] if one else verbs[1]} {words}: "
+                f"{_without(numbers, words == AGAIN, more)}"
             )
     what = "patterns" if patterns > positions else "positions"
     number = "" if more - less == 1 else f" {more - less}"
@@ -164,6 +164,16 @@ def which_belong(
         f"say which {what} to use: frames='{more - less}:' leaves out the first{number}, "
         f"frames=':{less}' the last{number}"
     )
+
+
+def _without(numbers: list[int], again: bool, count: int) -> str:
+    """How these numbers of ``count`` are left out; of what is there twice also the one before."""
+    them, many = ("it" if len(numbers) == 1 else "them"), len(numbers)
+    if numbers in ([*range(many)], [*range(1, many + 1)] if again else []):
+        return f"frames='{many}:' leaves {them} out"
+    if numbers == [*range(count - many, count)]:
+        return f"frames=':{count - many}' leaves {them} out"
+    return f"take {them} out of the file"
 
 
 # Numbers of patterns or positions, the verb for one and for several, and what they have.

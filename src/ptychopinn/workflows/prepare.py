@@ -197,9 +197,12 @@ def _places(recipe: Recipe, source: Path) -> Iterator[tuple[str, str, Place | No
             continue
         for part in text.split(",") if name == "positions" else [text]:
             try:
-                yield name, part, place_of(part.strip(), source, name)
+                place = place_of(part.strip(), source, name)
             except InputError:
-                yield name, part, None
+                place = None
+            # A probe may be the name of a file that is not there.
+            inside = place is not None and (place.path, place.key) == (source, part.strip())
+            yield name, part, None if name == "probe" and inside else place
 
 
 def _named_files(recipe: Recipe, source: Path) -> list[Path]:
