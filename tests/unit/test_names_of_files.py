@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 import ptychopinn as pp
+from ptychopinn.cli import run
 from ptychopinn.data.findings import recorded_findings
 from ptychopinn.errors import InputError
 from ptychopinn.sources.file_names import by_number
@@ -111,3 +112,12 @@ def test_what_an_array_is_that_holds_no_patterns(
     np.save(tmp_path / "a.npy", frames)
     with pytest.raises(InputError, match=words):
         prepare(tmp_path / "a.npy", **HOW)
+
+
+def test_what_a_pattern_of_names_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images(tmp_path)
+    pattern = str(tmp_path / "im_*.tif")
+    assert run(["prepare", "--list", pattern]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'im_0.tif'}: TIFF" in said and "the first of 24 files" in said
+    assert f"to type: ptychopinn prepare '{pattern}' --positions" in said
