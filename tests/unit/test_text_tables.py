@@ -182,3 +182,34 @@ def test_decimal_commas_between_commas_are_told(tmp_path: Path) -> None:
         read_table(path)
     path.write_text("x_um,y_um\n" + "".join(f"{k}.5,25,{2 * k},5\n" for k in range(9)))
     assert read_table(path).values.shape == (9, 4)
+
+
+@pytest.mark.parametrize("word", ["N/A", "-", "#NUM!", "#DIV/0!", "null", "na"])
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_words_for_a_missing_number(word: str, row: int, tmp_path: Path) -> None:
+    lines = ["1,2", "3,4", "5,6"]
+    lines[row] = f"{word},{word}"
+    path = tmp_path / "p.csv"
+    path.write_text("x_um,y_um\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    values = read_table(path).values
+    assert np.isnan(values[row]).all() and np.isfinite(np.delete(values, row, axis=0)).all()
+
+
+def test_quoted_cells_with_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text('"x, set","y, set"\n"1,5","-2,25"\n"3","4,5"\n', encoding="utf-8")
+    table = read_table(path)
+    assert table.names == ("x, set", "y, set")
+    np.testing.assert_array_equal(table.values, [[1.5, -2.25], [3, 4.5]])
+
+
+def test_a_minus_sign_as_it_is_printed(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("x_um;y_um\n\u22121.5;2\n3;\u22120,25\n", encoding="utf-8")
+    np.testing.assert_array_equal(read_table(path).values, [[-1.5, 2], [3, -0.25]])
+
+
+def test_units_behind_a_slash(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("x/nm,y / um\n1,2\n3,4\n", encoding="utf-8")
+    assert read_points(str(path), path, None, 2).unit == "um, nm"

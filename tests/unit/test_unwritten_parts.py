@@ -144,3 +144,26 @@ def test_load_scan_reads_whole_patterns_that_are_not_there(tmp_path: Path) -> No
     lost = {(7, *corner) for corner in np.ndindex(2, 2)}
     scan = pp.load_scan(rewritten("cxi", tmp_path, lost))
     assert not scan.diffraction[7].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_patterns_that_are_not_there_are_zero(kind: str, tmp_path: Path) -> None:
+    """Whatever number the file has for what was never written."""
+    if kind == "hdf5":
+        path = tmp_path / "scan.h5"
+        with h5py.File(path, "w") as file:
+            file["y"], file["x"] = positions_of().T
+            made = file.create_dataset("frames", COUNTS.shape, "u2", chunks=WHOLE, fillvalue=7)
+            made[:8], made[12:] = COUNTS[:8], COUNTS[12:]
+    else:
+        zarr = pytest.importorskip("zarr")
+        path = tmp_path / "scan.zarr"
+        group = zarr.open_group(str(path), mode="w", zarr_format=int(kind[-1]))
+        for name, values in zip("yx", positions_of().T, strict=True):
+            group.create_array(name, data=values)
+        group.create_array("frames", shape=COUNTS.shape, dtype="u2", chunks=WHOLE, fill_value=7)
+        group["frames"][:8], group["frames"][12:] = COUNTS[:8], COUNTS[12:]
+    scan = read(path)
+    assert "4 patterns (8, 9, 10, 11) of 24" in said(scan)[0]
+    lost = np.isin(np.arange(M), range(8, 12))[:, None, None]
+    np.testing.assert_array_equal(scan.diffraction, np.where(lost, 0, COUNTS))

@@ -247,7 +247,7 @@ def test_lengths_that_do_not_agree_show_both_numbers(
         file["y_um"], file["x_um"] = raw.y * 1e6, raw.x * 1e6
     positions = ["--positions", "y_um,x_um"]
     said = refused(capsys, path, *positions, *flags(raw), "-o", out)
-    assert "41 patterns and 40 positions" in said and "--frames 1: leaves out" in said
+    assert "41 patterns and 40 positions" in said and "--frames 1: leaves it out" in said
     said = refused(capsys, path, *positions, *flags(raw), "-o", out, "--frames", "3:9")
     assert "--frames 3:9 takes 6 and 40 positions" in said
     assert run(["prepare", str(path), *positions, *flags(raw), "-o", str(out),

@@ -124,14 +124,19 @@ def command(
 
 def _list(sources: tuple[str, ...]) -> None:
     """Keys, shapes, types, units and what the arrays probably are; then what to type."""
+    import shlex
+
     from ptychopinn.errors import InputError, brief
+    from ptychopinn.sources.assembly import expanded
     from ptychopinn.sources.overview import overview
 
     if not sources:
         raise InputError("a file to show was expected, received none; add its name.")
     for source in sources:
-        found = overview(Path(source))
-        click.echo(f"{source}: {found.kind}")
+        first, *others = expanded([source])
+        found = overview(first)
+        of = f", the first of {len(others) + 1} files" if others else ""
+        click.echo(f"{first}: {found.kind}{of}")
         rows = [
             (
                 brief(item.key) or "(without a name)",
@@ -154,7 +159,8 @@ def _list(sources: tuple[str, ...]) -> None:
             click.echo(f"{name}: {value}")
         if found.line is not None:
             # On one line, to be copied.
-            click.echo(f"to type: {found.line}")
+            line = found.line.replace(shlex.quote(str(first)), shlex.quote(source), 1)
+            click.echo(f"to type: {line}")
 
 
 def _show(scan: Scan, output: Path) -> None:

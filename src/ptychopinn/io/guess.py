@@ -112,8 +112,10 @@ def guess(items: Sequence[Item]) -> Guess:
         "distance_m": ("distance",),
         "detector_pixel_m": ("detector_pixel",),
     }
-    told = tuple(n for n, keys in sources.items() if any(numbers[k] in stated for k in keys))
     own = [word.search(stack.key) is not None for word in SOURCES] if stack is not None else []
+    # Of some kinds of source the unit of a number needs no word.
+    known = {*numbers.values()} - {None} if any(own[1:3]) else stated
+    told = tuple(n for n, keys in sources.items() if any(numbers[k] in known for k in keys))
     earlier = {"xcoords", "ycoords"} <= {i.key for i in items}
     probe = _first(items, lambda i: i.is_complex and len(i.shape) >= 2, r"probe|illum|image_1")
     sizes = [i.shape[-1] for i in items if i.key == probe]

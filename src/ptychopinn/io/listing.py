@@ -31,6 +31,10 @@ class Item:
     unit: str = ""
     note: str = ""
 
+    def __str__(self) -> str:
+        """Its name, the type of its numbers, and its shape."""
+        return f"{self.key} {self.dtype} {self.shape}".strip()
+
     @property
     def is_complex(self) -> bool:
         return self.dtype.kind == "c" or self.dtype.names == ("real", "imag")

@@ -56,6 +56,22 @@ def variables(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     }
 
 
+def unread(path: Path) -> list[str]:
+    """Variables of a file of version 5 that are no arrays of numbers, with what would make them
+    such."""
+    import scipy.io
+
+    if not is_version_5(path):
+        return []
+    with guarded(path):
+        found = scipy.io.whosmat(str(path))
+    told = {
+        "struct": "save its fields as variables, with the option -struct of MATLAB's save",
+        "cell": "save it as one array, cat(3, X{:}) in MATLAB",
+    }
+    return [f"the {kind} {name} ({told[kind]})" for name, _, kind in found if kind in told]
+
+
 def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*reversed(shape[2:]), *shape[:2])
 

@@ -133,6 +133,7 @@ def text_of_number(value: Any) -> str:
     return str(value)
 
 
-def named_patterns(numbers: list[int]) -> str:
+def named_patterns(numbers: list[int], what: str = "pattern") -> str:
+    """These patterns, or other things that are numbered, in words."""
     names = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
-    return f"pattern {names}" if len(numbers) == 1 else f"{len(numbers)} patterns ({names})"
+    return f"{what} {names}" if len(numbers) == 1 else f"{len(numbers)} {what}s ({names})"

@@ -20,8 +20,8 @@ from ptychopinn.io.whole_multiples import Read, which_to_take
 
 CUT = "frames-cut"
 # Patterns that are looked at, numbers that are read at once and in all, to find those without
-# light, which have less than this part of the median counts.
-LOOKED, BLOCK, MOST_READ, DARK = 12, 1 << 22, 1 << 28, 0.02
+# light, which have less than this part of the median counts, and sums, which have more than that.
+LOOKED, BLOCK, MOST_READ, DARK, BRIGHT = 12, 1 << 22, 1 << 28, 0.02, 8.0
 _TEXT = re.compile(r"\s*(-?\d{1,12})?\s*:\s*(-?\d{1,12})?\s*(?::\s*(\d{1,12}))?\s*")
 
 
@@ -149,13 +149,15 @@ def which_belong(
     more, less = max(patterns, positions), min(patterns, positions)
     if less < 2:
         return "store one position for each pattern"
-    dark = [] if read is None or patterns < positions else _without_light(patterns, read)
-    if dark and len(dark) == more - less:
-        hold, them = ("holds", "it") if len(dark) == 1 else ("hold", "them")
-        return (
-            f"{named_patterns(dark)} {hold} hardly any light, as dark frames do: take {them} out "
-            "of the file"
-        )
+    told = _told_by(patterns, read) if patterns > positions else _repeated(values)
+    for numbers, verbs, words in told:
+        if len(numbers) == more - less:
+            one = len(numbers) == 1
+            return (
+                f"{named_patterns(numbers, 'pattern' if patterns > positions else 'position')} "
+                f"{verbs[0] if one else verbs[1]} {words}: "
+                f"{_without(numbers, words == AGAIN, more)}"
+            )
     what = "patterns" if patterns > positions else "positions"
     number = "" if more - less == 1 else f" {more - less}"
     return (
@@ -164,18 +166,55 @@ def which_belong(
     )
 
 
-def _without_light(patterns: int, read: Read) -> list[int]:
-    """Numbers of patterns with hardly any light; none where there is too much to read."""
+def _without(numbers: list[int], again: bool, count: int) -> str:
+    """How these numbers of ``count`` are left out; of what is there twice also the one before."""
+    them, many = ("it" if len(numbers) == 1 else "them"), len(numbers)
+    if numbers in ([*range(many)], [*range(1, many + 1)] if again else []):
+        return f"frames='{many}:' leaves {them} out"
+    if numbers == [*range(count - many, count)]:
+        return f"frames=':{count - many}' leaves {them} out"
+    return f"take {them} out of the file"
+
+
+# Numbers of patterns or positions, the verb for one and for several, and what they have.
+_Told = tuple[list[int], tuple[str, str], str]
+AGAIN = "the same to the last digit as the one before, as what was written twice"
+
+
+def _told_by(patterns: int, read: Read | None) -> list[_Told]:
+    """Patterns that are not those of a place; nothing where there is too much to read."""
+    if read is None:
+        return []
     some = read(sample_indices(patterns, LOOKED)).astype(np.float64)
     if patterns * some[0].size > MOST_READ:
         return []
     # Pixels that always say the same are hot, or none.
     lit = some.max(axis=0) > some.min(axis=0)
     step = max(1, BLOCK // some[0].size)
-    parts = [np.arange(k, min(k + step, patterns)) for k in range(0, patterns, step)]
-    sums = [np.nan_to_num(read(part)[:, lit]).sum(axis=1, dtype=np.float64) for part in parts]
+    sums, again, before = [], [], None
+    for k in range(0, patterns, step):
+        block = read(np.arange(k, min(k + step, patterns)))
+        sums.append(np.nan_to_num(block[:, lit]).sum(axis=1, dtype=np.float64))
+        for number, frame in enumerate(block, start=k):
+            if before is not None and frame[lit].any() and np.array_equal(frame, before):
+                again.append(number)
+            before = frame
     counts = np.concatenate(sums)
-    return [int(k) for k in np.flatnonzero(counts < DARK * np.median(counts))]
+    usual = np.median(counts)
+    dark, bright = np.flatnonzero(counts < DARK * usual), np.flatnonzero(counts > BRIGHT * usual)
+    return [
+        (dark.tolist(), ("holds", "hold"), "hardly any light, as dark frames do"),
+        (again, ("is", "are"), AGAIN),
+        (bright.tolist(), ("holds", "hold"), "far more light than the others, as sums of them do"),
+    ]
+
+
+def _repeated(values: NDArray[np.float64] | None) -> list[_Told]:
+    """Positions that are the same as the one before them."""
+    if values is None:
+        return []
+    again = np.flatnonzero((np.diff(values, axis=0) == 0).all(axis=1)) + 1
+    return [(again.tolist(), ("is", "are"), AGAIN)]
 
 
 def text_of(frames: slice | None) -> str:

@@ -59,6 +59,8 @@ def kind_for(path: Path) -> Kind:
     known = listed((kind.DESCRIPTION for kind in KINDS), 600)
     other = what_it_is(path)
     words, remedy = other or ("", "write the patterns into an HDF5 or NPY file")
+    if path.is_dir():
+        remedy = "name the files of the scan in it, all by a pattern such as 'FOLDER/*.npy'"
     raise InputError(
         f"a source of raw data was expected [{known}], received '{path}' which is none of them"
         f"{', but ' + words if words else ''}; {remedy}."

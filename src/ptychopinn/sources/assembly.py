@@ -20,8 +20,7 @@ from ptychopinn.io.base import sample_indices
 from ptychopinn.io.far_positions import far_finding, far_positions
 from ptychopinn.io.reading import kind_of
 from ptychopinn.machine.memory import check_memory
-from ptychopinn.sources import open_source
-from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.base import Source
 from ptychopinn.sources.beam_centre import (
     MIDDLE,
     centre_of_frames,
@@ -31,7 +30,8 @@ from ptychopinn.sources.beam_centre import (
 )
 from ptychopinn.sources.conditioning import Conditioned, Look, look_at
 from ptychopinn.sources.cutting import cut_for
-from ptychopinn.sources.frames import Frames, RolledFrames, joined
+from ptychopinn.sources.file_names import by_number
+from ptychopinn.sources.frames import RolledFrames
 from ptychopinn.sources.geometry_numbers import (
     numbers_of,
     object_pixel,
@@ -92,7 +92,8 @@ class Assembly:
 
 
 def expanded(sources: Sequence[str | Path]) -> list[Path]:
-    """Sources as paths; a pattern such as ``frame_*.tif`` becomes the files it fits.
+    """Sources as paths; a pattern such as ``frame_*.tif`` becomes the files it fits, numbers in
+    their names in their order.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def expanded(sources: Sequence[str | Path]) -> list[Path]:
         text = str(source)
         if kind_of(Path(text)) == "nothing" and glob.has_magic(text):
             # Paths would refuse some patterns.
-            found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207
+            found = by_number(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207
             if not found:
                 raise InputError(
                     f"files were expected for '{text}', received none that fits; check the path."
@@ -113,31 +114,6 @@ def expanded(sources: Sequence[str | Path]) -> list[Path]:
         else:
             paths.append(Path(text))
     return paths
-
-
-def opened(paths: Sequence[Path], patterns: str | None) -> Source:
-    """Several sources of one scan as one; all else than the patterns is that of the first.
-
-    Raises
-    ------
-    InputError
-        When they do not belong together.
-    """
-    parts = [open_source(path, patterns) for path in paths]
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    names = [str(path) for path in paths]
-    points = [part.points for part in parts]
-    common = None
-    if all(p is not None for p in points):
-        known = [p for p in points if p is not None]
-        common = ScanPoints(
-            np.concatenate([p.values for p in known]), known[0].unit, known[0].where
-        )
-    frames: Frames = joined([part.patterns for part in parts], names)
-    said = tuple(finding for part in parts for finding in part.findings)
-    return replace(first, patterns=frames, points=common, grid=None, findings=said)
 
 
 def assemble(source: Source, recipe: Recipe) -> Assembly:
@@ -178,7 +154,11 @@ def assemble(source: Source, recipe: Recipe) -> Assembly:
     findings += doubt_axes(source, recipe, sample, bad)
     findings += doubt_frames(source.patterns, sample)
     look = look_at(source.patterns, sample, bad)
-    findings += unwritten(source.patterns, indices, np.where(bad | look.missing, 0, look.mean))
+    light = np.where(bad | look.missing, 0, look.mean)
+    frames, said = unwritten(source.patterns, indices, light)
+    if said:
+        findings += said
+        source = replace(source, patterns=frames)
     frames, said = as_counts(source.patterns, sample, bad | look.missing, recipe)
     if said:
         findings += said

@@ -37,6 +37,7 @@ class Source:
     ----------
     patterns : (M, H, W) where they lie.
     points : positions, where the file has them.
+    without_points : names of sources without any, where others of the same scan have them.
     grid : rows and columns of a raster scan, where the file is cut into them.
     step_m : step of that grid along (y, x) in metres.
     probe : (P, N, N) or (N, N), any scale.
@@ -51,7 +52,8 @@ class Source:
     propagation : how waves reach the detector, as far as the kind of file says it.
     saturation : counts from which a reading is a lower bound only, where the file says it.
     findings : what was noticed while it was opened.
-    gaps : how many patterns come before each one that is missing, where names of files tell.
+    gaps : how many patterns come before each one that is missing, as ``numbered`` by names of files
+        or in a file.
     odd : names of files that are not like those of the others, where these are many.
     notes : plain JSON data for the provenance.
     """
@@ -60,6 +62,7 @@ class Source:
     path: Path
     patterns: Frames
     points: ScanPoints | None = None
+    without_points: tuple[str, ...] = ()
     grid: tuple[int, int] | None = None
     step_m: tuple[float, float] | None = None
     probe: NDArray[Any] | None = None
@@ -75,6 +78,7 @@ class Source:
     saturation: float | None = None
     findings: tuple[Finding, ...] = ()
     gaps: tuple[int, ...] = ()
+    numbered: str = "in the names of the files"
     odd: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 

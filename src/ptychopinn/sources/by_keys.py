@@ -14,8 +14,9 @@ from ptychopinn.io.axis_names import unit_at_end, unit_in_name
 from ptychopinn.io.base import BZIP2_SIGNATURE, is_hdf5, signature
 from ptychopinn.io.guess import PATTERN_WORDS, Guess, check_readable, guess
 from ptychopinn.io.hdf5 import reading
+from ptychopinn.io.layout import SMALLEST_FRAME
 from ptychopinn.io.listing import Item, items_of
-from ptychopinn.io.matlab import is_version_5, is_version_73
+from ptychopinn.io.matlab import is_version_5, is_version_73, unread
 from ptychopinn.io.npz_members import is_archive, npy_header
 from ptychopinn.io.probes import NPY_SIGNATURE
 from ptychopinn.physics.propagators import wavelength_of
@@ -35,6 +36,8 @@ DESCRIPTION = "any HDF5, MATLAB, NPZ or NPY file, by keys"
 
 # Keys of the NPZ files of earlier programs, whose positions are in object pixels.
 EARLIER = ("xcoords", "ycoords")
+# Detectors are hardly longer than that many times their width; tables are.
+LONGEST_SIDE = 4
 # Detectors for X-rays have pixels of at least half a micrometre, objects of 100 nm at most.
 SMALLEST_PIXEL = 3e-7
 # Shorter wavelengths (m) are those of electrons, of which the energy is another function.
@@ -55,6 +58,9 @@ def open_source(path: Path, patterns: str | None) -> Source:
     items = items_of(path)
     found = guess(items)
     key = patterns or found.patterns
+    single = _one_pattern(path, items)
+    if key is None and single:
+        key = ""
     if patterns is not None and found.patterns is not None and _lacks(path, patterns):
         raise InputError(
             f"the patterns were expected as '{patterns}' in '{path}', received "
@@ -63,12 +69,14 @@ def open_source(path: Path, patterns: str | None) -> Source:
         )
     if key is None:
         check_readable(items, PATTERN_WORDS)
+        there = listed([*map(str, items), *unread(path)])
+        remedy = "name them with the option patterns"
+        if _is_npy(path):
+            remedy = "save real numbers with the axes (pattern, row, column)"
         raise InputError(
-            f"diffraction patterns were expected in '{path}', received "
-            f"{listed(item.key for item in items)}; name them with the option "
-            "patterns."
+            f"diffraction patterns were expected in '{path}', received {there}; {remedy}."
         )
-    place = Place(path, None if signature(path).startswith(NPY_SIGNATURE) else key)
+    place = Place(path, None if _is_npy(path) else key)
     frames = frames_at(place)
     points, probe = _of_earlier(path, items)
     return Source(
@@ -79,6 +87,18 @@ def open_source(path: Path, patterns: str | None) -> Source:
         probe=probe,
         notes={"patterns": key},
         found=numbers_in(path, found),
+    )
+
+
+def _is_npy(path: Path) -> bool:
+    return signature(path).startswith(NPY_SIGNATURE)
+
+
+def _one_pattern(path: Path, items: list[Item]) -> bool:
+    """Whether an NPY file holds a single pattern, as one of many files of a scan, and no table."""
+    shape = items[0].shape if _is_npy(path) and items[0].is_real else ()
+    return len(shape) == 2 and SMALLEST_FRAME <= min(shape) <= max(shape) <= LONGEST_SIDE * min(
+        shape
     )
 
 
@@ -99,11 +119,13 @@ def frames_at(place: Place) -> Frames:
         When there is no array of real numbers with at least three axes.
     """
     path, key = place.path, place.key
-    if signature(path).startswith(NPY_SIGNATURE):
+    if _is_npy(path):
         shape, dtype, fortran, offset = npy_header(path)
+        if len(shape) == 2:
+            shape = (1, *shape)
         check_frames(shape, dtype, f"'{path}'")
         if fortran:
-            return ArrayFrames(array_at(place))
+            return ArrayFrames(array_at(place).reshape(shape))
         height, width = shape[-2:]
         count = int(np.prod(shape[:-2]))
         stride = height * width * dtype.itemsize

@@ -7,6 +7,7 @@ names may hold words, such as times; those are no numbers.
 from __future__ import annotations
 
 import codecs
+import csv
 import logging
 import re
 from array import array
@@ -35,6 +36,9 @@ _COLUMN = re.compile(r"Col\s+\d+\s+(\S+)\s+[A-Z]+")
 _SCAN = re.compile(r"#S\s+(\d+)(\s.*)?")
 # A number with a decimal comma, and one as Fortran writes it in double precision.
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+# Words for a number that is not there, and how those of a spreadsheet begin, as comments do too.
+MISSING = ("-", "--", "na", "n/a", "null", "none")
+_NO_RESULT = re.compile(r"#(n/a|num!|value!|div/0!|ref!|name\?|null!)", re.I)
 _FORTRAN = re.compile(r"([+-]?\d*\.?\d*)[dD]([+-]?\d+)", re.ASCII)
 
 _log = logging.getLogger("ptychopinn")
@@ -149,6 +153,7 @@ class _Block:
     def add(self, number: int, line: str) -> None:
         """Take the line of this number in the file."""
         mark = next((m for m in COMMENTS if line.startswith(m)), "")
+        mark = "" if _NO_RESULT.match(line) else mark
         labels = re.split(r"\s{2,}", line[3:].strip()) if line.startswith("#L ") else []
         words = _words(line.removeprefix(mark).lstrip("#%/! ") if mark else line)
         if len(labels) > 1:
@@ -274,12 +279,20 @@ def _encoding(path: Path) -> str:
 
 
 def _words(line: str) -> list[str]:
+    # A minus sign as it is printed.
+    line = line.replace("\u2212", "-")
     parts = line.split()
     if len(parts) > 1 and all(map(_COMMA.fullmatch, parts)):
         return parts
+    # What stands between quotes separates nothing.
+    quoted = '"' in line
+    between = re.sub(r'"[^"]*"', "", line) if quoted else line
     for separator in ("\t", ";", ","):
-        if separator in line:
-            return [word.strip().strip("\"'") for word in line.split(separator)]
+        if separator in between:
+            cells = line.split(separator)
+            if quoted:
+                cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+            return [word.strip().strip("\"'") for word in cells]
     return parts
 
 
@@ -287,11 +300,16 @@ def _numbers(words: list[str], names: int = 0, least: int = 0) -> list[float] | 
     """The numbers of a row; None for what is none.
 
     Where it has as many words as there are ``names`` and at least so many numbers, NaN stands for
-    the others, such as a time or an empty cell.
+    the others, such as a time or an empty cell. Words that say that a number is missing may be all
+    of a row that has as many as names, or of any row of a table, of which one number is asked.
     """
     numbers = [_number(word) for word in words]
-    known = [number for number in numbers if number is not None]
-    if len(known) < len(words) and (len(words) != names or len(known) < least):
+    known = len(words) - numbers.count(None)
+    others = [word for word, number in zip(words, numbers, strict=True) if number is None]
+    missing = all(word.casefold() in MISSING or _NO_RESULT.fullmatch(word) for word in others)
+    alike = len(words) == names
+    told = missing and (alike or least == 1 or known >= LEAST_NUMBERS)
+    if others and not told and not (alike and known >= least):
         return None
     return [np.nan if number is None else number for number in numbers]
 

@@ -237,6 +237,35 @@ class RolledFrames(ChangedFrames):
         return np.roll(whole, self.by, (1, 2))[:, window[0], window[1]]
 
 
+@dataclass(frozen=True)
+class ZeroedFrames(ChangedFrames):
+    """Patterns of which those with the numbers ``gone``, (n,) in rising order, are 0."""
+
+    gone: NDArray[np.int64]
+
+    def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
+        """See :class:`Frames`."""
+        block = self.source.read(indices, window)
+        lost = np.isin(indices, self.gone)
+        return np.where(lost[:, None, None], block.dtype.type(0), block) if lost.any() else block
+
+
+@dataclass(frozen=True)
+class ReorderedFrames(ChangedFrames):
+    """Patterns of which number k is that of the source with the number ``order[k]``, (M,)."""
+
+    order: NDArray[np.int64]
+
+    def read(self, indices: NDArray[np.int64], window: Window) -> NDArray[Any]:
+        """See :class:`Frames`."""
+        numbers = self.order[indices]
+        rising = np.argsort(numbers)
+        found = self.source.read(numbers[rising], window)
+        block = np.empty_like(found)
+        block[rising] = found
+        return block
+
+
 def stored_axes(frames: Frames) -> tuple[int, ...]:
     """The shape of the array in which patterns are stored."""
     if isinstance(frames, ArrayFrames):

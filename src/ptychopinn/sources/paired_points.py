@@ -189,16 +189,19 @@ def _check_pairs(
     )
     taken = f", of which {options} takes {chosen}" if options else ""
     whole = (slice(0, height), slice(0, width))
+    one = len(source.odd) == 1
     if source.odd and found == count - len(source.odd):
         belong = (
-            f"{listed(source.odd)} {'has' if len(source.odd) == 1 else 'have'} another name than "
-            "the others, as if no pattern of the scan were in there: take it out of the folder"
+            f"{listed(source.odd)} {'has' if one else 'have'} another name than the others, as if "
+            "no pattern of the scan were in there: take "
+            f"{'it' if one else 'them'} out of the folder"
         )
     elif found == count + len(source.gaps) and source.gaps:
         numbers = [k + missing for missing, k in enumerate(source.gaps)]
         belong = (
-            f"the numbers in the names of the files leave out those of {named_patterns(numbers)}, "
-            "counted from 0: bring those files, or leave out their positions"
+            f"the numbers {source.numbered} leave out those of {named_patterns(numbers)}, counted "
+            "from 0: bring those patterns, or leave out their positions with "
+            f"leave_out='{','.join(map(str, numbers))}'"
         )
     else:
         belong = which_belong(count, found, lambda few: source.patterns.read(few, whole), values)
@@ -219,6 +222,12 @@ def _points(source: Source, recipe: Recipe, count: int, chosen: int) -> ScanPoin
     grid = source.grid if recipe.grid is None else grid_of(recipe.grid)
     if recipe.grid is None and source.points is not None:
         return source.points
+    if source.without_points:
+        raise InputError(
+            f"positions were expected in all sources, received {listed(source.without_points)} "
+            "without any that could be recognised; name those of all patterns with the option "
+            "positions."
+        )
     if grid is None:
         shape = source.patterns.shape
         odd = shape[0] in shape[1:] and shape[1] != shape[2]

@@ -97,16 +97,22 @@ def real_at(place: Place) -> NDArray[Any]:
 
 def _array_at(place: Place) -> NDArray[Any]:
     path, key = place.path, place.key
-    if path.is_dir():
+    if path.is_dir() and not tiff.matches(path):
         return zarr_store.array_in(path, key)
-    head = signature(path)
+    images = path.is_dir() or signature(path).startswith(tiff.SIGNATURES)
+    head = b"" if path.is_dir() else signature(path)
+    if key is not None and (images or head.startswith(NPY_SIGNATURE)):
+        raise InputError(
+            f"an existing file, or an array in '{path}', was expected, received '{key}', which is "
+            "no file, and that one has no names of arrays; check the path."
+        )
+    if images:
+        return _tiff(path)
     if head.startswith(NPY_SIGNATURE):
         return read_npy(path)
     if head.startswith((ZIP_SIGNATURE, BZIP2_SIGNATURE)):
         with Archive(path) as archive:
             return archive.numbers(_only(place, archive.keys()))
-    if head.startswith(tiff.SIGNATURES):
-        return _tiff(path)
     if is_version_5(path):
         from ptychopinn.io.matlab import variables
 
@@ -140,10 +146,12 @@ def _only(place: Place, names: list[str]) -> str:
 
 
 def _tiff(path: Path) -> NDArray[Any]:
-    frames = tiff.frames_of(path)
+    frames = tiff.open_source(path, None).patterns
     count, height, width = frames.shape
     declared = count * height * width * frames.dtype.itemsize
-    check_size(declared, path.stat().st_size, f"the pages of '{path}'")
+    files = tiff.inside(path) if path.is_dir() else [path]
+    stored = sum(file.stat().st_size for file in files)
+    check_size(declared, stored, f"the pages of '{path}'")
     array = frames.read(np.arange(count), (slice(0, height), slice(0, width)))
     return array[0] if count == 1 else array
 

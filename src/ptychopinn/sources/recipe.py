@@ -41,7 +41,7 @@ Unit = Literal["m", "mm", "um", "nm", "px"]
 # What is looked for in stored readings and may be left out.
 Mended = Literal[
     "all", "swapped-bytes", "wrapped-counts", "patterns-in-corner", "flat-field", "dead-pixels",
-    "saturated-pixels",
+    "saturated-pixels", "source-order",
 ]  # fmt: skip
 
 

@@ -92,8 +92,10 @@ Columns = tuple[list[NDArray[Any]], list[str], list[str | None]]
 
 def _of_table(places: list[Place], patterns: int, said: bool) -> Columns:
     table = read_table(places[0].path, patterns)
+    # In tables a unit stands behind a slash, as in x/um; elsewhere what does is the name.
+    called = [re.sub(r"\s*/\s*", " ", name) for name in table.names]
     if places[0].key is None:
-        places_of = places_among(table.names)
+        places_of = places_among(called)
         if places_of is not None:
             chosen = list(places_of)
         elif table.values.shape[1] == 2:
@@ -114,7 +116,7 @@ def _of_table(places: list[Place], patterns: int, said: bool) -> Columns:
                 "FILE:COLUMN,COLUMN."
             )
         chosen = [table.column(key) for key in keys]
-    names = [table.names[k] if table.names else "" for k in chosen]
+    names = [called[k] if called else "" for k in chosen]
     for k, name in zip(chosen, names, strict=True):
         if np.isnan(table.values[:, k]).all():
             raise InputError(

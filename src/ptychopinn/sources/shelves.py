@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ptychopinn.errors import InputError
 from ptychopinn.io.listing import Item, items_of
 from ptychopinn.io.matlab import is_version_5, is_version_73
 from ptychopinn.physics.propagators import wavelength_of
@@ -25,6 +26,8 @@ DESCRIPTION = "MATLAB file of PtychoShelves or fold_slice (.mat)"
 
 PATTERNS = ("dp", "cbed", "fmag", "data")
 PROBES = ("probe", "probes")
+# The sides of a pixel may differ by this part.
+ALIKE = 1e-3
 
 
 def matches(path: Path) -> bool:
@@ -56,8 +59,13 @@ def open_source(path: Path, patterns: str | None) -> Source:
         for name in names:
             values = array(name)
             if values is not None and values.size and values.dtype.kind in "iuf":
-                value = float(values.reshape(-1)[0])
+                value, *others = (float(v) for v in values.reshape(-1)[:2])
                 if np.isfinite(value) and value > 0:
+                    if others and abs(others[0] / value - 1) > ALIKE:
+                        raise InputError(
+                            f"pixels must be square, received {value:.6g} by {others[0]:.6g} as "
+                            f"'{known[name]}' in '{path}'; bin the patterns to squares first."
+                        )
                     return value, f"'{known[name]}' in '{path}'"
         return None, ""
 
@@ -68,7 +76,7 @@ def open_source(path: Path, patterns: str | None) -> Source:
         kind=NAME,
         path=path,
         patterns=frames,
-        points=_points(path, array, frames.shape[0]),
+        points=_points(path, array),
         probe=probe[0] if probe is not None and probe.ndim == 4 else probe,
         units="amplitude" if key.endswith("fmag") else None,
         notes={"patterns": key},
@@ -83,9 +91,14 @@ def open_source(path: Path, patterns: str | None) -> Source:
     )
 
 
-def _points(path: Path, array: Any, count: int) -> ScanPoints | None:
+def _points(path: Path, array: Any) -> ScanPoints | None:
     y, x = array("ppY"), array("ppX")
-    if y is not None and x is not None and y.size == x.size:
+    if y is not None and x is not None:
+        if y.size != x.size:
+            raise InputError(
+                f"'ppX' and 'ppY' must be of one length, received {x.size} and {y.size} numbers in "
+                f"'{path}'; write those of one scan."
+            )
         values = np.stack([y.ravel(), x.ravel()], axis=1).astype(np.float64)
         return ScanPoints(values, "m", f"'ppX' and 'ppY' in '{path}'")
     for name, unit in (("positions_real", "m"), ("positions", "px")):
@@ -94,6 +107,6 @@ def _points(path: Path, array: Any, count: int) -> ScanPoints | None:
             continue
         if values.shape[1] != 2 and values.shape[0] == 2:
             values = values.T
-        if values.shape == (count, 2):
+        if values.shape[1] == 2:
             return ScanPoints(values.astype(np.float64), unit, f"'{name}' in '{path}'")
     return None

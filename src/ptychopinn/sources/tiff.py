@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +17,13 @@ from ptychopinn.io.base import signature
 from ptychopinn.io.reading import check_declared, damaged, guarded
 from ptychopinn.io.unpacking import check_unpacked
 from ptychopinn.sources.base import Source
+from ptychopinn.sources.file_names import by_number, gaps_between, odd_names
 from ptychopinn.sources.frames import Frames, Window, check_frames, joined, native
 
 NAME = "tiff"
 DESCRIPTION = "TIFF images: one file with many pages, or a folder of them"
 
 SUFFIXES = (".tif", ".tiff")
-# Images that may be missing among those that names count.
-MOST_MISSING = 20
-# The share of images at most that may have a name of another form.
-MOST_ODD = 0.1
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -122,19 +116,17 @@ def _check_packed(path: Path, page: Any) -> None:
 def matches(path: Path) -> bool:
     """Whether this is a TIFF file, or a folder with such files."""
     if path.is_dir():
-        return bool(_inside(path))
+        return bool(inside(path))
     return signature(path).startswith(SIGNATURES)
 
 
-def _inside(folder: Path) -> list[Path]:
-    """The images of a folder, numbers in their names in their order."""
-
-    def key(path: Path) -> list[Any]:
-        parts = re.split(r"([0-9]+)", path.name.lower())
-        # Every second part is a number.
-        return [(k % 2, int(part) if k % 2 else part) for k, part in enumerate(parts)]
-
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES), key=key)
+def inside(folder: Path) -> list[Path]:
+    """The images of a folder, numbers in their names in their order; no hidden files."""
+    return by_number(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def open_source(path: Path, patterns: str | None) -> Source:
@@ -143,42 +135,16 @@ def open_source(path: Path, patterns: str | None) -> Source:
         raise InputError(
             f"images have no keys, received patterns='{patterns}' for '{path}'; leave it out."
         )
-    files = _inside(path) if path.is_dir() else [path]
+    files = inside(path) if path.is_dir() else [path]
     parts: list[Frames] = [frames_of(file) for file in files]
     return Source(
         kind=NAME,
         path=path,
         patterns=joined(parts, [str(file) for file in files]),
-        gaps=_gaps(files),
-        odd=_odd(files),
+        gaps=gaps_between(files),
+        odd=odd_names(files),
         notes={"patterns": f"{len(files)} file(s)"},
     )
-
-
-def _odd(files: list[Path]) -> tuple[str, ...]:
-    """Names that differ from nearly all others by more than numbers, as of a dark frame."""
-    forms = [re.sub(r"[0-9]+", "#", file.stem.lower()) for file in files]
-    usual, often = Counter(forms).most_common(1)[0]
-    if len(files) - often > MOST_ODD * len(files):
-        return ()
-    return tuple(f.name for f, form in zip(files, forms, strict=True) if form != usual)
-
-
-def _gaps(files: list[Path]) -> tuple[int, ...]:
-    """How many images come before each number that is left out in the last numbers of names."""
-    numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
-    known = [int(found[0]) for found in numbers if found]
-    if len(known) < len(files) or len(set(known)) < len(known):
-        return ()
-    step = min((b - a for a, b in pairwise(known)), default=1)
-    gaps: list[int] = []
-    for k, (before, after) in enumerate(pairwise(known), start=1):
-        missing = (after - before) // step - 1 if step > 0 else 0
-        # Of a few numbers only; others count something else.
-        if missing > MOST_MISSING:
-            return ()
-        gaps += [k] * missing
-    return tuple(gaps) if len(gaps) <= MOST_MISSING else ()
 
 
 def frames_of(path: Path) -> PageFrames:

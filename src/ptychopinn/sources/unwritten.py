@@ -20,7 +20,14 @@ from ptychopinn.io.missing_chunks import (
 )
 from ptychopinn.io.no_counts import named_patterns
 from ptychopinn.io.reading import parsing
-from ptychopinn.sources.frames import ChangedFrames, Frames, JoinedFrames, StoredFrames
+from ptychopinn.sources.frames import (
+    ChangedFrames,
+    Frames,
+    JoinedFrames,
+    ReorderedFrames,
+    StoredFrames,
+    ZeroedFrames,
+)
 from ptychopinn.sources.zarr_store import ZarrFrames, written_chunks
 
 UNWRITTEN = "unwritten-patterns"
@@ -28,8 +35,9 @@ UNWRITTEN = "unwritten-patterns"
 
 def unwritten(
     frames: Frames, indices: NDArray[np.int64], mean: NDArray[np.float64]
-) -> tuple[Finding, ...]:
-    """What is said about patterns ``indices`` that are not in the file; ``mean`` is (H, W).
+) -> tuple[Frames, tuple[Finding, ...]]:
+    """The patterns, and what is said about those of ``indices`` that are not in the file; ``mean``
+    is (H, W). They are read as 0, whatever number a file gives where none was written.
 
     Raises
     ------
@@ -37,17 +45,13 @@ def unwritten(
         Where a lit part of a pattern is missing, and the rest of it is there.
     """
     total = float(mean.sum())
-    missed = np.zeros(frames.shape[0])
     if not total > 0:
-        return ()
-    for first, part in _parts(frames):
-        missed[first : first + part.shape[0]] += missed_light(
-            _missing(part), part.stored, mean / total, swapped=part.swapped, last=part.last
-        )
+        return frames, ()
+    missed = _missed(frames, mean / total)
     refuse_parts(missed, indices, "leave these patterns out with the option leave_out")
     gone = indices[missed[indices] >= 1 - LIT]
     if not len(gone):
-        return ()
+        return frames, ()
     if len(gone) == len(indices):
         raise InputError(
             f"patterns were expected, received none of the {len(indices)} that are taken: their "
@@ -58,19 +62,25 @@ def unwritten(
         f"{'is' if len(gone) == 1 else 'are'} not in the file, whose chunks were never written, or "
         "are lost: they are read as 0, and are left out when they are reconstructed"
     )
-    return (Finding(UNWRITTEN, "doubt", words, {"numbers": gone.tolist()}),)
+    said = Finding(UNWRITTEN, "doubt", words, {"numbers": gone.tolist()})
+    return ZeroedFrames(frames, gone), (said,)
 
 
-def _parts(frames: Frames, first: int = 0) -> Iterator[tuple[int, StoredFrames]]:
-    """Arrays of files among the frames, and the number of the first pattern of each."""
+def _missed(frames: Frames, share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of the light of each pattern (M,) falls where nothing is in the file; ``share``
+    (H, W) is what falls on a pixel."""
+    if isinstance(frames, JoinedFrames):
+        return np.concatenate([_missed(part, share) for part in frames.parts])
+    if isinstance(frames, ReorderedFrames):
+        return _missed(frames.source, share)[frames.order]
     if isinstance(frames, ChangedFrames):
-        yield from _parts(frames.source, first)
-    elif isinstance(frames, JoinedFrames):
-        for part in frames.parts:
-            yield from _parts(part, first)
-            first += part.shape[0]
-    elif isinstance(frames, StoredFrames):
-        yield first, frames
+        return _missed(frames.source, share)
+    missed = np.zeros(frames.shape[0])
+    if isinstance(frames, StoredFrames):
+        missed += missed_light(
+            _missing(frames), frames.stored, share, swapped=frames.swapped, last=frames.last
+        )
+    return missed
 
 
 def _missing(frames: StoredFrames) -> Iterator[Chunk]:

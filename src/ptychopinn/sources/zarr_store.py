@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptychopinn.data.units import spelled
 from ptychopinn.errors import InputError, MissingDependencyError, listed
+from ptychopinn.io.axis_names import unit_in_name
 from ptychopinn.io.guess import guess
 from ptychopinn.io.listing import DEEPEST, MOST_ITEMS, Item
 from ptychopinn.io.reading import SMALL, check_declared, guarded, kind_of, parse_json, parsing
 from ptychopinn.io.unpacking import check_unpacked
 from ptychopinn.machine.memory import check_memory
-from ptychopinn.sources.base import Source
+from ptychopinn.sources.base import ScanPoints, Source
+from ptychopinn.sources.experiment_numbers import unit_of_axes
 from ptychopinn.sources.frames import StoredFrames, Window, check_frames
 
 NAME = "zarr"
@@ -158,11 +161,12 @@ def _unit(array: Any) -> str:
 def open_source(path: Path, patterns: str | None) -> Source:
     """Look at a store."""
     items = items_of_store(path)
-    key = patterns if patterns is not None else guess(items).patterns
+    found = guess(items)
+    key = patterns if patterns is not None else found.patterns
     if key is None:
         raise InputError(
             f"diffraction patterns were expected in '{path}', received "
-            f"{listed(item.key for item in items)}; name them with the option patterns."
+            f"{listed(map(str, items))}; name them with the option patterns."
         )
     array = _array(path, key)
     shape, dtype = tuple(array.shape), np.dtype(array.dtype)
@@ -173,9 +177,23 @@ def open_source(path: Path, patterns: str | None) -> Source:
         kind=NAME,
         path=path,
         patterns=ZarrFrames(path, key, shape, dtype),
+        points=_points(path, found.positions, items),
         grid=(shape[0], shape[1]) if len(shape) == 4 else None,
         notes={"patterns": key},
     )
+
+
+def _points(path: Path, keys: tuple[str, ...], items: list[Item]) -> ScanPoints | None:
+    """Positions whose names say which is y and which is x."""
+    if len(keys) != 2:
+        return None
+    y, x = (array_in(path, key).ravel() for key in keys)
+    if y.dtype.kind not in "iuf" or x.dtype.kind not in "iuf" or len(y) != len(x):
+        return None
+    known = {item.key: spelled(item.unit) or unit_in_name(item.key) for item in items}
+    unit = unit_of_axes([known[key] for key in keys])
+    where = f"'{keys[0]}' and '{keys[1]}' in '{path}'"
+    return ScanPoints(np.stack([y, x], axis=1).astype(np.float64), unit, where)
 
 
 def written_chunks(path: Path, key: str) -> tuple[tuple[int, ...], set[tuple[int, ...]]]:

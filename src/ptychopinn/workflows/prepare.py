@@ -20,10 +20,12 @@ from ptychopinn.io.atomic import atomic_path, refuse_source
 from ptychopinn.io.probes import names_file
 from ptychopinn.physics.scaling import SCALED, reconcile_probe, scaled_by
 from ptychopinn.schema import validated
-from ptychopinn.sources.assembly import Assembly, assemble, expanded, opened
+from ptychopinn.sources.assembly import Assembly, assemble, expanded
 from ptychopinn.sources.conditioning import Wider, fitted
+from ptychopinn.sources.file_names import ORDER, in_order
 from ptychopinn.sources.places import Place, place_of
 from ptychopinn.sources.recipe import KEY, Recipe, read_recipe
+from ptychopinn.sources.several import opened
 from ptychopinn.workflows.listening import Listening, Stages, stages_of
 from ptychopinn.workflows.prepared_probe import probe_for
 
@@ -88,11 +90,11 @@ def prepare(
         When something is missing or contradicts itself; the sentence names the option.
     """
     chosen = merged(recipe, options)
-    paths, chosen = _sources(source, chosen)
+    paths, chosen, noticed = _sources(source, chosen)
     if output is not None:
         refuse_source(Path(output), [*paths, *_named_files(chosen, paths[0])])
         _check_output(Path(output), force)
-    assembly = assemble(opened(paths, chosen.patterns), chosen)
+    assembly = assemble(opened(paths, chosen, noticed), chosen)
     work = _Work(assembly, chosen, paths, stages_of(progress, loss=None))
     work.check()
     if output is None:
@@ -145,10 +147,13 @@ def _check_output(output: Path, force: bool) -> None:
 
 def _sources(
     source: str | Path | Sequence[str | Path] | None, recipe: Recipe
-) -> tuple[list[Path], Recipe]:
-    """The sources, and the recipe with keys in them instead of their names."""
+) -> tuple[list[Path], Recipe, tuple[Finding, ...]]:
+    """The sources, the recipe with keys in them instead of their names, and what was noticed."""
     given = [source] if isinstance(source, str | Path) else list(source or [])
     paths = expanded(given)
+    noticed: tuple[Finding, ...] = ()
+    if recipe.mends(ORDER):
+        paths, noticed = in_order(paths)
     if recipe.patterns is not None:
         place = place_of(recipe.patterns, paths[0] if paths else None, "patterns")
         if not paths:
@@ -164,7 +169,7 @@ def _sources(
             "a source of patterns was expected, received none; name a file, or give "
             "patterns='FILE:KEY'."
         )
-    return paths, recipe.model_copy(update=_portable(recipe, paths[0]))
+    return paths, recipe.model_copy(update=_portable(recipe, paths[0])), noticed
 
 
 def _portable(recipe: Recipe, source: Path) -> dict[str, str]:
@@ -192,9 +197,12 @@ def _places(recipe: Recipe, source: Path) -> Iterator[tuple[str, str, Place | No
             continue
         for part in text.split(",") if name == "positions" else [text]:
             try:
-                yield name, part, place_of(part.strip(), source, name)
+                place = place_of(part.strip(), source, name)
             except InputError:
-                yield name, part, None
+                place = None
+            # A probe may be the name of a file that is not there.
+            inside = place is not None and (place.path, place.key) == (source, part.strip())
+            yield name, part, None if name == "probe" and inside else place
 
 
 def _named_files(recipe: Recipe, source: Path) -> list[Path]:

@@ -14,13 +14,18 @@ from ptychopinn.data.orientation import AS_GIVEN, Orientation
 from ptychopinn.errors import InputError
 from ptychopinn.io import read_probe
 from ptychopinn.io.base import ScanFields, sample_indices
+from ptychopinn.io.guess import guess
 from ptychopinn.io.layout import own_edge, probe_modes
+from ptychopinn.io.listing import items_of
+from ptychopinn.io.probes import names_file
 from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.probes import makes_probe, with_start_probe
 from ptychopinn.probes.start import ORIENTATION
 from ptychopinn.sources.assembly import Assembly
+from ptychopinn.sources.places import Place, array_at, place_of
 from ptychopinn.sources.ptypy_files import result_probe
 from ptychopinn.sources.recipe import Recipe
+from ptychopinn.sources.zarr_store import items_of_store, matches
 
 TURNED = "positions-turned"
 # Patterns that a probe is made from, and the bytes that they take at most.
@@ -49,9 +54,14 @@ def probe_for(assembly: Assembly, recipe: Recipe) -> Probe:
     if text is None:
         held = assembly.source.probe
         if held is None:
+            path = assembly.source.path
+            there = guess(items_of(path)).probe if path.is_file() else None
+            words = "none in the source; give probe='FILE:KEY'"
+            if there is not None:
+                words = f"'{path}' with '{there}', which may be one; give probe='{there}'"
             raise InputError(
-                "a scan needs a probe, received none in the source; give probe='FILE:KEY', or "
-                "probe='auto' to make one from the patterns."
+                f"a scan needs a probe, received {words}, or probe='auto' to make one from the "
+                "patterns."
             )
         where = f"the probe in '{assembly.source.path}'"
         probe = probe_modes(held, where, own_edge(held))
@@ -59,8 +69,13 @@ def probe_for(assembly: Assembly, recipe: Recipe) -> Probe:
         return _made(assembly, text)
     else:
         where = f"the probe '{text}'"
-        of_ptypy = result_probe(Path(text))
-        probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
+        inside = place_of(text, assembly.source.path, "probe")
+        if not names_file(text) and _holds(inside):
+            held = array_at(inside)
+            probe = probe_modes(held, str(inside), own_edge(held))
+        else:
+            of_ptypy = result_probe(Path(text))
+            probe = read_probe(text) if of_ptypy is None else probe_modes(of_ptypy, where)
     stored = assembly.source.patterns.shape[1:]
     if probe.shape[1:] == stored != (n, n) and stored[0] == stored[1]:
         # It belongs to the patterns as they are stored.
@@ -72,6 +87,12 @@ def probe_for(assembly: Assembly, recipe: Recipe) -> Probe:
             "probe='auto'."
         )
     return Probe(probe)
+
+
+def _holds(place: Place) -> bool:
+    """Whether a file, or a store, has an array of this name."""
+    items = items_of_store(place.path) if matches(place.path) else items_of(place.path)
+    return place.key in {item.key for item in items}
 
 
 def _made(assembly: Assembly, text: str) -> Probe:
