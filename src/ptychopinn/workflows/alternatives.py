@@ -151,7 +151,7 @@ def judged(
     further = left_too_early(xp, used, result)
     if further is not None:
         return _with_alternatives(result, [(AS_FOUND, fit.residual), (FINISHED, further)])
-    before = before_axes(xp, used, result)
+    before = before_axes(xp, used, result, scan.probe)
     if before:
         return _with_alternatives(result, before)
     found = []
