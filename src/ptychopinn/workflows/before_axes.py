@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.causes import listed
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.verdict import (
     AS_READ,
@@ -21,7 +22,6 @@ from ptychopinn.evaluation.verdict import (
     RESTORED,
     SEEN_EXCESS_OF_NOISE,
     TRIED_BELOW,
-    listed,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.workflows.changing_probe import changing_probe
