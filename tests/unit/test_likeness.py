@@ -11,7 +11,7 @@ import ptychopinn as pp
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.options import NumpyExecution
 from ptychopinn.workflows.alternatives import judged
-from ptychopinn.workflows.likeness import unlike_neighbours
+from ptychopinn.workflows.likeness import likeness
 
 
 def made(**how: object) -> Scan:
@@ -27,26 +27,26 @@ def interleaved(scan: Scan) -> Scan:
 @pytest.mark.parametrize("kind", ["raster", "fermat"])
 @pytest.mark.parametrize("name", ["natural", "siemens"])
 def test_interleaved_frames_are_told(name: str, kind: str) -> None:
-    found = unlike_neighbours(interleaved(made(object=name, scan=kind)))
-    assert found is not None and found.nearest < 0.1 * found.likest
+    found = likeness(interleaved(made(object=name, scan=kind)))
+    assert found is not None and found.nearest < 0.15 * found.following
 
 
 @pytest.mark.parametrize("kind", ["raster", "fermat"])
 @pytest.mark.parametrize("name", ["natural", "siemens", "lines", "leaves"])
 def test_frames_in_order_are_not_doubted(name: str, kind: str) -> None:
     # Straight lines are alike far from each other too.
-    assert unlike_neighbours(made(object=name, scan=kind)) is None
+    assert likeness(made(object=name, scan=kind)) is None
 
 
 def test_few_photons_tell_nothing() -> None:
-    assert unlike_neighbours(interleaved(made(object="natural", photons=100))) is None
+    assert likeness(interleaved(made(object="natural", photons=100))) is None
 
 
 def test_turned_or_stretched_positions_are_in_order() -> None:
     scan = made(object="natural")
     y, x = scan.positions_px.T
     for places in (np.stack([x, y], 1), np.stack([-y, x], 1), np.stack([2 * y, 2 * x], 1)):
-        assert unlike_neighbours(replace(scan, positions_px=places)) is None
+        assert likeness(replace(scan, positions_px=places)) is None
 
 
 def test_the_verdict_names_the_order() -> None:

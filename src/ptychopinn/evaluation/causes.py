@@ -136,8 +136,8 @@ CAUSES: dict[Likely, Cause] = {
         "turn the patterns or the positions",
     ),
     "frame-order": Cause(
-        "frames and positions are in different orders: patterns are like some others (a "
-        "correlation of {given:.2f}), and not like those that were recorded beside them "
+        "frames and positions are in different orders: frames that follow each other in the scan "
+        "are alike (a correlation of {given:.2f}), those at neighbouring positions are not "
         "({better:.2f})",
         "put the positions in the order of the frames",
     ),

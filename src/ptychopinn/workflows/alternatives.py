@@ -144,11 +144,10 @@ def judged(
     glow = stated_share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
-    if fit.verdict != "good" and not fit.explained >= GOOD_EXPLAINED:
-        likeness = unlike_neighbours(used)
-        if likeness is not None:
-            found = [(ALIKE, likeness.likest), (UNLIKE, likeness.nearest)]
-            return _with_alternatives(result, found)
+    alike = unlike_neighbours(used, result)
+    if alike is not None:
+        found = [(ALIKE, alike.following), (UNLIKE, alike.nearest)]
+        return _with_alternatives(result, found)
     phaseless = stated_share(result.findings, FLAT_PROBE, "likeness")
     if phaseless is not None and not (fit.verdict == "good" and was_refined(result, PROBE)):
         return _with_alternatives(result, [(WITH_PHASE, 1.0), (WITHOUT_PHASE, phaseless)])
