@@ -40,8 +40,8 @@ FARTHEST = 4
 # displaced, and raises the likelihood (-2 log L) by so much.
 BELIEVED, LIKELIER = 0.6, 40.0
 # With a probe that a refined one began as the part is tried that asks for most, where that is this
-# share of the excess: 0.3 to 0.6 of what is displaced, 0.01 to 0.5 of wrong probes.
-CLEAR = 0.2
+# share of the excess: 0.15 to 0.6 of what is displaced, 0.01 to 0.5 of wrong probes.
+CLEAR = 0.1
 # Both halves ask alike where the second does for this share of the first.
 ALIKE = 1 / 3
 
