@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import ptychopinn as pp
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
-from ptychopinn.workflows.displaced_part import PARTS, asked_for, displaced_part
+from ptychopinn.workflows.displaced_part import PARTS, asked_for, displaced_behind, displaced_part
 
 N, HALF = 32, 16
 
@@ -38,9 +39,9 @@ def displaced(scan: Scan, part: tuple[slice, slice], by: tuple[int, int]) -> Sca
     return replace(scan, diffraction=np.where(good, counts, 0), mask=good)
 
 
-def refined(scan: Scan, free: bool = False) -> Reconstruction:
+def refined(scan: Scan, free: bool = False, no_mend: str | list[str] = "all") -> Reconstruction:
     config = pp.RefineConfig(passes=16, refine_probe=free)
-    return pp.refine(scan, None, config, backend="numpy", no_mend="all")
+    return pp.refine(scan, None, config, backend="numpy", no_mend=no_mend)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +66,28 @@ def test_the_part_and_its_way_are_named(
 
 
 def test_the_verdict_names_it_behind_a_refined_probe(scan: Scan) -> None:
-    config = pp.RefineConfig(passes=16, refine_probe=True)
     moved = displaced(scan, (slice(None), slice(HALF, None)), (0, 2))
-    fit = pp.refine(moved, None, config, backend="numpy", no_mend=["orientation"]).fit
+    fit = refined(moved, True, no_mend=["orientation"]).fit
     assert fit is not None and fit.verdict == "doubtful"
     assert fit.likely == "displaced-part"
     assert fit.cause is not None and "the right half, 2 px to the right" in fit.cause
+
+
+def test_the_verdict_names_it_where_a_refined_probe_leaves_little_more_than_noise() -> None:
+    scan = pp.simulate(object="natural", N=N, patterns=90, photons=1e5, step_px=3.0, seed=36)
+    moved = displaced(replace(scan, object=None), (slice(None), slice(HALF, None)), (1, 0))
+    fit = refined(moved, True, no_mend=["orientation"]).fit
+    assert fit is not None and fit.residual < 1.2 * fit.expected
+    assert fit.verdict == "doubtful" and fit.cause is not None
+    assert "the right half, 1 px down" in fit.cause
+
+
+@pytest.mark.parametrize("diameter", [0.3, 0.6])
+def test_a_wrong_probe_that_was_refined_is_no_displaced_part(diameter: float) -> None:
+    known: dict[str, Any] = {"N": N, "patterns": 81, "photons": 1e6, "step_px": 3.0, "seed": 22}
+    scan = replace(pp.simulate(**known), object=None)
+    wrong = replace(scan, probe=pp.simulate(**known, diameter=diameter).probe)
+    assert displaced_behind(NumpyOps(), wrong, refined(wrong, True)) is None
 
 
 @pytest.mark.parametrize("free", [False, True])

@@ -46,6 +46,7 @@ TO_TYPE = {
     "geometry": "ptychopinn inspect --check SCAN, or leave orientation out of --no-mend",
     "probe": "ptychopinn refine SCAN --refine-probe, or a better one with --probe FILE:KEY",
     "changing-probe": "ptychopinn refine SCAN --refine-probe --eigenprobes 4 --passes 100",
+    "frame-order": "put the positions in the order of the frames, then ptychopinn prepare",
     "frame-slip": "ptychopinn prepare with the frames and the positions that belong together, or "
     "leave frame-slip out of --no-mend",
     "moving-exposure": "ptychopinn refine RESULT --exposure-px LENGTH, with --exposure-along y or "

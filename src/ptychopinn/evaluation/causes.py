@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Likely = Literal[
     "alone",
@@ -17,6 +18,7 @@ Likely = Literal[
     "beam-current",
     "background",
     "geometry",
+    "frame-order",
     "frame-slip",
     "probe",
     "changing-probe",
@@ -133,6 +135,12 @@ CAUSES: dict[Likely, Cause] = {
         "residual of {better:.4g}, as given {given:.4g}",
         "turn the patterns or the positions",
     ),
+    "frame-order": Cause(
+        "frames and positions are in different orders: frames that follow each other in the scan "
+        "are alike (a correlation of {given:.2f}), those at neighbouring positions are not "
+        "({better:.2f})",
+        "put the positions in the order of the frames",
+    ),
     "frame-slip": Cause(
         "a frame was lost, or came twice: with {words} some patterns leave a residual of "
         "{better:.4g}, as given {given:.4g}",
@@ -218,3 +226,9 @@ CAUSES: dict[Likely, Cause] = {
         "check positions, probe and the single patterns",
     ),
 }
+
+
+def listed(items: Sequence[Any], most: int = 8) -> str:
+    words = ", ".join(str(item) for item in items[:most])
+    more = len(items) - most
+    return words + (f" and {more} more" if more > 0 else "")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ptychopinn.evaluation import causes
-from ptychopinn.evaluation.causes import CAUSES, Likely
+from ptychopinn.evaluation.causes import CAUSES, Likely, listed
 from ptychopinn.evaluation.signs import Signs
 from ptychopinn.physics.noise import POOR_EXCESS
 
@@ -48,6 +48,7 @@ AS_READ, RESTORED = "counts as they were read", "counts with what is lost of the
 ON_ITS_OWN, TOGETHER = "pixels that read each for itself", "pixels of a line that read together"
 AXIS_GIVEN, OTHER_UNIT = "both axes as given", "the positions along "
 AS_FOUND, FINISHED = "as it was found", "with its probe, from nothing"
+ALIKE, UNLIKE = "patterns that follow each other", "patterns side by side"
 AT_HOME, ELSEWHERE = "all patterns at their positions", "at other positions patterns "
 IN_PLACE, ASTRAY = "patterns where they are on the detector", "patterns that move on the detector"
 WITH_PHASE, WITHOUT_PHASE = "a probe with its phase", "a probe whose phase was dropped"
@@ -59,10 +60,13 @@ GIVEN_PROBE, GUESSED = "a probe that was given", "a probe found from patterns th
 PROBES = {WITHOUT_PHASE: causes.PHASELESS, WIDE_BEAM: causes.TOO_WIDE, GUESSED: causes.GUESSED}
 # Those that state words, those that state a share, and causes that others make up for.
 WORDED: dict[str, Likely]
-WORDED = {RESTORED: "dead-time", CHANGING: "changing-probe", PUT_BACK: "displaced-part"}
+WORDED = {
+    RESTORED: "dead-time", CHANGING: "changing-probe", PUT_BACK: "displaced-part",
+    UNLIKE: "frame-order",
+}  # fmt: skip
 SHARED: dict[str, Likely]
 SHARED = {UNCOUNTED: "clipped-counts", HELD: "afterglow", TOGETHER: "common-mode"}
-SURE = ("common-mode", "dead-time", "probe", "changing-probe", "displaced-part", "unfinished")
+SURE = (*WORDED.values(), "common-mode", "probe", "unfinished")
 
 # A result that explains less of what the object writes into the patterns is a poor fit, whatever
 # its residual; one that explains less than the second is doubtful.
@@ -126,7 +130,7 @@ def judge(signs: Signs, alternatives: Alternatives = ()) -> Judgement:
     signs : see :func:`ptychopinn.evaluation.signs.signs_of`.
     alternatives : (words, residual on some patterns) of what was tried; the first one, or the one
         called ``AS_IT_IS``, is what the others are compared with. Words that begin as
-        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``,
+        ``THICK``, ``MOVING``, ``OTHER_AXES``, ``OTHER_UNIT``, ``TURNED``, ``SLIPPED``, ``UNLIKE``,
         ``ASTRAY``, ``FINISHED``, ``UNSTEADY``, ``WASHED``, ``UNCOUNTED``, ``HELD``,
         ``FAINTLY_LIT``, ``ELSEWHERE``, ``TOGETHER``, ``GROWING``, ``RESTORED``, ``PUT_BACK``,
         ``WIDE_BEAM``, ``GUESSED`` or ``WITHOUT_PHASE`` need no comparison; others are geometries.
@@ -255,7 +259,7 @@ def _shown(alternatives: Alternatives) -> tuple[Found | None, Alternatives]:
     found: Found | None = None
     trials = (
         (THIN, THICK), (STILL, MOVING), (AXES_GIVEN, OTHER_AXES), (TURNED_AS_GIVEN, TURNED),
-        (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY),
+        (IN_STEP, SLIPPED), (AXIS_GIVEN, OTHER_UNIT), (IN_PLACE, ASTRAY), (ALIKE, UNLIKE),
         (STEADY, UNSTEADY), (AS_DRAWN, WASHED), (HALTED, GROWING), (UNLIT, FAINTLY_LIT),
         (COUNTED, UNCOUNTED), (APART, HELD), (AS_FOUND, FINISHED), (IN_ONE, PUT_BACK),
         (AT_HOME, ELSEWHERE), (ON_ITS_OWN, TOGETHER), (WITH_PHASE, WITHOUT_PHASE),
@@ -392,9 +396,3 @@ def _general(signs: Signs) -> Found:
 def _sentence(likely: Likely, numbers: dict[str, Any]) -> str:
     cause = CAUSES[likely]
     return f"{cause.words.format(**numbers)}; {cause.remedy}."
-
-
-def listed(items: Sequence[Any], most: int = 8) -> str:
-    words = ", ".join(str(item) for item in items[:most])
-    more = len(items) - most
-    return words + (f" and {more} more" if more > 0 else "")

@@ -21,6 +21,7 @@ from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.evaluation.signs import signs_of
 from ptychopinn.evaluation.verdict import (
+    ALIKE,
     APART,
     AS_DRAWN,
     AS_FOUND,
@@ -43,6 +44,7 @@ from ptychopinn.evaluation.verdict import (
     TURNED,
     TURNED_AS_GIVEN,
     UNCOUNTED,
+    UNLIKE,
     UNLIT,
     UNSTEADY,
     WASHED,
@@ -78,6 +80,7 @@ from ptychopinn.workflows.hidden_shifts import (
     lasting,
     ordered_shifts,
 )
+from ptychopinn.workflows.likeness import unlike_neighbours
 from ptychopinn.workflows.moving_sample import moved_beyond_noise, moved_within_noise
 from ptychopinn.workflows.other_causes import WAYS, tried
 from ptychopinn.workflows.other_widths import other_widths
@@ -141,6 +144,10 @@ def judged(
     glow = stated_share(result.findings, AFTERGLOW)
     if glow is not None:
         return _with_alternatives(result, [(APART, 0.0), (HELD, glow)])
+    alike = unlike_neighbours(used, result)
+    if alike is not None:
+        found = [(ALIKE, alike.following), (UNLIKE, alike.nearest)]
+        return _with_alternatives(result, found)
     phaseless = stated_share(result.findings, FLAT_PROBE, "likeness")
     if phaseless is not None and not (fit.verdict == "good" and was_refined(result, PROBE)):
         return _with_alternatives(result, [(WITH_PHASE, 1.0), (WITHOUT_PHASE, phaseless)])
@@ -151,7 +158,7 @@ def judged(
     further = left_too_early(xp, used, result)
     if further is not None:
         return _with_alternatives(result, [(AS_FOUND, fit.residual), (FINISHED, further)])
-    before = before_axes(xp, used, result)
+    before = before_axes(xp, used, result, scan.probe)
     if before:
         return _with_alternatives(result, before)
     found = []

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
+from ptychopinn.evaluation.causes import listed
 from ptychopinn.evaluation.misfit import Misfit
 from ptychopinn.evaluation.verdict import (
     AS_READ,
@@ -16,12 +22,11 @@ from ptychopinn.evaluation.verdict import (
     RESTORED,
     SEEN_EXCESS_OF_NOISE,
     TRIED_BELOW,
-    listed,
 )
 from ptychopinn.ops.base import Ops
 from ptychopinn.workflows.changing_probe import changing_probe
 from ptychopinn.workflows.dead_time import dead_time
-from ptychopinn.workflows.displaced_part import displaced_part
+from ptychopinn.workflows.displaced_part import displaced_behind, displaced_part
 from ptychopinn.workflows.hidden_shifts import jumped_shifts
 from ptychopinn.workflows.misplaced import misplaced
 from ptychopinn.workflows.results import was_refined
@@ -32,25 +37,34 @@ from ptychopinn.workflows.wide_probe import wider_beam
 SHOWN = ("alone", "pixels", "detector-gain", "patterns", "beam-current", "background")
 
 
-def before_axes(xp: Ops, scan: Scan, result: Reconstruction) -> list[tuple[str, float]]:
+def before_axes(
+    xp: Ops, scan: Scan, result: Reconstruction, probe: NDArray[np.complex64] | None = None
+) -> list[tuple[str, float]]:
     """Such a cause, as alternatives: a probe of other pixels, a part of the detector that is
     displaced, its dead time, a probe that changes, or patterns that belong elsewhere.
 
     Parameters
     ----------
     scan : the patterns, with the probe and the positions of the result.
+    probe : what its probe, where that was refined, began as.
     """
     fit = result.fit
     assert fit is not None  # every verb states it
     if fit.verdict != "good" and (wide := wider_beam(result)):
         return wide
-    if within_noise(fit):
+    free = was_refined(result, PROBE)
+    askew = None
+    # Noise may be all that a probe leaves which makes up for a part that is displaced.
+    if free and probe is not None and result.slices is None:
+        askew = displaced_behind(xp, replace(scan, probe=probe), result)
+    if askew is None and within_noise(fit):
         return []
     if result.slices is None:
-        askew = displaced_part(xp, scan, result, was_refined(result, PROBE))
+        if askew is None:
+            askew = displaced_part(xp, scan, result, free)
         if askew is not None:
             return [(IN_ONE, askew.given), (PUT_BACK + askew.words, askew.back)]
-        lost = dead_time(xp, scan, result, was_refined(result, PROBE))
+        lost = dead_time(xp, scan, result, free)
         if lost is not None:
             return [(AS_READ, lost.given), (f"{RESTORED}{lost.lost:.0%}", lost.corrected)]
     changing = None

@@ -7,8 +7,9 @@ whole pixels then leave far less.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,14 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.prediction import effects_of
+from ptychopinn.evaluation.verdict import SEEN_EXCESS_OF_NOISE
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.selector import BackendName
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.exposure import modelled_counts
+from ptychopinn.workflows.results import reported
 
 PASSES = 16
 # A shift of a part against the rest that is worth trials: pixels, and standard deviations. Of true
@@ -35,7 +39,11 @@ FARTHEST = 4
 # It is believed when it leaves this share of the excess or less, 0.9 and more where nothing is
 # displaced, and raises the likelihood (-2 log L) by so much.
 BELIEVED, LIKELIER = 0.6, 40.0
-
+# With a probe that a refined one began as the part is tried that asks for most, where that is this
+# share of the excess: 0.15 to 0.6 of what is displaced, 0.01 to 0.5 of wrong probes.
+CLEAR = 0.1
+# Both halves ask alike where the second does for this share of the first.
+ALIKE = 1 / 3
 
 # Pixels along y and x.
 Shift = tuple[int, int]
@@ -110,8 +118,48 @@ def displaced_part(
     if scan.M < FEWEST or not scan.propagator.measures_momentum or result.slices is not None:
         return None
     likely = asked_for(scan, result)
-    if not likely:
+    return _put_back(xp, scan, result, likely, free_probe) if likely else None
+
+
+def displaced_behind(xp: Ops, scan: Scan, result: Reconstruction) -> DisplacedPart | None:
+    """The same asked with the probe that a refined one began as, held: what is displaced shows
+    there whole, while the refined one may make up for so much that what is left asks for another
+    part, or for none.
+
+    Parameters
+    ----------
+    scan : the patterns, with the positions of the result and that probe.
+    """
+    if scan.M < FEWEST or not scan.propagator.measures_momentum or result.slices is not None:
         return None
+    numbers = neighbours(scan)
+    chosen = replace(scan.select(numbers), object=None)
+    part = prepare(chosen)
+    here = in_network_units([effect.chosen(numbers) for effect in effects_of(result)], part)
+    config = PhysicsConfig(passes=PASSES, stagnation=0.0)
+    solved = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values())).solve(part)
+    name = cast(BackendName, xp.name)
+    made = reported(solved.canvas, part, chosen, {}, name, [], {}, "", solved.effects)
+    fit = made.fit
+    assert fit is not None  # it was just made
+    asked = sorted(_asked(chosen, made), key=lambda one: -one.share)
+    if not asked or fit.excess <= SEEN_EXCESS_OF_NOISE * fit.expected:
+        return None
+    if asked[0].share < CLEAR * fit.excess / fit.residual or _of_another_size(asked):
+        return None
+    return _put_back(xp, chosen, made, [asked[0][1:]], False, float(solved.canvas.losses[-1]))
+
+
+def _put_back(
+    xp: Ops,
+    scan: Scan,
+    result: Reconstruction,
+    likely: Sequence[tuple[Part, Shift]],
+    free_probe: bool,
+    given: float | None = None,
+) -> DisplacedPart | None:
+    """What is left with the best of the likely parts put back, where that is believed; ``given`` is
+    what is left as it is, where that is known."""
     numbers = neighbours(scan)
     chosen = replace(scan.select(numbers), object=None)
 
@@ -122,19 +170,16 @@ def displaced_part(
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
         return float(solver.solve(part).canvas.losses[-1])
 
-    given = left(chosen)
+    given = left(chosen) if given is None else given
     found = [(left(part.put_back(chosen, _back(shift))), part, shift) for part, shift in likely]
     least, part, shift = min(found, key=lambda one: one[0])
     if least >= given:
         return None
     known = {shift: least}
     while further := [one for one in _beside(shift) if one not in known]:
-        known |= {one: left(part.put_back(chosen, _back(one))) for one in further}
-        best = min(known, key=known.__getitem__)
-        if best == shift:
-            break
-        shift = best
-    least = known[shift]
+        known[further[0]] = left(part.put_back(chosen, _back(further[0])))
+        if known[further[0]] < least:
+            shift, least = further[0], known[further[0]]
     prepared = prepare(chosen)
     floor = prepared.expected_misfit
     if least - floor > BELIEVED * (given - floor):
@@ -149,7 +194,36 @@ def displaced_part(
 
 def asked_for(scan: Scan, result: Reconstruction) -> list[tuple[Part, Shift]]:
     """Both halves and the likeliest quarter, where they are displaced against the rest, and the
-    signs (y, x) of their shift.
+    signs (y, x) of their shift."""
+    found = _asked(scan, result)
+    halves = [one for one in found if one.part.half]
+    # A half that is displaced along itself turns the patterns, which the rest makes up for.
+    quarters = sorted((one for one in found if not one.part.half), key=lambda one: -one.share)[:1]
+    return [one[1:] for one in (*halves, *quarters)]
+
+
+class _Asked(NamedTuple):
+    """share : of the square of what patterns leave, in units of its variance, that the shift of a
+    part takes away.  part, signs : which one, and the signs (y, x) of its shift."""
+
+    share: float
+    part: Part
+    signs: Shift
+
+
+def _of_another_size(asked: Sequence[_Asked]) -> bool:
+    """Whether both halves ask most, and alike, for a shift away from the middle or towards it:
+    patterns of a probe that is wider or narrower than the one that is held."""
+    halves = {one.part.y: one for one in asked[:2] if one.part.half}
+    if len(halves) < 2:
+        return False
+    lower, right = halves[True], halves[None]
+    along = lower.signs[1] == right.signs[0] == 0 and lower.signs[0] == right.signs[1]
+    return along and asked[1].share >= ALIKE * asked[0].share
+
+
+def _asked(scan: Scan, result: Reconstruction) -> list[_Asked]:
+    """The parts that are displaced against the rest.
 
     Measured counts I of a pixel that is displaced by d differ from the model J by -d grad J. With
     the variance V of I, least squares of a shift of all pixels and one of a part more give the
@@ -169,7 +243,7 @@ def asked_for(scan: Scan, result: Reconstruction) -> list[tuple[Part, Shift]]:
     weighed = np.where(read, slopes / variance, 0)
     right = -(weighed * (measured - model)).sum(axis=1)
     normal = np.einsum("amyx,bmyx->abyx", weighed, slopes)
-    found: dict[bool, list[tuple[float, Part, Shift]]] = {True: [], False: []}
+    found = []
     for part in PARTS:
         inside = part.inside(scan.N)
         of_all, of_part = (normal[..., one].sum(axis=-1) for one in (inside | True, inside))
@@ -181,10 +255,9 @@ def asked_for(scan: Scan, result: Reconstruction) -> list[tuple[Part, Shift]]:
         gain, most = float(asked @ alone @ asked), float(np.abs(asked).max())
         if gain >= SIGMA**2 and most >= ASKED_PX:
             signs = np.where(np.abs(asked) >= BOTH * most, np.sign(asked), 0)
-            found[part.half].append((gain, part, (int(signs[0]), int(signs[1]))))
-    # A half that is displaced along itself turns the patterns, which the rest makes up for.
-    quarters = sorted(found[False], key=lambda one: -one[0])[:1]
-    return [(part, shift) for _, part, shift in (*found[True], *quarters)]
+            share = gain / max(float(read.sum()), 1.0)
+            found.append(_Asked(share, part, (int(signs[0]), int(signs[1]))))
+    return found
 
 
 def _back(shift: Shift) -> Shift:
@@ -193,9 +266,11 @@ def _back(shift: Shift) -> Shift:
 
 
 def _beside(shift: Shift) -> list[Shift]:
-    """The shifts that differ by a pixel, but for none at all and those that are too far."""
+    """The shifts that differ by a pixel, the farther ones first, but for none at all and those that
+    are too far."""
     y, x = shift
     near = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+    near.sort(key=lambda one: -abs(one[0]) - abs(one[1]))
     return [one for one in near if any(one) and max(map(abs, one)) <= FARTHEST]
 
 
