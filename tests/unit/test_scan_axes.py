@@ -362,3 +362,15 @@ def test_other_axes_must_take_away_a_fifth_of_what_noise_does_not_explain(
         return 0.0078 if free_axes else 0.0080, ScanAxes(1.0)
 
     assert (scan_axes._believed(trial, part, noise, 0.0) is not None) is believed
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_axes_that_a_probe_at_rest_does_not_need_are_not_believed(refined: bool) -> None:
+    """A probe that was refined comes to the same with the axes as they are, once it is at rest."""
+    part = prepare(simulated(photons=1e5, patterns=64))
+
+    def trial(free_probe: bool, free_axes: bool, passes: int = 0) -> tuple[float, ScanAxes]:
+        return 0.0078 if free_axes or passes else 0.0080, ScanAxes(1.0)
+
+    found = scan_axes._believed(trial, part, 0.0078, 0.0, refined)
+    assert (found is None) is refined

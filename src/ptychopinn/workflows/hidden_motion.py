@@ -47,6 +47,9 @@ ACROSS = 0.6
 # Modes that are added to the probe in place of a way, and how many times as much as that they gain
 # where the beam is not coherent: 1.8 and 7.5 there, 1.1 at most where a sample moved.
 MODES, INCOHERENT = 2, 1.4
+# Where a trial with a way leaves more than noise both go on for so many times the passes, and this
+# share of its gain must be left: elsewhere it only came sooner to where the other comes, too.
+LATER, LASTS = 3, 0.5
 # Ways that are tried, as shares of the side of a pattern: the first, and those that follow on it
 # where it gains anything.
 FIRST, NEXT = 1 / 16, (1 / 32, 3 / 32, 1 / 8)
@@ -98,7 +101,7 @@ def hidden_motion(
 
     still = fitted(0.0)
 
-    def gain(fit: Fit) -> tuple[float, float]:
+    def gain(fit: Fit, still: Fit = still) -> tuple[float, float]:
         """Relative, of the mean of used and left out patterns, and its standard error."""
         ratios = np.log(still.misfits / fit.misfits)
         used = np.log(still.canvas.losses[-1] / fit.canvas.losses[-1])
@@ -125,6 +128,14 @@ def hidden_motion(
     more, _ = gain(trials.further(None, own, trials.known, passes, True, several))
     if more > INCOHERENT * mean:
         return None
+    if found[share].canvas.losses[-1] > trials.part.expected_misfit:
+        # Both are still far from their end.
+        later = [
+            trials.further(fit, fit.effects, fit.whole, LATER * passes, True)
+            for fit in (found[share], still)
+        ]
+        if gain(*later)[0] < LASTS * mean:
+            return None
     return name, share * scan.N, given, moving
 
 

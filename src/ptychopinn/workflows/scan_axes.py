@@ -34,6 +34,7 @@ from ptychopinn.solvers.problem import scan_problem
 from ptychopinn.workflows.before_axes import before_axes
 from ptychopinn.workflows.beyond_probe import in_network_units
 from ptychopinn.workflows.hidden_shifts import steady_drift
+from ptychopinn.workflows.results import was_refined
 from ptychopinn.workflows.unsteady_beam import unsteady_beam, with_doubted_beam
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,8 @@ def estimate_axes(
         return scan, found
     trial = partial(_refined, get_ops(backend, execution), part, start, effects=effects)
     seen = max(fit.structure, 0.0)
-    other = _believed(trial, part, noise_of_some(fit, part, chosen), seen)
+    free = was_refined(found, "refine_probe")
+    other = _believed(trial, part, noise_of_some(fit, part, chosen), seen, free)
     if other is None or not differs(other.axes, DOUBT_DEG, DOUBT):
         return scan, found
     used = replace(scan, probe=found.probe, object=None)
@@ -221,10 +223,15 @@ def noise_of_some(fit: Misfit, part: PreparedScan, chosen: NDArray[np.int64]) ->
 
 
 def _believed(
-    trial: Callable[..., tuple[float, ScanAxes]], part: PreparedScan, noise: float, structure: float
+    trial: Callable[..., tuple[float, ScanAxes]],
+    part: PreparedScan,
+    noise: float,
+    structure: float,
+    refined: bool = False,
 ) -> _Other | None:
     """Axes that explain a part of a scan better than the given ones, and than another probe;
     ``noise`` is the residual that noise alone gives it, ``structure`` that of no object beyond it.
+    A probe that was ``refined`` may not be at rest.
 
     Residuals are compared as likelihoods: one unit of -2 log L is a quarter of a photon. A refined
     probe follows the noise, and counts less by twice its numbers (Akaike, IEEE Trans. Autom.
@@ -242,7 +249,7 @@ def _believed(
     if not gains(given, residual):
         return None
     probe, _ = trial(free_probe=True, free_axes=False)
-    free_probe = residual > ALIKE * (probe + penalty)
+    free_probe = refined or residual > ALIKE * (probe + penalty)
     if free_probe:
         # The probe is wrong. Are the axes as well? Until the probe is found they help it along.
         probe, _ = trial(free_probe=True, free_axes=False, passes=LONG)
