@@ -14,7 +14,7 @@ from ptychopinn.data.reconstruction import Reconstruction
 from ptychopinn.data.scan import Scan
 from ptychopinn.machine.interruption import StopFlag
 from ptychopinn.workflows import going_on
-from ptychopinn.workflows.refinement import refine
+from ptychopinn.workflows.refinement import refine, said
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,11 @@ def test_what_was_fitted_is_said_once(
     assert len(found.provenance["stages"]) == 1 + times
     assert [one.name for one in found.findings if one.level == "mended"] == ["beam-current"]
     assert caplog.text.count("the intensity of the beam changed by") == 1
+    assert found.fit is not None and found.fit.verdict == "good"
+    assert caplog.text.rstrip().endswith("of its mean: fitted.")
+    caplog.clear()
+    said(scan, replace(found, fit=replace(found.fit, verdict="doubtful")))
+    assert "that may make up for another fault." in caplog.text
 
 
 def named(result: Reconstruction, excess: float, likely: str | None) -> Reconstruction:

@@ -114,9 +114,13 @@ def refine(
 
 def said(scan: Scan, result: Reconstruction) -> Reconstruction:
     """The result, once it is said what was fitted of beam, detector and axes."""
+    assert result.fit is not None  # every verb states it
+    sure = result.fit.verdict == "good"
     for found in result.findings:
         if found.name in (AXES, *EFFECTS) and found.level == "mended":
-            log.warning("%s: %s", scan.name, found.message)
+            words = found.message.rstrip(".")
+            more = "" if sure else "; the fit is not good, and that may make up for another fault"
+            log.warning("%s: %s%s.", scan.name, words, more)
     return result
 
 
