@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,16 @@ def test_the_star_is_explained(
     assert len(judged) == 1
 
 
-def test_a_wrong_flip_of_the_star_is_not_good(star: Path) -> None:
+def test_a_wrong_flip_of_the_star_is_not_good(
+    star: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     scan = pp.load_scan(star, probe=f"{star}:probeRecon")
     y, x = scan.positions_px.T
     flipped = replace(scan, positions_px=np.stack([y.max() + y.min() - y, x], 1), object=None)
     config = pp.RefineConfig(passes=12, refine_probe=True)
-    found = pp.refine(flipped, None, config, backend="pytorch", no_mend=["orientation"])
+    with caplog.at_level(logging.INFO):
+        found = pp.refine(flipped, None, config, backend="pytorch", no_mend=["orientation"])
+    # It takes a while.
+    assert caplog.text.count("looking for the cause") == 1
     assert found.fit is not None and found.fit.verdict != "good"
     assert found.fit.likely == "geometry-or-probe"

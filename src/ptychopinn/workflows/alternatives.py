@@ -8,6 +8,7 @@ where the fit is so poor that the verbs look for them too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -99,6 +100,8 @@ from ptychopinn.workflows.unsteady_beam import (
 )
 from ptychopinn.workflows.weak_background import weak_background
 
+log = logging.getLogger(__name__)
+
 # Where photon noise is a larger share of the counts residuals alone do not tell an orientation.
 FEW_PHOTONS = 0.1
 # Where it is a larger share than this a network follows so much of it that washed-out fringes do
@@ -139,6 +142,13 @@ def judged(
         result = with_twin(result, scan)
     if ALTERNATIVES in left_out or len(result.positions_px) != scan.M:
         return result
+    if worth_a_trial(fit):
+        # It may take longer than the result.
+        log.info(
+            "a residual of %.4g is left where photon noise alone gives %.4g: looking for the cause",
+            fit.residual,
+            fit.expected,
+        )
     used = replace(scan, probe=result.probe, positions_px=result.positions_px, object=None)
     xp = get_ops(backend, execution)
     glow = stated_share(result.findings, AFTERGLOW)
