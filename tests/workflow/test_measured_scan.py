@@ -41,9 +41,7 @@ def test_the_star_is_explained(
     assert len(judged) == 1
 
 
-def test_a_wrong_flip_of_the_star_is_not_good(
-    star: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_flip_of_the_star_is_not_good(star: Path, caplog: pytest.LogCaptureFixture) -> None:
     scan = pp.load_scan(star, probe=f"{star}:probeRecon")
     y, x = scan.positions_px.T
     flipped = replace(scan, positions_px=np.stack([y.max() + y.min() - y, x], 1), object=None)
