@@ -119,3 +119,8 @@ def unforeseen(error: Exception) -> str:
         f"the file or folder '{brief(name)}' must be usable, received: {why}; check its name, "
         "its rights and the room that is left."
     )
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error of a library, without where it arose."""
+    return str(error).partition("\n")[0]

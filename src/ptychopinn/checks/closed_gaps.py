@@ -17,7 +17,7 @@ from ptychopinn.checks.base import CHECKS, Look, Mend, examine, finding, likenes
 from ptychopinn.checks.centre import NAME as CENTRE
 from ptychopinn.checks.centre import untilted
 from ptychopinn.checks.torn import lines_of
-from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residuals_of, trial_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -72,8 +72,8 @@ def closed_gaps(xp: Ops, scan: Scan) -> Finding | None:
         mended = mend_of_gaps(_details(gaps), part).of(part)
         return trial_of(examine(mended, [n for n in CHECKS if n != CENTRE]).scan, np.arange(part.M))
 
-    def left(gaps: list[Opened]) -> float:
-        return residual_of(xp, opened(gaps), PASSES, free_probe=False)
+    def left(*several: list[Opened]) -> list[float]:
+        return residuals_of(xp, map(opened, several), PASSES, free_probe=False)
 
     look = Look(part)
     beam, mean = np.sqrt(look.vacuum), np.sqrt(np.where(look.good, look.mean, 0))
@@ -88,13 +88,14 @@ def closed_gaps(xp: Ops, scan: Scan) -> Finding | None:
         found: dict[int, float] = {}
         widths = [width, width + 1]
         while widths:
-            found |= {w: left([*others, placed(axis, at, w)]) for w in widths}
+            residuals = left(*([*others, placed(axis, at, w)] for w in widths))
+            found |= zip(widths, residuals, strict=True)
             best = min(found, key=found.__getitem__)
             near = (best - 1, best + 1)
             widths = [w for w in near if 0 < w <= min(WIDEST, scan.N // 4) and w not in found]
         return found[best], placed(axis, at, best)
 
-    given = least = left([])
+    given = least = left([])[0]
     gaps: list[Opened] = []
     for seam in seams:
         leaves, gap = fitted(gaps, *seam)

@@ -4,7 +4,7 @@ walked on another way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from ptychopinn.checks.trial_fits import (
     beyond_noise,
     explained_by,
     neighbours,
-    residual_of,
+    residuals_of,
     trial_of,
 )
 from ptychopinn.data.findings import Finding, left_out, recorded_findings
@@ -80,17 +80,19 @@ def offset(xp: Ops, scan: Scan) -> Finding | None:
     if len(chosen) < FEWEST:
         return None
 
-    def run(frames: int, passes: int) -> float:
-        return residual_of(xp, placed(scan, chosen, at[frames]), passes)
+    def run(tried: Iterable[int], passes: int) -> dict[int, float]:
+        numbers = list(tried)
+        parts = [placed(scan, chosen, at[frames]) for frames in numbers]
+        return dict(zip(numbers, residuals_of(xp, parts, passes), strict=True))
 
-    first = {k: run(k, SHORT) for k in (0, 1, -1)}
+    first = run((0, 1, -1), SHORT)
     least, other = sorted(first.values())[:2]
     if least > SETTLED * other:
-        first |= {s * k: run(s * k, SHORT) for k in range(2, MOST_FRAMES + 1) for s in (1, -1)}
+        first |= run((s * k for k in range(2, MOST_FRAMES + 1) for s in (1, -1)), SHORT)
     frames, second = sorted(first, key=first.__getitem__)[:2]
     if frames == 0:
         return None
-    residuals = {k: run(k, LONG) for k in dict.fromkeys((0, frames, second))}
+    residuals = run(dict.fromkeys((0, frames, second)), LONG)
     noise = prepare(placed(scan, chosen, at[0])).expected_misfit
     if not _believed(residuals[frames], residuals[0], noise):
         return None
@@ -129,11 +131,11 @@ def order(xp: Ops, scan: Scan) -> Finding | None:
         moved = replace(scan, positions_px=other, object=None)
         parts[EXCHANGED] = trial_of(moved, neighbours(moved))
     parts = {name: part for name, part in parts.items() if part.M >= FEWEST}
-    first = {name: residual_of(xp, part, SHORT) for name, part in parts.items()}
+    first = dict(zip(parts, residuals_of(xp, parts.values(), SHORT), strict=True))
     best = min(first, key=first.__getitem__)
     if best == GIVEN:
         return None
-    given, least = (residual_of(xp, parts[name], LONG) for name in (GIVEN, best))
+    given, least = residuals_of(xp, [parts[name] for name in (GIVEN, best)], LONG)
     noise = prepare(parts[best]).expected_misfit
     if not _believed(least, given, noise) or explained_by(parts[best], least) < EXPLAINS:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ptychopinn.checks.trial_fits import FEWEST, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import FEWEST, neighbours, residuals_of, trial_of
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS
 from ptychopinn.data.scan import Scan
@@ -35,15 +35,9 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
     (height, width), _ = canvas_for(part.positions_px, part.N)
     if prepared.counts * part.M < PHOTONS * prepared.noise.photon * height * width:
         return None
-    left = {
-        o: residual_of(
-            xp,
-            replace(part, positions_px=o.of_positions(part.positions_px)),
-            PASSES,
-            free_probe=False,
-        )
-        for o in ORIENTATIONS
-    }
+    turned = [replace(part, positions_px=o.of_positions(part.positions_px)) for o in ORIENTATIONS]
+    residuals = residuals_of(xp, turned, PASSES, free_probe=False)
+    left = dict(zip(ORIENTATIONS, residuals, strict=True))
     best, following = sorted(left, key=left.__getitem__)[:2]
     gained, above = (
         (left[other] - left[best]) / prepared.likelihood_unit for other in (AS_GIVEN, following)

@@ -15,7 +15,7 @@ from ptychopinn.checks.trial_fits import (
     beyond_noise,
     explained_by,
     neighbours,
-    residual_of,
+    residuals_of,
     trial_of,
 )
 from ptychopinn.data.experiment import PLAUSIBLE, effective_distance
@@ -44,27 +44,28 @@ def distance(xp: Ops, scan: Scan) -> Finding | None:
     part = trial_of(scan, neighbours(scan))
     known: dict[float, float] = {}
 
-    def left(log_factor: float) -> float:
-        if log_factor not in known:
-            there = at_distance(part, float(np.exp(log_factor)))
-            known[log_factor] = residual_of(xp, there, PASSES, free_probe=False)
-        return known[log_factor]
+    def left(*log_factors: float) -> list[float]:
+        new = [one for one in log_factors if one not in known]
+        there = (at_distance(part, float(np.exp(one))) for one in new)
+        known.update(zip(new, residuals_of(xp, there, PASSES, free_probe=False), strict=True))
+        return [known[one] for one in log_factors]
 
     powers = [power for power in POWERS if _is_possible(scan, STEP**power)]
     tried = [power * float(np.log(STEP)) for power in powers]
     if 0.0 not in tried:
         return None
-    best = min(tried, key=left)
+    left(*tried)
+    best = min(tried, key=known.__getitem__)
     k = tried.index(best)
     if not best or k in (0, len(tried) - 1):
         return None
     around = [tried[k - 1], best, tried[k + 1]]
     for step in NEARER:
-        a, b, _ = np.polyfit(around, [left(x) for x in around], 2)
+        a, b, _ = np.polyfit(around, left(*around), 2)
         middle = float(np.clip(-b / (2 * a), around[0], around[-1])) if a > 0 else around[1]
         around = [middle - step, middle, middle + step]
-    best = min(known, key=left)
-    factor, least, given = float(np.exp(best)), left(best), left(0.0)
+    best = min(known, key=known.__getitem__)
+    factor, least, given = float(np.exp(best)), known[best], known[0.0]
     noise = prepare(part).expected_misfit
     if abs(best) < SAME or beyond_noise(least, given, noise) > BELIEVED:
         return None

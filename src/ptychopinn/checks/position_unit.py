@@ -9,7 +9,9 @@ patterns leave.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from ptychopinn.checks.trial_fits import (
     beyond_noise,
     explained_by,
     neighbours,
-    residual_of,
+    residuals_of,
     scaled,
     trial_of,
 )
@@ -59,6 +61,7 @@ SPARSE = 0.4
 
 # What own positions leave beyond noise relative to those of other patterns, and the residual.
 Judged = tuple[float, float]
+NO_TURNS: Mapping[float, Orientation] = MappingProxyType({})
 
 
 def sparse(scan: Scan) -> bool:
@@ -83,33 +86,41 @@ def unit(xp: Ops, scan: Scan) -> Finding | None:
         positions = orientation.of_positions(scaled(part.positions_px, factor))
         return replace(part, positions_px=positions)
 
-    def judged(factor: float, passes: int, orientation: Orientation = AS_GIVEN) -> Judged:
-        own = placed(factor, orientation)
-        others = replace(own, positions_px=np.roll(own.positions_px, own.M // 2, axis=0))
-        left = residual_of(xp, own, passes)
-        return beyond_noise(left, residual_of(xp, others, passes), noise), left
+    def judged(
+        factors: Iterable[float], passes: int, turns: Mapping[float, Orientation] = NO_TURNS
+    ) -> dict[float, Judged]:
+        tried = list(factors)
+        own = [placed(factor, turns.get(factor, AS_GIVEN)) for factor in tried]
+        others = [
+            replace(one, positions_px=np.roll(one.positions_px, one.M // 2, axis=0)) for one in own
+        ]
+        left = residuals_of(xp, [*own, *others], passes)
+        return {
+            factor: (beyond_noise(ours, theirs, noise), ours)
+            for factor, ours, theirs in zip(tried, left[: len(own)], left[len(own) :], strict=True)
+        }
 
-    first = {1.0: judged(1.0, SHORT)}
+    first = judged([1.0], SHORT)
     share, left = first[1.0]
     if share <= RIGHT:
         return None
-    first |= {factor: judged(factor, SHORT) for factor in _possible(part)}
+    first |= judged(_possible(part), SHORT)
     best = min(first, key=first.__getitem__)
     turn, scores = AS_GIVEN, {}
     if best != 1 and _clearly(first, best):
         near = [f for f in first if 1 / BESIDE < f / best < BESIDE or f == 1]
-        scores = {f: judged(f, LONG) for f in near}
+        scores = judged(near, LONG)
         best = min(scores, key=scores.__getitem__)
     if not scores or best == 1 or not _clearly(scores, best):
         # In a wrong unit all orientations leave much, and then the unit alone mends nothing.
         seen = [f for f in OFTEN if f in first and first[f][1] <= ANY * left]
         if not seen:
             return None
-        scores, turns = {1.0: judged(1.0, LONG)}, {}
+        turns = {}
         for f in OFTEN:
-            tried = {o: residual_of(xp, placed(f, o), SHORT) for o in ORIENTATIONS}
-            turns[f] = min(tried, key=tried.__getitem__)
-            scores[f] = judged(f, LONG, turns[f])
+            left_by = residuals_of(xp, [placed(f, o) for o in ORIENTATIONS], SHORT)
+            turns[f] = ORIENTATIONS[int(np.argmin(left_by))]
+        scores = judged([1.0, *OFTEN], LONG, turns)
         best = min(scores, key=scores.__getitem__)
         if best == 1 or not _clearly(scores, best):
             return None
@@ -124,7 +135,7 @@ def unit(xp: Ops, scan: Scan) -> Finding | None:
         return None
     # A probe that is far off comes to rest first where patterns contradict each other least.
     if residual > IN_NOISE * noise:
-        late, given = (residual_of(xp, one, PATIENT) for one in (found, part))
+        late, given = residuals_of(xp, [found, part], PATIENT)
         if late > LESS * given:
             return None
     return _said(best, {factor: left for factor, (_, left) in scores.items()})

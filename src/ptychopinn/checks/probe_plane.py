@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ptychopinn.checks.base import Look, Mend, finding, likeness
-from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residual_of, trial_of
+from ptychopinn.checks.trial_fits import FEWEST, explained_by, neighbours, residuals_of, trial_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
@@ -38,12 +38,10 @@ def plane(xp: Ops, scan: Scan) -> Finding | None:
         return None
     numbers = neighbours(scan)
 
-    def left(mend: Mend) -> float:
-        return residual_of(xp, trial_of(mend.of(scan), numbers), PASSES, free_probe=False)
-
-    given = left(Mend())
     mends = {name: mend_of_plane({"probe": name}, scan) for name in TRANSFORMS}
-    others = {name: left(mend) for name, mend in mends.items()}
+    parts = [trial_of(mend.of(scan), numbers) for mend in (Mend(), *mends.values())]
+    given, *left = residuals_of(xp, parts, PASSES, free_probe=False)
+    others = dict(zip(mends, left, strict=True))
     name = min(others, key=others.__getitem__)
     if not others[name] <= BELIEVED * given:
         return None

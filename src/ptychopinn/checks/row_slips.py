@@ -8,6 +8,8 @@ at with a block of patterns around it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ from ptychopinn.checks.base import finding, numbered
 from ptychopinn.checks.frame_order import placed, row_length
 from ptychopinn.checks.numbering import given_numbers, partners
 from ptychopinn.checks.slips import NAME, SLIPPED
-from ptychopinn.checks.trial_fits import explained_by, residual_of
+from ptychopinn.checks.trial_fits import explained_by, residuals_of
 from ptychopinn.data.findings import Finding
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
@@ -38,6 +40,9 @@ AS_BAD, BETTER = 0.5, 0.75
 # beyond is never told to be less than the second share.
 FLOOR, LEAST = 0.8, 0.1
 
+# Numbers of patterns, and those of the frames at whose positions they are.
+Moved = tuple[NDArray[np.int64], NDArray[np.int64]]
+
 
 def row_slip(xp: Ops, scan: Scan) -> Finding | None:
     """The border of two rows from which on each pattern belongs to the position a row later or
@@ -51,11 +56,12 @@ def row_slip(xp: Ops, scan: Scan) -> Finding | None:
     borders = range(SIDE_ROWS, rows - SIDE_ROWS + 1)
     whole = {border: _block(border, length, scan.M) for border in borders}
     own = np.arange(scan.M)
-    given = {border: _left(xp, scan, whole[border], own, PASSES) for border in borders}
+    lefts = _left(xp, scan, [(whole[border], own) for border in borders], PASSES)
+    given = dict(zip(borders, lefts, strict=True))
     bad = [border for border in borders if given[border] > WORSE * min(given.values())]
     # Behind a missing row all are bad where positions scatter, on an even raster those at it.
     worst = sorted(bad, key=given.__getitem__)[-TRIED:]
-    tried: dict[tuple[int, int], tuple[float, NDArray[np.int64]]] = {}
+    moved: dict[tuple[int, int], Moved] = {}
     for border in sorted({*bad[:TRIED], *worst}):
         for frames in (length, -length):
             # Where positions are missing, the patterns of that row have none.
@@ -63,30 +69,31 @@ def row_slip(xp: Ops, scan: Scan) -> Finding | None:
             at = partners(scan, frames, border * length)
             block = block[at[block] >= 0]
             if len(block) >= FEWEST and (block >= border * length).any():
-                tried[border, frames] = _left(xp, scan, block, at, PASSES), block
-    if not tried:
+                moved[border, frames] = block, at
+    if not moved:
         return None
+    tried = dict(zip(moved, _left(xp, scan, moved.values(), PASSES), strict=True))
 
     def share(key: tuple[int, int]) -> float:
-        return tried[key][0] / given[key[0]]
+        return tried[key] / given[key[0]]
 
     # Patterns that are moved apart hardly contradict each other: nearer together counts for more.
     near = {key: share(key) for key in tried if key[1] < 0 and share(key) <= BELIEVED}
     border, frames = min(near or tried, key=share)
-    block, places = tried[border, frames][1], partners(scan, frames, border * length)
-    left = _left(xp, scan, block, places, LONG)
+    block, places = moved[border, frames]
+    left, before = _left(xp, scan, [(block, places), (whole[border], own)], LONG)
     part = placed(scan, block, places)
     if explained_by(part, left + FLOOR * prepare(part).expected_misfit) < EXPLAINS:
         return None
-    before = _left(xp, scan, whole[border], own, LONG)
     prepared = prepare(placed(scan, whole[border], own))
     gained = (before - left) / prepared.likelihood_unit
     if left > BELIEVED * before or gained < LIKELIER:
         return None
     # Of a row that is missing elsewhere some are as bad as before.
-    for other in (one for one in bad if given[one] > AS_BAD * given[border]):
-        rest = whole[other][places[whole[other]] >= 0]
-        if _left(xp, scan, rest, places, PASSES) > BETTER * given[other]:
+    others = [one for one in bad if given[one] > AS_BAD * given[border]]
+    rests = [(whole[other][places[whole[other]] >= 0], places) for other in others]
+    for other, rest in zip(others, _left(xp, scan, rests, PASSES), strict=True):
+        if rest > BETTER * given[other]:
             return None
     start = border * length
     words = (
@@ -123,10 +130,12 @@ def _block(border: int, length: int, m: int, gap: int = 0) -> NDArray[np.int64]:
     return numbers[numbers < m]
 
 
-def _left(
-    xp: Ops, scan: Scan, block: NDArray[np.int64], at: NDArray[np.int64], passes: int
-) -> float:
-    """What the patterns of a block leave beyond noise at the positions of others."""
-    part = placed(scan, block, at)
-    noise = prepare(part).expected_misfit
-    return max(residual_of(xp, part, passes) - FLOOR * noise, LEAST * noise)
+def _left(xp: Ops, scan: Scan, blocks: Iterable[Moved], passes: int) -> list[float]:
+    """What the patterns of blocks leave beyond noise at the positions of others."""
+    parts = [placed(scan, block, at) for block, at in blocks]
+    noises = [prepare(part).expected_misfit for part in parts]
+    residuals = residuals_of(xp, parts, passes)
+    return [
+        max(residual - FLOOR * noise, LEAST * noise)
+        for residual, noise in zip(residuals, noises, strict=True)
+    ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import product, takewhile
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ptychopinn.checks.repeats import REPEATED
 from ptychopinn.checks.trial_fits import (
     beyond_noise,
     explained_by,
-    residual_of,
+    residuals_of,
     trial_of,
 )
 from ptychopinn.data.findings import Finding, left_out, recorded_findings, with_findings
@@ -110,17 +110,16 @@ def slip(xp: Ops, scan: Scan) -> Finding | None:
     if parts < FEWEST_PARTS:
         return None
     edges = np.linspace(0, scan.M, 2 * parts + 1).round().astype(int).tolist()
-    windows = [_window(xp, scan, *bounds) for bounds in zip(edges[:-2:2], edges[2::2], strict=True)]
+    windows = _windows(xp, scan, zip(edges[:-2:2], edges[2::2], strict=True))
     right = [window.right for window in windows]
     # Of slips by more than one frame only what is before them tells.
     if all(right) or not (any(right) or any(w.likelier for w in windows)):
         return None
-    windows += [_window(xp, scan, *each) for each in zip(edges[1:-2:2], edges[3::2], strict=True)]
+    windows += _windows(xp, scan, zip(edges[1:-2:2], edges[3::2], strict=True))
     windows.sort(key=lambda window: window.low)
     if any(right):
-        for window in windows:
-            if not window.right:
-                _try(xp, scan, window, [f for f in range(-APART, APART + 1) if f])
+        others = [window for window in windows if not window.right]
+        _try(xp, scan, others, [f for f in range(-APART, APART + 1) if f])
     path = _path(windows)
     if not any(path):
         return None
@@ -160,27 +159,37 @@ def slip(xp: Ops, scan: Scan) -> Finding | None:
     return _said(scan, frames, start, not before, there <= MENDED, ours)
 
 
-def _window(xp: Ops, scan: Scan, low: int, high: int) -> _Window:
-    members = np.arange(max(low, 1), min(high, scan.M - 1))
-    numbers = _telling(scan, members, members, 1)
-    prepared = prepare(_moved(scan, numbers, 0))
-    found = _Window(low, high, numbers, prepared.expected_misfit, prepared.likelihood_unit, {})
+def _windows(xp: Ops, scan: Scan, bounds: Iterable[tuple[int, int]]) -> list[_Window]:
+    """Parts of the scan, with what their patterns leave where they are and one frame away."""
+    found = []
+    for low, high in bounds:
+        members = np.arange(max(low, 1), min(high, scan.M - 1))
+        numbers = _telling(scan, members, members, 1)
+        prepared = prepare(_moved(scan, numbers, 0))
+        noise, unit = prepared.expected_misfit, prepared.likelihood_unit
+        found.append(_Window(low, high, numbers, noise, unit, {}))
     _try(xp, scan, found, (0, 1, -1))
     return found
 
 
-def _try(xp: Ops, scan: Scan, window: _Window, frames: Iterable[int]) -> None:
-    """Add what the patterns of a window leave so many frames later, as far as there are any."""
-    for by in frames:
-        numbers = window.numbers + by
-        if by not in window.left and numbers.min() >= 0 and numbers.max() < scan.M:
-            window.left[by] = residual_of(xp, _moved(scan, window.numbers, by), PASSES)
+def _try(xp: Ops, scan: Scan, windows: Iterable[_Window], frames: Iterable[int]) -> None:
+    """Add what the patterns of windows leave so many frames later, as far as there are any."""
+
+    def is_new(window: _Window, by: int) -> bool:
+        there = window.numbers + by
+        return by not in window.left and there.min() >= 0 and there.max() < scan.M
+
+    new = [(window, by) for window, by in product(windows, frames) if is_new(window, by)]
+    parts = (_moved(scan, window.numbers, by) for window, by in new)
+    for (window, by), left in zip(new, residuals_of(xp, parts, PASSES), strict=True):
+        window.left[by] = left
 
 
 def _longer(xp: Ops, scan: Scan, window: _Window, frames: int) -> _Window:
     """The window with what its patterns leave after more passes."""
-    left = {k: residual_of(xp, _moved(scan, window.numbers, k), CLOSER) for k in (0, frames)}
-    return replace(window, left=left)
+    parts = [_moved(scan, window.numbers, k) for k in (0, frames)]
+    residuals = residuals_of(xp, parts, CLOSER)
+    return replace(window, left=dict(zip((0, frames), residuals, strict=True)))
 
 
 def _path(windows: list[_Window]) -> list[int]:
@@ -263,11 +272,11 @@ def _located(xp: Ops, scan: Scan, frames: int, behind: bool, low: int, high: int
         first = np.append(low, inside + 1)
         last = np.append(inside, high)
         tried = np.unique(np.linspace(0, len(first) - 1, STARTS).round().astype(np.int64))
-        left = []
+        moved = []
         for start in first[tried]:
             ours = numbers >= start if behind else numbers < start
-            left.append(residual_of(xp, _moved(scan, numbers, frames * ours), CLOSER))
-        best = int(np.argmin(left))
+            moved.append(_moved(scan, numbers, frames * ours))
+        best = int(np.argmin(residuals_of(xp, moved, CLOSER)))
         # Between the neighbours of the best, or there, when all were tried.
         far = 0 if len(tried) == len(first) else 1
         low = int(first[tried[max(best - far, 0)]])

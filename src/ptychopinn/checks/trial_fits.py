@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.side_by_side import side_by_side
 from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
@@ -64,6 +66,17 @@ def residual_of(xp: Ops, part: Scan, passes: int, *, free_probe: bool = True) ->
     config = PhysicsConfig(passes=passes, refine_probe=free_probe, stagnation=0.0)
     solved = PhysicsSolver(xp, config, LIMIT_BYTES).solve(prepare(part))
     return float(solved.canvas.losses[-1])
+
+
+def residuals_of(
+    xp: Ops, parts: Iterable[Scan], passes: int, *, free_probe: bool = True
+) -> list[float]:
+    """What short fits of several scans leave, worked on side by side."""
+
+    def left(operations: Ops, part: Scan) -> float:
+        return residual_of(operations, part, passes, free_probe=free_probe)
+
+    return side_by_side(xp, left, parts)
 
 
 def beyond_noise(residual: float, other: float, expected: float) -> float:

@@ -8,7 +8,7 @@ patterns or positions, is told by the probe: held fixed, it fits patterns of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,7 @@ from ptychopinn.checks.trial_fits import (
     explained_by,
     neighbours,
     residual_of,
+    residuals_of,
     scaled,
     trial_of,
 )
@@ -148,14 +149,15 @@ def _reordered(found: Collection[Finding]) -> bool:
 def _orientation(xp: Ops, scan: Scan, reversible: bool = False) -> Finding | None:
     part = trial_of(scan, neighbours(scan))
 
-    def run(orientation: Orientation, passes: int) -> float:
-        positions = orientation.of_positions(part.positions_px)
-        return residual_of(xp, replace(part, positions_px=positions), passes)
+    def run(orientations: Iterable[Orientation], passes: int) -> dict[Orientation, float]:
+        tried = list(orientations)
+        turned = [replace(part, positions_px=o.of_positions(part.positions_px)) for o in tried]
+        return dict(zip(tried, residuals_of(xp, turned, passes), strict=True))
 
-    first = {o: run(o, SHORT) for o in ORIENTATIONS}
+    first = run(ORIENTATIONS, SHORT)
     best = sorted(first, key=first.__getitem__)[:FINALISTS]
     best = [o for o in best if first[o] <= LOST * first[best[0]]]
-    final = {o: run(o, LONG) for o in dict.fromkeys([*best, AS_GIVEN])}
+    final = run(dict.fromkeys([*best, AS_GIVEN]), LONG)
     given, least = final[AS_GIVEN], min(final.values())
     near = [o for o, residual in final.items() if residual <= TIE * least]
     top = min(near, key=lambda o: len(o.flags))
@@ -278,14 +280,14 @@ def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
     """Each with the residual that the probe leaves, held fixed, the likely ones more exactly.
     Positions come first: nothing else changes with them."""
 
-    def run(turn: dict[str, Any], passes: int) -> float:
-        return residual_of(xp, _mend(turn, part).of(part), passes, free_probe=False)
+    def run(tried: Sequence[dict[str, Any]], passes: int) -> list[float]:
+        parts = (_mend(turn, part).of(part) for turn in tried)
+        return residuals_of(xp, parts, passes, free_probe=False)
 
-    found = [run(turn, HELD_SHORT) for turn in turns]
-    likely = MAY_BE * min(found)
-    found = [
-        run(turn, HELD) if left <= likely else left for turn, left in zip(turns, found, strict=True)
-    ]
+    found = run(turns, HELD_SHORT)
+    likely = [k for k, left in enumerate(found) if left <= MAY_BE * min(found)]
+    for k, left in zip(likely, run([turns[k] for k in likely], HELD), strict=True):
+        found[k] = left
     held = list(zip(turns, found, strict=True))
     return sorted(held, key=lambda one: (one[0]["turned"] != "positions", len(_of(one[0]).flags)))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import InputError
+from ptychopinn.errors import InputError, first_line
 from ptychopinn.machine.ranks import Ranks, started
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ Function = Callable[[Array], Array]
 Function2 = Callable[[Array, Array], Array]
 # Of images and a factor.
 Resizing = Callable[[Array, int], Array]
-
-
-def first_line(error: Exception) -> str:
-    """The message of an error of a framework, without where it arose."""
-    return str(error).partition("\n")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,6 +277,11 @@ class Ops(ABC):
         """Every item with what ``work`` makes of it, in their order; few are held at a time."""
         for item in items:
             yield item, work(item)
+
+    def apart(self, count: int) -> Sequence[Ops]:
+        """At most ``count`` operations that share the threads which are free, for work side by
+        side, each in a thread of its own; these alone where that gains nothing."""
+        return [self]
 
     def held_bytes(self, limit_bytes: int) -> int:
         """Memory for patterns that stay through all passes, given the limit of the options."""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptychopinn.errors import TrainingError
+from ptychopinn.errors import TrainingError, first_line
 from ptychopinn.machine.ranks import Ranks
-from ptychopinn.ops.base import Array, Ops, first_line
+from ptychopinn.ops.base import Array, Ops
 
 Arrays = Mapping[str, NDArray[Any]]
 # Of arrays of the framework to a loss, a real scalar, and what else is wanted to know.

@@ -10,6 +10,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ptychopinn.machine.threads import available
+from ptychopinn.machine.workers import MOST_WORKERS
 from ptychopinn.ops.base import Function, Function2, Ops, Padding
 from ptychopinn.ops.options import NumpyExecution
 
@@ -160,6 +161,13 @@ class NumpyOps(Ops):
     @property
     def threads(self) -> int:
         return self.workers
+
+    def apart(self, count: int) -> Sequence[Ops]:
+        number = min(count, self.workers, MOST_WORKERS)
+        if number < 2:
+            return [self]
+        one = self.with_threads(self.workers // number)
+        return [self] if one is None else [one] * number
 
     def assign(self, variable: Array, values: NDArray[Any]) -> None:
         variable[...] = values

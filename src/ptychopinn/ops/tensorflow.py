@@ -6,10 +6,11 @@ graph.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from functools import cache, partial
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from ptychopinn.errors import InputError
 from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.threads import Threads, available, cores
-from ptychopinn.machine.workers import Workers
-from ptychopinn.ops.base import Padding
+from ptychopinn.machine.workers import MOST_WORKERS, Workers
+from ptychopinn.ops.base import Ops, Padding
 from ptychopinn.ops.options import TFExecution
 from ptychopinn.ops.tensorflow_import import undisturbed
 from ptychopinn.ops.tensorflow_layers import TensorflowLayers
+from ptychopinn.ops.tensorflow_threads import chosen_threads, shared_threads, use_threads
 
 if TYPE_CHECKING:
     from ptychopinn.ops.engine import Engine
@@ -32,6 +34,8 @@ with undisturbed():
     from tensorflow import Tensor
 
 first_use = FirstUse()
+# A function that is traced may call others.
+tracing = RLock()
 
 
 def device_of(execution: TFExecution) -> str:
@@ -45,46 +49,6 @@ def device_of(execution: TFExecution) -> str:
             "use the accelerator cpu or auto."
         )
     return "/GPU:0" if available and execution.accelerator != "cpu" else "/CPU:0"
-
-
-def use_threads(threads: int | None, side_by_side: bool = False) -> None:
-    """Set the CPU threads of TensorFlow, which it allows until its first computation only.
-
-    side_by_side : each of them works alone. A process that has computed keeps what it has: only
-        the speed depends on it."""
-    if threads is None and (not side_by_side or chosen_threads()):
-        return
-    number = available() if threads is None else threads
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else number)
-        tf.config.threading.set_inter_op_parallelism_threads(number if side_by_side else 1)
-    except RuntimeError as error:
-        if threads is None:
-            return
-        raise InputError(
-            f"TensorFlow takes its number of threads before it computes anything, received "
-            f"{threads} in a process where it runs with {chosen_threads() or 'all cores'}; give "
-            "the number in the first call, or start a new process."
-        ) from error
-
-
-def chosen_threads() -> int:
-    """The number of threads, where one was chosen; else 0. They share one operation, or work side
-    by side where an operation has one only."""
-    shared = _shared()
-    return max(shared, _alone()) if shared == 1 else shared
-
-
-def _shared() -> int:
-    """The number of threads that share one operation, as set; else 0."""
-    set_to = tf.config.threading.get_intra_op_parallelism_threads()
-    return int(set_to or os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
-
-
-def _alone() -> int:
-    """The number of operations at a time, as set; else 0."""
-    set_to = tf.config.threading.get_inter_op_parallelism_threads()
-    return int(set_to or os.environ.get("TF_NUM_INTEROP_THREADS") or 0)
 
 
 class TensorflowOps(TensorflowLayers):
@@ -290,17 +254,29 @@ class TensorflowOps(TensorflowLayers):
         graphs = self._graphs if of_a_model else _graphs_on(self.device)
         graph = graphs.get(key)
         if graph is None:
-            specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in sorts]
-            signature = tf.nest.pack_sequence_as(arguments, specs)
-            traced = tf.function(partial(function, self), autograph=False)
-            with tf.init_scope():
-                graph = graphs[key] = traced.get_concrete_function(*signature)
+            # Of threads that need it one traces it, the others wait.
+            with tracing:
+                graph = graphs.get(key) or self._traced(function, arguments, sorts)
+                graphs[key] = graph
         if within:
             # One node with a derivative, however often the function stands in a loss.
             return graph(*tf.nest.pack_sequence_as(arguments, flat))
         # The short way, which checks no arguments and knows no derivatives.
         found = graph.inference_fn.call_flat(*flat)
         return tf.nest.pack_sequence_as(graph.structured_outputs, found)
+
+    def _traced(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        sorts: Sequence[tuple[Any, int]],
+    ) -> Any:
+        """The graph of a function for arrays of these types and numbers of axes."""
+        specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in sorts]
+        signature = tf.nest.pack_sequence_as(arguments, specs)
+        traced = tf.function(partial(function, self), autograph=False)
+        with tf.init_scope():
+            return traced.get_concrete_function(*signature)
 
     def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         if self._workers is None or not tf.executing_eagerly():
@@ -309,16 +285,29 @@ class TensorflowOps(TensorflowLayers):
 
     @property
     def threads(self) -> int:
-        return _shared() or len(cores())
+        return shared_threads() or len(cores())
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
+    def apart(self, count: int) -> Sequence[Ops]:
+        number = min(count, self._free_threads(), MOST_WORKERS)
+        if number < 2:
+            return [self]
+        found = [copy(self) for _ in range(number)]
+        for each in found:
+            each._threads = Threads(1, 1)
+        return found
+
+    def _free_threads(self) -> int:
+        """How many batches are worked on at a time."""
         first_use.check()
         if self._threads is None:
             chosen = chosen_threads()
             own = self.execution.threads is None and self.execution.side_by_side
             self._threads = Threads(chosen or available(), None if own else chosen or None)
-        count = self._threads.look() if "CPU" in self.device else 1
+        return self._threads.look() if "CPU" in self.device else 1
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        count = self._free_threads()
         try:
             with tf.device(self.device), Workers(count, partial(tf.device, self.device)) as workers:
                 self._workers = workers

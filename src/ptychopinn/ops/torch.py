@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from ptychopinn.machine.processes import FirstUse
 from ptychopinn.machine.threads import Threads, usual
-from ptychopinn.machine.workers import ALONE, Workers
+from ptychopinn.machine.workers import ALONE, MOST_WORKERS, Workers
 from ptychopinn.ops.base import Function, Ops, Padding
 from ptychopinn.ops.options import TorchExecution
 from ptychopinn.ops.torch_device import COPYING, device_of, pinned_rows, whole_digits
@@ -274,6 +275,19 @@ class TorchOps(Together, Ops):
                     yield
                 finally:
                     self._workers = ALONE
+
+    def apart(self, count: int) -> Sequence[Ops]:
+        if self.device.type != "cpu" or self.ranks.size > 1:
+            return [self]
+        with self.threaded():
+            threads = torch.get_num_threads()
+        number = min(count, threads, MOST_WORKERS)
+        if number < 2:
+            return [self]
+        found = [copy(self) for _ in range(number)]
+        for each in found:
+            each._threads = Threads(threads // number, threads // number)
+        return found
 
     def each(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         # Beside workers on all cores, what this thread shared out would wait for one of them.

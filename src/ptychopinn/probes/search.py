@@ -31,6 +31,7 @@ from ptychopinn.data.normalization import PreparedScan, mean_pattern, prepare
 from ptychopinn.data.orientation import AS_GIVEN, Orientation
 from ptychopinn.data.scan import N_MIN, Scan
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.side_by_side import side_by_side
 from ptychopinn.physics.propagators import focus
 from ptychopinn.probes.pupils import Pupil, find_pupil
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -108,19 +109,19 @@ def find_probe(xp: Ops, scan: Scan) -> Found:
         places = turn.of_positions(part.positions_px)
         trials[turn] = _Trials(xp, replace(part, positions_px=places), pupil, passes)
         # Every other one tells the turns apart.
-        left[turn] = min(map(trials[turn], scanned[count % 2 :: 2]))
+        left[turn] = min(trials[turn].of(scanned[count % 2 :: 2]))
     near = [turn for turn in left if BELIEVED * left[turn] <= min(left.values())]
     if len(near) > 1:
         # They come apart once the other aberrations are known.
         for turn in near:
             best = min(trials[turn].known, key=trials[turn])
-            left[turn] = trials[turn](_around(trials[turn], best, ROUNDS[0]))
+            left[turn] = trials[turn](*_around(trials[turn], [best], ROUNDS[0]))
     turn = min(left, key=left.__getitem__)
     if left[turn] > BELIEVED * left[AS_GIVEN]:
         turn = AS_GIVEN
     found = trials[turn]
     points = _searched(found, scanned)[:BEST]
-    waves = min((_around(found, point, FINE) for point in points), key=found)
+    waves = min(_around(found, points, FINE), key=found)
     return Found(
         probe=pupil_probe(pupil, waves),
         waves=waves,
@@ -149,9 +150,10 @@ def pupil_probe(pupil: Pupil, waves: Sequence[float]) -> NDArray[np.complex128]:
 
 def _searched(trials: _Trials, scanned: Sequence[Waves]) -> list[Waves]:
     """What is found from the best of these, the best one first."""
+    trials.of(scanned)
     points = sorted(scanned, key=trials)[:STARTS]
     for step in ROUNDS:
-        found = sorted((_around(trials, point, step) for point in points), key=trials)
+        found = sorted(_around(trials, points, step), key=trials)
         points = []
         for point in found:
             apart = all(np.abs(np.subtract(point, one)).max() > SAME for one in points)
@@ -160,47 +162,70 @@ def _searched(trials: _Trials, scanned: Sequence[Waves]) -> list[Waves]:
     return points
 
 
-def _around(trials: _Trials, waves: Waves, step: float) -> Waves:
-    """The best that is found from a point by steps along all axes."""
+def _around(trials: _Trials, points: Sequence[Waves], step: float) -> list[Waves]:
+    """The best that is found from each point by steps along all axes."""
+    best = list(points)
     for axis in ORDER:
-        waves = _lowest(trials, waves, axis, step)
-    return waves
+        steps = [_Steps(point, axis, step) for point in best]
+        trials.of([point for each in steps for point in each.sides])
+        trials.of([point for each in steps for point in each.vertex(trials)])
+        best = [min([*each.sides, *each.vertex(trials)], key=trials) for each in steps]
+    return best
 
 
-def _lowest(trials: _Trials, best: Waves, axis: int, step: float) -> Waves:
-    """The best of a point, its neighbours along an axis, and the vertex of the parabola."""
+@dataclass(frozen=True)
+class _Steps:
+    """Steps from a point along an axis, one to either side."""
 
-    def moved(by: float) -> Waves:
-        point = np.array(best)
-        point[axis] += by
+    point: Waves
+    axis: int
+    step: float
+
+    def _moved(self, by: float) -> Waves:
+        point = np.array(self.point)
+        point[self.axis] += by
         defocus, straight, oblique, right, down = point.tolist()
         return defocus, straight, oblique, right, down
 
-    low, middle, high = (trials(moved(by)) for by in (-step, 0.0, step))
-    points = [moved(-step), best, moved(step)]
-    bend = low - 2 * middle + high
-    if bend > 0:
-        points.append(moved(float(np.clip(0.5 * (low - high) / bend, -1.5, 1.5)) * step))
-    return min(points, key=trials)
+    @property
+    def sides(self) -> list[Waves]:
+        """The point between its neighbours."""
+        return [self._moved(-self.step), self.point, self._moved(self.step)]
+
+    def vertex(self, trials: _Trials) -> list[Waves]:
+        """That of the parabola through the three, if it is a valley."""
+        low, middle, high = map(trials, self.sides)
+        bend = low - 2 * middle + high
+        if bend <= 0:
+            return []
+        return [self._moved(float(np.clip(0.5 * (low - high) / bend, -1.5, 1.5)) * self.step)]
 
 
 class _Trials:
     """Misfit of candidates on some neighbouring patterns, on the middle of the detector."""
 
     def __init__(self, xp: Ops, part: Scan, pupil: Pupil, passes: int) -> None:
-        self.solver = PhysicsSolver(xp, PhysicsConfig(passes=passes, stagnation=0.0), LIMIT_BYTES)
+        self.xp, self.config = xp, PhysicsConfig(passes=passes, stagnation=0.0)
         self.pupil, self.n = pupil, part.N
         self.prepared: PreparedScan = prepare(part)
         self.power = float(np.linalg.norm(self.prepared.probe))
         self.known: dict[Waves, float] = {}
 
     def __call__(self, waves: Waves) -> float:
-        if waves not in self.known:
-            probe = _candidate(self.pupil, self.n, waves)
-            probe *= self.power / np.linalg.norm(probe)
-            tried = replace(self.prepared, probe=probe[None].astype(np.complex64))
-            self.known[waves] = float(self.solver.solve(tried).canvas.losses[-1])
-        return self.known[waves]
+        return self.of([waves])[0]
+
+    def of(self, several: Sequence[Waves]) -> list[float]:
+        """Of several candidates, those that are new side by side."""
+        new = [waves for waves in dict.fromkeys(several) if waves not in self.known]
+        self.known.update(zip(new, side_by_side(self.xp, self._left, new), strict=True))
+        return [self.known[waves] for waves in several]
+
+    def _left(self, xp: Ops, waves: Waves) -> float:
+        probe = _candidate(self.pupil, self.n, waves)
+        probe *= self.power / np.linalg.norm(probe)
+        tried = replace(self.prepared, probe=probe[None].astype(np.complex64))
+        solver = PhysicsSolver(xp, self.config, LIMIT_BYTES)
+        return float(solver.solve(tried).canvas.losses[-1])
 
 
 def _candidate(pupil: Pupil, n: int, waves: Sequence[float]) -> NDArray[np.complex128]:
