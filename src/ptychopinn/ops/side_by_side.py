@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from queue import SimpleQueue
 from typing import TypeVar
 
-from ptychopinn.machine.workers import Workers
+from ptychopinn.machine.workers import MOST_WORKERS, Workers
 from ptychopinn.ops.base import Ops
 
 Item = TypeVar("Item")
@@ -16,14 +16,15 @@ Result = TypeVar("Result")
 def side_by_side(
     xp: Ops, work: Callable[[Ops, Item], Result], items: Iterable[Item]
 ) -> list[Result]:
-    """What ``work(operations, item)`` makes of each item, in their order.
+    """What ``work(operations, item)`` makes of each item, in their order; of those that an
+    iterator makes few are held at a time.
 
     Small fits leave most cores idle: their operations are too short to be shared. Each of those
     that run at a time has operations of its own (:meth:`Ops.apart`); an error of one of them is
     raised once the others have ended.
     """
-    items = list(items)
-    several = xp.apart(len(items)) if len(items) > 1 else [xp]
+    most = len(items) if isinstance(items, Sized) else MOST_WORKERS
+    several = xp.apart(most) if most > 1 else [xp]
     if len(several) < 2:
         return [work(xp, item) for item in items]
     free: SimpleQueue[Ops] = SimpleQueue()

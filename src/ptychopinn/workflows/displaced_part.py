@@ -22,6 +22,7 @@ from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.evaluation.verdict import SEEN_EXCESS_OF_NOISE
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.selector import BackendName
+from ptychopinn.ops.side_by_side import side_by_side
 from ptychopinn.solvers.configs import PhysicsConfig
 from ptychopinn.solvers.physics import PhysicsSolver
 from ptychopinn.workflows.beyond_probe import in_network_units
@@ -163,21 +164,23 @@ def _put_back(
     numbers = neighbours(scan)
     chosen = replace(scan.select(numbers), object=None)
 
-    def left(scan: Scan, free: bool = free_probe) -> float:
+    def left(xp: Ops, scan: Scan, free: bool = free_probe) -> float:
         part = prepare(scan)
         here = in_network_units([effect.chosen(numbers) for effect in effects_of(result)], part)
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=free)
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
         return float(solver.solve(part).canvas.losses[-1])
 
-    given = left(chosen) if given is None else given
-    found = [(left(part.put_back(chosen, _back(shift))), part, shift) for part, shift in likely]
-    least, part, shift = min(found, key=lambda one: one[0])
+    given = left(xp, chosen) if given is None else given
+    moved = (part.put_back(chosen, _back(shift)) for part, shift in likely)
+    residuals = side_by_side(xp, left, moved)
+    least = min(residuals)
+    part, shift = likely[residuals.index(least)]
     if least >= given:
         return None
     known = {shift: least}
     while further := [one for one in _beside(shift) if one not in known]:
-        known[further[0]] = left(part.put_back(chosen, _back(further[0])))
+        known[further[0]] = left(xp, part.put_back(chosen, _back(further[0])))
         if known[further[0]] < least:
             shift, least = further[0], known[further[0]]
     prepared = prepare(chosen)
@@ -187,7 +190,7 @@ def _put_back(
     if given - least < LIKELIER * prepared.likelihood_unit:
         return None
     # Of a wrong probe a part that is elsewhere, or masked, may be less bad by chance.
-    if not free_probe and left(chosen, True) <= least:
+    if not free_probe and left(xp, chosen, True) <= least:
         return None
     return DisplacedPart(_said(part, shift), given, least)
 

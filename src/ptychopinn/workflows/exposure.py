@@ -15,6 +15,7 @@ from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.prediction import effects_of
 from ptychopinn.ops.base import Ops
 from ptychopinn.ops.numpy import NumpyOps
+from ptychopinn.ops.side_by_side import side_by_side
 from ptychopinn.physics import forward
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.moving_exposure import MovingExposure, directions_of
@@ -204,17 +205,18 @@ def likeliest_exposure(
     effects : what is known of beam and detector, in the units of ``part``.
     """
 
-    def left(way: Values) -> float:
+    def left(xp: Ops, way: Values) -> float:
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=free_probe)
         moving = (*effects, MovingExposure(way))
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=moving)
         return float(solver.solve(part).canvas.losses[-1])
 
-    still = left(np.zeros((part.scan.M, 2)))
-    tried = {name: left(FIRST * unit) for name, unit in directions.items()}
+    ways = [np.zeros((part.scan.M, 2)), *(FIRST * unit for unit in directions.values())]
+    still, *moved = side_by_side(xp, left, ways)
+    tried = dict(zip(directions, moved, strict=True))
     name = min(tried, key=tried.__getitem__)
     known = {0.0: still, FIRST: tried[name]}
-    length, least = least_length(lambda way: left(way * directions[name]), known)
+    length, least = least_length(lambda way: left(xp, way * directions[name]), known)
     return name, length, still, least
 
 

@@ -6,8 +6,7 @@ Every trial is (words, residual); :mod:`ptychopinn.evaluation.verdict` knows wha
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,7 @@ from ptychopinn.evaluation.verdict import (
     THIN,
 )
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.side_by_side import side_by_side
 from ptychopinn.physics.background import Background
 from ptychopinn.physics.effects import Effect, Values
 from ptychopinn.physics.geometry import canvas_for
@@ -57,6 +57,18 @@ PASSES = 16
 NEAR_NOISE = 1.1
 # The directions of a way during an exposure, in words.
 WAYS = {"scan": "the scan", "y": "y", "x": "x"}
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What is fitted: these patterns, from a start or from nothing, with a further effect or
+    without, and what else is free."""
+
+    part: PreparedScan
+    start: Canvas | None = None
+    further: Effect | None = None
+    refine_probe: bool = False
+    refine_positions: bool = False
 
 
 def tried(
@@ -90,44 +102,54 @@ def tried(
     here = in_network_units([effect.chosen(numbers) for effect in effects], part)
     known = {*here, *without}
 
-    def run(part: PreparedScan, start: Canvas | None, *further: Effect, **free: Any) -> Canvas:
-        config = PhysicsConfig(passes=PASSES, stagnation=0.0, **free)
+    def run(xp: Ops, one: _Fit) -> Canvas:
+        config = PhysicsConfig(
+            passes=PASSES,
+            stagnation=0.0,
+            refine_probe=one.refine_probe,
+            refine_positions=one.refine_positions,
+        )
+        further = () if one.further is None else (one.further,)
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=(*here.values(), *further))
-        return solver.solve(part, start).canvas
+        return solver.solve(one.part, one.start).canvas
 
-    def left(part: PreparedScan, *further: Effect, **free: Any) -> float:
-        return float(run(part, None, *further, **free).losses[-1])
+    def left(*fits: _Fit) -> list[float]:
+        return [float(canvas.losses[-1]) for canvas in side_by_side(xp, run, fits)]
 
-    given = run(part, None)
-    free_probe = left(part, refine_probe=True)
+    first = (_Fit(part), _Fit(part, refine_probe=True), _Fit(part, refine_positions=True))
+    canvases = side_by_side(xp, run, first)
+    as_it_is, free_probe, free_positions = (float(canvas.losses[-1]) for canvas in canvases)
     found = [
-        (AS_IT_IS, float(given.losses[-1])),
+        (AS_IT_IS, as_it_is),
         (PROBE_FREE, free_probe + followed(part)),
-        (POSITIONS_FREE, left(part, refine_positions=True)),
+        (POSITIONS_FREE, free_positions),
     ]
-    least, noise = min(free_probe, *(residual for _, residual in found)), part.expected_misfit
+    least, noise = min(as_it_is, free_probe, free_positions), part.expected_misfit
     found.append((FOLLOWED, noise * max(freedom(chosen) - freedom(scan), 0.0)))
-    if found[0][1] > NEAR_NOISE * noise and Background.name not in known:
+    further: dict[str, Effect] = {}
+    if as_it_is > NEAR_NOISE * noise and Background.name not in known:
         # An object, or a probe, that makes up for a part of it hides it from the eye; a free probe
         # may make up for nearly all.
-        found.append((LIT, left(part, Background.none(chosen.positions_px, scan.N))))
-        least = min(least, found[-1][1])
-    if found[0][1] > NEAR_NOISE * noise and PointSpread.name not in known:
-        found.append((SPREAD, left(part, PointSpread(np.zeros(1), free=True))))
-        # What it leaves of another blur, as that of more modes, would keep that from being tried.
-        if found[-1][1] - noise <= NOTHING_LEFT * noise:
-            least = min(least, found[-1][1])
+        further[LIT] = Background.none(chosen.positions_px, scan.N)
+    if as_it_is > NEAR_NOISE * noise and PointSpread.name not in known:
+        further[SPREAD] = PointSpread(np.zeros(1), free=True)
     # A free probe may make up for a part of it in a few patterns, and the noise of a mean pattern
     # is too large where fringes are dark.
     floor = noise if fit is None else noise_of_some(fit, part, numbers)
     far = scan.propagator.measures_momentum
-    if far and found[0][1] > NEAR_NOISE * floor and PatternShift.name not in known:
-        found.append((SHIFTED, left(part, likely_shifts(chosen))))
-        least = min(least, found[-1][1])
-    told = least - noise <= BETTER * (found[0][1] - noise)
+    if far and as_it_is > NEAR_NOISE * floor and PatternShift.name not in known:
+        further[SHIFTED] = likely_shifts(chosen)
+    with_them = left(*(_Fit(part, further=one) for one in further.values()))
+    for words, residual in zip(further, with_them, strict=True):
+        found.append((words, residual))
+        # What a spread leaves of another blur, as that of more modes, would keep that from being
+        # tried.
+        if words != SPREAD or residual - noise <= NOTHING_LEFT * noise:
+            least = min(least, residual)
+    told = least - noise <= BETTER * (as_it_is - noise)
     if least > NEAR_NOISE * noise and not told:
         modes = prepare(replace(chosen, probe=with_modes(scan.probe, len(scan.probe) + 2)))
-        found.append((MORE_MODES, left(modes, refine_probe=True)))
+        found.append((MORE_MODES, left(_Fit(modes, refine_probe=True))[0]))
         if MovingExposure.name not in known:
             ways = exposures(xp, part, possible_directions(scan.positions_px), numbers, here)
             # Copies of a probe make up for a part of a beam that is not coherent.
@@ -140,8 +162,8 @@ def tried(
     # Is that better, or only quicker?
     compared = (PROBE_FREE, POSITIONS_FREE, LIT, SPREAD, SHIFTED, MORE_MODES)
     quickest = min(residual for words, residual in found if words in compared)
-    if quickest - noise <= BETTER * (found[0][1] - noise):
-        found.append((LONGER, float(run(part, given).losses[-1])))
+    if quickest - noise <= BETTER * (as_it_is - noise):
+        found.append((LONGER, left(_Fit(part, start=canvases[0]))[0]))
     return found
 
 

@@ -19,6 +19,7 @@ from ptychopinn.data.normalization import prepare
 from ptychopinn.data.scan import Scan
 from ptychopinn.evaluation.verdict import WIDTH
 from ptychopinn.ops.base import Ops
+from ptychopinn.ops.side_by_side import side_by_side
 from ptychopinn.physics.effects import Effect
 from ptychopinn.physics.resampling import resampled_probe
 from ptychopinn.solvers.configs import PhysicsConfig
@@ -44,15 +45,17 @@ def other_widths(xp: Ops, scan: Scan, effects: Sequence[Effect] = ()) -> list[tu
         return []
     numbers = neighbours(scan)
     chosen = replace(scan.select(numbers), object=None)
-    found = []
-    for factor, probe in scaled_probes(scan.probe):
+
+    def refined(xp: Ops, scaled: tuple[float, NDArray[np.complex64]]) -> tuple[str, float]:
+        factor, probe = scaled
         part = prepare(replace(chosen, probe=probe))
         here = in_network_units([effect.chosen(numbers) for effect in effects], part)
         config = PhysicsConfig(passes=PASSES, stagnation=0.0, refine_probe=True)
         solver = PhysicsSolver(xp, config, LIMIT_BYTES, effects=tuple(here.values()))
         residual = float(solver.solve(part).canvas.losses[-1]) + followed(part)
-        found.append((f"{WIDTH}{factor:.2g} times as wide, refined", residual))
-    return found
+        return f"{WIDTH}{factor:.2g} times as wide, refined", residual
+
+    return side_by_side(xp, refined, list(scaled_probes(scan.probe)))
 
 
 def scaled_probes(
