@@ -772,7 +772,11 @@ def test_a_frame_offset_explains_the_patterns(
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
     # As given, one frame later and one earlier after a few passes, then the first two again.
     residuals = iter([1.0, left, 1.3, 1.0, left])
-    monkeypatch.setattr(frame_order, "residual_of", lambda *_, **__: varied * next(residuals))
+
+    def residuals_of(xp: Any, parts: Any, passes: int) -> list[float]:
+        return [varied * next(residuals) for _ in parts]
+
+    monkeypatch.setattr(frame_order, "residuals_of", residuals_of)
     without = ["orientation", "frame-order", "position-unit"]
     _, findings = right_geometry(NumpyOps(), whole, skip=without)
     assert bool(findings) == found
@@ -801,16 +805,14 @@ def test_another_unit_leaves_clearly_less(
     varied = ((amplitudes - mean) ** 2).sum() / (amplitudes**2).sum()
     extent = np.ptp(trial_of(whole, neighbours(whole)).positions_px[:, 0])
 
-    calls = 0
+    def residuals_of(xp: Any, parts: Any, passes: int) -> list[float]:
+        """As given, times 0.5 and anything else; then the same at positions of other patterns."""
+        spans = [float(np.ptp(part.positions_px[:, 0]) / extent) for part in parts]
+        own = [{1.0: 0.35, 0.5: left}.get(round(span, 2), 0.4) for span in spans]
+        half = len(own) // 2
+        return [float(varied * one) for one in (*own[:half], *[0.4] * half)]
 
-    def residual(xp: Any, part: Scan, passes: int, **how: Any) -> float:
-        """As given, times 0.5 and anything else, and each time at positions of other patterns."""
-        nonlocal calls
-        calls += 1
-        factor = round(float(np.ptp(part.positions_px[:, 0]) / extent), 2)
-        return float(varied * ({1.0: 0.35, 0.5: left}.get(factor, 0.4) if calls % 2 else 0.4))
-
-    monkeypatch.setattr(position_unit, "residual_of", residual)
+    monkeypatch.setattr(position_unit, "residuals_of", residuals_of)
     without = ["orientation", "frame-order", "frame-offset", "frame-slip"]
     assert bool(right_geometry(NumpyOps(), whole, without)[1]) == found
 

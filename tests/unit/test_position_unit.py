@@ -43,7 +43,10 @@ def test_a_probe_that_is_far_off_is_no_unit(
             return late[factor]
         return {1.0: 0.03, 0.5: 0.014}.get(factor, 0.03)
 
-    monkeypatch.setattr(position_unit, "residual_of", residual_of)
+    def residuals_of(xp: Any, parts: Any, passes: int) -> list[float]:
+        return [residual_of(xp, part, passes) for part in parts]
+
+    monkeypatch.setattr(position_unit, "residuals_of", residuals_of)
     found = position_unit.unit(get_ops("numpy", NumpyExecution()), scan)
     assert (found is not None) == believed
     assert found is None or found.details["scale"] == 0.5
