@@ -263,12 +263,18 @@ def test_other_compression_is_refused(method: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"text", b"\x89HDF\r\n\x1a\n" + bytes(100), pickle.dumps({"a": 1}), b"PK\x05\x06"],
+    [b"", b"text", pickle.dumps({"a": 1}), b"PK\x05\x06"],
 )
 def test_not_a_zip(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "b.zip"
     path.write_bytes(content)
     refused(path, "not a zip")
+
+
+def test_a_scan_in_place_of_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    refused(path, "received the HDF5 file")
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import ptychopinn as pp
 import pytest
 
+import ptychopinn as pp
 from ptychopinn.checks.trial_fits import residuals_of
 from ptychopinn.data.scan import Scan
 from ptychopinn.machine.workers import MOST_WORKERS

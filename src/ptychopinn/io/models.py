@@ -26,6 +26,7 @@ from safetensors.numpy import save as safetensors_bytes
 from ptychopinn.data.scan import N_MAX, N_MIN
 from ptychopinn.errors import InputError, shown
 from ptychopinn.io.atomic import refuse_existing
+from ptychopinn.io.base import is_hdf5
 from ptychopinn.io.reading import kind_of, parse_json
 from ptychopinn.io.strict_zip import (
     Damaged,
@@ -220,6 +221,12 @@ def load_bundle(path: str | Path, expected: Expected | None = None) -> Bundle:
     if kind == "folder":
         members = _read_folder(source)
     elif kind == "file":
+        if source.stat().st_size and is_hdf5(source):
+            raise InputError(
+                f"{_WHAT} must be a file {BUNDLE_NAME} or the folder that holds it, received the "
+                f"HDF5 file '{source}', as scans and results are; name the model, and beside it the "
+                "scan."
+            )
         members = read_archive(source, LIMITS, _WHAT)
     else:
         raise InputError(
