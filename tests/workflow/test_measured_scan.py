@@ -13,7 +13,7 @@ import pytest
 
 import ptychopinn as pp
 from ptychopinn.cli import run
-from ptychopinn.workflows import verbs
+from ptychopinn.workflows import after_network
 
 pytest.importorskip("torch", reason="the stages of the command are compared with one backend")
 
@@ -25,8 +25,8 @@ def test_the_star_is_explained(
     """The analytic probe does not fit: it is noticed, and refined together with the object. The
     trials of the verdict, which take longest, are made once."""
     judged: list[Any] = []
-    made = verbs.judged
-    monkeypatch.setattr(verbs, "judged", lambda *given: judged.append(given) or made(*given))
+    made = after_network.judged
+    monkeypatch.setattr(after_network, "judged", lambda *given: judged.append(given) or made(*given))
     output = tmp_path / "result"
     options = ["--probe", f"{star}:{probe}", "--backend", "pytorch", "--quiet"]
     assert run(["reconstruct", str(star), "-o", str(output), *options]) == 0

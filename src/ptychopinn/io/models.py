@@ -224,8 +224,8 @@ def load_bundle(path: str | Path, expected: Expected | None = None) -> Bundle:
         if source.stat().st_size and is_hdf5(source):
             raise InputError(
                 f"{_WHAT} must be a file {BUNDLE_NAME} or the folder that holds it, received the "
-                f"HDF5 file '{source}', as scans and results are; name the model, and beside it the "
-                "scan."
+                f"HDF5 file '{source}', as scans and results are; name the model, and the scan "
+                "beside it."
             )
         members = read_archive(source, LIMITS, _WHAT)
     else:
