@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ptychopinn.checks.base import CHECKS, LATER, examine
-from ptychopinn.checks.upright import mend_of
+from ptychopinn.checks.geometry_mends import mend_of
 from ptychopinn.data.findings import Finding, recorded_findings, with_findings
 from ptychopinn.data.scan import Scan
 
