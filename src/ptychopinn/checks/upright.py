@@ -176,7 +176,9 @@ def _orientation(xp: Ops, scan: Scan, reversible: bool = False) -> Finding | Non
     better = top != AS_GIVEN and final[top] < min(1.0, DOUBTED * given)
     better = better and first[top] <= BELIEVED * float(np.median(list(first.values())))
     if not better or final[top] > BELIEVED * given:
-        certain = _turned_patterns(xp, part, given, trials) or _far_likelier(xp, part, trials)
+        certain = _turned_patterns(xp, part, given, trials) or _far_likelier(
+            xp, part, trials, scan if reversible else None
+        )
         if certain is not None:
             return certain
     if not better:
@@ -196,11 +198,14 @@ def _orientation(xp: Ops, scan: Scan, reversible: bool = False) -> Finding | Non
     return _said(_held(xp, part, turns), numbers, final[top], trials)
 
 
-def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None) -> Finding | None:
+def _half_turn(
+    xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None, by_far: bool = False
+) -> Finding | None:
     """Patterns or positions that were turned by 180 degrees, if the probe, held fixed, tells.
 
     A free probe does not: its conjugate explains them as given (:mod:`ptychopinn.physics.twin`).
-    Nor does an even raster tell it from frames of the ``scan`` in the opposite order.
+    Nor does an even raster tell it from frames of the ``scan`` in the opposite order. Where it is
+    the likeliest orientation ``by_far`` it need not leave far less.
     """
     given = residual_of(xp, part, HELD, free_probe=False)
     held = _held(xp, part, list(_turns(AS_GIVEN.opposite)))
@@ -210,11 +215,9 @@ def _half_turn(xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None) 
         part_backwards = reordered(scan, partners_in(scan, REVERSED))
         if part_backwards.M >= FEWEST:
             backwards = residual_of(xp, part_backwards, HELD, free_probe=False)
-    least = min(best[1], backwards)
-    explains = LITTLE_EXPLAINS if least > HALF_TURN_BELIEVED * given else MUCH_EXPLAINS
-    likelier = (given - least) / prepare(part).likelihood_unit
-    if least > HALF_TURN_BELIEVED * given and likelier < FAR_LIKELIER:
+    if min(best[1], backwards) > HALF_TURN_BELIEVED * given and not by_far:
         return None
+    explains = LITTLE_EXPLAINS if by_far else MUCH_EXPLAINS
     if scan is not None and backwards * UNTOLD < best[1]:
         if explained_by(part_backwards, backwards) < explains:
             return None
@@ -270,13 +273,17 @@ def _turned_patterns(xp: Ops, part: Scan, free: float, trials: list[list[Any]]) 
     return replace(told, details={**told.details, "with_known_probe": True})
 
 
-def _far_likelier(xp: Ops, part: Scan, trials: list[list[Any]]) -> Finding | None:
+def _far_likelier(
+    xp: Ops, part: Scan, trials: list[list[Any]], scan: Scan | None
+) -> Finding | None:
     """Positions or patterns that were turned, where noise is most of what every orientation leaves:
     with the known probe, held, the right one is far likelier than all others, and explains the
     patterns, which none does with a wrong probe."""
     best = likeliest(xp, part)
     if min(best.gained, best.above) < FAR_LIKELIER:
         return None
+    if best.orientation == AS_GIVEN.opposite:
+        return _half_turn(xp, part, trials, scan, by_far=True)
     held = _held(xp, part, list(_turns(best.orientation)))
     turned, least = min(held, key=lambda one: one[1])
     if explained_by(mend_in(turned, part).of(part), least) < LITTLE_EXPLAINS:
@@ -339,8 +346,8 @@ def _said(
     if others:
         other = turn_of(others[0])
         remedy = (
-            f"; the probe looks the same either way, so that it may have been the patterns ({other}) "
-            f"instead, and then the object is {_image(other)} of the true one"
+            "; the probe looks the same either way, so that it may have been the patterns "
+            f"({other}) instead, and then the object is {_image(other)} of the true one"
         )
     return finding(
         "orientation",
