@@ -292,7 +292,9 @@ def _far_likelier(
         f"some patterns around the middle leave a residual of {least:.4f} with the probe of the "
         f"scan, as given {best.given:.4f}, and are far likelier"
     )
-    return _said(held, numbers, least, trials)
+    # With other turns than that of the best they leave a little more, but are far less likely.
+    near = least + FAR_LIKELIER * prepare(part).likelihood_unit
+    return _said([one for one in held if one[1] <= near], numbers, least, trials)
 
 
 # What may have been turned, as the details of a finding, and the residual with the probe held.
