@@ -36,8 +36,9 @@ def unoptimised_from_the_start() -> Iterator[None]:
 
 tensorflow_import.undisturbed = unoptimised_from_the_start  # type: ignore[assignment]
 
-# As in the commands: with both frameworks loaded there is much to look through.
-gc.set_threshold(MORE_OBJECTS)
+# As in the commands, more so: with both frameworks and all tests loaded there is much to look
+# through.
+gc.set_threshold(5 * MORE_OBJECTS)
 
 # How long an example takes says something about the machine only.
 settings.register_profile("untimed", deadline=None)
@@ -46,6 +47,12 @@ settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays until the end, and is looked through no more."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
