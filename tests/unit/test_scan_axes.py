@@ -299,8 +299,7 @@ def test_a_probe_out_of_focus_is_not_taken_for_scaled_axes() -> None:
     k = np.fft.fftfreq(true.N)
     field = np.fft.fft2(true.probe) * np.exp(20j * (k[:, None] ** 2 + k**2))
     scan = replace(true, probe=np.fft.ifft2(field).astype(np.complex64), object=None)
-    found = pp.reconstruct(scan, no_mend=LATER)  # the geometry is right
-    assert not [f for f in found.findings if f.name == "scan-axes"]
+    assert not [f for f in pp.reconstruct(scan).findings if f.name == "scan-axes"]
 
 
 def test_a_probe_found_from_faint_patterns_may_be_out_of_focus(tmp_path: Path) -> None:
