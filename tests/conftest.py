@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 from ptychopinn.entry import MORE_OBJECTS
+from ptychopinn.ops import tensorflow_import
+from ptychopinn.ops.tensorflow_import import undisturbed
 
 # Test processes run side by side; threads of each would wait for each other, actively.
 for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
@@ -20,9 +23,22 @@ for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 
 # It remembers these variables.
 import warm_processes  # noqa: E402
+from warm_server import unoptimised  # noqa: E402
 
-# As in the commands: with both frameworks loaded there is much to look through.
-gc.set_threshold(MORE_OBJECTS)
+
+@contextmanager
+def unoptimised_from_the_start() -> Iterator[None]:
+    """For a test that is the first to load TensorFlow."""
+    with undisturbed():
+        yield
+    unoptimised()
+
+
+tensorflow_import.undisturbed = unoptimised_from_the_start  # type: ignore[assignment]
+
+# As in the commands, more so: with both frameworks and all tests loaded there is much to look
+# through.
+gc.set_threshold(5 * MORE_OBJECTS)
 
 # How long an example takes says something about the machine only.
 settings.register_profile("untimed", deadline=None)
@@ -33,8 +49,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays until the end, and is looked through no more."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked ``gpu`` need one."""
+    """Tests marked ``gpu`` need one. Graphs that are run a few times are run as they were traced,
+    but in tests marked ``optimised``."""
+    unoptimised(not item.get_closest_marker("optimised"))
     if item.get_closest_marker("gpu"):
         torch = pytest.importorskip("torch")
         if not torch.cuda.is_available():

@@ -139,7 +139,7 @@ def test_refine_finds_them_by_itself_and_says_so(faulty: Scan, refined: Reconstr
 
 def test_what_is_switched_off_is_not_found(faulty: Scan, refined: Reconstruction) -> None:
     config = pp.RefineConfig(beam_current=False, background=False)
-    result = refine(faulty, None, config, backend="numpy")
+    result = refine(faulty, None, config, backend="numpy", no_mend=["alternatives"])
     assert not result.effects
     assert result.fit is not None
     assert refined.fit is not None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from oracle.forward import intensities
+from ptychopinn.checks.base import ALTERNATIVES, LATER
 from ptychopinn.cli import scans
 from ptychopinn.config import RefineConfig
 from ptychopinn.data.normalization import prepare
@@ -79,7 +80,7 @@ def test_options_decide_before_patterns_do(ideal: Scan) -> None:
     scan = noisy(ideal, expected + 0.3 * expected.mean())
     off = {"background": False, "refine_probe": False, "beam_current": False, "slices": 1}
     config = RefineConfig(passes=10, **off)
-    left_out = ["moving-exposure", "alternatives", "orientation"]
+    left_out = ["moving-exposure", ALTERNATIVES, *LATER]
     result = refine(scan, None, config, model="auto", no_mend=left_out)
     names = {trial.effect.partition(":")[0] for trial in result.effects_tried}
     assert "background" not in result.effects and names

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from ptychopinn.machine.threads import DECIDED, Threads, available, cores, usual
+from ptychopinn.machine.threads import DECIDED, Threads, available, chosen, cores, usual
+from ptychopinn.ops.numpy import NumpyOps
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +26,14 @@ def test_what_the_user_asks_for_is_taken() -> None:
 def test_the_variable_of_openmp_is_a_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DECIDED, "5")
     assert Threads(5).look() == usual(5) == 5
+
+
+@pytest.mark.parametrize(("asked", "number"), [("1", 1), ("", 8), ("0", 8), ("4,2", 8), ("99", 8)])
+def test_it_is_one_for_numpy_too(asked: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose transforms do not look at it."""
+    monkeypatch.setenv(DECIDED, asked)
+    monkeypatch.setattr("ptychopinn.machine.threads.available", lambda: 8)
+    assert chosen() == NumpyOps().threads == number
 
 
 def test_never_more_than_the_cores_that_this_process_may_use() -> None:

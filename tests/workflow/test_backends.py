@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import os
 import subprocess
@@ -47,10 +46,9 @@ CORE = ROOT / ".venv-core" / "bin" / "python"
 KINDS: dict[str, list[str]] = {
     "unrolled": [*UNROLLED, "--n-groups", "2"],
     "unrolled supervised": [*SHALLOW, "--n-groups", "2", "--mode", "supervised"],
-    **{
-        f"cnn {gridsize} {mode}": [*CNN, "--gridsize", str(gridsize), "--mode", mode]
-        for gridsize, mode in itertools.product((1, 2), ("pinn", "supervised"))
-    },
+    # A bundle does not know how its network was trained.
+    "cnn 1 pinn": [*CNN, "--gridsize", "1"],
+    "cnn 2 supervised": [*CNN, "--gridsize", "2", "--mode", "supervised"],
 }
 
 
@@ -172,7 +170,7 @@ def test_a_backend_never_imports_the_other(
     """Not even when a setting of Keras names the other, and nothing is written into the home."""
     out = ["--backend", backend, "--quiet"]
     model, result = str(tmp_path / "m"), str(tmp_path / "r")
-    small = [*KINDS["unrolled"], "--epochs", "1"]
+    small = [*UNROLLED, "--iterations", "2", "--n-groups", "2", "--epochs", "1"]
     commands = [
         ["train", str(scans / "a.h5"), "-o", model, *small, *out, *UNTRIED],
         ["infer", model, str(scans / "b.h5"), "-o", result, *out, *UNTRIED],

@@ -50,7 +50,7 @@ def model(place: Path) -> Path:
         "ptycho_train",
         "--train_data_file train.npz --test_data_file test.npz --output_dir model "
         f"--backend pytorch --do_stitching {SMALL} --N 32 --gridsize 2 --model_type pinn "
-        "--no-mend alternatives",
+        "--no-mend all",
         place,
     )
     assert done.returncode == 0, done.stderr
@@ -171,7 +171,7 @@ def test_inference(place: Path, model: Path) -> None:
         f"--model_path {model} --test_data test.npz --output_dir result --comparison_plot "
         "--n_images 20 --n_subsample 50 --subsample_seed 1 --phase_vmin -1 --phase_vmax 1.5 "
         "--debug_dump dump --torch-accelerator cpu --torch-num-workers 0 "
-        "--torch-inference-batch-size 8 --backend pytorch",
+        "--torch-inference-batch-size 8 --backend pytorch --no-mend all",
         place,
     )
     assert done.returncode == 0, done.stderr
@@ -187,7 +187,7 @@ def test_the_other_backend(place: Path) -> None:
     done = call(
         "ptycho_train",
         f"--train_data_file train.npz --test_data_file test.npz --output_dir tf {SMALL} "
-        "--do_stitching --backend tensorflow --no-mend alternatives",
+        "--do_stitching --backend tensorflow --no-mend all",
         place,
     )
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def test_the_other_backend(place: Path) -> None:
     done = call(
         "ptycho_inference",
         "--model_path tf --test_data test.npz --output_dir tf_result --backend tensorflow "
-        "--torch-accelerator cpu --no-mend alternatives",
+        "--torch-accelerator cpu --no-mend all",
         place,
     )
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from training_commands import UNROLLED, check_sentence, read_json, train
+from training_commands import SHALLOW, UNROLLED, check_sentence, read_json, train
 
 import ptychopinn as pp
 from ptychopinn.cli import run
@@ -176,10 +176,13 @@ def off(scan: Scan) -> Scan:
 
 def test_python_does_what_the_command_does(tmp_path: Path) -> None:
     pp.save_scan(off(simulated(9)), tmp_path / "off.h5")
-    run(["reconstruct", str(tmp_path / "off.h5"), "-o", str(tmp_path / "r"), *FAST])
+    untried = ["--no-mend", "alternatives"]
+    run(["reconstruct", str(tmp_path / "off.h5"), "-o", str(tmp_path / "r"), *FAST, *untried])
     execution = pp.TorchExecution(threads=1)
     scan = pp.load_scan(tmp_path / "off.h5")
-    mine = pp.reconstruct(scan, "pretrained", backend="pytorch", execution=execution)
+    mine = pp.reconstruct(
+        scan, "pretrained", backend="pytorch", execution=execution, no_mend=["alternatives"]
+    )
     its = pp.load_reconstruction(tmp_path / "r")
     assert mine.provenance["stages"] == its.provenance["stages"]
     assert [s["stage"] for s in mine.provenance["stages"]] == ["refinement"]
@@ -203,7 +206,7 @@ def test_train_turns_swapped_axes(
     pp.save_scan(
         replace(scan, positions_px=turn(scan.positions_px), object=None), tmp_path / "s.h5"
     )
-    options = (*UNROLLED, "--epochs", 1, "--quiet")
+    options = (*SHALLOW, "--epochs", 1, "--quiet")
     assert train(place / "raw" / "scan.h5", tmp_path / "right", *options) == 0
     capsys.readouterr()
     assert train(tmp_path / "s.h5", tmp_path / "m", *options, tries=True) == 0

@@ -32,6 +32,12 @@ def usual(most: int) -> int:
     return most if DECIDED in os.environ else max(1, min(most, available()))
 
 
+def chosen() -> int:
+    """The number of threads for a library that does not know ``OMP_NUM_THREADS`` itself."""
+    asked = os.environ.get(DECIDED, "")
+    return min(int(asked), available()) if asked.isdecimal() and int(asked) > 0 else available()
+
+
 class Threads:
     """The number of threads to compute with, looked at anew as often as wanted.
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ptychopinn.machine.threads import available
+from ptychopinn.machine.threads import chosen
 from ptychopinn.machine.workers import MOST_WORKERS
 from ptychopinn.ops.base import Function, Function2, Ops, Padding
 from ptychopinn.ops.options import NumpyExecution
 
 Array = NDArray[Any]
+
+
+def _windows(flat: Array, places: Array, n: int) -> Iterator[Array]:
+    """The n x n pixels of a ``flat`` canvas where each patch lies, as views."""
+    if len(places) == 0:
+        return
+    width = int(places[0, 1] - places[0, 0]) if n > 1 else len(flat)
+    rows = flat.reshape(-1, width)
+    for start in places[:, 0].tolist():
+        y, x = divmod(start, width)
+        yield rows[y : y + n, x : x + n]
 
 
 class NumpyOps(Ops):
@@ -35,7 +46,7 @@ class NumpyOps(Ops):
 
     def __init__(self, execution: NumpyExecution | None = None) -> None:
         self.execution = NumpyExecution() if execution is None else execution
-        self.workers = self.execution.threads or available()
+        self.workers = self.execution.threads or chosen()
 
     # --- arrays in and out ------------------------------------------------------------------------
 
@@ -143,12 +154,17 @@ class NumpyOps(Ops):
     # --- patches on a canvas ----------------------------------------------------------------------
 
     def gather(self, canvas: Array, places: Array, n: int) -> Array:
-        runs = np.lib.stride_tricks.sliding_window_view(canvas.reshape(-1), n)
-        return np.asarray(runs[places])
+        found = np.empty((len(places), n, n), canvas.dtype)
+        for patch, window in zip(found, _windows(canvas.reshape(-1), places, n), strict=True):
+            patch[...] = window
+        return found
 
     def spread(self, patches: Array, places: Array, size: int) -> Array:
+        # Over whole patches: a sum by index of each pixel takes four to six times as long.
         total = np.zeros(size, patches.dtype)
-        np.add.at(total, places[..., None] + np.arange(patches.shape[-1]), patches)
+        windows = _windows(total, places, patches.shape[-1])
+        for patch, window in zip(patches, windows, strict=True):
+            window += patch
         return total
 
     def spread_points(self, values: Array, pixels: Array, size: int) -> Array:
