@@ -26,7 +26,9 @@ def test_the_star_is_explained(
     trials of the verdict, which take longest, are made once."""
     judged: list[Any] = []
     made = after_network.judged
-    monkeypatch.setattr(after_network, "judged", lambda *given: judged.append(given) or made(*given))
+    monkeypatch.setattr(
+        after_network, "judged", lambda *given: judged.append(given) or made(*given)
+    )
     output = tmp_path / "result"
     options = ["--probe", f"{star}:{probe}", "--backend", "pytorch", "--quiet"]
     assert run(["reconstruct", str(star), "-o", str(output), *options]) == 0
