@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import pytest
 from hypothesis import settings
 
 from ptychopinn.entry import MORE_OBJECTS
-from ptychopinn.ops import tensorflow_import
-from ptychopinn.ops.tensorflow_import import undisturbed
 
 # Test processes run side by side; threads of each would wait for each other, actively.
 for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
@@ -23,18 +20,6 @@ for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 
 # It remembers these variables.
 import warm_processes  # noqa: E402
-from warm_server import unoptimised  # noqa: E402
-
-
-@contextmanager
-def unoptimised_from_the_start() -> Iterator[None]:
-    """For a test that is the first to load TensorFlow."""
-    with undisturbed():
-        yield
-    unoptimised()
-
-
-tensorflow_import.undisturbed = unoptimised_from_the_start  # type: ignore[assignment]
 
 # As in the commands, more so: with both frameworks and all tests loaded there is much to look
 # through.
@@ -56,9 +41,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked ``gpu`` need one. Graphs that are run a few times are run as they were traced,
-    but in tests marked ``optimised``."""
-    unoptimised(not item.get_closest_marker("optimised"))
+    """Tests marked ``gpu`` need one."""
     if item.get_closest_marker("gpu"):
         torch = pytest.importorskip("torch")
         if not torch.cuda.is_available():

@@ -72,19 +72,8 @@ def loaded(framework: str) -> None:
         except ModuleNotFoundError as error:
             if error.name is not None and error.name.startswith("ptychopinn"):
                 raise
-    unoptimised()
     # Formats of pictures that are loaded when the first is opened.
     sys.modules["PIL.Image"].preinit()
-
-
-def unoptimised(yes: bool = True) -> None:
-    """Let TensorFlow, where it is loaded, run graphs as they were traced, or optimise them first.
-
-    That takes longer than the steps of a short training, of whose result it changes nothing but the
-    last digits. Processes that are started anew, the documents and the demo do it.
-    """
-    if (tensorflow := sys.modules.get("tensorflow")) is not None:
-        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": yes})
 
 
 def received(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

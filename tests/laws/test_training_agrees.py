@@ -124,7 +124,6 @@ def test_gradients_agree(name: str, terms: str) -> None:
 BACKENDS = ("pytorch", "tensorflow")
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize("name", MODELS)
 def test_the_same_seed_trains_the_same_network(name: str) -> None:
     """First weights, order of the data, schedule, clipping and optimiser are the same: after two
