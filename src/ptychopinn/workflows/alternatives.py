@@ -199,9 +199,10 @@ def judged(
         found += tried(xp, used, effects_of(result), left_out, fit)
         if AXES not in left_out and fit.judged(found).likely in (None, *MAY_HIDE):
             found += _other_unit(xp, scan, result)
-        # A probe that was refined from one of another width comes to rest far from both.
+        # A probe that was refined from one of another width comes to rest far from both; one that
+        # was found from the patterns began with the width that they have.
         begun = replace(used, probe=scan.probe)
-        refined = was_refined(result, PROBE) and result.slices is None
+        refined = was_refined(result, PROBE) and result.slices is None and not _guessed(result)
         if refined and suspicious(fit) and fit.judged(found).likely in (None, *MAY_HIDE):
             found += other_widths(xp, begun, effects_of(result))
         # Only where nothing else is left: it takes as long as all the others.

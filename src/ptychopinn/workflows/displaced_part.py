@@ -40,6 +40,9 @@ FARTHEST = 4
 # It is believed when it leaves this share of the excess or less, 0.9 and more where nothing is
 # displaced, and raises the likelihood (-2 log L) by so much.
 BELIEVED, LIKELIER = 0.6, 40.0
+# Others are tried where the first one, by a pixel, leaves this share: 0.94 at most of what is
+# displaced by up to 4 px.
+BEGUN = 0.97
 # With a probe that a refined one began as the part is tried that asks for most, where that is this
 # share of the excess: 0.15 to 0.6 of what is displaced, 0.01 to 0.5 of wrong probes.
 CLEAR = 0.1
@@ -176,15 +179,15 @@ def _put_back(
     residuals = side_by_side(xp, left, moved)
     least = min(residuals)
     part, shift = likely[residuals.index(least)]
-    if least >= given:
+    prepared = prepare(chosen)
+    floor = prepared.expected_misfit
+    if least - floor > BEGUN * (given - floor):
         return None
     known = {shift: least}
     while further := [one for one in _beside(shift) if one not in known]:
         known[further[0]] = left(xp, part.put_back(chosen, _back(further[0])))
         if known[further[0]] < least:
             shift, least = further[0], known[further[0]]
-    prepared = prepare(chosen)
-    floor = prepared.expected_misfit
     if least - floor > BELIEVED * (given - floor):
         return None
     if given - least < LIKELIER * prepared.likelihood_unit:
