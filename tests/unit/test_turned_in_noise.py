@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import ptychopinn as pp
-from ptychopinn.checks.likelier import likeliest
+from ptychopinn.checks.geometry_mends import turn_of
 from ptychopinn.checks.replay import mended_like
 from ptychopinn.checks.trial_fits import neighbours, trial_of
-from ptychopinn.checks.upright import FAR_LIKELIER, _far_likelier, right_geometry
-from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation
+from ptychopinn.checks.upright import _far_likelier, right_geometry
+from ptychopinn.data.orientation import ORIENTATIONS, Orientation
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.numpy import NumpyOps
 
@@ -30,14 +30,15 @@ def turned(scan: Scan, orientation: Orientation) -> Scan:
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS[1:], ids=str)
 def test_positions_that_were_turned_are_found(scan: Scan, orientation: Orientation) -> None:
-    found = likeliest(NumpyOps(), trial_of(turned(scan, orientation), neighbours(scan, 36)))
-    assert found.orientation == orientation.inverse
-    assert min(found.gained, found.above) > FAR_LIKELIER
+    part = trial_of(turned(scan, orientation), neighbours(scan, 36))
+    found = _far_likelier(NumpyOps(), part, [], None)
+    assert found is not None and found.details["turned"] == "positions"
+    assert turn_of(found.details) == orientation.inverse
 
 
 def test_as_given_nothing_is_likelier(scan: Scan) -> None:
-    found = likeliest(NumpyOps(), trial_of(scan, neighbours(scan, 36)))
-    assert found.orientation == AS_GIVEN and found.gained == 0
+    part = trial_of(scan, neighbours(scan, 36))
+    assert _far_likelier(NumpyOps(), part, [], None) is None
 
 
 def test_patterns_that_were_turned_are_told_from_positions(scan: Scan) -> None:
@@ -51,13 +52,6 @@ def test_patterns_that_were_turned_are_told_from_positions(scan: Scan) -> None:
     assert "far likelier" in found[0].message
     np.testing.assert_array_equal(upright.positions_px, scan.positions_px)
     np.testing.assert_array_equal(mended_like(given, found).diffraction[:], upright.diffraction[:])
-
-
-def test_a_half_turn_says_what_else_it_may_be(scan: Scan) -> None:
-    part = trial_of(turned(scan, AS_GIVEN.opposite), neighbours(scan))
-    found = _far_likelier(NumpyOps(), part, [], None)
-    assert found is not None and found.details["flip_y"] and found.details["flip_x"]
-    assert not found.details["transpose"]
 
 
 def test_with_a_wrong_probe_none_explains_the_patterns(scan: Scan) -> None:

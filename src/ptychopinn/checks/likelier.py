@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 from ptychopinn.checks.trial_fits import FEWEST, neighbours, residuals_of, trial_of
 from ptychopinn.data.normalization import prepare
-from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS, Orientation
+from ptychopinn.data.orientation import AS_GIVEN, ORIENTATIONS
 from ptychopinn.data.scan import Scan
 from ptychopinn.ops.base import Ops
 from ptychopinn.physics.geometry import canvas_for
@@ -21,36 +20,13 @@ LIKELIER, ABOVE_NEXT = 150.0, 100.0
 PHOTONS = 1.0
 
 
-class Likelier(NamedTuple):
-    """orientation : the likeliest.  residual, given : of some patterns with it, and as given.
-    gained, above : by how much it raises the likelihood (-2 log L) above that as given, and above
-    the next one."""
-
-    orientation: Orientation
-    residual: float
-    given: float
-    gained: float
-    above: float
-
-
-def likeliest(xp: Ops, part: Scan) -> Likelier:
-    """The likeliest orientation of some patterns after a few passes with the probe held: a free one
-    would follow the noise. When it is wrong, any orientation may come out best."""
-    turned = [replace(part, positions_px=o.of_positions(part.positions_px)) for o in ORIENTATIONS]
-    residuals = residuals_of(xp, turned, PASSES, free_probe=False)
-    left = dict(zip(ORIENTATIONS, residuals, strict=True))
-    best, following = sorted(left, key=left.__getitem__)[:2]
-    unit = prepare(part).likelihood_unit
-    gained, above = ((left[other] - left[best]) / unit for other in (AS_GIVEN, following))
-    return Likelier(best, left[best], left[AS_GIVEN], gained, above)
-
-
 def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None:
     """Another orientation under which the patterns are likelier: its words, the residual of some
     patterns with it, and that as given.
 
     For patterns that show hardly more than noise. The residual is then that of noise in every
-    orientation, but the small differences are of many photons.
+    orientation, but the small differences are of many photons. The probe is held, because a free
+    one would follow the noise; when it is wrong, any orientation may come out best.
     """
     if scan.M < FEWEST:
         return None
@@ -59,7 +35,13 @@ def likelier_orientation(xp: Ops, scan: Scan) -> tuple[str, float, float] | None
     (height, width), _ = canvas_for(part.positions_px, part.N)
     if prepared.counts * part.M < PHOTONS * prepared.noise.photon * height * width:
         return None
-    found = likeliest(xp, part)
-    if found.gained < LIKELIER or found.above < ABOVE_NEXT:
+    turned = [replace(part, positions_px=o.of_positions(part.positions_px)) for o in ORIENTATIONS]
+    residuals = residuals_of(xp, turned, PASSES, free_probe=False)
+    left = dict(zip(ORIENTATIONS, residuals, strict=True))
+    best, following = sorted(left, key=left.__getitem__)[:2]
+    gained, above = (
+        (left[other] - left[best]) / prepared.likelihood_unit for other in (AS_GIVEN, following)
+    )
+    if gained < LIKELIER or above < ABOVE_NEXT:
         return None
-    return str(found.orientation), found.residual, found.given
+    return str(best), left[best], left[AS_GIVEN]

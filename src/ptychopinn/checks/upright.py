@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +30,6 @@ from ptychopinn.checks.frame_order import (
     said,
 )
 from ptychopinn.checks.geometry_mends import in_details, mend_in, mend_of, turn_of
-from ptychopinn.checks.likelier import likeliest
 from ptychopinn.checks.near_distance import NAME as DISTANCE
 from ptychopinn.checks.near_distance import distance
 from ptychopinn.checks.position_unit import NAME as UNIT
@@ -78,7 +78,7 @@ UPRIGHT_EXPLAINS = 0.8
 # Where noise is most of a residual -2 log L must fall by so much, and this share be explained: 3500
 # and 0.94 at least where scans of 1000 to 30 000 photons were turned, and less than nothing is
 # explained where a wrong probe makes another orientation best.
-FAR_LIKELIER, LITTLE_EXPLAINS = 500.0, 0.8
+FAR_LIKELIER, LITTLE_EXPLAINS = 500.0, 0.7
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
 MUCH_EXPLAINS, TURN_EXPLAINS = 0.5, 0.2
@@ -279,22 +279,29 @@ def _far_likelier(
     """Positions or patterns that were turned, where noise is most of what every orientation leaves:
     with the known probe, held, the right one is far likelier than all others, and explains the
     patterns, which none does with a wrong probe."""
-    best = likeliest(xp, part)
-    if min(best.gained, best.above) < FAR_LIKELIER:
+    turns = [turn for o in ORIENTATIONS if o != AS_GIVEN for turn in _turns(o)]
+    turned = (mend_in(turn, part).of(part) for turn in turns)
+    given, *residuals = residuals_of(xp, chain([part], turned), HELD_SHORT, free_probe=False)
+    left = {AS_GIVEN: given}
+    for turn, residual in zip(turns, residuals, strict=True):
+        relative = turn_of(turn) if turn["turned"] == "positions" else turn_of(turn).inverse
+        left[relative] = min(residual, left.get(relative, residual))
+    best, following = sorted(left, key=left.__getitem__)[:2]
+    far = FAR_LIKELIER * prepare(part).likelihood_unit
+    if best == AS_GIVEN or left[following] - left[best] < far:
         return None
-    if best.orientation == AS_GIVEN.opposite:
+    if best == AS_GIVEN.opposite:
         return _half_turn(xp, part, trials, scan, by_far=True)
-    held = _held(xp, part, list(_turns(best.orientation)))
-    turned, least = min(held, key=lambda one: one[1])
-    if explained_by(mend_in(turned, part).of(part), least) < LITTLE_EXPLAINS:
+    held = _held(xp, part, list(_turns(best)))
+    which, least = min(held, key=lambda one: one[1])
+    if explained_by(mend_in(which, part).of(part), least) < LITTLE_EXPLAINS:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {least:.4f} with the probe of the "
-        f"scan, as given {best.given:.4f}, and are far likelier"
+        f"scan, as given {given:.4f}, and are far likelier"
     )
     # With other turns than that of the best they leave a little more, but are far less likely.
-    near = least + FAR_LIKELIER * prepare(part).likelihood_unit
-    return _said([one for one in held if one[1] <= near], numbers, least, trials)
+    return _said([one for one in held if one[1] <= least + far], numbers, least, trials)
 
 
 # What may have been turned, as the details of a finding, and the residual with the probe held.
