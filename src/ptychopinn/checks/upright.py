@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ptychopinn.checks.base import finding
+from ptychopinn.checks.base import CHECKS, examine, finding
+from ptychopinn.checks.centre import NAME as CENTRE
+from ptychopinn.checks.centre import untilted
 from ptychopinn.checks.closed_gaps import NAME as GAP
 from ptychopinn.checks.closed_gaps import closed_gaps
 from ptychopinn.checks.frame_order import (
@@ -222,7 +224,7 @@ def _half_turn(
         if explained_by(part_backwards, backwards) < explains:
             return None
         return said(scan, REVERSED, given, backwards)
-    if explained_by(mend_in(best[0], part).of(part), best[1]) < explains:
+    if explained_by(_as_turned(best[0], part), best[1]) < explains:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {best[1]:.4f} with the probe of the "
@@ -263,7 +265,7 @@ def _turned_patterns(xp: Ops, part: Scan, free: float, trials: list[list[Any]]) 
         return None
     if beyond_noise(least, given, prepare(part).expected_misfit) > HELD_BELIEVED:
         return None
-    if explained_by(mend_in(turned, part).of(part), least) < MUCH_EXPLAINS:
+    if explained_by(_as_turned(turned, part), least) < MUCH_EXPLAINS:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {least:.4f} with the probe of the "
@@ -280,7 +282,7 @@ def _far_likelier(
     with the known probe, held, the right one is far likelier than all others, and explains the
     patterns, which none does with a wrong probe."""
     turns = [turn for o in ORIENTATIONS if o != AS_GIVEN for turn in _turns(o)]
-    turned = (mend_in(turn, part).of(part) for turn in turns)
+    turned = (_as_turned(turn, part) for turn in turns)
     given, *residuals = residuals_of(xp, chain([part], turned), HELD_SHORT, free_probe=False)
     left = {AS_GIVEN: given}
     for turn, residual in zip(turns, residuals, strict=True):
@@ -294,7 +296,7 @@ def _far_likelier(
         return _half_turn(xp, part, trials, scan, by_far=True)
     held = _held(xp, part, list(_turns(best)))
     which, least = min(held, key=lambda one: one[1])
-    if explained_by(mend_in(which, part).of(part), least) < LITTLE_EXPLAINS:
+    if explained_by(_as_turned(which, part), least) < LITTLE_EXPLAINS:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {least:.4f} with the probe of the "
@@ -317,12 +319,22 @@ def _turns(positions: Orientation) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def _as_turned(turn: dict[str, Any], part: Scan) -> Scan:
+    """Some patterns after one of these turns. Where their beam was beside the middle, and the probe
+    is tilted by that, it is elsewhere in patterns that were turned."""
+    turned = mend_in(turn, part).of(part)
+    before = untilted(turned)
+    if turn["turned"] == "positions" or before is turned:
+        return turned
+    return examine(before, [name for name in CHECKS if name != CENTRE]).scan
+
+
 def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
     """Each with the residual that the probe leaves, held fixed, the likely ones more exactly.
     Positions come first: nothing else changes with them."""
 
     def run(tried: Sequence[dict[str, Any]], passes: int) -> list[float]:
-        parts = (mend_in(turn, part).of(part) for turn in tried)
+        parts = (_as_turned(turn, part) for turn in tried)
         return residuals_of(xp, parts, passes, free_probe=False)
 
     found = run(turns, HELD_SHORT)
