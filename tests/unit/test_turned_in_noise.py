@@ -64,3 +64,11 @@ def test_with_a_wrong_probe_none_explains_the_patterns(scan: Scan) -> None:
             neighbours(scan, 36),
         )
         assert _far_likelier(NumpyOps(), part, [], None) is None
+
+
+def test_patterns_are_not_turned_as_a_mirrored_probe() -> None:
+    """Held, it explains turned patterns at positions that were not."""
+    made = pp.simulate(object="lines", N=32, patterns=144, photons=3000, seed=1759, scan="fermat")
+    mirrored = np.ascontiguousarray(made.probe.transpose(0, 2, 1))
+    found = right_geometry(NumpyOps(), replace(made, probe=mirrored, object=None))[1]
+    assert [one for one in found if one.level == "mended"] == []

@@ -280,11 +280,12 @@ def _far_likelier(
 ) -> Finding | None:
     """Positions or patterns that were turned, where noise is most of what every orientation leaves:
     with the known probe, held, the right one is far likelier than all others, and explains the
-    patterns, which none does with a wrong probe."""
+    patterns, which none does with a wrong probe. With a free one it is likelier still, which
+    patterns that are turned as a mirrored probe are not."""
     turns = [turn for o in ORIENTATIONS if o != AS_GIVEN for turn in _turns(o)]
     turned = (_as_turned(turn, part) for turn in turns)
-    given, *residuals = residuals_of(xp, chain([part], turned), HELD_SHORT, free_probe=False)
-    left = {AS_GIVEN: given}
+    as_given, *residuals = residuals_of(xp, chain([part], turned), HELD_SHORT, free_probe=False)
+    left = {AS_GIVEN: as_given}
     for turn, residual in zip(turns, residuals, strict=True):
         relative = turn_of(turn) if turn["turned"] == "positions" else turn_of(turn).inverse
         left[relative] = min(residual, left.get(relative, residual))
@@ -296,11 +297,15 @@ def _far_likelier(
         return _half_turn(xp, part, trials, scan, by_far=True)
     held = _held(xp, part, list(_turns(best)))
     which, least = min(held, key=lambda one: one[1])
-    if explained_by(_as_turned(which, part), least) < LITTLE_EXPLAINS:
+    best_part = _as_turned(which, part)
+    if explained_by(best_part, least) < LITTLE_EXPLAINS:
+        return None
+    given, turned_back = residuals_of(xp, [part, best_part], HELD)
+    if given - turned_back < far:
         return None
     numbers = (
         f"some patterns around the middle leave a residual of {least:.4f} with the probe of the "
-        f"scan, as given {given:.4f}, and are far likelier"
+        f"scan, as given {as_given:.4f}, and are far likelier"
     )
     # With other turns than that of the best they leave a little more, but are far less likely.
     return _said([one for one in held if one[1] <= least + far], numbers, least, trials)
