@@ -135,19 +135,33 @@ def test_a_probe_of_too_few_modes_is_told_from_a_wrong_one() -> None:
     assert whole.fit is not None and whole.fit.verdict == "good"
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_few_photons_still_tell_a_wrong_orientation(swapped: bool) -> None:
-    """The residual is nearly that of noise either way."""
+@pytest.fixture(scope="module")
+def faint() -> pp.Scan:
+    """The residual is nearly that of noise in any orientation."""
     scan = pp.simulate(N=32, patterns=100, photons=300, seed=25, step_px=3.0, object="leaves")
-    positions = scan.positions_px[:, ::-1] if swapped else scan.positions_px
-    given = replace(scan, positions_px=np.array(positions), object=None)
-    found = pp.refine(given, None, pp.RefineConfig(passes=10), backend="numpy")
+    return replace(scan, object=None)
+
+
+def test_few_photons_still_tell_a_wrong_orientation(faint: pp.Scan) -> None:
+    given = replace(faint, positions_px=faint.positions_px[:, ::-1].copy())
+    config = pp.RefineConfig(passes=10)
+    found = pp.refine(given, None, config, backend="numpy")
+    assert found.fit is not None and found.fit.verdict == "good"
+    (turned,) = (one for one in found.findings if one.name == "orientation")
+    assert turned.level == "mended" and "axes swapped" in turned.message
+    np.testing.assert_allclose(found.positions_px, faint.positions_px)
+    # Where that is left out it is named.
+    left = pp.refine(given, None, config, backend="numpy", no_mend=["orientation"])
+    assert left.fit is not None and left.fit.residual < 1.2 * left.fit.expected
+    assert (left.fit.verdict, left.fit.likely) == ("doubtful", "geometry-or-probe")
+    assert left.fit.cause is not None and "axes swapped" in left.fit.cause
+
+
+def test_few_photons_upright_are_good(faint: pp.Scan) -> None:
+    found = pp.refine(faint, None, pp.RefineConfig(passes=10), backend="numpy")
     assert found.fit is not None and found.fit.residual < 1.2 * found.fit.expected
-    if swapped:
-        assert (found.fit.verdict, found.fit.likely) == ("doubtful", "geometry-or-probe")
-        assert found.fit.cause is not None and "axes swapped" in found.fit.cause
-    else:
-        assert found.fit.verdict == "good"
+    assert found.fit.verdict == "good"
+    assert [one.name for one in found.findings if one.name == "orientation"] == []
 
 
 def test_the_check_before_training_names_the_cause(caplog: pytest.LogCaptureFixture) -> None:
