@@ -65,6 +65,13 @@ def untilted(scan: Scan) -> Scan:
     return replace(scan, probe=probe, provenance=with_findings(provenance, kept))
 
 
+def tilted_px(scan: Scan) -> float:
+    """By how many pixels of the detector its probe was tilted, along y or x at most."""
+    found = [one for one in recorded_findings(scan.provenance) if one.name == NAME]
+    tilts = [one.details["offset_yx_px"] for one in found if one.level == "mended"]
+    return float(np.abs(np.sum(tilts, axis=0)).max()) if tilts else 0.0
+
+
 def _tilt(n: int, offset: Sequence[float] | NDArray[np.float64]) -> NDArray[np.complex64]:
     """The phase ramp (n, n) that moves the far field by so many pixels (y, x)."""
     y, x = (np.exp(2j * np.pi * offset[k] * (np.arange(n) - n // 2) / n) for k in (0, 1))

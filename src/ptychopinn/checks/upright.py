@@ -18,7 +18,7 @@ import numpy as np
 
 from ptychopinn.checks.base import CHECKS, examine, finding
 from ptychopinn.checks.centre import NAME as CENTRE
-from ptychopinn.checks.centre import untilted
+from ptychopinn.checks.centre import tilted_px, untilted
 from ptychopinn.checks.closed_gaps import NAME as GAP
 from ptychopinn.checks.closed_gaps import closed_gaps
 from ptychopinn.checks.frame_order import (
@@ -347,9 +347,15 @@ def _held(xp: Ops, part: Scan, turns: list[dict[str, Any]]) -> list[Held]:
     for k, left in zip(likely, run([turns[k] for k in likely], HELD), strict=True):
         found[k] = left
     held = list(zip(turns, found, strict=True))
-    return sorted(
-        held, key=lambda one: (one[0]["turned"] != "positions", len(turn_of(one[0]).flags))
-    )
+
+    def order(one: Held) -> tuple[bool, int, float]:
+        turn = one[0]
+        patterns = turn["turned"] == "patterns"
+        # The beam of reversed patterns is in the middle one way round, else a pixel beside it.
+        tilt = tilted_px(_as_turned(turn, part)) if patterns else 0.0
+        return patterns, len(turn_of(turn).flags), tilt
+
+    return sorted(held, key=order)
 
 
 def _said(
