@@ -43,3 +43,5 @@ def test_a_tilt_of_the_probe_does_not_stay_with_turned_patterns() -> None:
         ("orientation", "mended", "patterns")
     ]
     assert found[0].details["flip_y"] and not found[0].details["flip_x"]
+    # Exactly as they were: the beam is in the middle again.
+    assert not found[0].details["about_centre"]
