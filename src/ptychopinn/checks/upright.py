@@ -77,9 +77,9 @@ HALF_TURN_BELIEVED = 0.6
 HELD_BELIEVED = 0.3
 # They were not where the patterns as given are explained so well: 0.6 at most of 32 turned ones.
 UPRIGHT_EXPLAINS = 0.8
-# Where noise is most of a residual -2 log L must fall by so much, and this share be explained: 3500
-# and 0.94 at least where scans of 1000 to 30 000 photons were turned, and less than nothing is
-# explained where a wrong probe makes another orientation best.
+# Where noise is most of a residual -2 log L must fall by so much, with the probe held and free, and
+# this share be explained: 1600 and 1.1 at least where 14 scans of 1e3 to 1e4 photons were turned.
+# Where a probe of another width makes another orientation best, less than nothing is explained.
 FAR_LIKELIER, LITTLE_EXPLAINS = 500.0, 0.7
 # And it must explain this share of what distinguishes the patterns: with a hopeless probe all fits
 # are bad, and one of them is less bad than the others by chance.
@@ -280,8 +280,8 @@ def _far_likelier(
 ) -> Finding | None:
     """Positions or patterns that were turned, where noise is most of what every orientation leaves:
     with the known probe, held, the right one is far likelier than all others, and explains the
-    patterns, which none does with a wrong probe. With a free one it is likelier still, which
-    patterns that are turned as a mirrored probe are not."""
+    patterns. With a free one it is so as well, which patterns that are turned as a mirrored probe
+    are not."""
     turns = [turn for o in ORIENTATIONS if o != AS_GIVEN for turn in _turns(o)]
     turned = (_as_turned(turn, part) for turn in turns)
     as_given, *residuals = residuals_of(xp, chain([part], turned), HELD_SHORT, free_probe=False)
